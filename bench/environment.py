@@ -1,0 +1,58 @@
+"""A private database and broker for one measurement, and Django set up on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers import MariaDB, Postgres, Redis, Server
+from tests.servers.pool import start_server
+
+DATABASES: dict[str, type[Postgres] | type[MariaDB] | None] = {
+    "sqlite": None,
+    "postgres": Postgres,
+    "mysql": MariaDB,
+}
+
+
+@contextmanager
+def private_jobu(database: str) -> Iterator[Path]:
+    """Django on an empty, migrated database of that kind, a private Redis as its broker.
+
+    Call it once per process: Django has one set of settings. Gives the data directory. The servers
+    end with the block; those of TEST_POSTGRES_URL and its like are used as they are.
+    """
+    data_dir = Path(tempfile.mkdtemp(prefix="jobu-bench-"))
+    servers: list[Server] = []
+    try:
+        broker = start_server(Redis)
+        servers.append(broker)
+        url = f"sqlite:///{data_dir}/jobu.sqlite3"
+        kind = DATABASES[database]
+        if kind is not None:
+            server = start_server(kind)
+            servers.append(server)
+            url = server.create_database("jobu")
+        for name in [name for name in os.environ if name.startswith("JOBU_")]:
+            del os.environ[name]
+        os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "jobu_project.settings",
+            "JOBU_DATABASE_URL": url,
+            "JOBU_BROKER_URL": broker.create_database(),
+            "JOBU_DATA_DIR": str(data_dir),
+            "JOBU_LOG_LEVEL": "WARNING",
+        }
+        import django
+        from django.core.management import call_command
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        yield data_dir
+    finally:
+        for started in reversed(servers):
+            started.close()
+        shutil.rmtree(data_dir, ignore_errors=True)

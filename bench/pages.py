@@ -1,0 +1,215 @@
+"""How long each page takes with many jobs and a long history.
+
+Fills a private database (10,000 jobs, a million executions), logs in and asks for each page of the
+admin several times, in this process: what a browser waits for without its network. Prints one line
+of JSON with the median and the slowest answer of each page in milliseconds; the first answer counts
+among them, with caches as cold as they are after a deploy. Ends with 1 if a median, or the first
+answer, is over the limit. With a `load` far above `cores` the machine was busy with other things:
+`cpu_ms` and `min_ms` say more then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.environment import DATABASES, private_jobu
+
+TIMES = 5
+LIMIT_MS = 300
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench pages", description=__doc__)
+    parser.add_argument("--database", choices=list(DATABASES), default="sqlite")
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--executions", type=int, default=1_000_000)
+    parser.add_argument("--limit-ms", type=float, default=LIMIT_MS)
+    options = parser.parse_args(argv)
+    if not 0 < options.jobs <= options.executions:
+        parser.error("there must be a job, and no fewer executions than jobs")
+    with private_jobu(options.database):
+        from bench.seed import seed
+        from scheduler.store.connection import database_now
+
+        started = time.perf_counter()
+        seed(jobs=options.jobs, executions=options.executions, now=database_now())
+        seeded = time.perf_counter() - started
+        figures = measure()
+    slow = {
+        name: figure
+        for name, figure in figures.items()
+        if max(figure["median_ms"], figure["first_ms"]) > options.limit_ms
+    }
+    report = {
+        "bench": "pages",
+        "database": options.database,
+        "jobs": options.jobs,
+        "executions": options.executions,
+        "seed_seconds": round(seeded, 1),
+        "limit_ms": options.limit_ms,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "slowest_median_ms": max(figure["median_ms"] for figure in figures.values()),
+        "over_limit": sorted(slow),
+        "pages": figures,
+    }
+    print(json.dumps(report))
+    return int(bool(slow))
+
+
+def measure() -> dict[str, Any]:
+    """Per page: what it took, `cpu_ms` of that in this process, and the statements it made."""
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+    from django.core.cache import cache
+    from django.db import connection
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    settings.ALLOWED_HOSTS = ["testserver"]
+    user, _ = get_user_model().objects.get_or_create(
+        username="bench", defaults={"is_staff": True, "is_superuser": True}
+    )
+    client = Client()
+    client.force_login(user)
+    client.get("/admin/login/")  # imports and templates that every page shares
+    figures = {}
+    for name, address in pages():
+        cache.clear()
+        times, cpu = [], []
+        for _turn in range(TIMES):
+            started, spent = time.perf_counter(), time.process_time()
+            response = client.get(address)
+            times.append((time.perf_counter() - started) * 1000)
+            cpu.append((time.process_time() - spent) * 1000)
+            if response.status_code != 200:
+                print(f"{name}: {address} answered {response.status_code}", file=sys.stderr)
+                raise SystemExit(1)
+        with CaptureQueriesContext(connection) as statements:
+            client.get(address)
+        figures[name] = {
+            "median_ms": round(statistics.median(times), 1),
+            "first_ms": round(times[0], 1),
+            "min_ms": round(min(times), 1),
+            "max_ms": round(max(times), 1),
+            "cpu_ms": round(statistics.median(cpu), 1),
+            "statements": len(statements),
+        }
+    return figures
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """(name, address) of every page that may be slow: lists by filter, search and order first."""
+    from django.urls import reverse
+
+    from scheduler.models import CronJob, JobExecution, SchedulerProcess
+
+    job = CronJob.objects.order_by("id")[5]
+    newest = JobExecution.objects.order_by("-id")[1000]
+    failed = JobExecution.objects.filter(status="FAILED")
+    logged = JobExecution.objects.filter(logs__isnull=False).order_by("-id")[0]
+    assert SchedulerProcess.objects.exists()
+
+    yield "dashboard", reverse("admin:index")
+    yield "dashboard, 7 days", reverse("admin:index", query={"days": "7"})
+    yield "dashboard, what is live", reverse("dashboard-now")
+    yield "dashboard, charts", reverse("dashboard-charts")
+
+    runs = reverse("admin:scheduler_jobexecution_changelist")
+    yield "executions", runs
+    for name, query in {
+        "page 2": "p=2",
+        "a deep page": f"p={_deep(JobExecution.objects.all())}",
+        "oldest first": "o=1",
+        "one job": f"job__id__exact={job.pk}",
+        "succeeded": "status__exact=SUCCESS",
+        "failed": "status__exact=FAILED",
+        "failed, a deep page": f"status__exact=FAILED&p={_deep(failed)}",
+        "cancelled": "status__exact=CANCELLED",
+        "running": "status__exact=RUNNING",
+        "waiting": "status__exact=PENDING",
+        "by hand": "param_source__exact=manual",
+        "backfilled": "param_source__exact=backfill",
+        "one handler": f"handler={newest.handler_name}",
+        "failed of one handler": f"handler={newest.handler_name}&status__exact=FAILED",
+        "failed of one job": f"job__id__exact={job.pk}&status__exact=FAILED",
+        "one day": _day(newest.scheduled_time, "scheduled_time"),
+        "failed of one day": _day(newest.scheduled_time, "scheduled_time")
+        + "&status__exact=FAILED",
+        "ended in 24 h": "ended=24h",
+        "failed in 24 h": "ended=24h&status__exact=FAILED",
+        "search by number": f"q={newest.pk}",
+        "search by job": f"q={job.name.split()[1]}",
+        "search by a common word": "q=job",
+        "search by handler": "q=report_7",
+        "search for nothing": "q=nosuchthing",
+    }.items():
+        yield f"executions, {name}", f"{runs}?{query}"
+
+    jobs = reverse("admin:scheduler_cronjob_changelist")
+    yield "jobs", jobs
+    for name, query in {
+        "page 2": "p=2",
+        "a deep page": f"p={_deep(CronJob.objects.all())}",
+        "enabled": "state=enabled",
+        "paused": "state=paused",
+        "in error": "state=error",
+        "failed last": "last=FAILED",
+        "one handler": f"handler={job.handler_name}",
+        "one queue": "queue=slow",
+        "search": "q=00042",
+        "search for nothing": "q=nosuchthing",
+        **{f"order {column}": f"o={column}" for column in (1, 2, 3, 4, 5, 6, -5, -6)},
+    }.items():
+        yield f"jobs, {name}", f"{jobs}?{query}"
+
+    yield "job", reverse("admin:scheduler_cronjob_change", args=[job.pk])
+    yield "new job", reverse("admin:scheduler_cronjob_add")
+    yield "execution", reverse("admin:scheduler_jobexecution_change", args=[newest.pk])
+    yield "execution with a log", reverse("admin:scheduler_jobexecution_change", args=[logged.pk])
+    yield "processes", reverse("admin:scheduler_schedulerprocess_changelist")
+    yield "backfills", reverse("admin:scheduler_backfill_changelist")
+
+    day = newest.scheduled_time.date().isoformat()
+    for name, query in {
+        "": "",
+        "the last page": "page=100&size=100",
+        "one job": f"cron_id={job.pk}",
+        "failed": "status=FAILED",
+        "running or waiting": "status=RUNNING&status=PENDING",
+        "cancelled of one handler": "status=CANCELLED&handler=report_7",
+        "of no handler": "handler=nosuchthing",
+        "backfilled": "source=backfill",
+        "one day": f"from_date={day}&to_date={day}",
+        "failed of one job": f"cron_id={job.pk}&status=FAILED",
+    }.items():
+        yield f"API jobs, {name}".rstrip(", "), f"/api/jobs?{query}"
+    for name, query in {
+        "": "",
+        "page 100": "page=100&size=100",
+        "by name": "name=0042",
+        "disabled": "is_enabled=false",
+    }.items():
+        yield f"API crons, {name}".rstrip(", "), f"/api/crons?{query}"
+    yield "API job", f"/api/jobs/{newest.pk}"
+    yield "API cron", f"/api/crons/{job.pk}"
+    yield "metrics", "/metrics"
+
+
+def _deep(rows: Any) -> int:
+    """The last page of the admin's lists for these rows."""
+    return max(1, rows.order_by()[:10_000].count() // 50)
+
+
+def _day(instant: Any, field: str) -> str:
+    from django.utils.timezone import localtime
+
+    day = localtime(instant).date().isoformat()
+    return f"{field}_from={day}&{field}_to={day}"

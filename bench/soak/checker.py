@@ -1,0 +1,490 @@
+"""What must be true after a soak. Pure: a history in, broken promises and figures out.
+
+Nothing here asks jobu what it meant to do. The slots come from a brute-force reading of cron
+(tests/oracles.py), what ran from the handlers' own ledger, status changes from database triggers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from bench.soak.history import FINAL, Attempt, Execution, Fault, History, Job
+from tests.oracles import debian_slots
+
+T = TypeVar("T")
+
+# What each finding breaks, in the words of the README's promises.
+PROMISES: Mapping[str, str] = {
+    "missing": "2: no slot is lost",
+    "extra": "1: every slot has exactly one row, and only slots have",
+    "duplicate": "1: every slot has exactly one row",
+    "watermark": "1: the watermark only goes forward",
+    "miscounted": "8: what is not run is recorded",
+    "not_final": "2: every row becomes final",
+    "started_twice": "3: an attempt begins once",
+    "unjustified_repeat": "3: a further attempt only after the one before has ended",
+    "unfenced": "3: only the attempt that holds the lease writes the outcome",
+    "lost_alive": "3: a run is taken away only from a worker that something happened to",
+    "illegal_change": "3: only documented status changes happen",
+    "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
+    "overlap": "3: runs of a job that must not overlap do not",
+    "time": "7: time is right",
+    "early_message": "4: a message names a committed row",
+    "slow": "2: within the bound that the settings give",
+    "process_ended": "2: no process ends by itself",
+    "gave_up": "2: within the bound that the settings give",
+}
+
+CHARGED = frozenset({"FAILED", "TIMEOUT", "LOST"})
+# After these another attempt is right.
+TRIED_AGAIN = CHARGED | {"RELEASED"}
+# docs/architecture.md, written down once more: the code's own table is not asked. Nobody retries by
+# hand during a soak.
+LEGAL = frozenset(
+    {
+        (None, "PENDING"),
+        (None, "SKIPPED"),
+        ("PENDING", "RUNNING"),
+        ("PENDING", "CANCELLED"),
+        ("PENDING", "SKIPPED"),
+        ("PENDING", "FAILED"),
+        ("RUNNING", "SUCCESS"),
+        ("RUNNING", "FAILED"),
+        ("RUNNING", "TIMEOUT"),
+        ("RUNNING", "CANCELLED"),
+        ("RUNNING", "PENDING"),
+    }
+)
+_CLOCK_SLACK = timedelta(seconds=1)
+_MISFIRE = re.compile(
+    r"(?:(?P<count>\d+) slots?|more than \d+ slots) missed"
+    r" \((?P<first>\S+?)Z(?: to (?P<last>\S+)Z)?\), not run by misfire policy"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    what: str  # a key of PROMISES
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.what} (promise {PROMISES[self.what]}): {self.detail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Worst cases in seconds that the settings give, for one fault at a time.
+
+    `reaction`: for how long after its end a fault of that kind can still delay something. A delay
+    during which further faults happened may be longer by their length and reaction.
+    """
+
+    row: float  # from a slot until its row is there
+    start: float  # from then until its handler begins
+    recovery: float  # from a worker's end until its run begins again
+    reaction: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delay:
+    what: str
+    seconds: float
+    bound: float
+    detail: str
+
+
+def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
+    """Everything that is wrong, the worst first. Empty: every promise was kept."""
+    checks = [
+        _completeness(history),
+        _uniqueness(history),
+        _finality(history),
+        _begins(history),
+        _repeats(history),
+        _fences(history),
+        _losses(history),
+        _changes(history),
+        _failures(history),
+        _overlaps(history),
+        _times(history),
+        _messages(history),
+    ]
+    found = [broken for findings in checks for broken in findings]
+    found += [Broken(what="process_ended", detail=death) for death in history.deaths]
+    found += [Broken(what="gave_up", detail=what) for what in history.gave_up]
+    if bounds is not None:
+        found += [
+            Broken(
+                what="slow",
+                detail=f"{delay.detail}: {delay.what} after {delay.seconds:.1f} s,"
+                f" bound {delay.bound:.1f} s",
+            )
+            for delay in delays(history, bounds)
+            if delay.seconds > delay.bound
+        ]
+    return sorted(found, key=lambda broken: list(PROMISES).index(broken.what))
+
+
+def figures(history: History, bounds: Bounds) -> dict[str, Any]:
+    """What a soak prints, besides what is broken."""
+    outcomes = Counter(attempt.outcome for attempt in history.attempts)
+    events = Counter(event["event"] for event in history.events)
+    longest: dict[str, Delay] = {}
+    for delay in delays(history, bounds):
+        if delay.what not in longest or delay.seconds > longest[delay.what].seconds:
+            longest[delay.what] = delay
+
+    def seconds(what: str) -> float | None:
+        return round(longest[what].seconds, 1) if what in longest else None
+
+    return {
+        "slots_expected": sum(len(expected_slots(job, history)) for job in history.jobs),
+        "rows": len(history.executions),
+        "attempts": len(history.attempts),
+        "statuses": dict(sorted(Counter(row.status for row in history.executions).items())),
+        "rescued": outcomes["LOST"],
+        "handed_back": outcomes["RELEASED"],
+        "zombie_writes_refused": events["execution.stale"],
+        "longest_recovery_seconds": seconds(RECOVERED),
+        "recovery_bound_seconds": round(bounds.recovery, 1),
+        "longest_row_delay_seconds": seconds(RECORDED),
+        "row_bound_seconds": round(bounds.row, 1),
+        "longest_start_delay_seconds": seconds(STARTED),
+        "start_bound_seconds": round(bounds.start, 1),
+    }
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+
+def expected_slots(job: Job, history: History) -> list[datetime]:
+    """Every slot from the job's first watermark until its last one, by brute force."""
+    if not job.watermarks:
+        return []
+    first, last = job.watermarks[0], job.watermarks[-1]
+    # One span for all jobs of a zone: the oracle remembers the minutes that it has walked.
+    ends = [end for other in history.jobs for end in (other.watermarks[:1] + other.watermarks[-1:])]
+    begin, end = min(ends), max(ends)
+    span = begin.replace(second=0, microsecond=0), end.replace(second=0) + timedelta(minutes=1)
+    zone = job.timezone or history.default_timezone
+    return [slot for slot in debian_slots(job.cron_expression, zone, *span) if first <= slot < last]
+
+
+def _completeness(history: History) -> Iterator[Broken]:
+    rows = _grouped(history.executions, lambda row: row.job_id)
+    for job in history.jobs:
+        yield from _completeness_of(job, rows.get(job.id, []), history)
+
+
+def _completeness_of(job: Job, rows: Sequence[Execution], history: History) -> Iterator[Broken]:
+    name = f"job {job.id} {job.name!r} ({job.cron_expression})"
+    if not job.watermarks:
+        yield Broken(what="missing", detail=f"{name} was never scheduled")
+        return
+    for before, after in zip(job.watermarks, job.watermarks[1:], strict=False):
+        if after <= before:
+            yield Broken(what="watermark", detail=f"{name} went back from {before} to {after}")
+    if history.until is not None and job.watermarks[-1] <= history.until:
+        yield Broken(what="missing", detail=f"{name} stood still at {job.watermarks[-1]:%H:%M:%S}")
+    expected = expected_slots(job, history)
+    runs = {row.slot for row in rows if not _MISFIRE.match(row.error)}
+    skipped: Counter[datetime] = Counter()
+    for row in rows:
+        if span := _MISFIRE.match(row.error):
+            first = datetime.fromisoformat(span["first"] + "+00:00")
+            last = datetime.fromisoformat((span["last"] or span["first"]) + "+00:00")
+            covered = [slot for slot in expected if first <= slot <= last]
+            skipped.update(covered)
+            if span["count"] and int(span["count"]) != len(covered):
+                yield Broken(
+                    what="miscounted",
+                    detail=f"{name}: row {row.id} says {row.error!r}, there are {len(covered)}",
+                )
+    for slot in expected:
+        if slot not in runs and slot not in skipped:
+            yield Broken(what="missing", detail=f"{name} has no row for {slot:%H:%M:%S}")
+        elif skipped[slot] + (slot in runs) > 1:
+            yield Broken(what="duplicate", detail=f"{name} ran and skipped {slot:%H:%M:%S}")
+    for slot in sorted(runs - set(expected)):
+        yield Broken(what="extra", detail=f"{name} has a row for {slot:%H:%M:%S}, which is no slot")
+
+
+def _uniqueness(history: History) -> Iterator[Broken]:
+    rows = Counter((row.job_id, row.slot) for row in history.executions)
+    for (job_id, slot), count in rows.items():
+        if count > 1:
+            yield Broken(
+                what="duplicate", detail=f"job {job_id} has {count} rows for {slot:%H:%M:%S}"
+            )
+    # Also finds a row that was deleted and made again.
+    ran: dict[tuple[int, datetime], set[int]] = defaultdict(set)
+    for line in history.ledger:
+        if line.what == "begin":
+            ran[line.job_id, line.slot].add(line.execution_id)
+    for (job_id, slot), ids in ran.items():
+        if len(ids) > 1:
+            yield Broken(
+                what="duplicate",
+                detail=f"job {job_id} ran {slot:%H:%M:%S} as executions {sorted(ids)}",
+            )
+
+
+# --- rows and attempts ----------------------------------------------------------------------------
+
+
+def _finality(history: History) -> Iterator[Broken]:
+    for row in history.executions:
+        if row.status not in FINAL:
+            yield Broken(
+                what="not_final", detail=f"execution {row.id} is {row.status} (slot {row.slot})"
+            )
+
+
+def _begins(history: History) -> Iterator[Broken]:
+    begun = Counter(
+        (line.execution_id, line.attempt) for line in history.ledger if line.what == "begin"
+    )
+    for (execution_id, attempt), times in begun.items():
+        if times > 1:
+            yield Broken(
+                what="started_twice",
+                detail=f"attempt {attempt} of execution {execution_id} began {times} times",
+            )
+
+
+def _repeats(history: History) -> Iterator[Broken]:
+    ended = _grouped(history.attempts, lambda attempt: attempt.execution_id)
+    begun: dict[int, set[int]] = defaultdict(set)
+    for line in history.ledger:
+        if line.what == "begin":
+            begun[line.execution_id].add(line.attempt)
+    for execution_id, numbers in begun.items():
+        outcomes = {attempt.attempt: attempt.outcome for attempt in ended.get(execution_id, [])}
+        for number in sorted(numbers)[:-1]:
+            if outcomes.get(number) not in TRIED_AGAIN:
+                yield Broken(
+                    what="unjustified_repeat",
+                    detail=f"execution {execution_id} began again after attempt {number}"
+                    f" ({outcomes.get(number, 'not ended')})",
+                )
+
+
+def _fences(history: History) -> Iterator[Broken]:
+    attempts = _grouped(history.attempts, lambda attempt: attempt.execution_id)
+    ends = _grouped(
+        [line for line in history.ledger if line.what == "end"], lambda line: line.execution_id
+    )
+    for row in history.executions:
+        own = {attempt.token: attempt for attempt in attempts.get(row.id, [])}
+        if row.final_token is not None:
+            writer = own.get(row.final_token)
+            # A run that keeps losing its workers ends FAILED.
+            verdict = {row.status, "LOST"} if row.status == "FAILED" else {row.status}
+            if writer is None or writer.attempt != row.attempt or writer.outcome not in verdict:
+                by = f"attempt {writer.attempt} ({writer.outcome})" if writer else "nobody"
+                yield Broken(
+                    what="unfenced",
+                    detail=f"execution {row.id} is {row.status} at attempt {row.attempt}, but its"
+                    f" outcome was written by {by}",
+                )
+        if row.status == "SUCCESS":
+            of_winner = [line for line in ends.get(row.id, []) if line.token == row.final_token]
+            if len(of_winner) != 1:
+                yield Broken(
+                    what="unfenced",
+                    detail=f"execution {row.id} is SUCCESS, and the attempt that says so ended"
+                    f" {len(of_winner)} times",
+                )
+        for line in ends.get(row.id, []):
+            attempt = own.get(line.token)
+            if line.token != row.final_token and attempt and attempt.outcome == "SUCCESS":
+                yield Broken(
+                    what="unfenced",
+                    detail=f"execution {row.id}: attempt {line.attempt} is SUCCESS beside the"
+                    " final one",
+                )
+
+
+def _losses(history: History) -> Iterator[Broken]:
+    """A run may take ten leases: as long as nothing happens, nobody may take it away."""
+    for attempt in history.attempts:
+        if attempt.outcome == "LOST" and not any(
+            fault.began_at <= attempt.ended_at and fault.ended_at >= attempt.started_at
+            for fault in history.faults
+        ):
+            yield Broken(
+                what="lost_alive",
+                detail=f"attempt {attempt.attempt} of execution {attempt.execution_id} was taken"
+                f" from {attempt.worker}, to which nothing had happened",
+            )
+
+
+def _changes(history: History) -> Iterator[Broken]:
+    status: dict[int, str] = {}
+    for change in history.changes:
+        known = status.get(change.execution_id)
+        if (change.before, change.after) not in LEGAL or change.before != known:
+            yield Broken(
+                what="illegal_change",
+                detail=f"execution {change.execution_id}: {known} -> {change.after}",
+            )
+        status[change.execution_id] = change.after
+
+
+def _failures(history: History) -> Iterator[Broken]:
+    charged = Counter(
+        attempt.execution_id for attempt in history.attempts if attempt.outcome in CHARGED
+    )
+    for row in history.executions:
+        if row.failures != charged[row.id] or row.failures > row.max_retry + 1:
+            yield Broken(
+                what="miscounted_failures",
+                detail=f"execution {row.id} counts {row.failures} failures of at most"
+                f" {row.max_retry + 1}, and {charged[row.id]} attempts were charged",
+            )
+
+
+def _overlaps(history: History) -> Iterator[Broken]:
+    """By the order in which the database saw the changes: no clock is involved."""
+    alone = {job.id for job in history.jobs if job.overlap_policy != "allow"}
+    job_of = {row.id: row.job_id for row in history.executions if row.job_id in alone}
+    running: dict[int, int] = {}
+    for change in history.changes:
+        job_id = job_of.get(change.execution_id)
+        if job_id is None:
+            continue
+        if change.after == "RUNNING":
+            other = running.get(job_id, change.execution_id)
+            if other != change.execution_id:
+                yield Broken(
+                    what="overlap",
+                    detail=f"job {job_id}: execution {change.execution_id} began while {other} ran",
+                )
+            running[job_id] = change.execution_id
+        elif change.before == "RUNNING" and running.get(job_id) == change.execution_id:
+            del running[job_id]
+
+
+def _times(history: History) -> Iterator[Broken]:
+    slots = {row.id: row.slot for row in history.executions}
+    for row in history.executions:
+        if row.slot.microsecond:
+            yield Broken(what="time", detail=f"execution {row.id} has no whole second: {row.slot}")
+        if row.slot > row.created_at + _CLOCK_SLACK:
+            yield Broken(
+                what="time", detail=f"execution {row.id} was made at {row.created_at}, too early"
+            )
+        if row.started_at and row.finished_at and row.started_at > row.finished_at + _CLOCK_SLACK:
+            yield Broken(what="time", detail=f"execution {row.id} finished before it started")
+    for attempt in history.attempts:
+        slot = slots.get(attempt.execution_id)
+        if slot is not None and attempt.started_at < slot - _CLOCK_SLACK:
+            yield Broken(what="time", detail=f"execution {attempt.execution_id} ran too early")
+
+
+def _messages(history: History) -> Iterator[Broken]:
+    for event in history.events:
+        if event["event"] == "execution.not_claimed" and "no such" in str(event.get("reason")):
+            yield Broken(
+                what="early_message",
+                detail=f"a message named execution {event['execution_id']}, which nobody had"
+                " committed",
+            )
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
+
+
+def delays(history: History, bounds: Bounds) -> list[Delay]:
+    """Every delay that the settings bound, beside its bound."""
+    return [
+        *_row_delays(history, bounds),
+        *_start_delays(history, bounds),
+        *_recoveries(history, bounds),
+    ]
+
+
+def _row_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
+    for row in history.executions:
+        if not _MISFIRE.match(row.error):
+            extra = _extra(history.faults, bounds, row.slot, row.created_at)
+            yield Delay(
+                what=RECORDED,
+                seconds=(row.created_at - row.slot).total_seconds(),
+                bound=bounds.row + extra,
+                detail=f"slot {row.slot:%H:%M:%S} of job {row.job_id}",
+            )
+
+
+def _start_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
+    rows = _of_free_jobs(history)
+    for attempt in history.attempts:
+        row = rows.get(attempt.execution_id)
+        if attempt.attempt == 1 and row is not None:
+            extra = _extra(history.faults, bounds, row.created_at, attempt.started_at)
+            yield Delay(
+                what=STARTED,
+                seconds=(attempt.started_at - row.created_at).total_seconds(),
+                bound=bounds.start + extra,
+                detail=f"execution {row.id}",
+            )
+
+
+def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
+    rows = _of_free_jobs(history)
+    by_number = {(attempt.execution_id, attempt.attempt): attempt for attempt in history.attempts}
+    for lost in history.attempts:
+        again = by_number.get((lost.execution_id, lost.attempt + 1))
+        fault = _fault_of(lost, history.faults)
+        if lost.outcome == "LOST" and again and fault and lost.execution_id in rows:
+            others = [other for other in history.faults if other is not fault]
+            extra = _extra(others, bounds, fault.began_at, again.started_at)
+            yield Delay(
+                what=RECOVERED,
+                seconds=(again.started_at - fault.began_at).total_seconds(),
+                bound=bounds.recovery + extra,
+                detail=f"execution {lost.execution_id}, attempt {lost.attempt} lost by"
+                f" {fault.kind} of {fault.target}",
+            )
+
+
+def _of_free_jobs(history: History) -> dict[int, Execution]:
+    """Executions of jobs whose runs wait for nobody."""
+    free = {job.id for job in history.jobs if job.overlap_policy == "allow"}
+    return {row.id: row for row in history.executions if row.job_id in free}
+
+
+def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
+    """The fault that ended this attempt: the last one that met its worker while it ran."""
+    met = [
+        fault
+        for fault in faults
+        if fault.target
+        and lost.worker.startswith(fault.target)
+        and lost.started_at - _CLOCK_SLACK <= fault.began_at <= lost.ended_at
+    ]
+    return max(met, key=lambda fault: fault.began_at, default=None)
+
+
+def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: datetime) -> float:
+    """How much longer something may take that was on its way from `begin` to `end`."""
+    extra = 0.0
+    for fault in faults:
+        reaction = bounds.reaction.get(fault.kind, 0.0)
+        if fault.began_at < end and fault.ended_at + timedelta(seconds=reaction) > begin:
+            extra += (fault.ended_at - fault.began_at).total_seconds() + reaction
+    return extra
+
+
+def _grouped(items: Iterable[T], key: Any) -> dict[int, list[T]]:
+    groups: dict[int, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups

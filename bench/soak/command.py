@@ -1,0 +1,437 @@
+"""jobu under faults for some minutes. Prints one line of JSON; exits with 1 for a broken promise.
+
+Real beats, workers, database and broker of its own. Faults hit at random instants; the handlers
+write a ledger; afterwards a checker compares jobs, rows and ledger (docs/reliability.md has the
+list). Every wait has an end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.environment import DATABASES
+from bench.soak.checker import PROMISES, Bounds, Broken, check, figures
+from bench.soak.faults import Faults, reactions
+from bench.soak.handlers import LEDGER_VARIABLE
+from bench.soak.history import History, install_recorders, instant, read_history
+from bench.soak.jobs import BACKOFF_MAX_SECONDS, SoakJob, make_jobs
+from bench.soak.sabotage import MUTATION_VARIABLE, SETTINGS
+from bench.soak.sabotage.mutations import MUTATIONS
+from tests.servers import RabbitMQ, Redis, Server
+from tests.servers.pool import start_server
+from tests.system import System
+
+FAULTS = (
+    "kill-beat",
+    "kill-worker",
+    "stop-worker",
+    "flush-broker",
+    "restart-broker",
+    "restart-database",
+    "pause-beat",
+    "drain-worker",
+    "crash-beat",
+    "crash-worker",
+)
+BROKERS: dict[str, type[Redis] | type[RabbitMQ] | None] = {
+    "redis": Redis,
+    "rabbitmq": RabbitMQ,
+    "files": None,
+}
+
+# Production's protocol with shorter times, so that minutes hold many rescues.
+CONFIG: dict[str, dict[str, Any]] = {
+    "scheduler": {
+        "min_cron_interval_seconds": 1,
+        "poll_interval_seconds": 0.5,
+        "republish_seconds": 2,
+        # Not much shorter: on a machine that cannot keep up, each doubled message is more work.
+        "republish_max_seconds": 16,
+        "sweep_interval_seconds": 1,
+    },
+    "worker": {
+        "handler_packages": ["bench.soak.handlers"],
+        "lease_seconds": 4,
+        "heartbeat_seconds": 1,
+        "cancel_poll_seconds": 0.5,
+        "grace_seconds": 2,
+        "shutdown_timeout_seconds": 5,
+    },
+    "logging": {"style": "json", "level": "INFO", "loggers": {"scheduler": "DEBUG"}},
+}
+# What a small machine, loaded by the soak itself, adds to any wait; and to a process's start.
+SLACK_SECONDS = 10.0
+START_SECONDS = 10.0
+# For the servers, the processes and the reading afterwards; not for anything of jobu.
+LIMIT_SECONDS = 180.0
+_FIRST_RUN_SECONDS = 60.0
+_STEP_SECONDS = 0.1
+_SHOWN = 20
+
+
+class GaveUpError(Exception):
+    """Something did not come to its end within the bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    database: str = "sqlite"
+    broker: str = "redis"
+    beats: int = 3
+    workers: int = 2
+    jobs: int = 200
+    minutes: float = 5.0
+    seed: int = 1
+    faults: Sequence[str] = FAULTS
+    every: float = 6.0  # seconds between two faults, on average
+    mutation: str = ""
+    # Tests bring their own.
+    own_jobs: Sequence[SoakJob] = ()
+    config: dict[str, dict[str, Any]] = field(default_factory=lambda: CONFIG)
+
+
+@dataclass(kw_only=True)
+class Report:
+    """The line of JSON, what is broken, and where to look."""
+
+    line: dict[str, Any]
+    broken: list[Broken]
+    place: Path | None = None  # kept only when something is wrong
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench soak", description=__doc__)
+    parser.add_argument("--database", choices=list(DATABASES), default="sqlite")
+    parser.add_argument("--broker", choices=list(BROKERS), default="redis")
+    parser.add_argument("--beats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="prefork and threads in turn")
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="of faults; the drain comes on top"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of jobs and faults")
+    parser.add_argument(
+        "--faults", default=",".join(FAULTS), help="comma separated, or none; default: all of them"
+    )
+    parser.add_argument(
+        "--every", type=float, default=6.0, help="seconds between faults, on average"
+    )
+    parser.add_argument(
+        "--mutation", choices=list(MUTATIONS), default="", help="break the protocol on purpose"
+    )
+    given = parser.parse_args(argv)
+    faults = [] if given.faults == "none" else given.faults.split(",")
+    if unknown := sorted(set(faults) - set(FAULTS)):
+        parser.error(f"no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}, or none")
+    for name in ("beats", "workers", "jobs", "minutes", "every"):
+        if getattr(given, name) <= 0:
+            parser.error(f"--{name} must be more than 0")
+    report = soak(Options(**{**vars(given), "faults": faults}))
+    for broken in report.broken[:_SHOWN]:
+        print(f"BROKEN {broken}")
+    if len(report.broken) > _SHOWN:
+        print(f"... and {len(report.broken) - _SHOWN} more")
+    if report.place is not None:
+        print(f"logs, ledger and faults: {report.place}")
+    print(json.dumps(report.line), flush=True)
+    return 1 if report.broken else 0
+
+
+def soak(options: Options) -> Report:
+    """Run it and check it. Nothing is left running, whatever happens."""
+    # Its name is a part of the workers' names: short and unlike any other.
+    place = Path(tempfile.mkdtemp(prefix="jobu-soak-"))
+    report = None
+    try:
+        report = _Soak(options, place).run()
+        return report
+    finally:
+        if report is None or not report.broken:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+class _Soak:
+    def __init__(self, options: Options, place: Path) -> None:
+        self._options = options
+        self._place = place
+        self._dice = random.Random(options.seed)
+        self._lease = float(options.config["worker"]["lease_seconds"])
+        self._jobs = list(options.own_jobs) or make_jobs(
+            options.jobs, self._dice, lease_seconds=self._lease
+        )
+        self._gave_up: list[str] = []
+        self._left_out: dict[str, str] = {}
+        self._until: datetime | None = None
+        self._last_status: datetime | None = None
+
+    def run(self) -> Report:
+        started = time.monotonic()
+        broker = database = system = faults = None
+        recorded: dict[str, Any] = {"jobs": []}
+        with _alarm(self._limit_seconds()):
+            try:
+                broker = self._server(BROKERS[self._options.broker])
+                database = self._server(DATABASES[self._options.database])
+                system = self._system(broker, database)
+                faults = self._faults(system, broker, database)
+                self._under_fire(system, faults)
+                self._drain(system, faults)
+            except GaveUpError as error:
+                self._gave_up.append(str(error))
+            finally:
+                with suppress(GaveUpError):
+                    if system is not None and faults is not None:
+                        system.close()  # what is read must not change meanwhile
+                        recorded = self._record(system)
+                for closed in (system, broker, database):
+                    if closed is not None:
+                        closed.close()
+        return self._report(recorded, faults, time.monotonic() - started)
+
+    # --- before -----------------------------------------------------------------------------------
+
+    def _server(self, kind: type[Server] | None) -> Any:
+        return None if kind is None else start_server(kind)
+
+    def _system(self, broker: Any, database: Any) -> System:
+        url = f"sqlite:///{self._place}/jobu.sqlite3"
+        if database is not None:
+            url = database.create_database("jobu")
+        broker_url = None
+        if isinstance(broker, Redis):
+            broker_url = broker.create_database()
+        elif isinstance(broker, RabbitMQ):
+            broker_url = broker.create_vhost("soak")
+        ledger = self._place / "ledger"
+        ledger.mkdir()
+        environment = {LEDGER_VARIABLE: str(ledger), "DJANGO_SETTINGS_MODULE": SETTINGS}
+        if self._options.mutation:
+            environment[MUTATION_VARIABLE] = self._options.mutation
+        system = System(
+            url, broker_url, self._place, config=self._options.config, environment=environment
+        )
+        system.migrate()
+        install_recorders(system)
+        for job in self._jobs:
+            row = job.row
+            names, marks = ", ".join(row), ", ".join(["%s"] * len(row))
+            system.sql(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", *row.values())
+        return system
+
+    def _faults(self, system: System, broker: Any, database: Any) -> Faults:
+        faults = Faults(
+            system,
+            broker=broker,
+            database=database,
+            beats=self._options.beats,
+            workers=self._options.workers,
+            dice=self._dice,
+            lease_seconds=self._lease,
+            drain_seconds=15 + self._options.config["worker"]["shutdown_timeout_seconds"],
+            note=self._note,
+        )
+        missing = faults.missing()
+        self._left_out = {kind: missing[kind] for kind in self._options.faults if kind in missing}
+        return faults
+
+    # --- the soak ---------------------------------------------------------------------------------
+
+    def _under_fire(self, system: System, faults: Faults) -> None:
+        faults.start()
+        self._wait(
+            faults,
+            lambda: bool(self._ask(system, "SELECT id FROM job_attempts LIMIT 1")),
+            _FIRST_RUN_SECONDS,
+            "the first run",
+        )
+        kinds = [kind for kind in self._options.faults if kind not in self._left_out]
+        end = time.monotonic() + self._options.minutes * 60
+        next_fault = time.monotonic() + self._pause()
+        while time.monotonic() < end:
+            faults.step()
+            if kinds and time.monotonic() >= next_fault:
+                faults.make(self._dice.choice(kinds))
+                next_fault = time.monotonic() + self._pause()
+            _nap()
+        faults.heal()
+        self._note("no more faults")
+
+    def _pause(self) -> float:
+        # Some come on top of each other, some long after.
+        return min(self._dice.expovariate(1 / self._options.every), 4 * self._options.every)
+
+    def _drain(self, system: System, faults: Faults) -> None:
+        """Everything is up again: what is due gets its row, and what has a row becomes final."""
+        bounds = self._bounds()
+        settle = max(bounds.reaction.values()) + START_SECONDS
+        self._until = until = datetime.now(UTC)
+        self._wait(
+            faults,
+            lambda: all(
+                instant(row["next_run_at"]) > until
+                for row in self._ask(system, "SELECT next_run_at FROM cron_jobs")
+                if row["next_run_at"] is not None
+            ),
+            bounds.row + settle,
+            "every slot of the faulty time to be recorded",
+        )
+        self._wait(
+            faults,
+            lambda: self._sql(system, "UPDATE cron_jobs SET is_enabled = %s", False),
+            settle,
+            "the jobs to be switched off",
+        )
+        unfinished = (
+            "SELECT count(*) AS n FROM job_executions WHERE status IN ('PENDING', 'RUNNING')"
+        )
+        longest = max(job.longest_seconds for job in self._jobs)
+        self._wait(
+            faults,
+            lambda: [row["n"] for row in self._ask(system, unfinished)] == [0],
+            bounds.recovery + settle + longest,
+            "every execution to become final",
+        )
+
+    def _wait(self, faults: Faults, done: Callable[[], bool], seconds: float, what: str) -> None:
+        end = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > end:
+                self._gave_up.append(f"waited {seconds:.0f} s for {what}")
+                return
+            faults.step()
+            _nap()
+
+    def _ask(self, system: System, statement: str) -> list[dict[str, Any]]:
+        # Nothing, while the database is away: who asks goes on asking.
+        with suppress(Exception):
+            return system.sql(statement)
+        return []
+
+    def _sql(self, system: System, statement: str, *parameters: Any) -> bool:
+        with suppress(Exception):
+            system.sql(statement, *parameters)
+            return True
+        return False
+
+    # --- after ------------------------------------------------------------------------------------
+
+    def _record(self, system: System) -> dict[str, Any]:
+        try:
+            return read_history(system, self._jobs, self._place / "ledger")
+        except Exception as error:  # noqa: BLE001 - the verdict is "broken", and says why
+            self._gave_up.append(f"the history cannot be read: {type(error).__name__}: {error}")
+            return {"jobs": []}
+
+    def _report(self, recorded: dict[str, Any], faults: Faults | None, seconds: float) -> Report:
+        done = faults.done if faults else []
+        history = History(
+            **recorded,
+            faults=done,
+            deaths=faults.deaths if faults else [],
+            until=self._until,
+            gave_up=self._gave_up,
+        )
+        bounds = self._bounds()
+        broken = check(history, bounds)
+        count = dict.fromkeys(PROMISES, 0)
+        for one in broken:
+            count[one.what] += 1
+        line = {
+            "bench": "soak",
+            "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "database": self._options.database,
+            "broker": self._options.broker,
+            "beats": self._options.beats,
+            "workers": self._options.workers,
+            "jobs": len(self._jobs),
+            "minutes": self._options.minutes,
+            "seed": self._options.seed,
+            "mutation": self._options.mutation or None,
+            "kept": not broken,
+            **figures(history, bounds),
+            "missing": count["missing"],
+            "duplicate": count["duplicate"] + count["extra"],
+            "not_final": count["not_final"],
+            "started_twice_under_one_lease": count["started_twice"],
+            "broken": {what: n for what, n in count.items() if n},
+            "faults": _counted(fault.kind for fault in done),
+            "left_out": self._left_out,
+            "seconds": round(seconds, 1),
+            "cores": os.cpu_count(),
+            # Of the last minute and the last 15. Above the cores, the machine was too small.
+            "load": [round(load, 1) for load in os.getloadavg()[::2]],
+        }
+        if broken:
+            lines = [str(one) for one in broken]
+            (self._place / "broken.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return Report(line=line, broken=broken, place=self._place if broken else None)
+
+    def _bounds(self) -> Bounds:
+        """docs/reliability.md says where each part comes from."""
+        scheduler, worker = self._options.config["scheduler"], self._options.config["worker"]
+        tick = 1.2 * scheduler["poll_interval_seconds"]
+        again = scheduler["republish_max_seconds"]
+        rescue = worker["lease_seconds"] + scheduler["sweep_interval_seconds"]
+        return Bounds(
+            row=tick + SLACK_SECONDS,
+            start=tick + again + SLACK_SECONDS,
+            recovery=rescue + 1.2 * BACKOFF_MAX_SECONDS + tick + again + SLACK_SECONDS,
+            reaction=reactions(self._options.config, START_SECONDS),
+        )
+
+    def _limit_seconds(self) -> float:
+        bounds = self._bounds()
+        settle = max(bounds.reaction.values()) + START_SECONDS
+        longest = max(job.longest_seconds for job in self._jobs)
+        waits = bounds.row + bounds.recovery + 3 * settle + longest + _FIRST_RUN_SECONDS
+        return self._options.minutes * 60 + waits + LIMIT_SECONDS
+
+    def _note(self, what: str) -> None:
+        with (self._place / "faults.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now(UTC):%H:%M:%S.%f} {what}\n")
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Even a call that hangs ends: the whole soak has a limit."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise GaveUpError(f"the soak itself did not end within {seconds:.0f} s")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    # And again, should the reading afterwards hang too.
+    signal.setitimer(signal.ITIMER_REAL, seconds, LIMIT_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _counted(kinds: Iterator[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for kind in kinds:
+        counts[kind] = counts.get(kind, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _nap() -> None:
+    time.sleep(_STEP_SECONDS)

@@ -1,0 +1,332 @@
+"""What goes wrong in a soak, and the seats of the processes that it happens to."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from kombu.connection import Connection
+
+from bench.soak.history import Fault
+from bench.soak.sabotage import CRASH_VARIABLE
+from scheduler.crash import POINTS
+from tests.servers import RabbitMQ, Redis, Server
+from tests.system import Part, System
+
+# The threads pool ends itself with this when a handler cannot be stopped (scheduler/tasks.py).
+EXIT_FOR_RESTART = 75
+# The crash points that each comes by in a soak.
+_OF = {
+    "beat": ("record.", "publish.", "rescue."),
+    "worker": ("claim.", "run.", "end.", "overlap."),
+}
+
+
+@dataclass
+class Seat:
+    """A place for one beat or worker: whoever sits there is replaced when it is gone."""
+
+    kind: str  # beat or worker
+    number: int
+    pool: str = ""
+    part: Part | None = None
+    name: str = ""  # how a worker signs what it does
+    is_paused: bool = False
+    is_armed: bool = False
+
+    @property
+    def is_up(self) -> bool:
+        return self.part is not None and self.part.is_alive and not self.is_paused
+
+
+class Faults:
+    """Makes one fault after the other at random instants, and puts each right after a while."""
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        broker: Server | None,
+        database: Server | None,
+        beats: int,
+        workers: int,
+        dice: random.Random,
+        lease_seconds: float,
+        drain_seconds: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self._system = system
+        self._broker = broker
+        self._database = database
+        self._dice = dice
+        self._lease_seconds = lease_seconds
+        self._drain_seconds = drain_seconds
+        self._note = note
+        self._todo: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.done: list[Fault] = []
+        self.deaths: list[str] = []
+        self.seats = [Seat("beat", number) for number in range(beats)]
+        # Both shapes of worker, in turn.
+        self.seats += [
+            Seat("worker", number, pool="prefork" if number % 2 == 0 else "threads")
+            for number in range(workers)
+        ]
+        self.kinds: dict[str, Callable[[], None]] = {
+            "kill-beat": lambda: self._kill("beat"),
+            "kill-worker": lambda: self._kill("worker"),
+            "stop-worker": self._stop_worker,
+            "pause-beat": self._pause_beat,
+            "drain-worker": self._drain_worker,
+            "crash-beat": lambda: self._crash("beat"),
+            "crash-worker": lambda: self._crash("worker"),
+            "flush-broker": self._flush_broker,
+            "restart-broker": lambda: self._restart("restart-broker", broker),
+            "restart-database": lambda: self._restart("restart-database", database),
+        }
+
+    def missing(self) -> dict[str, str]:
+        """The faults that there cannot be here, and why."""
+        reasons = {}
+        if self._database is None:
+            reasons["restart-database"] = "SQLite has no server"
+        elif not self._database.is_restartable:
+            reasons["restart-database"] = "the server is not ours"
+        if self._broker is None:
+            reasons["restart-broker"] = "a broker in files has no server"
+        elif not self._broker.is_restartable:
+            reasons["restart-broker"] = "the server is not ours"
+        if not any(seat.pool == "threads" for seat in self.seats):
+            reasons["crash-worker"] = "needs a second worker: a prefork child alone would crash"
+        return reasons
+
+    # --- what the soak calls ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        for seat in self.seats:
+            self._start(seat)
+
+    def step(self) -> None:
+        """What is due now: endings of faults, and replacements for processes that are gone."""
+        while self._todo and self._todo[0][0] <= time.monotonic():
+            heapq.heappop(self._todo)[2]()
+        for seat in self.seats:
+            if seat.part is not None and not seat.part.is_alive:
+                self._found_dead(seat, seat.part)
+
+    def make(self, kind: str) -> None:
+        self.kinds[kind]()
+
+    def heal(self) -> None:
+        """Ends what goes on: everything runs again, nothing is armed."""
+        self._end_all()
+        for seat in self.seats:
+            if seat.is_armed and seat.part is not None:
+                self._kill_seat(seat, "kill-" + seat.kind)
+        self._end_all()
+
+    def parts_are_up(self) -> bool:
+        return all(seat.is_up for seat in self.seats)
+
+    def _end_all(self) -> None:
+        # A process that drains is not hurried: it says itself when it has ended.
+        while self._todo:
+            heapq.heappop(self._todo)[2]()
+            time.sleep(0.05)
+
+    # --- the faults -------------------------------------------------------------------------------
+
+    def _kill(self, kind: str) -> None:
+        if seat := self._pick(kind):
+            self._kill_seat(seat, f"kill-{kind}")
+
+    def _kill_seat(self, seat: Seat, fault: str, *, crash_point: str | None = None) -> None:
+        assert seat.part is not None
+        began, name = _now(), seat.name
+        seat.part.kill()
+        seat.part, seat.is_armed = None, False
+        self._note(f"{fault} {name}")
+
+        def replace() -> None:
+            self._start(seat, crash_point=crash_point)
+            self._end(fault, name, began)
+
+        self._after(self._dice.uniform(0, 2), replace)
+
+    def _crash(self, kind: str) -> None:
+        """The next process in that seat kills itself at a crash point, in the thick of its work."""
+        seat = self._pick(kind, pool="threads" if kind == "worker" else "")
+        if seat is None:
+            return
+        mine = [name for name in POINTS if name.startswith(_OF[kind])]
+        point = f"{self._dice.choice(mine)}:{self._dice.randint(1, 5)}"
+        self._kill_seat(seat, f"crash-{kind}", crash_point=point)
+
+    def _stop_worker(self) -> None:
+        """SIGSTOP for longer than the lease: somebody else takes its runs, then it comes back."""
+        if seat := self._pick("worker"):
+            self._pause(seat, "stop-worker", self._lease_seconds + self._dice.uniform(2, 5))
+
+    def _pause_beat(self) -> None:
+        if seat := self._pick("beat"):
+            self._pause(seat, "pause-beat", self._dice.uniform(0.5, 5))
+
+    def _pause(self, seat: Seat, fault: str, seconds: float) -> None:
+        assert seat.part is not None
+        part, began, name = seat.part, _now(), seat.name
+        part.stop()
+        seat.is_paused = True
+        self._note(f"{fault} {name} for {seconds:.1f} s")
+
+        def resume() -> None:
+            part.cont()
+            seat.is_paused = False
+            self._note(f"{name} goes on")
+            self._end(fault, name, began)
+
+        self._after(seconds, resume)
+
+    def _drain_worker(self) -> None:
+        """SIGTERM, as a deployment does it."""
+        seat = self._pick("worker")
+        if seat is None or seat.part is None:
+            return
+        part, began, name = seat.part, _now(), seat.name
+        part.terminate()
+        seat.part = None
+        self._note(f"drain-worker {name}")
+        give_up = time.monotonic() + self._drain_seconds
+
+        def replace() -> None:
+            if part.is_alive and time.monotonic() < give_up:
+                self._after(0.2, replace)
+                return
+            if part.is_alive:
+                self.deaths.append(f"{name} did not end within {self._drain_seconds} s of SIGTERM")
+                part.kill()
+            elif not _ended_well(part):
+                self.deaths.append(f"{name} ended with {part.exit_code} on SIGTERM")
+            self._start(seat)
+            self._end("drain-worker", name, began)
+
+        self._after(0.2, replace)
+
+    def _flush_broker(self) -> None:
+        began, url = _now(), self._system.broker_url
+        if url is None:
+            shutil.rmtree(self._system.data_dir / "broker", ignore_errors=True)
+        elif isinstance(self._broker, Redis):
+            with redis.Redis.from_url(url, socket_timeout=5) as client:
+                client.flushdb()
+        elif isinstance(self._broker, RabbitMQ):
+            with Connection(url, connect_timeout=5) as connection:
+                connection.default_channel.queue_purge("celery")
+        self._note("flush-broker")
+        self._end("flush-broker", "", began)
+
+    def _restart(self, fault: str, server: Server | None) -> None:
+        assert server is not None
+        if not server.is_running:
+            return
+        began = _now()
+        server.kill()
+        self._note(fault)
+
+        def bring_back() -> None:
+            server.start()
+            self._note(f"{server.name} is back")
+            self._end(fault, "", began)
+
+        self._after(self._dice.uniform(0, 3), bring_back)
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _pick(self, kind: str, pool: str = "") -> Seat | None:
+        seats = [
+            seat
+            for seat in self.seats
+            if seat.kind == kind and seat.is_up and (not pool or seat.pool == pool)
+        ]
+        return self._dice.choice(seats) if seats else None
+
+    def _start(self, seat: Seat, *, crash_point: str | None = None) -> None:
+        healthy = self._system.environment
+        if crash_point is not None:
+            self._system.environment = {**healthy, CRASH_VARIABLE: crash_point}
+        try:
+            if seat.kind == "beat":
+                seat.part = self._system.start_beat()
+                seat.name = seat.part.name
+            else:
+                seat.part = self._system.start_worker(
+                    pool=seat.pool, concurrency=3 if seat.pool == "prefork" else 20
+                )
+                seat.name = f"{seat.part.name}@{self._system.place.name}:"
+        finally:
+            self._system.environment = healthy
+        seat.is_paused, seat.is_armed = False, crash_point is not None
+        armed = f", armed with {crash_point}" if crash_point else ""
+        self._note(f"{seat.name} started (pid {seat.part.pid}, {seat.pool or seat.kind}{armed})")
+
+    def _found_dead(self, seat: Seat, part: Part) -> None:
+        began, name, code = _now(), seat.name, part.exit_code
+        expected = (seat.is_armed and code == -signal.SIGKILL) or code == EXIT_FOR_RESTART
+        self._note(f"{name} ended with {code}")
+        if not expected:
+            self.deaths.append(f"{name} ended by itself with {code}: {part.log_tail()[-2000:]}")
+        fault = f"crash-{seat.kind}"
+        seat.part, seat.is_armed = None, False
+
+        def replace() -> None:
+            self._start(seat)
+            self._end(fault, name, began)
+
+        self._after(0.5, replace)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._todo, (time.monotonic() + seconds, next(self._order), action))
+
+    def _end(self, kind: str, target: str, began: datetime) -> None:
+        self.done.append(Fault(kind=kind, target=target, began_at=began, ended_at=_now()))
+
+
+def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
+    """For how long after its end each kind of fault can still delay something (see Bounds)."""
+    lease = config["worker"]["lease_seconds"]
+    again = config["scheduler"]["republish_max_seconds"]
+    of_beat = lease + start_seconds  # it rescues only after it has seen the database for a lease
+    of_worker = again + start_seconds
+    return {
+        "kill-beat": of_beat,
+        "crash-beat": of_beat,
+        "pause-beat": of_beat,
+        "kill-worker": of_worker,
+        "crash-worker": of_worker,
+        "stop-worker": again,
+        "drain-worker": of_worker,
+        "flush-broker": again,
+        # The publisher's and Celery's own pauses after a failure, besides.
+        "restart-broker": again + 20,
+        # Beat's longest pause, the lease that it then waits, and the leases that ran out meanwhile.
+        "restart-database": 5 + 2 * lease,
+    }
+
+
+def _ended_well(part: Part) -> bool:
+    """0; or 75 with a run that could not be stopped; or killed by SIGTERM before it listened."""
+    if part.exit_code in (0, EXIT_FOR_RESTART):
+        return True
+    return part.exit_code == -signal.SIGTERM and "ready." not in part.log()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,277 @@
+"""What can be known of a soak afterwards: jobs, rows, every status change, ledger, faults."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.soak.jobs import SoakJob
+from tests.system import System
+
+FINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    id: int
+    name: str
+    cron_expression: str
+    timezone: str
+    overlap_policy: str = "allow"
+    max_retry: int = 3
+    longest_seconds: float = 1.0
+    # Every value that next_run_at ever had, in order.
+    watermarks: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    id: int
+    job_id: int
+    slot: datetime
+    status: str
+    attempt: int
+    failures: int
+    max_retry: int
+    created_at: datetime
+    available_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    final_token: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    execution_id: int
+    attempt: int
+    token: str
+    worker: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLine:
+    execution_id: int
+    attempt: int
+    job_id: int
+    slot: datetime
+    token: str
+    what: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One status change that the database itself saw, in the order of one execution."""
+
+    execution_id: int
+    before: str | None
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    kind: str
+    target: str  # the worker's or beat's own name; "" for a server
+    began_at: datetime
+    ended_at: datetime  # when it was healthy, or had been started, again
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    jobs: Sequence[Job]
+    executions: Sequence[Execution] = ()
+    attempts: Sequence[Attempt] = ()
+    ledger: Sequence[LedgerLine] = ()
+    changes: Sequence[Change] = ()
+    faults: Sequence[Fault] = ()
+    # Events of the processes' logs: {"event": ..., "execution_id": ...}.
+    events: Sequence[dict[str, Any]] = ()
+    # Processes that ended although nobody had done anything to them.
+    deaths: Sequence[str] = ()
+    # The end of the part with faults; every slot until then must have its row.
+    until: datetime | None = None
+    default_timezone: str = "Asia/Seoul"
+    # Waits that were given up, in words.
+    gave_up: Sequence[str] = field(default_factory=tuple)
+
+
+# --- what the database itself writes down ---------------------------------------------------------
+
+# Each table and trigger on the three databases. Nothing of jobu knows of them.
+_TABLES = (
+    "CREATE TABLE soak_changes (id {serial}, execution_id BIGINT, before_status VARCHAR(20),"
+    " after_status VARCHAR(20))",
+    "CREATE TABLE soak_watermarks (id {serial}, job_id BIGINT, next_run_at VARCHAR(40))",
+)
+_SERIAL = {
+    "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "postgresql": "BIGSERIAL PRIMARY KEY",
+    "mysql": "BIGINT AUTO_INCREMENT PRIMARY KEY",
+}
+_CHANGED = "INSERT INTO soak_changes (execution_id, before_status, after_status)"
+_MOVED = "INSERT INTO soak_watermarks (job_id, next_run_at)"
+_TRIGGERS = {
+    "sqlite": (
+        f"CREATE TRIGGER soak_new AFTER INSERT ON job_executions BEGIN {_CHANGED}"
+        " VALUES (NEW.id, NULL, NEW.status); END",
+        "CREATE TRIGGER soak_changed AFTER UPDATE OF status ON job_executions"
+        f" WHEN OLD.status <> NEW.status BEGIN {_CHANGED}"
+        " VALUES (NEW.id, OLD.status, NEW.status); END",
+        "CREATE TRIGGER soak_moved AFTER UPDATE OF next_run_at ON cron_jobs"
+        " WHEN NEW.next_run_at IS NOT NULL AND OLD.next_run_at IS NOT NEW.next_run_at"
+        f" BEGIN {_MOVED} VALUES (NEW.id, NEW.next_run_at); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION soak_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF TG_OP = 'INSERT' THEN {_CHANGED} VALUES (NEW.id, NULL, NEW.status);"
+        f" ELSIF OLD.status <> NEW.status THEN {_CHANGED} VALUES (NEW.id, OLD.status, NEW.status);"
+        " END IF; RETURN NULL; END $$",
+        "CREATE TRIGGER soak_changed AFTER INSERT OR UPDATE OF status ON job_executions"
+        " FOR EACH ROW EXECUTE FUNCTION soak_change()",
+        "CREATE FUNCTION soak_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.next_run_at IS NOT NULL AND OLD.next_run_at IS DISTINCT FROM NEW.next_run_at"
+        f" THEN {_MOVED} VALUES (NEW.id, (NEW.next_run_at AT TIME ZONE 'UTC')::text);"
+        " END IF; RETURN NULL; END $$",
+        "CREATE TRIGGER soak_moved AFTER UPDATE OF next_run_at ON cron_jobs"
+        " FOR EACH ROW EXECUTE FUNCTION soak_move()",
+    ),
+    "mysql": (
+        f"CREATE TRIGGER soak_new AFTER INSERT ON job_executions FOR EACH ROW {_CHANGED}"
+        " VALUES (NEW.id, NULL, NEW.status)",
+        f"CREATE TRIGGER soak_changed AFTER UPDATE ON job_executions FOR EACH ROW {_CHANGED}"
+        " SELECT NEW.id, OLD.status, NEW.status FROM DUAL WHERE OLD.status <> NEW.status",
+        f"CREATE TRIGGER soak_moved AFTER UPDATE ON cron_jobs FOR EACH ROW {_MOVED}"
+        " SELECT NEW.id, NEW.next_run_at FROM DUAL WHERE NEW.next_run_at IS NOT NULL"
+        " AND NOT (OLD.next_run_at <=> NEW.next_run_at)",
+    ),
+}
+
+
+def install_recorders(system: System) -> None:
+    """Triggers that write down every status change and every move of a watermark."""
+    kind = system.database_url.partition(":")[0]
+    for statement in _TABLES:
+        system.sql(statement.format(serial=_SERIAL[kind]))
+    for statement in _TRIGGERS[kind]:
+        system.sql(statement)
+
+
+# --- reading it -----------------------------------------------------------------------------------
+
+
+def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> dict[str, Any]:
+    """What the database, the ledger and the logs say, as arguments of History."""
+    return {
+        "jobs": _jobs(system, {job.name: job for job in soak_jobs}),
+        "executions": [
+            Execution(
+                id=row["id"],
+                job_id=row["job_id"],
+                slot=instant(row["scheduled_time"]),
+                status=row["status"],
+                attempt=row["attempt"],
+                failures=row["failures"],
+                max_retry=row["max_retry"],
+                created_at=instant(row["created_at"]),
+                available_at=instant(row["available_at"]),
+                started_at=instant_or_none(row["started_at"]),
+                finished_at=instant_or_none(row["finished_at"]),
+                final_token=row["final_token"],
+                error=row["error_message"] or "",
+            )
+            for row in system.sql("SELECT * FROM job_executions WHERE param_source = 'cron'")
+        ],
+        "attempts": [
+            Attempt(
+                execution_id=row["execution_id"],
+                attempt=row["attempt"],
+                token=row["lease_token"],
+                worker=row["worker"],
+                started_at=instant(row["started_at"]),
+                ended_at=instant(row["ended_at"]),
+                outcome=row["outcome"],
+            )
+            for row in system.sql("SELECT * FROM job_attempts")
+        ],
+        "changes": [
+            Change(
+                execution_id=row["execution_id"],
+                before=row["before_status"],
+                after=row["after_status"],
+            )
+            for row in system.sql("SELECT * FROM soak_changes ORDER BY id")
+        ],
+        "ledger": list(read_ledger(ledger)),
+        "events": list(_events(system)),
+    }
+
+
+def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
+    moves: dict[int, list[datetime]] = {}
+    for row in system.sql("SELECT job_id, next_run_at FROM soak_watermarks ORDER BY id"):
+        moves.setdefault(row["job_id"], []).append(instant(row["next_run_at"]))
+    return [
+        Job(
+            id=row["id"],
+            name=row["name"],
+            cron_expression=row["cron_expression"],
+            timezone=row["timezone"],
+            overlap_policy=row["overlap_policy"],
+            max_retry=row["max_retry"],
+            longest_seconds=by_name[row["name"]].longest_seconds,
+            watermarks=tuple(moves.get(row["id"], ())),
+        )
+        for row in system.sql("SELECT * FROM cron_jobs ORDER BY id")
+    ]
+
+
+def read_ledger(directory: Path) -> Iterator[LedgerLine]:
+    """The lines of all processes, by time."""
+    lines = []
+    for path in directory.glob("*.sqlite3"):
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            # A process may die between opening the file and making the table.
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone():
+                lines += connection.execute("SELECT * FROM ledger").fetchall()
+    for execution_id, attempt, job_id, slot, token, what, at in sorted(lines, key=lambda x: x[6]):
+        yield LedgerLine(
+            execution_id=execution_id,
+            attempt=attempt,
+            job_id=job_id,
+            slot=instant(slot),
+            token=token,
+            what=what,
+            at=datetime.fromtimestamp(at, UTC),
+        )
+
+
+def _events(system: System) -> Iterator[dict[str, Any]]:
+    """The scheduler's events from all logs; what else stands there is skipped."""
+    for path in sorted(system.place.glob("*.log")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if '"event"' in line:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # two processes wrote at once, or one was killed in the middle
+                yield {"process": path.stem, **event}
+
+
+def instant(value: Any) -> datetime:
+    found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    assert isinstance(found, datetime)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def instant_or_none(value: Any) -> datetime | None:
+    return None if value is None else instant(value)

@@ -1,0 +1,159 @@
+"""What a soak schedules: jobs of every kind that the protocol treats differently."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ZONES = (
+    "",  # the configured default
+    "UTC",
+    "Asia/Seoul",
+    "America/New_York",
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "America/St_Johns",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+)
+# Late on a loaded machine is not missed: these slots are to be run, whenever.
+PATIENT_SECONDS = 3600
+BACKOFF_SECONDS = 1
+BACKOFF_MAX_SECONDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakJob:
+    """A row for cron_jobs, and how long one of its executions may be on its way without a fault."""
+
+    name: str
+    cron_expression: str
+    timezone: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    longest_seconds: float = 1.0
+
+    @property
+    def row(self) -> dict[str, Any]:
+        defaults = {
+            "handler_name": "soak",
+            "handler_params": {"seconds": 0.02},
+            "misfire_grace_seconds": PATIENT_SECONDS,
+            # Enough for every fault that can meet one execution.
+            "max_retry": 10,
+            "retry_backoff_seconds": BACKOFF_SECONDS,
+            "retry_backoff_max_seconds": BACKOFF_MAX_SECONDS,
+        }
+        row = {**defaults, **self.columns}
+        row["handler_params"] = json.dumps(row["handler_params"])
+        return {
+            "name": self.name,
+            "cron_expression": self.cron_expression,
+            "timezone": self.timezone,
+            **row,
+        }
+
+
+def make_jobs(count: int, dice: random.Random, *, lease_seconds: float) -> list[SoakJob]:
+    """`count` jobs, the special ones first; the same for the same dice."""
+    special = list(_special(dice, lease_seconds))[:count]
+    plain = [_plain(number, dice) for number in range(count - len(special))]
+    return [*special, *plain]
+
+
+def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
+    # Interleaved, so that a soak with few jobs has some of each.
+    for number in range(3):
+        for policy in ("skip", "queue_one", "replace"):
+            yield SoakJob(
+                name=f"overlap {policy} {number}",
+                cron_expression=f"*/{2 + number} * * * * *",
+                columns={"overlap_policy": policy, "handler_params": {"seconds": 3}},
+                # Its own run, the one before it, and the wait of a run that nobody woke.
+                longest_seconds=3 + 3 + 5 + 1,
+            )
+        yield SoakJob(
+            name=f"flaky {number}",
+            cron_expression=f"{number}/5 * * * * *",
+            columns={"handler_params": {"fails": 0.4}, "max_retry": 3},
+            longest_seconds=4 * 1 + 3 * 1.2 * BACKOFF_MAX_SECONDS,
+        )
+        yield SoakJob(
+            name=f"too slow {number}",
+            cron_expression=f"{number * 7}/20 * * * * *",
+            columns={
+                "handler_params": {"seconds": 30},
+                "timeout_seconds": 1,
+                "max_retry": 1,
+            },
+            longest_seconds=2 * 2 + 1.2 * BACKOFF_MAX_SECONDS,
+        )
+        yield SoakJob(
+            name=f"long {number}",
+            # Ten leases, begun in the first seconds of a soak of any length.
+            cron_expression=f"{number * 20}/30 * * * * *",
+            columns={"handler_params": {"seconds": 10 * lease_seconds}},
+            longest_seconds=10 * lease_seconds + 1,
+        )
+        for policy in ("latest", "all", "skip"):
+            yield SoakJob(
+                name=f"impatient {policy} {number}",
+                cron_expression=f"*/{dice.randint(2, 4)} * * * * *",
+                columns={
+                    "misfire_policy": policy,
+                    "misfire_grace_seconds": 1,
+                    "max_catchup": 2,
+                },
+            )
+        yield SoakJob(
+            name=f"jitter {number}",
+            cron_expression="*/10 * * * * *",
+            columns={"jitter_seconds": 3},
+            longest_seconds=4,
+        )
+    yield SoakJob(
+        name="stuck",
+        cron_expression="45 * * * * *",
+        columns={"handler_name": "soak_stuck", "timeout_seconds": 1, "max_retry": 0},
+        longest_seconds=4,
+    )
+
+
+def _plain(number: int, dice: random.Random) -> SoakJob:
+    return SoakJob(
+        name=f"plain {number}",
+        cron_expression=_every_few_seconds(dice) if number % 3 == 0 else _every_few_minutes(dice),
+        timezone=dice.choice(ZONES),
+        columns={"handler_params": {"seconds": dice.choice([0, 0.02, 0.1])}},
+    )
+
+
+def _every_few_seconds(dice: random.Random) -> str:
+    first = dice.randrange(30)
+    last = dice.randint(first + 20, 59)
+    seconds = dice.choice(
+        [
+            f"*/{dice.randint(4, 15)}",
+            f"{first}-{last}/{dice.randint(3, 9)}",
+            ",".join(map(str, sorted(dice.sample(range(60), 6)))),
+        ]
+    )
+    return f"{seconds} * * * * *"
+
+
+def _every_few_minutes(dice: random.Random) -> str:
+    minutes = dice.choice(
+        [
+            "*",
+            "*",
+            f"*/{dice.randint(2, 4)}",
+            f"{dice.randrange(3)}-59/2",
+            # In zones that are 30 or 45 minutes off these are other instants than in UTC.
+            ",".join(map(str, sorted(dice.sample(range(60), 20)))),
+        ]
+    )
+    hours = dice.choice(["*", "*", "0-23", "*/1"])
+    days = dice.choice(["* * *", "* * *", "1-31 * *", "* 1-12 *", "* * 0-6", "* * sun-sat"])
+    return f"{minutes} {hours} {days}"

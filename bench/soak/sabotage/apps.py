@@ -1,0 +1,24 @@
+"""Applied once per process, before it does any work; children of a fork inherit it."""
+
+from __future__ import annotations
+
+import os
+
+from django.apps import AppConfig
+
+from bench.soak.sabotage import CRASH_VARIABLE, MUTATION_VARIABLE
+
+
+class SabotageConfig(AppConfig):
+    name = "bench.soak.sabotage"
+    label = "sabotage"
+
+    def ready(self) -> None:
+        from bench.soak.sabotage.mutations import apply
+        from scheduler import crash
+
+        if wanted := os.environ.get(CRASH_VARIABLE):
+            name, _, visit = wanted.partition(":")
+            crash.arm(name, visit=int(visit or 1))
+        if name := os.environ.get(MUTATION_VARIABLE, ""):
+            apply(name)

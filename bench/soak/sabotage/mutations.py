@@ -1,0 +1,95 @@
+"""The protocol broken on purpose, to see that it is noticed. Each takes away one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+# What a loaded machine makes of the instant between two statements.
+_WINDOW_SECONDS = 0.1
+
+
+def no_fence() -> None:
+    """The lease token does not count: a worker that was declared lost goes on, and writes."""
+    from django.db import connection
+
+    from scheduler.store import runs
+
+    def nobody_tells(leases: Collection[runs.Lease]) -> runs.LeaseReport:
+        return runs.LeaseReport(
+            ours=frozenset(lease.token for lease in leases), cancelled=frozenset()
+        )
+
+    runs.watch_leases = nobody_tells
+    runs._WHERE_MINE = "WHERE id = %s AND status = %s AND (lease_token = %s OR attempt > 0)"
+    # The second fence, behind the first: an attempt ends once.
+    ignoring = {"sqlite": "INSERT OR IGNORE INTO", "mysql": "INSERT IGNORE INTO"}
+    statement = runs._INSERT_ATTEMPT
+    if connection.vendor in ignoring:
+        statement = statement.replace("INSERT INTO", ignoring[connection.vendor])
+    else:
+        statement += " ON CONFLICT DO NOTHING"
+    runs._INSERT_ATTEMPT = statement
+
+
+def watermark_first() -> None:
+    """The watermark moves in a transaction of its own, before the slots are inserted."""
+    from scheduler.clock import pause
+    from scheduler.dispatcher import Dispatcher
+    from scheduler.store import slots
+    from scheduler.transient import in_transaction
+
+    record_batch, record_slots = Dispatcher._record_batch, slots.record_slots
+    later: list[tuple[Sequence[Any], datetime]] = []
+
+    def remember(records: Sequence[slots.SlotRecord], now: datetime) -> int:
+        later.append((records, now))
+        return len(records)
+
+    def in_two_transactions(self: Dispatcher, limit: int) -> Any:
+        later.clear()
+        done = record_batch(self, limit)
+        pause(_WINDOW_SECONDS)
+        for records, now in later:
+            in_transaction(partial(record_slots, records, now))
+        return done
+
+    slots.record_slots = remember
+    Dispatcher._record_batch = in_two_transactions  # type: ignore[method-assign]
+
+
+def publish_first() -> None:
+    """Messages are sent inside the transaction that inserts the rows they name."""
+    from scheduler.clock import pause
+    from scheduler.dispatcher import Dispatcher
+    from scheduler.store import publishing
+
+    plan_and_record = Dispatcher._plan_and_record
+
+    def and_publish(self: Dispatcher, jobs: Any, now: datetime) -> Any:
+        recorded = plan_and_record(self, jobs, now)
+        settings = self._settings()
+        hints = publishing.take_to_publish(
+            self._clock.now(),
+            settings.batch_size,
+            again_seconds=settings.republish_seconds,
+            again_max_seconds=settings.republish_max_seconds,
+        )
+        self._publisher.publish(hints)
+        pause(_WINDOW_SECONDS)
+        return recorded
+
+    Dispatcher._plan_and_record = and_publish  # type: ignore[method-assign]
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "no-fence": no_fence,
+    "watermark-first": watermark_first,
+    "publish-first": publish_first,
+}
+
+
+def apply(name: str) -> None:
+    MUTATIONS[name]()

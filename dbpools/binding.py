@@ -1,0 +1,191 @@
+"""`:name` parameters for every engine. Literals, comments, casts and slices are left alone.
+
+`compile_statement` reads the SQL text once per dialect and remembers the answer. Its rule: a colon
+followed by a letter or underscore starts a parameter, unless it stands in a literal, a quoted
+name or a comment, or right behind a colon, a word, `)` or `]` (`::type`, `a[lo:hi]`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from dbpools.errors import did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """How one engine writes SQL text: what may hold a colon, and how a parameter is marked."""
+
+    name: str
+    opaque: tuple[str, ...]
+    """Patterns of text in which nothing is a parameter: literals, quoted names, comments."""
+    style: str
+    """`qmark` (?), `numeric` ($1) or `pyformat` (%(name)s)."""
+
+
+_PLAIN_LITERAL = r"'(?:[^']|'')*(?:'|\Z)"
+_BACKSLASH_LITERAL = r"'(?:[^'\\]|\\.|'')*(?:'|\Z)"
+_QUOTED_NAME = r'"(?:[^"]|"")*(?:"|\Z)'
+_BACKTICKED_NAME = r"`(?:[^`]|``)*(?:`|\Z)"
+_LINE_COMMENT = r"--[^\n]*"
+_BLOCK_COMMENT = r"/\*.*?(?:\*/|\Z)"
+# PostgreSQL nests block comments; a pattern can follow three levels, as deep as people go.
+_NESTED_COMMENT = (
+    r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?\*/)*\*/)*(?:\*/|\Z)"
+)
+
+SQLITE = Dialect(
+    name="sqlite",
+    opaque=(
+        _PLAIN_LITERAL,
+        _QUOTED_NAME,
+        _BACKTICKED_NAME,
+        r"\[[^\]]*(?:\]|\Z)",
+        _LINE_COMMENT,
+        _BLOCK_COMMENT,
+    ),
+    style="qmark",
+)
+POSTGRES = Dialect(
+    name="postgres",
+    opaque=(
+        r"\b[eE]" + _BACKSLASH_LITERAL,
+        _PLAIN_LITERAL,
+        _QUOTED_NAME,
+        r"(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)",
+        _LINE_COMMENT,
+        _NESTED_COMMENT,
+    ),
+    style="numeric",
+)
+MYSQL = Dialect(
+    name="mysql",
+    opaque=(
+        _BACKSLASH_LITERAL,
+        r'"(?:[^"\\]|\\.|"")*(?:"|\Z)',
+        _BACKTICKED_NAME,
+        r"--(?=\s|\Z)[^\n]*",  # without the blank, MySQL reads two minus signs
+        r"#[^\n]*",
+        _BLOCK_COMMENT,
+    ),
+    style="pyformat",
+)
+DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLITE, POSTGRES, MYSQL)}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL text as a driver takes it, and which parameter goes where."""
+
+    sql: str
+    names: tuple[str, ...]
+    """One name per marker for qmark; each name once for numeric and pyformat."""
+    control: str
+    """BEGIN, COMMIT and the like when the text is one of these, else an empty string."""
+    words: frozenset[str]
+    """RETURNING, when the statement itself (not a literal or a comment) says so."""
+    verb: str
+    """The first word, upper case."""
+    title: str
+    """The beginning of the author's text, on one line: what the SQL log calls it without a name."""
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in marker order. LookupError names what is missing or not asked for."""
+        try:
+            found = [values[name] for name in self.names]
+        except KeyError:
+            found = []
+        distinct = set(self.names)
+        if len(values) != len(distinct) or len(found) != len(self.names):
+            missing = sorted(distinct - set(values))
+            unknown = sorted(set(values) - distinct)
+            raise LookupError(_complaint(missing, unknown, distinct))
+        return found
+
+
+def _complaint(missing: list[str], unknown: list[str], names: set[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"no value for {', '.join(':' + name for name in missing)}")
+    parts += [f"{name!r} is not a parameter{did_you_mean(name, names)}" for name in unknown]
+    if unknown and not names:
+        parts.append("the statement has none")
+    return "; ".join(parts)
+
+
+@lru_cache(maxsize=2048)
+def compile_statement(sql: str, dialect: Dialect) -> Statement:
+    """The statement in the engine's own parameter style. Pure; the same text costs one lookup."""
+    names: list[str] = []
+    pieces: list[str] = []
+    bare: list[str] = []
+    end = 0
+    for match in _pattern(dialect).finditer(sql):
+        between = sql[end : match.start()]
+        pieces.append(between)
+        bare.append(between)
+        end = match.end()
+        name = match["parameter"]
+        if name is None:
+            pieces.append(match[0])
+            bare.append(" ")
+            continue
+        if dialect.style == "qmark" or name not in names:
+            names.append(name)
+        pieces.append(_marker(dialect.style, name, names))
+    pieces.append(sql[end:])
+    bare.append(sql[end:])
+    if names and dialect.style == "pyformat":
+        # asyncmy runs `sql % parameters`, so every percent sign of the author is doubled.
+        pieces = [piece if _is_marker(piece) else piece.replace("%", "%%") for piece in pieces]
+    words = re.findall(r"\w+", "".join(bare).upper())
+    return Statement(
+        sql="".join(str(piece) for piece in pieces),
+        names=tuple(names),
+        control=_control_word(words),
+        words=frozenset(words) & {"RETURNING"},
+        verb=words[0] if words else "",
+        title=title_of(sql),
+    )
+
+
+def title_of(sql: str) -> str:
+    """At most 80 characters of the text, on one line."""
+    words = " ".join(sql[:400].split())
+    return words if len(words) <= 80 else words[:77] + "..."
+
+
+class _Marker(str):
+    """A piece of text that this module wrote, told apart from the author's."""
+
+    __slots__ = ()
+
+
+def _is_marker(piece: str) -> bool:
+    return isinstance(piece, _Marker)
+
+
+def _marker(style: str, name: str, names: list[str]) -> _Marker:
+    if style == "qmark":
+        return _Marker("?")
+    if style == "numeric":
+        return _Marker(f"${names.index(name) + 1}")
+    return _Marker(f"%({name})s")
+
+
+@lru_cache(maxsize=8)
+def _pattern(dialect: Dialect) -> re.Pattern[str]:
+    opaque = "|".join(dialect.opaque)
+    return re.compile(rf"{opaque}|(?<![:\w\])]):(?P<parameter>[^\W\d]\w*)", re.DOTALL)
+
+
+def _control_word(words: list[str]) -> str:
+    """The word with which this statement would end or start a transaction behind our back."""
+    first, second = (*words[:2], "", "")[:2]
+    if first in ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ABORT", "END"):
+        return first
+    if first == "ROLLBACK" or (first == "START" and second == "TRANSACTION"):
+        return first
+    return ""

@@ -1,0 +1,334 @@
+"""MySQL and MariaDB through asyncmy: how they differ.
+
+The session speaks UTC and autocommits outside of our transactions; UPDATE counts the rows it found.
+What the protocol does not tell about a column (MariaDB's JSON is text to it) is asked once per
+table; see `mysql_types`.
+"""
+
+import re
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+from uuid import UUID
+
+import asyncmy
+from asyncmy.constants import CLIENT, CR, SERVER_STATUS
+from asyncmy.cursors import Cursor, SSCursor
+
+from dbpools.binding import MYSQL
+from dbpools.config import DatabaseConfig
+from dbpools.driver import (
+    Args,
+    Driver,
+    DriverConnection,
+    DuplicateColumnError,
+    Fault,
+    RowCursor,
+    to_rows,
+)
+from dbpools.drivers import schemas
+from dbpools.drivers.mysql_types import PLAIN_TYPES, ColumnTypes
+from dbpools.drivers.tls import mysql_ssl
+from dbpools.errors import ConfigurationError
+from dbpools.values import AdapterTable, Row, to_utc
+
+# Shutdown, killed, timed out: the server says good-bye in many ways.
+LOST_CODES = {
+    CR.CR_SERVER_GONE_ERROR,
+    CR.CR_SERVER_LOST,
+    CR.CR_CONN_HOST_ERROR,
+    CR.CR_COMMANDS_OUT_OF_SYNC,
+    1040,  # too many connections: another moment may have room
+    1053,
+    1158,
+    1159,
+    1160,
+    1161,
+    1927,
+    4031,
+}
+# asyncmy's executemany sends as it stands what follows the list of values: parameters would stay
+# markers there, and percent signs doubled.
+_PERCENT_BEHIND_VALUES = re.compile(
+    r"(?:\bON\s+DUPLICATE\b|\bRETURNING\b|\)\s*AS\b)[^%]*%", re.IGNORECASE
+)
+READ_ONLY_CODES = {1792, 1290, 1836}
+DEADLOCK, LOCK_TIMEOUT = 1213, 1205
+
+
+class MySQLDriver(Driver):
+    """MySQL 8.0 and MariaDB 10.6, and later ones."""
+
+    dialect = MYSQL
+    schema = schemas.MYSQL
+    errors = (asyncmy.errors.Error, asyncmy.errors.Warning)
+    adapters = AdapterTable(
+        overrides={
+            datetime: lambda value: to_utc(value).replace(tzinfo=None),
+            UUID: str,
+            str: lambda value: _encodable(value),
+        }
+    )
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        super().__init__(config)
+        if "NO_BACKSLASH_ESCAPES" in str(config.options["sql_mode"]).upper():
+            raise ConfigurationError(
+                f"databases.{config.name}.options.sql_mode: NO_BACKSLASH_ESCAPES cannot be used: "
+                "asyncmy would quote bytes wrongly"
+            )
+        self._where = _place(config)
+        self.column_types = ColumnTypes()
+
+    async def connect(self) -> DriverConnection:
+        raw = await self.connect_raw()
+        connection = MySQLConnection(self, raw)
+        try:
+            # asyncmy reads the status only now, from the answer to its first command.
+            settings = ["time_zone = '+00:00'"]
+            if self.config.options["sql_mode"] is not None:
+                settings.append(f"sql_mode = {raw.escape(self.config.options['sql_mode'])}")
+            await connection.command(f"SET {', '.join(settings)}")
+            if raw.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+                raise ValueError(
+                    "the server's sql_mode has NO_BACKSLASH_ESCAPES, with which asyncmy quotes "
+                    "bytes wrongly; set options.sql_mode without it"
+                )
+        except BaseException:
+            raw.close()
+            raise
+        return connection
+
+    async def connect_raw(self) -> Any:
+        """An asyncmy connection with nothing set."""
+        return await asyncmy.connect(
+            **self._where,
+            charset=self.config.options["charset"],
+            autocommit=True,  # we say START TRANSACTION ourselves
+            client_flag=CLIENT.FOUND_ROWS,
+            ssl=mysql_ssl(self.config),
+            connect_timeout=self.config.pool.connect_timeout_seconds,
+        )
+
+    def fault(self, error: BaseException) -> Fault:
+        if isinstance(error, DuplicateColumnError):
+            return Fault.STATEMENT
+        code = error.args[0] if error.args else None
+        if code in READ_ONLY_CODES:
+            return Fault.READ_ONLY
+        if code in LOST_CODES or not isinstance(error, self.errors):
+            return Fault.LOST  # an error of Python in the middle of the protocol
+        return Fault.LOST if isinstance(error, asyncmy.errors.InterfaceError) else Fault.STATEMENT
+
+    def hint(self, error: BaseException) -> str:
+        code = error.args[0] if error.args else None
+        if code == DEADLOCK:
+            return "a deadlock: the whole transaction was rolled back; run it again"
+        if code == LOCK_TIMEOUT:
+            return "another transaction holds the row; keep transactions short, or run it again"
+        return ""
+
+
+def _place(config: DatabaseConfig) -> dict[str, Any]:
+    keys = ("host", "port", "database", "user", "password")
+    if not config.place["dsn"]:
+        return {key: config.place[key] for key in keys if config.place[key] is not None}
+    try:
+        url = urlsplit(config.place["dsn"])
+        port = url.port
+    except ValueError as error:
+        raise ConfigurationError(f"databases.{config.name}.dsn: {error}") from error
+    found = (url.hostname, port, url.path.lstrip("/"), url.username, url.password)
+    if not url.scheme.startswith(("mysql", "mariadb")) or parse_qsl(url.query):
+        raise ConfigurationError(
+            f"databases.{config.name}.dsn must be mysql://user:password@host:port/database"
+        )
+    return {
+        key: unquote(value) if isinstance(value, str) else value
+        for key, value in zip(keys, found, strict=True)
+        if value
+    }
+
+
+def _encodable(value: str) -> str:
+    if not value.isascii():
+        value.encode()  # asyncmy would send the bytes that a lone surrogate stands for
+    return value
+
+
+class QuietCursor(Cursor):
+    """Does not fetch and log the server's warnings: they quote values, and cost a round trip."""
+
+    async def _show_warnings(self, conn: Any) -> None:
+        """Nothing."""
+
+
+class QuietStreamCursor(SSCursor):
+    """The same for unbuffered results."""
+
+    async def _show_warnings(self, conn: Any) -> None:
+        """Nothing."""
+
+
+class MySQLConnection(DriverConnection):
+    """One asyncmy connection."""
+
+    # Of the session, too: MariaDB ends the transaction before DDL, and would then let it through.
+    begin_read_only = ("SET SESSION TRANSACTION READ ONLY", "START TRANSACTION READ ONLY")
+    allow_writes = ("SET SESSION TRANSACTION READ WRITE",)
+
+    def __init__(self, driver: MySQLDriver, raw: Any) -> None:
+        self.raw = raw
+        self._driver = driver
+        self._is_busy = False
+        """True while a statement runs, and for good when it was cut off."""
+
+    async def _run(self, sql: str, args: Args) -> Any:
+        """Run a statement; asyncmy's result: rows, description, affected_rows, insert_id.
+
+        Without asyncmy's cursor, which would cost half as much again and log the server's
+        warnings, with values in them.
+        """
+        if args is not None:
+            literal = self.raw.literal
+            if isinstance(args, dict):
+                sql %= {name: literal(value) for name, value in args.items()}
+            else:
+                sql %= tuple([literal(value) for value in args])
+        self._is_busy = True
+        await self.raw.query(sql)
+        self._is_busy = False
+        return self.raw._result
+
+    async def query(self, sql: str, args: Args, limit: int) -> list[Row]:
+        result = await self._run(sql, args)
+        if result.description is None:
+            return []
+        return await self.typed_rows(result.fields, result.rows[:limit] if limit else result.rows)
+
+    async def query_plain(self, sql: str, args: Args) -> list[Row]:
+        """The rows as the protocol has them: what asks for the types of columns needs none."""
+        result = await self._run(sql, args)
+        return to_rows([field.name for field in result.fields], result.rows)
+
+    async def value(self, sql: str, args: Args) -> Any:
+        result = await self._run(sql, args)
+        rows = result.rows
+        if not rows:
+            return None
+        fields = result.fields
+        if fields[0].type_code in PLAIN_TYPES:
+            return rows[0][0]
+        typed = await self.typed_rows(fields[:1], [rows[0][:1]])
+        return typed[0][fields[0].name]
+
+    async def typed_rows(self, fields: list[Any], found: Any) -> list[Row]:
+        """The rows as mappings, with values as their columns mean them."""
+        rows = to_rows([field.name for field in fields], found)
+        if PLAIN_TYPES.issuperset([field.type_code for field in fields]):
+            return rows
+        types = self._driver.column_types
+        for table in types.unknown_tables(fields):
+            await types.learn(table, self)
+        for name, convert in types.converters(fields):
+            for row in rows:
+                if row[name] is not None:
+                    row[name] = convert(row[name])
+        return rows
+
+    async def execute(self, sql: str, args: Args) -> int:
+        result = await self._run(sql, args)
+        is_select = result.description is not None and not sql.lstrip()[:7].upper().startswith(
+            ("INSERT", "REPLACE", "DELETE", "UPDATE")
+        )
+        return 0 if is_select else int(result.affected_rows)
+
+    async def execute_many(self, sql: str, rows: list[Args]) -> int:
+        if rows[0] is None or _PERCENT_BEHIND_VALUES.search(sql):
+            return sum([await self.execute(sql, args) for args in rows])
+        cursor = self.raw.cursor(QuietCursor)  # it knows how to send many rows in one statement
+        self._is_busy = True
+        count = await cursor.executemany(sql, rows)
+        self._is_busy = False
+        return int(count)
+
+    async def insert(self, sql: str, args: Args) -> Any:
+        result = await self._run(sql, args)
+        if result.description is not None:  # RETURNING, on MariaDB
+            rows = await self.typed_rows(result.fields, result.rows)
+            return next(iter(rows[0].values())) if rows else None
+        return result.insert_id
+
+    async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        self._is_busy = True
+        cursor = self.raw.cursor(QuietStreamCursor)
+        await cursor.execute(sql, args)
+        types = self._driver.column_types
+        unknown = types.unknown_tables(cursor._result.fields or ())
+        if unknown:
+            # The connection takes no question while rows are on their way: read them off, ask,
+            # and start again. Once per table and pool.
+            await cursor.close()
+            for table in unknown:
+                await types.learn(table, self)
+            self._is_busy = True
+            cursor = self.raw.cursor(QuietStreamCursor)
+            await cursor.execute(sql, args)
+        self._is_busy = False
+        return MySQLCursor(self, cursor, chunk_rows)
+
+    async def command(self, *statements: str) -> None:
+        await self.script("; ".join(statements))
+
+    async def script(self, sql: str) -> None:
+        result = await self._run(sql, None)
+        self._is_busy = True
+        while result.has_next:
+            await self.raw.next_result()
+            result = self.raw._result
+        self._is_busy = False
+
+    def is_open(self) -> bool:
+        return bool(self.raw.connected) and not self.raw._stream_broken
+
+    def is_in_transaction(self) -> bool:
+        return bool(self.raw.get_transaction_status())
+
+    async def ping(self) -> None:
+        await self.raw.ping(reconnect=False)
+
+    async def close(self) -> None:
+        await self.raw.ensure_closed()
+
+    async def abandon(self) -> None:
+        self.raw.close()
+        if self._is_busy:
+            await self._kill_statement()
+
+    async def _kill_statement(self) -> None:
+        # The server notices a closed socket only when it writes; until then the statement would
+        # run on and hold its locks.
+        other = await self._driver.connect_raw()
+        try:
+            with suppress(asyncmy.errors.Error):  # it may be over by now
+                await other.query(f"KILL {int(self.raw.thread_id())}")
+        finally:
+            other.close()
+
+
+class MySQLCursor(RowCursor):
+    """An unbuffered result: the server sends it all, and we read it piece by piece."""
+
+    def __init__(self, connection: MySQLConnection, cursor: Any, chunk_rows: int) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._chunk_rows = chunk_rows
+
+    async def next_rows(self) -> list[Row]:
+        found = await self._cursor.fetchmany(self._chunk_rows)
+        fields = self._cursor._result.fields
+        return await self._connection.typed_rows(fields, found) if found else []
+
+    async def close(self) -> None:
+        await self._cursor.close()

@@ -1,0 +1,280 @@
+"""SQLite through aiosqlite: how it differs.
+
+Every statement is one hop to the connection's thread, rows included; aiosqlite's own cursors would
+take three. Declared column types (DATETIME, JSON, ...) say what a value is; see `sqlite_types`.
+"""
+
+import sqlite3
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable
+from contextlib import closing
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import aiosqlite
+
+from dbpools.binding import SQLITE
+from dbpools.config import DatabaseConfig
+from dbpools.driver import Args, Driver, DriverConnection, Fault, RowCursor, to_rows
+from dbpools.drivers import schemas
+from dbpools.drivers.sqlite_types import use_declared_types
+from dbpools.errors import ConfigurationError
+from dbpools.values import AdapterTable, Row, to_sql_text
+
+Answer = TypeVar("Answer")
+_SWITCH_PAUSE_MS = 10
+
+
+class SqliteDriver(Driver):
+    """Files. Writers take turns: a write transaction is BEGIN IMMEDIATE."""
+
+    dialect = SQLITE
+    schema = schemas.SQLITE
+    errors = (sqlite3.Error, sqlite3.Warning)
+    adapters = AdapterTable(
+        overrides={
+            datetime: to_sql_text,
+            date: date.isoformat,
+            time: time.isoformat,
+            Decimal: str,
+            UUID: str,
+        }
+    )
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        super().__init__(config)
+        path = str(config.place["path"])
+        self._path = Path(path).expanduser()
+        if path == ":memory:" or "mode=memory" in path:
+            raise ConfigurationError(
+                f"databases.{config.name}.path: every connection to {path} would be a "
+                "database of its own; name a file"
+            )
+
+    async def connect(self) -> DriverConnection:
+        self._check_place()
+        raw = aiosqlite.connect(
+            self._path,
+            isolation_level=None,  # we say BEGIN ourselves
+            detect_types=sqlite3.PARSE_DECLTYPES,
+            timeout=self.config.options["busy_timeout"] / 1000,
+        )
+        # A pool that nobody closed must not keep the process from ending.
+        raw._thread.daemon = True
+        connection = SqliteConnection(await raw)
+        try:
+            await connection.in_thread(use_declared_types)
+            await connection.command(*self._pragmas())
+            options = self.config.options
+            await connection.in_thread(
+                _switch_journal, raw._conn, options["journal_mode"], options["busy_timeout"]
+            )
+        except BaseException:
+            await connection.abandon()
+            raise
+        return connection
+
+    def _check_place(self) -> None:
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(
+                f"directory {self._path.parent} does not exist; create it first"
+            )
+        if self._path.is_dir():
+            raise IsADirectoryError(f"{self._path} is a directory; `path` names a file")
+
+    def _pragmas(self) -> list[str]:
+        options = self.config.options
+        return [
+            f"PRAGMA busy_timeout = {options['busy_timeout']:d}",
+            f"PRAGMA synchronous = {options['synchronous']}",
+            f"PRAGMA cache_size = {options['cache_size']:d}",
+            f"PRAGMA foreign_keys = {'ON' if options['foreign_keys'] else 'OFF'}",
+        ]
+
+    def fault(self, error: BaseException) -> Fault:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended part
+        if code == sqlite3.SQLITE_READONLY:
+            return Fault.READ_ONLY
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return Fault.LOST
+        return Fault.STATEMENT
+
+    def hint(self, error: BaseException) -> str:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return (
+                f"another connection is writing to {self._path} and did not finish within "
+                f"{self.config.options['busy_timeout']} ms (options.busy_timeout): SQLite has one "
+                "writer at a time, so keep write transactions short, and do not start a second "
+                "one while this task holds the first"
+            )
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return f"cannot open {self._path}: check that it is a file that may be written"
+        return ""
+
+
+class SqliteConnection(DriverConnection):
+    """One aiosqlite connection: a thread with a queue in front of it."""
+
+    # IMMEDIATE takes the write lock now: a later upgrade could fail without waiting.
+    begin_write = ("BEGIN IMMEDIATE",)
+    begin_read_only = ("PRAGMA query_only = ON", "BEGIN DEFERRED")
+    nest_read_only = ("PRAGMA query_only = ON",)
+    allow_writes = ("PRAGMA query_only = OFF",)
+
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        self.raw = raw
+
+    async def in_thread(self, work: Callable[..., Answer], *args: Any) -> Answer:
+        """Run `work` in the connection's thread. When cancelled, SQLite is told to stop."""
+        # aiosqlite 0.22 has no public way to run more than one call per hop.
+        try:
+            answer: Answer = await self.raw._execute(work, *args)
+        except CancelledError:
+            if self.is_open():
+                await self.raw.interrupt()
+            raise
+        return answer
+
+    async def query(self, sql: str, args: Args, limit: int) -> list[Row]:
+        return await self.in_thread(_fetch, self.raw._conn, sql, args or (), limit)
+
+    async def execute(self, sql: str, args: Args) -> int:
+        return await self.in_thread(_execute, self.raw._conn, sql, args or ())
+
+    async def execute_many(self, sql: str, rows: list[Args]) -> int:
+        return await self.in_thread(_execute_many, self.raw._conn, sql, rows)
+
+    async def insert(self, sql: str, args: Args) -> Any:
+        return await self.in_thread(_insert, self.raw._conn, sql, args or ())
+
+    async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        cursor = await self.in_thread(self.raw._conn.execute, sql, args or ())
+        return SqliteCursor(self, cursor, chunk_rows)
+
+    async def end(self, word: str) -> None:
+        if word == "ROLLBACK" and not self.is_in_transaction():
+            await self._then_allow_writes()  # a conflict or a full disk has rolled back already
+        else:
+            await super().end(word)
+
+    async def command(self, *statements: str) -> None:
+        await self.in_thread(_run_all, self.raw._conn, statements)
+
+    async def script(self, sql: str) -> None:
+        await self.in_thread(_run_all, self.raw._conn, split_script(sql))
+
+    def is_open(self) -> bool:
+        return bool(self.raw._running and self.raw._connection is not None)
+
+    def is_in_transaction(self) -> bool:
+        return bool(self.raw.in_transaction)
+
+    async def close(self) -> None:
+        await self.raw.close()
+
+    async def abandon(self) -> None:
+        if not self.raw._running:
+            return  # its thread has ended, and would never answer
+        if self.is_open():
+            await self.raw.interrupt()
+        stopped = self.raw.stop()
+        if stopped is not None:
+            await stopped
+
+
+class SqliteCursor(RowCursor):
+    """A sqlite3 cursor that is read in the connection's thread."""
+
+    def __init__(
+        self, connection: SqliteConnection, cursor: sqlite3.Cursor, chunk_rows: int
+    ) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._chunk_rows = chunk_rows
+
+    async def next_rows(self) -> list[Row]:
+        return await self._connection.in_thread(_rows, self._cursor, self._chunk_rows)
+
+    async def close(self) -> None:
+        if self._connection.is_open():
+            await self._connection.in_thread(self._cursor.close)
+
+
+def _rows(cursor: sqlite3.Cursor, limit: int) -> list[Row]:
+    if cursor.description is None:
+        return []
+    names = [column[0] for column in cursor.description]
+    return to_rows(names, cursor.fetchmany(limit) if limit else cursor.fetchall())
+
+
+def _fetch(db: sqlite3.Connection, sql: str, args: Any, limit: int) -> list[Row]:
+    cursor = db.execute(sql, args)
+    try:
+        return _rows(cursor, limit)
+    finally:
+        cursor.close()
+
+
+def _execute(db: sqlite3.Connection, sql: str, args: Any) -> int:
+    before = db.total_changes
+    with closing(db.execute(sql, args)) as cursor:
+        cursor.fetchall()  # RETURNING: the statement is not done before its rows are read
+        if cursor.rowcount >= 0:
+            return cursor.rowcount
+        if db.total_changes == before:
+            return 0
+    # sqlite3 does not see that `WITH ... INSERT` writes.
+    return int(db.execute("SELECT changes()").fetchone()[0])
+
+
+def _execute_many(db: sqlite3.Connection, sql: str, rows: list[Args]) -> int:
+    with closing(db.executemany(sql, [row or () for row in rows])) as cursor:
+        return max(cursor.rowcount, 0)
+
+
+def _insert(db: sqlite3.Connection, sql: str, args: Any) -> Any:
+    with closing(db.execute(sql, args)) as cursor:
+        found = cursor.fetchall()
+        return found[0][0] if found else cursor.lastrowid
+
+
+def _run_all(db: sqlite3.Connection, statements: tuple[str, ...] | list[str]) -> None:
+    for statement in statements:
+        db.execute(statement).close()
+
+
+def _switch_journal(db: sqlite3.Connection, mode: str, patience_ms: int) -> None:
+    """The first connections to a new file all switch it to WAL. That asks for the file alone, and
+    SQLite refuses at once where it would otherwise wait for `busy_timeout`.
+    """
+    tries_left = patience_ms // _SWITCH_PAUSE_MS
+    while True:
+        try:
+            db.execute(f"PRAGMA journal_mode = {mode}").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or tries_left <= 0:
+                raise
+            tries_left -= 1
+            threading.Event().wait(_SWITCH_PAUSE_MS / 1000)
+        else:
+            return
+
+
+def split_script(sql: str) -> list[str]:
+    """The statements of a script, as SQLite itself ends them (triggers stay whole)."""
+    statements: list[str] = []
+    pending = ""
+    for piece in sql.split(";"):
+        pending += piece
+        if pending.strip() and sqlite3.complete_statement(pending + ";"):
+            statements.append(pending)
+            pending = ""
+        else:
+            pending += ";"
+    rest = pending.rstrip("; \t\n")
+    return [*statements, rest] if rest.strip() else statements

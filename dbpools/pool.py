@@ -1,0 +1,435 @@
+"""A pool of connections of one database, for one event loop.
+
+`acquire` gives an idle connection at once, or waits in line. Opening is done by tasks of the pool,
+never by the caller: a caller that is cancelled or times out leaves the line, and the connection
+that was being opened for it goes to the next one. Nothing is awaited between taking a connection
+out of the pool's books and handing it over, so none is ever lost.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from contextvars import Context
+from time import monotonic
+from typing import Any
+
+from dbpools.acquisition import Acquisition
+from dbpools.config import PoolConfig
+from dbpools.connecting import Connector
+from dbpools.connection import PooledConnection
+from dbpools.driver import Driver, DriverConnection
+from dbpools.errors import (
+    ConnectionPoolExhaustedError,
+    DatabaseUnavailableError,
+    PoolClosedError,
+    WrongLoopError,
+)
+from dbpools.slot import Slot
+from dbpools.statistics import Counters, PoolStatistics
+
+log = logging.getLogger("dbpools.pool")
+
+SWEEP_SECONDS = 60.0
+"""How often idle connections are looked at, at least."""
+PING_AFTER_SECONDS = 30.0
+"""A connection that was idle for longer is asked for a sign of life before it is handed out."""
+CLEANUP_SECONDS = 5.0
+"""How long rolling back, resetting or closing one connection may take."""
+
+
+class AsyncConnectionPool:
+    """Connections of one database. Belongs to the event loop that it is first used on."""
+
+    def __init__(
+        self,
+        name: str,
+        driver: Driver,
+        config: PoolConfig,
+        *,
+        clock: Callable[[], float] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self.driver = driver
+        self.config = config
+        self._now = clock or monotonic
+        self._jitter = jitter
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self._idle: deque[Slot] = deque()
+        self._in_use: set[Slot] = set()
+        self._opening = 0
+        self._waiters: deque[asyncio.Future[Slot]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._all_returned: asyncio.Event | None = None
+        self._has_warned = False
+        self._counters = Counters()
+        self._connector = Connector(name, driver, config, jitter)
+
+    # -- taking and giving back ---------------------------------------------------------------
+
+    def acquire(self, timeout_seconds: float | None = None) -> "Acquisition":
+        """A connection: `async with pool.acquire() as connection`, or await it and release it.
+
+        Waits at most `timeout_seconds` (the pool's own by default) in line with the others.
+        ConnectionPoolExhaustedError, DatabaseUnavailableError, PoolClosedError, WrongLoopError.
+        """
+        return Acquisition(self, timeout_seconds)
+
+    async def take(
+        self, timeout_seconds: float | None = None, holder: "Acquisition | None" = None
+    ) -> PooledConnection:
+        """What `acquire` awaits. Notes the connection in the holder, which will give it back."""
+        if self._is_closed or self._loop is not asyncio.get_running_loop():
+            self._bind_to_loop()
+        while True:
+            now = self._now()
+            slot = self._pop_idle(now) if self._idle and not self._waiters else None
+            if slot is None:
+                slot = await self._wait_in_line(timeout_seconds)
+            if now - slot.idle_since < PING_AFTER_SECONDS or await self._answers(slot):
+                break
+        self._counters.acquired_count += 1
+        if self._watch_timer is None:
+            self._watch()
+        connection = PooledConnection(self, slot)
+        if holder is not None:
+            holder.connection = connection
+        return connection
+
+    async def release(self, connection: PooledConnection | None) -> None:
+        """Take a connection back: roll back what is open, reset it, hand it to the next in line.
+
+        A connection that is broken, too old, or was cut off in a statement is closed instead.
+        Cancelling this leaves the pool whole: the connection is then given up.
+        """
+        slot = connection.detach() if connection is not None else None
+        if slot is None or slot not in self._in_use:
+            return  # given back before, or cut off when the pool closed
+        slot.is_new = False
+        driver_connection = slot.connection
+        is_clean = False
+        try:
+            if not slot.is_spoiled and driver_connection.is_open() and not self._is_closed:
+                if driver_connection.is_in_transaction() or driver_connection.needs_reset():
+                    await self._clean(driver_connection)
+                is_clean = True
+        except self.driver.trouble as error:
+            log.warning("pool %s: a connection could not be reset: %s", self.name, error)
+        finally:
+            self._in_use.discard(slot)
+            now = self._now()
+            if not is_clean:
+                self._discard(slot)
+            elif now >= slot.old_at:
+                self._counters.closed_old_count += 1
+                self._start(self._close_slot(slot))
+                self._open_for_waiters()
+            else:
+                self._hand_over(slot, now)
+            if self._all_returned is not None and not self._in_use:
+                self._all_returned.set()
+
+    async def _clean(self, connection: DriverConnection) -> None:
+        async with asyncio.timeout(CLEANUP_SECONDS):
+            if connection.is_in_transaction():
+                await connection.end("ROLLBACK")
+            await connection.reset()
+
+    def _pop_idle(self, now: float) -> Slot | None:
+        """The connection that was used last, if it is fit for use. The others may then age out."""
+        while self._idle:
+            slot = self._idle.pop()
+            if not slot.connection.is_open():
+                self._discard(slot)
+            elif now >= slot.old_at:
+                self._counters.closed_old_count += 1
+                self._start(self._close_slot(slot))
+            else:
+                self._in_use.add(slot)
+                return slot
+        return None
+
+    async def _wait_in_line(self, timeout_seconds: float | None) -> Slot:
+        loop = self._require_loop()
+        patience = self.config.pool_timeout_seconds if timeout_seconds is None else timeout_seconds
+        waiter: asyncio.Future[Slot] = loop.create_future()
+        self._waiters.append(waiter)
+        started = loop.time()
+        timer = loop.call_later(patience, self._give_up, waiter, patience)
+        self._open_for_waiters()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # The connection may have been handed over just before the cancellation came.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._in_use.discard(waiter.result())
+                self._hand_over(waiter.result(), self._now())
+            raise
+        finally:
+            timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            self._counters.add_wait(loop.time() - started)
+
+    def _give_up(self, waiter: asyncio.Future[Slot], patience: float) -> None:
+        if waiter.done():
+            return
+        self._counters.acquire_timeout_count += 1
+        self._waiters.remove(waiter)
+        if self._connector.trouble is not None:
+            waiter.set_exception(self._connector.unavailable(self._connector.trouble))
+            return
+        waiter.set_exception(
+            ConnectionPoolExhaustedError(
+                self.name,
+                waited_seconds=patience,
+                size=self._size(),
+                waiting=len(self._waiters),
+            )
+        )
+
+    def _hand_over(self, slot: Slot, now: float) -> None:
+        """Give a fit connection to the first in line, or keep it."""
+        slot.idle_since = now
+        if self._is_closed:
+            self._start(self._close_slot(slot))
+            return
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._in_use.add(slot)
+                waiter.set_result(slot)
+                return
+        self._idle.append(slot)
+
+    async def _answers(self, slot: Slot) -> bool:
+        """Ask a connection that was idle for long; one that does not answer is replaced."""
+        try:
+            async with asyncio.timeout(CLEANUP_SECONDS):
+                await slot.connection.ping()
+        except self.driver.trouble:
+            self._in_use.discard(slot)
+            self._discard(slot)
+            return False
+        except BaseException:
+            self._in_use.discard(slot)
+            self._discard(slot)
+            raise
+        return True
+
+    # -- opening and closing connections ------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open `min_size` connections now (at least one), to learn early that the server is there.
+
+        Not needed: the first use opens what it needs. DatabaseUnavailableError.
+        """
+        wanted = max(self.config.min_size, 1)
+        async with AsyncExitStack() as taken:  # gives each back, even if cancelled at one
+            for _ in range(wanted):
+                await taken.enter_async_context(self.acquire())
+
+    def _open_for_waiters(self) -> None:
+        """Start opening as many connections as there are callers without one, within the size."""
+        room = self.config.max_size - self._size()
+        wanted = len(self._waiters) - self._opening
+        for _ in range(min(room, wanted)):
+            self._start_opening()
+
+    def _fill_to_minimum(self) -> None:
+        for _ in range(self.config.min_size - self._size()):
+            self._start_opening()
+
+    def _start_opening(self) -> None:
+        self._opening += 1
+        self._start(self._open_one())
+
+    async def _open_one(self) -> None:
+        """Open one connection for whoever is first in line then."""
+        try:
+            connection = await self._connector.connect(lambda: not self._is_closed)
+        except DatabaseUnavailableError as error:
+            self._opening -= 1
+            self._counters.open_failure_count += 1
+            self._tell_waiters(error)
+            self._open_for_waiters()
+            return
+        except BaseException:
+            self._opening -= 1
+            raise
+        self._opening -= 1
+        self._counters.opened_count += 1
+        self._has_warned = False
+        # Up to a tenth less, so that connections opened together are not replaced together.
+        lifetime = self.config.max_lifetime_seconds * (1 - 0.1 * self._jitter())
+        now = self._now()
+        self._hand_over(Slot(connection, now=now, old_at=now + lifetime), now)
+
+    def _tell_waiters(self, error: DatabaseUnavailableError) -> None:
+        """Fail the first in line; all of them where no connection is in use and could come back."""
+        is_told = False
+        while self._waiters and not (is_told and self._in_use):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+                is_told = True
+        if not is_told and not self._has_warned:
+            self._has_warned = True
+            log.warning("pool %s: %s", self.name, error)
+
+    def _discard(self, slot: Slot) -> None:
+        """Close a connection that is not to be trusted, and open another if somebody waits."""
+        self._counters.closed_broken_count += 1
+        self._start(self._abandon_slot(slot))
+        self._open_for_waiters()
+
+    async def _abandon_slot(self, slot: Slot) -> None:
+        await self._bounded(slot.connection.abandon())
+
+    async def _close_slot(self, slot: Slot) -> None:
+        if not await self._bounded(slot.connection.close()):
+            await self._bounded(slot.connection.abandon())
+
+    async def _bounded(self, closing: Coroutine[Any, Any, None]) -> bool:
+        try:
+            async with asyncio.timeout(CLEANUP_SECONDS):
+                await closing
+        except self.driver.trouble as error:
+            log.debug("pool %s: closing a connection: %s", self.name, error)
+            return False
+        return True
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None  # bound by the first acquire
+        # The pool's work is not that of the run that happens to ask: neither are its log lines.
+        task = self._loop.create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Close what is idle for too long or too old, and open what `min_size` asks for.
+
+        Runs by itself once a minute (more often for short `max_idle`).
+        """
+        now = self._now()
+        kept: deque[Slot] = deque()
+        for slot in self._idle:
+            if not slot.connection.is_open():
+                self._discard(slot)
+            elif now >= slot.old_at:
+                self._counters.closed_old_count += 1
+                self._start(self._close_slot(slot))
+            elif now - slot.idle_since >= self.config.max_idle_seconds:
+                self._counters.closed_idle_count += 1
+                self._start(self._close_slot(slot))
+            else:
+                kept.append(slot)
+        self._idle = kept
+        self._fill_to_minimum()
+
+    def _watch(self) -> None:
+        """Cut off statements that are over their time, as long as any connection is in use."""
+        loop = self._require_loop()
+        now = loop.time()
+        for slot in self._in_use:
+            slot.cut_off_if_overdue(now)
+        seconds = max(0.01, min(1.0, self.config.command_timeout_seconds / 10))
+        self._watch_timer = (
+            loop.call_later(seconds, self._watch, context=Context()) if self._in_use else None
+        )
+
+    def _sweep_and_come_back(self) -> None:
+        if self._loop is None or self._is_closed:
+            return
+        self.sweep()
+        pause = min(SWEEP_SECONDS, self.config.max_idle_seconds / 2)
+        self._sweep_timer = self._loop.call_later(
+            pause, self._sweep_and_come_back, context=Context()
+        )
+
+    # -- the whole pool -----------------------------------------------------------------------
+
+    def statistics(self) -> PoolStatistics:
+        """The pool right now."""
+        return PoolStatistics(
+            name=self.name,
+            min_size=self.config.min_size,
+            max_size=self.config.max_size,
+            size=self._size(),
+            idle=len(self._idle),
+            in_use=len(self._in_use),
+            opening=self._opening,
+            waiting=len(self._waiters),
+            **vars(self._counters),
+        )
+
+    async def close(self, timeout_seconds: float = 10.0) -> None:
+        """Let nobody in, wait for the connections in use, close all. Safe to call twice.
+
+        What is not given back within `timeout_seconds` is cut off.
+        """
+        if self._loop is None:
+            self._is_closed = True
+            return
+        self._require_loop()
+        self._turn_everybody_away()
+        while self._idle:
+            self._start(self._close_slot(self._idle.pop()))
+        if self._in_use:
+            self._all_returned = asyncio.Event()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._all_returned.wait()
+            except TimeoutError:
+                log.warning("pool %s: cutting off %d connections", self.name, len(self._in_use))
+                for slot in tuple(self._in_use):
+                    slot.is_spoiled = True
+                    self._in_use.discard(slot)
+                    self._discard(slot)
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called."""
+        return self._is_closed
+
+    def _turn_everybody_away(self) -> None:
+        self._is_closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(PoolClosedError(f"pool {self.name!r} was closed"))
+
+    def _size(self) -> int:
+        return len(self._idle) + len(self._in_use) + self._opening
+
+    def _bind_to_loop(self) -> None:
+        if self._is_closed:
+            raise PoolClosedError(
+                f"pool {self.name!r} is closed; open the databases again with "
+                "DatabaseRegistry.init_from_config"
+            )
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._sweep_and_come_back()
+        self._require_loop()
+
+    def _require_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise WrongLoopError(
+                f"pool {self.name!r} belongs to another event loop: open a process's pools on the "
+                "loop that uses them (after a fork, in the child), or hand the work to that loop"
+            )
+        return loop

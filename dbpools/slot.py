@@ -1,0 +1,73 @@
+"""One physical connection and what its pool knows of it."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from dbpools.driver import DriverConnection
+
+
+class Slot:
+    """A connection with its age, its turn and the deadline of the statement that runs on it."""
+
+    __slots__ = (
+        "_turns",
+        "connection",
+        "deadline",
+        "idle_since",
+        "is_busy",
+        "is_new",
+        "is_overdue",
+        "is_spoiled",
+        "old_at",
+        "task",
+    )
+
+    def __init__(self, connection: DriverConnection, *, now: float, old_at: float) -> None:
+        self.connection = connection
+        self.old_at = old_at
+        """When it is to be replaced, on the pool's clock."""
+        self.idle_since = now
+        self.is_spoiled = False
+        """True once a statement was cut off: nobody knows what the connection would say next."""
+        self.is_new = True
+        """True until it was lent and given back once."""
+        self.is_busy = False
+        """True while a task runs a statement."""
+        self.task: asyncio.Task[Any] | None = None
+        """The task whose statement runs, to be cancelled at the deadline."""
+        self.deadline = 0.0
+        self.is_overdue = False
+        """True once the statement was cut off by its deadline."""
+        self._turns: deque[asyncio.Future[None]] = deque()
+
+    async def wait_turn(self) -> None:
+        """Wait until no other task runs a statement. First come, first served."""
+        while self.is_busy:
+            turn = asyncio.get_running_loop().create_future()
+            self._turns.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake_next()  # it was our turn just now, and we do not take it
+                raise
+
+    def leave_turn(self) -> None:
+        """Let the next task run its statement."""
+        self.is_busy = False
+        if self._turns:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def cut_off_if_overdue(self, now: float) -> None:
+        """Cancel the statement that runs for too long, once."""
+        if self.task is not None and now >= self.deadline and not self.is_overdue:
+            self.is_overdue = True
+            self.task.cancel()

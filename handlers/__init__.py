@@ -1,0 +1,52 @@
+"""What a job does. One import for people who write handlers:
+
+    from handlers import BaseHandler, HandlerParams, HandlerResult, handler
+
+    class MailParams(HandlerParams):
+        to: str
+
+    @handler("mail", params=MailParams)
+    class MailHandler(BaseHandler):
+        '''Send one mail.'''
+
+        async def execute(self, params: MailParams) -> HandlerResult:
+            self.context.log.info("sending")
+            return HandlerResult(count=1)
+
+Knows names, params, runs and results. Must not know Django, Celery, schedules or tables.
+"""
+
+from handlers.base import BaseHandler
+from handlers.context import HandlerContext, current
+from handlers.databases import require_databases
+from handlers.discovery import discover
+from handlers.errors import (
+    DatabaseNotConfiguredError,
+    DuplicateHandlerError,
+    HandlerError,
+    HandlerNotFoundError,
+    InvalidParamsError,
+    PermanentError,
+)
+from handlers.params import HandlerParams
+from handlers.registry import get_handler, get_registered_handlers, handler
+from handlers.result import HandlerResult
+
+__all__ = [
+    "BaseHandler",
+    "DatabaseNotConfiguredError",
+    "DuplicateHandlerError",
+    "HandlerContext",
+    "HandlerError",
+    "HandlerNotFoundError",
+    "HandlerParams",
+    "HandlerResult",
+    "InvalidParamsError",
+    "PermanentError",
+    "current",
+    "discover",
+    "get_handler",
+    "get_registered_handlers",
+    "handler",
+    "require_databases",
+]

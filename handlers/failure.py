@@ -1,0 +1,167 @@
+"""Putting an exception into words that can be stored, whatever it is or does when asked."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from pydantic import ValidationError
+
+from handlers.errors import PermanentError, TaskExit
+from handlers.storable import storable_text
+
+Severity = Literal["info", "warning", "error"]
+
+MAX_ERROR_BYTES = 16 * 1024
+MAX_TRACEBACK_BYTES = 16 * 1024
+_CHAIN_LIMIT = 8
+_GROUP_LIMIT = 5
+_HERE = Path(__file__).parent
+_OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "leftovers.py")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One exception, told: `error` "ValueError: text", `error_class` with its module."""
+
+    error: str
+    error_class: str
+    traceback: str
+    severity: Severity
+    permanent: bool
+
+
+def describe(exc: BaseException) -> Failure:
+    """`exc` in words. Raises nothing, calls nothing of it but str(); no locals, no values."""
+    exc = _original(exc)
+    return Failure(
+        error=summary(exc),
+        error_class=_class_name(type(exc)),
+        traceback=_traceback(exc),
+        severity=_severity(exc),
+        permanent=isinstance(exc, PermanentError),
+    )
+
+
+def summary(exc: BaseException) -> str:
+    """ "ValueError: text", at most 16 KiB; a group names the first five of its exceptions."""
+    exc = _original(exc)
+    text = f"{type(exc).__name__}: {_text(exc)}".removesuffix(": ")
+    if isinstance(exc, BaseExceptionGroup):
+        shown = [summary(inner) for inner in exc.exceptions[:_GROUP_LIMIT]]
+        text += ": " + "; ".join(shown)
+    return storable_text(text, MAX_ERROR_BYTES)
+
+
+def thread_stack(ident: int) -> str:
+    """Where the thread is right now, outermost call first; "" when it has ended."""
+    frame = sys._current_frames().get(ident)
+    if frame is None:
+        return ""
+    stack = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=40)
+    stack.reverse()
+    while stack and (stack[0].filename in _OUR_FILES or stack[0].filename == threading.__file__):
+        del stack[0]
+    text = "Still running at (most recent call last):\n" + "".join(stack.format())
+    return storable_text(text.rstrip(), MAX_TRACEBACK_BYTES)
+
+
+def _original(exc: BaseException) -> BaseException:
+    return exc.__cause__ if isinstance(exc, TaskExit) and exc.__cause__ is not None else exc
+
+
+def _text(exc: BaseException) -> str:
+    if isinstance(exc, ValidationError):
+        # Its str() quotes the input, which may be a secret.
+        errors = exc.errors(include_url=False, include_context=False, include_input=False)
+        places = (f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors[:20])
+        return f"{exc.title} does not fit: " + "; ".join(places)
+    try:
+        return str(exc)
+    except BaseException as inner:  # noqa: BLE001 - __str__ is user code too
+        return f"(its message could not be read: {type(inner).__name__})"
+
+
+def _class_name(cls: type[BaseException]) -> str:
+    name = cls.__qualname__
+    full = name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}"
+    return storable_text(full, 255)
+
+
+def _severity(exc: BaseException) -> Severity:
+    """A pool without a free connection heals by itself; everything else is a person's business.
+
+    Told by class name, so that this package needs no driver.
+    """
+    leaves = list(_leaves(exc))
+    busy = [any(c.__name__ == "ConnectionPoolExhaustedError" for c in type(leaf).__mro__)
+            for leaf in leaves]  # fmt: skip
+    return "warning" if all(busy) else "error"
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc
+
+
+def _traceback(exc: BaseException) -> str:
+    try:
+        return storable_text("\n".join(_told(exc)).rstrip(), MAX_TRACEBACK_BYTES)
+    except BaseException as inner:  # noqa: BLE001 - no memory left, a broken __cause__, ...
+        return f"(the traceback could not be written: {type(inner).__name__})"
+
+
+def _told(exc: BaseException) -> Iterator[str]:
+    """The chain, oldest first. Written here because the standard one prints str() unfiltered."""
+    chain = [exc]
+    links: list[str] = []
+    while len(chain) < _CHAIN_LIMIT:
+        last = chain[-1]
+        if last.__cause__ is not None:
+            before, link = last.__cause__, "The above exception was the direct cause of:"
+        elif last.__context__ is not None and not last.__suppress_context__:
+            before, link = last.__context__, "While handling the above exception:"
+        else:
+            break
+        if before in chain:
+            break
+        chain.append(before)
+        links.append(link)
+    links.append("")
+    for each, link in zip(reversed(chain), reversed(["", *links[:-1]]), strict=True):
+        yield from _one(each)
+        if link:
+            yield f"\n{link}\n"
+
+
+def _one(exc: BaseException) -> Iterator[str]:
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(_without_our_frames(exc.__traceback__)), limit=-40
+    )
+    if frames:
+        yield "Traceback (most recent call last):"
+        yield "".join(frames.format()).rstrip()
+    yield storable_text(summary(exc), 2048)
+    notes = getattr(exc, "__notes__", None)
+    for note in notes[:5] if isinstance(notes, list) else ():
+        yield storable_text(str(note), 1024)
+    if isinstance(exc, BaseExceptionGroup):
+        for number, inner in enumerate(exc.exceptions[:_GROUP_LIMIT], start=1):
+            yield f"  -- {number} of {len(exc.exceptions)} --"
+            for text in _one(_original(inner)):
+                yield "\n".join("  " + line for line in text.splitlines())
+
+
+def _without_our_frames(tb: TracebackType | None) -> TracebackType | None:
+    while tb is not None and tb.tb_frame.f_code.co_filename in _OUR_FILES:
+        tb = tb.tb_next
+    return tb

@@ -1,0 +1,1 @@
+"""Handlers to learn from and to test a house with."""

@@ -1,0 +1,30 @@
+"""Params and result of `sync_sqlite_to_postgres`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from handlers import HandlerParams, HandlerResult
+
+
+class SyncParams(HandlerParams):
+    """How many rows to hold in memory at a time."""
+
+    action: str = "sync"
+    batch_size: int = Field(default=500, ge=1, le=10_000)
+
+
+class SyncResult(HandlerResult):
+    """Stored as {"synced": 3, "from": "sqlite_2", "to": "postgres_1", ...}."""
+
+    action: str | None = "sync"
+    synced: int
+    to: str
+
+    @classmethod
+    def of(cls, synced: int, *, source: str, target: str) -> SyncResult:
+        # "from" is a word of Python's own: as a further field it can still be a key.
+        further: dict[str, Any] = {"from": source}
+        return cls(count=synced, synced=synced, to=target, **further)

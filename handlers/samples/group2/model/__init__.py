@@ -1,0 +1,6 @@
+"""What the handlers of this group take and give."""
+
+from handlers.samples.group2.model.copy import CopyParams, CopyResult
+from handlers.samples.group2.model.report import DatabaseReport, ReportResult
+
+__all__ = ["CopyParams", "CopyResult", "DatabaseReport", "ReportResult"]

@@ -1,0 +1,23 @@
+"""Params and result of `sync_postgres_to_mysql`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from handlers import HandlerParams, HandlerResult
+
+
+class CopyParams(HandlerParams):
+    """`since_id`: only rows with a higher id, for a source that only grows."""
+
+    action: str = "sync"
+    since_id: int = Field(default=0, ge=0)
+    piece_rows: int = Field(default=500, ge=1, le=10_000)
+
+
+class CopyResult(HandlerResult):
+    """{"synced": 3, "from": "postgres_1", "to": "mysql_1", ...}; `id` is the last one copied."""
+
+    action: str | None = "sync"
+    synced: int
+    to: str

@@ -1,0 +1,7 @@
+"""What the handlers of this group take and give."""
+
+from handlers.samples.group3.model.concurrent import ConcurrentParams, ConcurrentResult
+from handlers.samples.group3.model.item import ItemRequest
+from handlers.samples.group3.model.work import WorkParams, WorkResult
+
+__all__ = ["ConcurrentParams", "ConcurrentResult", "ItemRequest", "WorkParams", "WorkResult"]

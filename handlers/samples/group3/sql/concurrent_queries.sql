@@ -1,0 +1,3 @@
+-- name: count_rows()$
+select count(*)
+  from sample_data;

@@ -1,0 +1,53 @@
+"""What goes in and out of the handlers that create, read, update and delete."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from handlers import HandlerParams, HandlerResult
+
+
+class Item(BaseModel):
+    """One row of `sample_data`. `created_at` is an aware UTC instant on every engine."""
+
+    id: int
+    name: str
+    value: str | None
+    created_at: datetime
+    writer_handler: str | None
+
+
+class ItemParams(HandlerParams):
+    """`read` needs nothing, `create` (or `write`) a name, `update` and `delete` an id."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    action: Literal["read", "create", "write", "update", "delete"] = "read"
+    id: int | None = Field(default=None, ge=1)
+    name: str | None = Field(default=None, min_length=1, max_length=255)
+    value: str | None = Field(default=None, max_length=10_000)
+    limit: int = Field(default=20, ge=1, le=1000, description="rows that a read gives at most")
+
+    @model_validator(mode="after")
+    def _action_has_what_it_needs(self) -> Self:
+        if self.action in ("create", "write") and self.name is None:
+            raise ValueError("this action needs a name")
+        if self.action in ("update", "delete") and self.id is None:
+            raise ValueError("this action needs an id")
+        return self
+
+
+class ItemResult(HandlerResult):
+    """`id` and `count` say what was touched, `data` the rows that were read."""
+
+    data: list[Item] = []
+
+    @classmethod
+    def of_change(cls, action: str, item_id: int | None, changed: int) -> ItemResult:
+        """The result of an update or delete; no row of that id is a failure."""
+        if changed:
+            return cls(action=action, id=item_id, count=changed)
+        return cls(action=action, id=item_id, count=0, success=False, error=f"no row {item_id}")

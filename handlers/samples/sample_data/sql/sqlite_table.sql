@@ -1,0 +1,18 @@
+-- name: has_table()$
+-- 1 when the table is there, else 0.
+select count(*)
+  from sqlite_master
+ where type = 'table'
+   and name = 'sample_data';
+
+-- name: create_table#
+-- The same table as docker/init/postgres/init.sql and docker/init/mysql/init.sql make.
+create table if not exists sample_data (
+    id integer primary key autoincrement,
+    name text not null,
+    value text,
+    created_at datetime not null default current_timestamp,
+    writer_handler text
+);
+-- For reports that count by handler.
+create index if not exists sample_data_writer_handler on sample_data (writer_handler);

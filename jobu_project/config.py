@@ -1,0 +1,508 @@
+"""The configuration: config/*.yaml and the environment, read once, checked whole, frozen.
+
+This is the only place that reads YAML or environment variables. Everything wrong is reported in one
+ConfigError, each mistake with its file, its key and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import available_timezones
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("database", "scheduler", "worker", "admin", "logging")
+
+
+class ConfigError(Exception):
+    """Every mistake found in the configuration, one per line of the message."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__(
+            "The configuration cannot be used:\n" + "\n".join(f"- {m}" for m in mistakes)
+        )
+
+
+def _known_timezone(name: str) -> str:
+    if name not in available_timezones():
+        hint = difflib.get_close_matches(name, available_timezones(), n=1)
+        raise ValueError(
+            f"unknown time zone {name!r}" + (f", did you mean {hint[0]!r}?" if hint else "")
+        )
+    return name
+
+
+TimezoneName = Annotated[str, AfterValidator(_known_timezone)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+DatabaseType = Literal["sqlite", "postgres", "mysql"]
+SCHEMES: Mapping[str, DatabaseType] = {
+    "sqlite": "sqlite",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+
+
+# What a URL may say behind its question mark, and the option that it sets: (key, words).
+_SSL_MODES = {
+    word: word for word in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+}
+_MYSQL_SSL_MODES = {
+    "DISABLED": "disable",
+    "REQUIRED": "require",
+    "VERIFY_CA": "verify-ca",
+    "VERIFY_IDENTITY": "verify-full",
+}
+_QUERY: Mapping[DatabaseType, Mapping[str, tuple[str, Mapping[str, str] | None]]] = {
+    "sqlite": {},
+    "postgres": {"sslmode": ("ssl", _SSL_MODES), "sslrootcert": ("sslrootcert", None)},
+    "mysql": {"ssl-mode": ("ssl", _MYSQL_SSL_MODES), "ssl-ca": ("sslrootcert", None)},
+}
+
+
+class DatabaseConfig(Section):
+    """One entry of `databases:`. Either a dsn, or its parts. Pool and engine options belong to
+    dbpools.
+    """
+
+    type: DatabaseType
+    path: str | None = None
+    host: str | None = None
+    port: int | None = Field(default=None, gt=0, lt=65536)
+    database: str | None = None
+    user: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    dsn: str | None = Field(default=None, repr=False)
+    pool_size: int | None = Field(default=None, gt=0)
+    pool: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_from_dsn(cls, data: Any) -> Any:
+        """Take a dsn apart; its scheme may stand in for `type`."""
+        if not isinstance(data, dict) or not data.get("dsn"):
+            return data
+        try:
+            parts = urlsplit(str(data["dsn"]))
+            port = parts.port
+            if "@" in parts.query:  # the one behind the password
+                raise ValueError
+        except ValueError:  # its text would show parts of the password
+            raise ValueError(
+                "dsn: host or port cannot be read; in a user name or password the characters"
+                " / : @ [ ] ? # must be written as %2F %3A %40 %5B %5D %3F %23"
+            ) from None
+        scheme = parts.scheme.split("+")[0]
+        if scheme not in SCHEMES:
+            raise ValueError(f"dsn: unknown scheme {scheme!r}, one of {', '.join(SCHEMES)}")
+        found: dict[str, Any] = {"type": SCHEMES[scheme]}
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if found["type"] == "sqlite":
+            # As SQLAlchemy and dj-database-url write it: three slashes relative, four absolute.
+            found["path"] = unquote(parts.path.removeprefix("/"))
+        else:
+            found["host"] = parts.hostname or query.get("host")
+            found["port"] = port
+            found["database"] = unquote(parts.path.lstrip("/"))
+            found["user"] = unquote(parts.username) if parts.username else None
+            found["password"] = unquote(parts.password) if parts.password else None
+        declared = data.get("type")
+        if declared not in (None, found["type"]):
+            raise ValueError(f"type is {declared!r} but the dsn's scheme says {found['type']!r}")
+        found |= {key: value for key, value in data.items() if value is not None}
+        found["options"] = _options_of(query, found)
+        return found
+
+    @model_validator(mode="after")
+    def _complete(self) -> DatabaseConfig:
+        needed = ("path",) if self.type == "sqlite" else ("database", "user")
+        missing = [key for key in needed if not getattr(self, key)]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)} missing for a {self.type} database")
+        return self
+
+
+def _options_of(query: Mapping[str, str], entry: Mapping[str, Any]) -> Any:
+    """The entry's options with those that its URL names. ValueError for what would be dropped."""
+    known, options = _QUERY[entry["type"]], entry.get("options", {})
+    places = [] if entry["type"] == "sqlite" else ["host"]
+    for name, value in query.items():
+        if name in places:
+            continue
+        if name not in known:
+            possible = ", ".join([*places, *known]) or "nothing"
+            raise ValueError(
+                f"dsn: {name!r} cannot be said behind the question mark (possible: {possible});"
+                " everything else has its place in `options` or `pool`"
+            )
+        option, words = known[name]
+        if words is not None and value not in words:
+            raise ValueError(f"dsn: {name} must be one of {', '.join(words)}")
+        wanted = value if words is None else words[value]
+        if not wanted:
+            raise ValueError(f"dsn: {name} is empty")
+        if not isinstance(options, dict):
+            return options  # refused for that
+        # False is what stands there where nobody demands anything.
+        if str(options.get(option) or False).lower() not in ("false", wanted.lower()):
+            raise ValueError(f"dsn: its {name} contradicts options.{option}; keep one of them")
+        options = {**options, option: wanted}
+    return options
+
+
+class CalendarConfig(Section):
+    country: str | None = None
+    subdivision: str | None = None
+    weekends: bool = False
+    dates: frozenset[date] = frozenset()
+    working_dates: frozenset[date] = frozenset()
+
+
+BROKERS = ("jobufs", "redis", "rediss", "amqp", "amqps", "pyamqp")
+
+
+def _known_broker(url: str) -> str:
+    if url.partition("://")[0] not in BROKERS:  # no more of it in the text: it may hold a password
+        raise ValueError(f"must begin with one of {', '.join(f'{name}://' for name in BROKERS)}")
+    return url
+
+
+class SchedulerConfig(Section):
+    database: str = "default"
+    # May hold a password.
+    broker_url: Annotated[str, AfterValidator(_known_broker)] = Field("jobufs://", repr=False)
+    default_timezone: TimezoneName = "Asia/Seoul"
+    poll_interval_seconds: Seconds = 1
+    max_sleep_seconds: Seconds = 300
+    min_cron_interval_seconds: Count = 60
+    batch_size: Count = 500
+    republish_seconds: Seconds = 30
+    republish_max_seconds: Seconds = 600
+    sweep_interval_seconds: Seconds = 5
+    retention_days: Count = 30
+    calendars: dict[str, CalendarConfig] = {}
+
+
+class WorkerConfig(Section):
+    database: str = "default"
+    databases: tuple[str, ...] = ()
+    handler_packages: tuple[str, ...] = ("handlers.samples",)
+    pool: Literal["prefork", "threads", "solo"] = "prefork"
+    concurrency: Count = 4
+    pool_size: Count = 500
+    lease_seconds: Seconds = 60
+    heartbeat_seconds: Seconds = 15
+    cancel_poll_seconds: Seconds = 2
+    grace_seconds: Seconds = 10
+    shutdown_timeout_seconds: Seconds = 30
+    max_result_bytes: int = Field(default=65536, ge=256)
+    max_log_lines: int = Field(default=1000, ge=0)
+
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> WorkerConfig:
+        if self.heartbeat_seconds > self.lease_seconds / 4:
+            raise ValueError(
+                f"heartbeat_seconds ({self.heartbeat_seconds:g}) must be at most a quarter of "
+                f"lease_seconds ({self.lease_seconds:g}), so that one slow renewal loses no run"
+            )
+        return self
+
+
+def _split(value: object) -> object:
+    """A list may be one text with commas, which is all that an environment variable can hold."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class CorsConfig(Section):
+    origins: tuple[str, ...] = ()
+    allow_credentials: bool = False
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _origins_are_safe(self) -> CorsConfig:
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^\s/@?#]+", origin):
+                raise ValueError(f"origins: {origin!r} must be like https://host:port, or *")
+        if "*" in self.origins and self.allow_credentials:
+            raise ValueError(
+                "origins: * with allow_credentials would let every page of the web act as whoever "
+                "is signed in here; name the origins"
+            )
+        return self
+
+
+class AdminConfig(Section):
+    database: str = "default"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, gt=0, lt=65536)
+    debug: bool = False
+    secret_key: str = Field(default="", repr=False)
+    allowed_hosts: Words = ("localhost", "127.0.0.1", "[::1]")
+    csrf_trusted_origins: Words = ()
+    https: bool = False
+    hsts_seconds: int = Field(default=31_536_000, ge=0)
+    static_root: str = ""
+    timezone: TimezoneName = "Asia/Seoul"
+    language: Literal["en", "ko"] = "en"
+    flower_url: str = "http://127.0.0.1:5555"
+    cors: CorsConfig = CorsConfig()
+
+
+LevelName = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class LoggingConfig(Section):
+    level: LevelName = "INFO"
+    style: Literal["auto", "console", "json"] = "console"
+    loggers: dict[str, LevelName] = {}
+
+
+class Config(Section):
+    """The whole configuration. `data_dir` is where SQLite files, the file broker and the secret key
+    lie.
+    """
+
+    data_dir: Path
+    databases: dict[str, DatabaseConfig]
+    unconfigured_databases: frozenset[str] = frozenset()  # named, with an empty dsn
+    scheduler: SchedulerConfig
+    worker: WorkerConfig
+    admin: AdminConfig
+    logging: LoggingConfig
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        problems = []
+        homes = {part: getattr(self, part).database for part in ("scheduler", "worker", "admin")}
+        if len(set(homes.values())) > 1:
+            problems.append(
+                f"scheduler, worker and admin must name one job database, found {homes}"
+            )
+        for part, name in homes.items():
+            if name not in self.databases:
+                problems.append(
+                    f"{part}.database: {name!r} is not among databases: {', '.join(self.databases)}"
+                )
+        # A name whose entry is empty is not configured here; a handler that needs it says so.
+        known = [*self.databases, *sorted(self.unconfigured_databases)]
+        for name in self.worker.databases:
+            if name not in known:
+                hint = _did_you_mean(name, known)
+                problems.append(f"worker.databases: {name!r} is not in database.yaml{hint}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def job_database(self) -> DatabaseConfig:
+        return self.databases[self.scheduler.database]
+
+    def sqlite_path(self, entry: DatabaseConfig) -> str:
+        """The file of a SQLite entry; relative paths lie in the data directory."""
+        if entry.path == ":memory:":
+            return ":memory:"
+        return str(self.data_dir / (entry.path or ""))
+
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with ${NAME} and ${NAME:-default} replaced. KeyError names a variable that is not set.
+
+    As in the shell, `:-` gives the default for a variable that is unset or empty.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = environ.get(match["name"], "")
+        if found:
+            return found
+        if match["default"] is not None:
+            return match["default"]
+        if match["name"] in environ:
+            return ""
+        raise KeyError(match["name"])
+
+    return _VARIABLE.sub(value, text)
+
+
+@dataclass
+class _Reader:
+    """Reads one directory of files and remembers every mistake."""
+
+    directory: Path
+    environ: Mapping[str, str]
+    mistakes: list[str]
+
+    def section(self, name: str, key: str) -> dict[str, Any]:
+        path = self.directory / f"{name}.yaml"
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            return {}  # every key has a default
+        except yaml.YAMLError as error:
+            self.mistakes.append(f"{path.name}: cannot be read: {_yaml_problem(error)}")
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            self.mistakes.append(f"{path.name}: cannot be read: {error}")
+            return {}
+        if not isinstance(document, dict) or not isinstance(document.get(key, {}) or {}, dict):
+            self.mistakes.append(f"{path.name}: expected a mapping below `{key}:`")
+            return {}
+        for extra in set(document) - {key}:
+            self.mistakes.append(
+                f"{path.name}: unknown key {extra!r}{_did_you_mean(str(extra), [key])}"
+            )
+        expanded = self._expand(document.get(key) or {}, f"{path.name}: {key}")
+        return expanded if isinstance(expanded, dict) else {}
+
+    def _expand(self, value: Any, where: str) -> Any:
+        if isinstance(value, dict):
+            return {k: self._expand(v, f"{where}.{k}") for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._expand(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        if isinstance(value, str):
+            try:
+                return expand(value, self.environ)
+            except KeyError as missing:
+                self.mistakes.append(f"{where}: environment variable {missing.args[0]} is not set")
+                return ""
+        return value
+
+    def build(self, model: type[Section], data: dict[str, Any], where: str) -> Any:
+        try:
+            return model(**data)
+        except ValidationError as error:
+            self.mistakes += [f"{where}{_describe(item, model)}" for item in error.errors()]
+            return None
+        except TypeError:
+            self.mistakes.append(f"{where}: keys must be words, found {sorted(map(str, data))}")
+            return None
+
+
+def load(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read `directory` (JOBU_CONFIG_DIR, or config/). Raises ConfigError with all mistakes."""
+    environ = os.environ if environ is None else environ
+    directory = directory or Path(environ.get("JOBU_CONFIG_DIR") or ROOT / "config")
+    if not directory.is_dir():
+        raise ConfigError([f"{directory}: no such directory (JOBU_CONFIG_DIR)"])
+    reader = _Reader(directory, environ, [])
+    databases, unconfigured = _databases(reader)
+    sections = {
+        name: reader.build(model, reader.section(name, name), f"{name}.yaml: {name}")
+        for name, model in (
+            ("scheduler", SchedulerConfig),
+            ("worker", WorkerConfig),
+            ("admin", AdminConfig),
+            ("logging", LoggingConfig),
+        )
+    }
+    config = None
+    if not reader.mistakes:
+        data_dir = Path(environ.get("JOBU_DATA_DIR") or ROOT / "data").absolute()
+        config = reader.build(
+            Config,
+            {
+                "data_dir": data_dir,
+                "databases": databases,
+                "unconfigured_databases": unconfigured,
+                **sections,
+            },
+            "config",
+        )
+    if config is None:
+        raise ConfigError(reader.mistakes)
+    assert isinstance(config, Config)
+    return config
+
+
+def _databases(reader: _Reader) -> tuple[dict[str, DatabaseConfig], frozenset[str]]:
+    found = {}
+    empty = set()
+    for name, entry in reader.section("database", "databases").items():
+        where = f"database.yaml: databases.{name}"
+        if not isinstance(entry, dict):
+            reader.mistakes.append(f"{where}: expected a mapping")
+        elif entry.get("dsn") == "" and not entry.get("path") and not entry.get("host"):
+            empty.add(name)
+        else:
+            built = reader.build(DatabaseConfig, entry, where)
+            if built is not None:
+                found[name] = built
+    if not found and not reader.mistakes:
+        found["default"] = DatabaseConfig(type="sqlite", path="jobu.sqlite3")
+    return found, frozenset(empty)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Where and what, without the line itself and the words in it: they may be a secret."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "it is no YAML"
+    problem = re.sub(r"'(?!<)[^']{2,}'", "'***'", str(getattr(error, "problem", "")))
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _describe(item: Any, model: type[BaseModel]) -> str:
+    """One pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
+    where = "".join(f".{part}" for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        hint = _did_you_mean(str(item["loc"][-1]), _keys_at(model, item["loc"][:-1]))
+        return f"{where}: unknown key{hint}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed at `loc` below `model`; containers of sections are looked through."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        candidates = [field.annotation] if field else []
+        inner = [a for c in candidates for a in (c, *getattr(c, "__args__", ()))]
+        model = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else f", known: {', '.join(known)}"
+
+
+@cache
+def get_config() -> Config:
+    """The configuration of this process, read at the first call."""
+    return load()

@@ -1,0 +1,534 @@
+"""`jobufs://`, a Celery broker in a folder: nothing to install, for one machine.
+
+kombu's own `filesystem://` lets a consumer read a message that is still being written, and the
+worker dies of it (https://github.com/celery/kombu/issues/1551). Here each step is one atomic call
+of the file system:
+
+    publish   write `tmp/<id>`, then rename it to `queues/<queue>/<rank>-<time_ns>-<id>.json`
+    consume   read the first file, then unlink it; of several consumers one unlink succeeds
+    bind      rewrite `exchanges/<exchange>.json` by rename, under flock
+    wake      write a byte into the named pipes in `queues/<queue>/bells`, where consumers sleep
+
+Where named pipes do not work, or a ring is lost, the next poll finds the message.
+A queue is a directory, so looking into an empty one costs a listing of nothing. Priority is
+RabbitMQ's way, 0 to 9 and higher first; the rank is 9 minus that. A message lost with a killed
+consumer is published again by the dispatcher: the database is the truth, this folder only a hint
+that may be wiped at any time, also under running processes.
+"""
+
+# kombu marks itself as typed, but most of its functions are not.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import selectors
+import shutil
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any, ClassVar, NamedTuple
+from uuid import uuid4
+
+from kombu.exceptions import ChannelError
+from kombu.log import get_logger
+from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.utils.json import dumps, loads
+
+try:
+    import fcntl
+except ImportError:  # Windows; the rest of jobu runs there with Redis or RabbitMQ
+    fcntl = None  # type: ignore[assignment]
+
+SCHEME = "jobufs"
+POLLING_INTERVAL_SECONDS = 0.2
+#: Messages and queues of remote control and events that nobody fetched for so long are dropped.
+#: Their owner was killed; kombu gives virtual transports no x-expires and no x-message-ttl.
+VOLATILE_TTL_SECONDS = 60
+SWEEP_INTERVAL_SECONDS = 20
+#: How long a listing of a busy queue is used before a message of higher priority may overtake it.
+RELIST_SECONDS = 0.2
+
+MESSAGE_NAME = re.compile(r"\A\d-(\d{20})-[0-9a-f]{32}\.json\Z")
+SECOND_NS = 10**9
+
+logger = get_logger(__name__)
+
+
+class Binding(NamedTuple):
+    """One row of an exchange's table, in the order kombu's exchange types expect."""
+
+    routing_key: str
+    pattern: str
+    queue: str
+
+
+def register() -> None:
+    """Make kombu and Celery understand `jobufs://`. To be called before the first connection."""
+    TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+
+
+def transport_options(
+    folder: Path, polling_interval_seconds: float = POLLING_INTERVAL_SECONDS
+) -> dict[str, Any]:
+    """Celery's `broker_transport_options`. Creates `folder`, readable by this user only."""
+    Folder(folder).create()
+    return {"folder": str(folder), "polling_interval": polling_interval_seconds}
+
+
+def wipe(folder: Path) -> None:
+    """Forget every message and binding. Safe at any time: the dispatcher publishes again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    Folder(folder).create()
+
+
+def file_name(name: str) -> str:
+    """A queue's or exchange's name as a file name: no two names meet, none leaves the folder.
+
+    Lower case letters, digits, `_`, `-` and inner dots stand for themselves, the rest is `%xx`;
+    upper case too, because some file systems do not tell the cases apart.
+    """
+    encoded = "".join(
+        char if re.match(r"[a-z0-9_.-]", char) else "".join(f"%{b:02x}" for b in char.encode())
+        for char in name
+    )
+    if encoded.startswith("."):
+        encoded = f"%2e{encoded[1:]}"
+    if not 0 < len(encoded) <= 200:
+        raise ChannelError(f"not usable as the name of a queue or exchange: {name!r}")
+    return encoded
+
+
+def is_volatile(queue: str) -> bool:
+    """Whether `queue` (or its file name) carries events or remote control, worthless when old."""
+    return queue.startswith("celeryev") or queue.endswith(".pidbox")
+
+
+class Bell:
+    """A named pipe on which one consumer of one queue sleeps, so that publishers can wake it."""
+
+    def __init__(self, folder: Folder, queue: str) -> None:
+        """OSError where the file system has no named pipes."""
+        path = folder.tmp / uuid4().hex
+        os.mkfifo(path, mode=0o600)
+        # Opened for writing too, or it would be readable, at its end, whenever no writer is there.
+        self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Closed with the last reference, never sooner: another thread may be about to ring.
+        weakref.finalize(self, os.close, self.fd)
+        # Hung up only now that it has a reader; a pipe without one is taken for a dead consumer's.
+        os.replace(path, folder.queue(queue) / "bells" / path.name)
+
+    def ring(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self.fd, b"!")
+
+    def clear(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self.fd, 65536)
+
+
+def ring(pipe: str) -> None:
+    """Wake the consumer sleeping on `pipe`; take the pipe down if its consumer is dead."""
+    try:
+        fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            with suppress(OSError):
+                os.unlink(pipe)
+        return
+    try:
+        # A full pipe has woken its consumer already; a broken one has lost it just now.
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(fd, b"!")
+    finally:
+        os.close(fd)
+
+
+class Folder:
+    """The broker's directories and the atomic steps on them. Knows queues and bytes, not kombu."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.queues = root / "queues"
+        self.exchanges = root / "exchanges"
+        self.tmp = root / "tmp"
+
+    def create(self) -> None:
+        if fcntl is None:
+            raise ChannelError(
+                f"{SCHEME}:// needs a POSIX system (flock); "
+                "set JOBU_BROKER_URL to a Redis or RabbitMQ server"
+            )
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.queues, self.exchanges, self.tmp):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def queue(self, queue: str) -> Path:
+        return self.queues / file_name(queue)
+
+    def add_queue(self, queue: str) -> bool:
+        """True if the queue's directory was not there."""
+        bells = self.queue(queue) / "bells"
+        if bells.is_dir():
+            return False
+        self.create()
+        bells.parent.mkdir(mode=0o700, exist_ok=True)
+        bells.mkdir(mode=0o700, exist_ok=True)
+        return True
+
+    def ring_bells(self, queue: str) -> None:
+        with suppress(FileNotFoundError):
+            for pipe in os.scandir(self.queue(queue) / "bells"):
+                ring(pipe.path)
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write `path`, seen whole or not at all. FileNotFoundError if its directory is gone."""
+        tmp = self.tmp / uuid4().hex
+        try:
+            try:
+                tmp.write_bytes(content)
+            except FileNotFoundError:
+                self.create()
+                tmp.write_bytes(content)
+            os.replace(tmp, path)
+        except OSError:
+            with suppress(OSError):
+                tmp.unlink()
+            raise
+
+    def message_names(self, queue: str) -> list[str]:
+        """Waiting messages in order of service. FileNotFoundError if there is no such queue."""
+        return sorted(name for name in os.listdir(self.queue(queue)) if MESSAGE_NAME.match(name))
+
+    def table(self, exchange: str) -> list[Binding]:
+        try:
+            content = (self.exchanges / f"{file_name(exchange)}.json").read_bytes()
+        except FileNotFoundError:
+            return []
+        return [Binding(*row) for row in json.loads(content)]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One writer of tables at a time; the kernel frees the lock of a killed process."""
+        try:
+            file = (self.exchanges / ".lock").open("a")
+        except FileNotFoundError:
+            self.create()
+            file = (self.exchanges / ".lock").open("a")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def bind(self, exchange: str, binding: Binding) -> None:
+        with self.locked():
+            rows = self.table(exchange)
+            if binding not in rows:
+                self._write_table(file_name(exchange), [*rows, binding])
+
+    def unbind(self, exchange: str, binding: Binding) -> None:
+        with self.locked():
+            rows = self.table(exchange)
+            if binding in rows:
+                self._write_table(file_name(exchange), [row for row in rows if row != binding])
+
+    def _write_table(self, exchange_file: str, rows: list[Binding]) -> None:
+        path = self.exchanges / f"{exchange_file}.json"
+        self.write(path, json.dumps(rows).encode())
+
+    def sweep(self, now_ns: int) -> list[str]:
+        """Remove what killed processes left: volatile queues and half-written files.
+
+        Returns the removed queues' file names.
+        """
+        horizon_ns = now_ns - VOLATILE_TTL_SECONDS * SECOND_NS
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.tmp):
+                with suppress(FileNotFoundError):
+                    if entry.stat().st_mtime_ns < horizon_ns:
+                        os.unlink(entry.path)
+        try:
+            names = [name for name in os.listdir(self.queues) if is_volatile(name)]
+        except FileNotFoundError:
+            return []
+        gone = [name for name in names if self._is_abandoned(self.queues / name, horizon_ns)]
+        if gone:
+            self._forget_queues(set(gone))
+        return gone
+
+    @staticmethod
+    def _is_abandoned(queue: Path, horizon_ns: int) -> bool:
+        """No sign of a consumer: an old message waits, or nothing has touched the directory."""
+        try:
+            stamps = [published_ns(name) for name in os.listdir(queue) if MESSAGE_NAME.match(name)]
+            return min([queue.stat().st_mtime_ns, *stamps]) < horizon_ns
+        except FileNotFoundError:
+            return False
+
+    def _forget_queues(self, queue_files: set[str]) -> None:
+        with self.locked():
+            for path in self.exchanges.glob("*.json"):
+                rows = [Binding(*row) for row in json.loads(path.read_bytes())]
+                kept = [row for row in rows if file_name(row.queue) not in queue_files]
+                if kept != rows:
+                    self._write_table(path.stem, kept)
+        for name in queue_files:
+            shutil.rmtree(self.queues / name, ignore_errors=True)
+
+
+def published_ns(message_name: str) -> int:
+    return int(message_name.split("-")[1])
+
+
+class Channel(virtual.Channel):
+    """kombu's channel on a Folder. Most names with an underscore are kombu's, for subclasses."""
+
+    supports_fanout = True
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.folder: Folder = connection.folder
+        self._backlogs: dict[str, tuple[float, deque[str]]] = {}
+        self._refused: set[str] = set()
+
+    # Publish
+
+    def _put(self, queue: str, message: Mapping[str, Any], **kwargs: Any) -> None:
+        rank = self._get_message_priority(message, reverse=True)
+        name = f"{rank}-{time.time_ns():020d}-{uuid4().hex}.json"
+        path = self.folder.queue(queue) / name
+        content = dumps(message).encode()
+        try:
+            try:
+                self.folder.write(path, content)
+            except FileNotFoundError:
+                if is_volatile(queue):
+                    return  # its owner is gone; only an owner makes such a queue
+                self.folder.add_queue(queue)
+                self.folder.write(path, content)
+            self.folder.ring_bells(queue)
+        except OSError as error:
+            raise ChannelError(f"cannot publish to queue {queue!r}: {error}") from error
+
+    def _put_fanout(
+        self, exchange: str, message: Mapping[str, Any], routing_key: str, **kwargs: Any
+    ) -> None:
+        for queue in {binding.queue for binding in self.get_table(exchange)}:
+            self._put(queue, message, **kwargs)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
+        queues = super()._lookup(exchange, routing_key, default)
+        if not queues and self._rebind_exchange(exchange):
+            queues = super()._lookup(exchange, routing_key, default)
+        return queues
+
+    # Consume
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        self.connection.sweep_now_and_then()
+        backlog = self._backlog(queue)
+        oldest_ns = time.time_ns() - VOLATILE_TTL_SECONDS * SECOND_NS if is_volatile(queue) else 0
+        while backlog:
+            name = backlog.popleft()
+            content = self._take(self.folder.queue(queue) / name)
+            if content is not None and published_ns(name) >= oldest_ns:
+                message = self._parse(content, queue, name)
+                if message is not None:
+                    return message
+        raise Empty
+
+    def _backlog(self, queue: str) -> deque[str]:
+        """Names to try next. A long queue is not listed for each of its messages."""
+        listed_at, names = self._backlogs.get(queue, (0.0, deque()))
+        if not names or time.monotonic() - listed_at > RELIST_SECONDS:
+            try:
+                names = deque(self.folder.message_names(queue))
+            except FileNotFoundError:
+                # Wiped, or swept because this consumer was stuck too long.
+                self._rebind_queue(queue)
+                names = deque()
+            self._backlogs[queue] = (time.monotonic(), names)
+        return names
+
+    def _take(self, path: Path) -> bytes | None:
+        """The message, if it is ours. None if another consumer was quicker."""
+        try:
+            content = path.read_bytes()
+            path.unlink()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if path.name not in self._refused:
+                self._refused.add(path.name)
+                logger.error("cannot take message %s: %s", path, error)
+            return None
+        return content
+
+    def _parse(self, content: bytes, queue: str, name: str) -> dict[str, Any] | None:
+        """The message if kombu can use it; else None, because the worker would die of it."""
+        try:
+            message: dict[str, Any] = loads(content)
+            self.Message(message, channel=self)
+            message["properties"]["delivery_info"]["routing_key"]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            logger.error("dropped unreadable message %s of queue %s: %r", name, queue, error)
+            return None
+        return message
+
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        super().basic_consume(queue, *args, **kwargs)
+        self.connection.hang_bell(queue)
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        super().basic_ack(delivery_tag, multiple)
+        # Another thread may be asleep in drain_events() because of the prefetch limit.
+        self.connection.wake()
+
+    # Queues and bindings
+
+    def get_table(self, exchange: str) -> list[Binding]:
+        return self.folder.table(exchange)
+
+    def _queue_bind(
+        self, exchange: str, routing_key: str | None, pattern: str | None, queue: str
+    ) -> None:
+        self.folder.bind(exchange, Binding(routing_key or "", pattern or "", queue))
+
+    def _rebind_queue(self, queue: str) -> None:
+        """Restore the queue's directory and bell and the bindings this process made."""
+        self.folder.add_queue(queue)
+        if queue in self._active_queues:
+            self.connection.hang_bell(queue)
+        for exchange, routing_key, arguments in list(self.state.queue_bindings(queue)):
+            meta = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+            self._queue_bind(exchange, *meta)
+
+    def _rebind_exchange(self, exchange: str) -> bool:
+        """Restore this process's bindings to `exchange` after a wipe. True if there are any."""
+        queues = {key.queue for key in list(self.state.bindings) if key.exchange == exchange}
+        lasting = [queue for queue in queues if not is_volatile(queue)]
+        for queue in lasting:
+            self._rebind_queue(queue)
+        return bool(lasting)
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        if self.folder.add_queue(queue):
+            self._rebind_queue(queue)
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        return self.folder.queue(queue).is_dir()
+
+    def _delete(
+        self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any
+    ) -> None:
+        self.folder.unbind(exchange, Binding(routing_key or "", pattern or "", queue))
+        shutil.rmtree(self.folder.queue(queue), ignore_errors=True)
+
+    def _size(self, queue: str) -> int:
+        try:
+            return len(self.folder.message_names(queue))
+        except FileNotFoundError:
+            return 0
+
+    def _purge(self, queue: str) -> int:
+        count = 0
+        with suppress(FileNotFoundError):
+            for name in self.folder.message_names(queue):
+                with suppress(FileNotFoundError):
+                    (self.folder.queue(queue) / name).unlink()
+                    count += 1
+        return count
+
+    def touch_volatile_queues(self) -> None:
+        """Show the sweepers of all processes that this channel still consumes."""
+        for queue in filter(is_volatile, list(self._active_queues)):
+            with suppress(FileNotFoundError):
+                os.utime(self.folder.queue(queue))
+
+
+class Transport(virtual.Transport):
+    """The transport behind `jobufs://`; transport option `folder` says where."""
+
+    Channel = Channel
+    driver_type = "filesystem"
+    driver_name = SCHEME
+    polling_interval = POLLING_INTERVAL_SECONDS
+    implements = virtual.Transport.implements.extend(
+        asynchronous=False, exchange_type=frozenset(["direct", "topic", "fanout"])
+    )
+    #: A full disk or a missing mount is an outage: the worker tries again instead of ending.
+    connection_errors = (OSError,)
+    #: What this process declared, per folder. Shared by its connections: kombu relies on that.
+    states: ClassVar[dict[str, virtual.BrokerState]] = {}
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        root = client.transport_options.get("folder")
+        if not root:
+            raise ValueError(f"{SCHEME}:// needs the transport option 'folder'")
+        self.folder = Folder(Path(root))
+        self.state = self.states.setdefault(str(root), virtual.BrokerState())
+        self._swept_at = time.monotonic()
+        self._bells: dict[str, Bell] = {}
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        return {}
+
+    def establish_connection(self) -> Any:
+        self.folder.create()
+        return super().establish_connection()
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Deliver one message, waiting for it. TimeoutError after `timeout` seconds without one."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            for bell in list(self._bells.values()):
+                bell.clear()
+            with suppress(Empty):
+                self.cycle.get(self._deliver, timeout=timeout)  # type: ignore[union-attr]
+                return
+            left = self.polling_interval
+            if deadline is not None:
+                left = min(left, deadline - time.monotonic())
+                if left <= 0:
+                    raise TimeoutError
+            self._sleep(left)
+
+    def _sleep(self, seconds: float) -> None:
+        """Until a bell rings, at most `seconds`."""
+        with selectors.DefaultSelector() as selector:
+            for bell in list(self._bells.values()):
+                selector.register(bell.fd, selectors.EVENT_READ)
+            selector.select(seconds)
+
+    def hang_bell(self, queue: str) -> None:
+        with suppress(OSError):
+            self._bells[queue] = Bell(self.folder, queue)
+
+    def wake(self) -> None:
+        for bell in list(self._bells.values())[:1]:
+            bell.ring()
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        self._bells.clear()
+
+    def sweep_now_and_then(self) -> None:
+        if time.monotonic() - self._swept_at < SWEEP_INTERVAL_SECONDS:
+            return
+        self._swept_at = time.monotonic()
+        for channel in list(self.channels):
+            channel.touch_volatile_queues()
+        gone = self.folder.sweep(time.time_ns())
+        if gone:
+            logger.info("removed %d abandoned control and event queues", len(gone))
+
+    def driver_version(self) -> str:
+        return "1"

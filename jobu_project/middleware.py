@@ -1,0 +1,161 @@
+"""One line for each request, and the API's one shape for errors that others made."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
+
+from scheduler import health
+from scheduler.api.errors import of_status, respond
+from scheduler.masking import MASK, looks_secret
+
+logger = logging.getLogger("jobu.request")
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+# Asked every few seconds by machines; their lines would bury the others.
+_PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
+# A load balancer or a kubelet knows an address, and no name of ours. Their views use no host.
+_ASKED_BY_ADDRESS: Final = frozenset({"/health", "/ready"})
+_LONGEST_QUERY: Final = 500
+# Of the 8 threads that the launcher gives the web process.
+_UNASKED: Final = 4
+
+
+class RequestLog:
+    """`GET /api/crons?page=2 200 12 ms alice` at INFO; probes and live pages at DEBUG."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        start = time.monotonic()
+        response = self.get_response(request)
+        took = round((time.monotonic() - start) * 1000)
+        path = path_of(request)
+        user = user_of(request)
+        logger.log(
+            logging.DEBUG if _is_routine(request, response) else logging.INFO,
+            "%s %s %s %s ms %s",
+            request.method,
+            path,
+            response.status_code,
+            took,
+            user,
+            extra={
+                "method": request.method,
+                "path": path,
+                "status": response.status_code,
+                "ms": took,
+                "user": user,
+            },
+        )
+        return response
+
+
+def _is_routine(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Asked every few seconds: by a machine, or by an open page (static/scheduler/live.js)."""
+    is_live = "X-Live-Mark" in request.headers and response.status_code < 400
+    return request.path in _PROBES or is_live
+
+
+def path_of(request: HttpRequest) -> str:
+    """The path with its query, values of secrets hidden; on one line whatever was sent."""
+    path = quote(request.path, safe="/:@!$&'()*+,;=~-._")
+    query = request.META.get("QUERY_STRING", "")
+    if not query:
+        return path
+    pairs = [
+        (key, MASK if looks_secret(key) else value)
+        for key, value in parse_qsl(query[: 4 * _LONGEST_QUERY], keep_blank_values=True)
+    ]
+    return f"{path}?{urlencode(pairs, safe='*:/,')[:_LONGEST_QUERY]}"
+
+
+def user_of(request: HttpRequest) -> str:
+    """Who it was, if anything had to know: a page that needs no session is not made to load one."""
+    caller = getattr(request, "caller", None)
+    if caller is not None:
+        return str(caller.shown)
+    user = getattr(request, "_cached_user", None)
+    return str(user.get_username()) if user is not None and user.is_authenticated else "-"
+
+
+class DatabaseGate:
+    """Keeps threads free for /health while the database hangs.
+
+    A request that waits for a frozen database holds its thread for as long as that lasts. Once some
+    are under way, the next ones ask first whether the database answers, and are refused if not.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._refusing_until = 0.0
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path in _PROBES:
+            return self.get_response(request)
+        with self._lock:
+            self._under_way += 1
+            is_crowded = self._under_way > _UNASKED
+        try:
+            if is_crowded and self._database_hangs():
+                error = of_status(503)
+                if request.path.startswith("/api/"):
+                    return respond(error)
+                return HttpResponse(error.message, status=503, content_type="text/plain")
+            return self.get_response(request)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _database_hangs(self) -> bool:
+        if time.monotonic() < self._refusing_until:
+            return True
+        if health.check_database(timeout=0.5) is None:
+            return False
+        self._refusing_until = time.monotonic() + 1
+        return True
+
+
+class Common(CommonMiddleware):
+    """Django's own, which refuses hosts that are not ours; probes ask by whatever address."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        if request.path in _ASKED_BY_ADDRESS:
+            return None
+        return super().process_request(request)
+
+
+class ApiErrors:
+    """What Django and its middleware answer to calls of the API gets the API's shape of errors."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.status_code < 400 or not request.path.startswith("/api/"):
+            return response
+        if response.headers.get("Content-Type", "").startswith("application/json"):
+            return response
+        shaped = respond(of_status(response.status_code))
+        for header in ("Allow", "Retry-After", "Vary"):
+            if header in response.headers:
+                shaped.headers[header] = response.headers[header]
+        return _keeping_cookies(shaped, response)
+
+
+def _keeping_cookies(shaped: HttpResponse, response: HttpResponseBase) -> HttpResponse:
+    shaped.cookies = response.cookies
+    return shaped

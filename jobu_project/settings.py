@@ -1,0 +1,353 @@
+"""Django and Celery settings, all derived from config/*.yaml (jobu_project/config.py)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from django.utils.functional import lazy
+from django.utils.translation import gettext_lazy as _
+
+from jobu_project import file_broker, logs
+from jobu_project.config import ROOT, Config, ConfigError, get_config
+from jobu_project.databases import django_databases, pool_databases
+from scheduler.conf import SchedulerSettings
+
+config = get_config()
+
+
+def _made(directory: Path, variable: str, mode: int = 0o777) -> Path:
+    """The directory, made where it is not there. ConfigError."""
+    try:
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"{variable}: {directory} cannot be made: {error.strerror}"]) from error
+    return directory
+
+
+def _secret_key() -> str:
+    """The configured key, or one made once and kept in the data directory."""
+    if config.admin.secret_key:
+        return config.admin.secret_key
+    path = DATA_DIR / "secret_key"
+    try:
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(50))
+        return path.read_text(encoding="ascii")
+    except OSError as error:
+        raise ConfigError(
+            [f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}"]
+        ) from error
+
+
+# --- Django ---------------------------------------------------------------------------------------
+
+BASE_DIR = ROOT
+# Private: it holds the database and the secret key.
+DATA_DIR = _made(config.data_dir, "JOBU_DATA_DIR", 0o700)
+SECRET_KEY = _secret_key()
+DEBUG = config.admin.debug
+ALLOWED_HOSTS = list(config.admin.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(config.admin.csrf_trusted_origins)
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    # Without autodiscovery: urls.py does that, so that beat and workers import no pages.
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_results",
+    "ninja",
+    "jobu_project",
+    "scheduler",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # After the static files, which need no line.
+    "jobu_project.middleware.RequestLog",
+    "jobu_project.middleware.ApiErrors",
+    "jobu_project.middleware.DatabaseGate",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "jobu_project.middleware.Common",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Before the messages, whose words it may decide.
+    "jobu_project.preferences.PreferenceMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+if config.admin.cors.origins:
+    INSTALLED_APPS.append("corsheaders")
+    MIDDLEWARE.insert(
+        MIDDLEWARE.index("jobu_project.middleware.ApiErrors"),
+        "corsheaders.middleware.CorsMiddleware",
+    )
+    CORS_URLS_REGEX = r"^/(?:api/|health$|ready$)"
+    CORS_ALLOW_ALL_ORIGINS = "*" in config.admin.cors.origins
+    CORS_ALLOWED_ORIGINS = [origin for origin in config.admin.cors.origins if origin != "*"]
+    CORS_ALLOW_CREDENTIALS = config.admin.cors.allow_credentials
+    CORS_EXPOSE_HEADERS = ["ETag", "Retry-After"]
+    if config.admin.cors.allow_methods:
+        CORS_ALLOW_METHODS = list(config.admin.cors.allow_methods)
+    if config.admin.cors.allow_headers:
+        CORS_ALLOW_HEADERS = list(config.admin.cors.allow_headers)
+
+ROOT_URLCONF = "jobu_project.urls"
+WSGI_APPLICATION = "jobu_project.wsgi.application"
+ASGI_APPLICATION = "jobu_project.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = django_databases(config)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = config.admin.language
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOCALE_PATHS = [ROOT / "jobu_project" / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = config.admin.timezone
+
+STATIC_URL = "static/"
+# WhiteNoise warns at every start where it is missing.
+STATIC_ROOT = _made(Path(config.admin.static_root or DATA_DIR / "static"), "JOBU_STATIC_ROOT")
+# Serves straight from the packages, so that no collectstatic step stands between a clone and a
+# page; an image has collected them, compressed.
+WHITENOISE_USE_FINDERS = not config.admin.static_root
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+
+# People come over TLS. Whether a request did is gunicorn's to say, from X-Forwarded-Proto of the
+# proxies that FORWARDED_ALLOW_IPS names; Django believes no header by itself.
+SESSION_COOKIE_SECURE = config.admin.https
+CSRF_COOKIE_SECURE = config.admin.https
+SECURE_SSL_REDIRECT = config.admin.https
+# Asked from the same host, by those who do not speak TLS.
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$", r"^metrics$"]
+SECURE_HSTS_SECONDS = config.admin.hsts_seconds if config.admin.https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = config.admin.https
+# Preloading asks the makers of browsers to list the whole domain: nothing that jobu may decide.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+LOGGING = logs.dict_config(config.logging)
+
+# --- Celery ---------------------------------------------------------------------------------------
+
+
+def _broker(config: Config) -> tuple[str, dict[str, Any]]:
+    """Broker URL and transport options. Every socket has a timeout: a frozen broker may not hold a
+    tick.
+    """
+    url = config.scheduler.broker_url
+    if url.startswith("jobufs:"):
+        return "jobufs://", file_broker.transport_options(DATA_DIR / "broker")
+    if url.startswith(("redis:", "rediss:")):
+        return url, {"socket_timeout": 5, "socket_connect_timeout": 3, "health_check_interval": 25}
+    return url, {
+        "confirm_publish": True,
+        "connect_timeout": 3,
+        "read_timeout": 30,
+        "write_timeout": 5,
+    }
+
+
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = _broker(config)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlives any outage of the broker
+CELERY_BROKER_CONNECTION_TIMEOUT = 3
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]  # never pickle: whoever writes to the broker would own the workers
+CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_RESULT_BACKEND = (
+    "django-db"  # for other people's tasks; ours ignores results, its row is the result
+)
+CELERY_RESULT_EXTENDED = True
+CELERY_TASK_ACKS_LATE = False  # the lease covers a crash; late ack would run long jobs twice
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_POOL = config.worker.pool
+CELERY_WORKER_CONCURRENCY = config.worker.concurrency
+CELERY_WORKER_SEND_TASK_EVENTS = False  # -E switches them on where Flower watches
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_ENABLE_UTC = True
+CELERY_TIMEZONE = config.scheduler.default_timezone
+CELERY_BEAT_SCHEDULER = "scheduler.beat:JobScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = config.scheduler.max_sleep_seconds
+
+# --- jobu -----------------------------------------------------------------------------------------
+
+FLOWER_URL = config.admin.flower_url
+JOBU = SchedulerSettings(
+    default_timezone=config.scheduler.default_timezone,
+    poll_interval_seconds=config.scheduler.poll_interval_seconds,
+    max_sleep_seconds=config.scheduler.max_sleep_seconds,
+    min_cron_interval_seconds=config.scheduler.min_cron_interval_seconds,
+    batch_size=config.scheduler.batch_size,
+    republish_seconds=config.scheduler.republish_seconds,
+    republish_max_seconds=config.scheduler.republish_max_seconds,
+    sweep_interval_seconds=config.scheduler.sweep_interval_seconds,
+    retention_days=config.scheduler.retention_days,
+    calendars={name: entry.model_dump() for name, entry in config.scheduler.calendars.items()},
+    handler_packages=config.worker.handler_packages,
+    databases=pool_databases(config),
+    default_database=config.worker.database,
+    pool_size=config.worker.pool_size,
+    lease_seconds=config.worker.lease_seconds,
+    heartbeat_seconds=config.worker.heartbeat_seconds,
+    cancel_poll_seconds=config.worker.cancel_poll_seconds,
+    grace_seconds=config.worker.grace_seconds,
+    shutdown_timeout_seconds=config.worker.shutdown_timeout_seconds,
+    max_result_bytes=config.worker.max_result_bytes,
+    max_log_lines=config.worker.max_log_lines,
+)
+
+# --- the admin's theme ----------------------------------------------------------------------------
+
+
+def _page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
+    """One entry of the side bar, for those who may see the page."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{name}_changelist"),
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
+# The theme's login page forgets Django's hidden `next`; /admin/login/ itself would lead to a 404.
+LOGIN_REDIRECT_URL = "admin:index"
+UNFOLD = {
+    "SITE_TITLE": "jobu",
+    "SITE_HEADER": "jobu",
+    "SITE_SYMBOL": "schedule",
+    "STYLES": [lambda request: static("scheduler/no_script.css")],
+    "SITE_FAVICONS": [{"rel": "icon", "href": lazy(static, str)("scheduler/favicon.svg")}],
+    "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.index",
+    "SHOW_LANGUAGES": True,
+    "ACCOUNT": {
+        "navigation": [
+            {
+                "title": _("Time zone and language"),
+                "link": reverse_lazy("admin:scheduler_preference_changelist"),
+            },
+            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
+        ],
+    },
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": _("Scheduler"),
+                "items": [
+                    {
+                        "title": _("Dashboard"),
+                        "icon": "dashboard",
+                        "link": reverse_lazy("admin:index"),
+                    },
+                    _page(_("Jobs"), "event_repeat", "scheduler_cronjob", "scheduler.view_cronjob"),
+                    _page(
+                        _("Executions"),
+                        "play_circle",
+                        "scheduler_jobexecution",
+                        "scheduler.view_jobexecution",
+                    ),
+                    _page(
+                        _("Backfills"),
+                        "history",
+                        "scheduler_backfill",
+                        "scheduler.view_cronjob",
+                    ),
+                    _page(
+                        _("Processes"),
+                        "monitor_heart",
+                        "scheduler_schedulerprocess",
+                        "scheduler.view_schedulerprocess",
+                    ),
+                ],
+            },
+            {
+                "title": _("Celery"),
+                "items": [
+                    _page(
+                        _("Task results"),
+                        "task_alt",
+                        "django_celery_results_taskresult",
+                        "django_celery_results.view_taskresult",
+                    ),
+                ],
+            },
+            {
+                "title": _("People"),
+                "items": [
+                    _page(_("Users"), "person", "auth_user", "auth.view_user"),
+                    _page(_("Groups"), "group", "auth_group", "auth.view_group"),
+                ],
+            },
+            {
+                "title": _("API"),
+                "items": [
+                    # One's own: everybody has this page.
+                    {
+                        "title": _("API tokens"),
+                        "icon": "key",
+                        "link": reverse_lazy("admin:scheduler_apitoken_changelist"),
+                    },
+                    {
+                        "title": _("API documentation"),
+                        "icon": "api",
+                        "link": reverse_lazy("api:openapi-view"),
+                    },
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,296 @@
+"""Keeps jobu's parts running side by side as child processes. Knows processes, not what they do.
+
+Each part gets a process group of its own, so that a Ctrl-C in the terminal reaches only the
+supervisor, which then stops the parts one after the other. A part that dies is started again,
+ever more slowly while it keeps dying. When the supervisor itself is killed, Linux tells the parts
+to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import IO, TextIO
+
+RESTART_FIRST_SECONDS = 1.0
+RESTART_MAX_SECONDS = 30.0
+#: A part that ran this long was healthy: its next restart is quick again.
+HEALTHY_SECONDS = 60.0
+#: One Ctrl-C often arrives twice, from the terminal and from the program that started us.
+SAME_SIGNAL_SECONDS = 0.5
+MAX_LINE_BYTES = 64 * 1024
+COLOURS = (36, 33, 32, 35, 34, 31)
+
+# Runs in the child before the part itself and is replaced by it. Not a preexec_fn: those are unsafe
+# in a process with threads. PR_SET_PDEATHSIG (1) survives the exec; the parent may be gone before.
+_GUARD = """
+import os, signal, sys
+if sys.platform == "linux":
+    try:
+        import ctypes
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        pass
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A program to keep running. `env` is its whole environment, argv[0] an absolute path."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    #: How long it may take to stop after SIGTERM before it is killed.
+    stop_seconds: float = 15.0
+
+
+@dataclass(frozen=True)
+class Exited:
+    child: Child
+
+
+@dataclass(frozen=True)
+class Signalled:
+    number: int
+
+
+class Log:
+    """The lines of all parts on one stream, each behind its part's name; coloured on a terminal."""
+
+    def __init__(self, out: TextIO, names: Sequence[str]) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._width = max(len(name) for name in names)
+        colours = out.isatty() and "NO_COLOR" not in os.environ
+        self._colours = dict(zip(names, COLOURS, strict=False)) if colours else {}
+
+    def line(self, name: str, text: str) -> None:
+        prefix = f"{name:<{self._width}} |"
+        if name in self._colours:
+            prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
+        # Whoever read our output is gone; the parts' pipes must be emptied all the same.
+        with self._lock, suppress(OSError, ValueError):
+            self._out.write(f"{prefix} {text}\n")
+            self._out.flush()
+
+
+class JsonLog(Log):
+    """One JSON object a line: those of the parts as they are, all else wrapped into one."""
+
+    def line(self, name: str, text: str) -> None:
+        if not text.strip():
+            return
+        if not _is_json(text):
+            timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            told = {"timestamp": timestamp, "level": "INFO", "name": name, "message": text}
+            text = json.dumps(told, ensure_ascii=False)
+        with self._lock, suppress(OSError, ValueError):
+            self._out.write(f"{text}\n")
+            self._out.flush()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+class Child:
+    """One part's present process, or the wait for its next one."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restart_at: float | None = None
+        self._started_at = 0.0
+        self._deaths = 0
+
+    def start(self, log: Log, events: SimpleQueue[Exited | Signalled]) -> None:
+        """To be called in the main thread: Linux ties the death signal to the thread that forks."""
+        self.restart_at = None
+        self._started_at = time.monotonic()
+        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+        self.process = subprocess.Popen(
+            [*guard, *self.part.argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self.part.cwd,
+            env=dict(self.part.env),
+            process_group=0,
+        )
+        threading.Thread(target=self._pump, args=(self.process.stdout, log), daemon=True).start()
+        threading.Thread(target=self._wait, args=(self.process, events), daemon=True).start()
+
+    def _pump(self, pipe: IO[bytes], log: Log) -> None:
+        with pipe:
+            while line := pipe.readline(MAX_LINE_BYTES):
+                log.line(self.part.name, line.decode(errors="replace").rstrip("\r\n"))
+
+    def _wait(
+        self, process: subprocess.Popen[bytes], events: SimpleQueue[Exited | Signalled]
+    ) -> None:
+        process.wait()
+        events.put(Exited(self))
+
+    def plan_restart(self) -> float:
+        """Seconds until the next start: 1, 2, 4, ... 30 while it keeps dying young."""
+        lived = time.monotonic() - self._started_at
+        self._deaths = 1 if lived >= HEALTHY_SECONDS else self._deaths + 1
+        seconds = restart_seconds(self._deaths)
+        self.restart_at = time.monotonic() + seconds
+        self.process = None
+        return seconds
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def terminate(self) -> None:
+        """Ask the part's main process; it knows how to end its own children."""
+        if self.process is not None and self.is_running():
+            self.process.terminate()
+
+    def kill_group(self) -> None:
+        """Kill what is left of the part, children that outlived their parent included."""
+        if self.process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def restart_seconds(deaths: int) -> float:
+    return float(min(RESTART_FIRST_SECONDS * 2 ** min(deaths - 1, 10), RESTART_MAX_SECONDS))
+
+
+def ending(returncode: int) -> str:
+    """`ended with exit code 3` or `was killed by SIGKILL`."""
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+class Supervisor:
+    """Runs `parts` until a signal, then stops them in the order given by `stop_order`."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        stop_order: Sequence[str],
+        out: TextIO = sys.stdout,
+        json_lines: bool = False,
+    ) -> None:
+        self._children = [Child(part) for part in parts]
+        self._stop_order = stop_order
+        kind = JsonLog if json_lines else Log
+        self._log = kind(out, ["jobu", *(part.name for part in parts)])
+        self._events: SimpleQueue[Exited | Signalled] = SimpleQueue()
+        self._impatient_at = 0.0
+        #: Set when the stop begins; for threads that wait for something on behalf of the caller.
+        self.stopping = threading.Event()
+
+    def say(self, text: str) -> None:
+        for line in text.splitlines():
+            self._log.line("jobu", line)
+
+    def run(self) -> int:
+        """Blocks in the main thread until everything has stopped.
+
+        0 after one signal, 1 if a second one made it kill what had not stopped by itself.
+        """
+        with self._signals():
+            for child in self._children:
+                child.start(self._log, self._events)
+            number = self._watch()
+            self.stopping.set()
+            self.say(f"{signal.Signals(number).name}: stopping (once more kills at once)")
+            return self._stop()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SimpleQueue.put() is the one queue call that a signal handler may make."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._events.put(Signalled(number))
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _watch(self) -> int:
+        """Keep the parts running until a signal arrives; its number."""
+        while True:
+            event = self._next_event(self._next_restart_at())
+            if isinstance(event, Signalled):
+                return event.number
+            if isinstance(event, Exited):
+                self._on_exit(event.child)
+            for child in self._children:
+                if child.restart_at is not None and child.restart_at <= time.monotonic():
+                    child.start(self._log, self._events)
+
+    def _next_restart_at(self) -> float | None:
+        return min((c.restart_at for c in self._children if c.restart_at is not None), default=None)
+
+    def _next_event(self, until: float | None) -> Exited | Signalled | None:
+        """The next event, or None once the monotonic clock shows `until`."""
+        timeout = None if until is None else max(until - time.monotonic(), 0.0)
+        try:
+            return self._events.get(timeout=timeout)
+        except Empty:
+            return None
+
+    def _on_exit(self, child: Child) -> None:
+        if child.process is None or child.process.returncode is None:
+            return
+        how = ending(child.process.returncode)
+        child.kill_group()
+        seconds = child.plan_restart()
+        self.say(f"{child.part.name} {how}; starting it again in {seconds:.0f} s")
+
+    def _stop(self) -> int:
+        self._impatient_at = time.monotonic() + SAME_SIGNAL_SECONDS
+        order = {name: rank for rank, name in enumerate(self._stop_order)}
+        for child in sorted(self._children, key=lambda c: order.get(c.part.name, len(order))):
+            if not self._stop_child(child):
+                self.say("killing what is left")
+                for left in self._children:
+                    left.kill_group()
+                return 1
+        self.say("stopped")
+        return 0
+
+    def _stop_child(self, child: Child) -> bool:
+        """False if a second signal ended the patience."""
+        child.terminate()
+        until = time.monotonic() + child.part.stop_seconds
+        while child.is_running():
+            event = self._next_event(until)
+            if isinstance(event, Signalled) and time.monotonic() >= self._impatient_at:
+                return False
+            if event is None:
+                self.say(f"{child.part.name} did not stop within {child.part.stop_seconds:.0f} s")
+                break
+        child.kill_group()
+        return True

@@ -1,0 +1,67 @@
+"""Users and groups in the admin's theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, Permission, User
+from django.utils.translation import pgettext
+
+from scheduler.admin.theme import ModelAdmin
+
+if TYPE_CHECKING:
+    from django.contrib.auth.forms import (
+        AdminPasswordChangeForm,
+        AdminUserCreationForm,
+        UserChangeForm,
+    )
+else:
+    from unfold.forms import AdminPasswordChangeForm, UserChangeForm
+    from unfold.forms import UserCreationForm as AdminUserCreationForm
+
+# Their names are English rows of the database.
+_ON_MODELS: Final = {
+    "add": lambda: pgettext("permission", "Can add %(name)s"),
+    "change": lambda: pgettext("permission", "Can change %(name)s"),
+    "delete": lambda: pgettext("permission", "Can delete %(name)s"),
+    "view": lambda: pgettext("permission", "Can view %(name)s"),
+}
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class _SaysPermissions(ModelAdmin):
+    """Permissions in the reader's language, where they are chosen."""
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **options: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **options)
+        if db_field.remote_field.model is Permission and field is not None:
+            field.label_from_instance = said  # type: ignore[method-assign, assignment]
+        return field
+
+
+def said(permission: Permission) -> str:
+    """As Django's own `auth | user | Can add user`."""
+    kind = permission.content_type
+    text = _ON_MODELS.get(permission.codename.partition("_")[0])
+    if text is not None and permission.codename.partition("_")[2] == kind.model:
+        name = text() % {"name": kind.name}
+    else:
+        name = pgettext("permission", permission.name)
+    return f"{kind} | {name}"
+
+
+@admin.register(User)
+class UserAdmin(_SaysPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    form = UserChangeForm
+    add_form = AdminUserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(_SaysPermissions, DjangoGroupAdmin, ModelAdmin):
+    pass

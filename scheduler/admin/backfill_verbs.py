@@ -1,0 +1,84 @@
+"""Pause, resume, cancel, delete: what a person may do to a backfill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.urls import reverse
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.theme import SwitchWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
+from scheduler.backfill import BackfillControl
+from scheduler.control import Control
+from scheduler.models import Backfill
+
+
+class CancelForm(VerbForm):
+    running = forms.BooleanField(
+        label=_("Stop those that run, too"), required=False, widget=SwitchWidget()
+    )
+
+
+def _pause(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
+    _verbs(control).pause(backfill.pk)
+    return Done(message=_now("%s is paused.") % backfill, history="Paused")
+
+
+def _resume(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
+    _verbs(control).resume(backfill.pk)
+    return Done(message=_now("%s goes on.") % backfill, history="Resumed")
+
+
+def _cancel(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
+    running: bool = answers["running"]
+    _verbs(control).cancel(backfill.pk, running=running)
+    history = "Cancelled, with what was running" if running else "Cancelled"
+    return Done(message=_now("%s is cancelled.") % backfill, history=history)
+
+
+def _delete(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
+    _verbs(control).delete(backfill.pk)
+    return Done(
+        message=_now("%s is deleted.") % backfill,
+        history="Deleted",
+        url=reverse("admin:scheduler_backfill_changelist"),
+    )
+
+
+def _verbs(control: Control) -> BackfillControl:
+    return BackfillControl(actor=control.actor, clock=control.clock)
+
+
+PAUSE = Verb(
+    name="pause",
+    title=_("Pause"),
+    question=_("No further runs are made until it is resumed. What runs or waits now goes on."),
+    act=_pause,
+)
+RESUME = Verb(
+    name="resume",
+    title=_("Resume"),
+    question=_("It goes on with the next slot."),
+    act=_resume,
+)
+CANCEL = Verb(
+    name="cancel",
+    title=_("Cancel"),
+    question=_("No further runs are made, and those that wait are cancelled. For good."),
+    act=_cancel,
+    form=CancelForm,
+    form_for_many=CancelForm,
+    is_dangerous=True,
+)
+DELETE = Verb(
+    name="delete",
+    title=_("Delete"),
+    question=_("The backfill leaves the list; its runs stay in the history."),
+    act=_delete,
+    is_dangerous=True,
+    deletes=True,
+)

@@ -1,0 +1,320 @@
+"""What the page of one execution shows; the whole page and its live fragment are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import OuterRef, Q, Subquery
+from django.urls import NoReverseMatch, reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from scheduler.admin import show
+from scheduler.admin.live import mark_of
+from scheduler.admin.story import story
+from scheduler.labels import label_of
+from scheduler.models import JobAttempt, JobExecution, JobLog
+from scheduler.permissions import Action, may
+from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, Status
+from scheduler.store.publishing import task_id
+
+LOG_LINES: Final = 200
+LOG_CHUNK: Final = 2_000
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+# Words such as "3 s ago" are made anew after so long, although no row has changed.
+WORDS_LAST_SECONDS: Final = 10
+
+# What moves while an execution lives. Params and results, which may be large, are not looked at.
+_MOVING: Final = (
+    "status", "attempt", "failures", "available_at", "publish_at", "publish_count", "lease_owner",
+    "started_at", "finished_at", "cancel_requested_at", "progress", "progress_message", "overran",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A fingerprint of all that the page shows, read in one query."""
+
+    mark: str
+    is_final: bool
+
+
+def state_of(execution_id: int, now: datetime) -> State | None:
+    """None: there is no such execution."""
+    newest = JobLog.objects.filter(execution_id=OuterRef("pk")).order_by("-attempt", "-seq")
+    row = (
+        JobExecution.objects.filter(pk=execution_id)
+        .annotate(
+            log_attempt=Subquery(newest.values("attempt")[:1]),
+            log_seq=Subquery(newest.values("seq")[:1]),
+        )
+        .values_list(*_MOVING, "log_attempt", "log_seq")
+        .first()
+    )
+    if row is None:
+        return None
+    is_final = row[0] in FINAL
+    words = None if is_final else int(now.timestamp() // WORDS_LAST_SECONDS)
+    return State(mark=mark_of(row, words), is_final=is_final)
+
+
+def fragment(
+    execution: JobExecution, now: datetime, *, person: Any, level: str = ""
+) -> dict[str, Any]:
+    """The template's context. `level`: the lowest that the log shows."""
+    sees_params = may(person, Action.VIEW_PARAMS)
+    attempts = list(JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt"))
+    lines = _last_lines(execution, level)
+    return {
+        "execution": execution,
+        "status": show.status(execution.status),
+        "story": story(execution, now),
+        "progress": _percent(execution),
+        "buttons": _buttons(execution, person),
+        "facts": _facts(execution, now),
+        "inner_facts": _inner_facts(execution),
+        "timeline": _timeline(execution, attempts),
+        "attempts": _attempts(execution, attempts, sees_params=sees_params),
+        "sees_params": sees_params,
+        "params": show.as_json(execution.params) if sees_params else "",
+        "has_result": execution.result is not None,
+        "result": show.as_json(execution.result) if sees_params else "",
+        "log_lines": lines[-LOG_LINES:],
+        "log_is_cut": len(lines) > LOG_LINES,
+        "log_limit": LOG_LINES,
+        "log_levels": _level_links(execution, level),
+        "log_url": _url("log", execution.pk) + (f"?level={level}" if level else ""),
+    }
+
+
+def level_of(text: str | None) -> str:
+    """A level that a request names; empty when it is none."""
+    return text if text in LEVELS else ""
+
+
+def log_text(execution_id: int, level: str) -> Iterator[str]:
+    """The whole log as text, a chunk of lines at a time."""
+    lines = _lines(execution_id, level).order_by("attempt", "seq")
+    place = Q()
+    while chunk := list(lines.filter(place)[:LOG_CHUNK]):
+        yield "".join(
+            f"{line.at.isoformat()} {line.attempt} {line.level} {line.message}\n" for line in chunk
+        )
+        last = chunk[-1]
+        place = Q(attempt__gt=last.attempt) | Q(attempt=last.attempt, seq__gt=last.seq)
+
+
+def took(execution: JobExecution, now: datetime) -> SafeString | str:
+    """How long it ran; how long it has been running."""
+    if execution.status == Status.PENDING or execution.started_at is None:
+        return show.NOTHING  # started_at is that of an attempt before
+    if execution.status == Status.RUNNING:
+        return show.ticking((now - execution.started_at).total_seconds())
+    return show.unbroken(show.took(execution.started_at, execution.finished_at))
+
+
+def job_link(execution: JobExecution) -> SafeString | str:
+    if execution.job_id is None:
+        return execution.job_name or show.NOTHING
+    url = reverse("admin:scheduler_cronjob_change", args=[execution.job_id])
+    return show.link(url, execution.job_name or f"#{execution.job_id}")
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def _url(name: str, execution_id: int) -> str:
+    return reverse(f"admin:scheduler_jobexecution_{name}", args=[execution_id])
+
+
+def _buttons(execution: JobExecution, person: Any) -> list[dict[str, Any]]:
+    """The verbs that are possible in the execution's state, and allowed."""
+    offered = (
+        ("retry", _("Retry"), "primary", execution.status in RETRYABLE, Action.RETRY_EXECUTION),
+        ("cancel", _("Cancel"), "danger", execution.status in UNFINISHED, Action.CANCEL_EXECUTION),
+        ("replay", _("Replay"), "default", True, Action.RUN_JOB),
+    )
+    return [
+        {"url": _url(name, execution.pk), "title": title, "variant": variant}
+        for name, title, variant, possible, action in offered
+        if possible and may(person, action)
+    ]
+
+
+def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = [
+        (_("Job"), job_link(execution)),
+        (_("Handler"), execution.handler_name),
+        (_("Slot"), show.instant(execution.scheduled_time, now)),
+        (_("Source"), label_of(ParamSource, execution.param_source)),
+    ]
+    if execution.logical_time:
+        found.append((_("Stands for slot"), show.instant(execution.logical_time)))
+    if execution.requested_by:
+        found.append((_("Requested by"), execution.requested_by))
+    if execution.backfill_id is not None:
+        found.append((_("Backfill"), _backfill_link(execution.backfill_id)))
+    found += [
+        (_("Took"), took(execution, now)),
+        (_("Attempts"), _tries(execution)),
+        (_("Worker"), execution.lease_owner or show.NOTHING),
+        (_("Queue"), execution.queue or _("default queue")),
+        (_("Celery task"), _task(execution)),
+    ]
+    return found
+
+
+def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
+    return [
+        (_("May start from"), show.instant(execution.available_at)),
+        (_("Times published"), execution.publish_count),
+        (_("Published again"), show.instant(execution.publish_at)),
+        (_("Lease ends"), show.instant(execution.lease_expires_at)),
+        (_("Deadline"), show.instant(execution.deadline_at)),
+        (_("Timeout"), show.span(execution.timeout_seconds)),
+        (_("Retries"), execution.max_retry),
+        (_("Priority"), execution.priority),
+        (_("Overran"), _("yes") if execution.overran else _("no")),
+        (_("Running alone as"), execution.running_key or show.NOTHING),
+        (_("Idempotency key"), execution.dedupe_key or show.NOTHING),
+    ]
+
+
+def _tries(execution: JobExecution) -> str:
+    counts = {
+        "attempts": execution.attempt,
+        "failures": execution.failures,
+        "retries": execution.max_retry,
+    }
+    return _("%(attempts)s; %(failures)s of %(retries)s retries used") % (
+        counts | {"failures": min(execution.failures, execution.max_retry)}
+    )
+
+
+def _backfill_link(backfill_id: int) -> SafeString | str:
+    try:
+        url = reverse("admin:scheduler_backfill_change", args=[backfill_id])
+    except NoReverseMatch:
+        return f"#{backfill_id}"
+    return show.link(url, f"#{backfill_id}")
+
+
+def _task(execution: JobExecution) -> SafeString | str:
+    """The newest message's task; its page in Flower."""
+    if not execution.publish_count:
+        return show.NOTHING
+    # A claim counts the attempt up: what waits was published for the next one.
+    waits = execution.status == Status.PENDING
+    task = task_id(execution.pk, execution.attempt + waits, execution.publish_count)
+    base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
+    return show.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
+
+
+def _percent(execution: JobExecution) -> int | None:
+    if execution.progress is None or execution.status not in {Status.RUNNING, Status.SUCCESS}:
+        return None
+    return round(min(100.0, max(0.0, execution.progress)))
+
+
+def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[dict[str, object]]:
+    """What happened when, in order; what is still to come at the end."""
+    happened: list[tuple[datetime, str, object]] = []
+    if execution.param_source == ParamSource.CRON:
+        happened.append((execution.scheduled_time, _("Slot"), _("planned by the job's schedule")))
+    created = (
+        _("asked for by %s") % execution.requested_by
+        if execution.requested_by
+        else _("by %s") % label_of(ParamSource, execution.param_source)
+    )
+    happened.append((execution.created_at, _("Created"), created))
+    for attempt in attempts:
+        which = {"attempt": attempt.attempt}
+        happened.append(
+            (attempt.started_at, _("Attempt %(attempt)s claimed") % which, attempt.worker)
+        )
+        happened.append(
+            (attempt.ended_at, _("Attempt %(attempt)s ended") % which, show.status(attempt.outcome))
+        )
+    if execution.status == Status.RUNNING and execution.started_at:
+        which = {"attempt": execution.attempt}
+        happened.append(
+            (
+                execution.started_at,
+                _("Attempt %(attempt)s claimed") % which,
+                execution.lease_owner or "",
+            )
+        )
+    if execution.cancel_requested_at:
+        happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
+    if execution.finished_at:
+        happened.append((execution.finished_at, _("Ended"), show.status(execution.status)))
+    happened.sort(key=lambda event: event[0])
+    told: list[dict[str, object]] = []
+    before: datetime | None = None
+    for at, what, detail in happened:
+        later = "+" + show.took(before, at) if before else ""
+        told.append({"at": show.instant(at), "what": what, "detail": detail, "later": later})
+        before = at
+    if execution.status == Status.PENDING:
+        sent = _("sent %s times so far") % execution.publish_count
+        told.append({"at": show.instant(execution.available_at), "what": _("May be claimed")})
+        told.append(
+            {
+                "at": show.instant(execution.publish_at),
+                "what": _("Sent to a worker"),
+                "detail": sent,
+            }
+        )
+    return told
+
+
+def _attempts(
+    execution: JobExecution, ended: Sequence[JobAttempt], *, sees_params: bool
+) -> list[dict[str, Any]]:
+    found = []
+    waited_since = execution.created_at
+    for attempt in ended:
+        found.append(
+            {
+                "number": attempt.attempt,
+                "outcome": show.status(attempt.outcome),
+                "worker": attempt.worker,
+                "started": show.instant(attempt.started_at),
+                "waited": show.took(waited_since, attempt.started_at),
+                "took": show.took(attempt.started_at, attempt.ended_at),
+                "error": attempt.error,
+                # Parameters may stand in it.
+                "traceback": attempt.traceback if sees_params else "",
+            }
+        )
+        waited_since = attempt.ended_at
+    return found
+
+
+def _lines(execution_id: int, level: str) -> Any:
+    lines = JobLog.objects.filter(execution_id=execution_id)
+    if not level or level == LEVELS[0]:
+        return lines
+    return lines.filter(level__in=[*LEVELS[LEVELS.index(level) :], "CRITICAL"])
+
+
+def _last_lines(execution: JobExecution, level: str) -> list[JobLog]:
+    """The newest lines, in their order; one more than is shown if there are older ones."""
+    lines = _lines(execution.pk, level).order_by("-attempt", "-seq")
+    return list(lines[: LOG_LINES + 1])[::-1]
+
+
+def _level_links(execution: JobExecution, level: str) -> list[dict[str, object]]:
+    page = _url("change", execution.pk)
+    return [
+        {
+            "title": _("all") if name == LEVELS[0] else name,
+            "url": f"{page}?level={name}#log",
+            "is_current": name == (level or LEVELS[0]),
+        }
+        for name in LEVELS
+    ]

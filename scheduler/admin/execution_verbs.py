@@ -1,0 +1,117 @@
+"""Cancel, retry, replay, delete: what a person may do to an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.urls import reverse
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.params import ParamsField
+from scheduler.admin.theme import TextInputWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
+from scheduler.control import Control
+from scheduler.models import JobExecution
+from scheduler.states import Status
+
+
+class CancelForm(VerbForm):
+    reason = forms.CharField(
+        label=_("Reason"),
+        required=False,
+        max_length=500,
+        widget=TextInputWidget(),
+        help_text=_("May stay empty."),
+    )
+
+
+class ReplayForm(VerbForm):
+    params = ParamsField(
+        label=_("Parameters"),
+        required=False,
+        help_text=_("For the new run only. ******** stands for a stored secret and keeps it."),
+    )
+
+    def __init__(self, *args: Any, target: JobExecution, **options: Any) -> None:
+        super().__init__(*args, target=target, **options)
+        params = self.fields["params"]
+        assert isinstance(params, ParamsField)
+        params.stored = params.initial = target.params
+
+
+def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    reason: str = answers["reason"]
+    status = control.cancel(execution.pk, reason=reason)
+    if status == Status.RUNNING:
+        message = _now("The worker of %s was asked to stop it.") % execution
+    else:
+        message = _now("%s is cancelled.") % execution
+    return Done(message=message, history=f"Cancelled: {reason}" if reason else "Cancelled")
+
+
+def _retry(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    control.retry(execution.pk)
+    return Done(message=_now("%s waits for a worker again.") % execution, history="Retried")
+
+
+def _replay(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    again = control.replay(execution.pk, answers.get("params"))
+    return Done(
+        message=_now("Execution #%s waits for a worker.") % again.pk,
+        history=f"Replayed: execution #{again.pk}",
+        url=reverse("admin:scheduler_jobexecution_change", args=[again.pk]),
+    )
+
+
+def _delete(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    control.delete_execution(execution.pk)
+    return Done(
+        message=_now("%s is deleted.") % execution,
+        history="Deleted",
+        url=reverse("admin:scheduler_jobexecution_changelist"),
+    )
+
+
+CANCEL = Verb(
+    name="cancel",
+    title=_("Cancel"),
+    question=_("What waits is cancelled at once; a running handler is asked to stop."),
+    act=_cancel,
+    form=CancelForm,
+    form_for_many=CancelForm,
+    is_dangerous=True,
+)
+RETRY = Verb(
+    name="retry",
+    title=_("Retry"),
+    question=_("It runs once more with the same parameters and a fresh budget of retries."),
+    act=_retry,
+)
+REPLAY = Verb(
+    name="replay",
+    title=_("Replay"),
+    question=_("A new run of the same handler. This execution stays in the history as it is."),
+    act=_replay,
+    form=ReplayForm,
+)
+# For those who may not see the parameters.
+REPLAY_UNSEEN = Verb(
+    name="replay",
+    title=_("Replay"),
+    question=_(
+        "A new run of the same handler with the same parameters."
+        " This execution stays in the history as it is."
+    ),
+    act=_replay,
+)
+DELETE = Verb(
+    name="delete",
+    title=_("Delete"),
+    question=_("It leaves the history with its attempts and its log. Its slot does not run again."),
+    act=_delete,
+    is_dangerous=True,
+    deletes=True,
+)

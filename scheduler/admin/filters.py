@@ -1,0 +1,169 @@
+"""Filters of the lists. Fixed fields only, never a column named by the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.dateparse import parse_date
+from django.utils.timezone import make_aware
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from handlers.registry import handler_names
+from scheduler.admin.theme import DropdownFilter, ModelAdmin, RangeDateFilter
+from scheduler.control import Control
+from scheduler.cron import FIRST_INSTANT, LAST_INSTANT
+from scheduler.labels import label
+from scheduler.models import CronJob
+from scheduler.states import Status
+from scheduler.store.statistics import FAILING, JOB_STATES
+
+Choices = list[tuple[str, Any]]
+LARGEST_ID = 2**63 - 1
+
+
+class JobStateFilter(DropdownFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            ("enabled", _("enabled")),
+            ("disabled", _("disabled")),
+            ("paused", _("paused")),
+            ("error", _("schedule error")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        condition = JOB_STATES.get(self.value() or "")
+        return queryset if condition is None else queryset.filter(condition)
+
+
+class HandlerFilter(DropdownFilter):
+    """Names that jobs use or that are registered: both lists are short, unlike the history."""
+
+    title = _("handler")
+    parameter_name = "handler"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return _same(sorted(known_handlers()))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(handler_name=self.value()) if self.value() else queryset
+
+
+class BackfillFilter(DropdownFilter):
+    """Offered by the links of a backfill's page, not to be chosen."""
+
+    title = _("backfill")
+    parameter_name = "backfill"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        number = self.value()
+        return [(number, f"#{number}")] if number else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        number = self.value() or ""
+        if not (number.isascii() and number.isdigit()):
+            return queryset
+        return queryset.filter(backfill_id=min(int(number[:19]), LARGEST_ID))
+
+
+class QueueFilter(DropdownFilter):
+    title = _("queue")
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        queues = CronJob.objects.order_by("queue").values_list("queue", flat=True).distinct()
+        return [("-", _("default queue")), *_same(queue for queue in queues if queue)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        return queryset.filter(queue="" if self.value() == "-" else self.value())
+
+
+class LastStatusFilter(DropdownFilter):
+    title = _("last result")
+    parameter_name = "last"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            *((status.value, label(status)) for status in Status if status != Status.PENDING),
+            ("failing", _("failing")),
+            ("-", _("never ran")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        if self.value() == "failing":
+            return queryset.filter(FAILING)
+        return queryset.filter(last_status="" if self.value() == "-" else self.value())
+
+
+class EndedFilter(DropdownFilter):
+    """Runs that ended lately: what the dashboard counts."""
+
+    title = _("ended")
+    parameter_name = "ended"
+
+    _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            ("1h", _("in the last hour")),
+            ("24h", _("in the last 24 hours")),
+            ("7d", _("in the last 7 days")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        span = self._SPANS.get(self.value() or "")
+        if span is None:
+            return queryset
+        return queryset.filter(finished_at__gte=Control().clock.now() - span)
+
+
+class DayRangeFilter(RangeDateFilter):
+    """Whole days of the screen's zone, both ends included."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first = self._day(request, f"{self.field_path}_from")
+        last = self._day(request, f"{self.field_path}_to")
+        if first:
+            queryset = queryset.filter(**{f"{self.field_path}__gte": first})
+        if last:
+            queryset = queryset.filter(**{f"{self.field_path}__lt": last + timedelta(days=1)})
+        return queryset
+
+    def _day(self, request: HttpRequest, name: str) -> datetime | None:
+        """The day's first instant. What is no day is said, and filters nothing."""
+        text = self.used_parameters.get(name)
+        if not isinstance(text, str) or not text:
+            return None
+        try:
+            day = parse_date(text)
+            if day is not None:
+                first = make_aware(datetime.combine(day, time.min))
+                if FIRST_INSTANT <= first <= LAST_INSTANT:  # no column holds the days beyond
+                    return first
+        except (ValueError, OverflowError):
+            pass
+        messages.warning(
+            request, gettext("%s is not a date such as 2026-01-31; it was ignored") % text[:50]
+        )
+        return None
+
+
+def known_handlers() -> set[str]:
+    used = CronJob.objects.order_by().values_list("handler_name", flat=True).distinct()
+    return {*used, *handler_names()}
+
+
+def _same(values: Iterable[str]) -> Choices:
+    return [(value, value) for value in values]

@@ -1,0 +1,74 @@
+"""What the page of a job asks while a person types: is it right, and what does it mean?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+from scheduler.admin.job_preview import preview
+from scheduler.admin.masking import unmask
+from scheduler.admin.params_form import described, errors_of
+from scheduler.control import Control
+from scheduler.models import CronJob
+from scheduler.permissions import Action, may
+
+if TYPE_CHECKING:
+    from scheduler.admin.jobs import CronJobAdmin
+
+MARKS = ("tick_seq", "seen")
+
+
+def check(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
+    """The form as it is typed: {"problems": field -> texts, "preview": HTML}. Saves nothing."""
+    job = _job_of(admin, request)
+    if not may(request.user, Action.ADD_JOB if job is None else Action.CHANGE_JOB):
+        raise PermissionDenied
+    if request.method != "POST":
+        return JsonResponse({"error": "POST"}, status=405)
+    form = admin.get_form(request, job, change=job is not None)(request.POST, instance=job)
+    problems = {
+        name: [str(text) for text in texts]
+        for name, texts in form.errors.items()
+        if name not in MARKS
+    }
+    typed = form.instance
+    # What was refused before Control saw it is not in the instance: do not speak of the old value.
+    typed.cron_expression = request.POST.get("cron_expression", "").strip()
+    context = preview(typed, Control().clock.now())
+    if "cron_expression" in problems:
+        # Said at the field already.
+        context.pop("preview_error", None)
+        context["is_wrong"] = bool(typed.cron_expression)
+    html = render_to_string("admin/scheduler/job_preview.html", context, request)
+    problems["__all__"] = problems.pop(NON_FIELD_ERRORS, [])
+    return JsonResponse({"problems": problems, "preview": html})
+
+
+def params(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
+    """GET ?handler=: its inputs. POST handler, params (JSON text): the model's errors."""
+    wanted = (Action.ADD_JOB, Action.CHANGE_JOB, Action.RUN_JOB)
+    if not any(may(request.user, action) for action in wanted):
+        raise PermissionDenied
+    if request.method != "POST":
+        return JsonResponse(described(request.GET.get("handler", "")))
+    try:
+        typed: Any = json.loads(request.POST.get("params") or "{}")
+    except (ValueError, RecursionError):
+        return JsonResponse({"errors": []})  # the page has said it already
+    job = _job_of(admin, request)
+    if job is not None and isinstance(typed, dict) and may(request.user, Action.VIEW_PARAMS):
+        typed = unmask(typed, job.handler_params)
+    return JsonResponse({"errors": errors_of(request.POST.get("handler", ""), typed)})
+
+
+def _job_of(admin: CronJobAdmin, request: HttpRequest) -> CronJob | None:
+    if "job" not in request.GET:
+        return None
+    job: CronJob | None = admin.get_object(request, request.GET["job"])
+    if job is None:
+        raise Http404
+    return job

@@ -1,0 +1,171 @@
+"""The form of a job: Control's rules at the fields, and no edit over somebody else's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.forms.models import construct_instance, model_to_dict
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from handlers.registry import handler_names
+from scheduler.admin import show
+from scheduler.admin.params import ParamsField
+from scheduler.admin.theme import AnyModelForm, TextInputWidget, name_date_and_time
+from scheduler.conf import current
+from scheduler.control import EDITABLE, Control, InvalidJob
+from scheduler.models import CronJob
+
+# Pausing has a page of its own.
+IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})
+
+_SCREEN_ZONE = format_lazy(_("in {zone}"), zone=show.SCREEN_ZONE)
+
+STALE = _(
+    "This job was changed by somebody else after you opened this page, so nothing was saved. "
+    "Open the page again to see it as it is now."
+)
+
+
+class SuggestingInput(TextInputWidget):
+    """A text field with suggestions: everything may be typed, the known values may be chosen."""
+
+    def __init__(self, suggest: Any) -> None:
+        super().__init__(attrs={"autocomplete": "off", "spellcheck": "false"})
+        self._suggest = suggest
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        list_id = f"known_{name}"
+        field = super().render(name, value, {**(attrs or {}), "list": list_id}, renderer)
+        options = format_html_join(
+            "", '<option value="{}"></option>', ((known,) for known in self._suggest())
+        )
+        return format_html('{}<datalist id="{}">{}</datalist>', field, list_id, options)
+
+
+class MarkField(forms.CharField):
+    """Hidden: what the page showed. Never a change by itself."""
+
+    widget = forms.HiddenInput
+
+    def __init__(self) -> None:
+        super().__init__(required=False)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return False
+
+
+class CronJobForm(AnyModelForm):
+    # What a save was refused for although this form had found nothing (a race), by field.
+    refusal: dict[str, list[str]] = {}
+
+    handler_params = ParamsField(
+        label=_("Parameters"),
+        required=False,
+        help_text=_(
+            "A JSON object for the handler. ******** stands for a stored secret and keeps it."
+        ),
+    )
+    tick_seq = MarkField()
+    seen = MarkField()
+
+    class Media:
+        css = {"all": ("scheduler/job_form.css",)}
+        js = ("scheduler/job_form.js", "scheduler/live.js")
+
+    class Meta:
+        model = CronJob
+        fields = IN_FORM
+        widgets = {
+            "handler_name": SuggestingInput(handler_names),
+            "timezone": SuggestingInput(lambda: sorted(available_timezones())),
+            "calendar": SuggestingInput(lambda: _calendars()),
+        }
+        help_texts = {
+            "start_at": _SCREEN_ZONE,
+            "end_at": _SCREEN_ZONE,
+            "timeout_seconds": _("seconds"),
+            "retry_backoff_seconds": _("seconds; doubles with every failed try"),
+            "retry_backoff_max_seconds": _("seconds"),
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        name_date_and_time(self)
+        job = self.instance
+        self.tick_seq_now = job.tick_seq
+        self._seen_now = fingerprint(job)
+        if "handler_params" in self.fields:
+            params = self.fields["handler_params"]
+            assert isinstance(params, ParamsField)
+            params.stored = job.handler_params
+            params.describe(handler_input="handler_name", job_id=job.pk)
+        if job.pk is not None:
+            self.initial["tick_seq"] = str(job.tick_seq)
+            self.initial["seen"] = self._seen_now
+
+    def values(self) -> dict[str, Any]:
+        """What Control is to save."""
+        return {name: self.cleaned_data[name] for name in IN_FORM if name in self.cleaned_data}
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        if self.instance.pk is not None and not self._is_as_seen():
+            self.add_error(None, str(STALE))
+        return self.cleaned_data
+
+    def _post_clean(self) -> None:
+        """Control's rules in place of the model's: the same limits, in words and at the field."""
+        self.instance = construct_instance(self, self.instance, self._meta.fields)
+        # As Control: what is only switched off may stay as it is.
+        if self.instance.is_enabled or set(self.changed_data) - {"is_enabled"}:
+            self._add_problems(Control().problems(self.instance))
+            if is_taken(self.instance):
+                self._add_problems({"name": [str(_("is taken by another job"))]})
+        self._add_problems(self.refusal)
+
+    def _add_problems(self, problems: dict[str, list[str]]) -> None:
+        for field, texts in problems.items():
+            name = "handler_params" if field == "params" else field
+            if name == NON_FIELD_ERRORS:
+                self.add_error(None, texts)
+            elif name not in self.fields:
+                self.add_error(None, [f"{field}: {text}" for text in texts])
+            elif name not in self.errors:
+                self.add_error(name, texts)
+
+    def _is_as_seen(self) -> bool:
+        """Nobody edited the job since. That beat moved it on to its next slot is no edit."""
+        if self.cleaned_data.get("tick_seq") == str(self.tick_seq_now):
+            return True
+        return constant_time_compare(self.cleaned_data.get("seen") or "", self._seen_now)
+
+
+def is_taken(job: CronJob) -> bool:
+    """True when another job has the name."""
+    return CronJob.objects.filter(name=job.name).exclude(pk=job.pk).exists()
+
+
+def fingerprint(job: CronJob) -> str:
+    """Moves with everything a person may edit. Keyed, because params may hold secrets."""
+    values = json.dumps(model_to_dict(job, fields=EDITABLE), sort_keys=True, default=str)
+    return salted_hmac("scheduler.admin.fingerprint", values, algorithm="sha256").hexdigest()
+
+
+def refusal_of(error: Exception) -> dict[str, list[str]]:
+    return error.problems if isinstance(error, InvalidJob) else {NON_FIELD_ERRORS: [str(STALE)]}
+
+
+def _calendars() -> list[str]:
+    return [
+        name + shift
+        for name in sorted(current().calendars)
+        for shift in ("", ":skip", ":next", ":previous")
+    ]

@@ -1,0 +1,31 @@
+"""A job that a person names: typed, which works without scripts and among any number of jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.theme import TextInputWidget
+from scheduler.models import CronJob
+
+
+class JobNameField(forms.CharField):
+    """Cleaned, it is the CronJob; None where it may be and is left empty."""
+
+    widget = TextInputWidget
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(label=_("Job"), max_length=255, **options)
+
+    def clean(self, value: Any) -> CronJob | None:
+        name = super().clean(value)
+        if not name:
+            return None
+        job = CronJob.objects.filter(name=name).first()
+        if job is None:
+            raise forms.ValidationError(
+                _("no job has the name %(name)s"), code="invalid", params={"name": name}
+            )
+        return job

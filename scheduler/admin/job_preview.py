@@ -1,0 +1,79 @@
+"""What the schedule of a job means: its expression in words, warnings, and the next runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.utils.dates import WEEKDAYS_ABBR
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+
+from scheduler import cron, validation
+from scheduler.admin import show
+from scheduler.conf import current
+from scheduler.control import Control
+from scheduler.cron_words import clock_change_warnings, in_words, warnings_of
+from scheduler.models import CronJob
+
+NEXT_RUNS: Final = 20
+
+
+def zone_of(job: CronJob) -> str:
+    return job.timezone or current().default_timezone
+
+
+def preview(job: CronJob, now: datetime) -> dict[str, Any]:
+    """For job_preview.html. `job` may be anything that a person is typing, or that SQL typed."""
+    if not job.cron_expression:
+        return {}
+    words = in_words(job.cron_expression)
+    try:
+        slots = Control().preview(job, NEXT_RUNS)
+        zone = ZoneInfo(zone_of(job))
+        schedule = validation.schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=current(),
+        )
+    except cron.ScheduleError as error:
+        return {"words": words, "preview_error": str(error)}
+    except (ValueError, OSError, OverflowError) as error:  # a zone typed by SQL, an odd instant
+        return {"words": words, "preview_error": str(error)}
+    warnings = [*warnings_of(job.cron_expression), *clock_change_warnings(schedule, now)]
+    if job.calendar:
+        warnings.append(
+            _("The calendar %(name)s moves or drops what falls on its days: see the next runs.")
+            % {"name": job.calendar}
+        )
+    return {
+        "words": words,
+        "warnings": warnings,
+        "next_runs": _table(slots, zone, now),
+        "zone": zone.key,
+    }
+
+
+def _table(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    rows: list[Sequence[object]] = []
+    offset_before = now.astimezone(zone).utcoffset()
+    for slot in slots:
+        local = slot.astimezone(zone)
+        changed = local.utcoffset() != offset_before
+        offset_before = local.utcoffset()
+        rows.append(
+            (
+                format_html(
+                    '<span class="whitespace-nowrap">{}</span> {}',
+                    f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
+                    show.badge(_("clock change"), "warn") if changed else "",
+                ),
+                show.unbroken(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
+                show.distance(slot, now),
+            )
+        )
+    headers = [_("in %s") % zone.key, _("in UTC"), _("distance")]
+    return {"headers": headers, "rows": rows}

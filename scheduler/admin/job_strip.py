@@ -1,0 +1,104 @@
+"""The last outcomes of a job as a strip of boxes, and how long its runs take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timezone import get_current_timezone
+from django.utils.translation import gettext as _
+
+from scheduler.admin import show
+from scheduler.admin.listing import TimedChangeList
+from scheduler.labels import label
+from scheduler.permissions import Action, may
+from scheduler.states import Status
+from scheduler.store.outcomes import Outcome, last_outcomes
+
+STRIP_LENGTH: Final = 30
+
+# Runs that say how long the job takes; a cancelled one says how patient people are.
+_TIMED: Final = {Status.SUCCESS.value, Status.FAILED.value, Status.TIMEOUT.value}
+
+
+class JobChangeList(TimedChangeList):
+    """Puts `outcomes` and `shows_links` on each row; one query for all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        found = last_outcomes([row.pk for row in rows], STRIP_LENGTH)
+        shows_links = may(request.user, Action.VIEW_EXECUTIONS)
+        for row in rows:
+            row.outcomes = found.get(row.pk, [])
+            row.shows_links = shows_links
+
+
+def strip(outcomes: Sequence[Outcome], *, linked: bool) -> SafeString | str:
+    """One box per outcome, oldest first, each with its words for those who do not see it."""
+    if not outcomes:
+        return show.NOTHING
+    # One address and one format for all: a list shows 1500 of these boxes.
+    before, after = "", ""
+    if linked:
+        address = reverse("admin:scheduler_jobexecution_change", args=[0])
+        before, after = address.rsplit("0", 1)
+    boxes = format_html_join(
+        "",
+        _LINKED_BOX if linked else _BOX,
+        (
+            {
+                "url": f"{before}{outcome.execution_id}{after}",
+                "text": text,
+                "kind": outcome.status.lower(),
+            }
+            for outcome, text in zip(outcomes, _words(outcomes), strict=True)
+        ),
+    )
+    return format_html('<ul class="job-strip" aria-label="{}">{}</ul>', _("last runs"), boxes)
+
+
+_INSIDE: Final = (
+    '<span class="job-box job-box-{kind}"></span><span class="job-unseen">{text}</span>'
+)
+_BOX: Final = f'<li><span title="{{text}}">{_INSIDE}</span></li>'
+_LINKED_BOX: Final = f'<li><a href="{{url}}" title="{{text}}">{_INSIDE}</a></li>'
+
+
+def _words(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    # Looked up once: the current language and zone cost more than the words.
+    plain, timed = _("%(status)s, slot %(slot)s"), _("%(text)s, took %(span)s")
+    zone = get_current_timezone()
+    labels = {status.value: label(status) for status in Status}
+    for outcome in outcomes:
+        said = {"status": labels[outcome.status], "slot": show.exact(outcome.scheduled_time, zone)}
+        text = plain % said
+        if outcome.took_seconds is not None:
+            text = timed % {"text": text, "span": show.span(outcome.took_seconds)}
+        yield text
+
+
+def durations(outcomes: Sequence[Outcome]) -> SafeString | str:
+    """Mean and 95th percentile of the runs on the strip that ended by themselves."""
+    took = sorted(
+        seconds
+        for outcome in outcomes
+        if outcome.status in _TIMED and (seconds := outcome.took_seconds) is not None
+    )
+    if not took:
+        return show.NOTHING
+    # The nearest rank: a value that was measured, not one between two.
+    p95 = took[math.ceil(0.95 * len(took)) - 1]
+    return format_html(
+        '<span class="whitespace-nowrap" title="{}">{}<br>'
+        '<span class="text-xs">p95 {}</span></span>',
+        _("mean, and below it what 95 %% of the last %(count)s runs did not exceed")
+        % {"count": len(took)},
+        show.span(sum(took) / len(took)),
+        show.span(p95),
+    )

@@ -1,0 +1,196 @@
+"""Run now, enable, disable, pause, clone: what a person may do to a job beside editing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.urls import reverse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import show
+from scheduler.admin.params import ParamsField
+from scheduler.admin.theme import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
+from scheduler.control import Control, RunMissed
+from scheduler.models import CronJob
+
+
+class RunForm(VerbForm):
+    params = ParamsField(
+        label=_("Parameters"),
+        required=False,
+        help_text=_("For this run only. ******** stands for a stored secret and keeps it."),
+    )
+
+    def __init__(self, *args: Any, target: CronJob, **options: Any) -> None:
+        super().__init__(*args, target=target, **options)
+        params = self.fields["params"]
+        assert isinstance(params, ParamsField)
+        params.stored = params.initial = target.handler_params
+        params.describe(handler=target.handler_name, job_id=target.pk)
+
+
+class BlindRunForm(VerbForm):
+    """For who may run a job and may not see its parameters: it runs with those that it has."""
+
+
+class PauseForm(VerbForm):
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=500,
+        widget=TextInputWidget(),
+        help_text=_("Everybody who opens the job sees it."),
+    )
+    until = forms.SplitDateTimeField(
+        label=_("Until"),
+        required=False,
+        widget=SplitDateTimeWidget(),
+        help_text=format_lazy(
+            _("In {zone}. The job comes back by itself then; empty: when somebody enables it."),
+            zone=show.SCREEN_ZONE,
+        ),
+    )
+
+
+class EnableForm(VerbForm):
+    """What becomes of the slots that a job missed; no question where it missed none."""
+
+    missed = forms.ChoiceField(label=_("Missed slots"), widget=RadioSelectWidget(), initial="none")
+
+    def __init__(self, *args: Any, target: CronJob | None = None, **options: Any) -> None:
+        super().__init__(*args, target=target, **options)
+        field = self.fields["missed"]
+        assert isinstance(field, forms.ChoiceField)
+        if target is None:
+            field.required = False
+            field.choices = [
+                ("none", _now("run none of them")),
+                ("latest", _now("run the latest one of each job")),
+                ("all", _now('run all, at most "most slots to catch up" of each job')),
+            ]
+            return
+        missed = Control().missed(target.pk)
+        if not missed.count or missed.first is None or missed.last is None:
+            del self.fields["missed"]
+            return
+        last = show.exact(missed.last)
+        said = {"count": missed.count, "first": show.exact(missed.first), "last": last}
+        if missed.more:
+            told = _now("It missed more than %(count)s slots, from %(first)s to %(last)s.")
+        elif missed.count == 1:
+            told = _now("It missed 1 slot: %(last)s.")
+        else:
+            told = _now("It missed %(count)s slots, from %(first)s to %(last)s.")
+        field.label = told % said
+        field.choices = [
+            ("none", _now("run none of them")),
+            ("latest", _now("run the latest one, of %(last)s") % said),
+        ]
+        if missed.count > 1 and (missed.more or missed.count > target.max_catchup):
+            bounded = _now("run the newest %(limit)s of them (most slots to catch up)")
+            field.choices += [("all", bounded % {"limit": target.max_catchup})]
+        elif missed.count > 1:
+            field.choices += [("all", _now("run all %(count)s") % said)]
+
+
+class CloneForm(VerbForm):
+    name = forms.CharField(label=_("Name of the copy"), max_length=100, widget=TextInputWidget())
+
+    def __init__(self, *args: Any, target: CronJob, **options: Any) -> None:
+        super().__init__(*args, target=target, **options)
+        copy = _now("%(name)s (copy)") % {"name": target.name}
+        self.fields["name"].initial = copy if len(copy) <= 100 else ""
+
+
+def _run(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    execution = control.run_now(job.pk, answers.get("params"))
+    return Done(
+        message=_now("Execution #%s waits for a worker.") % execution.pk,
+        history=f"Run now: execution #{execution.pk}",
+        url=reverse("admin:scheduler_jobexecution_change", args=[execution.pk]),
+    )
+
+
+def _enable(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    choice: RunMissed = answers.get("missed") or "none"
+    missed = control.missed(job.pk)
+    control.enable(job.pk, missed=choice)
+    history = f"Enabled; missed slots: {choice} run" if missed.count else "Enabled"
+    return Done(message=_now("%s is enabled.") % job, history=history)
+
+
+def _clone(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    clone = control.clone_job(job.pk, name=answers["name"])
+    return Done(
+        message=_now("%s was made. It is off: change it and enable it.") % clone,
+        history=f"Cloned as {clone.name}",
+        url=reverse("admin:scheduler_cronjob_change", args=[clone.pk]),
+    )
+
+
+def _disable(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    control.disable(job.pk)
+    return Done(message=_now("%s is disabled.") % job, history="Disabled")
+
+
+def _pause(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    reason: str = answers["reason"]
+    until: datetime | None = answers["until"]
+    control.pause(job.pk, reason=reason, until=until)
+    end = f" until {show.exact(until)}" if until else ""
+    return Done(message=_now("%s is paused.") % job, history=f"Paused{end}: {reason}")
+
+
+RUN = Verb(
+    name="run",
+    title=_("Run now"),
+    question=_("A run out of turn. The schedule does not notice it."),
+    act=_run,
+    form=RunForm,
+)
+BLIND_RUN = Verb(
+    name="run",
+    title=_("Run now"),
+    question=_(
+        "A run out of turn, with the parameters of the job; you may not see them. The schedule "
+        "does not notice it."
+    ),
+    act=_run,
+    form=BlindRunForm,
+)
+ENABLE = Verb(
+    name="enable",
+    title=_("Enable"),
+    question=_("It runs again from its next slot on."),
+    act=_enable,
+    form=EnableForm,
+    form_for_many=EnableForm,
+)
+CLONE = Verb(
+    name="clone",
+    title=_("Clone"),
+    question=_("A copy of the job with all its settings. The copy is off until it is enabled."),
+    act=_clone,
+    form=CloneForm,
+)
+DISABLE = Verb(
+    name="disable",
+    title=_("Disable"),
+    question=_(
+        "No further slot is run until it is enabled. What runs or waits now is not touched."
+    ),
+    act=_disable,
+)
+PAUSE = Verb(
+    name="pause",
+    title=_("Pause"),
+    question=_("No further slot is run during the pause. What runs or waits now is not touched."),
+    act=_pause,
+    form=PauseForm,
+    form_for_many=PauseForm,
+)

@@ -1,0 +1,125 @@
+"""The JSON of a handler's params in a form: typed as text, secrets hidden, mistakes pointed at.
+
+static/scheduler/job_params.js makes a form of it where the handler has a model (params_form.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.masking import MASK, left_masked, mask, unmask
+from scheduler.admin.theme import TextareaWidget, TextInputWidget
+
+# What job_params.js says.
+_WORDS = {
+    "form": _("Form"),
+    "json": _("JSON"),
+    "extra": _("Further parameters"),
+    "any": _("Any others"),
+    "extraHelp": _("a JSON object; the handler gets them as they are"),
+    "default": _("default: %s"),
+    "required": _("required"),
+    "notSet": _("not set"),
+    "yes": _("yes"),
+    "no": _("no"),
+    "notJson": _("This is not JSON that can be read."),
+    "notObject": _("This must be a JSON object."),
+    "onlyJson": _("These parameters can only be edited as JSON."),
+    "noModel": _("This handler describes no parameters: any JSON object is taken."),
+    "jsonHelp": _("JSON"),
+    "secretHelp": _("hidden; what is typed replaces it"),
+}
+
+
+class _AsTyped(str):
+    """Text from the request, shown again as it came."""
+
+    __slots__ = ()
+
+
+class ParamsWidget(TextareaWidget):
+    """The JSON as text; with `describe` also a form of the handler's model, made by JavaScript."""
+
+    class Media:
+        css = {"all": ("scheduler/job_form.css",)}
+        js = ("scheduler/job_params.js",)
+
+    def __init__(self) -> None:
+        super().__init__(
+            attrs={"rows": 8, "spellcheck": "false", "style": "font-family: monospace"}
+        )
+
+    def describe(self, *, handler: str = "", handler_input: str = "", job_id: Any = None) -> None:
+        """Of the handler named, or of the one that is typed into another input of the form."""
+        url = reverse("admin:scheduler_cronjob_params")
+        self.attrs |= {
+            "data-params-url": url if job_id is None else f"{url}?job={job_id}",
+            "data-params-handler": handler,
+            "data-params-handler-input": handler_input,
+            "data-params-class": TextInputWidget().attrs.get("class", ""),
+            "data-params-mask": MASK,
+            "data-params-words": json.dumps({key: str(word) for key, word in _WORDS.items()}),
+        }
+
+
+class ParamsField(forms.JSONField):
+    """A JSON object. `stored` is what the hidden secrets of the text stand for."""
+
+    def __init__(self, **options: Any) -> None:
+        options.pop("encoder", None)
+        options.pop("decoder", None)
+        options["widget"] = ParamsWidget()
+        super().__init__(**options)
+        self.stored: Any = {}
+
+    def describe(self, **about: Any) -> None:
+        """See ParamsWidget."""
+        assert isinstance(self.widget, ParamsWidget)
+        self.widget.describe(**about)
+
+    def prepare_value(self, value: Any) -> str:
+        if isinstance(value, _AsTyped):
+            return value
+        return json.dumps({} if value is None else mask(value), indent=2, ensure_ascii=False)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return initial if self.disabled else _AsTyped("" if data is None else data)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != initial)
+        except ValidationError:
+            return True
+
+    def to_python(self, value: Any) -> Any:
+        if not isinstance(value, str) or not value.strip():
+            return {}
+        try:
+            typed = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValidationError(
+                _("not JSON: %(problem)s at line %(line)s, column %(column)s"),
+                code="invalid",
+                params={"problem": error.msg, "line": error.lineno, "column": error.colno},
+            ) from error
+        except (RecursionError, ValueError) as error:  # a number of thousands of digits
+            raise ValidationError(_("not JSON that can be stored"), code="invalid") from error
+        if not isinstance(typed, dict):
+            raise ValidationError(_('must be a JSON object, such as {"id": 1}'), code="invalid")
+        found = unmask(typed, self.stored)
+        for path in left_masked(found):
+            raise ValidationError(
+                _("%(path)s: %(mask)s only stands for a stored value; type the value itself"),
+                code="invalid",
+                params={"path": path, "mask": MASK},
+            )
+        return found
+
+    def validate(self, value: Any) -> None:
+        """An empty object is a value."""

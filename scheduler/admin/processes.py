@@ -1,0 +1,115 @@
+"""Beats and workers: who is alive. Nothing to edit, the rows write themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import live, show
+from scheduler.admin.listing import GuardedList, TimedChangeList
+from scheduler.admin.liveness import is_alive, missing_parts
+from scheduler.control import Control
+from scheduler.models import SchedulerProcess
+from scheduler.permissions import Action, may
+
+# Rows of the list that are kept up to date.
+LIVE_ROWS: Final = 200
+
+
+@admin.register(SchedulerProcess)
+class SchedulerProcessAdmin(GuardedList):
+    list_display = ("name", "state", "kind", "host", "pid", "runs", "heartbeat", "start")
+    list_display_links = None
+    list_filter = ("kind",)
+    allowed_lookups = frozenset({"kind__exact"})
+    ordering = ("kind", "name")
+    actions = None
+    list_before_template = "admin/scheduler/processes_live.html"
+
+    class Media:
+        js = ("scheduler/live.js",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request.user, Action.VIEW_PROCESSES)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[TimedChangeList]:
+        return TimedChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "missing_parts": missing_parts(Control().clock.now()),
+            "live_url": reverse("admin:scheduler_schedulerprocess_live"),
+        }
+        return super().changelist_view(request, {**(extra_context or {}), **context})
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.live_view)
+        return [path("live/", view, name="scheduler_schedulerprocess_live"), *super().get_urls()]
+
+    def live_view(self, request: HttpRequest) -> HttpResponse:
+        """The moving cells of the list, for live.js. Heartbeats make each answer a new one."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        now = Control().clock.now()
+        processes = list(SchedulerProcess.objects.order_by("kind", "name")[:LIVE_ROWS])
+        cells = []
+        for process in processes:
+            process.seen_at = now  # type: ignore[attr-defined]
+            cells += [self.state(process), self.runs(process), self.heartbeat(process)]
+        context = {"missing_parts": missing_parts(now)}
+        parts = render_to_string("admin/scheduler/missing_parts.html", context, request)
+        html = format_html('<div id="missing-parts">{}</div>{}', parts, SafeString("".join(cells)))
+        return live.answer(request, mark=live.mark_of(html), render=lambda: html)
+
+    # These three move: `live_view` sends the same cells again.
+
+    @admin.display(description=_("state"))
+    def state(self, process: SchedulerProcess) -> SafeString:
+        if is_alive(process.heartbeat_at, process.seen_at):  # type: ignore[attr-defined]
+            badge = show.badge(gettext("alive"), "good")
+        else:
+            title = gettext("no heartbeat for half a minute")
+            badge = show.badge(gettext("silent"), "bad", title)
+        return _cell(process, "state", badge)
+
+    @admin.display(description=_("running"), ordering="running")
+    def runs(self, process: SchedulerProcess) -> SafeString:
+        return _cell(process, "runs", process.running)
+
+    @admin.display(description=_("heartbeat"), ordering="heartbeat_at")
+    def heartbeat(self, process: SchedulerProcess) -> SafeString:
+        seen_at: datetime = process.seen_at  # type: ignore[attr-defined]
+        return _cell(process, "heartbeat", show.distance(process.heartbeat_at, seen_at))
+
+    @admin.display(description=_("started"), ordering="started_at")
+    def start(self, process: SchedulerProcess) -> SafeString | str:
+        return show.instant(process.started_at, process.seen_at)  # type: ignore[attr-defined]
+
+
+def _cell(process: SchedulerProcess, name: str, content: object) -> SafeString:
+    """A cell of the list that live.js finds again."""
+    return format_html('<span id="process-{}-{}">{}</span>', process.pk, name, content)

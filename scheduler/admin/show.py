@@ -1,0 +1,152 @@
+"""How instants, spans, states and JSON look on a page. Every function escapes what it is given."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
+
+from django.utils.functional import lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import get_current_timezone_name, localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from scheduler.admin.masking import mask
+from scheduler.labels import label_of
+from scheduler.states import AttemptOutcome, Status
+
+NOTHING: Final = "-"
+# Said when it is shown: each person may have a zone of their own.
+SCREEN_ZONE: Final = lazy(get_current_timezone_name, str)()
+
+# The theme's label colours, one per meaning.
+_COLOURS: Final = {
+    "good": "bg-green-100 text-green-700 dark:bg-green-500/20 dark:text-green-400",
+    "bad": "bg-red-100 text-red-700 dark:bg-red-500/20 dark:text-red-400",
+    "warn": "bg-orange-100 text-orange-700 dark:bg-orange-500/20 dark:text-orange-400",
+    "busy": "bg-blue-100 text-blue-700 dark:bg-blue-500/20 dark:text-blue-400",
+    "calm": "bg-base-500/8 text-base-700 dark:bg-base-500/20 dark:text-base-200",
+}
+_MEANINGS: Final = {
+    Status.PENDING.value: "calm",
+    Status.RUNNING.value: "busy",
+    Status.SUCCESS.value: "good",
+    Status.FAILED.value: "bad",
+    Status.TIMEOUT.value: "bad",
+    Status.CANCELLED.value: "warn",
+    Status.SKIPPED.value: "warn",
+    AttemptOutcome.LOST.value: "bad",
+    AttemptOutcome.RELEASED.value: "calm",
+}
+
+
+def badge(text: object, meaning: str = "calm", title: object = "") -> SafeString:
+    return format_html(
+        '<span class="inline-block font-semibold h-6 leading-6 px-2 rounded-default text-[11px] '
+        'uppercase whitespace-nowrap {}" title="{}">{}</span>',
+        _COLOURS[meaning],
+        title,
+        text,
+    )
+
+
+def status(value: str) -> SafeString | str:
+    """The badge of an execution's status or an attempt's outcome; the code is its tooltip."""
+    if not value:
+        return NOTHING
+    own = (AttemptOutcome.LOST, AttemptOutcome.RELEASED)
+    text = label_of(AttemptOutcome if value in own else Status, value)
+    return badge(text, _MEANINGS.get(value, "calm"), "" if text == value else value)
+
+
+def instant(value: datetime | None, now: datetime | None = None) -> SafeString | str:
+    """`2026-11-21 10:55:00 KST`, with the distance from `now` below and UTC as a tooltip."""
+    if value is None:
+        return NOTHING
+    below = format_html('<br><span class="text-xs">{}</span>', distance(value, now)) if now else ""
+    return format_html(
+        '<time class="whitespace-nowrap" datetime="{}" title="{} UTC">{}{}</time>',
+        value.astimezone(UTC).isoformat(),
+        value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip("."),
+        exact(value),
+        below,
+    )
+
+
+def exact(value: datetime, zone: tzinfo | None = None) -> str:
+    """`2026-11-21 10:55:00 KST` in the current zone, or in `zone`."""
+    return localtime(value, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def distance(value: datetime, now: datetime) -> str:
+    """`in 5 min`, `3 h 10 min ago`."""
+    seconds = (value - now).total_seconds()
+    if abs(seconds) < 1:
+        return _("now")
+    return (pgettext("from now", "in %s") if seconds > 0 else _("%s ago")) % span(abs(seconds))
+
+
+def span(seconds: float) -> str:
+    """A duration by its two largest units."""
+    if seconds < 10:
+        return _("%s s") % f"{seconds:.2f}".rstrip("0").rstrip(".")
+    whole = round(seconds)
+    if whole < 60:
+        return _("%s s") % whole
+    # Only what is said is translated: a list says a thousand of these.
+    if whole < 3600:
+        large, rest = _("%s min") % (whole // 60), whole % 60
+        return f"{large} {_('%s s') % rest}" if rest else large
+    if whole < 86400:
+        large, rest = _("%s h") % (whole // 3600), whole % 3600 // 60
+        return f"{large} {_('%s min') % rest}" if rest else large
+    large, rest = _("%s d") % (whole // 86400), whole % 86400 // 3600
+    return f"{large} {_('%s h') % rest}" if rest else large
+
+
+def took(started: datetime | None, ended: datetime | None) -> str:
+    if started is None or ended is None:
+        return NOTHING
+    return span(max(0.0, (ended - started).total_seconds()))
+
+
+def ticking(seconds: float) -> SafeString:
+    """A span that goes on by itself (static/scheduler/live.js), and stands still without it."""
+    return format_html(
+        '<span class="whitespace-nowrap" data-elapsed="{}" data-units="{}">{}</span>',
+        f"{max(0.0, seconds):.1f}",
+        "|".join((_("%s s"), _("%s min"), _("%s h"), _("%s d"))),
+        span(max(0.0, seconds)),
+    )
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON with the secrets hidden."""
+    return json.dumps(mask(value), indent=2, ensure_ascii=False, default=str)
+
+
+def block(text: str) -> SafeString:
+    """Text as it is, wrapped, in a box that scrolls."""
+    return format_html(
+        '<pre class="bg-base-50 border border-base-200 font-mono overflow-auto p-3 rounded-default '
+        'text-xs whitespace-pre-wrap break-words dark:bg-base-800 dark:border-base-700" '
+        'style="max-height: 32rem">{}</pre>',
+        text,
+    )
+
+
+def unbroken(text: str) -> SafeString:
+    """Text that stays on one line."""
+    return format_html('<span class="whitespace-nowrap">{}</span>', text)
+
+
+def code(text: str) -> SafeString:
+    return format_html('<code class="font-mono whitespace-nowrap">{}</code>', text)
+
+
+def link(url: str, text: object) -> SafeString:
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text
+    )

@@ -1,0 +1,349 @@
+"""Why an execution is where it is, and why a job does not run, in words: for the person who asks at
+three in the morning.
+
+Sentences are escaped, the most important first. They look at the tables alone: what the broker and
+the workers know beyond them is not asked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Count, Model, QuerySet, Sum
+from django.urls import reverse
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from handlers import HandlerNotFoundError, get_handler
+from scheduler.admin import show
+from scheduler.admin.liveness import STALE_AFTER, missing_parts
+from scheduler.job_history import switched
+from scheduler.labels import label_of
+from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, Status
+from scheduler.validation import no_handler
+
+# Beat records a slot within a second or two of it; later than this, somebody should look.
+OVERDUE_AFTER: Final = timedelta(seconds=30)
+# A message that was not claimed by then has been sent again already.
+UNCLAIMED_AFTER: Final = timedelta(seconds=20)
+# Who switched a job off is looked for in so many entries of its history.
+_LOOKED_BACK: Final = 100
+
+Sentences = list[SafeString]
+
+
+def story(execution: JobExecution, now: datetime) -> Sentences:
+    """What became of an execution, or what it waits for."""
+    if execution.status == Status.PENDING:
+        return _waiting(execution, now)
+    if execution.status == Status.RUNNING:
+        return _running(execution, now)
+    if execution.status == Status.SKIPPED:
+        reason = execution.error_message or _("no reason is recorded")
+        return [_say(_("It was not run: %(reason)s"), reason=reason)]
+    return _ended(execution)
+
+
+def job_story(job: CronJob, now: datetime) -> Sentences:
+    """Why a job runs, or does not run."""
+    told = _schedule(job, now) if job.is_enabled else _switched_off(job, now)
+    try:
+        get_handler(job.handler_name)
+    except HandlerNotFoundError as error:
+        told.append(_say("%(error)s", error=no_handler(error)))
+    told += _last_slot(job, now)
+    if job.is_enabled:
+        told += [conditional_escape(text) for text in missing_parts(now)]
+    return told
+
+
+# --- an execution --------------------------------------------------------------------------------
+
+
+def _waiting(execution: JobExecution, now: datetime) -> Sentences:
+    told = []
+    holder = _holder(execution)
+    if holder is not None:
+        told.append(
+            _say(
+                _("It is held by the job's overlap policy: %(execution)s."),
+                execution=_link_to(holder, _("execution #%s is running") % holder),
+            )
+        )
+    if execution.available_at > now:
+        told.append(_not_yet(execution, now))
+    else:
+        told.append(
+            _say(
+                _("It has been waiting for a worker since %(when)s."),
+                when=_when(execution.available_at, now),
+            )
+        )
+    if execution.available_at <= now and holder is None:
+        told += _on_its_way(execution, now)
+    told += _surroundings(execution)
+    return told + [conditional_escape(text) for text in missing_parts(now)]
+
+
+def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
+    when = _when(execution.available_at, now)
+    if not execution.failures:
+        return _say(_("It may start at %(when)s."), when=when)
+    return _say(
+        _("Attempt %(attempt)s failed; retry %(retry)s of %(retries)s starts at %(when)s."),
+        attempt=execution.attempt,
+        retry=execution.failures,
+        retries=execution.max_retry,
+        when=when,
+    )
+
+
+def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
+    """From the row to a worker: who has not done its part?"""
+    queue = execution.queue or _("the default queue")
+    if execution.publish_count == 0:
+        late = execution.publish_at is not None and now - execution.publish_at > OVERDUE_AFTER
+        return [
+            _say(_("Beat should have sent it to a worker by now; its broker may be away."))
+            if late
+            else _say(_("Beat has not sent it to a worker yet."))
+        ]
+    told = [
+        _say(
+            ngettext(
+                "It was sent to %(queue)s once and no worker has claimed it yet.",
+                "It was sent to %(queue)s %(count)s times and no worker has claimed it yet.",
+                execution.publish_count,
+            ),
+            queue=queue,
+            count=execution.publish_count,
+        )
+    ]
+    if execution.publish_at is not None:
+        told.append(
+            _say(
+                _("If none does, beat sends it again at %(when)s."),
+                when=_when(execution.publish_at, now),
+            )
+        )
+    workers = SchedulerProcess.objects.filter(
+        kind=ProcessKind.WORKER, heartbeat_at__gte=now - STALE_AFTER
+    ).aggregate(count=Count("id"), running=Sum("running"))
+    if not workers["count"]:
+        return told  # that nobody is there is said anyway
+    if workers["running"]:
+        told.append(
+            _say(
+                ngettext(
+                    "%(count)s worker process is alive and has %(running)s runs in progress.",
+                    "%(count)s worker processes are alive and have %(running)s runs in progress.",
+                    workers["count"],
+                ),
+                **workers,
+            )
+        )
+    elif execution.publish_count > 1 and now - execution.available_at > UNCLAIMED_AFTER:
+        told.append(
+            _say(
+                _(
+                    "The workers that are alive do nothing at the moment: perhaps none of them"
+                    " takes messages from %(queue)s."
+                ),
+                queue=queue,
+            )
+        )
+    return told
+
+
+def _surroundings(execution: JobExecution) -> Sentences:
+    told = []
+    backfill = execution.backfill
+    if backfill is not None and backfill.state == BackfillState.PAUSED:
+        told.append(
+            _say(
+                _("Its backfill #%(id)s is paused: this run goes on, no further ones follow."),
+                id=backfill.pk,
+            )
+        )
+    job = execution.job
+    if job is not None and not job.is_enabled:
+        told.append(_say(_("Its job is disabled; that stops further slots, not this execution.")))
+    return told
+
+
+def _running(execution: JobExecution, now: datetime) -> Sentences:
+    told = []
+    if execution.started_at:
+        told.append(
+            _say(
+                _(
+                    "Attempt %(attempt)s has been running on %(worker)s for %(span)s; "
+                    "it times out after %(timeout)s."
+                ),
+                attempt=execution.attempt,
+                worker=execution.lease_owner or "?",
+                span=show.ticking((now - execution.started_at).total_seconds()),
+                timeout=show.span(execution.timeout_seconds),
+            )
+        )
+    if execution.cancel_requested_at:
+        asked = show.exact(execution.cancel_requested_at)
+        by = _who_cancelled(execution)
+        told.append(
+            _say(
+                _("Its worker was asked to stop it at %(when)s by %(person)s."),
+                when=asked,
+                person=by,
+            )
+            if by
+            else _say(_("Its worker was asked to stop it at %(when)s."), when=asked)
+        )
+    if execution.lease_expires_at and execution.lease_expires_at < now:
+        told.append(_say(_("Its worker has gone silent; beat gives the run to another one.")))
+    return told
+
+
+def _ended(execution: JobExecution) -> Sentences:
+    told = []
+    if execution.status == Status.CANCELLED and (by := _who_cancelled(execution)):
+        told.append(_say(_("%(person)s cancelled it."), person=by))
+    if execution.attempt and execution.started_at:
+        span = show.took(execution.started_at, execution.finished_at)
+        if execution.attempt > 1:
+            told.append(
+                _say(
+                    _("It ended after %(attempts)s attempts; the last one took %(span)s."),
+                    attempts=execution.attempt,
+                    span=span,
+                )
+            )
+        else:
+            told.append(_say(_("It took %(span)s."), span=span))
+    elif not execution.attempt:
+        told.append(_say(_("It ended before any attempt.")))
+    if execution.overran:
+        told.append(_say(_("It finished, but later than its timeout.")))
+    return told
+
+
+def _holder(execution: JobExecution) -> int | None:
+    """The running execution that keeps this one waiting."""
+    job = execution.job
+    if job is None or job.overlap_policy == OverlapPolicy.ALLOW:
+        return None
+    running = JobExecution.objects.filter(running_key=job.pk).exclude(pk=execution.pk)
+    return running.values_list("pk", flat=True).first()
+
+
+# --- a job ---------------------------------------------------------------------------------------
+
+
+def _switched_off(job: CronJob, now: datetime) -> Sentences:
+    if job.schedule_error:
+        reason = job.schedule_error
+        return [_say(_("Disabled because its schedule cannot be used: %(reason)s"), reason=reason)]
+    told = []
+    if job.paused_until or job.pause_reason:
+        if job.paused_until:
+            when = _when(job.paused_until, now)
+            told.append(_say(_("Paused until %(when)s; then it comes back by itself."), when=when))
+        else:
+            told.append(_say(_("Paused until somebody enables it.")))
+        if job.pause_reason:
+            told.append(_say(_("The reason given: %(reason)s"), reason=job.pause_reason))
+    else:
+        told.append(_say(_("Disabled: no slot is run until somebody enables it.")))
+    if by := _who_switched_off(job):
+        told.append(_say(_("By %(person)s."), person=by))
+    return told
+
+
+def _schedule(job: CronJob, now: datetime) -> Sentences:
+    if job.next_run_at is None:
+        if job.end_at is not None and job.end_at < now:
+            return [_say(_("Its end was at %(when)s."), when=_when(job.end_at, now))]
+        return [_say(_("Beat has not looked at its schedule yet."))]
+    when = _when(job.next_run_at, now)
+    if now - job.next_run_at > OVERDUE_AFTER:
+        return [_say(_("Its slot of %(when)s is overdue: no beat has recorded it."), when=when)]
+    if job.next_run_at <= now:
+        return [_say(_("Its slot of %(when)s is due just now."), when=when)]
+    if job.start_at is not None and job.start_at > now:
+        return [_say(_("It starts later; its first slot is %(when)s."), when=when)]
+    return [_say(_("It is enabled; its next slot is %(when)s."), when=when)]
+
+
+def _last_slot(job: CronJob, now: datetime) -> Sentences:
+    last = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time").first()
+    if last is None:
+        return [_say(_("It has no execution yet."))]
+    said = {"execution": _link_to(last.pk, f"#{last.pk}"), "slot": _when(last.scheduled_time, now)}
+    if last.status == Status.SKIPPED:
+        reason = last.error_message or _("no reason is recorded")
+        return [
+            _say(
+                _("Its last slot, %(slot)s, was not run (%(execution)s): %(reason)s"),
+                reason=reason,
+                **said,
+            )
+        ]
+    if last.status == Status.PENDING:
+        first = _say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **said)
+        why = story(last, now)[:1]
+        return [format_html("{} {}", first, sentence) for sentence in why]
+    if last.status == Status.RUNNING:
+        return [_say(_("Its last execution, %(execution)s of %(slot)s, is running."), **said)]
+    return [
+        _say(
+            _("Its last execution, %(execution)s of %(slot)s, ended as %(status)s."),
+            status=label_of(Status, last.status),
+            **said,
+        )
+    ]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _say(text: str, **facts: Any) -> SafeString:
+    """A translated sentence with its facts, escaped."""
+    escaped = {name: conditional_escape(fact) for name, fact in facts.items()}
+    return SafeString(conditional_escape(text) % escaped)
+
+
+def _when(instant: datetime, now: datetime) -> str:
+    return f"{show.exact(instant)} ({show.distance(instant, now)})"
+
+
+def _link_to(execution_id: int, text: str) -> SafeString:
+    return show.link(reverse("admin:scheduler_jobexecution_change", args=[execution_id]), text)
+
+
+# Names of people by the admin's history; empty when it does not know.
+
+
+def _who_cancelled(execution: JobExecution) -> str:
+    entry = _history(execution).filter(change_message__startswith="Cancelled").first()
+    return entry.user.get_username() if entry else ""
+
+
+def _who_switched_off(job: CronJob) -> str:
+    """If the last that is known of its switch is that somebody put it off."""
+    for entry in _history(job)[:_LOOKED_BACK]:
+        is_on = switched(entry)
+        if is_on is not None:
+            return "" if is_on else entry.user.get_username()
+    return ""
+
+
+def _history(target: Model) -> QuerySet[LogEntry]:
+    """The newest first."""
+    kind = ContentType.objects.get_for_model(target)
+    found = LogEntry.objects.filter(content_type=kind, object_id=str(target.pk))
+    return found.select_related("user").order_by("-id")

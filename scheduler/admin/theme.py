@@ -1,0 +1,94 @@
+"""Where jobu meets the admin's theme (django-unfold). The other files take its parts from here.
+
+The theme has no types; for the checker its classes are those of Django that they extend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django import forms
+    from django.contrib import admin
+    from django.contrib.admin import FieldListFilter, SimpleListFilter
+    from django.contrib.admin.filters import RelatedFieldListFilter
+    from django.contrib.admin.views.main import ChangeList
+    from django.core.paginator import Paginator
+    from django.forms import CheckboxInput as SwitchWidget
+    from django.forms import CheckboxSelectMultiple
+    from django.forms import NumberInput as IntegerWidget
+    from django.forms import RadioSelect as RadioSelectWidget
+    from django.forms import Select as SelectWidget
+    from django.forms import Textarea as TextareaWidget
+    from django.forms import TextInput as TextInputWidget
+    from django.forms.widgets import SplitDateTimeWidget
+
+    ModelAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
+    AnyModelForm = forms.ModelForm[Any]
+    AutocompleteSelectFilter = RelatedFieldListFilter
+    ChoicesDropdownFilter = FieldListFilter
+    DropdownFilter = SimpleListFilter
+    RangeDateFilter = FieldListFilter
+
+    def page_action(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+
+else:
+    from django.core.paginator import Paginator as AnyPaginator
+    from django.forms import ModelForm as AnyModelForm
+    from unfold.admin import ModelAdmin
+    from unfold.contrib.filters.admin import (
+        AutocompleteSelectFilter,
+        ChoicesDropdownFilter,
+        DropdownFilter,
+        RangeDateFilter,
+    )
+    from unfold.decorators import action as page_action
+    from unfold.views import ChangeList
+    from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget as CheckboxSelectMultiple
+    from unfold.widgets import UnfoldAdminIntegerFieldWidget as IntegerWidget
+    from unfold.widgets import UnfoldAdminRadioSelectWidget as RadioSelectWidget
+    from unfold.widgets import UnfoldAdminSelectWidget as SelectWidget
+    from unfold.widgets import UnfoldAdminSplitDateTimeWidget as SplitDateTimeWidget
+    from unfold.widgets import UnfoldAdminTextareaWidget as TextareaWidget
+    from unfold.widgets import UnfoldAdminTextInputWidget as TextInputWidget
+    from unfold.widgets import UnfoldBooleanSwitchWidget as SwitchWidget
+
+from django.forms import BaseForm
+from django.utils.text import format_lazy
+from unfold.enums import ActionVariant
+
+__all__ = [
+    "ActionVariant",
+    "AnyModelForm",
+    "AnyPaginator",
+    "AutocompleteSelectFilter",
+    "ChangeList",
+    "CheckboxSelectMultiple",
+    "ChoicesDropdownFilter",
+    "DropdownFilter",
+    "IntegerWidget",
+    "ModelAdmin",
+    "RadioSelectWidget",
+    "RangeDateFilter",
+    "SelectWidget",
+    "SplitDateTimeWidget",
+    "SwitchWidget",
+    "TextInputWidget",
+    "TextareaWidget",
+    "name_date_and_time",
+    "page_action",
+]
+
+
+def name_date_and_time(form: BaseForm) -> None:
+    """An instant's date and time are two inputs under a label that belongs to neither: each is
+    given a name of its own for who cannot see where it stands.
+    """
+    for field in form.fields.values():
+        if isinstance(field.widget, SplitDateTimeWidget):
+            for part in field.widget.widgets:
+                what = part.attrs.get("placeholder", "")
+                part.attrs["aria-label"] = format_lazy("{} {}", field.label or "", what)

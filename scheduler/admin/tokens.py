@@ -1,0 +1,223 @@
+"""Keys to the API: made here, shown once, revoked. People have their own; superusers see all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import show
+from scheduler.admin.listing import GuardedList, TimedChangeList
+from scheduler.admin.theme import (
+    ActionVariant,
+    AnyModelForm,
+    CheckboxSelectMultiple,
+    page_action,
+)
+from scheduler.admin.verbs import Done, Verb, VerbsMixin
+from scheduler.control import Control, NotPossible
+from scheduler.keys import give_key
+from scheduler.models import ApiToken
+from scheduler.store import tokens
+from scheduler.validation import instant_problem
+
+_SCOPE_WORDS: Final = {
+    "read": _("read: look at jobs, executions and processes"),
+    "operate": _("operate: run, pause, cancel, retry, backfill, send events"),
+    "write": _("write: create, change and delete jobs, delete executions"),
+}
+
+
+def _revoke(control: Control, token: ApiToken, _answers: Mapping[str, Any]) -> Done:
+    if not tokens.revoke(token.pk, now=control.clock.now()):
+        raise NotPossible(gettext("%(token)s was revoked before") % {"token": token})
+    return Done(message=gettext("%(token)s is revoked.") % {"token": token}, history="Revoked")
+
+
+REVOKE: Final = Verb(
+    name="revoke",
+    title=_("Revoke"),
+    question=_("Whatever uses it is refused from now on. This cannot be undone."),
+    act=_revoke,
+    is_dangerous=True,
+)
+
+
+class TokenForm(AnyModelForm):
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"),
+        choices=[(scope, _SCOPE_WORDS[scope]) for scope in ApiToken.SCOPES],
+        widget=CheckboxSelectMultiple(),
+        initial=["read"],
+        help_text=_("Never more than the user may do."),
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "user", "scopes", "expires_at")
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if problem := instant_problem(expires_at):
+            raise forms.ValidationError(problem)
+        if expires_at is not None and expires_at <= Control().clock.now():
+            raise forms.ValidationError(gettext("must be in the future"))
+        return expires_at
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(VerbsMixin, GuardedList):
+    form = TokenForm
+    list_display = ("name", "begins_with", "user", "scope_list", "state", "used", "expires")
+    list_display_links = ("name",)
+    list_select_related = ("user",)
+    ordering = ("name", "id")
+    search_fields = ("name", "user__username", "prefix")
+    actions = ("revoke_many",)
+    actions_detail = ("revoke",)
+    made_template = "admin/scheduler/token_made.html"
+
+    # --- whose -----------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        rows: QuerySet[ApiToken] = super().get_queryset(request)
+        user: Any = request.user
+        return rows if user.is_superuser else rows.filter(user_id=user.pk)
+
+    # A token can do no more than its user, who is signed in here: nothing is to be granted.
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return True
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return True
+
+    def has_control_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """May revoke: one's own, and superusers all, by `get_queryset`."""
+        return True
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # what uses it would not know that it became another
+
+    # --- the pages -------------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[TimedChangeList]:
+        return TimedChangeList
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
+        if obj is not None:
+            return (
+                "name", "begins_with", "user", "scope_list", "state", "created", "used", "expires",
+                "revoked",
+            )  # fmt: skip
+        user: Any = request.user
+        mine = ("name", "scopes", "expires_at")
+        return ("name", "user", "scopes", "expires_at") if user.is_superuser else mine
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
+        return self.get_fields(request, obj) if obj is not None else ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"user": request.user.pk, "scopes": ["read"]}
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """With one way to save: the others would lead past the key."""
+        one = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        context = {**(extra_context or {}), **one}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        user: Any = request.user
+        if not user.is_superuser:
+            obj.user = user
+        obj.key_once = give_key(obj)  # type: ignore[attr-defined]
+        obj.created_at = Control().clock.now()
+        obj.save()
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The key, on the answer itself: a redirect would have to keep it somewhere."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("The token is made"),
+            "opts": self.opts,
+            "token": obj,
+            "key": obj.key_once,  # type: ignore[attr-defined]
+            "list_url": reverse("admin:scheduler_apitoken_changelist"),
+            "address": request.build_absolute_uri("/api/me"),
+        }
+        return TemplateResponse(request, self.made_template, context)
+
+    # --- columns ---------------------------------------------------------------------------------
+
+    @admin.display(description=_("begins with"))
+    def begins_with(self, token: ApiToken) -> SafeString:
+        return show.code(f"{token.prefix}...")
+
+    @admin.display(description=_("scopes"))
+    def scope_list(self, token: ApiToken) -> str:
+        return ", ".join(token.scopes)
+
+    @admin.display(description=_("state"))
+    def state(self, token: ApiToken) -> SafeString:
+        if token.revoked_at is not None:
+            return show.badge(gettext("revoked"), "bad")
+        if token.expires_at is not None and token.expires_at <= _seen_at(token):
+            return show.badge(gettext("expired"), "warn")
+        return show.badge(gettext("valid"), "good")
+
+    @admin.display(description=_("last used"))
+    def used(self, token: ApiToken) -> SafeString | str:
+        return show.instant(token.last_used_at, _seen_at(token))
+
+    @admin.display(description=_("expires"))
+    def expires(self, token: ApiToken) -> SafeString | str:
+        return show.instant(token.expires_at, _seen_at(token))
+
+    @admin.display(description=_("created"))
+    def created(self, token: ApiToken) -> SafeString | str:
+        return show.instant(token.created_at, _seen_at(token))
+
+    @admin.display(description=_("revoked"))
+    def revoked(self, token: ApiToken) -> SafeString | str:
+        return show.instant(token.revoked_at, _seen_at(token))
+
+    # --- verbs -----------------------------------------------------------------------------------
+
+    @page_action(
+        description=_("Revoke"), url_path="revoke", permissions=["control"], icon="block",
+        variant=ActionVariant.DANGER,
+    )  # fmt: skip
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, REVOKE)
+
+    @admin.action(description=_("Revoke"), permissions=["control"])
+    def revoke_many(
+        self, request: HttpRequest, queryset: QuerySet[ApiToken]
+    ) -> HttpResponse | None:
+        return self.ask_many(request, queryset, REVOKE)
+
+
+def _seen_at(token: ApiToken) -> Any:
+    """The instant of the page: the list puts it on its rows, one token asks for it."""
+    if not hasattr(token, "seen_at"):
+        token.seen_at = Control().clock.now()  # type: ignore[attr-defined]
+    return token.seen_at  # type: ignore[attr-defined]

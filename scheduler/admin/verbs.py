@@ -1,0 +1,246 @@
+"""What a person does to a job or an execution: asked back, done by POST, kept in the history.
+
+A Verb says what is done. `ask_one` and `ask_many` are the page, for one object and for the chosen
+ones of a list; GET asks, POST does. All changes are Control's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from scheduler.admin.listing import GuardedList
+from scheduler.admin.theme import ModelAdmin, name_date_and_time
+from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.permissions import Action, may
+from scheduler.transient import in_transaction
+
+# Control works row by row, and a request may not take minutes. Below Django's limit of form fields.
+MANY: Final = 500
+NAMED: Final = 20
+TRIES: Final = 3
+
+Text = str | Promise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What was done: for the person, for the history, and what to look at next."""
+
+    message: str
+    history: str
+    url: str = ""
+
+
+class VerbForm(forms.Form):
+    """Questions of a verb. Knows the object, except for several at once."""
+
+    def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
+        self.target = target
+        super().__init__(*args, **options)
+        name_date_and_time(self)
+
+
+Act = Callable[[Control, Any, Mapping[str, Any]], Done]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    name: str
+    title: Text
+    question: Text
+    act: Act
+    form: type[VerbForm] = VerbForm
+    form_for_many: type[VerbForm] = VerbForm
+    is_dangerous: bool = False
+    deletes: bool = False
+
+
+class VerbsMixin(ModelAdmin):
+    """Pages of verbs for a ModelAdmin."""
+
+    verb_template = "admin/scheduler/verb.html"
+
+    def ask_one(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
+        target = self.get_object(request, unquote(str(object_id)))
+        if target is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(object_id))  # type: ignore[attr-defined,no-any-return]
+        if request.method != "POST":
+            return self._verb_page(request, verb, verb.form(target=target), [target])
+        form = verb.form(request.POST, target=target)
+        if form.is_valid():
+            try:
+                done = self._do(request, verb, target, form.cleaned_data)
+            except InvalidJob as error:
+                _add_problems(form, error)
+            except (NotPossible, StaleEdit, ObjectDoesNotExist) as error:
+                messages.error(request, _refused(error))
+                return HttpResponseRedirect(self._page_of(target))
+            else:
+                messages.success(request, done.message)
+                return HttpResponseRedirect(done.url or self._page_of(target))
+        return self._verb_page(request, verb, form, [target])
+
+    def ask_many(
+        self, request: HttpRequest, queryset: QuerySet[Any], verb: Verb
+    ) -> HttpResponse | None:
+        targets = list(queryset[: MANY + 1])
+        if len(targets) > MANY:
+            messages.error(
+                request, _("At most %s at once. Narrow the filter, or choose fewer.") % MANY
+            )
+            return None
+        form = verb.form_for_many(request.POST if "confirmed" in request.POST else None)
+        if not form.is_valid():
+            return self._verb_page(request, verb, form, targets, many=True)
+        refused: list[str] = []
+        for target in targets:
+            try:
+                self._do(request, verb, target, form.cleaned_data)
+            except (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist) as error:
+                refused.append(f"{target}: {_refused(error)}")
+        if done := len(targets) - len(refused):
+            messages.success(
+                request,
+                ngettext("%(verb)s: done for %(count)s.", "%(verb)s: done for %(count)s.", done)
+                % {"verb": verb.title, "count": done},
+            )
+        for text in refused[:NAMED]:
+            messages.error(request, text)
+        if len(refused) > NAMED:
+            messages.error(request, _("and %s more were refused") % (len(refused) - NAMED))
+        return None
+
+    def _do(
+        self, request: HttpRequest, verb: Verb, target: Any, answers: Mapping[str, Any]
+    ) -> Done:
+        """Act and write the history, both or neither. Again when beat moved the job in between."""
+
+        def work() -> Done:
+            done = verb.act(Control(actor=request.user.get_username()), target, answers)
+            self._remember(request, verb, target, done)
+            return done
+
+        for _again in range(TRIES - 1):
+            try:
+                return in_transaction(work)
+            except StaleEdit:
+                continue
+        return in_transaction(work)
+
+    def _remember(self, request: HttpRequest, verb: Verb, target: Any, done: Done) -> None:
+        if verb.deletes:
+            self.log_deletions(request, [target])  # type: ignore[arg-type]
+        else:
+            self.log_change(request, target, done.history)
+
+    def _page_of(self, target: Any) -> str:
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
+        return reverse(name, args=[target.pk])
+
+    def _verb_page(
+        self,
+        request: HttpRequest,
+        verb: Verb,
+        form: VerbForm,
+        targets: list[Any],
+        *,
+        many: bool = False,
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": verb.title,
+            "opts": self.opts,
+            "original": None if many else targets[0],
+            "verb": verb,
+            "form": form,
+            "media": self.media + form.media,
+            "many": many,
+            "targets": targets,
+            "named": targets[:NAMED],
+            "unnamed": max(0, len(targets) - NAMED),
+            "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
+            "action_name": request.POST.get("action", ""),
+            "back_url": request.get_full_path() if many else self._page_of(targets[0]),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.verb_template, context)
+
+
+class RunsAdmin(VerbsMixin, GuardedList):
+    """Rows that scheduler/store alone writes: a list, and a page that is kept up to date and has
+    its verbs in itself, where they change with the row's state.
+    """
+
+    delete_verb: Verb
+    list_filter_submit = True
+    list_per_page = 50
+    ordering = ("-id",)
+    fieldsets = ((None, {"fields": ()}),)
+
+    class Media:
+        js = ("scheduler/live.js",)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request.user, Action.DELETE_EXECUTION)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        raise AssertionError("written by scheduler/store alone")
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Django's own bulk deletion says "deleted" also of those that must be cancelled first."""
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Those of the class have their addresses alone: none stands above the page."""
+        return []
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Django's address and button for it, with our page."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        return self.ask_one(request, object_id, self.delete_verb)
+
+    @admin.display(description=gettext_lazy("number"), ordering="id")
+    def number(self, row: Any) -> str:
+        return f"#{row.pk}"
+
+
+def _add_problems(form: VerbForm, error: InvalidJob) -> None:
+    for field, texts in error.problems.items():
+        if field in form.fields:
+            form.add_error(field, texts)
+        else:
+            form.add_error(None, [f"{field}: {text}" for text in texts])
+
+
+def _refused(error: Exception) -> str:
+    if isinstance(error, StaleEdit):
+        return _("somebody is changing it at this moment; try again")
+    if isinstance(error, ObjectDoesNotExist):
+        return _("it has been deleted meanwhile")
+    return str(error)

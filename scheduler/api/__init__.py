@@ -1,0 +1,9 @@
+"""The REST API: the same verbs, permissions and history as the admin, for programs.
+
+`urls.py` mounts it at /api/ and /api/v1/. Thin: what happens is scheduler/control.py, who may do it
+scheduler/permissions.py. Every error has one shape (`errors.py`), every body is strict JSON
+(`strict_json.py`).
+"""
+
+#: Of jobu; the same as in pyproject.toml.
+VERSION = "0.1.0"

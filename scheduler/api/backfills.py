@@ -1,0 +1,188 @@
+"""/crons/{id}/backfills and /backfills: runs for the slots of a range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from ninja import Path, Query, Router, Status
+from pydantic import Field
+
+from scheduler.api.acting import ADDITION, CHANGE, act
+from scheduler.api.answers import answers
+from scheduler.api.auth import Caller, caller_of, needs
+from scheduler.api.masked import meant_by
+from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
+from scheduler.api.schemas import (
+    LARGEST_ID,
+    BackfillDetail,
+    BackfillIn,
+    BackfillOut,
+    BackfillPage,
+    BackfillPreview,
+)
+from scheduler.backfill import BackfillControl
+from scheduler.masking import mask
+from scheduler.models import Backfill, CronJob
+from scheduler.permissions import Action
+from scheduler.states import BackfillState
+
+router = Router(tags=["backfills"])
+
+CronId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
+BackfillId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
+
+
+class BackfillFilters(Paging):
+    cron_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+    state: BackfillState | None = None
+
+
+def shown(backfill: Backfill, caller: Caller) -> dict[str, Any]:
+    values = {
+        name: getattr(backfill, name) for name in BackfillOut.model_fields if name != "params"
+    }
+    return {**values, "params": _params(backfill.params, caller)}
+
+
+@router.post(
+    "/crons/{int:cron_id}/backfills/preview",
+    response=answers(BackfillPreview, 404),
+    auth=needs(Action.RUN_JOB),
+)
+def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -> dict[str, Any]:
+    """What a backfill would run. Changes nothing."""
+    caller = caller_of(request)
+    params = _meant(caller, cron_id, given.params)
+    preview = _control(caller).preview(
+        cron_id, since=given.since, until=given.until, order=given.order, params=params
+    )
+    return {
+        "total": preview.total,
+        "slots": preview.slots,
+        "params_of_first": _params(preview.params_of_first, caller),
+    }
+
+
+@router.post(
+    "/crons/{int:cron_id}/backfills",
+    response=answers(BackfillDetail, 404, 409, status=201),
+    auth=needs(Action.RUN_JOB),
+)
+def start_backfill(
+    request: HttpRequest, cron_id: CronId, given: BackfillIn
+) -> Status[dict[str, Any]]:
+    """One run for each slot from `since` to `until`, `parallelism` of them at a time."""
+    caller = caller_of(request)
+    params = _meant(caller, cron_id, given.params)
+    backfill = act(
+        caller,
+        lambda: _control(caller).start(
+            cron_id,
+            since=given.since,
+            until=given.until,
+            order=given.order,
+            parallelism=given.parallelism,
+            params=params,
+        ),
+        history=lambda made: (made, ADDITION, f"Started: {made.total} slots"),
+    )
+    return Status(201, _detail(backfill, caller))
+
+
+@router.get(
+    "/crons/{int:cron_id}/backfills",
+    response=answers(BackfillPage, 404),
+    auth=needs(Action.VIEW_JOBS),
+)
+def list_backfills_of_cron(
+    request: HttpRequest, cron_id: CronId, filters: Query[Paging]
+) -> dict[str, Any]:
+    """The backfills of a job, the newest first."""
+    refuse_unknown(request, Paging)
+    CronJob.objects.only("id").get(pk=cron_id)
+    rows = Backfill.objects.filter(job_id=cron_id)
+    found, counts = page_of(rows, filters, by_id(newest_first=True))
+    caller = caller_of(request)
+    return {**counts, "items": [shown(each, caller) for each in found]}
+
+
+@router.get("/backfills", response=answers(BackfillPage), auth=needs(Action.VIEW_JOBS))
+def list_backfills(request: HttpRequest, filters: Query[BackfillFilters]) -> dict[str, Any]:
+    """Backfills, the newest first."""
+    refuse_unknown(request, BackfillFilters)
+    rows = Backfill.objects.all()
+    if filters.cron_id is not None:
+        rows = rows.filter(job_id=filters.cron_id)
+    if filters.state is not None:
+        rows = rows.filter(state=filters.state)
+    found, counts = page_of(rows, filters, by_id(newest_first=True))
+    caller = caller_of(request)
+    return {**counts, "items": [shown(each, caller) for each in found]}
+
+
+@router.get(
+    "/backfills/{int:backfill_id}",
+    response=answers(BackfillDetail, 404),
+    auth=needs(Action.VIEW_JOBS),
+)
+def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
+    """One backfill, and how far it is."""
+    return _detail(Backfill.objects.get(pk=backfill_id), caller_of(request))
+
+
+@router.post(
+    "/backfills/{int:backfill_id}/pause",
+    response=answers(BackfillDetail, 404, 409),
+    auth=needs(Action.RUN_JOB),
+)
+def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
+    """Make no further runs until it is resumed."""
+    return _move(request, lambda control: control.pause(backfill_id), "Paused")
+
+
+@router.post(
+    "/backfills/{int:backfill_id}/resume",
+    response=answers(BackfillDetail, 404, 409),
+    auth=needs(Action.RUN_JOB),
+)
+def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
+    """Go on with a backfill that was paused."""
+    return _move(request, lambda control: control.resume(backfill_id), "Resumed")
+
+
+@router.post(
+    "/backfills/{int:backfill_id}/cancel",
+    response=answers(BackfillDetail, 404, 409),
+    auth=needs(Action.RUN_JOB),
+)
+def cancel_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
+    """End a backfill; its runs that wait are cancelled, those that run go on."""
+    return _move(request, lambda control: control.cancel(backfill_id), "Cancelled")
+
+
+def _move(
+    request: HttpRequest, work: Callable[[BackfillControl], Backfill], words: str
+) -> dict[str, Any]:
+    caller = caller_of(request)
+    moved = act(caller, lambda: work(_control(caller)), history=lambda each: (each, CHANGE, words))
+    return _detail(moved, caller)
+
+
+def _control(caller: Caller) -> BackfillControl:
+    return BackfillControl(actor=caller.name)
+
+
+def _detail(backfill: Backfill, caller: Caller) -> dict[str, Any]:
+    counts = _control(caller).progress(backfill)
+    progress = {str(status): count for status, count in counts.items()}
+    return {**shown(backfill, caller), "progress": progress}
+
+
+def _meant(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> dict[str, Any] | None:
+    return meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
+
+
+def _params(params: Any, caller: Caller) -> Any:
+    return mask(params) if caller.may(Action.VIEW_PARAMS) else None

@@ -1,0 +1,151 @@
+"""/health, /ready and /metrics: for machines that look after this one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from scheduler import health
+from scheduler.api import VERSION
+from scheduler.api.auth import identify
+from scheduler.api.errors import respond, translate, unauthenticated
+from scheduler.api.schemas import JobState
+from scheduler.control import Control
+from scheduler.models import JobExecution
+from scheduler.permissions import Action
+from scheduler.states import FINAL
+from scheduler.store import statistics
+
+logger = logging.getLogger("jobu.health")
+
+WINDOW: Final = timedelta(minutes=5)
+# Whoever asks /health decides from the answer whether to restart this process: a database that
+# hangs may not make it slow.
+_HEALTH_SECONDS: Final = 0.5
+
+
+@never_cache
+@require_safe
+def health_view(request: HttpRequest) -> JsonResponse:
+    """This process answers: always 200. What it says of the database is for people."""
+    state = health.database_state(timeout=_HEALTH_SECONDS)
+    return JsonResponse({"status": "ok", "database": state.value, "version": VERSION})
+
+
+@never_cache
+@require_safe
+def ready_view(request: HttpRequest) -> JsonResponse:
+    """200 when the database and the broker answered just now, else 503 that names what did not.
+
+    Open to everybody, so what exactly is wrong stands in the log alone.
+    """
+    problems = {
+        part: problem
+        for part, problem in (
+            ("database", health.check_database()),
+            ("broker", health.check_broker()),
+        )
+        if problem
+    }
+    _report(problems)
+    parts = {part: "failed" if part in problems else "ok" for part in ("database", "broker")}
+    status = "not ready" if problems else "ready"
+    body = {"status": status, **parts, "failed": sorted(problems)}
+    return JsonResponse(body, status=503 if problems else 200)
+
+
+_reported: frozenset[str] = frozenset()
+
+
+def _report(problems: Mapping[str, str]) -> None:
+    """One line when a part fails and one when it is back, however often machines ask."""
+    global _reported
+    for part in sorted(problems.keys() - _reported):
+        logger.warning("not ready: %s: %s", part, problems[part])
+    for part in sorted(_reported - problems.keys()):
+        logger.warning("ready again: %s", part)
+    _reported = frozenset(problems)
+
+
+@never_cache
+@require_safe
+def metrics_view(request: HttpRequest) -> HttpResponse:
+    """In Prometheus' text format, from the tables: the same from every web process."""
+    try:
+        caller = identify(request)
+        if caller is None:
+            return respond(unauthenticated())
+        caller.require(Action.VIEW_EXECUTIONS)
+        caller.require(Action.VIEW_PROCESSES)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Tables(Control().clock.now()))
+        return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    except Exception as error:
+        known = translate(error)
+        if known is None:
+            raise
+        return respond(known)
+
+
+class _Tables(Collector):
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # registering would otherwise collect once for nothing
+
+    def collect(self) -> Iterable[Metric]:
+        seen = health.liveness(self._now)
+        yield _gauge("jobu_executions_pending", "Executions that wait.", seen.pending)
+        yield _gauge("jobu_executions_running", "Executions that run.", seen.running)
+        yield _ended(self._now)
+        yield _gauge(
+            "jobu_publish_overdue_seconds",
+            "How late the publication that is due for the longest time is; 0: none is due.",
+            seen.oldest_unpublished_seconds or 0,
+        )
+        if seen.beat_age_seconds is not None:
+            yield _gauge(
+                "jobu_beat_age_seconds", "Since any beat's newest heartbeat.", seen.beat_age_seconds
+            )
+        yield _gauge("jobu_beats", "Beats with a recent heartbeat.", seen.beats_alive)
+        yield _gauge("jobu_workers", "Workers with a recent heartbeat.", seen.workers_alive)
+        yield _jobs(self._now)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _ended(now: datetime) -> Metric:
+    metric = GaugeMetricFamily(
+        "jobu_executions_ended_recently",
+        f"Executions that ended in the last {WINDOW.total_seconds():.0f} seconds.",
+        labels=["status"],
+    )
+    ended = JobExecution.objects.filter(finished_at__gt=now - WINDOW)
+    counts = dict(ended.order_by().values_list("status").annotate(Count("id")))
+    for status in sorted(FINAL):
+        metric.add_metric([status], counts.get(status, 0))
+    return metric
+
+
+def _jobs(now: datetime) -> Metric:
+    metric = GaugeMetricFamily("jobu_jobs", "Jobs by state.", labels=["state"])
+    counts = statistics.job_counts(now)
+    metric.add_metric([JobState.ENABLED], counts.enabled)
+    metric.add_metric([JobState.DISABLED], counts.disabled)
+    metric.add_metric([JobState.PAUSED], counts.paused)
+    metric.add_metric([JobState.ERROR], counts.broken)
+    return metric

@@ -1,0 +1,124 @@
+"""The API at /api/ and, the same, at /api/v1/; its documentation; and what machines ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, URLResolver, path, re_path, reverse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
+from ninja import NinjaAPI
+from ninja.openapi.docs import Redoc, Swagger
+from ninja.openapi.schema import OpenAPISchema
+
+from scheduler.api import VERSION, backfills, crons, executions, house, probes
+from scheduler.api.auth import identify, needs
+from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
+from scheduler.api.strict_json import StrictParser
+
+# Nothing of these pages may come from anywhere else, whatever the bundled scripts would like.
+_CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
+)
+_DESCRIPTION = """\
+Jobs, their executions, and what a person may do with them. Sign in to the admin, or send a token:
+`Authorization: Bearer jobu_...`. Every error is `{"error": {"code", "message", "fields"?}}`.
+Instants
+are UTC with microseconds; what you send says its time zone.
+"""
+
+
+class Api(NinjaAPI):
+    _document: OpenAPISchema | None = None
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        """Made once: it takes a second. With what any operation may answer, in the one shape."""
+        if self._document is None:
+            self._document = self._build(**options)
+        return self._document
+
+    def _build(self, **options: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**options)
+        error = {"schema": {"$ref": "#/components/schemas/ErrorOut"}}
+        other = {"description": "Any other error", "content": {"application/json": error}}
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"]["default"] = other
+        return schema
+
+
+def build(namespace: str) -> Api:
+    api = Api(
+        title="jobu",
+        version=VERSION,
+        description=_DESCRIPTION,
+        urls_namespace=namespace,
+        parser=StrictParser(),
+        # An operation that names no action is still for nobody without login.
+        auth=needs(None),
+        docs=Swagger(settings={"docExpansion": "none", "filter": True}),
+        docs_decorator=_behind_login,
+    )
+    install(api)
+    api.add_router("/crons", crons.router)
+    api.add_router("/jobs", executions.router)
+    api.add_router("/events", executions.events)
+    api.add_router("", backfills.router)
+    api.add_router("", house.router)
+    return api
+
+
+def _behind_login(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    @wraps(view, updated=())
+    def guarded(request: HttpRequest, **options: Any) -> HttpResponse:
+        try:
+            caller = identify(request)
+        except ApiError as error:
+            return respond(error)
+        if caller is None:
+            if "text/html" not in request.headers.get("Accept", ""):
+                return respond(unauthenticated())
+            back = urlencode({"next": request.get_full_path()})
+            return HttpResponseRedirect(f"{reverse('admin:login')}?{back}")
+        response = view(request, **options)
+        response.headers["Content-Security-Policy"] = _CONTENT_POLICY
+        return response
+
+    return guarded
+
+
+@csrf_exempt  # an address that is not there is not there, whoever asks
+def _nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
+    return respond(of_status(404))
+
+
+api = build("api")
+api_v1 = build("api-v1")
+
+
+def _redoc(request: HttpRequest) -> HttpResponse:
+    return Redoc().render_page(request, api)
+
+
+def _to(name: str) -> Callable[..., HttpResponseBase]:
+    return RedirectView.as_view(pattern_name=name)
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("health", probes.health_view, name="health"),
+    path("ready", probes.ready_view, name="ready"),
+    path("metrics", probes.metrics_view, name="metrics"),
+    path("docs", _to("api:openapi-view")),
+    path("openapi.json", _to("api:openapi-json")),
+    path("redoc", _to("api-redoc")),
+    path("api/redoc", _behind_login(_redoc), name="api-redoc"),
+    path("api/v1/", api_v1.urls),
+    path("api/", api.urls),
+    re_path(r"^api(?:/(?P<rest>.*))?$", _nothing_here),
+]

@@ -1,0 +1,291 @@
+"""What a person may do with a backfill: look at what it would run, start, pause, resume, cancel.
+
+Beat makes its runs, a few at a time: backfill_step.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.utils.translation import gettext as _
+
+from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
+from handlers.params import validate_params
+from scheduler import cron, validation
+from scheduler.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler.clock import Clock, DatabaseClock
+from scheduler.conf import current
+from scheduler.control import InvalidJob, NotPossible
+from scheduler.labels import label, label_of
+from scheduler.models import Backfill, CronJob
+from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, Status
+from scheduler.store import backfills
+from scheduler.store.connection import database_now
+from scheduler.transient import in_transaction
+
+__all__ = ["BACKFILL_LIMIT", "BackfillControl", "InvalidJob", "NotPossible", "Preview", "Standing"]
+
+SLOTS_SHOWN: Final = 100
+LARGEST_PARALLELISM: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a backfill would run. `slots`: the first 100, in its order; `params_of_first`: with the
+    slot filled in."""
+
+    total: int
+    slots: list[datetime]
+    params_of_first: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a backfill is. `percent`: of its slots, those whose runs have ended."""
+
+    counts: Mapping[Status, int]
+    ended: int
+    percent: int
+    ends_at: datetime | None  # as estimated; None: nothing to go by, or nothing left
+
+
+@dataclass(frozen=True)
+class BackfillControl:
+    """The verbs. Each commits by itself. `actor` is the name of the person who asks."""
+
+    actor: str = ""
+    clock: Clock = field(default_factory=lambda: DatabaseClock(database_now, max_age_seconds=0))
+
+    def preview(
+        self,
+        job_id: int,
+        *,
+        since: datetime,
+        until: datetime,
+        order: str = "oldest_first",
+        params: Mapping[str, Any] | None = None,
+    ) -> Preview:
+        """A dry run. Refuses what `start` refuses, but for a range without a slot: total 0."""
+        job = CronJob.objects.get(pk=job_id)
+        slots, given = self._planned(job, since=since, until=until, order=order, params=params)
+        return Preview(
+            total=len(slots),
+            slots=list(slots[:SLOTS_SHOWN]),
+            params_of_first=params_for(given, slots[0], _zone(job)) if slots else {},
+        )
+
+    def start(
+        self,
+        job_id: int,
+        *,
+        since: datetime,
+        until: datetime,
+        order: str = "oldest_first",
+        parallelism: int = 1,
+        params: Mapping[str, Any] | None = None,
+    ) -> Backfill:
+        """A backfill of the job's slots in [since, until]; beat makes its runs.
+
+        `params` in place of the job's own; `{slot}` in their texts stands for the slot. InvalidJob
+        names every field that is wrong; CronJob.DoesNotExist.
+        """
+        job = CronJob.objects.get(pk=job_id)
+        _check_parallelism(parallelism)
+        slots, given = self._planned(job, since=since, until=until, order=order, params=params)
+        if not slots:
+            raise InvalidJob({"until": [_("there is no slot between since and until")]})
+        return backfills.create(
+            job=job,
+            since=since,
+            until=until,
+            order=order,
+            parallelism=parallelism,
+            params=dict(given),
+            total=len(slots),
+            requested_by=self.actor[:150],
+            created_at=self.clock.now(),
+        )
+
+    def pause(self, backfill_id: int) -> Backfill:
+        """No further runs until it is resumed. Those that wait or run go on."""
+        return self._move(backfill_id, BackfillState.ACTIVE, BackfillState.PAUSED)
+
+    def resume(self, backfill_id: int) -> Backfill:
+        return self._move(backfill_id, BackfillState.PAUSED, BackfillState.ACTIVE)
+
+    def cancel(self, backfill_id: int, *, running: bool = False) -> Backfill:
+        """No further runs, for good; those that wait are cancelled. `running`: those that run are
+        asked to stop, too. Also of a backfill that has made all its runs, while some are left.
+        """
+
+        def work() -> Backfill:
+            backfill = backfills.lock(backfill_id)
+            now = self.clock.now()
+            is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
+            if is_open:
+                backfills.set_state(backfill_id, BackfillState.CANCELLED, ended_at=now)
+            reason = f"backfill #{backfill_id} was cancelled"
+            stopped = backfills.cancel_pending(backfill_id, now=now, reason=reason)
+            if running:
+                stopped += backfills.request_cancel(backfill_id, now=now)
+            if not is_open and not stopped:
+                raise NotPossible(_("backfill #%(id)s is %(state)s already") % _facts_of(backfill))
+            return Backfill.objects.get(pk=backfill_id)
+
+        return in_transaction(work)
+
+    def delete(self, backfill_id: int) -> None:
+        """Remove a backfill that has ended; its executions stay."""
+        if not backfills.delete(backfill_id):
+            backfill = Backfill.objects.get(pk=backfill_id)
+            raise NotPossible(
+                _("backfill #%(id)s is %(state)s; cancel it first") % _facts_of(backfill)
+            )
+
+    def progress(self, backfill: Backfill) -> dict[Status, int]:
+        """How many of its executions are in each status. Statuses that none has are left out."""
+        return backfills.counts(backfill.pk)
+
+    def standing(self, backfill: Backfill) -> Standing:
+        """Counts, percent and estimated end."""
+        counts = self.progress(backfill)
+        # Retention may have removed some that had ended; none that had not.
+        unfinished = sum(number for status, number in counts.items() if status not in FINAL)
+        ended = max(0, backfill.made - unfinished)
+        return Standing(
+            counts=counts,
+            ended=ended,
+            percent=_percent(backfill, ended),
+            ends_at=self._estimate(backfill, ended) if ended else None,
+        )
+
+    def percents(self, of: Sequence[Backfill]) -> dict[int, int]:
+        """Of each backfill's slots, the percentage whose runs have ended. One query."""
+        unfinished = backfills.unfinished_of([backfill.pk for backfill in of])
+        return {
+            backfill.pk: _percent(backfill, backfill.made - unfinished.get(backfill.pk, 0))
+            for backfill in of
+        }
+
+    def warnings(self, job: CronJob, *, parallelism: int, until: datetime) -> list[str]:
+        """What will keep slots of such a backfill from being run once each, for a person."""
+        found = []
+        if job.overlap_policy != OverlapPolicy.ALLOW:
+            facts = {"policy": label_of(OverlapPolicy, job.overlap_policy)}
+            found.append(
+                _("The job's overlap policy %(policy)s holds here, too: of runs that meet, one "
+                  "does not run. Set the job to allow, or run one at a time.") % facts
+                if parallelism > 1
+                else _("The job's overlap policy %(policy)s holds here, too: a run that meets one "
+                       "of the schedule may not run.") % facts
+            )  # fmt: skip
+        if until > self.clock.now():
+            found.append(_("Slots in the future are run now, and by the schedule once more."))
+        return found
+
+    def _estimate(self, backfill: Backfill, ended: int) -> datetime | None:
+        left = backfill.total - ended
+        if left <= 0 or backfill.state in (BackfillState.PAUSED, BackfillState.CANCELLED):
+            return None
+        mean = backfills.mean_duration(backfill.pk)
+        if mean is None:
+            return None
+        # A run that has ended is noticed half an interval later, on average.
+        each = mean + timedelta(seconds=current().poll_interval_seconds / 2)
+        return self.clock.now() + each * left / backfill.parallelism
+
+    def _move(self, backfill_id: int, before: BackfillState, after: BackfillState) -> Backfill:
+        def work() -> Backfill:
+            backfill = backfills.lock(backfill_id)
+            if backfill.state != before:
+                text = _("backfill #%(id)s is %(state)s, not %(wanted)s")
+                raise NotPossible(text % (_facts_of(backfill) | {"wanted": label(before)}))
+            backfills.set_state(backfill_id, after)
+            return Backfill.objects.get(pk=backfill_id)
+
+        return in_transaction(work)
+
+    def _planned(
+        self,
+        job: CronJob,
+        *,
+        since: datetime,
+        until: datetime,
+        order: str,
+        params: Mapping[str, Any] | None,
+    ) -> tuple[Sequence[datetime], Mapping[str, Any]]:
+        """All slots in the order asked for, and the params before the slot is filled in."""
+        problems: dict[str, list[str]] = {}
+        for name, value in (("since", since), ("until", until)):
+            problem = _("is required") if value is None else validation.instant_problem(value)
+            if problem:
+                problems[name] = [problem]
+        if not problems and since > until:
+            problems["since"] = [_("must not be after until")]
+        if order not in list(BackfillOrder):
+            problems["order"] = [validation.unknown_word(order, BackfillOrder)]
+        given = job.handler_params if params is None else params
+        if not isinstance(given, Mapping):
+            problems["params"] = [_("must be a JSON object")]
+        if problems:
+            raise InvalidJob(problems)
+        slots = _slots(job, since, until, BackfillOrder(order))
+        _check_params(job, given, slots[0] if slots else since)
+        return slots, given
+
+
+def _facts_of(backfill: Backfill) -> dict[str, object]:
+    return {"id": backfill.pk, "state": label_of(BackfillState, backfill.state)}
+
+
+def _percent(backfill: Backfill, ended: int) -> int:
+    return max(0, min(100, ended * 100 // backfill.total)) if backfill.total else 100
+
+
+def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder) -> list[datetime]:
+    try:
+        schedule = validation.schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=current(),
+        )
+    except cron.ScheduleError as error:
+        raise InvalidJob({error.field: [error.reason]}) from error
+    slots = next_slots(
+        schedule, since=since, until=until, order=order, cursor=None, count=BACKFILL_LIMIT + 1
+    )
+    if len(slots) > BACKFILL_LIMIT:
+        text = _("more than %(limit)s slots; take a shorter range") % {"limit": BACKFILL_LIMIT}
+        raise InvalidJob({"until": [text]})
+    return slots
+
+
+def _check_params(job: CronJob, params: Mapping[str, Any], slot: datetime) -> None:
+    try:
+        get_handler(job.handler_name)
+        validate_params(job.handler_name, params_for(params, slot, _zone(job)))
+    except HandlerNotFoundError as error:
+        raise InvalidJob({"handler_name": [validation.no_handler(error)]}) from error
+    except InvalidParamsError as error:
+        raise InvalidJob({"params": [validation.bad_params(error)]}) from error
+    except (ValueError, UnicodeError, RecursionError) as error:  # of strftime
+        text = _("{slot} cannot be filled in: %(error)s") % {"error": error}
+        raise InvalidJob({"params": [text]}) from error
+
+
+def _check_parallelism(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidJob({"parallelism": [_("must be a whole number")]})
+    if not 1 <= value <= LARGEST_PARALLELISM:
+        said = {"value": value, "low": 1, "high": LARGEST_PARALLELISM}
+        text = _("%(value)s is not between %(low)s and %(high)s") % said
+        raise InvalidJob({"parallelism": [text]})
+
+
+def _zone(job: CronJob) -> ZoneInfo:
+    return ZoneInfo(job.timezone or current().default_timezone)

@@ -1,0 +1,148 @@
+"""Beat's part in a backfill: as many runs as may be unfinished, until every slot has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
+from handlers.params import validate_params
+from scheduler import crash, cron, validation
+from scheduler.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings
+from scheduler.events import emit
+from scheduler.models import Backfill, CronJob
+from scheduler.states import BackfillOrder, BackfillState
+from scheduler.store import backfills
+from scheduler.transient import in_transaction, is_outage, is_transient
+
+# One tick looks after so many; those behind them come in the next one.
+BACKFILLS_PER_TICK = 20
+
+
+class _Unusable(Exception):
+    """No further slot of this backfill can be run; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a tick did for backfills. `after`: where the next one goes on."""
+
+    are_active: bool = False
+    made: int = 0
+    after: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Advance:
+    """What was done for one backfill. `total`: of all its runs, when these were the last."""
+
+    job_name: str
+    made: int = 0
+    total: int | None = None
+
+
+def go_on(clock: Clock, settings: SchedulerSettings, *, after: int = 0) -> Step:
+    """Make runs for active backfills that have room, by id from `after` on. Without any, one index
+    probe. Any number of beats may be at it; each backfill is a transaction of its own.
+    """
+    if not backfills.any_active():
+        return Step()
+    found = backfills.with_room(after, BACKFILLS_PER_TICK)
+    made = sum(_advance(id_, job_id, clock, settings) for id_, job_id in found)
+    is_full = len(found) == BACKFILLS_PER_TICK
+    return Step(are_active=True, made=made, after=found[-1][0] if is_full else 0)
+
+
+def _advance(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSettings) -> int:
+    """Runs made for one backfill."""
+
+    def work() -> _Advance | None:
+        claimed = backfills.claim(backfill_id, job_id)
+        if claimed is None:
+            return None
+        crash.point("backfill.locked")
+        return _make(*claimed, clock.now(), settings)
+
+    try:
+        done = in_transaction(work)
+    # Whatever a row makes the arithmetic or the database do: the others go on, and this one shows
+    # the reason instead of failing in every tick.
+    except Exception as error:
+        if is_outage(error) or is_transient(error):
+            raise
+        reason = str(error) if isinstance(error, _Unusable) else _described(error)
+        if backfills.end(backfill_id, BackfillState.CANCELLED, now=clock.now(), error=reason):
+            emit("backfill.failed", backfill_id=backfill_id, reason=reason)
+        return 0
+    if done is None:
+        return 0
+    crash.point("backfill.committed")
+    if done.made:
+        emit("backfill.made", backfill_id=backfill_id, job=done.job_name, runs=done.made)
+    if done.total is not None:
+        emit("backfill.done", backfill_id=backfill_id, job=done.job_name, runs=done.total)
+    return done.made
+
+
+def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSettings) -> _Advance:
+    room = backfill.parallelism - backfills.unfinished(backfill.pk)
+    if room <= 0:
+        return _Advance(job_name=job.name)
+    schedule = _schedule(job, settings)
+    zone = ZoneInfo(job.timezone or settings.default_timezone)
+    # One more than is made: whether there is a further one says whether this was the last step.
+    slots = next_slots(
+        schedule,
+        since=backfill.since,
+        until=backfill.until,
+        order=BackfillOrder(backfill.order),
+        cursor=backfill.cursor,
+        count=room + 1,
+    )
+    if backfill.made + len(slots) > BACKFILL_LIMIT:
+        raise _Unusable(f"the schedule has changed: more than {BACKFILL_LIMIT} slots in the range")
+    runs = [
+        backfills.Run(slot=slot, params=params_for(backfill.params, slot, zone))
+        for slot in slots[:room]
+    ]
+    if runs:
+        _check_handler(job.handler_name, runs[0])
+        backfills.make_runs(backfill, job, runs, now=now)
+        crash.point("backfill.inserted")
+    total = None
+    if len(slots) <= room:
+        # The schedule may have changed since the start: then that many slots there were.
+        total = backfill.made + len(runs)
+        backfills.end(backfill.pk, BackfillState.DONE, now=now, total=total)
+    return _Advance(job_name=job.name, made=len(runs), total=total)
+
+
+def _described(error: Exception) -> str:
+    # The first line: in the further ones PostgreSQL quotes the row, and with it the params.
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _schedule(job: CronJob, settings: SchedulerSettings) -> cron.Schedule:
+    try:
+        return validation.schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=settings,
+        )
+    except cron.ScheduleError as error:
+        raise _Unusable(f"the job's schedule cannot be used any more: {error}") from error
+
+
+def _check_handler(handler_name: str, run: backfills.Run) -> None:
+    try:
+        get_handler(handler_name)
+        validate_params(handler_name, run.params)
+    except HandlerNotFoundError as error:
+        raise _Unusable(str(error)) from error
+    except InvalidParamsError as error:
+        reason = f"the params do not fit handler {handler_name!r} any more: {error}"
+        raise _Unusable(reason) from error

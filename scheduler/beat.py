@@ -1,0 +1,108 @@
+"""`celery -A jobu_project beat`: Celery's beat with our tick in place of its in-memory schedule.
+
+Static entries of `beat_schedule` keep working through Celery's own tick. They are Celery's: each
+beat sends them, so what must run once belongs into a job.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from celery import beat
+from django.db import close_old_connections, connection
+
+from scheduler.clock import DatabaseClock
+from scheduler.conf import current
+from scheduler.dispatcher import Dispatcher
+from scheduler.events import emit
+from scheduler.publisher import CeleryPublisher
+from scheduler.states import ProcessKind
+from scheduler.store import upkeep
+from scheduler.store.connection import database_now
+from scheduler.transient import is_transient
+
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 5.0
+
+
+class JobScheduler(beat.Scheduler):  # type: ignore[misc]
+    """Ticks the dispatcher, outlives outages of database and broker, says that it is alive."""
+
+    def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
+        super().__init__(app, *args, lazy=lazy, **kwargs)
+        self._clock = DatabaseClock(database_now, max_age_seconds=0)
+        self._publisher = CeleryPublisher(app, self._clock)
+        self._dispatcher = Dispatcher(clock=self._clock, publisher=self._publisher)
+        self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
+        self._started_at: Any = None
+        self._next_heartbeat = 0.0
+        self._failed_since: float | None = None
+        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+
+    @property
+    def info(self) -> str:
+        return f"    . jobs -> {connection.vendor} database, any number of beats"
+
+    def setup_schedule(self) -> None:
+        # Only what the user put there: Celery's default entries clean up a result backend we do not
+        # use.
+        self.merge_inplace(self.app.conf.beat_schedule)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """One round. Nothing but a signal ends beat: an exception here would end the process."""
+        try:
+            close_old_connections()
+            wait = self._dispatcher.tick()
+            self._heartbeat()
+            if self.schedule:
+                wait = min(wait, super().tick(*args, **kwargs))
+        # Beat must survive whatever a tick meets; the event names it, once per outage.
+        except Exception as error:  # noqa: BLE001
+            return self._fail(error)
+        if self._failed_since is not None:
+            emit("tick.recovered", outage_seconds=self._clock.monotonic() - self._failed_since)
+            self._failed_since = None
+            self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        return wait
+
+    def close(self) -> None:
+        try:
+            if self._started_at is not None and self._failed_since is None:
+                upkeep.forget_process(self._name)
+            self._publisher.close()
+        # Going away in any case; the row's heartbeat goes stale by itself.
+        except Exception:  # noqa: BLE001
+            pass
+        super().close()
+
+    def _heartbeat(self) -> None:
+        monotonic = self._clock.monotonic()
+        if monotonic < self._next_heartbeat:
+            return
+        self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
+        now = self._clock.now()
+        self._started_at = self._started_at or now
+        upkeep.heartbeat(
+            name=self._name,
+            kind=ProcessKind.BEAT,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            running=0,
+            now=now,
+        )
+
+    def _fail(self, error: Exception) -> float:
+        # A lost race is no outage: rescue would wait for a whole lease because of a deadlock.
+        if not is_transient(error):
+            self._dispatcher.interrupted()
+        connection.close()
+        if self._failed_since is None:
+            self._failed_since = self._clock.monotonic()
+            emit("tick.failed", error=f"{type(error).__name__}: {error}", exc_info=True)
+        wait = self._backoff_seconds
+        self._backoff_seconds = min(wait * 2, _LONGEST_BACKOFF_SECONDS)
+        return min(wait, current().max_sleep_seconds)

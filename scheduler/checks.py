@@ -1,0 +1,111 @@
+"""Django system checks: settings under which the promises would not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import current_app
+from celery.signals import beat_init, celeryd_init
+from django.conf import settings
+from django.core.checks import ERROR, CheckMessage, Error, Warning, register
+
+# What jobu_project calls its Celery app.
+APP_NAME = "jobu"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
+
+
+@register()
+def check_celery(**_: Any) -> list[CheckMessage]:
+    return [*_celery(), *_django(), *_broker()]
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+@beat_init.connect  # type: ignore[untyped-decorator]
+def refuse_to_start(sender: Any = None, instance: Any = None, **_: Any) -> None:
+    """Celery would run Django's checks at the start of beat and worker, and look at no answer.
+
+    SystemExit, because Celery's signals swallow every Exception. Another app's worker that has only
+    imported something of jobu's is not ours to refuse.
+    """
+    starting = getattr(instance, "app", None) or getattr(sender, "app", None)
+    if starting is not None and starting.main != APP_NAME:
+        return
+    errors = [str(found) for found in check_celery() if found.is_serious(ERROR)]
+    if errors:
+        raise SystemExit("\n".join(["jobu does not start with these settings:", *errors]))
+
+
+def _celery() -> Iterator[CheckMessage]:
+    conf = current_app.conf
+    if set(conf.accept_content) != {"json"} or conf.task_serializer != "json":
+        yield Error(
+            "Celery must accept and send JSON only.",
+            hint="CELERY_ACCEPT_CONTENT = ['json']: pickle would let the broker run code.",
+            id="jobu.E001",
+        )
+    if conf.task_acks_late or conf.task_reject_on_worker_lost:
+        yield Error(
+            "Tasks must be acknowledged early.",
+            hint="The lease covers a crash. Late acknowledgement runs long jobs twice.",
+            id="jobu.E002",
+        )
+    if conf.task_soft_time_limit:
+        yield Error(
+            "task_soft_time_limit must not be set.",
+            hint="It raises at any instruction, a COMMIT included. Jobs have timeout_seconds.",
+            id="jobu.E003",
+        )
+    if conf.worker_prefetch_multiplier != 1:
+        yield Warning(
+            "worker_prefetch_multiplier should be 1.",
+            hint="Prefetched messages wait behind a long run although another worker is free.",
+            id="jobu.W001",
+        )
+    if conf.worker_pool in ("solo", "gevent", "eventlet"):
+        yield Warning(
+            f"The {conf.worker_pool} pool has no hard time limit and is not a tested shape.",
+            hint="Use prefork for blocking handlers, threads for async ones.",
+            id="jobu.W002",
+        )
+    if conf.beat_scheduler != "scheduler.beat:JobScheduler":
+        yield Error(
+            "beat_scheduler must be scheduler.beat:JobScheduler, or no job fires.", id="jobu.E004"
+        )
+
+
+def _django() -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        yield Error("USE_TZ must be True: the database holds UTC.", id="jobu.E005")
+    options = settings.DATABASES["default"].get("OPTIONS", {})
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if engine.endswith("sqlite3") and options.get("transaction_mode") != "IMMEDIATE":
+        yield Error(
+            "SQLite needs OPTIONS transaction_mode IMMEDIATE.",
+            hint="A deferred transaction that reads first fails when another process writes.",
+            id="jobu.E006",
+        )
+    if engine.endswith("mysql") and "time_zone" not in options.get("init_command", ""):
+        yield Error("MySQL needs init_command SET time_zone = '+00:00'.", id="jobu.E007")
+
+
+def _broker() -> Iterator[CheckMessage]:
+    url = str(current_app.conf.broker_url or "")
+    parts = urlsplit(url)
+    if parts.hostname in _LOOPBACK:
+        return
+    if parts.scheme in ("redis", "rediss") and not parts.password:
+        yield Error(
+            "The Redis broker has no password and is not on this host.",
+            hint="Whoever reaches it can send messages. Set requirepass and redis://:password@host.",
+            id="jobu.E008",
+        )
+    # Without a name in the URL the client takes RabbitMQ's own account, known to everybody.
+    known = parts.username in (None, "guest") and parts.password in (None, "guest")
+    if parts.scheme in ("amqp", "amqps", "pyamqp") and (known or not parts.password):
+        yield Error(
+            "The RabbitMQ broker is not on this host and has no password of its own.",
+            hint="Make a user for jobu: amqp://jobu:password@host/vhost. Remove the user guest.",
+            id="jobu.E009",
+        )

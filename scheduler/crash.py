@@ -1,0 +1,65 @@
+"""Named places at which a test ends this process at once, as a power cut would.
+
+In production nothing arms one, and no setting or environment variable can: only tests call `arm`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+# What has happened, and what has not, when the process ends there.
+POINTS: Mapping[str, str] = {
+    # beat
+    "record.locked": "due jobs are locked; no slot is written",
+    "record.inserted": "slots are written, not committed; the watermarks have not moved",
+    "record.advanced": "slots are written and watermarks moved; not committed",
+    "record.committed": "slots are committed; nothing is published",
+    "backfill.locked": "an active backfill is locked; no run of it is made",
+    "backfill.inserted": "runs of a backfill are written, its cursor has moved; not committed",
+    "backfill.committed": "runs of a backfill are committed; nothing is published",
+    "publish.marked": "executions are marked as published, not committed; nothing is sent",
+    "publish.taken": "executions are committed as published; nothing is sent",
+    "publish.sent": "one message is sent; the others of its batch are not",
+    "rescue.found": "a run with an expired lease was found; nothing is written",
+    "rescue.ended": "a lost run has gone back; whoever waits for it has not been woken",
+    # worker
+    "claim.read": "a message was taken from the broker; its execution is not claimed",
+    "claim.committed": "the execution is claimed; its handler has not begun",
+    "run.started": "the handler runs",
+    "run.ended": "the handler has ended; its outcome is not written",
+    "end.updated": "the outcome is written, its attempt is not; not committed",
+    "end.recorded": "outcome and attempt are written; not committed",
+    "end.committed": "the outcome is committed; whoever waits for it has not been woken",
+    "overlap.held": "a run was put back because another one of its job goes on",
+}
+
+_armed: str | None = None
+_left = 0
+
+
+def arm(name: str, *, visit: int = 1) -> None:
+    """End this process at its `visit`-th visit to `name`. Children forked later count for
+    themselves.
+    """
+    global _armed, _left
+    if name not in POINTS:
+        raise ValueError(f"no crash point {name!r}; there are {', '.join(POINTS)}")
+    if visit < 1:
+        raise ValueError(f"visits are counted from 1, not {visit}")
+    _armed, _left = name, visit
+
+
+def point(name: str) -> None:
+    """Does nothing, unless a test has armed `name`."""
+    if _armed is not None and _armed == name:
+        _crash()
+
+
+def _crash() -> None:
+    global _left
+    _left -= 1
+    if _left == 0:
+        # Not an exception: no `finally`, no rollback that we would send, no goodbye to anybody.
+        os.kill(os.getpid(), signal.SIGKILL)

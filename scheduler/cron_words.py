@@ -1,0 +1,391 @@
+"""A cron expression in plain words, in the current language, and what people get wrong about it.
+
+Said of the values that the expression means, never of its text: `*/15`, `0-59/15` and `0,15,30,45`
+read alike, and two expressions that run at different times never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+from django.utils.dates import MONTHS, WEEKDAYS
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, npgettext, pgettext
+
+from scheduler import cron
+
+# More times of the day than these are not listed one by one.
+MOST_TIMES: Final = 6
+
+_ORDINALS: Final[dict[int, Callable[[], str]]] = {
+    1: lambda: _("first"),
+    2: lambda: _("second"),
+    3: lambda: _("third"),
+    4: lambda: _("fourth"),
+    5: lambda: _("fifth"),
+    cron.LAST_OF_MONTH: lambda: _("last"),
+}
+_NAMED_WEEKDAYS: Final[dict[tuple[int, ...], Callable[[], str]]] = {
+    (0, 1, 2, 3, 4): lambda: _("Monday to Friday"),
+    (5, 6): lambda: _("Saturday and Sunday"),
+}
+_LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+
+
+class Zoned(Protocol):
+    """What cron.parse and calendars.build_schedule give."""
+
+    @property
+    def zone(self) -> ZoneInfo: ...
+    @property
+    def pattern(self) -> cron.Pattern: ...
+
+
+def in_words(expression: str) -> str:
+    """`Every 10 minutes from 09:00 to 17:50, on Monday to Friday`. Empty if it cannot be read."""
+    try:
+        pattern = cron.parse(expression, "UTC").pattern
+    except cron.ScheduleError:
+        return ""
+    assert isinstance(pattern.days, cron.CronDays)
+    times, is_list = _times(pattern)
+    days, months = _days(pattern.days), _months(pattern.days.months)
+    said = {"times": times, "days": days, "months": months}
+    if days and months:
+        text = _("%(times)s, %(days)s, in %(months)s") % said
+    elif days:
+        text = _("%(times)s, %(days)s") % said
+    elif months:
+        text = _("%(times)s, every day in %(months)s") % said
+    else:
+        text = _("every day %(times)s") % said if is_list else times
+    return capfirst(text)
+
+
+def warnings_of(expression: str) -> list[str]:
+    """What is surprising about an expression, in words for a person. Empty: nothing, or unreadable.
+
+    Of the nights on which clocks change only the zone knows: see `clock_change_warnings`.
+    """
+    try:
+        pattern = cron.parse(expression, "UTC").pattern
+    except cron.ScheduleError:
+        return []
+    days = pattern.days
+    assert isinstance(days, cron.CronDays)
+    return [*_about_days(days), *_about_steps(expression)]
+
+
+def clock_change_warnings(schedule: object, now: datetime) -> list[str]:
+    """What the next year's clock changes of its zone do to a schedule, with the very nights.
+
+    `schedule`: any; only one that knows its zone and pattern has something to be said.
+    """
+    zone, pattern = getattr(schedule, "zone", None), getattr(schedule, "pattern", None)
+    if not isinstance(zone, ZoneInfo) or not isinstance(pattern, cron.Pattern):
+        return []
+    found = []
+    for change in cron.clock_changes(zone, now, now + timedelta(days=366)):
+        low, high = sorted((change.wall_before, change.wall_after))
+        first = pattern.after(low - timedelta(seconds=1))
+        if first is None or first >= high:
+            continue
+        said = {
+            "day": change.wall_before.strftime("%Y-%m-%d"),
+            "before": _clock(change.wall_before),
+            "after": _clock(change.wall_after),
+            "zone": zone.key,
+        }
+        if change.repeated and change.repeats(pattern):
+            text = _(
+                "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
+                "falls between runs twice, in both passes."
+            )
+        elif change.repeated:
+            text = _(
+                "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
+                "falls between runs once, in the first pass."
+            )
+        elif change.catches_up(pattern):
+            text = _(
+                "On %(day)s the clock of %(zone)s leaps from %(before)s to %(after)s: what falls "
+                "between runs at %(after)s, once."
+            )
+        else:
+            text = _(
+                "On %(day)s the clock of %(zone)s leaps from %(before)s to %(after)s: what falls "
+                "between does not run."
+            )
+        found.append(text % said)
+    return found
+
+
+# --- the times of a day ---------------------------------------------------------------------------
+
+
+def _times(pattern: cron.Pattern) -> tuple[str, bool]:
+    """The times of a day in words; True when they are a list of clock times."""
+    seconds, minutes, hours = pattern.seconds, pattern.minutes, pattern.hours
+    if len(seconds) * len(minutes) * len(hours) <= MOST_TIMES:
+        shown = [
+            _hms(hour, minute, second, with_second=seconds != (0,))
+            for hour in hours
+            for minute in minutes
+            for second in seconds
+        ]
+        return _("at %(times)s") % {"times": _listed(shown)}, True
+    every_second = _every(
+        seconds, 60, lambda: _("every second"), lambda step: _("every %s seconds") % step
+    )
+    if len(seconds) == 1:
+        text = _minutes_and_hours(minutes, hours, second=seconds[0])
+        if text is not None:
+            return text, False
+    elif every_second is not None:
+        if len(minutes) == 60 and len(hours) == 24:
+            return every_second, False
+        if len(minutes) == 60 and (run := _run(hours)):
+            last = _hms(run[1], 59, seconds[-1], with_second=True)
+            return _from_to(every_second, _hms(run[0], 0, 0, with_second=True), last), False
+    return _field_by_field(seconds, minutes, hours), False
+
+
+def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: int) -> str | None:
+    """For one second of the minute. None: better said field by field."""
+    with_second = second != 0
+    run = _run(hours)
+    every_minute = _every(
+        minutes, 60, lambda: _("every minute"), lambda step: _("every %s minutes") % step
+    )
+    text = None
+    if every_minute is not None and len(hours) == 24:
+        text = every_minute
+    elif every_minute is not None and run:
+        first = _hms(run[0], minutes[0], second, with_second=with_second)
+        last = _hms(run[1], minutes[-1], second, with_second=with_second)
+        return _from_to(every_minute, first, last)
+    elif len(minutes) == 1:
+        every_hour = _every(
+            hours, 24, lambda: _("every hour"), lambda step: _("every %s hours") % step
+        )
+        if every_hour is not None and minutes == (0,):
+            text = pgettext("on the hour", "every hour") if len(hours) == 24 else every_hour
+        elif every_hour is not None:
+            said = {"hours": every_hour, "minute": minutes[0]}
+            text = _("%(hours)s at minute %(minute)s") % said
+        elif run:
+            first = _hms(run[0], minutes[0], second, with_second=with_second)
+            last = _hms(run[1], minutes[0], second, with_second=with_second)
+            return _from_to(pgettext("from to", "every hour"), first, last)
+    elif len(hours) == 1 and (within := _run(minutes)):
+        first = _hms(hours[0], within[0], second, with_second=with_second)
+        last = _hms(hours[0], within[1], second, with_second=with_second)
+        return _from_to(_("every minute"), first, last)
+    if text is not None and with_second:
+        return _("%(times)s at second %(second)s") % {"times": text, "second": second}
+    return text
+
+
+def _field_by_field(seconds: Sequence[int], minutes: Sequence[int], hours: Sequence[int]) -> str:
+    """Long, and right for whatever it is."""
+    said = []
+    if seconds != (0,) and len(seconds) < 60:
+        said.append(_("the second is %s") % _series(seconds))
+    if len(minutes) < 60:
+        said.append(_("the minute is %s") % _series(minutes))
+    if len(hours) < 24:
+        said.append(_("the hour is %s") % _series(hours))
+    first, last = ", ".join(said[:-1]), said[-1]
+    both = pgettext("conditions", "%(first)s and %(last)s") % {"first": first, "last": last}
+    when = {"conditions": both if first else last}
+    if len(seconds) == 60:
+        return _("every second when %(conditions)s") % when
+    if seconds == (0,) and len(minutes) == 60:
+        return _("every minute when %(conditions)s") % when
+    return _("when %(conditions)s") % when
+
+
+def _every(
+    values: Sequence[int], size: int, one: Callable[[], str], many: Callable[[int], str]
+) -> str | None:
+    """Words for values that lie evenly over the whole, from 0 on; None for all others."""
+    if len(values) < 2 or size % len(values):
+        return None
+    step = size // len(values)
+    if tuple(values) != tuple(range(0, size, step)):
+        return None
+    return one() if step == 1 else many(step)
+
+
+def _from_to(what: str, first: str, last: str) -> str:
+    return _("%(what)s from %(first)s to %(last)s") % {"what": what, "first": first, "last": last}
+
+
+def _hms(hour: int, minute: int, second: int, *, with_second: bool) -> str:
+    return f"{hour:02}:{minute:02}" + (f":{second:02}" if with_second else "")
+
+
+def _clock(wall: datetime) -> str:
+    return _hms(wall.hour, wall.minute, wall.second, with_second=wall.second != 0)
+
+
+# --- days and months ------------------------------------------------------------------------------
+
+
+def _days(days: cron.CronDays) -> str:
+    """The days within the months; empty for every day."""
+    of_month = "" if len(days.doms) == 31 else _of_month(days)
+    of_week = "" if len(days.dows) == 7 else _of_week(days, alone=not of_month)
+    if days.both:
+        if of_month and of_week:
+            said = {"weekdays": of_week, "days": of_month}
+            return _("on %(weekdays)s, but only on %(days)s") % said
+    elif not (of_month and of_week):
+        return ""  # one match is enough, and one of them always matches
+    else:
+        return _("on %(days)s and on %(weekdays)s") % {"weekdays": of_week, "days": of_month}
+    return _("on %(days)s") % {"days": of_month or of_week} if of_month or of_week else ""
+
+
+def _of_month(days: cron.CronDays) -> str:
+    # Other languages say "of every month", but not after the names of some months.
+    if len(days.months) == 12:
+        last = _("the last day of the month")
+        text = ngettext("day %(days)s of the month", "days %(days)s of the month", len(days.doms))
+    else:
+        last = pgettext("of some months", "the last day of the month")
+        text = npgettext(
+            "of some months",
+            "day %(days)s of the month",
+            "days %(days)s of the month",
+            len(days.doms),
+        )
+    if not days.doms:
+        return last
+    listed = text % {"days": _series(days.doms, lambda day: pgettext("day of month", "%s") % day)}
+    return _both(listed, last) if days.last_dom else listed
+
+
+def _of_week(days: cron.CronDays, *, alone: bool = False) -> str:
+    """`alone`: nothing else says how often these days come round."""
+    # A week begins on Monday: Friday, Saturday and Sunday are neighbours.
+    plain = sorted((dow or 7) - 1 for dow in days.dows)
+    said = []
+    if tuple(plain) in _NAMED_WEEKDAYS:
+        said.append(_NAMED_WEEKDAYS[tuple(plain)]())
+    elif plain:
+        named = _series(plain, lambda day: str(WEEKDAYS[day]))
+        text = pgettext("every week", "%(weekdays)s") if alone else "%(weekdays)s"
+        said.append(text % {"weekdays": named})
+    if len(days.months) == 12:
+        nth = _("the %(ordinal)s %(weekday)s of the month")
+    else:
+        nth = pgettext("of some months", "the %(ordinal)s %(weekday)s of the month")
+    said += [
+        nth % {"ordinal": _ORDINALS[count](), "weekday": WEEKDAYS[((dow or 7) - 1)]}
+        for dow, count in days.nths
+    ]
+    return _listed(said)
+
+
+def _months(months: Sequence[int]) -> str:
+    return "" if len(months) == 12 else _series(months, lambda month: str(MONTHS[month]))
+
+
+# --- warnings -------------------------------------------------------------------------------------
+
+
+def _about_days(days: cron.CronDays) -> Iterator[str]:
+    restricts_month = len(days.doms) < 31
+    restricts_week = len(days.dows) < 7
+    if restricts_month and restricts_week:
+        said = {"days": _of_month(days), "weekdays": _of_week(days)}
+        text = _(
+            "Both day fields are restricted, so one match is enough: it runs on %(days)s, and on "
+            "%(weekdays)s as well."
+        )
+        if days.both:
+            text = _(
+                "Both day fields are restricted and one begins with *, so both must match: it runs "
+                "on %(weekdays)s, but only on %(days)s."
+            )
+        yield text % said
+    if days.both:
+        yield from _about_missing_days(days)
+        if days.nths and all(count == 5 for _dow, count in days.nths) and not days.dows:
+            yield _("Months with only four of that weekday are skipped.")
+
+
+def _about_missing_days(days: cron.CronDays) -> Iterator[str]:
+    """Days that some of the months do not have."""
+    if not 0 < len(days.doms) < 31 or days.last_dom:
+        return
+    without = [str(MONTHS[month]) for month in days.months if _LENGTHS[month] < days.doms[0]]
+    if days.doms == (29,) and days.months == (2,):
+        yield _("29 February only: at most once in four years.")
+    elif without:
+        text = _("No such day in %(months)s: nothing runs then. L is the last day of any month.")
+        yield text % {"months": _listed(without)}
+    elif days.doms[0] == 29 and 2 in days.months:
+        yield _("In February it runs in leap years only. L is the last day of any month.")
+
+
+def _about_steps(expression: str) -> Iterator[str]:
+    """Steps that begin anew before they are through."""
+    fields = expression.split()
+    if len(fields) not in (5, 6):
+        return  # an alias has no steps
+    sizes = ([60] if len(fields) == 6 else []) + [60, 24]
+    for text, size in zip(fields, sizes, strict=False):
+        if not text.startswith("*/") or not text[2:].isdigit():
+            continue
+        step = int(text[2:])
+        rest = size % step
+        if rest and step < size:
+            yield _(
+                "%(text)s begins anew after %(last)s: the last distance is %(rest)s, not %(step)s."
+            ) % {"text": text, "last": size - rest, "rest": rest, "step": step}
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def _series(values: Sequence[int], name: Callable[[int], str] = str) -> str:
+    """`1 to 5, 10 and 12`; `0 to 56 in steps of 7`."""
+    distances = {b - a for a, b in pairwise(values)}
+    if len(values) > 3 and len(distances) == 1 and (step := distances.pop()) > 1:
+        said = {"first": name(values[0]), "last": name(values[-1]), "step": step}
+        return _("%(first)s to %(last)s in steps of %(step)s") % said
+    items: list[str] = []
+    at = 0
+    while at < len(values):
+        end = at
+        while end + 1 < len(values) and values[end + 1] == values[end] + 1:
+            end += 1
+        if end - at >= 2:
+            said = {"first": name(values[at]), "last": name(values[end])}
+            items.append(pgettext("range", "%(first)s to %(last)s") % said)
+        else:
+            items += [name(value) for value in values[at : end + 1]]
+        at = end + 1
+    return _listed(items)
+
+
+def _run(values: Sequence[int]) -> tuple[int, int] | None:
+    """First and last of at least two values without a gap."""
+    if len(values) > 1 and values[-1] - values[0] == len(values) - 1:
+        return values[0], values[-1]
+    return None
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else _both(", ".join(items[:-1]), items[-1])
+
+
+def _both(first: str, last: str) -> str:
+    return pgettext("list", "%(first)s and %(last)s") % {"first": first, "last": last}

@@ -1,0 +1,356 @@
+"""One tick of beat: due jobs become executions, executions become messages, lost runs are rescued.
+
+Any number of beats tick at once. Each step is a transaction of its own that another beat may have
+done already; nothing here remembers a job between two ticks.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError
+from django.utils import translation
+
+from scheduler import backfill_step, crash, cron, pauses, validation
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings, current
+from scheduler.events import emit
+from scheduler.plan import DueSchedule, Plan, first_slot, plan
+from scheduler.publisher import Publisher
+from scheduler.states import MisfirePolicy, Status
+from scheduler.store import backfills, publishing, slots, upkeep
+from scheduler.transient import in_transaction, is_outage
+
+# A tick that found work which another beat holds asks again after this.
+_CONTENDED_SECONDS = 0.05
+# A timer may ring early; waking just after the slot saves a tick that finds nothing.
+_LATE_SECONDS = 0.001
+_PRUNE_BATCH = 1000
+_OLDER_RESULTS = 5000
+_REPUBLISH_AFTER_FAILURE_SECONDS = 2
+# What one row can cause: a constraint, or a value that Python cannot hold (`infinity`, JSON that is
+# a thousand lists deep, and in SQLite any text).
+_ROW_ERRORS = (
+    DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    jobs: int = 0
+    slots: int = 0
+    skipped: int = 0
+
+
+class Dispatcher:
+    """The steps of a tick. `clock` is the database's in production."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        publisher: Publisher,
+        settings: Callable[[], SchedulerSettings] = current,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self._clock = clock
+        self._publisher = publisher
+        self._settings = settings
+        self._random = random
+        self._healthy_since: float | None = None
+        self._next_sweep = 0.0
+        self._next_upkeep = 0.0
+        self._next_prune = 0.0
+        self._results_since: datetime | None = None
+        self._older_results_until: datetime | None = None
+        self._backfills = backfill_step.Step()
+
+    def tick(self) -> float:
+        """Do all that is due; gives the seconds to sleep. Database errors pass through; a tick that
+        is
+        cut off anywhere has either committed a step or not, and the next one goes on from there."""
+        now = self._clock.now()
+        if self._healthy_since is None:
+            self._healthy_since = self._clock.monotonic()
+        # What is wrong with a row is stored and logged for everybody: in English.
+        with translation.override("en"):
+            worked = self._record_all(now)
+            worked |= self._go_on_with_backfills()
+        worked |= self._publish_all()
+        worked |= self._sweep()
+        self._keep_house()
+        return self._seconds_to_sleep(worked)
+
+    def interrupted(self) -> None:
+        """The database was away. No rescue until it has been seen for one whole lease: all leases
+        ran
+        out together, and the workers' renewals must win that race."""
+        self._healthy_since = None
+
+    # --- due jobs become executions --------------------------------------------------------------
+
+    def _record_all(self, now: datetime) -> bool:
+        if not slots.has_work(now):
+            return False
+        limit = self._settings().batch_size
+        total = _Recorded()
+        while True:
+            claimed, recorded = self._record_batch(limit)
+            total = _Recorded(
+                jobs=total.jobs + recorded.jobs,
+                slots=total.slots + recorded.slots,
+                skipped=total.skipped + recorded.skipped,
+            )
+            if claimed < limit:
+                break
+        if total.slots or total.skipped:
+            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
+        return total.jobs > 0
+
+    def _record_batch(self, limit: int) -> tuple[int, _Recorded]:
+        claimed: list[int] = []
+
+        def work() -> _Recorded:
+            now = self._clock.now()
+            jobs = slots.claim_due_jobs(now, limit)
+            jobs += slots.claim_new_jobs(limit - len(jobs)) if len(jobs) < limit else []
+            claimed[:] = [job.id for job in jobs]
+            crash.point("record.locked")
+            return self._plan_and_record(jobs, now)
+
+        try:
+            recorded = in_transaction(work)
+            crash.point("record.committed")
+        except _ROW_ERRORS as error:
+            if is_outage(error):
+                raise
+            # One row that the database will not give or take must not stop the others: one by one.
+            claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
+            if not claimed:
+                raise
+            recorded = self._record_singly(claimed)
+        return len(claimed), recorded
+
+    def _record_singly(self, job_ids: Sequence[int]) -> _Recorded:
+        recorded = _Recorded()
+        for job_id in job_ids:
+
+            def work(job_id: int = job_id) -> _Recorded:
+                return self._plan_and_record(slots.claim_job(job_id), self._clock.now())
+
+            try:
+                one = in_transaction(work)
+            except _ROW_ERRORS as error:
+                if is_outage(error):
+                    raise
+                self._disable(
+                    job_id, f"#{job_id}", f"cannot be recorded: {error}", self._clock.now()
+                )
+                one = _Recorded(jobs=1)
+            recorded = _Recorded(
+                jobs=recorded.jobs + one.jobs,
+                slots=recorded.slots + one.slots,
+                skipped=recorded.skipped + one.skipped,
+            )
+        return recorded
+
+    def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
+        records: list[slots.SlotRecord] = []
+        watermarks: dict[int, datetime] = {}
+        # Jobs with one schedule are mostly due together, and rows are locked meanwhile.
+        plans: dict[DueSchedule, Plan] = {}
+        invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
+        for job in jobs:
+            if job.id in invalid:
+                self._disable(job.id, job.name, invalid[job.id], now)
+                continue
+            try:
+                planned = self._plan(job, now, plans)
+            except cron.ScheduleError as error:
+                self._disable(job.id, job.name, f"{error.field}: {error.reason}", now)
+                continue
+            # Whatever a row makes the arithmetic do, the others go on; the row shows the reason.
+            except Exception as error:  # noqa: BLE001
+                reason = f"cannot be planned: {type(error).__name__}: {error}"
+                self._disable(job.id, job.name, reason, now)
+                continue
+            records += slots.records_of(job.id, planned, spread_seconds=job.jitter_seconds)
+            if planned.next_run_at is not None:
+                watermarks[job.id] = planned.next_run_at
+            else:
+                reason = "the schedule has no further slot" + (
+                    " before its end" if job.end_at else ""
+                )
+                slots.disable_job(job.id, now=now, reason=reason)
+                emit("job.ended", job=job.name, job_id=job.id, reason=reason)
+        slots.record_slots(records, now)
+        crash.point("record.inserted")
+        slots.advance_jobs(watermarks)
+        crash.point("record.advanced")
+        skipped = sum(record.skipped_reason is not None for record in records)
+        return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
+
+    def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:
+        """Rows without a watermark may have been typed in by SQL, past every door: check them
+        whole.
+        """
+        if not new:
+            return {}
+        settings = self._settings()
+        found = {}
+        for job_id, job in slots.full_jobs([job.id for job in new]).items():
+            problems = validation.job_problems(job, now=now, settings=settings)
+            if problems:
+                found[job_id] = validation.describe(problems)
+        return found
+
+    def _plan(self, job: slots.DueJob, now: datetime, known: dict[DueSchedule, Plan]) -> Plan:
+        schedule = validation.schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=self._settings(),
+        )
+        if job.next_run_at is None:
+            # New, edited or enabled: never fires at once.
+            return Plan(
+                next_run_at=first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at)
+            )
+        due = DueSchedule(
+            schedule=schedule,
+            next_run_at=max(job.next_run_at, job.start_at) if job.start_at else job.next_run_at,
+            misfire_policy=MisfirePolicy(job.misfire_policy),
+            misfire_grace_seconds=job.misfire_grace_seconds,
+            max_catchup=job.max_catchup,
+            end_at=job.end_at,
+        )
+        if due not in known:
+            known[due] = plan(due, now)
+        return known[due]
+
+    def _disable(self, job_id: int, name: str, reason: str, now: datetime) -> None:
+        if slots.disable_job(job_id, now=now, error=reason):
+            emit("job.disabled", job=name, job_id=job_id, reason=reason)
+
+    def _go_on_with_backfills(self) -> bool:
+        step = backfill_step.go_on(self._clock, self._settings(), after=self._backfills.after)
+        self._backfills = step
+        return step.made > 0
+
+    # --- executions become messages --------------------------------------------------------------
+
+    def _publish_all(self) -> bool:
+        published = False
+        while self._publisher.ready() and self._is_due(publishing.next_publish_at()):
+            hints = self._take_to_publish()
+            crash.point("publish.taken")
+            refused = self._publisher.publish(hints)
+            published |= len(refused) < len(hints)
+            if refused:
+                again = self._clock.now() + timedelta(seconds=_REPUBLISH_AFTER_FAILURE_SECONDS)
+                publishing.not_published(refused, publish_at=again)
+            if refused or len(hints) < self._settings().batch_size:
+                break
+            # A long burst must not keep newly due jobs waiting.
+            self._record_all(self._clock.now())
+        return published
+
+    def _take_to_publish(self) -> list[publishing.Hint]:
+        settings = self._settings()
+        return in_transaction(
+            lambda: publishing.take_to_publish(
+                self._clock.now(),
+                settings.batch_size,
+                again_seconds=settings.republish_seconds,
+                again_max_seconds=settings.republish_max_seconds,
+            )
+        )
+
+    def _is_due(self, instant: datetime | None) -> bool:
+        return instant is not None and instant <= self._clock.now()
+
+    # --- now and then ----------------------------------------------------------------------------
+
+    def _sweep(self) -> bool:
+        settings = self._settings()
+        monotonic = self._clock.monotonic()
+        if monotonic < self._next_sweep or self._healthy_since is None:
+            return False
+        if monotonic - self._healthy_since < settings.lease_seconds:
+            return False
+        self._next_sweep = monotonic + settings.sweep_interval_seconds
+        rescued = upkeep.rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
+        for run in rescued:
+            emit(
+                "execution.rescued",
+                execution_id=run.execution_id,
+                job=run.job_name,
+                status=run.status.value,
+                reason=run.reason,
+            )
+        return any(run.status == Status.PENDING for run in rescued)
+
+    def _keep_house(self) -> None:
+        settings = self._settings()
+        monotonic = self._clock.monotonic()
+        if monotonic < self._next_upkeep:
+            return
+        self._next_upkeep = monotonic + 2
+        now = self._clock.now()
+        # The windows overlap, because a worker's `now` is older than its commit.
+        since = (self._results_since or now - timedelta(seconds=60)) - timedelta(seconds=10)
+        upkeep.refresh_last_results(since, now)
+        if self._results_since is None:
+            self._older_results_until = since
+        self._results_since = now
+        self._refresh_older_results(now - timedelta(days=settings.retention_days))
+        # The reason of a skip is stored for everybody: in English.
+        with translation.override("en"):
+            resumed = pauses.end_pauses(self._clock, settings)
+        if resumed:
+            emit("job.resumed", jobs=resumed)
+        if monotonic >= self._next_prune:
+            pruned = upkeep.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
+            backfills.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
+            upkeep.forget_silent_processes(now - timedelta(days=1))
+            # Small batches: a big DELETE would hold its locks, and a SQLite database, for long.
+            self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
+            if pruned:
+                emit("history.pruned", executions=pruned, days=settings.retention_days)
+
+    def _refresh_older_results(self, since: datetime) -> None:
+        """Runs that ended while no beat was there: once after the start, back through history."""
+        until = self._older_results_until
+        if until is None:
+            return
+        try:
+            older = upkeep.refresh_older_results(since, until, _OLDER_RESULTS)
+        except _ROW_ERRORS as error:
+            if is_outage(error):
+                raise
+            older = None  # an old row that cannot be read: no summary is worth a stop
+        self._older_results_until = older
+
+    def _seconds_to_sleep(self, worked: bool) -> float:
+        """Until the nearest due or publish instant, at most the (jittered) poll interval."""
+        settings = self._settings()
+        # Beats that started together must not tick together.
+        longest = settings.poll_interval_seconds * (0.8 + 0.4 * self._random())
+        longest = min(longest, settings.max_sleep_seconds)
+        if self._backfills.are_active:
+            # What a backfill runs next starts this long after a run of it ends, at the latest.
+            longest = min(longest, settings.poll_interval_seconds)
+        if self._backfills.after:
+            return 0.0  # there were too many for one tick
+        wishes = [slots.next_due_at()]
+        if self._publisher.ready():
+            wishes.append(publishing.next_publish_at())
+        now = self._clock.now()
+        waits = [
+            (wish - now).total_seconds() + _LATE_SECONDS for wish in wishes if wish is not None
+        ]
+        shortest = 0.0 if worked else _CONTENDED_SECONDS
+        return min([longest, *(max(wait, shortest) for wait in waits)])

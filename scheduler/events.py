@@ -1,0 +1,109 @@
+"""What happened, in one place: code emits events, this table owns their wording and level.
+
+INFO: a person would want it tomorrow. WARNING: it healed itself. ERROR: a person must act. Fields
+go into the record's extras (JSON logs show them); never a parameter's value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+EVENTS: Mapping[str, tuple[int, str]] = {
+    # beat
+    "tick.recorded": (_D, "{slots} slots recorded, {skipped} skipped, for {jobs} jobs"),
+    "tick.failed": (_E, "beat cannot work, trying again every few seconds: {error}"),
+    "tick.recovered": (_W, "beat works again after {outage_seconds:.1f} s"),
+    "job.disabled": (_E, "job {job!r} was disabled: {reason}"),
+    "job.ended": (_I, "job {job!r} has no further slot: {reason}"),
+    "job.resumed": (_I, "{jobs} paused jobs resumed, their pause was over"),
+    "backfill.made": (_D, "{runs} runs of backfill {backfill_id} of {job!r} made"),
+    "backfill.done": (_I, "backfill {backfill_id} of {job!r} has made its {runs} runs"),
+    "backfill.failed": (_E, "backfill {backfill_id} was ended: {reason}"),
+    "publish.failed": (_E, "the broker takes no messages, trying again every few seconds: {error}"),
+    "publish.refused": (
+        _E,
+        "the broker takes no messages for queue {queue!r}, trying again ever more rarely: {error}; "
+        "executions {executions}",
+    ),
+    "publish.recovered": (_W, "the broker takes messages again after {outage_seconds:.1f} s"),
+    "execution.published": (_D, "execution {execution_id} published"),
+    "execution.rescued": (_W, "execution {execution_id} of {job!r}: {reason}; now {status}"),
+    "history.pruned": (_I, "{executions} executions older than {days} days removed"),
+    # worker
+    "hint.junk": (_W, "a message that names no execution was dropped: {reason}"),
+    "execution.claimed": (
+        _I,
+        "execution {execution_id} of {job!r} claimed after {waited_seconds:.3f} s",
+    ),
+    "execution.not_claimed": (_D, "execution {execution_id} is not mine to run: {reason}"),
+    "execution.held": (_I, "execution {execution_id} of {job!r} {reason}"),
+    "execution.still_held": (_D, "execution {execution_id} of {job!r} {reason}"),
+    "execution.finished": (
+        _I,
+        "execution {execution_id} of {job!r} ended {status} after {ran_seconds:.3f} s",
+    ),
+    "execution.failed": (
+        _W,
+        "execution {execution_id} of {job!r} ended {status} after {ran_seconds:.3f} s: {error}",
+    ),
+    "execution.retried": (
+        _W,
+        "execution {execution_id} of {job!r} failed, try again in {delay_seconds:.1f} s: {error}",
+    ),
+    "execution.handed_back": (_I, "execution {execution_id} of {job!r} handed back: {reason}"),
+    "execution.stale": (_W, "execution {execution_id}: stale attempt {attempt}, outcome discarded"),
+    "execution.stuck": (
+        _E,
+        "execution {execution_id} of {job!r} ignores its timeout; this process ends itself",
+    ),
+    "report.failed": (_W, "execution {execution_id}: the outcome could not be written: {error}"),
+    "loop.blocked": (
+        _E,
+        "the event loop has not answered for {seconds:.1f} s; running: {running}\n{stack}",
+    ),
+    "lease.failed": (_W, "leases could not be renewed: {error}"),
+    "lease.abandoned": (_E, "no lease renewed for {seconds:.1f} s; {runs} runs are cancelled"),
+    "worker.draining": (
+        _I,
+        "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
+    ),
+    "discovery.failed": (_E, "handler module {handler_module} cannot be imported: {error}"),
+    "clock.skewed": (_W, "this host's clock differs from the database's by {seconds:.1f} s"),
+}
+
+logger = logging.getLogger("scheduler")
+
+_run_facts: ContextVar[Mapping[str, Any] | None] = ContextVar("jobu_run_facts", default=None)
+
+
+@contextmanager
+def lines_of_run(**facts: Any) -> Iterator[None]:
+    """Everything logged inside, by whomever, belongs to a run: jobu_project/logs.py adds `facts`.
+
+    Tasks and `asyncio.to_thread` inherit it, as they do all context variables.
+    """
+    token = _run_facts.set(facts)
+    try:
+        yield
+    finally:
+        _run_facts.reset(token)
+
+
+def facts_of_run() -> Mapping[str, Any]:
+    """What is to be added to a line that is logged just here."""
+    return _run_facts.get() or {}
+
+
+def emit(event: str, /, *, exc_info: bool = False, **fields: Any) -> None:
+    """Log one event. An unknown name is a KeyError: every event is in the table above."""
+    level, template = EVENTS[event]
+    if logger.isEnabledFor(level):
+        logger.log(
+            level, template.format(**fields), extra={"event": event, **fields}, exc_info=exc_info
+        )

@@ -1,0 +1,492 @@
+"""One run: claim the execution, run its handler over the bridge, write down what became of it.
+
+Whatever the handler does, it is data here (handlers/runner.py). Only our own reporting is tried
+again when the database is in trouble; user code never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from handlers.context import RunInfo
+from handlers.params import without_values
+from handlers.runner import Outcome, OutcomeKind, run_handler
+from handlers.storable import storable_text
+from scheduler import crash
+from scheduler.bridge import Bridge, Run
+from scheduler.clock import Clock, pause
+from scheduler.conf import SchedulerSettings, current
+from scheduler.events import emit, lines_of_run
+from scheduler.lease import HeldRun, LeaseKeeper, RunReport, StopReason
+from scheduler.plan import backoff_seconds
+from scheduler.states import AttemptOutcome, OverlapPolicy, Status
+from scheduler.store import publishing, runs, upkeep
+
+_ERROR_BYTES = 16_384
+_TRACEBACK_BYTES = 32_768
+_LARGEST_ID = 2**63 - 1
+_REPORT_PAUSE_SECONDS = 0.5
+# A value the database refuses is not going to be taken the tenth time either.
+_TRIES_WITH_DETAILS = 2
+_SLICE_SECONDS = 0.5
+# Executions of which we remember that we told why they are held.
+_TOLD_KEPT = 1000
+# What handlers/runner.py calls the task of the handler itself.
+_HANDLER_TASK = "jobu-run-{}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What is to be written: a final status, PENDING for another try, or None to write nothing."""
+
+    status: Status | None
+    ending: runs.Ending
+    result: object = None
+    overran: bool = False
+    charged: bool = False
+    delay_seconds: float = 0.0
+
+
+class Executor:
+    """Executes claimed runs in this process. Thread-safe; made after the fork.
+
+    `end_process(exit_reason)` must not return: it ends this process, for the pool or a supervisor
+    to replace. It is the answer to a handler that cannot be stopped.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        bridge: Bridge,
+        leases: LeaseKeeper,
+        owner: str,
+        end_process: Callable[[str], None],
+        settings: Callable[[], SchedulerSettings] = current,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self._clock = clock
+        self._bridge = bridge
+        self._leases = leases
+        self._owner = owner
+        self._end_process = end_process
+        self._settings = settings
+        self._random = random
+        self._told: dict[int, str] = {}
+        self._told_lock = threading.Lock()
+
+    def execute(self, message: object) -> Status | None:
+        """Run the execution that a message names. None: it was not ours to run.
+
+        Gives the status that was written. Blocks until the run has ended.
+        """
+        execution_id = _execution_id(message)
+        if execution_id is None:
+            emit("hint.junk", reason=f"{type(message).__name__} is no execution id")
+            return None
+        close_old_connections()
+        if self._leases.is_draining:
+            publishing.publish_now(execution_id, now=self._clock.now())
+            return None
+        claimed_at = self._clock.monotonic()
+        claimed = self._claim(execution_id)
+        if claimed is None:
+            return None
+        row, lease = claimed
+        with lines_of_run(
+            execution_id=row.id, job_id=row.job_id, attempt=lease.attempt, worker=self._owner
+        ):
+            return self._run(row, lease, claimed_at)
+
+    # --- claim ------------------------------------------------------------------------------------
+
+    def _claim(self, execution_id: int) -> tuple[runs.Candidate, runs.Lease] | None:
+        row = runs.candidate(execution_id)
+        now = self._clock.now()
+        reason = _not_claimable(row, now)
+        if row is None or reason:
+            if row is not None and row.available_at > now:
+                publishing.publish_when_available(execution_id, now=now)
+            emit("execution.not_claimed", execution_id=execution_id, reason=reason)
+            return None
+        crash.point("claim.read")
+        lease = runs.lease_for(row, token=uuid.uuid4().hex, owner=self._owner, now=now)
+        try:
+            won = runs.claim(row, lease, lease_seconds=self._settings().lease_seconds)
+        except runs.Overlap:
+            self._hold_back(row, now)
+            return None
+        except DatabaseError as error:
+            # The COMMIT may have happened although its answer was lost: ask on a fresh connection.
+            connection.close()
+            won = runs.holds(lease)
+            emit("report.failed", execution_id=execution_id, error=f"claim: {error}")
+        if not won:
+            emit(
+                "execution.not_claimed", execution_id=execution_id, reason="somebody else was first"
+            )
+            return None
+        crash.point("claim.committed")
+        waited = (now - max(row.available_at, row.scheduled_time)).total_seconds()
+        emit(
+            "execution.claimed",
+            execution_id=row.id,
+            job=row.job_name or row.handler_name,
+            job_id=row.job_id,
+            handler=row.handler_name,
+            attempt=lease.attempt,
+            worker=self._owner,
+            waited_seconds=waited,
+        )
+        return row, lease
+
+    def _hold_back(self, row: runs.Candidate, now: datetime) -> None:
+        """Another run of the job is going on: wait, give up or replace it, as the job says."""
+        assert row.job_id is not None
+        running = runs.running_execution(row.job_id)
+        by = f"#{running}" if running is not None else "another run"
+        # SKIPPED says "never ran": a run that has failed already waits for its next try.
+        has_run = row.attempt > 0
+        if row.overlap_policy == OverlapPolicy.SKIP and not has_run:
+            reason = f"skipped by overlap policy skip: {by} was still running"
+            done = runs.skip(row.id, now=now, reason=reason)
+        elif row.overlap_policy in (OverlapPolicy.SKIP, OverlapPolicy.QUEUE_ONE):
+            first = None if has_run else runs.waits_before(row)
+            if first is not None:
+                reason = f"skipped by overlap policy queue_one: #{first} waits already behind {by}"
+                done = runs.skip(row.id, now=now, reason=reason)
+            else:
+                reason = f"waits behind {by}"
+                done = runs.hold(row.id, now=now)
+        else:
+            younger = runs.waits_behind(row)
+            if running is not None and running > row.id:  # an older run that is tried again
+                younger = running
+            if younger is not None:
+                reason = f"skipped by overlap policy replace: #{younger} is newer"
+                done = runs.skip(row.id, now=now, reason=reason)
+            else:
+                reason = f"replaces {by}, which was asked to stop"
+                done = runs.hold(row.id, now=now)
+                if running is not None:
+                    runs.request_cancel(running, now=now)
+        if done:
+            crash.point("overlap.held")
+            emit(
+                # It comes by every few seconds, for as long as the other one runs.
+                "execution.held" if self._is_news(row.id, reason) else "execution.still_held",
+                execution_id=row.id,
+                job=row.job_name or row.handler_name,
+                job_id=row.job_id,
+                reason=reason,
+            )
+
+    def _is_news(self, execution_id: int, reason: str) -> bool:
+        """Whether this process has not yet told of this execution that it is held, and why."""
+        with self._told_lock:
+            if self._told.get(execution_id) == reason:
+                return False
+            self._told[execution_id] = reason
+            if len(self._told) > _TOLD_KEPT:
+                del self._told[next(iter(self._told))]
+            return True
+
+    # --- run --------------------------------------------------------------------------------------
+
+    def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> Status | None:
+        settings = self._settings()
+        report = RunReport(self._clock.now, settings.max_log_lines)
+        info = RunInfo(
+            execution_id=row.id,
+            job_id=row.job_id,
+            job_name=row.job_name,
+            handler_name=row.handler_name,
+            # To its handler, a run that stands for a slot is that slot's run.
+            scheduled_time=row.logical_time or row.scheduled_time,
+            logical_time=row.logical_time,
+            attempt=lease.attempt,
+            max_attempts=lease.attempt + max(0, row.max_retry - row.failures),
+            timeout_seconds=row.timeout_seconds,
+            lease_token=lease.token,
+        )
+        coroutine = run_handler(
+            info,
+            row.params,
+            report,
+            monotonic=self._clock.monotonic,
+            max_result_bytes=settings.max_result_bytes,
+            # The runner waits for leftovers up to four times, all within our own grace.
+            grace_seconds=min(1.0, settings.grace_seconds / 5),
+        )
+        started = self._clock.monotonic()
+        run = self._bridge.submit(coroutine, name=f"execution {row.id} ({row.handler_name})")
+        held = HeldRun(
+            lease=lease,
+            report=report,
+            name=run.name,
+            task_name=_HANDLER_TASK.format(row.id),
+            cancel=run.cancel,
+            claimed_at=claimed_at,
+        )
+        self._leases.hold(held)
+        crash.point("run.started")
+        try:
+            outcome = self._await(run, held, row, started)
+            crash.point("run.ended")
+            verdict = self._verdict(row, held, outcome)
+            written = self._write(row, held, verdict)
+        finally:
+            self._leases.release(held)
+        self._tell(row, lease, verdict, outcome, written)
+        if outcome.leaked_thread or outcome.error_class == _STUCK:
+            self._end_with_culprit(row, held)
+        return verdict.status if written else None
+
+    def _await(
+        self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, started: float
+    ) -> Outcome:
+        """The outcome; or, when the coroutine ignores its timeout or cancellation, one that says
+        so.
+        """
+        grace = self._settings().grace_seconds
+        while not run.wait(_SLICE_SECONDS):
+            now = self._clock.monotonic()
+            limit = started + row.timeout_seconds + grace
+            if held.stopped_at is not None:
+                limit = min(limit, held.stopped_at + grace)
+            if now >= limit:
+                return self._stuck(run, held, row, ran_seconds=now - started)
+        try:
+            return run.result()
+        except asyncio.CancelledError:  # before its first step: the runner had no say
+            return Outcome(
+                kind=OutcomeKind.CANCELLED, error="Execution was cancelled before it began"
+            )
+
+    def _stuck(
+        self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, *, ran_seconds: float
+    ) -> Outcome:
+        emit(
+            "execution.stuck",
+            execution_id=row.id,
+            job=row.job_name or row.handler_name,
+            handler=row.handler_name,
+        )
+        asked = held.stop_reason is not None
+        what = "was cancelled" if asked else f"timed out after {row.timeout_seconds} s"
+        # Suspended: the coroutine's own stack. Blocking the loop: what the loop's thread is doing.
+        blocking = not self._bridge.answers(0.2)
+        stack = (
+            self._bridge.loop_stack()
+            if blocking
+            else self._bridge.task_stack(held.task_name) or run.stack()
+        )
+        how = "blocked the event loop" if blocking else "ignored its cancellation"
+        return Outcome(
+            kind=OutcomeKind.CANCELLED if asked else OutcomeKind.TIMEOUT,
+            error=f"Execution {what}; handler {row.handler_name} {how}, its process was ended",
+            traceback=stack,
+            error_class=_STUCK,
+            severity="error",
+            ran_seconds=ran_seconds,
+        )
+
+    # --- what became of it ------------------------------------------------------------------------
+
+    def _verdict(self, row: runs.Candidate, held: HeldRun, outcome: Outcome) -> _Verdict:
+        error = storable_text(outcome.error, _ERROR_BYTES)
+        traceback = storable_text(outcome.traceback, _TRACEBACK_BYTES)
+
+        def ending(kind: AttemptOutcome) -> runs.Ending:
+            return runs.Ending(outcome=kind, error=error, traceback=traceback)
+
+        if outcome.kind == OutcomeKind.SUCCESS:
+            return _Verdict(
+                status=Status.SUCCESS,
+                ending=runs.Ending(outcome=AttemptOutcome.SUCCESS),
+                result=outcome.result,
+                overran=outcome.overran,
+            )
+        if outcome.kind == OutcomeKind.CANCELLED:
+            if held.stop_reason == StopReason.DRAIN:
+                return _Verdict(status=Status.PENDING, ending=ending(AttemptOutcome.RELEASED))
+            if held.stop_reason == StopReason.CANCELLED:
+                return _Verdict(status=Status.CANCELLED, ending=ending(AttemptOutcome.CANCELLED))
+            # LOST or ABANDONED: the verdict is somebody else's now.
+            return _Verdict(status=None, ending=ending(AttemptOutcome.LOST))
+        timed_out = outcome.kind == OutcomeKind.TIMEOUT
+        how = ending(AttemptOutcome.TIMEOUT if timed_out else AttemptOutcome.FAILED)
+        if outcome.retryable and row.failures + 1 <= row.max_retry:
+            delay = backoff_seconds(
+                row.failures + 1,
+                _or(row.retry_backoff_seconds, upkeep.DEFAULT_BACKOFF_SECONDS),
+                _or(row.retry_backoff_max_seconds, upkeep.DEFAULT_BACKOFF_MAX_SECONDS),
+                self._random,
+            )
+            return _Verdict(status=Status.PENDING, ending=how, charged=True, delay_seconds=delay)
+        return _Verdict(
+            status=Status.TIMEOUT if timed_out else Status.FAILED,
+            ending=how,
+            result=outcome.result,
+            overran=outcome.overran,
+            charged=True,
+        )
+
+    def _write(self, row: runs.Candidate, held: HeldRun, verdict: _Verdict) -> bool:
+        """Write the verdict, again and again while the lease may still be ours. True: it is
+        written.
+        """
+        if verdict.status is None:
+            return False
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                if tries > 1 and runs.has_ended(held.lease):
+                    return True  # the COMMIT whose answer was lost had happened
+                if tries <= _TRIES_WITH_DETAILS:
+                    return self._write_with_said(held, verdict)
+                return self._write_bare(held.lease, verdict)
+            except DatabaseError as error:
+                connection.close()
+                text = f"{type(error).__name__}: {error}"
+                emit("report.failed", execution_id=row.id, error=text)
+                if not self._leases.may_still_write():
+                    return False
+                pause(_REPORT_PAUSE_SECONDS)
+
+    def _write_with_said(self, held: HeldRun, verdict: _Verdict) -> bool:
+        said = held.report.take()
+        try:
+            ending = replace(verdict.ending, said=said)
+            return self._write_once(held.lease, replace(verdict, ending=ending))
+        except DatabaseError:
+            held.report.put_back(said)
+            raise
+
+    def _write_once(self, lease: runs.Lease, verdict: _Verdict) -> bool:
+        assert verdict.status is not None
+        now = self._clock.now()
+        if verdict.status != Status.PENDING:
+            written = runs.finish(
+                lease,
+                verdict.ending,
+                status=verdict.status,
+                now=now,
+                result=verdict.result,
+                overran=verdict.overran,
+                charged=verdict.charged,
+            )
+        elif verdict.charged:
+            again_at = now + timedelta(seconds=verdict.delay_seconds)
+            written = runs.retry_later(lease, verdict.ending, now=now, available_at=again_at)
+        else:
+            written = runs.hand_back(lease, now=now, reason=verdict.ending.error)
+        if written:
+            crash.point("end.committed")
+        if written and lease.exclusive and lease.job_id is not None:
+            runs.wake_waiting(lease.job_id, now=now)
+        return written
+
+    def _write_bare(self, lease: runs.Lease, verdict: _Verdict) -> bool:
+        """The verdict without anything the handler produced, which the database will not take."""
+        assert verdict.status is not None
+        status = Status.FAILED if verdict.status == Status.SUCCESS else verdict.status
+        outcome = AttemptOutcome.FAILED if status == Status.FAILED else verdict.ending.outcome
+        bare = _Verdict(
+            status=status,
+            ending=runs.Ending(
+                outcome=outcome, error="the outcome could not be stored in the database"
+            ),
+            charged=verdict.charged or status == Status.FAILED,
+            delay_seconds=verdict.delay_seconds,
+        )
+        return self._write_once(lease, bare)
+
+    def _tell(
+        self,
+        row: runs.Candidate,
+        lease: runs.Lease,
+        verdict: _Verdict,
+        outcome: Outcome,
+        written: bool,
+    ) -> None:
+        facts: dict[str, Any] = {
+            "execution_id": row.id,
+            "job": row.job_name or row.handler_name,
+            "job_id": row.job_id,
+            "handler": row.handler_name,
+            "attempt": lease.attempt,
+            "worker": self._owner,
+            "ran_seconds": outcome.ran_seconds,
+        }
+        # A handler's own words may quote a parameter. The row shows them to those who may see it.
+        error = without_values(verdict.ending.error, row.params)
+        if not written or verdict.status is None:
+            emit("execution.stale", **facts)
+        elif verdict.status == Status.PENDING and verdict.charged:
+            emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
+        elif verdict.status == Status.PENDING:
+            emit("execution.handed_back", reason=error, **facts)
+        elif verdict.status in (Status.SUCCESS, Status.CANCELLED):
+            emit("execution.finished", status=verdict.status.value, **facts)
+        else:
+            emit("execution.failed", status=verdict.status.value, error=error, **facts)
+
+    def _end_with_culprit(self, row: runs.Candidate, held: HeldRun) -> None:
+        """End this process: something of that run can still act. The neighbours' runs go back
+        uncharged.
+        """
+        reason = (
+            f"execution {row.id} ({row.handler_name}) could not be stopped and ended the process"
+        )
+        try:
+            now = self._clock.now()
+            for other in self._leases.others(held):
+                self._hand_back(other, now, reason)
+        except DatabaseError:
+            connection.close()
+        finally:
+            self._end_process(reason)
+
+    def _hand_back(self, other: HeldRun, now: datetime, reason: str) -> None:
+        try:
+            self._leases.save_said(other)
+            runs.hand_back(other.lease, now=now, reason=reason)
+        except DatabaseError:
+            connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
+
+
+_STUCK = "StuckRun"
+
+
+def _execution_id(message: object) -> int | None:
+    """The id that a message carries, or None: anybody may write into a broker."""
+    if isinstance(message, int) and not isinstance(message, bool) and 0 < message <= _LARGEST_ID:
+        return message
+    return None
+
+
+def _not_claimable(row: runs.Candidate | None, now: datetime) -> str:
+    if row is None:
+        return "there is no such execution"
+    if row.status != Status.PENDING:
+        return f"it is {row.status}"
+    if row.cancel_requested_at is not None:
+        return "it was cancelled"
+    if row.available_at > now:
+        return f"it waits until {row.available_at.isoformat()}"
+    return ""
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

@@ -1,0 +1,274 @@
+"""One thread per process keeps all its runs: renews their leases, sees cancellations, saves their
+reports.
+
+It is told what to keep by the executor and tells it why a run must stop; it ends no run itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings, current
+from scheduler.events import emit
+from scheduler.store import runs
+
+# Without a renewal for this part of the lease we stop by ourselves, before a beat declares us lost.
+_ABANDON_SHARE = 0.8
+_LOOP_ANSWERS_SECONDS = 1.0
+
+
+class StopReason(StrEnum):
+    CANCELLED = "cancelled by a person"
+    LOST = "the lease is no longer ours"
+    ABANDONED = "the lease could not be renewed"
+    DRAIN = "the worker is shutting down"
+
+
+class RunReport:
+    """What a handler says while it runs: its log and progress, kept here until the keeper saves
+    them.
+
+    Called from the loop and from handlers' threads; never blocks for long, never raises.
+    """
+
+    def __init__(self, now: Callable[[], datetime], max_lines: int) -> None:
+        self._now = now
+        self._max_lines = max_lines
+        self._lock = threading.Lock()
+        self._lines: list[runs.LogLine] = []
+        self._count = 0
+        self._doubtful = False
+        self._progress: tuple[float | None, str] | None = None
+
+    def log(self, level: str, message: str) -> None:
+        at = self._now()
+        with self._lock:
+            self._count += 1
+            if self._count == self._max_lines + 1:
+                level, message = (
+                    "WARNING",
+                    f"more than {self._max_lines} lines; the rest is not kept",
+                )
+            if self._count <= self._max_lines + 1:
+                self._lines.append(
+                    runs.LogLine(seq=self._count, at=at, level=level, message=message)
+                )
+
+    def progress(self, percent: float | None, message: str) -> None:
+        with self._lock:
+            self._progress = (percent, message)
+
+    def take(self) -> runs.Said:
+        """What has been said since the last time."""
+        with self._lock:
+            said = runs.Said(lines=self._lines, progress=self._progress, doubtful=self._doubtful)
+            self._lines, self._progress, self._doubtful = [], None, False
+        return said
+
+    def put_back(self, said: runs.Said) -> None:
+        """It could not be saved; the next one who takes gets it again."""
+        with self._lock:
+            self._lines = [*said.lines, *self._lines]
+            self._progress = self._progress or said.progress
+            self._doubtful = True
+
+
+@dataclass(eq=False)
+class HeldRun:
+    """A run of this process, from claim to its last write."""
+
+    lease: runs.Lease
+    report: RunReport
+    name: str
+    task_name: str  # of the handler's own task on the loop
+    cancel: Callable[[], None]
+    claimed_at: float  # monotonic, from before the claim: the lease in the table is no older
+    stop_reason: StopReason | None = None
+    stopped_at: float | None = None  # monotonic
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self, reason: StopReason, monotonic: float) -> None:
+        """Cancel the run, once; the first reason counts."""
+        with self._lock:
+            if self.stop_reason is not None:
+                return
+            self.stop_reason, self.stopped_at = reason, monotonic
+        self.cancel()
+
+
+class DrainFlag:
+    """ "Stop taking, and be done by then": set in the worker's main process, seen in its children.
+
+    Shared memory made before the fork, because a prefork child hears nothing of the parent's
+    SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+
+    def set(self, until: float) -> None:
+        """`until`: monotonic seconds, which all processes of a host share."""
+        self._memory[:8] = struct.pack("d", until)
+
+    def until(self) -> float | None:
+        (value,) = struct.unpack("d", self._memory[:8])
+        return value or None
+
+
+class LeaseKeeper:
+    """The runs of this process and the thread that keeps them. Made after the fork."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        loop_answers: Callable[[float], bool],
+        describe_loop: Callable[[], tuple[str, str]],
+        drain: DrainFlag,
+        settings: Callable[[], SchedulerSettings] = current,
+    ) -> None:
+        self._clock = clock
+        self._loop_answers = loop_answers
+        self._describe_loop = describe_loop
+        self._drain = drain
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._runs: dict[str, HeldRun] = {}
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._closed = False
+        self._renewed_at = 0.0
+        self._failing = False
+        self._loop_blocked = False
+
+    @property
+    def is_running(self) -> bool:
+        return not self._closed and not self.is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        return self._drain.until() is not None
+
+    @property
+    def running_task_count(self) -> int:
+        with self._lock:
+            return len(self._runs)
+
+    def hold(self, run: HeldRun) -> None:
+        """Keep `run`'s lease from now on."""
+        with self._lock:
+            if not self._runs:
+                # Nothing was held, so nothing was renewed; the fresh claim counts as a renewal.
+                self._renewed_at = run.claimed_at
+            self._runs[run.lease.token] = run
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="jobu-lease", daemon=True)
+                self._thread.start()
+
+    def release(self, run: HeldRun) -> None:
+        with self._lock:
+            self._runs.pop(run.lease.token, None)
+
+    def others(self, run: HeldRun) -> list[HeldRun]:
+        with self._lock:
+            return [other for other in self._runs.values() if other is not run]
+
+    def may_still_write(self) -> bool:
+        """False once the leases of this process must be taken for lost."""
+        silent = self._clock.monotonic() - self._renewed_at
+        return silent < _ABANDON_SHARE * self._settings().lease_seconds
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def save_said(self, run: HeldRun) -> None:
+        """Write what the run has said. Database errors pass through, and nothing is lost."""
+        said = run.report.take()
+        try:
+            runs.save_said(run.lease, said)
+        except DatabaseError:
+            run.report.put_back(said)
+            raise
+
+    def _keep(self) -> None:
+        try:
+            while not self._closed:
+                # Short while something runs; the poll is also how fast a cancel is seen.
+                self._wake.wait(self._settings().cancel_poll_seconds)
+                self._wake.clear()
+                self._round()
+        finally:
+            connection.close()
+
+    def _round(self) -> None:
+        with self._lock:
+            held = list(self._runs.values())
+        if not held:
+            return
+        until = self._drain.until()
+        if until is not None and self._clock.monotonic() >= until:
+            self._stop(held, StopReason.DRAIN)
+        self._watch_loop(held)
+        try:
+            close_old_connections()
+            self._look_after(held)
+        # This thread must not die: the lease of every run of this process hangs on it.
+        except Exception as error:  # noqa: BLE001
+            connection.close()
+            if not self._failing:
+                self._failing = True
+                emit("lease.failed", error=f"{type(error).__name__}: {error}")
+        else:
+            self._failing = False
+        if not self.may_still_write():
+            silent = self._clock.monotonic() - self._renewed_at
+            emit("lease.abandoned", seconds=silent, runs=len(held))
+            self._stop(held, StopReason.ABANDONED)
+
+    def _look_after(self, held: Sequence[HeldRun]) -> None:
+        settings = self._settings()
+        leases = [run.lease for run in held]
+        started = self._clock.monotonic()
+        if started - self._renewed_at >= settings.heartbeat_seconds - settings.cancel_poll_seconds:
+            report = runs.renew_leases(
+                leases, now=self._clock.now(), lease_seconds=settings.lease_seconds
+            )
+            # Counted from before the statement: the lease in the table cannot be older than that.
+            self._renewed_at = started
+        else:
+            report = runs.watch_leases(leases)
+        for run in held:
+            if run.lease.token in report.cancelled:
+                run.stop(StopReason.CANCELLED, self._clock.monotonic())
+            elif run.lease.token not in report.ours:
+                # Either declared lost, or just finished by its own thread; then stop() does
+                # nothing.
+                run.stop(StopReason.LOST, self._clock.monotonic())
+            else:
+                self.save_said(run)
+
+    def _stop(self, held: Sequence[HeldRun], reason: StopReason) -> None:
+        for run in held:
+            run.stop(reason, self._clock.monotonic())
+
+    def _watch_loop(self, held: Sequence[HeldRun]) -> None:
+        if self._loop_answers(_LOOP_ANSWERS_SECONDS):
+            self._loop_blocked = False
+        elif not self._loop_blocked:
+            self._loop_blocked = True
+            running, stack = self._describe_loop()
+            culprits = [run.name for run in held if run.task_name == running]
+            names = ", ".join(culprits) or running or ", ".join(run.name for run in held)
+            emit("loop.blocked", seconds=_LOOP_ANSWERS_SECONDS, running=names, stack=stack)

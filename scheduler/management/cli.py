@@ -1,0 +1,236 @@
+"""What jobu's commands share: verbs as sub-commands, who acts, how they answer and how they end.
+
+Exit codes: 0 done, 1 refused or failed (why: on stderr), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from scheduler import cron, validation
+from scheduler.backfill import BackfillControl
+from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.management.output import Printer, printable, wants_colours
+
+ACTOR_LENGTH: Final = 150
+
+# What a verb may raise for a person to read. Everything else is a bug, and shows its traceback.
+REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, cron.ScheduleError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """`manage.py COMMAND NAME`: `run` gives the exit code."""
+
+    name: str
+    help: str
+    run: Callable[[Any, dict[str, Any]], int]
+    arguments: Callable[[CommandParser], None] = lambda parser: None
+
+
+class Refused(CommandError):
+    """Ends a command with exit code 1; `fields` for `--json`."""
+
+    def __init__(self, message: str, fields: validation.Problems | None = None) -> None:
+        super().__init__(message, returncode=1)
+        self.fields = fields
+
+
+class JobuCommand(BaseCommand):
+    """A command that answers people and machines. Subclasses: `about`, and `verbs` or `act`."""
+
+    requires_system_checks: list[str] = []  # they are for those who start jobu, and take a while
+    about: ClassVar[Callable[[], str]] = staticmethod(lambda: "")
+
+    def verbs(self) -> Sequence[Verb]:
+        """Sub-commands; none: the command is its own verb, see `act`."""
+        return ()
+
+    def act(self, options: dict[str, Any]) -> int:
+        raise NotImplementedError
+
+    # --- Django's side ----------------------------------------------------------------------------
+
+    # The command line speaks English, whatever the language of the pages is configured to be.
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        with translation.override("en"):
+            super().run_from_argv(argv)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with translation.override("en"):
+            return super().execute(*args, **options)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.description = type(self).about()
+        verbs = self.verbs()
+        if not verbs:
+            self._common(parser)
+            return
+        below = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+        for verb in verbs:
+            made = below.add_parser(verb.name, help=verb.help, description=verb.help)
+            verb.arguments(made)
+            self._common(made)
+
+    def _common(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help=_("print JSON"))
+        parser.add_argument(
+            "--as",
+            dest="actor",
+            metavar="NAME",
+            help=_("who asks, for the history; otherwise your name on this system"),
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _never_fail_on_a_character()
+        self.printer = Printer(
+            self.stdout,
+            self.stderr,
+            as_json=bool(options.get("json")),
+            colours=wants_colours(options),
+        )
+        try:
+            self.actor = _actor(options.get("actor"))
+            self.control = Control(actor=self.actor)
+            self.backfills = BackfillControl(actor=self.actor)
+            code = self._run(options)
+        except REFUSED as error:
+            raise self._refusal(error) from error
+        except DatabaseError as error:
+            text = " ".join(str(error).split())
+            refused = Refused(_("the database cannot be used: %(error)s") % {"error": text})
+            self._document_of(refused)
+            raise refused from error
+        except Refused as error:
+            self._document_of(error)
+            raise
+        except KeyboardInterrupt:
+            code = 130
+        except BrokenPipeError:
+            # Whoever read us (head, less) is gone; the interpreter must not complain about it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        if code:
+            sys.exit(code)
+
+    def _run(self, options: dict[str, Any]) -> int:
+        for verb in self.verbs():
+            if verb.name == options["verb"]:
+                return verb.run(self, options)
+        return self.act(options)
+
+    # --- refusals ---------------------------------------------------------------------------------
+
+    def _refusal(self, error: Exception) -> Refused:
+        refused = Refused(reason_of(error), fields_of(error))
+        self._document_of(refused)
+        return refused
+
+    def _document_of(self, refused: Refused) -> None:
+        if self.printer.as_json:
+            told: dict[str, Any] = {"message": str(refused)}
+            if refused.fields:
+                told["fields"] = refused.fields
+            self.printer.document({"error": told})
+
+    # --- several at once --------------------------------------------------------------------------
+
+    def each(self, named: Iterable[object], work: Callable[[Any], dict[str, Any]]) -> int:
+        """Do it to each and say what became of it: one line, or one item of the JSON."""
+        outcomes, code = self.outcomes(named, work)
+        if self.printer.as_json:
+            self.printer.document(outcomes)
+        return code
+
+    def outcomes(
+        self, named: Iterable[object], work: Callable[[Any], dict[str, Any]]
+    ) -> tuple[dict[str, Any], int]:
+        """Likewise, with the JSON left to the caller.
+
+        `work` gives the item's facts; its `told` is for people. One that is refused stops nobody.
+        """
+        items: list[dict[str, Any]] = []
+        for name in named:
+            try:
+                found = work(name)
+            except (*REFUSED, Refused) as error:
+                problem: dict[str, Any] = {"message": reason_of(error)}
+                if fields := fields_of(error):
+                    problem["fields"] = fields
+                items.append({"name": name, "ok": False, "error": problem})
+                self.printer.note(f"{name}: {reason_of(error)}")
+            else:
+                told = found.pop("told")
+                items.append({"name": name, "ok": True, **found})
+                if not self.printer.as_json:
+                    self.printer.line(f"{name}: {told}")
+        done = sum(item["ok"] for item in items)
+        refused = len(items) - done
+        return {"done": done, "refused": refused, "items": items}, 1 if refused else 0
+
+    def confirm(self, question: str, options: dict[str, Any]) -> None:
+        """Ask a person at a terminal. Refused when the answer is no."""
+        if options.get("yes") or not sys.stdin.isatty():
+            return
+        self.stderr.write(printable(f"{question} [y/N] "), lambda text: text, "")
+        self.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes", _("yes")):
+            raise Refused(_("nothing was done"))
+
+
+def add_yes(parser: CommandParser) -> None:
+    parser.add_argument("--yes", "-y", action="store_true", help=_("do not ask"))
+
+
+def reason_of(error: Exception) -> str:
+    """What stands behind a refusal, for a person; each field on its own."""
+    if isinstance(error, InvalidJob):
+        return printable(
+            "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.problems.items())
+        )
+    if isinstance(error, ObjectDoesNotExist):
+        return _("there is no such row")
+    if isinstance(error, StaleEdit):
+        return _("somebody else, or beat, changed the job meanwhile; try again")
+    return printable(str(error))
+
+
+def fields_of(error: Exception) -> validation.Problems | None:
+    if isinstance(error, InvalidJob):
+        return error.problems
+    if isinstance(error, cron.ScheduleError):
+        return {error.field: [error.reason]}
+    return getattr(error, "fields", None)
+
+
+def _actor(given: str | None) -> str:
+    name = given if given is not None else _system_user()
+    if problem := validation.text_problem(name, ACTOR_LENGTH, required=True):
+        raise InvalidJob({"as": [problem]})
+    return name
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def _never_fail_on_a_character() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,123 @@
+"""Jobs, executions and backfills as plain values: what `--json` prints. Secrets are masked.
+
+The names are those of the REST API, so that a script may change its door.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers import BaseHandler
+from handlers.params import json_schema
+from scheduler.masking import mask
+from scheduler.models import Backfill, CronJob, JobAttempt, JobExecution, JobLog
+
+_JOB = (
+    "id", "name", "description", "cron_expression", "timezone", "calendar", "start_at", "end_at",
+    "handler_name", "is_enabled", "overlap_policy", "misfire_policy", "misfire_grace_seconds",
+    "max_catchup", "max_retry", "retry_backoff_seconds", "retry_backoff_max_seconds",
+    "timeout_seconds", "queue", "priority", "jitter_seconds", "pause_reason", "paused_until",
+    "next_run_at", "schedule_error", "last_run_at", "last_status", "tick_seq", "created_at",
+    "updated_at",
+)  # fmt: skip
+_EXECUTION = (
+    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
+    "param_source", "requested_by", "backfill_id", "attempt", "max_retry", "started_at",
+    "finished_at", "progress", "progress_message", "created_at",
+)  # fmt: skip
+_EXECUTION_MORE = (
+    "error_message", "queue", "priority", "timeout_seconds", "available_at", "publish_at",
+    "publish_count", "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
+)  # fmt: skip
+_BACKFILL = (
+    "id", "job_id", "since", "until", "order", "parallelism", "state", "cursor", "total", "made",
+    "error", "requested_by", "created_at", "ended_at",
+)  # fmt: skip
+_ATTEMPT = ("attempt", "outcome", "worker", "started_at", "ended_at", "error", "traceback")
+
+Facts = dict[str, Any]
+
+
+def state_of(job: CronJob) -> str:
+    if job.is_enabled:
+        return "enabled"
+    if job.schedule_error:
+        return "error"
+    return "paused" if job.paused_until or job.pause_reason else "disabled"
+
+
+def job_facts(job: CronJob) -> Facts:
+    found = {name: getattr(job, name) for name in _JOB}
+    # What somebody typed into an SQL client as 1 is true.
+    found["is_enabled"] = bool(job.is_enabled)
+    return {**found, "state": state_of(job), "handler_params": mask(job.handler_params)}
+
+
+def execution_facts(execution: JobExecution) -> Facts:
+    found = {name: getattr(execution, name) for name in _EXECUTION}
+    return {
+        **found,
+        "retry_count": execution.failures,
+        "duration_seconds": duration(execution),
+    }
+
+
+def execution_details(execution: JobExecution) -> Facts:
+    return {
+        **execution_facts(execution),
+        **{name: getattr(execution, name) for name in _EXECUTION_MORE},
+        "worker": execution.lease_owner,
+        "idempotency_key": execution.dedupe_key,
+        "params": mask(execution.params),
+        "result": mask(execution.result),
+        "attempts": [
+            attempt_facts(each)
+            for each in JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt")
+        ],
+    }
+
+
+def duration(execution: JobExecution) -> float | None:
+    if execution.started_at is None or execution.finished_at is None:
+        return None
+    return max(0.0, (execution.finished_at - execution.started_at).total_seconds())
+
+
+def attempt_facts(attempt: JobAttempt) -> Facts:
+    return {name: getattr(attempt, name) for name in _ATTEMPT}
+
+
+def log_facts(line: JobLog) -> Facts:
+    return {
+        "execution_id": line.execution_id,
+        "attempt": line.attempt,
+        "seq": line.seq,
+        "at": line.at,
+        "level": line.level,
+        "message": line.message,
+    }
+
+
+def backfill_facts(backfill: Backfill) -> Facts:
+    return {
+        **{name: getattr(backfill, name) for name in _BACKFILL},
+        "params": mask(backfill.params),
+    }
+
+
+def handler_facts(name: str, cls: type[BaseHandler]) -> Facts:
+    return {
+        "name": name,
+        "description": cls.description,
+        "module": cls.__module__,
+        "databases": list(cls.databases),
+    }
+
+
+def handler_details(name: str, cls: type[BaseHandler]) -> Facts:
+    return {
+        **handler_facts(name, cls),
+        "class": cls.__qualname__,
+        "doc": (cls.__doc__ or "").strip(),
+        "params_schema": json_schema(cls),
+    }

@@ -1,0 +1,107 @@
+"""Values that look like secrets are never shown: `mask` hides, `unmask` puts back on save."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MASK = "********"
+
+_WORDS = frozenset(
+    {"key", "keys", "pwd", "passwd", "pass", "credential", "credentials", "auth", "dsn"}
+)
+_PARTS = ("password", "passphrase", "secret", "token", "authorization", "apikey", "privatekey")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def looks_secret(key: str) -> bool:
+    """True for `password`, `apiKey`, `X-Auth-Token`, `ssh_key`; false for `monkey` or `author`."""
+    if any(part in re.sub(r"[^a-z]", "", key.lower()) for part in _PARTS):
+        return True
+    return any(word.lower() in _WORDS for word in _WORD.findall(key))
+
+
+def mask(value: Any) -> Any:
+    """A copy of a JSON value in which everything below a secret's key is hidden."""
+    if isinstance(value, Mapping):
+        return {
+            key: _hide(member) if looks_secret(str(key)) else mask(member)
+            for key, member in value.items()
+        }
+    if isinstance(value, list):
+        return [mask(member) for member in value]
+    return value
+
+
+def unmask(typed: Any, stored: Any) -> Any:
+    """`typed` with each mask replaced by what it hides in `stored`.
+
+    A mask where nothing is stored stays a mask: see `left_masked`.
+    """
+    if isinstance(typed, Mapping):
+        members = stored if isinstance(stored, Mapping) else {}
+        return {
+            key: members[key]
+            if member == MASK and looks_secret(key) and key in members
+            else unmask(member, members.get(key))
+            for key, member in typed.items()
+        }
+    if isinstance(typed, list):
+        return _unmask_items(typed, stored if isinstance(stored, list) else [])
+    return typed
+
+
+def _unmask_items(typed: list[Any], stored: list[Any]) -> list[Any]:
+    """Items have no names: one that looks as it was shown is that one, wherever it stands now.
+
+    An item that was changed keeps the secrets of its place while no item came or went. Where it
+    cannot be told whose a secret is, the mask stays.
+    """
+    same_length = len(typed) == len(stored)
+    shown = _places_by_look([mask(item) for item in stored])
+    origins: dict[int, int] = {}
+    for look, places in _places_by_look(typed).items():
+        free = shown.get(look, [])
+        if same_length:
+            stayed = set(places).intersection(free)
+            origins |= {place: place for place in stayed}
+            places = [place for place in places if place not in stayed]
+            free = [place for place in free if place not in stayed]
+        # Of several that look alike one was taken out: any of them may be meant.
+        if len(free) <= len(places) or all(stored[place] == stored[free[0]] for place in free):
+            origins |= dict(zip(places, free, strict=False))
+    taken = set(origins.values())
+    found = []
+    for place, item in enumerate(typed):
+        if place in origins:
+            found.append(stored[origins[place]])
+        else:
+            below = stored[place] if same_length and place not in taken else None
+            found.append(unmask(item, below))
+    return found
+
+
+def _places_by_look(items: list[Any]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(json.dumps(item, sort_keys=True, default=repr), []).append(place)
+    return places
+
+
+def left_masked(value: Any, path: str = "") -> Iterator[str]:
+    """Places at which a mask stands instead of a value."""
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from left_masked(member, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from left_masked(member, f"{path}[{index}]")
+    elif value == MASK:
+        yield path
+
+
+def _hide(value: Any) -> Any:
+    """Nothing to hide in an empty value; and that it is empty is worth seeing."""
+    return value if value in (None, "", [], {}) else MASK

@@ -1,0 +1,72 @@
+"""Tokens of the API, and what a person prefers to see."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.models.jobs import UtcNow
+
+
+class ApiToken(models.Model):
+    """A key to the REST API. It acts as its user, with at most that user's permissions.
+
+    Only the SHA-256 of the key is kept: the key itself is shown once, when it is made. (It is 256
+    random bits, so a slow hash would protect nothing that a fast one does not.)
+    """
+
+    name = models.CharField(_("name"), max_length=100, help_text=_("what uses it, and where"))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="api_tokens",
+        verbose_name=_("acts as"),
+    )
+    # The first characters of the key, so that people can tell their tokens apart.
+    prefix = models.CharField(_("begins with"), max_length=16)
+    key_hash = models.CharField(max_length=64, unique=True)
+    # A subset of ApiToken.SCOPES, as a JSON array.
+    scopes = models.JSONField(_("scopes"), default=list)
+    expires_at = models.DateTimeField(
+        _("expires"), null=True, blank=True, help_text=_("empty: never")
+    )
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    # Written at most once a minute.
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
+
+    #: What a token may be made for: looking, doing (run, retry, cancel, pause, backfill, events),
+    #: and editing (create, change, delete).
+    SCOPES = ("read", "operate", "write")
+
+    class Meta:
+        db_table = "api_tokens"
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}...)"
+
+
+class Preference(models.Model):
+    """How a user wants to see times and words. No row, or an empty value: as configured."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="preference",
+        verbose_name=_("user"),
+    )
+    timezone = models.CharField(_("time zone"), max_length=64, blank=True, default="")
+    language = models.CharField(_("language"), max_length=10, blank=True, default="")
+
+    class Meta:
+        db_table = "user_preferences"
+        verbose_name = _("preference")
+        verbose_name_plural = _("preferences")
+
+    def __str__(self) -> str:
+        return str(self.user)

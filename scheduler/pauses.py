@@ -1,0 +1,101 @@
+"""Beat's part in a pause: when it is over, the job is switched on, and what it missed is recorded.
+
+The slots of the pause become one SKIPPED row, as when a person enables the job. From the end of the
+pause on the misfire policy holds: a slot that lies on it, or that no beat was there for, is not
+lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scheduler import cron, validation
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings
+from scheduler.models import CronJob
+from scheduler.plan import DueSchedule, first_slot, plan
+from scheduler.states import MisfirePolicy
+from scheduler.store import slots, upkeep
+from scheduler.transient import in_transaction, is_outage
+
+_HALF_A_SECOND = timedelta(milliseconds=500)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Return:
+    """`watermark`: the first slot that is not the pause's; None: beat looks at the job as new."""
+
+    watermark: datetime | None = None
+    records: tuple[slots.SlotRecord, ...] = ()
+
+
+def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
+    """Enable up to a batch of jobs whose pause is over; gives how many. Those that another beat is
+    at are left to it.
+    """
+    if not upkeep.any_pause_over(clock.now()):
+        return 0
+
+    def work() -> int:
+        now = clock.now()
+        jobs = upkeep.claim_paused(now, settings.batch_size)
+        returns = {job.pk: _return_of(job, now, settings) for job in jobs}
+        slots.record_slots([r for found in returns.values() for r in found.records], now)
+        return upkeep.resume({id_: found.watermark for id_, found in returns.items()}, now=now)
+
+    try:
+        return in_transaction(work)
+    # What one row holds must not keep the others paused: without their slots, then.
+    except Exception as error:
+        if is_outage(error):
+            raise
+        return upkeep.resume_all(clock.now())
+
+
+def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Return:
+    # A row that no door has seen: with no watermark beat says what is wrong with it.
+    if job.paused_until is None or validation.job_problems(job, now=now, settings=settings):
+        return _Return()
+    try:
+        schedule = validation.schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=settings,
+        )
+    except cron.ScheduleError:
+        return _Return()
+    over = _just_before(job.paused_until)
+    # Switched off by SQL, it still has its watermark.
+    since = job.missed_from or job.next_run_at
+    if since is None or since > over:
+        # Edited after the pause's end, it has been missing slots from then on.
+        after = max(over, since - timedelta(microseconds=1)) if since else over
+        return _Return(
+            watermark=first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+        )
+    begin = max(since, job.start_at) if job.start_at else since
+    if begin > over:
+        return _Return(
+            watermark=first_slot(schedule, over, start_at=job.start_at, end_at=job.end_at)
+        )
+    planned = plan(
+        DueSchedule(
+            schedule=schedule,
+            next_run_at=begin,
+            misfire_policy=MisfirePolicy.SKIP,
+            misfire_grace_seconds=0,
+            end_at=job.end_at,
+            decided_by="the pause",
+        ),
+        over,
+    )
+    records = slots.records_of(job.pk, planned, spread_seconds=job.jitter_seconds)
+    return _Return(watermark=planned.next_run_at, records=tuple(records))
+
+
+def _just_before(end: datetime) -> datetime:
+    """Slots are whole seconds: none lies on it, and none between it and `end`."""
+    whole = end.replace(microsecond=0)
+    return whole + _HALF_A_SECOND if end.microsecond else whole - _HALF_A_SECOND

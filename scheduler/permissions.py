@@ -1,0 +1,71 @@
+"""Who may do what: the one table that the admin, the API and the documentation's matrix read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+
+class Action(StrEnum):
+    VIEW_JOBS = "see jobs"
+    ADD_JOB = "create a job"
+    CHANGE_JOB = "change a job"
+    DELETE_JOB = "delete a job"
+    RUN_JOB = "run a job now, and backfill it"
+    PAUSE_JOB = "pause, disable and enable a job"
+    VIEW_EXECUTIONS = "see executions"
+    SEND_EVENT = "send an event"
+    CANCEL_EXECUTION = "cancel an execution"
+    RETRY_EXECUTION = "retry an execution"
+    DELETE_EXECUTION = "delete an execution"
+    VIEW_PARAMS = "see parameters and results"
+    VIEW_PROCESSES = "see beats and workers"
+
+
+# Any one of them is enough. Who may change a job may also run and pause it: with a new expression
+# they could anyway.
+NEEDED: Mapping[Action, tuple[str, ...]] = {
+    Action.VIEW_JOBS: ("scheduler.view_cronjob", "scheduler.change_cronjob"),
+    Action.ADD_JOB: ("scheduler.add_cronjob",),
+    Action.CHANGE_JOB: ("scheduler.change_cronjob",),
+    Action.DELETE_JOB: ("scheduler.delete_cronjob",),
+    Action.RUN_JOB: ("scheduler.run_cronjob", "scheduler.change_cronjob"),
+    Action.PAUSE_JOB: ("scheduler.pause_cronjob", "scheduler.change_cronjob"),
+    Action.VIEW_EXECUTIONS: ("scheduler.view_jobexecution", "scheduler.change_jobexecution"),
+    Action.SEND_EVENT: ("scheduler.add_jobexecution",),
+    Action.CANCEL_EXECUTION: ("scheduler.cancel_jobexecution", "scheduler.change_jobexecution"),
+    Action.RETRY_EXECUTION: ("scheduler.retry_jobexecution", "scheduler.change_jobexecution"),
+    Action.DELETE_EXECUTION: ("scheduler.delete_jobexecution",),
+    Action.VIEW_PARAMS: ("scheduler.view_params", "scheduler.change_cronjob"),
+    Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
+}
+
+# What a token must have been made for, besides what its user may do (ApiToken.SCOPES).
+SCOPE: Mapping[Action, str] = {
+    Action.VIEW_JOBS: "read",
+    Action.ADD_JOB: "write",
+    Action.CHANGE_JOB: "write",
+    Action.DELETE_JOB: "write",
+    Action.RUN_JOB: "operate",
+    Action.PAUSE_JOB: "operate",
+    Action.VIEW_EXECUTIONS: "read",
+    Action.SEND_EVENT: "operate",
+    Action.CANCEL_EXECUTION: "operate",
+    Action.RETRY_EXECUTION: "operate",
+    Action.DELETE_EXECUTION: "write",
+    Action.VIEW_PARAMS: "read",
+    Action.VIEW_PROCESSES: "read",
+}
+
+
+class _Person(Protocol):
+    @property
+    def is_active(self) -> bool: ...
+
+    def has_perm(self, perm: str) -> bool: ...
+
+
+def may(person: _Person, action: Action) -> bool:
+    """Whether this user may do it. Superusers may do all, inactive users nothing."""
+    return person.is_active and any(person.has_perm(name) for name in NEEDED[action])

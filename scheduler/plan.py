@@ -1,0 +1,177 @@
+"""What a due job's slots become. Pure: takes `now`, touches nothing.
+
+On time (at most `misfire_grace_seconds` late) every slot runs. Older ones are missed; the misfire
+policy picks which of them still run, and the rest is recorded as skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scheduler.cron import Schedule, slots_between
+from scheduler.states import MisfirePolicy
+
+# At most so many slots of one job in one transaction; what is left is due again at once.
+SLOTS_PER_PLAN = 200
+# Skipped slots are counted up to here; a year of missed seconds need not be walked through.
+COUNTED_SKIPS = 1000
+
+_INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueSchedule:
+    """The part of a job that decides its slots. Instants are aware UTC."""
+
+    schedule: Schedule
+    next_run_at: datetime
+    misfire_policy: MisfirePolicy = MisfirePolicy.LATEST
+    misfire_grace_seconds: int = 60
+    max_catchup: int = 100
+    end_at: datetime | None = None
+    decided_by: str = ""
+    """Who said which of the missed slots run, if that was not the job's misfire policy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedSlots:
+    """Slots that will not run: from `first` to `last`, both slots. `count` is exact unless it is
+    None.
+    """
+
+    first: datetime
+    last: datetime
+    count: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Slots to record, oldest first; slots that are skipped; and the new watermark (None: none
+    follows).
+    """
+
+    slots: tuple[datetime, ...] = ()
+    skipped: SkippedSlots | None = None
+    next_run_at: datetime | None
+
+
+def plan(job: DueSchedule, now: datetime) -> Plan:
+    """The plan for a job whose `next_run_at` is not after `now`."""
+    until = min(now, job.end_at) if job.end_at else now
+    on_time_from = max(job.next_run_at, now - timedelta(seconds=job.misfire_grace_seconds))
+    missed_until = on_time_from - _INSTANT
+
+    # Both ends of slots_between count "after"; the watermark itself is a slot, hence the instant.
+    newest_missed = _last_slot(job.schedule, job.next_run_at, min(missed_until, until))
+    on_time = slots_between(job.schedule, on_time_from - _INSTANT, until, SLOTS_PER_PLAN)
+    if newest_missed is None:
+        return _recorded(job, on_time, None, now)
+    # Slots on time are newer than every missed one, so `latest` has nothing to catch up beside
+    # them.
+    wanted = {
+        MisfirePolicy.SKIP: 0,
+        MisfirePolicy.LATEST: 0 if on_time else 1,
+        MisfirePolicy.ALL: job.max_catchup,
+    }[job.misfire_policy]
+    caught_up = _newest_slots(job.schedule, job.next_run_at, newest_missed, wanted)
+    skipped_until = caught_up[0] - _INSTANT if caught_up else newest_missed
+    skipped = _skipped(job, skipped_until)
+    return _recorded(job, [*caught_up, *on_time], skipped, now)
+
+
+def _recorded(
+    job: DueSchedule, slots: list[datetime], skipped: SkippedSlots | None, now: datetime
+) -> Plan:
+    slots = slots[:SLOTS_PER_PLAN]
+    if len(slots) == SLOTS_PER_PLAN:
+        # More may be due: the watermark stops behind the last one recorded, and the job stays due.
+        now = slots[-1]
+    return Plan(
+        slots=tuple(slots),
+        skipped=skipped,
+        next_run_at=first_slot(job.schedule, now, end_at=job.end_at),
+    )
+
+
+def _skipped(job: DueSchedule, until: datetime) -> SkippedSlots | None:
+    last = _last_slot(job.schedule, job.next_run_at, until)
+    first = job.schedule.next_after(job.next_run_at - _INSTANT)
+    if last is None or first is None:
+        return None
+    counted = slots_between(job.schedule, job.next_run_at - _INSTANT, last, COUNTED_SKIPS + 1)
+    count = len(counted) if len(counted) <= COUNTED_SKIPS else None
+    how_many = (
+        f"more than {COUNTED_SKIPS} slots"
+        if count is None
+        else "1 slot"
+        if count == 1
+        else f"{count} slots"
+    )
+    span = _iso(first) if first == last else f"{_iso(first)} to {_iso(last)}"
+    decided_by = job.decided_by or f"misfire policy {job.misfire_policy}"
+    reason = f"{how_many} missed ({span}), not run by {decided_by}"
+    if job.misfire_policy == MisfirePolicy.ALL:
+        reason += f" beyond max_catchup {job.max_catchup}"
+    return SkippedSlots(first=first, last=last, count=count, reason=reason)
+
+
+def _iso(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _last_slot(schedule: Schedule, since: datetime, until: datetime) -> datetime | None:
+    """The newest slot in [since, until], walking back from `until`: a long outage costs nothing."""
+    if until < since:
+        return None
+    found = schedule.last_until(until)
+    return found if found is not None and found >= since else None
+
+
+def _newest_slots(
+    schedule: Schedule, since: datetime, newest: datetime, limit: int
+) -> list[datetime]:
+    """The newest `limit` slots in [since, newest], oldest first."""
+    found: list[datetime] = []
+    slot: datetime | None = newest
+    while slot is not None and len(found) < limit:
+        found.append(slot)
+        slot = _last_slot(schedule, since, slot - _INSTANT)
+    return found[::-1]
+
+
+def first_slot(
+    schedule: Schedule,
+    now: datetime,
+    *,
+    start_at: datetime | None = None,
+    end_at: datetime | None = None,
+) -> datetime | None:
+    """The first slot after `now`, not before `start_at` and not after `end_at`; None when there is
+    none.
+    """
+    after = max(now, start_at - _INSTANT) if start_at else now
+    slot = schedule.next_after(after)
+    return None if slot is None or (end_at is not None and slot > end_at) else slot
+
+
+def jitter_seconds(job_id: int, slot: datetime, spread_seconds: int) -> int:
+    """How much later a slot may be claimed: 0 to `spread_seconds`, the same at every asking."""
+    if spread_seconds <= 0:
+        return 0
+    return zlib.crc32(f"{job_id}:{slot.timestamp():.0f}".encode()) % (spread_seconds + 1)
+
+
+def backoff_seconds(
+    failures: int, base_seconds: float, maximum_seconds: float, random: Callable[[], float]
+) -> float:
+    """The wait before the next attempt after `failures` charged ones: doubling, bounded, +- 20 %.
+
+    `random` gives numbers in [0, 1): runs that failed together must not come back together.
+    """
+    # The exponent is bounded because failures may be anything that a row says.
+    delay = min(base_seconds * 2.0 ** min(max(failures - 1, 0), 64), maximum_seconds)
+    return float(delay * (0.8 + 0.4 * random()))

@@ -1,0 +1,244 @@
+"""Backfills and their executions. The cursor moves in the transaction that inserts the executions,
+under the backfill's row lock: that is what gives each of its slots exactly one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+
+from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, Status
+from scheduler.store.connection import execute, lock_skipping
+
+ENDED = (BackfillState.CANCELLED, BackfillState.DONE)
+_UNFINISHED = sorted(UNFINISHED)
+_TRIES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An execution to be made: for which slot, with which params."""
+
+    slot: datetime
+    params: dict[str, Any]
+
+
+# --- a person asks --------------------------------------------------------------------------------
+
+
+def create(**values: Any) -> Backfill:
+    return Backfill.objects.create(**values)
+
+
+def lock(backfill_id: int) -> Backfill:
+    """The backfill, kept as it is until the transaction ends. Waits for a beat that is at it."""
+    return Backfill.objects.select_for_update().get(pk=backfill_id)
+
+
+def set_state(
+    backfill_id: int, state: BackfillState, *, ended_at: datetime | None = None, error: str = ""
+) -> None:
+    """Of a locked backfill."""
+    Backfill.objects.filter(id=backfill_id).update(
+        state=state, ended_at=ended_at, error=error[:1000]
+    )
+
+
+def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
+    """Its executions that wait -> CANCELLED at once."""
+    waiting = JobExecution.objects.filter(backfill_id=backfill_id, status=Status.PENDING)
+    return waiting.update(
+        status=Status.CANCELLED,
+        finished_at=now,
+        publish_at=None,
+        cancel_requested_at=now,
+        error_message=reason,
+    )
+
+
+def request_cancel(backfill_id: int, *, now: datetime) -> int:
+    """Ask the workers of its executions that run to cancel them."""
+    running = JobExecution.objects.filter(
+        backfill_id=backfill_id, status=Status.RUNNING, cancel_requested_at__isnull=True
+    )
+    return running.update(cancel_requested_at=now)
+
+
+def delete(backfill_id: int) -> bool:
+    """Remove a backfill that has ended; its executions stay in the history."""
+    with transaction.atomic():
+        gone = Backfill.objects.filter(id=backfill_id, state__in=ENDED).delete()[0] > 0
+        if gone:
+            JobExecution.objects.filter(backfill_id=backfill_id).update(backfill_id=None)
+    return gone
+
+
+# --- beat goes on with it -------------------------------------------------------------------------
+
+
+def any_active() -> bool:
+    """One index probe."""
+    return _active().order_by("id").values_list("id", flat=True).first() is not None
+
+
+def with_room(after: int, limit: int) -> list[tuple[int, int]]:
+    """(id, job id) of active backfills with fewer unfinished executions than they may have, by id
+    from `after` on.
+    """
+    unfinished = (
+        JobExecution.objects.filter(backfill_id=OuterRef("pk"), status__in=_UNFINISHED)
+        .order_by()
+        .values("backfill_id")
+        .annotate(number=Count("*"))
+        .values("number")
+    )
+    ready = (
+        _active()
+        .filter(id__gt=after)
+        .annotate(unfinished=Coalesce(Subquery(unfinished), 0))
+        .filter(unfinished__lt=F("parallelism"))
+    )
+    return list(ready.order_by("id").values_list("id", "job_id")[:limit])
+
+
+def _active() -> Any:
+    return Backfill.objects.filter(state=BackfillState.ACTIVE)
+
+
+# What inserting executions locks on the job anyway; taken before the backfill, because whoever
+# deletes the job locks them in this order, too.
+_HOLD_JOB = {
+    "postgresql": "SELECT id FROM cron_jobs WHERE id = %s FOR KEY SHARE",
+    "mysql": "SELECT id FROM cron_jobs WHERE id = %s LOCK IN SHARE MODE",
+}
+
+
+def claim(backfill_id: int, job_id: int) -> tuple[Backfill, CronJob] | None:
+    """An active backfill, locked, with its job; None when it is gone, ended, or another beat's."""
+    if connection.vendor in _HOLD_JOB:
+        execute(_HOLD_JOB[connection.vendor], [job_id])
+    found: Backfill | None = lock_skipping(_active().filter(id=backfill_id)).first()
+    job = CronJob.objects.filter(id=job_id).first()
+    return (found, job) if found is not None and job is not None else None
+
+
+def unfinished(backfill_id: int) -> int:
+    return JobExecution.objects.filter(backfill_id=backfill_id, status__in=_UNFINISHED).count()
+
+
+def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: datetime) -> None:
+    """Insert a PENDING execution for each of `runs`, and move the cursor of the locked backfill."""
+    for _ in range(_TRIES):
+        rows = [
+            JobExecution(
+                job=job,
+                backfill=backfill,
+                job_name=job.name,
+                handler_name=job.handler_name,
+                scheduled_time=scheduled_time,
+                logical_time=run.slot,
+                requested_by=backfill.requested_by,
+                params=run.params,
+                param_source=ParamSource.BACKFILL,
+                max_retry=job.max_retry,
+                timeout_seconds=job.timeout_seconds,
+                queue=job.queue,
+                priority=job.priority,
+                available_at=now,
+                publish_at=now,
+                created_at=now,
+            )
+            for run, scheduled_time in zip(
+                runs, _free_instants(job.pk, now, len(runs)), strict=True
+            )
+        ]
+        try:
+            with transaction.atomic():
+                JobExecution.objects.bulk_create(rows)
+        except IntegrityError:
+            continue  # a manual run took one of these instants meanwhile
+        break
+    else:
+        raise RuntimeError(f"no free instants for {len(runs)} runs of {job} at {now}")
+    Backfill.objects.filter(id=backfill.pk).update(cursor=runs[-1].slot, made=F("made") + len(runs))
+
+
+def _free_instants(job_id: int, now: datetime, count: int) -> list[datetime]:
+    """Instants from `now` on that no execution of the job has, none of them on a whole second:
+    those are slots."""
+    near = JobExecution.objects.filter(
+        job_id=job_id, scheduled_time__gte=now, scheduled_time__lt=now + timedelta(seconds=1)
+    )
+    newest = near.order_by("-scheduled_time").values_list("scheduled_time", flat=True).first()
+    instant = now if newest is None else newest + timedelta(microseconds=1)
+    found: list[datetime] = []
+    while len(found) < count:
+        if instant.microsecond:
+            found.append(instant)
+        instant += timedelta(microseconds=1)
+    return found
+
+
+def end(
+    backfill_id: int,
+    state: BackfillState,
+    *,
+    now: datetime,
+    error: str = "",
+    total: int | None = None,
+) -> bool:
+    """An active backfill -> DONE, or CANCELLED with what is wrong with it in view."""
+    changes: dict[str, Any] = {"state": state, "ended_at": now, "error": error[:1000]}
+    if total is not None:
+        changes["total"] = total
+    changed: int = _active().filter(id=backfill_id).update(**changes)
+    return changed == 1
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def counts(backfill_id: int) -> dict[Status, int]:
+    """How many of its executions are in each status; those that retention removed are not there."""
+    rows = (
+        JobExecution.objects.filter(backfill_id=backfill_id)
+        .order_by()
+        .values_list("status")
+        .annotate(number=Count("*"))
+    )
+    return {Status(status): number for status, number in rows}
+
+
+def unfinished_of(backfill_ids: Sequence[int]) -> dict[int, int]:
+    """How many of their executions have not ended; those without one are left out."""
+    rows = (
+        JobExecution.objects.filter(backfill_id__in=backfill_ids, status__in=_UNFINISHED)
+        .order_by()
+        .values_list("backfill_id")
+        .annotate(number=Count("*"))
+    )
+    return {backfill_id: number for backfill_id, number in rows if backfill_id is not None}
+
+
+def mean_duration(backfill_id: int) -> timedelta | None:
+    """Of its executions that ran to an end."""
+    ended = JobExecution.objects.filter(
+        backfill_id=backfill_id, status__in=sorted(FINAL), started_at__isnull=False
+    )
+    found: timedelta | None = ended.aggregate(mean=Avg(F("finished_at") - F("started_at")))["mean"]
+    return found
+
+
+def prune(before: datetime, limit: int) -> int:
+    """Delete up to `limit` backfills that ended before `before` and have no execution left."""
+    has_runs = Exists(JobExecution.objects.filter(backfill_id=OuterRef("pk")))
+    old = Backfill.objects.filter(Q(state__in=ENDED), ~has_runs, ended_at__lt=before)
+    ids = list(old.order_by("id").values_list("id", flat=True)[:limit])
+    return Backfill.objects.filter(id__in=ids).delete()[0] if ids else 0

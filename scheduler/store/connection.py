@@ -1,0 +1,95 @@
+"""The database's clock, and the few places where the three databases differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import Model, QuerySet
+
+M = TypeVar("M", bound=Model)
+
+_NOW = {
+    # Not now(): that is the transaction's start, and a tick may wait for locks.
+    "postgresql": "SELECT clock_timestamp()",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
+
+
+def database_now() -> datetime:
+    """The database's current instant, aware UTC. One query."""
+    row = fetch_one(_NOW[connection.vendor], ())
+    now = instant(row[0]) if row else None
+    assert now is not None
+    return now
+
+
+# The hot statements are SQL rather than ORM: compiling a query costs more than running it.
+
+
+def execute(statement: str, parameters: Sequence[Any]) -> int:
+    """Run one statement with aware instants among its %s parameters; gives the rows it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        return int(cursor.rowcount)
+
+
+def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The first row, as the driver gives it: see `instant` and `from_json`."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """All rows, as the driver gives them: see `instant` and `from_json`."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        rows: list[tuple[Any, ...]] = list(cursor.fetchall())
+        return rows
+
+
+def _outgoing(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    # Drivers look types up by their exact class; a StrEnum is not every driver's str.
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def instant(value: Any) -> datetime | None:
+    """An instant that a driver gave for a timestamp column, as aware UTC."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    assert isinstance(value, datetime)
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def from_json(value: Any) -> Any:
+    """The value of a JSON column, which all three drivers give as text under Django."""
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
+def to_json(value: Any) -> str | None:
+    """A strict JSON value for a JSON column; None is SQL's NULL."""
+    return None if value is None else json.dumps(value, allow_nan=False)
+
+
+def lock_skipping(rows: QuerySet[M]) -> QuerySet[M]:
+    """`rows` locked for update, those that another process holds left out.
+
+    SQLite has no row locks: there the whole transaction holds the write lock (BEGIN IMMEDIATE).
+    """
+    features = connection.features
+    if not features.has_select_for_update_skip_locked:
+        return rows
+    # PostgreSQL: inserting an execution takes a key share lock on its job, which a plain FOR UPDATE
+    # would block; FOR NO KEY UPDATE does not.
+    return rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)

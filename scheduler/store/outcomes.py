@@ -1,0 +1,61 @@
+"""What became of the last runs of some jobs: one statement, whatever is in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scheduler.store.connection import fetch_all, instant
+
+# The newest rows of one job, by the index on (job, scheduled_time). One of them per job, because
+# LATERAL is missing in SQLite and MariaDB, and a window function would read the whole history.
+_NEWEST: Final = """
+SELECT * FROM (
+SELECT job_id, id, status, scheduled_time, started_at, finished_at
+  FROM job_executions
+ WHERE job_id = %s
+ ORDER BY scheduled_time DESC
+ LIMIT %s) newest{number}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One execution, as a strip shows it."""
+
+    execution_id: int
+    status: str
+    scheduled_time: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def took_seconds(self) -> float | None:
+        """How long its last attempt ran; None while it has not ended, or when it never ran."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+
+def last_outcomes(job_ids: Sequence[int], limit: int) -> dict[int, list[Outcome]]:
+    """The newest `limit` executions of each job, oldest first. Jobs without any are left out."""
+    if not job_ids:
+        return {}
+    statement = "UNION ALL".join(_NEWEST.format(number=at) for at in range(len(job_ids)))
+    found: dict[int, list[Outcome]] = {}
+    for row in fetch_all(statement, [value for job_id in job_ids for value in (job_id, limit)]):
+        scheduled_time = instant(row[3])
+        assert scheduled_time is not None
+        outcome = Outcome(
+            execution_id=row[1],
+            status=row[2],
+            scheduled_time=scheduled_time,
+            started_at=instant(row[4]),
+            finished_at=instant(row[5]),
+        )
+        found.setdefault(row[0], []).append(outcome)
+    for outcomes in found.values():
+        outcomes.sort(key=lambda outcome: outcome.scheduled_time)
+    return found

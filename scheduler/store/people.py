@@ -1,0 +1,180 @@
+"""What a person asks for: runs out of turn, cancel, retry, and changes of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q, QuerySet
+
+from scheduler.models import CronJob, JobExecution
+from scheduler.states import RETRYABLE, ParamSource, Status
+
+
+class StaleEdit(Exception):
+    """Somebody else, or beat, has changed the job since it was read."""
+
+
+def create_execution(
+    job: CronJob | None,
+    *,
+    handler_name: str,
+    params: Any,
+    source: ParamSource,
+    now: datetime,
+    logical_time: datetime | None = None,
+    dedupe_key: str | None = None,
+    requested_by: str = "",
+    max_retry: int = 3,
+    timeout_seconds: int = 3600,
+    queue: str = "",
+    priority: int = 0,
+) -> tuple[JobExecution, bool]:
+    """A PENDING execution that is no slot: manual, event or backfill. False: the dedupe_key had
+    one. CronJob.DoesNotExist when the job was deleted meanwhile.
+    """
+    # Slots are whole seconds; these never are, and two of one job never share a microsecond.
+    scheduled_time = now if now.microsecond else now + timedelta(microseconds=1)
+    for _ in range(100):
+        try:
+            with transaction.atomic():
+                _still_there(job)  # SQLite has no foreign key here, but one writer at a time
+                execution = JobExecution.objects.create(
+                    job=job,
+                    job_name=job.name if job else "",
+                    handler_name=handler_name,
+                    scheduled_time=scheduled_time,
+                    logical_time=logical_time,
+                    dedupe_key=dedupe_key,
+                    requested_by=requested_by[:150],
+                    params=params,
+                    param_source=source,
+                    max_retry=job.max_retry if job else max_retry,
+                    timeout_seconds=job.timeout_seconds if job else timeout_seconds,
+                    queue=job.queue if job else queue,
+                    priority=job.priority if job else priority,
+                    available_at=now,
+                    publish_at=now,
+                    created_at=now,
+                )
+            return execution, True
+        except IntegrityError:
+            if dedupe_key is not None:
+                existing = JobExecution.objects.filter(dedupe_key=dedupe_key).first()
+                if existing is not None:
+                    return existing, False
+            _still_there(job)  # else the instant is taken
+            scheduled_time += timedelta(microseconds=1)
+            if scheduled_time.microsecond == 0:
+                scheduled_time += timedelta(microseconds=1)
+    raise RuntimeError(f"no free instant for a run of {job or handler_name} at {now}")
+
+
+def _still_there(job: CronJob | None) -> None:
+    if job is not None and not CronJob.objects.filter(id=job.pk).exists():
+        raise CronJob.DoesNotExist
+
+
+def cancel_pending(execution_id: int, *, now: datetime, reason: str) -> bool:
+    """PENDING -> CANCELLED at once."""
+    pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
+    changed = pending.update(
+        status=Status.CANCELLED,
+        finished_at=now,
+        publish_at=None,
+        cancel_requested_at=now,
+        error_message=reason,
+    )
+    return changed == 1
+
+
+def retry(execution_id: int, *, now: datetime) -> bool:
+    """An unsuccessful execution -> PENDING with a fresh budget; attempt numbers go on rising."""
+    return retry_all([execution_id], now=now) == 1
+
+
+def retry_all(ids: Collection[int], *, now: datetime) -> int:
+    """Likewise for many, in one statement. Gives how many it changed."""
+    ended = JobExecution.objects.filter(id__in=sorted(ids), status__in=sorted(RETRYABLE))
+    return ended.update(
+        status=Status.PENDING,
+        failures=0,
+        available_at=now,
+        publish_at=now,
+        publish_count=0,
+        finished_at=None,
+        cancel_requested_at=None,
+        final_token=None,
+        overran=False,
+        progress=None,
+        progress_message="",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRange:
+    """Unsuccessful executions by the time that they were planned for. Both ends belong to it."""
+
+    since: datetime
+    until: datetime
+    statuses: frozenset[Status]
+    job_id: int | None = None  # None: of all jobs
+
+    def rows(self) -> QuerySet[JobExecution]:
+        """In the order of the index on scheduled_time, or of that on (job, scheduled_time)."""
+        found = JobExecution.objects.filter(
+            status__in=sorted(self.statuses & RETRYABLE),
+            scheduled_time__gte=self.since,
+            scheduled_time__lte=self.until,
+        )
+        if self.job_id is not None:
+            found = found.filter(job_id=self.job_id)
+        return found.order_by("scheduled_time", "id")
+
+    def after(self, instant: datetime, execution_id: int) -> QuerySet[JobExecution]:
+        """Those behind one of them. What was retried may have failed again: it is not met twice."""
+        later = Q(scheduled_time__gt=instant) | Q(scheduled_time=instant, id__gt=execution_id)
+        return self.rows().filter(later, scheduled_time__gte=instant)
+
+
+def delete_execution(execution_id: int) -> bool:
+    """Remove a final execution from the history. Its slot does not run again: the watermark is past
+    it.
+    """
+    ended = JobExecution.objects.filter(
+        id=execution_id, status__in=sorted({*RETRYABLE, Status.SUCCESS})
+    )
+    return ended.delete()[0] > 0
+
+
+def create_job(
+    values: Mapping[str, Any], *, now: datetime, next_run_at: datetime | None = None
+) -> CronJob:
+    """Insert a job. IntegrityError when the name is taken."""
+    with transaction.atomic():
+        return CronJob.objects.create(
+            **values, next_run_at=next_run_at, created_at=now, updated_at=now
+        )
+
+
+def lock_job(job_id: int) -> CronJob:
+    """A job as it is, kept so until the transaction ends: beat's ticks move `tick_seq`, too."""
+    no_key = connection.features.has_select_for_no_key_update
+    return CronJob.objects.select_for_update(no_key=no_key).get(pk=job_id)
+
+
+def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
+    """Change a job that is still as it was read (`tick_seq`). StaleEdit when it is not."""
+    changed = CronJob.objects.filter(id=job_id, tick_seq=tick_seq).update(
+        **values, tick_seq=F("tick_seq") + 1, updated_at=now
+    )
+    if changed == 0:
+        raise StaleEdit
+
+
+def delete_job(job_id: int) -> bool:
+    """Remove a job; the database removes its executions, attempts and logs."""
+    return CronJob.objects.filter(id=job_id).delete()[0] > 0

@@ -1,0 +1,212 @@
+"""Due jobs become executions: claim the jobs, record their slots, move their watermarks. One
+transaction.
+
+The row lock on the job is what makes a slot's insert safe: only its holder records slots of that
+job, so "not there yet" and the insert cannot be overtaken. The UNIQUE constraint stands behind
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import F, QuerySet
+
+from scheduler.models import CronJob
+from scheduler.plan import Plan, jitter_seconds
+from scheduler.states import ParamSource, Status
+from scheduler.store.connection import execute, lock_skipping
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueJob:
+    """What planning needs of a job. Its parameters stay in the database.
+
+    `handler_name` and `queue` are only copied, by the database; but who publishes the copies has to
+    read them, and there is nobody to blame but the job.
+    """
+
+    id: int
+    name: str
+    handler_name: str
+    queue: str
+    cron_expression: str
+    timezone: str
+    calendar: str
+    misfire_policy: str
+    misfire_grace_seconds: int
+    max_catchup: int
+    jitter_seconds: int
+    start_at: datetime | None
+    end_at: datetime | None
+    next_run_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotRecord:
+    """A slot to be written: PENDING from `available_at` on, or SKIPPED with a reason."""
+
+    job_id: int
+    slot: datetime
+    available_at: datetime
+    skipped_reason: str | None = None
+
+
+def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotRecord]:
+    """What is to be written for a plan: its slots, and one record for all that it skips."""
+    records = [
+        SlotRecord(
+            job_id=job_id,
+            slot=slot,
+            available_at=slot + timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
+        )
+        for slot in planned.slots
+    ]
+    if planned.skipped is not None:
+        records.append(
+            SlotRecord(
+                job_id=job_id,
+                slot=planned.skipped.last,
+                available_at=planned.skipped.last,
+                skipped_reason=planned.skipped.reason,
+            )
+        )
+    return records
+
+
+_FIELDS = tuple(DueJob.__dataclass_fields__)
+
+
+def _enabled() -> QuerySet[CronJob]:
+    # `IN (true)`, because Django writes a plain filter on a boolean as the bare column, for which
+    # SQLite and MySQL walk the whole table instead of the index.
+    return CronJob.objects.filter(is_enabled__in=[True])
+
+
+def claim_due_jobs(now: datetime, limit: int) -> list[DueJob]:
+    """Up to `limit` due jobs, locked until the transaction ends. Jobs another beat holds are left
+    out.
+    """
+    due = _enabled().filter(next_run_at__lte=now)
+    # In index order: by id the database would walk the primary key past a million idle jobs.
+    return _locked(due.order_by("next_run_at", "id"), limit)
+
+
+def claim_new_jobs(limit: int) -> list[DueJob]:
+    """Up to `limit` enabled jobs without a watermark (new, edited or typed in by SQL), locked
+    likewise.
+    """
+    new = _enabled().filter(next_run_at__isnull=True)
+    return _locked(new.order_by("id"), limit)
+
+
+def due_or_new_ids(now: datetime, limit: int) -> list[int]:
+    """What the two above would claim, by id alone: nothing is read that could be unreadable."""
+    due = _enabled().filter(next_run_at__lte=now).order_by("next_run_at", "id")
+    new = _enabled().filter(next_run_at__isnull=True).order_by("id")
+    return [id_ for rows in (due, new) for id_ in rows.values_list("id", flat=True)[:limit]]
+
+
+def claim_job(job_id: int) -> list[DueJob]:
+    """One enabled job, locked; empty when it is gone, disabled or held by another beat."""
+    return _locked(CronJob.objects.filter(id=job_id, is_enabled=True), 1)
+
+
+def _locked(rows: QuerySet[CronJob], limit: int) -> list[DueJob]:
+    return [DueJob(**row) for row in lock_skipping(rows).values(*_FIELDS)[:limit]]
+
+
+def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
+    """Whole jobs by id, for validation of rows that no door has seen."""
+    return {job.pk: job for job in CronJob.objects.filter(id__in=ids)}
+
+
+_RECORD = """
+INSERT INTO job_executions
+       (job_id, job_name, handler_name, scheduled_time, status, params, param_source, max_retry,
+        timeout_seconds, queue, priority, available_at, publish_at, finished_at, error_message,
+        created_at)
+SELECT j.id, j.name, j.handler_name, %s, %s, j.handler_params, %s, j.max_retry,
+       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s
+  FROM cron_jobs j
+ WHERE j.id IN ({ids})
+   AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.scheduled_time = %s)
+"""
+
+
+def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
+    """Write the slots, those that exist left out; gives how many were written.
+
+    The jobs must be locked by this transaction. One INSERT ... SELECT for all jobs that share a
+    slot and its fate, so a burst costs a few statements and parameters never leave the database.
+    """
+    groups: dict[tuple[datetime, datetime, str | None], list[int]] = {}
+    for record in records:
+        key = (record.slot, record.available_at, record.skipped_reason)
+        groups.setdefault(key, []).append(record.job_id)
+    written = 0
+    for (slot, available_at, reason), ids in groups.items():
+        status = Status.PENDING if reason is None else Status.SKIPPED
+        publish_at, finished_at = (available_at, None) if reason is None else (None, now)
+        written += execute(
+            _RECORD.format(ids=", ".join(["%s"] * len(ids))),
+            [
+                slot,
+                status,
+                ParamSource.CRON,
+                available_at,
+                publish_at,
+                finished_at,
+                reason,
+                now,
+                *sorted(ids),
+                slot,
+            ],
+        )
+    return written
+
+
+def advance_jobs(watermarks: dict[int, datetime]) -> None:
+    """Move `next_run_at` of locked jobs, one UPDATE per distinct new value."""
+    groups: dict[datetime, list[int]] = {}
+    for job_id, next_run_at in watermarks.items():
+        groups.setdefault(next_run_at, []).append(job_id)
+    for next_run_at, ids in groups.items():
+        CronJob.objects.filter(id__in=ids).update(
+            next_run_at=next_run_at, tick_seq=F("tick_seq") + 1, schedule_error=""
+        )
+
+
+def disable_job(job_id: int, *, now: datetime, error: str = "", reason: str = "") -> bool:
+    """Take a job out of planning, with what is wrong (`error`) or why it is over (`reason`) in
+    view.
+    """
+    changed = CronJob.objects.filter(id=job_id, is_enabled=True).update(
+        is_enabled=False,
+        next_run_at=None,
+        schedule_error=error[:1000],
+        pause_reason=reason[:500],
+        paused_until=None,  # a pause that is over would enable it again
+        tick_seq=F("tick_seq") + 1,
+        updated_at=now,
+    )
+    return changed == 1
+
+
+def next_due_at() -> datetime | None:
+    """The nearest watermark of any enabled job. One index probe."""
+    enabled = _enabled().filter(next_run_at__isnull=False)
+    try:
+        return enabled.order_by("next_run_at").values_list("next_run_at", flat=True).first()
+    except ValueError:
+        return None  # SQLite keeps a thirteenth month; the poll interval has to do meanwhile
+
+
+def has_work(now: datetime) -> bool:
+    """Is there an enabled job that is due, or without a watermark? Two index probes."""
+    # Ordered by the index: a bare LIMIT 1 invites a planner to walk the table instead.
+    due = _enabled().filter(next_run_at__lte=now).order_by("next_run_at", "id")
+    new = _enabled().filter(next_run_at__isnull=True).order_by("id")
+    return any(rows.values_list("id", flat=True).first() is not None for rows in (due, new))

@@ -1,0 +1,37 @@
+"""Rows of API tokens: made, used, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from scheduler.models import ApiToken
+
+
+def create(
+    user: Any,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    prefix: str,
+    key_hash: str,
+    expires_at: datetime | None,
+) -> ApiToken:
+    return ApiToken.objects.create(
+        user=user,
+        name=name,
+        scopes=list(scopes),
+        prefix=prefix,
+        key_hash=key_hash,
+        expires_at=expires_at,
+    )
+
+
+def used(token_id: int, *, now: datetime) -> None:
+    ApiToken.objects.filter(pk=token_id).update(last_used_at=now)
+
+
+def revoke(token_id: int, *, now: datetime) -> bool:
+    """False: it was before."""
+    return bool(ApiToken.objects.filter(pk=token_id, revoked_at=None).update(revoked_at=now))

@@ -1,0 +1,250 @@
+"""What makes a job usable: every rule in one place, for the admin, the API, commands and rows typed
+by SQL.
+
+Pure but for the registry of handlers: takes `now`, writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
+from handlers.errors import ParamError
+from handlers.params import validate_params
+from scheduler import calendars, cron
+from scheduler.conf import SchedulerSettings
+from scheduler.models import LIMITS, CronJob
+from scheduler.plan import first_slot
+from scheduler.states import MisfirePolicy, OverlapPolicy
+
+Problems = dict[str, list[str]]
+
+NAME_LENGTH = 100
+DESCRIPTION_LENGTH = 500
+# What queue names of Redis, RabbitMQ and the file broker have in common.
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+# RabbitMQ's own queues; what Celery keeps in Redis beside its queues, under keys like theirs.
+_NO_QUEUES = ("amq.", "unacked", "_kombu")
+
+
+class InvalidJob(ValueError):
+    """A job that cannot be saved. `problems`: field -> what is wrong with it, in words for a
+    person.
+    """
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        super().__init__(describe(problems))
+
+
+def describe(problems: Problems) -> str:
+    return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in problems.items())
+
+
+def schedule_of(
+    *, cron_expression: str, timezone: str, calendar: str, settings: SchedulerSettings
+) -> cron.Schedule:
+    """The schedule that a job's three columns mean. Raises cron.ScheduleError naming the column."""
+    return calendars.build_schedule(
+        cron_expression,
+        timezone or settings.default_timezone,
+        calendar,
+        calendar_specs(settings.calendars),
+    )
+
+
+_specs: dict[int, tuple[object, dict[str, calendars.CalendarSpec]]] = {}
+
+
+def calendar_specs(
+    configured: Mapping[str, Mapping[str, Any]],
+) -> dict[str, calendars.CalendarSpec]:
+    """The configured calendars, built once per configuration."""
+    known = _specs.get(id(configured))
+    if known is None or known[0] is not configured:
+        built = {name: calendars.CalendarSpec(name=name, **e) for name, e in configured.items()}
+        known = _specs[id(configured)] = (configured, built)
+    return known[1]
+
+
+def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) -> Problems:
+    """Everything wrong with a job, by field; empty when it can be saved."""
+    problems: Problems = {}
+
+    def check(field: str, rule: Callable[[], str | None]) -> None:
+        message = rule()
+        if message:
+            problems.setdefault(field, []).append(message)
+
+    check("name", lambda: text_problem(job.name, NAME_LENGTH, required=True))
+    check("description", lambda: text_problem(job.description, DESCRIPTION_LENGTH))
+    check("pause_reason", lambda: text_problem(job.pause_reason, 500))
+    check("queue", lambda: _queue(job.queue))
+    check("is_enabled", lambda: _truth(job.is_enabled))
+    check("timezone", lambda: text_problem(job.timezone, 64))
+    check("calendar", lambda: text_problem(job.calendar, 100))
+    for moment in ("start_at", "end_at", "paused_until"):
+        check(moment, lambda moment=moment: instant_problem(getattr(job, moment)))  # type: ignore[misc]
+    check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
+    check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
+    for name, (low, high) in LIMITS.items():
+        check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
+    if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
+        check("retry_backoff_max_seconds", lambda: _backoff(job))
+    check("handler_name", lambda: _handler(job.handler_name))
+    if "handler_name" not in problems:
+        check("handler_params", lambda: _params(job.handler_name, job.handler_params))
+    if not problems.keys() & {"timezone", "calendar", "start_at", "end_at"}:
+        for field, text in _schedule(job, now, settings):
+            problems.setdefault(field, []).append(text)
+    return problems
+
+
+def text_problem(value: object, longest: int, *, required: bool = False) -> str | None:
+    """What is wrong with a text that a person gave."""
+    if not isinstance(value, str):
+        return _("must be text")
+    if required and not value.strip():
+        return _("must not be empty")
+    if len(value) > longest:
+        said = {"length": len(value), "most": longest}
+        return _("has %(length)s characters, at most %(most)s are allowed") % said
+    if any(ord(c) < 32 and c not in "\n\t" for c in value) or (required and "\n" in value):
+        return _("must not contain control characters")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        return _("must not contain half of a surrogate pair")
+    return None
+
+
+def _truth(value: object) -> str | None:
+    # SQL's 0 and 1 are read as such from some databases.
+    return None if value in (True, False) else _("must be true or false")
+
+
+def instant_problem(value: object) -> str | None:
+    """What is wrong with an instant that a person gave; None is no instant and fine."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        return _("must be an instant")
+    if value.tzinfo is None:
+        return _("must say its time zone")
+    if not cron.FIRST_INSTANT <= value <= cron.LAST_INSTANT:
+        years = {"first": cron.FIRST_INSTANT.year, "last": cron.LAST_INSTANT.year}
+        return _("is not between %(first)s and %(last)s") % years
+    return None
+
+
+def _queue(value: object) -> str | None:
+    if isinstance(value, str) and value.startswith(_NO_QUEUES):
+        said = ", ".join(f"`{start}`" for start in _NO_QUEUES)
+        return _("must not begin with %(starts)s: the broker keeps such names for itself") % {
+            "starts": said
+        }
+    if value == "" or (isinstance(value, str) and _QUEUE.fullmatch(value)):
+        return None
+    return _("may contain letters, digits, `_`, `.` and `-`, and at most 100 of them")
+
+
+def _one_of(value: object, known: type[OverlapPolicy] | type[MisfirePolicy]) -> str | None:
+    names = [item.value for item in known]
+    return None if value in names else unknown_word(value, names)
+
+
+def _between(value: object, low: int, high: int) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return _("must be a whole number")
+    if low <= value <= high:
+        return None
+    said = {"value": value, "low": low, "high": high}
+    return _("%(value)s is not between %(low)s and %(high)s") % said
+
+
+def unknown_word(value: object, known: Iterable[str]) -> str:
+    said = {"value": repr(value), "known": ", ".join(known)}
+    return _("%(value)s is unknown, one of %(known)s") % said
+
+
+def _backoff(job: CronJob) -> str | None:
+    if job.retry_backoff_max_seconds < job.retry_backoff_seconds:
+        text = _("must not be less than the first back-off (%(seconds)s s)")
+        return text % {"seconds": job.retry_backoff_seconds}
+    return None
+
+
+def _handler(name: object) -> str | None:
+    if not isinstance(name, str) or not name:
+        return _("must not be empty")
+    try:
+        get_handler(name)
+    except HandlerNotFoundError as error:
+        return no_handler(error)
+    return None
+
+
+def no_handler(error: HandlerNotFoundError) -> str:
+    text = _("Handler not found: %(name)s") % {"name": error.name}
+    if error.hint:
+        text += _(" (did you mean %(name)s?)") % {"name": repr(error.hint)}
+    return text
+
+
+def bad_params(error: InvalidParamsError) -> str:
+    """What is wrong with params, place by place."""
+    shown = [
+        f"{each.loc}: {bad_param(each)}" if each.loc else bad_param(each)
+        for each in error.errors[: error.SHOWN]
+    ]
+    if len(error.errors) > error.SHOWN:
+        shown.append(_("and %(count)s more") % {"count": len(error.errors) - error.SHOWN})
+    return _("Invalid params: %(problems)s") % {"problems": "; ".join(shown)}
+
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+
+
+def bad_param(error: ParamError) -> str:
+    """Its message. Numbers in it are facts: the catalogue has {number} in their place.
+
+    The words are the model's; what the catalogue does not know of them stays as it is.
+    """
+    numbers = iter(_NUMBER.findall(error.message))
+    pattern = _NUMBER.sub("{number}", error.message)
+    known = _(pattern) if pattern else ""
+    return re.sub(r"\{number\}", lambda _match: next(numbers, ""), known)
+
+
+def _params(handler_name: str, params: object) -> str | None:
+    if not isinstance(params, Mapping):
+        return _("must be a JSON object")
+    try:
+        validate_params(handler_name, params)
+    except InvalidParamsError as error:
+        return bad_params(error)
+    return None
+
+
+def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[tuple[str, str]]:
+    if job.start_at and job.end_at and job.start_at >= job.end_at:
+        return [("end_at", _("must be after the start"))]
+    try:
+        schedule = schedule_of(
+            cron_expression=job.cron_expression,
+            timezone=job.timezone,
+            calendar=job.calendar,
+            settings=settings,
+        )
+        cron.check_interval(schedule, settings.min_cron_interval_seconds, now)
+    except cron.ScheduleError as error:
+        return [(error.field, error.reason)]
+    if first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at) is None:
+        if job.end_at and job.end_at <= now:
+            return [("end_at", _("is in the past: this job would never run"))]
+        text = _("has no slot between start and end: this job would never run")
+        return [("cron_expression", text)]
+    return []

@@ -1,0 +1,89 @@
+# Shared by the scripts: finds a Python, makes .venv and keeps it in step with a requirements file.
+# Sourced, POSIX sh. Use:
+#
+#     root=$(cd "$(dirname "$0")/.." && pwd)
+#     . "$root/script/bootstrap.sh"
+#     ensure_venv "$root" requirements.txt      # afterwards $python is .venv's
+#
+# JOBU_PYTHON=/path/to/python3.12 chooses the interpreter of a new .venv.
+
+say() {
+    printf 'jobu: %s\n' "$*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+is_python_311() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+# Prints the first Python 3.11 or newer. A version manager's shim may be on PATH and still
+# refuse to run, therefore each candidate is tried and not only looked up.
+find_python() {
+    if [ -n "${JOBU_PYTHON:-}" ]; then
+        is_python_311 "$JOBU_PYTHON" || fail "JOBU_PYTHON=$JOBU_PYTHON is not a Python 3.11 or newer."
+        printf '%s\n' "$JOBU_PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python; do
+        if is_python_311 "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer on PATH. Install one, or name it: JOBU_PYTHON=/path/to/python3."
+}
+
+make_venv() {
+    base=$(find_python) || exit 1
+    say "making .venv with $("$base" --version)"
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --allow-existing --python "$base" "$1/.venv" || fail "uv could not make .venv."
+    else
+        "$base" -m venv --clear "$1/.venv" ||
+            fail "could not make .venv. On Debian and Ubuntu this needs the package python3-venv."
+    fi
+}
+
+install_requirements() {
+    if command -v uv >/dev/null 2>&1; then
+        uv pip install --quiet --python "$1/.venv/bin/python" -r "$1/$2"
+        return
+    fi
+    # A .venv that uv made has no pip of its own.
+    "$1/.venv/bin/python" -m pip --version >/dev/null 2>&1 ||
+        "$1/.venv/bin/python" -m ensurepip >/dev/null || return 1
+    "$1/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1/$2"
+}
+
+# One requirements file may include another: the checksum covers all of them.
+requirements_checksum() {
+    cat "$1"/requirements*.txt | cksum
+}
+
+refresh_venv() {
+    is_python_311 "$1/.venv/bin/python" || make_venv "$1"
+    stamp=$1/.venv/.installed-$2
+    wanted=$(requirements_checksum "$1")
+    if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+        say "installing $2"
+        install_requirements "$1" "$2" || fail "could not install $2."
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+}
+
+# ensure_venv ROOT REQUIREMENTS-FILE
+ensure_venv() {
+    mkdir -p "$1/.venv"
+    # Two scripts started at the same moment must not install over each other.
+    if command -v flock >/dev/null 2>&1; then
+        (flock 9 && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv/.lock" || exit 1
+    else
+        (refresh_venv "$1" "$2") || exit 1
+    fi
+    # shellcheck disable=SC2034  # for the script that sources this file
+    python=$1/.venv/bin/python
+}

@@ -1,0 +1,102 @@
+"""Callers of the API: people with sessions, programs with tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from scheduler.control import Control
+from scheduler.keys import make_token
+from scheduler.models import ApiToken, CronJob
+
+
+class Program:
+    """Calls the API with a token, or with none."""
+
+    def __init__(self, key: str | None, prefix: str = "/api") -> None:
+        self.key = key
+        self.prefix = prefix
+        self.client = Client(raise_request_exception=False)
+
+    def send(
+        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **headers: Any
+    ) -> Any:
+        if self.key is not None:
+            headers.setdefault("Authorization", f"Bearer {self.key}")
+        data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        options: dict[str, Any] = {"headers": headers}
+        if method != "GET":
+            options |= {"data": data, "content_type": "application/json" if data else ""}
+        address = path if path.startswith(("/api", "/metrics")) else self.prefix + path
+        return getattr(self.client, method.lower())(address, **options)
+
+    def get(self, path: str, **headers: Any) -> Any:
+        return self.send("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None, **headers: Any) -> Any:
+        return self.send("POST", path, body, **headers)
+
+    def put(self, path: str, body: Any = None, **headers: Any) -> Any:
+        return self.send("PUT", path, body, **headers)
+
+    def delete(self, path: str, **headers: Any) -> Any:
+        return self.send("DELETE", path, **headers)
+
+
+def person(name: str, *codenames: str, **values: Any) -> User:
+    user = User.objects.create_user(name, is_staff=True, **values)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    return user
+
+
+def program(user: User, scopes: Sequence[str] = ApiToken.SCOPES, **values: Any) -> Program:
+    return Program(make_token(user, "a program", scopes, **values)[1])
+
+
+@pytest.fixture(autouse=True)
+def _static_directory(settings: Any) -> None:
+    """WhiteNoise warns when it is missing."""
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Who may do everything."""
+    return User.objects.create_superuser("alice")
+
+
+@pytest.fixture
+def api(alice: User) -> Program:
+    return program(alice)
+
+
+@pytest.fixture
+def job(db: None) -> CronJob:
+    return make_job()
+
+
+def make_job(**values: Any) -> CronJob:
+    given = {"name": "report", "cron_expression": "0 3 * * *", "handler_name": "sample", **values}
+    return Control().create_job(**given)
+
+
+def error_of(response: Any, status: int) -> dict[str, Any]:
+    """The error of an answer, which must have the one shape."""
+    assert response.status_code == status, (response.status_code, response.content)
+    body = response.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert {"code", "message"} <= set(error) <= {"code", "message", "fields"}
+    assert error["message"]
+    return error
+
+
+def ok(response: Any, status: int = 200) -> Any:
+    assert response.status_code == status, (response.status_code, response.content)
+    return response.json() if response.content else None

@@ -1,0 +1,135 @@
+"""Bodies that are no strict JSON, addresses that are not there, bugs: errors of one shape."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from scheduler.api import crons
+from scheduler.models import CronJob, JobExecution
+from tests.api.conftest import Program, error_of, ok
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"{", "line 1"),
+        (b"nothing", "line 1"),
+        (b'{"handler": "sample", "handler": "sample1"}', "twice"),
+        (b'{"handler": "sample", "params": {"a": 1, "a": 2}}', "twice"),
+        (b'{"handler": "sample", "params": {"x": NaN}}', "NaN"),
+        (b'{"handler": "sample", "params": {"x": -Infinity}}', "Infinity"),
+        (b'{"handler": "sample", "params": {"x": 1e999}}', "too large"),
+        (b'{"handler": "sample", "params": {"x": "a\\u0000b"}}', "NUL"),
+        (b'{"handler": "sample", "params": {"a\\u0000b": 1}}', "NUL"),
+        (b'{"handler": "sample", "params": {"x": "\\ud800"}}', "surrogate"),
+        (b'{"handler": "sample", "params": {"\\udfff": 1}}', "surrogate"),
+        (b'{"handler": "sample\xff"}', "UTF-8"),
+        (b'{"handler": "sample", "params": {"x": ' + b"1" * 5000 + b"}}", "too long"),
+        (b"[" * 100 + b"]" * 100, "deep"),
+        (b"[" * 100_000 + b"]" * 100_000, "deep"),
+    ],
+    ids=range(15),
+)
+@pytest.mark.parametrize("path", ["/events", "/crons"])
+def test_a_body_that_is_no_strict_json_is_refused(api: Program, body: bytes, word: str, path: str):
+    error = error_of(api.send("POST", path, raw=body), 400)
+
+    assert error["code"] == "INVALID_JSON"
+    assert word in error["message"]
+    assert not JobExecution.objects.exists()
+    assert not CronJob.objects.exists()
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"5", b"null", b"true", b""])
+def test_a_body_that_is_no_object_is_refused(api: Program, body: bytes):
+    assert error_of(api.send("POST", "/crons", raw=body), 400)["code"] == "VALIDATION_ERROR"
+
+
+def test_a_body_that_is_too_large_is_refused(api: Program):
+    body = {"handler": "sample", "params": {"x": "y" * 300_000}}
+    assert error_of(api.post("/events", body), 413)["code"] == "BODY_TOO_LARGE"
+    huge = json.dumps({"x": "y" * 10_000_000}).encode()
+    assert error_of(api.send("POST", "/events", raw=huge), 413)["code"] == "BODY_TOO_LARGE"
+
+
+def test_a_body_that_is_not_called_json_is_refused(api: Program):
+    answer = Client().post(
+        "/api/events",
+        data={"handler": "sample"},
+        headers={"Authorization": f"Bearer {api.key}"},
+    )
+    assert error_of(answer, 415)["code"] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+def test_many_keys_are_no_burden(api: Program):
+    params = {f"k{number}": 1 for number in range(5000)}
+    ok(api.post("/events", {"handler": "sample", "params": params}), 201)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/crons/", "/crons/abc", "/crons/-1", "/v1/nowhere", "/crons/1/nothing", "/", ""],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_address_that_is_not_there(api: Program, path: str, method: str):
+    error = error_of(api.send(method, f"/api{path}"), 404)
+    assert error["code"] == "NOT_FOUND"
+
+
+def test_a_method_that_an_address_does_not_know(api: Program):
+    answer = api.delete("/crons")
+    assert error_of(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
+
+
+def test_an_id_that_is_larger_than_any(api: Program):
+    assert error_of(api.get(f"/crons/{2**63}"), 400)["fields"].keys() == {"cron_id"}
+
+
+def test_a_bug_is_an_error_of_the_same_shape_without_its_details(
+    api: Program, job: CronJob, monkeypatch
+):
+    def bug(*_: Any) -> None:
+        raise RuntimeError("the password is hunter2")
+
+    monkeypatch.setattr(crons, "shown", bug)
+    answer = api.get(f"/crons/{job.pk}")
+
+    assert error_of(answer, 500)["code"] == "INTERNAL_ERROR"
+    assert b"hunter2" not in answer.content
+
+
+def test_a_database_that_cannot_answer_is_said_so(api: Program, job: CronJob, monkeypatch):
+    def lost(*_: Any) -> None:
+        raise OperationalError("connection to 10.0.0.7 lost")
+
+    monkeypatch.setattr(crons, "shown", lost)
+    answer = api.get(f"/crons/{job.pk}")
+
+    assert error_of(answer, 503)["code"] == "DATABASE_UNAVAILABLE"
+    assert answer.headers["Retry-After"]
+    assert b"10.0.0.7" not in answer.content
+
+
+def test_a_host_that_is_not_ours(api: Program):
+    answer = Client().get("/api/crons", headers={"Host": "evil.example"})
+    assert error_of(answer, 400)["code"] == "BAD_REQUEST"
+
+
+def test_both_addresses_are_the_same_api(api: Program, job: CronJob):
+    old, new = ok(api.get("/api/crons")), ok(api.get("/api/v1/crons"))
+    assert old == new
+    assert old["items"][0]["id"] == job.pk
+    documents = [ok(api.get(f"/api{version}/openapi.json")) for version in ("", "/v1")]
+    paths = [
+        {path.removeprefix(prefix) for path in document["paths"]}
+        for document, prefix in zip(documents, ("/api", "/api/v1"), strict=True)
+    ]
+    assert paths[0] == paths[1]

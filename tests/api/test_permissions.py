@@ -1,0 +1,238 @@
+"""Every action, by everybody, through both doors; docs/permissions.md shows what came out.
+
+`JOBU_TEST_WRITE_DOCS=1` writes the page anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from scheduler.models import ApiToken, CronJob, JobExecution
+from scheduler.permissions import NEEDED, SCOPE, Action, may
+from scheduler.states import Status
+from tests.api.conftest import Program, error_of, make_job, ok, person, program
+from tests.system import ROOT
+from tests.test_admin import make_run
+
+pytestmark = pytest.mark.django_db
+
+PAGE = ROOT / "docs" / "permissions.md"
+CANARY = "canary-7c1"
+NUMBERS = count()
+
+VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess")
+OPERATOR = (
+    *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
+    "add_jobexecution",
+)  # fmt: skip
+EDITOR = (
+    *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
+)  # fmt: skip
+ROLES = {"nobody": None, "viewer": VIEWER, "operator": OPERATOR, "editor": EDITOR}
+PEOPLE = (*ROLES, "superuser")
+TOKENS = tuple(f"token: {scope}" for scope in ApiToken.SCOPES)
+
+
+def the_job() -> CronJob:
+    return CronJob.objects.filter(name="target").first() or make_job(
+        name="target", handler_params={"message": CANARY}
+    )
+
+
+def a_run(status: Status) -> JobExecution:
+    return make_run(the_job(), status, params={"message": CANARY})
+
+
+class Session(Program):
+    """A person's browser as a caller of the API."""
+
+    def __init__(self, user: User | None) -> None:
+        super().__init__(None)
+        if user is not None:
+            self.client.force_login(user)
+
+
+# --- one way through each door for each action ----------------------------------------------------
+
+ApiCall = Callable[[Program], Any]
+
+THROUGH_API: dict[Action, ApiCall] = {
+    Action.VIEW_JOBS: lambda api: api.get("/crons"),
+    Action.ADD_JOB: lambda api: api.post(
+        "/crons",
+        {"name": f"new {next(NUMBERS)}", "cron_expression": "@daily", "handler_name": "sample"},
+    ),
+    Action.CHANGE_JOB: lambda api: api.put(f"/crons/{the_job().pk}", {"description": "x"}),
+    Action.DELETE_JOB: lambda api: api.delete(f"/crons/{the_job().pk}"),
+    Action.RUN_JOB: lambda api: api.post(f"/crons/{the_job().pk}/run"),
+    Action.PAUSE_JOB: lambda api: api.post(f"/crons/{the_job().pk}/pause"),
+    Action.VIEW_EXECUTIONS: lambda api: api.get("/jobs"),
+    Action.SEND_EVENT: lambda api: api.post("/events", {"handler": "sample"}),
+    Action.CANCEL_EXECUTION: lambda api: api.post(f"/jobs/{a_run(Status.PENDING).pk}/cancel"),
+    Action.RETRY_EXECUTION: lambda api: api.post(f"/jobs/{a_run(Status.FAILED).pk}/retry"),
+    Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(Status.SUCCESS).pk}"),
+    Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
+}
+
+
+def may_through_api(action: Action, caller: Program) -> bool:
+    if action is Action.VIEW_PARAMS:
+        shown = caller.get(f"/jobs/{a_run(Status.SUCCESS).pk}")
+        return CANARY in shown.content.decode()
+    answer = THROUGH_API[action](caller)
+    assert answer.status_code in (200, 201, 204, 401, 403), (action, answer.content)
+    return answer.status_code < 400
+
+
+def admin_page(action: Action) -> tuple[str, str] | None:
+    """Method and address; None: the admin has no page for it."""
+
+    def job(name: str) -> str:
+        return reverse(f"admin:scheduler_cronjob_{name}", args=[the_job().pk])
+
+    def run(name: str, status: Status) -> str:
+        return reverse(f"admin:scheduler_jobexecution_{name}", args=[a_run(status).pk])
+
+    pages: dict[Action, Callable[[], tuple[str, str]]] = {
+        Action.VIEW_JOBS: lambda: ("get", reverse("admin:scheduler_cronjob_changelist")),
+        Action.ADD_JOB: lambda: ("get", reverse("admin:scheduler_cronjob_add")),
+        Action.CHANGE_JOB: lambda: ("post", job("change")),
+        Action.DELETE_JOB: lambda: ("get", job("delete")),
+        Action.RUN_JOB: lambda: ("get", job("run_now")),
+        Action.PAUSE_JOB: lambda: ("get", job("pause")),
+        Action.VIEW_EXECUTIONS: lambda: ("get", reverse("admin:scheduler_jobexecution_changelist")),
+        Action.CANCEL_EXECUTION: lambda: ("get", run("cancel", Status.PENDING)),
+        Action.RETRY_EXECUTION: lambda: ("get", run("retry", Status.FAILED)),
+        Action.DELETE_EXECUTION: lambda: ("get", run("delete", Status.SUCCESS)),
+        Action.VIEW_PROCESSES: lambda: (
+            "get", reverse("admin:scheduler_schedulerprocess_changelist"),
+        ),
+        Action.VIEW_PARAMS: lambda: ("get", run("change", Status.SUCCESS)),
+    }  # fmt: skip
+    return pages[action]() if action in pages else None
+
+
+def may_through_admin(action: Action, user: User | None) -> bool | None:
+    page = admin_page(action)
+    if page is None:
+        return None
+    client = Client(raise_request_exception=False)
+    if user is not None:
+        client.force_login(user)
+    method, address = page
+    answer = getattr(client, method)(address)
+    assert answer.status_code in (200, 302, 403), (action, address, answer.status_code)
+    if answer.status_code == 302 and "/login/" not in answer.headers["Location"]:
+        # The theme leads away from an action that one may not take.
+        return False
+    if action is Action.VIEW_PARAMS:
+        return CANARY in answer.content.decode()
+    return bool(answer.status_code == 200)
+
+
+# --- the walk -------------------------------------------------------------------------------------
+
+
+def people() -> dict[str, User | None]:
+    found: dict[str, User | None] = {
+        role: None if names is None else person(role, *names) for role, names in ROLES.items()
+    }
+    return {**found, "superuser": User.objects.create_superuser("superuser")}
+
+
+def table(cells: dict[Action, dict[str, bool]]) -> str:
+    columns = [*PEOPLE, *TOKENS]
+    lines = [
+        f"| | permission (one of) | scope | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for action, row in cells.items():
+        marks = ["yes" if row[column] else "-" for column in columns]
+        needed = ", ".join(f"`{name.removeprefix('scheduler.')}`" for name in NEEDED[action])
+        lines.append(f"| {action.value} | {needed} | {SCOPE[action]} | {' | '.join(marks)} |")
+    return "\n".join(lines)
+
+
+def test_an_action_is_taken_through_the_api_exactly_by_those_who_may_and_the_page_says_so():
+    users = people()
+    callers: dict[str, Program] = {name: Session(user) for name, user in users.items()}
+    root = users["superuser"]
+    assert root is not None
+    callers |= {f"token: {scope}": program(root, [scope]) for scope in ApiToken.SCOPES}
+    cells: dict[Action, dict[str, bool]] = {}
+
+    for action in Action:
+        cells[action] = {name: may_through_api(action, caller) for name, caller in callers.items()}
+
+        for name, user in users.items():
+            expected = user is not None and may(user, action)
+            # What is seen on a page needs the page, too.
+            assert cells[action][name] == expected, (action, name)
+    for action in set(Action) - {Action.VIEW_PARAMS}:
+        for scope in ApiToken.SCOPES:
+            assert cells[action][f"token: {scope}"] == (SCOPE[action] == scope), (action, scope)
+
+    before = PAGE.read_text(encoding="utf-8")
+    block = f"<!-- matrix -->\n{table(cells)}\n<!-- /matrix -->"
+    after = re.sub(r"<!-- matrix -->.*<!-- /matrix -->", lambda _: block, before, flags=re.DOTALL)
+    if os.environ.get("JOBU_TEST_WRITE_DOCS") == "1":
+        PAGE.write_text(after, encoding="utf-8")
+    assert after == PAGE.read_text(encoding="utf-8"), "docs/permissions.md is stale; see above"
+
+
+@pytest.mark.parametrize("role", PEOPLE)
+def test_an_action_is_taken_through_the_admin_exactly_by_those_who_may(role: str):
+    user = people()[role]
+    found = {action: may_through_admin(action, user) for action in Action}
+
+    wrong = {
+        action.value: allowed
+        for action, allowed in found.items()
+        if allowed is not None and allowed != (user is not None and may(user, action))
+    }
+    assert wrong == {}
+
+
+# --- more than one permission ---------------------------------------------------------------------
+
+
+def test_a_copy_is_for_those_who_may_see_the_job():
+    job = the_job()
+    url, copy = f"/crons/{job.pk}/clone", {"name": "copy"}
+
+    assert (
+        error_of(Session(person("ann", "add_cronjob")).post(url, copy), 403)["code"] == "FORBIDDEN"
+    )
+    assert CronJob.objects.count() == 1
+    ok(Session(person("ben", "add_cronjob", "view_cronjob")).post(url, copy), 201)
+
+
+def test_parameters_in_place_of_those_that_one_may_not_see_are_refused():
+    run = a_run(Status.FAILED)
+    job = the_job()
+    days = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T23:59:59Z"}
+    blind = person("ann", "view_cronjob", "view_jobexecution", "run_cronjob")
+    seeing = person("ben", "view_cronjob", "view_jobexecution", "run_cronjob", "view_params")
+
+    for url, status in {
+        f"/crons/{job.pk}/run": 201,
+        f"/jobs/{run.pk}/replay": 201,
+        f"/crons/{job.pk}/backfills/preview": 200,
+        f"/crons/{job.pk}/backfills": 201,
+    }.items():
+        given = days if "backfills" in url else {}
+        for params in ({}, {"message": "mine"}):
+            answer = Session(blind).post(url, {**given, "params": params})
+            assert error_of(answer, 403)["code"] == "FORBIDDEN", url
+        ok(Session(blind).post(url, given), status)
+        # A token for verbs alone sends parameters for a user who may see them.
+        ok(program(seeing, ["operate"]).post(url, {**given, "params": {"message": "mine"}}), status)

@@ -1,0 +1,61 @@
+"""The web part as a real process, for tests that need one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.servers.base import free_port
+from tests.servers.daemon import Daemon
+from tests.system import ROOT, System
+from tests.waiting import wait_until
+
+
+class Web:
+    """gunicorn as `script/server` starts it."""
+
+    def __init__(self, system: System) -> None:
+        self.port = free_port()
+        self.daemon = Daemon(
+            [
+                *(sys.executable, "-m", "gunicorn", "jobu_project.wsgi"),
+                *("--bind", f"127.0.0.1:{self.port}", "--threads", "8", "--no-control-socket"),
+            ],
+            log_path=system.place / "web.log",
+            environment=system.environment,
+            directory=ROOT,
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str) -> tuple[int, Any, float]:
+        """Status, JSON and seconds; status 0 while nothing answers."""
+        start = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read()), time.monotonic() - start
+        except OSError:
+            return 0, None, time.monotonic() - start
+        finally:
+            connection.close()
+
+
+@contextmanager
+def web_of(system: System) -> Iterator[Web]:
+    web = Web(system)
+    try:
+        wait_until(
+            lambda: web.get("/health")[0] == 200, 30, "the web process", details=web.daemon.log_tail
+        )
+        yield web
+    finally:
+        web.daemon.kill()

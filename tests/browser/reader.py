@@ -1,0 +1,170 @@
+"""Somebody at the browser: opens pages, types, waits for what appears, looks at it closely."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from selenium.common.exceptions import (
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.browser.chromium import HEIGHT, WIDTH
+from tests.waiting import PATIENCE
+
+Answer = TypeVar("Answer")
+SECONDS: Final = 45.0 * PATIENCE
+PHONE: Final = (390, 844)
+# A page changes while one looks at it: look again.
+_MOVING: Final = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementNotInteractableException,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    driver: Chrome
+    url: str
+    language: str
+    screenshots: Path
+
+    # --- going about ------------------------------------------------------------------------------
+
+    def open(self, path: str) -> None:
+        self.driver.get(self.url + path)
+
+    @property
+    def path(self) -> str:
+        return str(self.driver.current_url).removeprefix(self.url)
+
+    def sign_in(self, name: str, password: str) -> None:
+        self.type("username", name)
+        self.type("password", password)
+        self.press("#login-form [type=submit]")
+
+    def follow(self, css: str) -> None:
+        """To the page that the link names."""
+        with self._turning():
+            self.find(css).click()
+
+    def press(self, css: str = "form:not([action]) [type=submit]") -> None:
+        """A button that sends its form."""
+        with self._turning():
+            self.find(css).click()
+
+    @contextmanager
+    def _turning(self) -> Iterator[None]:
+        page = self.driver.find_element(By.TAG_NAME, "html")
+        yield
+        WebDriverWait(self.driver, SECONDS, 0.05).until(staleness_of(page))
+        self.until(
+            lambda: self.script("return document.readyState") == "complete", "the whole page"
+        )
+
+    # --- seeing and typing ------------------------------------------------------------------------
+
+    def until(self, look: Callable[[], Answer], what: str, seconds: float = SECONDS) -> Answer:
+        """The first true answer."""
+        wait = WebDriverWait(self.driver, seconds, 0.1, ignored_exceptions=_MOVING)
+        try:
+            return wait.until(lambda _driver: look())
+        except TimeoutException as error:
+            self.screenshot("failed")
+            raise AssertionError(
+                f"{self.driver.current_url}: waited {seconds:g} s for {what}"
+            ) from error
+
+    def find(self, css: str) -> WebElement:
+        """The first such element that is shown, waited for."""
+
+        def shown() -> WebElement | None:
+            found = self.driver.find_elements(By.CSS_SELECTOR, css)
+            return next((each for each in found if each.is_displayed()), None)
+
+        found = self.until(shown, css)
+        assert found is not None
+        return found
+
+    def all(self, css: str) -> list[WebElement]:
+        return list(self.driver.find_elements(By.CSS_SELECTOR, css))
+
+    def text(self, css: str) -> str:
+        """What stands in it now; empty where there is no such element."""
+        for element in self.all(css):
+            try:
+                return str(element.text).strip()
+            except StaleElementReferenceException:
+                continue
+        return ""
+
+    def type(self, name: str, text: str) -> None:
+        """Into the input of that name, in place of what it holds."""
+        element = self.find(f"[name='{name}']")
+        element.clear()
+        element.send_keys(text)
+
+    def script(self, source: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(source, *arguments)
+
+    # --- looking closely --------------------------------------------------------------------------
+
+    def complaints(self) -> list[str]:
+        """What of this page not everybody could use, and what went wrong in it so far."""
+        logged = [
+            f"console: {entry['message']}"
+            for entry in self.driver.get_log("browser")
+            if entry["level"] == "SEVERE"
+        ]
+        return [*self.script(_accessible()), *logged]
+
+    def look(self, name: str) -> None:
+        """Keeps a picture of the page as an artefact; it must give no reason to complain."""
+        self.screenshot(name)
+        found = self.complaints()
+        assert not found, f"{self.path}:\n" + "\n".join(found)
+
+    def screenshot(self, name: str) -> None:
+        """The whole page, however long."""
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        (self.screenshots / f"{name}.png").write_bytes(self.picture(whole=True))
+
+    def picture(self, *, whole: bool = False) -> bytes:
+        answer = self.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole}
+        )
+        return base64.b64decode(answer["data"])
+
+    def resize(self, width: int = WIDTH, height: int = HEIGHT, *, scale: float = 1) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": width,
+                "height": height,
+                "deviceScaleFactor": scale,
+                "mobile": (width, height) == PHONE,
+            },
+        )
+
+    def darken(self, *, dark: bool = True) -> None:
+        """As the theme does it."""
+        self.script("document.documentElement.classList.toggle('dark', arguments[0])", dark)
+
+
+@cache
+def _accessible() -> str:
+    return (Path(__file__).parent / "accessible.js").read_text(encoding="utf-8")

@@ -1,0 +1,382 @@
+"""People's ways through the pages, each in English and in Korean.
+
+Elements are found by names, ids and addresses, never by words: those differ by language.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+
+from tests.browser.chromium import chromium
+from tests.browser.conftest import SCREENSHOTS
+from tests.browser.reader import PHONE, Reader
+from tests.browser.site import PASSWORD, Site
+
+pytestmark = pytest.mark.processes
+
+JOBS: Final = "/admin/scheduler/cronjob/"
+EXECUTIONS: Final = "/admin/scheduler/jobexecution/"
+STATUS: Final = "#execution-story [aria-live]"
+PROGRESS: Final = "#execution-story [role=progressbar]"
+# More stops of the Tab key than any page has before its first input.
+TABS: Final = 60
+TITLES: Final = {"en": "Dashboard", "ko": "대시보드"}
+MAIN_PAGES: Final = {"dashboard", "jobs", "job", "executions", "execution"}
+
+
+def status_of(reader: Reader, site: Site) -> str:
+    """Of the execution whose page is open."""
+    number = reader.path.removeprefix(EXECUTIONS).split("/")[0]
+    [row] = site.system.sql("SELECT status FROM job_executions WHERE id = %s", int(number))
+    return str(row["status"])
+
+
+def shows_end(reader: Reader, site: Site, status: str) -> None:
+    """The page, still the same one, comes to show that its execution has ended so."""
+    mark(reader)
+    reader.until(lambda: status_of(reader, site) == status, status)
+    # Offered exactly as long as it has not ended.
+    reader.until(
+        lambda: reader.text(STATUS) and not reader.all("a[href$='/cancel/']"),
+        f"{status} on the page",
+    )
+    assert is_marked(reader)
+
+
+def mark(reader: Reader) -> None:
+    """Is gone after a reload."""
+    reader.script("window.isTheSamePage = true")
+
+
+def is_marked(reader: Reader) -> bool:
+    return bool(reader.script("return window.isTheSamePage === true"))
+
+
+def test_wrong_password_is_refused_and_the_right_one_leads_to_the_dashboard(
+    reader: Reader,
+) -> None:
+    reader.driver.delete_all_cookies()
+    reader.open("/admin/")
+    assert reader.path.startswith("/admin/login/")
+
+    reader.sign_in(f"reader-{reader.language}", "a wrong password")
+    assert reader.path.startswith("/admin/login/")
+    assert reader.find("#login-form [name=password]").get_attribute("value") == ""
+    reader.look("login")
+
+    reader.sign_in(f"reader-{reader.language}", PASSWORD)
+    assert reader.path == "/admin/"
+    assert reader.script("return document.documentElement.lang") == reader.language
+    assert TITLES[reader.language] in reader.driver.title
+
+
+def test_new_job_is_put_right_while_typing_and_its_first_run_is_seen_live(
+    reader: Reader, site: Site
+) -> None:
+    name = f"{reader.language} new"
+    reader.open(JOBS)
+    reader.follow("a[href$='/cronjob/add/']")
+
+    reader.type("name", name)
+    reader.type("cron_expression", "61 * * * *")
+    reader.until(lambda: reader.text("#problem-cron_expression"), "what is wrong")
+    assert "61" in reader.text("#problem-cron_expression")
+    assert reader.find("[name=cron_expression]").get_attribute("aria-invalid") == "true"
+    assert not reader.all(".job-next-runs")
+    reader.screenshot("job-wrong-expression")
+
+    reader.type("cron_expression", "*/4 * * * * *")
+    reader.until(lambda: len(reader.all(".job-next-runs tbody tr")) == 20, "the next 20 runs")
+    assert reader.text("#job-words")
+    assert reader.text("#problem-cron_expression") == ""
+    assert reader.find("[name=cron_expression]").get_attribute("aria-invalid") is None
+
+    reader.type("handler_name", "sample" + Keys.TAB)
+    seconds = reader.find("[data-param=sleep_seconds]")
+    seconds.send_keys("-1")
+    problem = f"#{(seconds.get_attribute('aria-describedby') or '').split()[-1]}"
+    reader.until(lambda: reader.text(problem), "what is wrong with the parameter")
+    reader.look("job-wrong-parameter")
+    reader.press("[name=_continue]")
+    assert reader.path.endswith("/add/"), "nothing is saved"
+    reader.find(".errorlist, .errornote, [class*=errors]")
+
+    seconds = reader.find("[data-param=sleep_seconds]")
+    seconds.clear()
+    seconds.send_keys("4")
+    overlap = Select(reader.driver.find_element(By.NAME, "overlap_policy"))
+    assert overlap.first_selected_option.get_attribute("value") == "allow"
+    reader.press("[name=_continue]")
+    assert reader.path == f"{JOBS}{site.job(name)}/change/"
+    reader.look("job-saved")
+
+    first = reader.until(lambda: site.executions(name), "the first run")[0]
+    reader.open(f"{EXECUTIONS}{first}/change/")
+    mark(reader)
+    seen: list[float] = []
+
+    def moves() -> bool:
+        percent = float(reader.find(PROGRESS).get_attribute("aria-valuenow") or 0)
+        if percent not in seen:
+            seen.append(percent)
+        return len(seen) >= 2 and bool(reader.text("#log-lines"))
+
+    reader.until(moves, "progress and a line of log")
+    assert seen == sorted(seen)
+    reader.look("execution-running")
+    reader.until(lambda: status_of(reader, site) == "SUCCESS", "SUCCESS")
+    reader.until(lambda: '"count": 10' in reader.text("#execution-data"), "the result")
+    assert is_marked(reader)
+    reader.look("execution-succeeded")
+
+    reader.open(f"{JOBS}{site.job(name)}/disable/")
+    reader.press()
+    assert reader.all(f"a[href$='/{site.job(name)}/enable/']")
+
+
+def test_long_run_is_cancelled(reader: Reader, site: Site) -> None:
+    reader.open(f"{JOBS}{site.job(f'{reader.language} long')}/change/")
+    reader.follow("a[href$='/run/']")
+    reader.look("job-run-now")
+    reader.press()
+    assert reader.path.startswith(EXECUTIONS)
+    reader.until(lambda: status_of(reader, site) == "RUNNING", "RUNNING")
+
+    reader.follow("a[href$='/cancel/']")
+    reader.look("execution-cancel")
+    reader.press()
+    shows_end(reader, site, "CANCELLED")
+    reader.look("execution-cancelled")
+
+
+def test_failed_run_is_retried_and_replayed_with_other_parameters(
+    reader: Reader, site: Site
+) -> None:
+    reader.open(f"{JOBS}{site.job(f'{reader.language} failing')}/run/")
+    reader.press()
+    shows_end(reader, site, "FAILED")
+    assert "no luck" in reader.text("#execution-story")
+    reader.look("execution-failed")
+
+    reader.follow("a[href$='/retry/']")
+    reader.look("execution-retry")
+    reader.press()
+    reader.until(lambda: reader.all("#attempt-2"), "a second attempt")
+    assert status_of(reader, site) == "FAILED"
+
+    failed = reader.path
+    reader.until(lambda: reader.all("a[href$='/replay/']"), "the offer to replay")
+    reader.follow("a[href$='/replay/']")
+    reader.type("params", '{"message": "better luck"}')
+    reader.press()
+    assert reader.path != failed
+    shows_end(reader, site, "SUCCESS")
+
+
+def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
+    reader: Reader, site: Site
+) -> None:
+    name, reason = f"{reader.language} often", "the warehouse is being moved"
+    page = f"{JOBS}{site.job(name)}/change/"
+    reader.until(lambda: site.executions(name), "a run of the job")
+    reader.open(page)
+    reader.follow("a[href$='/pause/']")
+    reader.press()
+    assert reader.path.endswith("/pause/"), "no pause without a reason"
+
+    reader.type("reason", reason)
+    reader.look("job-pause")
+    reader.press()
+    assert reader.path == page
+    assert reason in reader.text("#main, main, body")
+    reader.look("job-paused")
+    reader.open(f"{JOBS}?q={reader.language}+often")
+    assert [each.get_attribute("title") for each in reader.all(f"[title='{reason}']")] == [reason]
+    before = len(site.executions(name))
+
+    def asks() -> bool:
+        reader.open(f"{JOBS}{site.job(name)}/enable/")
+        return len(reader.all("[name=missed]")) == 3
+
+    reader.until(asks, "more than one missed slot")
+    reader.look("job-enable")
+    reader.find("[name=missed][value=all]").click()
+    reader.press()
+    assert reader.path == page
+    reader.until(lambda: len(site.executions(name)) >= before + 2, "the missed slots")
+
+
+def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
+    job = site.job(f"{reader.language} daily")
+    reader.open(f"{JOBS}{job}/change/")
+    reader.follow(f"a[href$='/backfill/add/?job={job}']")
+    reader.press("[name=preview]")
+    assert "add/" in reader.path
+    assert reader.all(".errors"), "what is missing is said"
+
+    for name, day, time in (("since", "2024-01-08", "00:00:00"), ("until", "2024-01-10", "12:00")):
+        reader.type(f"{name}_0", day)
+        reader.type(f"{name}_1", time)
+    reader.look("backfill-form")
+    reader.press("[name=preview]")
+    assert len(reader.all("table tbody tr")) == 3
+    assert "for 2024-01-08" in reader.text("#main, main, body")
+    assert not site.executions(f"{reader.language} daily")
+    reader.look("backfill-dry-run")
+
+    reader.press("[name=start]")
+    mark(reader)
+    bar = "[role=progressbar]"
+    assert reader.find(bar).get_attribute("aria-valuenow") != "100"
+    reader.screenshot("backfill-running")
+    reader.until(lambda: reader.find(bar).get_attribute("aria-valuenow") == "100", "100 %")
+    assert is_marked(reader)
+    reader.look("backfill-done")
+    rows = site.system.sql(
+        "SELECT params, status FROM job_executions WHERE job_id = %s ORDER BY logical_time", job
+    )
+    assert [row["status"] for row in rows] == ["SUCCESS"] * 3
+    assert ["2024-01-08" in str(rows[0]), "2024-01-10" in str(rows[2])] == [True, True]
+
+
+def test_pages_are_for_everybody_dark_and_light_on_desks_and_phones(
+    reader: Reader, site: Site
+) -> None:
+    job = site.job(f"{reader.language} often")
+    runs = reader.until(lambda: site.executions(f"{reader.language} often"), "an execution")
+    pages = {
+        "dashboard": "/admin/",
+        "jobs": JOBS,
+        "job": f"{JOBS}{job}/change/",
+        "job-add": f"{JOBS}add/",
+        "job-clone": f"{JOBS}{job}/clone/",
+        "job-history": f"{JOBS}{job}/history/",
+        "executions": EXECUTIONS,
+        "execution": f"{EXECUTIONS}{runs[0]}/change/",
+        "backfills": "/admin/scheduler/backfill/",
+        "processes": "/admin/scheduler/schedulerprocess/",
+        "tokens": "/admin/scheduler/apitoken/",
+        "preference": "/admin/scheduler/preference/",
+    }
+    complaints = []
+    for name, path in pages.items():
+        reader.resize()
+        reader.open(path)
+        assert reader.path == path
+        assert reader.script("return document.documentElement.lang") == reader.language
+        if name == "dashboard":
+            reader.until(lambda: len(reader.all("[role=img] canvas")) == 3, "three charts")
+        reader.screenshot(name)
+        complaints += [f"{path}: {each}" for each in reader.complaints()]
+        reader.darken()
+        if name in MAIN_PAGES:
+            reader.screenshot(f"{name}-dark")
+        if reader.language == "en":  # colours are the same in all
+            complaints += [f"{path} in the dark: {each}" for each in reader.complaints()]
+        reader.darken(dark=False)
+        reader.resize(*PHONE)
+        if name in MAIN_PAGES:
+            reader.screenshot(f"{name}-phone")
+        wide = reader.script("return document.documentElement.scrollWidth - window.innerWidth")
+        if wide > 0:
+            complaints.append(f"{path} is {wide} pixels wider than a phone")
+    assert not complaints, "\n".join(complaints)
+    assert " 500 " not in (site.system.place / "web.log").read_text()
+
+
+def test_chosen_darkness_stays(reader: Reader) -> None:
+    def is_dark() -> bool:
+        return bool(reader.script("return document.documentElement.classList.contains('dark')"))
+
+    reader.open("/admin/")
+    for dark in (True, False):
+        reader.script(
+            "localStorage.setItem('adminTheme', arguments[0])", '"dark"' if dark else '"light"'
+        )
+        reader.open(JOBS)
+        reader.until(lambda: is_dark() is dark, "light" if not dark else "darkness")  # noqa: B023
+
+
+def test_job_is_made_with_the_keyboard_alone(reader: Reader, site: Site) -> None:
+    name = f"{reader.language} by keyboard"
+    reader.open(f"{JOBS}add/")
+    reader.find("[name=cron_expression]")
+
+    def press(*keys: str) -> None:
+        ActionChains(reader.driver).send_keys(*keys).perform()
+
+    def go_to(wanted: str) -> None:
+        """By Tab, and at each stop one can see where one is."""
+        for _stop in range(TABS):
+            press(Keys.TAB)
+            stop = reader.script(
+                """
+                const at = document.activeElement;
+                if (at === document.body) return ["", true, ""];  // between two stops
+                const look = () => {
+                  const style = getComputedStyle(at);
+                  return [style.outlineStyle, style.outlineWidth, style.boxShadow,
+                    style.borderColor, style.backgroundColor, style.color].join();
+                };
+                const focused = look();
+                const isRinged = getComputedStyle(at).outlineStyle !== "none";
+                at.style.transition = "none";
+                at.blur();
+                const blurred = look();
+                at.focus();
+                return [at.name || "", isRinged || focused !== blurred, at.outerHTML.slice(0, 200)];
+                """
+            )
+            name, is_visible, html = stop
+            assert is_visible, f"the focus cannot be seen on {html}"
+            if name == wanted:
+                return
+        raise AssertionError(f"{TABS} times Tab do not lead to {wanted}")
+
+    go_to("name")
+    press(name)
+    go_to("handler_name")
+    press("sample")
+    go_to("cron_expression")
+    press("30 2 * * *")
+    reader.until(lambda: len(reader.all(".job-next-runs tbody tr")) == 20, "the next 20 runs")
+    old = reader.path
+    press(Keys.ENTER)
+    reader.until(lambda: reader.path != old, "the next page")
+    assert site.job(name)
+
+
+def test_page_without_scripts_makes_a_job_and_shows_its_run(site: Site) -> None:
+    with chromium(javascript=False) as driver:
+        reader = Reader(
+            driver=driver, url=site.url, language="en", screenshots=SCREENSHOTS / "no-script"
+        )
+        reader.open("/admin/login/")
+        reader.sign_in("reader-en", PASSWORD)
+        reader.open(f"{JOBS}add/")
+        reader.type("name", "without scripts")
+        reader.type("cron_expression", "61 * * * *")
+        reader.type("handler_name", "sample")
+        reader.type("handler_params", '{"sleep_seconds": "long"}')
+        reader.press("[name=_continue]")
+        assert reader.path.endswith("/add/"), "nothing is saved"
+        reader.screenshot("job-refused")
+        assert "61" in reader.text(".field-cron_expression")
+
+        reader.type("cron_expression", "0 0 1 1 *")
+        reader.type("handler_params", '{"message": "no scripts needed"}')
+        reader.press("[name=_continue]")
+        assert reader.path == f"{JOBS}{site.job('without scripts')}/change/"
+
+        reader.follow("a[href$='/run/']")
+        reader.press()
+        reader.until(lambda: status_of(reader, site) == "SUCCESS", "SUCCESS")
+        reader.open(reader.path)
+        assert "no scripts needed" in reader.text("#log-lines")
+        assert reader.find("#execution-data").is_displayed()
+        reader.screenshot("execution")

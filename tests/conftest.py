@@ -1,0 +1,164 @@
+"""Fixtures for everybody. What must happen before Django reads its settings: tests/plugin.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import hypothesis
+import pytest
+from django.utils import translation
+
+from tests import plugin
+from tests.fire import HANDLERS, SHORT, Ledger
+from tests.servers import MariaDB, Postgres, RabbitMQ, Redis
+from tests.system import System
+
+# Properties are about results; how long one example takes depends on who else uses the machine.
+# The gate gives one commit one answer; elsewhere each run tries examples of its own.
+hypothesis.settings.register_profile(
+    "jobu", deadline=None, derandomize=os.environ.get("JOBU_REQUIRE_SERVICES") == "1"
+)
+hypothesis.settings.load_profile("jobu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # `pytest` without `-p tests.plugin`: too late for Django's settings, soon enough for the rest.
+    if not config.pluginmanager.has_plugin("tests.plugin"):
+        config.pluginmanager.register(plugin, "tests.plugin")
+
+
+# --- servers: one of each per run, killable, healed before the next test --------------------------
+
+
+@pytest.fixture(autouse=True)
+def _language() -> Iterator[None]:
+    """A page that a test has asked for in Korean leaves its thread speaking it."""
+    yield
+    translation.deactivate()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Postgres:
+    return plugin.server_or_skip(Postgres)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> MariaDB:
+    return plugin.server_or_skip(MariaDB)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Redis:
+    return plugin.server_or_skip(Redis)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> RabbitMQ:
+    return plugin.server_or_skip(RabbitMQ)
+
+
+# --- the run's job database -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def job_database() -> str:
+    """Kind of database that jobu's tables live in during this run: sqlite, postgres or mysql."""
+    return plugin.the_run().kind
+
+
+@pytest.fixture(scope="session")
+def job_server(job_database: str) -> Postgres | MariaDB | None:
+    """The server of `job_database_url`, which a test may kill; None on SQLite."""
+    if job_database == "sqlite":
+        return None
+    return plugin.server_or_skip(plugin.JOB_SERVERS[job_database])
+
+
+@pytest.fixture
+def job_database_url(job_server: Postgres | MariaDB | None, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty database of the run's kind, this test's own."""
+    if job_server is None:
+        yield f"sqlite:///{tmp_path}/jobu.sqlite3"
+        return
+    url = job_server.create_database("jobu")
+    yield url
+    job_server.heal()
+    job_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite tests run on a file: only there are WAL, locks and several connections real."""
+    from django.db import connections
+
+    if plugin.the_run().kind == "sqlite":
+        name = str(plugin.the_run().data_dir / "test.sqlite3")
+        connections["default"].settings_dict["TEST"]["NAME"] = name
+
+
+# --- real beats and workers -----------------------------------------------------------------------
+
+
+class SystemFactory(Protocol):
+    def __call__(
+        self,
+        *,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        config: dict[str, dict[str, Any]] | None = None,
+        handler_paths: tuple[Path, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> System: ...
+
+
+@pytest.fixture
+def system(job_database_url: str, tmp_path: Path) -> Iterator[SystemFactory]:
+    """Makes Systems on this test's own database; whatever they started is ended with the test."""
+    systems: list[System] = []
+
+    def make(
+        *,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        config: dict[str, dict[str, Any]] | None = None,
+        handler_paths: tuple[Path, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> System:
+        place = tmp_path / f"system{len(systems)}"
+        place.mkdir()
+        made = System(
+            database_url or job_database_url,
+            broker_url,
+            place,
+            config=config,
+            handler_paths=handler_paths,
+            environment=environment,
+        )
+        systems.append(made)
+        return made
+
+    yield make
+    for made in systems:
+        made.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.sqlite3")
+
+
+@pytest.fixture
+def jobu(system: SystemFactory, redis_server: Redis, ledger: Ledger) -> Iterator[System]:
+    """A migrated system on the run's job database and a private Redis, nothing started yet."""
+    started = system(
+        broker_url=redis_server.create_database(),
+        config=SHORT,
+        handler_paths=(HANDLERS,),
+        environment={"JOBU_TEST_LEDGER": str(ledger.path)},
+    )
+    started.migrate()
+    yield started
+    redis_server.heal()

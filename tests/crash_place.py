@@ -1,0 +1,223 @@
+"""One migrated system, and beats and workers that start at once, for tests of single instants."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from bench.soak.checker import check
+from bench.soak.handlers import LEDGER_VARIABLE, gate
+from bench.soak.history import (
+    FINAL,
+    Fault,
+    History,
+    install_recorders,
+    instant,
+    read_history,
+    read_ledger,
+)
+from bench.soak.jobs import SoakJob
+from tests.nursery import Nursery
+from tests.servers import MariaDB, Postgres, Redis
+from tests.system import System
+from tests.waiting import wait_until
+
+CONFIG: dict[str, dict[str, Any]] = {
+    "scheduler": {
+        "min_cron_interval_seconds": 1,
+        "poll_interval_seconds": 0.2,
+        "republish_seconds": 0.3,
+        "republish_max_seconds": 0.6,
+        "sweep_interval_seconds": 0.2,
+    },
+    "worker": {
+        "handler_packages": ["bench.soak.handlers"],
+        "lease_seconds": 1.5,
+        "heartbeat_seconds": 0.3,
+        "cancel_poll_seconds": 0.2,
+        "grace_seconds": 1,
+    },
+    "logging": {"style": "json", "loggers": {"scheduler": "DEBUG"}},
+}
+# Far more than a step takes: only a test that fails waits for so long.
+WAIT_SECONDS = 60
+
+
+class Place:
+    """A migrated system for all crash points of a database, and the nursery of its processes."""
+
+    def __init__(self, url: str, broker_url: str, directory: Path) -> None:
+        self.ledger = directory / "ledger"
+        self.ledger.mkdir()
+        self.broker = redis.Redis.from_url(broker_url, socket_timeout=5)
+        self.system = System(
+            url,
+            broker_url,
+            directory,
+            config=CONFIG,
+            environment={LEDGER_VARIABLE: str(self.ledger)},
+        )
+        self.system.migrate()
+        install_recorders(self.system)
+        self.nursery = Nursery(self.system.environment, directory / "nursery.log")
+        self.nursery.log.touch()
+        self._numbers = count(1)
+        self.jobs: list[SoakJob] = []
+
+    # --- set-up -----------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        self.nursery.kill_all()
+        self.broker.flushdb()
+        for table in (
+            "job_attempts",
+            "job_logs",
+            "job_executions",
+            "backfills",
+            "cron_jobs",
+            "soak_changes",
+            "soak_watermarks",
+        ):
+            self.system.sql(f"DELETE FROM {table}")
+        for path in self.ledger.iterdir():
+            path.unlink()
+        self.nursery.log.write_bytes(b"")
+        self.jobs = []
+
+    def insert_due_job(self, *, slots: int = 1, **columns: Any) -> None:
+        """A job whose newest `slots` slots are due just now, a second apart; then none until
+        tomorrow.
+        """
+        newest = right_now().replace(microsecond=0)
+        due = [newest - timedelta(seconds=back) for back in reversed(range(slots))]
+        if len({slot.minute for slot in due}) > 1:
+            due = [slot - timedelta(seconds=slots) for slot in due]
+        seconds = ",".join(str(slot.second) for slot in due)
+        job = SoakJob(
+            name=f"job {next(self._numbers)}",
+            cron_expression=f"{seconds} {due[0].minute} {due[0].hour} * * *",
+            timezone="UTC",
+            columns={
+                "is_enabled": False,
+                "retry_backoff_seconds": 0,
+                "handler_params": {},
+                **columns,
+            },
+        )
+        self.jobs.append(job)
+        first = due[0].strftime("%Y-%m-%d %H:%M:%S")
+        # In two steps: the recorder of watermarks sees changes only. No beat sees the first one.
+        names, values = ", ".join(job.row), job.row.values()
+        marks = ", ".join(["%s"] * len(job.row))
+        self.system.sql(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", *values)
+        self.system.sql(
+            "UPDATE cron_jobs SET next_run_at = %s, is_enabled = %s WHERE name = %s",
+            first,
+            True,
+            job.name,
+        )
+
+    def open_gate(self, attempt: int) -> None:
+        """Let this attempt of the jobs with `"gated": true` among their parameters end."""
+        gate(self.ledger, attempt).touch()
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def crash(self, pid: int) -> None:
+        """Returns when the process has killed itself."""
+        code = wait_until(
+            lambda: self.nursery.exit_code(pid), WAIT_SECONDS, "the crash", details=self.log
+        )
+        assert code == -9
+
+    def logged(self, text: str) -> bool:
+        return text in self.nursery.log.read_text()
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.system.sql("SELECT * FROM job_executions ORDER BY id")
+
+    def states(self) -> list[tuple[str, int]]:
+        """Status and publish_count of each execution."""
+        return [(row["status"], row["publish_count"]) for row in self.rows()]
+
+    def messages(self) -> int:
+        return int(self.broker.llen("celery"))
+
+    def watermarks_moved(self) -> bool:
+        rows = self.system.sql("SELECT next_run_at FROM cron_jobs")
+        moved = {instant(row["next_run_at"]) > right_now() for row in rows}
+        assert len(moved) == 1, "some watermarks moved, others did not"
+        return moved.pop()
+
+    def begun(self) -> Counter[int]:
+        """How many attempts of each number have begun."""
+        return self._written("begin")
+
+    def ended(self) -> Counter[int]:
+        return self._written("end")
+
+    def _written(self, what: str) -> Counter[int]:
+        return Counter(line.attempt for line in read_ledger(self.ledger) if line.what == what)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def recover(self, executions: int, *, beat: bool = True, worker: bool = True) -> History:
+        """Healthy processes finish it all. The checker is content; gives what it has seen."""
+        if beat:
+            self.nursery.beat()
+        if worker:
+            self.nursery.worker("healthy")
+        history = self.finish(executions)
+        assert check(history) == []
+        assert self.watermarks_moved()
+        return history
+
+    def finish(self, executions: int) -> History:
+        """What there is to be known when so many executions, and no others, have become final."""
+        wait_until(
+            lambda: [row["status"] in FINAL for row in self.rows()] == [True] * executions,
+            WAIT_SECONDS,
+            f"{executions} executions to become final",
+            details=self.log,
+        )
+        recorded = read_history(self.system, self.jobs, self.ledger)
+        return History(**recorded, faults=[self._all_along()], default_timezone="UTC")
+
+    def _all_along(self) -> Fault:
+        """The tests know themselves which process they have ended, and when."""
+        now = right_now()
+        began_at = now - timedelta(minutes=5)
+        return Fault(kind="test", target="", began_at=began_at, ended_at=now)
+
+    def log(self) -> str:
+        return f"{self.states()}\n{self.nursery.log.read_text()[-3000:]}"
+
+    def close(self) -> None:
+        self.nursery.close()
+        self.broker.close()
+
+
+@contextmanager
+def open_place(
+    server: Postgres | MariaDB | None, broker: Redis, directory: Path
+) -> Iterator[Place]:
+    """A place on a database of its own, on `server` or else in a SQLite file."""
+    url = server.create_database("jobu") if server else f"sqlite:///{directory}/jobu.sqlite3"
+    made = Place(url, broker.create_database(), directory)
+    try:
+        yield made
+    finally:
+        made.close()
+        if server:
+            server.drop_database(url)
+
+
+def right_now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - real processes go by the real time

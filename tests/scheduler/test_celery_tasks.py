@@ -1,0 +1,127 @@
+"""Any Celery task as a handler: `celery:<name>`, its params are the keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.exceptions import Ignore
+
+from handlers import HandlerNotFoundError, get_handler
+from handlers.registry import handler_names
+from scheduler.states import Status
+from tests.scheduler.conftest import House, fresh, outcomes
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def task() -> Iterator[Any]:
+    """task(function, **options): a Celery task of this test's own."""
+    made: list[str] = []
+
+    def make(function: Any, **options: Any) -> str:
+        name = f"shop.{function.__name__}"
+        current_app.task(name=name, **options)(function)
+        made.append(name)
+        assert name in current_app.tasks
+        return f"celery:{name}"
+
+    yield make
+    for name in made:
+        current_app.tasks.pop(name, None)
+
+
+def run(system: House, handler_name: str, **values: Any) -> Any:
+    row = system.execution(system.job(handler_name=handler_name, **values))
+    system.worker.execute(row.pk)
+    return fresh(row)
+
+
+def test_a_task_runs_with_the_params_as_its_arguments(system: House, task: Any):
+    def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    row = run(system, task(add), handler_params={"a": 2, "b": 3})
+    assert row.status == Status.SUCCESS
+    assert row.result == {"action": "shop.add", "data": 5}
+
+
+def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(system: House, task: Any):
+    def breaks() -> None:
+        raise ValueError("no stock")
+
+    row = run(system, task(breaks), max_retry=1)
+    assert (row.status, row.error_message) == (Status.PENDING, "ValueError: no stock")
+    system.clock.advance(60)
+    system.worker.execute(row.pk)
+    assert (fresh(row).status, fresh(row).failures) == (Status.FAILED, 2)
+    assert outcomes(row) == ["FAILED", "FAILED"]
+
+
+def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: House, task: Any):
+    def takes_nothing() -> None: ...
+
+    row = run(system, task(takes_nothing), handler_params={"x": 1}, max_retry=0)
+    assert row.status == Status.FAILED
+    assert "TypeError" in (row.error_message or "")
+
+
+def test_a_task_that_retries_itself_does_so_within_its_attempt(system: House, task: Any):
+    tries: list[int] = []
+
+    def stubborn(self: Any) -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise self.retry(countdown=0, max_retries=5)
+        return "at last"
+
+    row = run(system, task(stubborn, bind=True))
+    assert (row.status, row.attempt) == (Status.SUCCESS, 1)
+    assert row.result == {"action": "shop.stubborn", "data": "at last"}
+    assert len(tries) == 3
+
+
+def test_a_task_that_gives_up_retrying_fails(system: House, task: Any):
+    def never(self: Any) -> None:
+        raise self.retry(exc=RuntimeError("still no stock"), countdown=0, max_retries=2)
+
+    row = run(system, task(never, bind=True), max_retry=0)
+    assert row.status == Status.FAILED
+    assert "still no stock" in (row.error_message or "")
+
+
+def test_an_ignored_task_says_so(system: House, task: Any):
+    def ignores() -> None:
+        raise Ignore("nothing to do")
+
+    row = run(system, task(ignores))
+    assert row.status == Status.SUCCESS
+    assert row.result["ignored"] == "nothing to do"
+
+
+def test_a_task_uses_the_database_in_its_own_thread(system: House, task: Any):
+    from scheduler.models import CronJob
+
+    def counts() -> int:
+        return CronJob.objects.count()
+
+    assert run(system, task(counts)).result["data"] == 1
+
+
+def test_unknown_tasks_and_our_own_cannot_be_scheduled(system: House, task: Any):
+    for name in ("celery:no.such.task", "celery:", "celery:scheduler.execute"):
+        with pytest.raises(HandlerNotFoundError):
+            get_handler(name)
+    assert "celery:scheduler.execute" not in handler_names()
+
+
+def test_a_new_task_is_offered_by_name(task: Any):
+    def offered() -> None: ...
+
+    name = task(offered)
+    assert name in handler_names()
+    with pytest.raises(HandlerNotFoundError, match=r"celery:shop\.offered"):
+        get_handler("celery:shop.ofered")

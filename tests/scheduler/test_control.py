@@ -1,0 +1,448 @@
+"""What a person may do, and what is refused with field and reason before anything is written."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduler.control import InvalidJob, NotPossible, StaleEdit
+from scheduler.models import CronJob, JobExecution
+from scheduler.states import RETRYABLE, ParamSource, Status
+from scheduler.store import people
+from tests.scheduler.conftest import START, House, fresh
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+GOOD: dict[str, Any] = {
+    "name": "nightly report",
+    "cron_expression": "0 3 * * *",
+    "handler_name": "sample",
+}
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def test_a_job_is_made_of_three_values(system: House):
+    job = system.control.create_job(**GOOD)
+    assert CronJob.objects.get() == job
+    assert (job.is_enabled, job.next_run_at, job.created_at) == (
+        True,
+        datetime(2026, 1, 13, 3, 0, tzinfo=UTC),
+        START,
+    )
+
+
+BAD_VALUES: list[tuple[dict[str, Any], str, str]] = [
+    ({"name": ""}, "name", "must not be empty"),
+    ({"name": "   "}, "name", "must not be empty"),
+    ({"name": "x" * 101}, "name", "has 101 characters, at most 100"),
+    ({"name": "a\x00b"}, "name", "control characters"),
+    ({"name": "a\nb"}, "name", "control characters"),
+    ({"name": "half \ud800"}, "name", "half of a surrogate pair"),
+    ({"name": None}, "name", "must be text"),
+    ({"name": 7}, "name", "must be text"),
+    ({"description": "x" * 501}, "description", "at most 500"),
+    ({"description": None}, "description", "must be text"),
+    ({"description": "\x1b[31m"}, "description", "control characters"),
+    ({"pause_reason": "x" * 501}, "pause_reason", "at most 500"),
+    ({"cron_expression": ""}, "cron_expression", ""),
+    ({"cron_expression": "every day"}, "cron_expression", ""),
+    ({"cron_expression": "61 * * * *"}, "cron_expression", ""),
+    ({"cron_expression": "* " * 300}, "cron_expression", ""),
+    ({"cron_expression": None}, "cron_expression", "must be text"),
+    ({"cron_expression": "0 0 30 2 *"}, "cron_expression", ""),
+    ({"cron_expression": "* * * * * *"}, "cron_expression", "at least 60 seconds"),
+    ({"cron_expression": "0,30 0 0 * * *"}, "cron_expression", "at least 60 seconds"),
+    ({"timezone": "Asia/Soul"}, "timezone", "Asia/Seoul"),
+    ({"timezone": "../../etc/passwd"}, "timezone", ""),
+    ({"timezone": None}, "timezone", "must be text"),
+    ({"timezone": 9}, "timezone", "must be text"),
+    ({"calendar": "martian"}, "calendar", "not configured"),
+    ({"calendar": None}, "calendar", "must be text"),
+    ({"calendar": "x" * 300}, "calendar", ""),
+    ({"handler_name": ""}, "handler_name", "must not be empty"),
+    ({"handler_name": "sampel"}, "handler_name", "did you mean 'sample'?"),
+    ({"handler_name": None}, "handler_name", ""),
+    ({"handler_name": "celery:no.such.task"}, "handler_name", "Handler not found"),
+    ({"handler_params": [1]}, "handler_params", "must be a JSON object"),
+    ({"handler_params": "text"}, "handler_params", "must be a JSON object"),
+    ({"handler_params": None}, "handler_params", "must be a JSON object"),
+    ({"handler_params": {"sleep_seconds": -1}}, "handler_params", "sleep_seconds"),
+    ({"handler_params": {"x": math.nan}}, "handler_params", "plain JSON"),
+    ({"handler_params": {"x": "a\x00"}}, "handler_params", "NUL"),
+    ({"handler_params": {"x": "\udfff"}}, "handler_params", "surrogate"),
+    ({"handler_params": {"x": "y" * 70_000}}, "handler_params", "bytes"),
+    ({"handler_params": {"x": {1}}}, "handler_params", "plain JSON"),
+    ({"is_enabled": "maybe"}, "is_enabled", "must be true or false"),
+    ({"is_enabled": None}, "is_enabled", "must be true or false"),
+    ({"overlap_policy": "sometimes"}, "overlap_policy", "one of allow, skip"),
+    ({"misfire_policy": "never"}, "misfire_policy", "one of latest, all, skip"),
+    ({"misfire_grace_seconds": -1}, "misfire_grace_seconds", "not between"),
+    ({"max_catchup": 10**6}, "max_catchup", "not between"),
+    ({"max_retry": -1}, "max_retry", "-1 is not between 0 and 10"),
+    ({"max_retry": "3"}, "max_retry", "must be a whole number"),
+    ({"max_retry": True}, "max_retry", "must be a whole number"),
+    ({"max_retry": 2.5}, "max_retry", "must be a whole number"),
+    ({"max_retry": None}, "max_retry", "must be a whole number"),
+    ({"max_retry": 10**30}, "max_retry", "not between"),
+    ({"timeout_seconds": 0}, "timeout_seconds", "0 is not between 1 and 86400"),
+    ({"retry_backoff_seconds": -5}, "retry_backoff_seconds", "not between"),
+    (
+        {"retry_backoff_seconds": 100, "retry_backoff_max_seconds": 10},
+        "retry_backoff_max_seconds",
+        "must not be less",
+    ),
+    ({"priority": 10}, "priority", "not between 0 and 9"),
+    ({"jitter_seconds": -1}, "jitter_seconds", "not between"),
+    ({"queue": "a queue"}, "queue", "may contain"),
+    ({"queue": "x" * 101}, "queue", "may contain"),
+    ({"queue": "amq.gen-1"}, "queue", "must not begin with `amq.`"),
+    ({"queue": "unacked"}, "queue", "must not begin with"),
+    ({"queue": "_kombu.binding.celery"}, "queue", "must not begin with"),
+    ({"queue": None}, "queue", "may contain"),
+    ({"start_at": "tomorrow"}, "start_at", "must be an instant"),
+    ({"start_at": START.replace(tzinfo=None)}, "start_at", "time zone"),
+    ({"end_at": START.replace(tzinfo=None)}, "end_at", "time zone"),
+    ({"paused_until": 5}, "paused_until", "must be an instant"),
+    ({"start_at": datetime(1, 1, 1, tzinfo=UTC)}, "start_at", "not between"),
+    ({"end_at": datetime(9999, 12, 31, tzinfo=UTC)}, "end_at", "not between"),
+    ({"end_at": START - timedelta(days=1)}, "end_at", "in the past"),
+    ({"start_at": START + timedelta(days=2), "end_at": START}, "end_at", "after the start"),
+    (
+        {"start_at": START, "end_at": START + timedelta(minutes=5)},
+        "cron_expression",
+        "no slot between",
+    ),
+    ({"color": "red"}, "color", "is not a field"),
+    ({"next_run_at": START}, "next_run_at", "is not a field"),
+    ({"id": 5}, "id", "is not a field"),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "reason"),
+    BAD_VALUES,
+    ids=[ascii(v)[:40] for v, *_ in BAD_VALUES],
+)
+def test_bad_values_are_refused_with_field_and_reason(
+    values: dict[str, Any], field: str, reason: str, system: House
+):
+    with pytest.raises(InvalidJob) as caught:
+        system.control.create_job(**{**GOOD, **values})
+    assert field in caught.value.problems
+    assert reason in " ".join(caught.value.problems[field])
+    assert not CronJob.objects.exists()
+
+    job = system.control.create_job(**GOOD)
+    before = CronJob.objects.values().get()
+    with pytest.raises(InvalidJob) as caught:
+        system.control.update_job(job.pk, **values)
+    assert field in caught.value.problems
+    assert CronJob.objects.values().get() == before
+
+
+def test_everything_wrong_is_told_at_once(system: House):
+    with pytest.raises(InvalidJob) as caught:
+        system.control.create_job(
+            name="", cron_expression="x", timezone="y", handler_name="z", max_retry=-1, queue=" "
+        )
+    assert set(caught.value.problems) >= {"name", "handler_name", "max_retry", "queue"}
+    assert "max_retry: -1 is not between 0 and 10" in str(caught.value)
+
+
+def test_a_name_is_taken_once(system: House):
+    first = system.control.create_job(**GOOD)
+    with pytest.raises(InvalidJob, match="name: is taken"):
+        system.control.create_job(**GOOD)
+    other = system.control.create_job(**{**GOOD, "name": "other"})
+    with pytest.raises(InvalidJob, match="name: is taken"):
+        system.control.update_job(other.pk, name=first.name)
+    system.control.update_job(first.pk, name=first.name, description="the same name is fine")
+
+
+def test_values_at_the_edges_are_taken(system: House):
+    system.configure(calendars={"closed": {"weekends": True}})
+    job = system.control.create_job(
+        name="x" * 100,
+        cron_expression="0 3 * * *",
+        handler_name="sample",
+        handler_params={"sleep_seconds": 0, "extra": "\U0001f600"},
+        timezone="Asia/Seoul",
+        calendar="closed:next",
+        max_retry=10,
+        timeout_seconds=86_400,
+        retry_backoff_seconds=0,
+        retry_backoff_max_seconds=0,
+        priority=9,
+        queue="q-1_2.3",
+        start_at=START,
+        end_at=START + timedelta(days=2),
+        allow_overlap=False,
+    )
+    stored = CronJob.objects.get(pk=job.pk)
+    assert stored.overlap_policy == "skip"
+    assert stored.handler_params["extra"] == "\U0001f600"
+
+
+def test_allow_overlap_stands_for_a_policy(system: House):
+    job = system.control.create_job(**GOOD, allow_overlap=True)
+    assert job.overlap_policy == "allow"
+    assert system.control.update_job(job.pk, allow_overlap=False).overlap_policy == "skip"
+
+
+def test_a_stale_editor_is_refused_and_changes_nothing(system: House):
+    job = system.control.create_job(**GOOD)
+    seen = job.tick_seq
+    system.control.update_job(job.pk, description="first", tick_seq=seen)
+    with pytest.raises(StaleEdit):
+        system.control.update_job(job.pk, description="second", tick_seq=seen)
+    assert CronJob.objects.get(pk=job.pk).description == "first"
+    system.control.update_job(job.pk, description="third")  # an editor who saw nothing
+
+
+def test_an_edit_that_changes_nothing_moves_nothing(system: House):
+    job = system.control.create_job(**GOOD)
+    assert system.control.update_job(job.pk, name=job.name).tick_seq == job.tick_seq
+
+
+def test_a_broken_job_may_be_switched_off_but_not_on(system: House):
+    job = system.job(handler_name="gone")
+    assert not system.control.disable(job.pk).is_enabled
+    with pytest.raises(InvalidJob, match="handler_name"):
+        system.control.enable(job.pk)
+    assert not CronJob.objects.get(pk=job.pk).is_enabled
+
+
+def test_a_pause_needs_a_future_and_ends_when_the_job_is_enabled(system: House):
+    job = system.control.create_job(**GOOD)
+    for until in (START, START - timedelta(days=1)):
+        with pytest.raises(InvalidJob, match="paused_until: must be in the future"):
+            system.control.pause(job.pk, reason="x", until=until)
+    with pytest.raises(InvalidJob, match="paused_until"):
+        system.control.pause(job.pk, reason="x", until=START.replace(tzinfo=None))
+    paused = system.control.pause(job.pk, reason="deploy", until=START + timedelta(hours=1))
+    assert (paused.is_enabled, paused.pause_reason) == (False, "deploy")
+    enabled = system.control.enable(job.pk)
+    assert (enabled.is_enabled, enabled.pause_reason, enabled.paused_until) == (True, "", None)
+
+
+def test_a_paused_job_that_is_disabled_stays_disabled(system: House):
+    job = system.control.create_job(**GOOD)
+    system.control.pause(job.pk, reason="deploy", until=START + timedelta(hours=1))
+    system.control.disable(job.pk)
+    system.clock.advance(7200)
+    system.tick()
+    assert not CronJob.objects.get(pk=job.pk).is_enabled
+
+
+def test_editing_a_paused_job_leaves_the_end_of_its_pause(system: House):
+    job = system.control.create_job(**GOOD)
+    until = START + timedelta(hours=1)
+    system.control.pause(job.pk, reason="deploy", until=until)
+    edited = system.control.update_job(job.pk, description="new", is_enabled=False)
+    assert (edited.paused_until, edited.pause_reason) == (until, "deploy")
+    assert system.control.update_job(job.pk, paused_until=None).paused_until is None
+
+
+def test_unknown_jobs_and_executions_are_said_so(system: House):
+    control = system.control
+    of_jobs: tuple[Any, ...] = (control.enable, control.delete_job, control.run_now)
+    for verb in of_jobs:
+        with pytest.raises(CronJob.DoesNotExist):
+            verb(4711)
+    of_runs: tuple[Any, ...] = (control.cancel, control.retry, control.delete_execution)
+    for verb in of_runs:
+        with pytest.raises(JobExecution.DoesNotExist):
+            verb(4711)
+
+
+def test_deleting_a_job_deletes_its_history(system: House):
+    job = system.job()
+    system.execution(job)
+    system.control.delete_job(job.pk)
+    assert not JobExecution.objects.exists()
+
+
+def test_the_preview_shows_the_next_slots_within_start_and_end(system: House):
+    job = CronJob(
+        cron_expression="0 9 * * *",
+        timezone="Asia/Seoul",
+        start_at=START + timedelta(days=1),
+        end_at=START + timedelta(days=3),
+    )
+    assert system.control.preview(job) == [
+        datetime(2026, 1, day, 0, 0, tzinfo=UTC) for day in (14, 15)
+    ]
+    assert len(system.control.preview(CronJob(cron_expression="* * * * *"), count=20)) == 20
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+@pytest.mark.parametrize("field", ["start_at", "end_at"])
+def test_years_at_the_ends_of_the_calendar_do_not_break_the_preview(
+    field: str, year: int, system: House
+):
+    far = datetime(year, 1, 1, tzinfo=UTC)
+    job = CronJob(**{**GOOD, field: far})
+    assert "not between" in " ".join(system.control.problems(job)[field])
+    has_slots = (field, year) in {("start_at", 1), ("end_at", 9999)}
+    assert bool(system.control.preview(job)) == has_slots
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def test_a_manual_run_leaves_the_schedule_alone(system: House):
+    job = system.job(handler_params={"a": 1})
+    system.tick()
+    before = CronJob.objects.get(pk=job.pk).next_run_at
+    plain = system.control.run_now(job.pk)
+    edited = system.control.run_now(job.pk, {"b": 2})
+    assert (plain.param_source, plain.params, edited.params) == ("manual", {"a": 1}, {"b": 2})
+    assert plain.scheduled_time != edited.scheduled_time
+    assert {plain.scheduled_time.microsecond, edited.scheduled_time.microsecond} & {0} == set()
+    assert CronJob.objects.get(pk=job.pk).next_run_at == before
+
+
+def test_a_run_of_a_job_that_was_deleted_meanwhile_is_refused(system: House):
+    seen = system.job()
+    system.control.delete_job(seen.pk)
+    with pytest.raises(CronJob.DoesNotExist):
+        people.create_execution(
+            seen, handler_name="ok", params={}, source=ParamSource.MANUAL, now=START
+        )
+    assert not JobExecution.objects.exists()
+
+
+@pytest.mark.parametrize("params", [[1], "x", 5, {"sleep_seconds": "no"}, {"x": math.inf}])
+def test_a_manual_run_with_params_that_do_not_fit_is_refused(params: Any, system: House):
+    job = system.job(handler_name="sample")
+    with pytest.raises(InvalidJob, match="params"):
+        system.control.run_now(job.pk, params)
+    assert not JobExecution.objects.exists()
+
+
+def test_an_event_runs_a_handler_with_the_jobs_params_below_its_own(system: House):
+    job = system.job(handler_params={"a": 1, "b": 1}, max_retry=1)
+    row, made = system.control.event(handler_name="ok", params={"b": 2}, job_id=job.pk)
+    assert made
+    assert (row.params, row.param_source, row.max_retry) == ({"a": 1, "b": 2}, "event", 1)
+    alone, _ = system.control.event(handler_name="ok", params={})
+    assert (alone.job_id, alone.job_name, alone.max_retry, alone.timeout_seconds) == (
+        None,
+        "",
+        3,
+        3600,
+    )
+
+
+def test_an_event_of_a_job_whose_params_sql_broke_is_refused(system: House):
+    job = system.job(handler_params=[1])
+    with pytest.raises(InvalidJob, match="params: must be a JSON object"):
+        system.control.event(handler_name="ok", params={}, job_id=job.pk)
+
+
+def test_one_idempotency_key_makes_one_run(system: House):
+    first, made = system.control.event(handler_name="ok", params={}, idempotency_key="order 7")
+    again, made_again = system.control.event(
+        handler_name="ok", params={"x": 1}, idempotency_key="order 7"
+    )
+    assert (made, made_again, again.pk) == (True, False, first.pk)
+    assert JobExecution.objects.count() == 1
+
+
+def test_idempotency_keys_are_compared_exactly(system: House):
+    keys = ["order-a", "order-A", "\u00f6rder-a", "order-a ", "order-\uff41"]
+    for key in keys * 2:
+        system.control.event(handler_name="ok", params={}, idempotency_key=key)
+    stored = JobExecution.objects.values_list("dedupe_key", flat=True)
+    assert (stored.count(), set(stored)) == (len(keys), set(keys))
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ({"handler_name": "okk", "params": {}}, "handler_name"),
+        ({"handler_name": "", "params": {}}, "handler_name"),
+        ({"handler_name": None, "params": {}}, "handler_name"),
+        ({"handler_name": "ok", "params": [1]}, "params"),
+        ({"handler_name": "ok", "params": None}, "params"),
+        ({"handler_name": "ok", "params": "x"}, "params"),
+        ({"handler_name": "sample", "params": {"sleep_seconds": "x"}}, "params"),
+        ({"handler_name": "ok", "params": {}, "idempotency_key": ""}, "idempotency_key"),
+        ({"handler_name": "ok", "params": {}, "idempotency_key": "x" * 256}, "idempotency_key"),
+        ({"handler_name": "ok", "params": {}, "idempotency_key": 7}, "idempotency_key"),
+        ({"handler_name": "ok", "params": {}, "idempotency_key": "a\x00"}, "idempotency_key"),
+    ],
+)
+def test_a_bad_event_is_refused_with_field_and_reason(
+    event: dict[str, Any], field: str, system: House
+):
+    with pytest.raises(InvalidJob) as caught:
+        system.control.event(**event)
+    assert field in caught.value.problems
+    assert not JobExecution.objects.exists()
+
+
+# --- executions -----------------------------------------------------------------------------------
+
+
+def finished(system: House, status: Status, **values: Any) -> JobExecution:
+    return system.execution(status=status, finished_at=START, publish_at=None, **values)
+
+
+@pytest.mark.parametrize("status", sorted(RETRYABLE))
+def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(status: Status, system: House):
+    row = finished(system, status, attempt=4, failures=4, error_message="why")
+    again = system.control.retry(row.pk)
+    assert (again.status, again.failures, again.attempt) == (Status.PENDING, 0, 4)
+    assert (again.available_at, again.publish_at, again.finished_at) == (START, START, None)
+    with pytest.raises(NotPossible, match="is PENDING; only CANCELLED, FAILED"):
+        system.control.retry(row.pk)
+
+
+def test_a_success_is_not_tried_again(system: House):
+    with pytest.raises(NotPossible, match="is SUCCESS"):
+        system.control.retry(finished(system, Status.SUCCESS).pk)
+
+
+@pytest.mark.parametrize("status", sorted({*RETRYABLE, Status.SUCCESS}))
+def test_what_is_over_cannot_be_cancelled_but_can_be_deleted(status: Status, system: House):
+    row = finished(system, status)
+    with pytest.raises(NotPossible, match=f"is {status} already"):
+        system.control.cancel(row.pk)
+    system.control.delete_execution(row.pk)
+    assert not JobExecution.objects.exists()
+
+
+def test_what_waits_or_runs_cannot_be_deleted(system: House):
+    waiting = system.execution()
+    with pytest.raises(NotPossible, match="is PENDING; cancel it first"):
+        system.control.delete_execution(waiting.pk)
+    JobExecution.objects.filter(pk=waiting.pk).update(
+        status=Status.RUNNING,
+        publish_at=None,
+        lease_token="t" * 32,
+        lease_expires_at=START,
+        deadline_at=START,
+    )
+    with pytest.raises(NotPossible, match="is RUNNING"):
+        system.control.delete_execution(waiting.pk)
+    assert system.control.cancel(waiting.pk) == Status.RUNNING
+    assert system.control.cancel(waiting.pk) == Status.RUNNING  # asked twice, meant once
+    assert fresh(waiting).cancel_requested_at == START
+
+
+def test_a_deleted_slot_does_not_run_again(system: House):
+    job = system.job()
+    system.tick()
+    system.clock.advance(60)
+    system.tick()
+    row = JobExecution.objects.get(job=job)
+    system.control.cancel(row.pk)
+    system.control.delete_execution(row.pk)
+    system.tick(2)
+    assert not JobExecution.objects.exists()

@@ -1,0 +1,668 @@
+"""Ticks of beat: slots, messages and rescues, one dispatcher or several."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection
+
+from scheduler import dispatcher as dispatcher_module
+from scheduler.cron import parse
+from scheduler.models import CronJob, JobAttempt, JobExecution
+from scheduler.plan import DueSchedule, Plan, plan
+from scheduler.states import Status
+from scheduler.store import runs
+from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def slots(job: CronJob) -> list[datetime]:
+    rows = JobExecution.objects.filter(job=job).order_by("scheduled_time")
+    return list(rows.values_list("scheduled_time", flat=True))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# --- due jobs become executions -------------------------------------------------------------------
+
+
+def test_a_day_passes_and_every_slot_has_its_one_row(system: House):
+    quarter = system.job(cron_expression="*/15 * * * *")
+    seoul = system.job(cron_expression="0 9 * * *", timezone="Asia/Seoul")
+    system.tick()
+    until = START + timedelta(days=1)
+    while system.clock.now() < until:
+        system.clock.advance(30 * 60)
+        system.tick(2)
+    now = system.clock.now()
+    expected = [START.replace(minute=15, second=0) + timedelta(minutes=15 * i) for i in range(96)]
+    assert slots(quarter) == [slot for slot in expected if slot <= now]
+    assert slots(seoul) == [at("2026-01-13T00:00")]
+
+
+def test_a_slot_is_recorded_in_the_second_it_is_due_and_not_before(system: House):
+    job = system.job()
+    system.tick()
+    assert slots(job) == []
+    system.clock.advance_to(at("2026-01-12T10:00:59.999999"))
+    system.tick()
+    assert slots(job) == []
+    system.clock.advance_to(at("2026-01-12T10:01:00"))
+    system.tick()
+    assert slots(job) == [at("2026-01-12T10:01")]
+
+
+def test_an_execution_carries_what_its_job_said_at_its_slot(system: House):
+    job = system.job(
+        handler_params={"to": "a", "n": [1, {"x": None}]},
+        max_retry=7,
+        timeout_seconds=99,
+        queue="mail",
+        priority=4,
+    )
+    system.tick()
+    system.clock.advance(60)
+    system.tick()
+    CronJob.objects.filter(pk=job.pk).update(name="renamed", handler_params={})
+    row = JobExecution.objects.get()
+    assert (row.job_name, row.handler_name, row.params) == (
+        job.name,
+        "ok",
+        {"to": "a", "n": [1, {"x": None}]},
+    )
+    assert (row.max_retry, row.timeout_seconds, row.queue, row.priority) == (7, 99, "mail", 4)
+    assert (row.status, row.param_source, row.attempt) == (Status.PENDING, "cron", 0)
+    assert row.created_at == row.scheduled_time + timedelta(seconds=30)
+
+
+def test_two_dispatchers_interleaved_make_one_row_per_slot(system: House):
+    jobs = [system.job() for _ in range(5)]
+    beats = [system.dispatcher, system.new_dispatcher()]
+    for step in range(40):
+        beats[step % 2].tick()
+        beats[(step + 1) % 2].tick()
+        system.clock.advance(30)
+    beats[0].tick()
+    for job in jobs:
+        assert slots(job) == [at("2026-01-12T10:01") + timedelta(minutes=i) for i in range(20)]
+
+
+def test_the_watermark_and_not_the_row_keeps_a_slot_from_running_again(system: House):
+    job = system.job()
+    system.tick()
+    system.clock.advance(60)
+    system.tick()
+    JobExecution.objects.all().delete()
+    for _ in range(3):
+        system.tick()
+        system.new_dispatcher().tick()
+    assert slots(job) == []
+
+
+def test_a_slot_that_is_there_already_is_left_as_it_is(system: House):
+    job = system.job(next_run_at=at("2026-01-12T10:00"))
+    there = system.execution(job, scheduled_time=at("2026-01-12T10:00"), error_message="mine")
+    system.tick()
+    assert slots(job) == [at("2026-01-12T10:00")]
+    assert fresh(there).error_message == "mine"
+    assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T10:01")
+
+
+def test_a_new_edited_or_enabled_job_never_fires_at_once(system: House):
+    job = system.job(cron_expression="0 * * * *")
+    system.tick()
+    assert slots(job) == []
+    system.clock.advance(7200)
+    system.control.update_job(job.pk, cron_expression="1 * * * *")
+    system.tick()
+    assert statuses(job) == [Status.SKIPPED]  # what the old schedule owed, for the record
+    system.control.disable(job.pk)
+    system.clock.advance(7200)
+    system.tick()
+    system.control.enable(job.pk)
+    system.tick()
+    assert statuses(job) == [Status.SKIPPED] * 2  # and the two slots that it missed since
+    assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T14:01")
+
+
+def test_an_edit_that_leaves_the_schedule_alone_does_not_move_the_next_run(system: House):
+    job = system.job()
+    system.tick()
+    before = CronJob.objects.get(pk=job.pk).next_run_at
+    system.clock.advance(65)
+    system.control.update_job(job.pk, description="new words", max_retry=1)
+    assert CronJob.objects.get(pk=job.pk).next_run_at == before
+    system.tick()
+    assert slots(job) == [before]
+
+
+def test_disabled_jobs_never_run(system: House):
+    job = system.job(is_enabled=False, next_run_at=START - timedelta(hours=1))
+    system.tick(3)
+    assert slots(job) == []
+
+
+def test_slots_missed_in_an_outage_follow_the_policy_and_are_recorded(system: House):
+    jobs = {
+        policy: system.job(cron_expression="*/10 * * * *", misfire_policy=policy, max_catchup=3)
+        for policy in ("latest", "all", "skip")
+    }
+    system.tick()
+    system.clock.advance_to(at("2026-01-12T11:05"))
+    system.new_dispatcher().tick()
+    assert statuses(jobs["latest"]) == ["SKIPPED", "PENDING"]
+    assert statuses(jobs["all"]) == ["SKIPPED", "PENDING", "PENDING", "PENDING"]
+    assert statuses(jobs["skip"]) == ["SKIPPED"]
+    skipped = JobExecution.objects.get(job=jobs["skip"])
+    assert skipped.error_message == (
+        "6 slots missed (2026-01-12T10:10:00Z to 2026-01-12T11:00:00Z), "
+        "not run by misfire policy skip"
+    )
+    assert skipped.scheduled_time == at("2026-01-12T11:00")
+    assert skipped.finished_at == system.clock.now()
+    for job in jobs.values():
+        assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T11:10")
+
+
+def test_jobs_with_the_same_schedule_are_planned_once_after_an_outage(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = [system.job(misfire_policy="all", max_catchup=3) for _ in range(20)]
+    other = system.job(misfire_policy="all", max_catchup=2)
+    system.tick()
+    system.clock.advance_to(at("2026-01-12T11:05"))
+    made = []
+
+    def plan_and_count(due: DueSchedule, now: datetime) -> Plan:
+        made.append(due)
+        return plan(due, now)
+
+    monkeypatch.setattr(dispatcher_module, "plan", plan_and_count)
+    system.tick()
+    assert len(made) == 2
+    # Beside what is caught up: the slots 11:04 and 11:05, which are on time.
+    assert all(statuses(job) == ["SKIPPED", *["PENDING"] * (3 + 2)] for job in jobs)
+    assert statuses(other) == ["SKIPPED", *["PENDING"] * (2 + 2)]
+
+
+def test_a_burst_longer_than_a_chunk_is_worked_off_without_sleeping(system: House):
+    system.configure(min_cron_interval_seconds=1)
+    job = system.job(cron_expression="* * * * * *", misfire_grace_seconds=1000, next_run_at=START)
+    system.clock.advance(449)
+    assert system.tick() == 0
+    while len(slots(job)) < 450:
+        system.tick()
+    assert slots(job) == [START + timedelta(seconds=i) for i in range(450)]
+
+
+def test_more_due_jobs_than_a_batch_are_recorded_in_one_tick(system: House):
+    system.configure(batch_size=3)
+    jobs = [system.job() for _ in range(10)]
+    system.tick()
+    system.clock.advance(60)
+    system.tick()
+    assert all(len(slots(job)) == 1 for job in jobs)
+    assert len(system.publisher.all) == 10
+
+
+def test_jitter_delays_the_claim_but_not_the_slot(system: House):
+    jobs = [system.job(jitter_seconds=300) for _ in range(8)]
+    system.tick()
+    system.clock.advance(60)
+    system.tick()
+    rows = list(JobExecution.objects.all())
+    assert {row.scheduled_time for row in rows} == {at("2026-01-12T10:01")}
+    assert len({row.available_at for row in rows}) > 1
+    assert all(row.publish_at >= row.available_at for row in rows if row.publish_at)
+    assert len(rows) == len(jobs)
+
+
+def test_start_and_end_bound_a_job_which_then_says_that_it_is_over(system: House):
+    job = system.job(start_at=at("2026-01-12T10:02:30"), end_at=at("2026-01-12T10:05"))
+    for _ in range(10):
+        system.tick()
+        system.clock.advance(60)
+    assert slots(job) == [at("2026-01-12T10:03"), at("2026-01-12T10:04"), at("2026-01-12T10:05")]
+    over = CronJob.objects.get(pk=job.pk)
+    assert (over.is_enabled, over.schedule_error) == (False, "")
+    assert over.pause_reason == "the schedule has no further slot before its end"
+
+
+def test_a_pause_ends_by_itself_and_the_job_waits_for_its_next_slot(system: House):
+    job = system.job()
+    system.tick()
+    system.control.pause(job.pk, reason="deploy", until=START + timedelta(minutes=10))
+    system.clock.advance(599)
+    system.tick()
+    assert slots(job) == []
+    system.clock.advance(3)
+    system.tick(2)
+    resumed = CronJob.objects.get(pk=job.pk)
+    assert (resumed.is_enabled, resumed.pause_reason, resumed.paused_until) == (True, "", None)
+    assert resumed.next_run_at == at("2026-01-12T10:11")
+    # Nobody would know later from which switching off it comes.
+    assert resumed.missed_from is None
+
+
+def test_the_slots_of_a_pause_become_one_skipped_row(system: House):
+    job = system.job(misfire_policy="all")
+    system.tick()
+    system.control.pause(job.pk, reason="deploy", until=START + timedelta(minutes=10))
+    system.clock.advance(602)
+    for _ in range(3):
+        system.tick(2)
+        system.clock.advance(3)
+    [skipped] = JobExecution.objects.filter(job=job)
+    assert (skipped.status, skipped.scheduled_time) == ("SKIPPED", at("2026-01-12T10:10"))
+    assert skipped.error_message == (
+        "10 slots missed (2026-01-12T10:01:00Z to 2026-01-12T10:10:00Z), not run by the pause"
+    )
+
+
+def test_a_slot_on_the_end_of_a_pause_runs(system: House):
+    job = system.job(cron_expression="10 * * * *")
+    system.tick()
+    system.control.pause(job.pk, reason="deploy", until=at("2026-01-12T10:10"))
+    system.clock.advance_to(at("2026-01-12T10:10:01"))
+    system.tick(2)
+    system.tick(2)
+    assert slots(job) == [at("2026-01-12T10:10")]
+    assert set(JobExecution.objects.values_list("status", flat=True)) == {"PENDING"}
+
+
+def test_slots_behind_a_pause_that_no_beat_was_there_for_follow_the_misfire_policy(system: House):
+    job = system.job(misfire_policy="all", max_catchup=2)
+    system.tick()
+    system.control.pause(job.pk, reason="deploy", until=at("2026-01-12T10:10"))
+    system.clock.advance_to(at("2026-01-12T10:13:58"))
+    system.tick()
+    system.tick()
+    rows = JobExecution.objects.filter(job=job).order_by("scheduled_time")
+    assert [(row.scheduled_time, row.status) for row in rows] == [
+        (at("2026-01-12T10:09"), "SKIPPED"),
+        (at("2026-01-12T10:10"), "SKIPPED"),
+        (at("2026-01-12T10:11"), "PENDING"),
+        (at("2026-01-12T10:12"), "PENDING"),
+        (at("2026-01-12T10:13"), "PENDING"),
+    ]
+
+
+def test_every_tick_moves_tick_seq_so_that_a_late_editor_notices(system: House):
+    job = system.job()
+    system.tick()
+    seen = CronJob.objects.get(pk=job.pk).tick_seq
+    system.clock.advance(60)
+    system.tick()
+    assert CronJob.objects.get(pk=job.pk).tick_seq == seen + 1
+
+
+def test_the_sleep_ends_at_the_next_slot_and_at_the_poll_interval_at_the_latest(system: House):
+    system.configure(poll_interval_seconds=20)
+    assert system.tick() == pytest.approx(20)
+    system.job()
+    system.tick()
+    system.clock.advance_to(at("2026-01-12T10:00:45"))
+    assert system.tick() == pytest.approx(15.001)
+    system.configure(max_sleep_seconds=4)
+    assert system.tick() == pytest.approx(4)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_last_results_appear_on_the_job(system: House):
+    job, failing = system.job(), system.job(handler_name="fail", max_retry=0)
+    system.tick()
+    system.minutes(1)
+    system.clock.advance(3)
+    system.tick()
+    shown = CronJob.objects.get(pk=job.pk)
+    assert shown.last_status == "SUCCESS"
+    assert shown.last_run_at == JobExecution.objects.get(job=job).started_at
+    assert CronJob.objects.get(pk=failing.pk).last_status == "FAILED"
+
+
+def test_results_of_runs_that_ended_while_no_beat_was_there_appear_on_their_jobs(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatcher_module, "_OLDER_RESULTS", 3)
+    monthly, often, newer, never = (system.job(is_enabled=False) for _ in range(4))
+
+    def ended(job: CronJob, days: float, status: Status, **values: object) -> JobExecution:
+        then = START - timedelta(days=days)
+        shape = {"started_at": then, "finished_at": then + timedelta(seconds=5), "publish_at": None}
+        return system.execution(job, status=status, **{**shape, **values})
+
+    newest = ended(monthly, 20, Status.FAILED)
+    ended(monthly, 25, Status.SUCCESS)
+    for _ in range(7):  # more than a step, and all in one instant
+        last = ended(often, 2, Status.SUCCESS)
+    ended(never, 3, Status.SKIPPED, started_at=None)
+    ended(newer, 1, Status.SUCCESS)
+    CronJob.objects.filter(pk=newer.pk).update(last_run_at=START, last_status="TIMEOUT")
+    for _ in range(6):
+        system.tick()
+        system.clock.advance(2)
+    shown = {job.pk: (job.last_run_at, job.last_status) for job in CronJob.objects.all()}
+    assert shown == {
+        monthly.pk: (newest.started_at, "FAILED"),
+        often.pk: (last.started_at, "SUCCESS"),
+        newer.pk: (START, "TIMEOUT"),
+        never.pk: (None, ""),
+    }
+    assert system.dispatcher._older_results_until is None
+
+
+def test_old_history_is_pruned_in_batches_and_nothing_else(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatcher_module, "_PRUNE_BATCH", 3)
+    job = system.job(is_enabled=False)
+    long_ago = START - timedelta(days=31)
+    ended = {"status": Status.SUCCESS, "publish_at": None}
+    for _ in range(7):
+        system.execution(job, finished_at=long_ago, **ended)
+    kept = system.execution(job, finished_at=START - timedelta(days=29), **ended)
+    waiting = system.execution(job, created_at=long_ago, available_at=START + timedelta(days=1))
+    for _ in range(4):
+        system.tick()
+        system.clock.advance(3)
+    left = set(JobExecution.objects.values_list("pk", flat=True))
+    assert left == {kept.pk, waiting.pk}
+
+
+# --- executions become messages -------------------------------------------------------------------
+
+
+def published_at(system: House, until: float, step: float = 5) -> list[float]:
+    """When the one PENDING execution was published, in seconds from now."""
+    start, times = system.clock.now(), []
+    while (system.clock.now() - start).total_seconds() <= until:
+        system.tick()
+        times += [(system.clock.now() - start).total_seconds() for _ in system.publisher.take()]
+        system.clock.advance(step)
+    return times
+
+
+def test_a_message_that_nobody_took_is_sent_again_ever_more_rarely(system: House):
+    row = system.execution()
+    gaps = [30, 60, 120, 240, 480, 600, 600]
+    expected = [float(sum(gaps[:i])) for i in range(len(gaps) + 1)]
+    assert published_at(system, until=2135) == expected
+    assert fresh(row).publish_count == 8
+
+
+def test_a_refused_message_comes_back_soon_and_is_not_counted(system: House):
+    row = system.execution()
+    system.publisher.refusing = True
+    for _ in range(5):
+        system.tick()
+        system.clock.advance(2)
+    assert fresh(row).publish_count == 0
+    system.publisher.refusing = False
+    system.tick()
+    assert [hint.execution_id for hint in system.publisher.all] == [row.pk]
+    assert fresh(row).publish_count == 1
+
+
+def test_nothing_is_taken_to_publish_while_the_broker_is_known_to_be_away(system: House):
+    row = system.execution()
+    system.publisher.away = True
+    sleep = system.tick()
+    assert sleep > 0.5  # it does not spin on what it cannot publish
+    assert fresh(row).publish_at == START
+    system.publisher.away = False
+    system.tick()
+    assert len(system.publisher.all) == 1
+
+
+def test_the_urgent_go_first_then_the_oldest_slot(system: House):
+    late = system.execution(priority=0, scheduled_time=START - timedelta(hours=1))
+    old = system.execution(priority=0, scheduled_time=START - timedelta(hours=2))
+    urgent = system.execution(priority=9)
+    system.tick()
+    assert [hint.execution_id for hint in system.publisher.all] == [urgent.pk, old.pk, late.pk]
+
+
+def test_a_message_says_queue_handler_and_timeout(system: House):
+    row = system.execution(queue="mail", timeout_seconds=7)
+    system.tick()
+    (hint,) = system.publisher.all
+    assert (hint.execution_id, hint.queue, hint.handler_name, hint.timeout_seconds) == (
+        row.pk,
+        "mail",
+        "ok",
+        7,
+    )
+
+
+# --- one bad row and the others -------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_the_database_will_not_take_is_disabled_and_the_others_go_on(
+    system: House, caplog: pytest.LogCaptureFixture
+):
+    good, poison, other = (system.job() for _ in range(3))
+    system.tick()
+    # A CHECK of somebody's own stands in for whatever a database may have against a row.
+    with connection.cursor() as cursor:
+        refuse_inserts_of(poison.pk, cursor)
+    try:
+        system.clock.advance(60)
+        with caplog.at_level(logging.ERROR):
+            for _ in range(3):
+                system.tick()
+                system.clock.advance(60)
+    finally:
+        with connection.cursor() as cursor:
+            accept_inserts(cursor)
+    bad = CronJob.objects.get(pk=poison.pk)
+    assert not bad.is_enabled
+    assert "cannot be recorded" in bad.schedule_error
+    assert statuses(good) == statuses(other) == ["PENDING"] * 3
+    assert len([r for r in caplog.records if "was disabled" in r.getMessage()]) == 1
+
+
+def refuse_inserts_of(job_id: int, cursor: object) -> None:
+    execute = cursor.execute  # type: ignore[attr-defined]
+    if connection.vendor == "sqlite":
+        execute(
+            f"CREATE TRIGGER poison BEFORE INSERT ON job_executions WHEN NEW.job_id = {job_id} "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    elif connection.vendor == "postgresql":
+        execute(f"ALTER TABLE job_executions ADD CONSTRAINT poison CHECK (job_id <> {job_id})")
+    else:
+        execute(f"ALTER TABLE job_executions ADD CONSTRAINT poison CHECK (job_id <> {job_id})")
+
+
+def accept_inserts(cursor: object) -> None:
+    execute = cursor.execute  # type: ignore[attr-defined]
+    if connection.vendor == "sqlite":
+        execute("DROP TRIGGER poison")
+    else:
+        execute("ALTER TABLE job_executions DROP CONSTRAINT poison")
+
+
+# --- lost runs ------------------------------------------------------------------------------------
+
+
+def claimed(system: House, job: CronJob | None = None, **values: object) -> JobExecution:
+    """An execution that a worker has claimed and then says nothing more about."""
+    row = system.execution(job, **values)
+    candidate = runs.candidate(row.pk)
+    assert candidate is not None
+    token = f"{row.pk:032d}"
+    lease = runs.lease_for(candidate, token=token, owner="gone", now=system.clock.now())
+    assert runs.claim(candidate, lease, lease_seconds=system.settings.lease_seconds)
+    return row
+
+
+def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: House):
+    row = claimed(system)
+    system.clock.advance(100)  # the database was away: the lease ran out meanwhile
+    beat = system.new_dispatcher()
+    beat.tick()
+    system.clock.advance(59)
+    beat.tick()
+    assert fresh(row).status == Status.RUNNING
+    system.clock.advance(2)
+    beat.tick()
+    assert fresh(row).status == Status.PENDING
+
+
+def test_an_outage_seen_by_beat_starts_the_wait_anew(system: House):
+    system.tick()
+    system.clock.advance(100)
+    row = claimed(system)
+    system.clock.advance(61)
+    system.dispatcher.interrupted()
+    system.tick()
+    system.clock.advance(50)
+    system.tick()
+    assert fresh(row).status == Status.RUNNING
+    system.clock.advance(11)
+    system.tick()
+    assert fresh(row).status == Status.PENDING
+
+
+def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
+    row = claimed(system, system.job())
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+    lost = fresh(row)
+    assert (lost.status, lost.failures, lost.attempt) == (Status.PENDING, 1, 1)
+    assert lost.available_at == lost.publish_at == system.clock.now() + timedelta(seconds=30)
+    assert lost.error_message == "worker lost: gone stopped renewing its lease"
+    assert outcomes(row) == ["LOST"]
+    assert JobAttempt.objects.get().worker == "gone"
+
+
+def test_a_run_that_keeps_losing_its_worker_ends_failed(system: House):
+    row = claimed(system, max_retry=2, failures=2)
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+    ended = fresh(row)
+    assert (ended.status, ended.failures) == (Status.FAILED, 3)
+    assert (ended.error_message or "").startswith("worker lost")
+    assert ended.finished_at == system.clock.now()
+
+
+def test_a_lost_run_past_its_deadline_has_timed_out(system: House):
+    row = claimed(system, timeout_seconds=5, max_retry=0)
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+    assert fresh(row).status == Status.TIMEOUT
+    assert (fresh(row).error_message or "").startswith("Execution timed out after 5 s")
+    assert outcomes(row) == ["TIMEOUT"]
+
+
+def test_a_lost_run_that_should_be_cancelled_is_cancelled_and_not_charged(system: House):
+    row = claimed(system)
+    system.control.cancel(row.pk)
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+    assert (fresh(row).status, fresh(row).failures) == (Status.CANCELLED, 0)
+
+
+def test_a_renewal_wins_against_the_rescue(system: House):
+    row = claimed(system)
+    system.tick()
+    for _ in range(5):
+        system.clock.advance(50)
+        JobExecution.objects.filter(pk=row.pk).update(
+            lease_expires_at=system.clock.now() + timedelta(seconds=60)
+        )
+        system.tick()
+    assert fresh(row).status == Status.RUNNING
+
+
+def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: House):
+    row = claimed(system)
+    JobExecution.objects.filter(pk=row.pk).update(started_at=None, lease_owner=None)
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+    assert fresh(row).status == Status.PENDING
+
+
+def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: House):
+    job = system.job(overlap_policy="queue_one", max_retry=0)
+    claimed(system, job)
+    system.tick()
+    system.clock.advance(61)
+    held = system.execution(job)
+    runs.hold(held.pk, now=system.clock.now())
+    system.tick(2)
+    assert fresh(held).available_at == system.clock.now()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tick_that_fails_leaves_nothing_half_done(system: House, monkeypatch: pytest.MonkeyPatch):
+    job = system.job()
+    system.tick()
+    before = CronJob.objects.get(pk=job.pk).next_run_at
+    system.clock.advance(60)
+
+    def no_more(statement: str) -> bool:
+        return statement.lstrip().startswith("UPDATE") and "cron_jobs" in statement
+
+    with broken_statements(no_more), pytest.raises(DatabaseError):
+        system.tick()
+    assert statuses(job) == []
+    assert CronJob.objects.get(pk=job.pk).next_run_at == before
+    system.tick()
+    assert statuses(job) == ["PENDING"]
+
+
+def broken_statements(matches):
+    """The driver's connection is lost at each statement that `matches`."""
+    from django.db import OperationalError
+
+    def wrapper(execute, statement, params, many, context):
+        if matches(statement):
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(statement, params, many, context)
+
+    return connection.execute_wrapper(wrapper)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_in_the_middle_of_a_tick_disables_no_job(system: House):
+    jobs = [system.job() for _ in range(3)]
+    system.tick()
+    system.clock.advance(60)
+    with (
+        broken_statements(lambda statement: "INSERT INTO job_executions" in statement),
+        pytest.raises(DatabaseError),
+    ):
+        system.tick()
+    assert CronJob.objects.filter(is_enabled=True).count() == len(jobs)
+    system.tick()
+    assert statuses() == ["PENDING"] * 3
+
+
+def test_dst_nights_record_what_cron_would_run(system: House):
+    job = system.job(cron_expression="30 2 * * *", timezone="Europe/Berlin", misfire_policy="all")
+    system.clock.advance_to(at("2026-03-27T00:00"))
+    CronJob.objects.filter(pk=job.pk).update(next_run_at=None)
+    for _ in range(24 * 4):
+        system.clock.advance(3600)
+        system.tick()
+    assert slots(job)[-4:] == [
+        at("2026-03-27T01:30"),
+        at("2026-03-28T01:30"),
+        at("2026-03-29T01:00"),
+        at("2026-03-30T00:30"),
+    ]
+    assert parse("30 2 * * *", "Europe/Berlin").next_after(at("2026-03-28T02:00")) == at(
+        "2026-03-29T01:00"
+    )

@@ -1,0 +1,883 @@
+"""One run after another through the real executor and the real loop, on the run's database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from handlers import BaseHandler, HandlerParams, PermanentError
+from scheduler.lease import HeldRun
+from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.states import Status
+from scheduler.store import runs
+from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+def run(system: House, row: JobExecution) -> JobExecution:
+    system.worker.execute(row.pk)
+    return fresh(row)
+
+
+# --- how a run ends -------------------------------------------------------------------------------
+
+
+def test_a_run_succeeds_and_its_result_is_the_row(system: House):
+    row = run(system, system.execution(system.job()))
+    assert (row.status, row.result, row.error_message) == (Status.SUCCESS, {"done": True}, None)
+    assert (row.attempt, row.failures) == (1, 0)
+    assert row.started_at == row.finished_at == START
+    assert row.lease_owner == "worker1"
+    attempt = JobAttempt.objects.get()
+    assert (attempt.outcome, attempt.lease_token) == ("SUCCESS", row.final_token)
+
+
+def test_three_retries_are_four_attempts_with_doubling_waits(system: House):
+    row = system.execution(system.job(handler_name="fail", max_retry=3))
+    waits = []
+    for _ in range(4):
+        row = run(system, row)
+        waits.append((row.available_at - system.clock.now()).total_seconds())
+        if row.status == Status.PENDING:
+            assert row.error_message == "RuntimeError: it went wrong"
+            assert system.worker.execute(row.pk) is None  # too early
+            system.clock.advance_to(row.available_at)
+    assert waits[:3] == [30, 60, 120]
+    assert (row.status, row.attempt, row.failures) == (Status.FAILED, 4, 4)
+    assert outcomes(row) == ["FAILED"] * 4
+    assert "it went wrong" in JobAttempt.objects.filter(attempt=2).get().traceback
+    assert system.worker.execute(row.pk) is None
+
+
+def test_a_success_after_failures_shows_no_error(system: House):
+    tries: list[int] = []
+
+    async def second_time_lucky(self: BaseHandler, params: Any) -> None:
+        tries.append(self.context.attempt)
+        if len(tries) == 1:
+            raise ValueError("not yet")
+
+    system.handler("lucky", second_time_lucky)
+    row = run(system, system.execution(system.job(handler_name="lucky")))
+    system.clock.advance(30)
+    row = run(system, row)
+    assert (row.status, row.error_message, row.failures) == (Status.SUCCESS, None, 1)
+    assert tries == [1, 2]
+    assert outcomes(row) == ["FAILED", "SUCCESS"]
+
+
+def test_no_retries_and_permanent_errors_end_a_run_at_once(system: House):
+    async def give_up(self: BaseHandler, params: Any) -> None:
+        raise PermanentError("no such customer")
+
+    system.handler("gives-up", give_up)
+    once = run(system, system.execution(handler_name="fail", max_retry=0))
+    permanent = run(system, system.execution(handler_name="gives-up"))
+    assert (once.status, once.attempt) == (Status.FAILED, 1)
+    assert (permanent.status, permanent.attempt) == (Status.FAILED, 1)
+
+
+def test_a_timeout_is_counted_and_told(system: House):
+    async def wait(self: BaseHandler, params: Any) -> None:
+        await asyncio.Event().wait()
+
+    system.handler("wait", wait)
+    row = run(system, system.execution(handler_name="wait", timeout_seconds=1, max_retry=1))
+    assert (row.status, row.failures) == (Status.PENDING, 1)
+    system.clock.advance_to(row.available_at)
+    row = run(system, row)
+    assert row.status == Status.TIMEOUT
+    assert row.error_message == "Execution timed out after 1 s"
+    assert outcomes(row) == ["TIMEOUT", "TIMEOUT"]
+
+
+def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: House):
+    class Params(HandlerParams):
+        number: int
+
+    async def execute(self: BaseHandler, params: Params) -> None: ...
+
+    system.handler("numbers", execute, params=Params)
+    unknown = run(system, system.execution(handler_name="okay"))
+    assert (unknown.status, unknown.attempt) == (Status.FAILED, 1)
+    assert unknown.error_message == "Handler not found: okay (did you mean 'ok'?)"
+    invalid = run(system, system.execution(handler_name="numbers", params={"number": "x"}))
+    assert invalid.status == Status.FAILED
+    assert (invalid.error_message or "").startswith("Invalid params: number: ")
+    listed = run(system, system.execution(handler_name="ok", params=[1, 2]))
+    assert listed.status == Status.FAILED
+    assert "must be an object" in (listed.error_message or "")
+
+
+def test_params_that_only_the_database_can_read_fail_with_the_reason(system: House):
+    row = system.execution()
+    text = '{"number": ' + "7" * 5000 + "}"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE job_executions SET params = %s WHERE id = %s", [text, row.pk])
+    assert system.worker.execute(row.pk) == Status.FAILED
+    error = JobExecution.objects.values_list("error_message", flat=True).get() or ""
+    assert error.startswith("Invalid params: cannot be read: Exceeds the limit (4300 digits)")
+
+
+def test_params_too_deep_for_python_fail_with_the_reason(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    def too_deep(value: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(runs, "from_json", too_deep)  # how deep that is depends on the Python
+    row = run(system, system.execution())
+    assert row.status == Status.FAILED
+    assert "cannot be read: maximum recursion depth exceeded" in (row.error_message or "")
+
+
+def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: House):
+    async def exit_(self: BaseHandler, params: Any) -> None:
+        raise SystemExit(3)
+
+    system.handler("exit", exit_)
+    failed = run(system, system.execution(handler_name="exit", max_retry=0))
+    assert failed.status == Status.FAILED
+    assert run(system, system.execution()).status == Status.SUCCESS
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [0, -1, 2**63, 2**70, "1 OR 1=1", "1", None, True, 1.0, [1], {"id": 1}, (), b"1", float("nan")],
+)
+def test_junk_messages_are_dropped(junk: object, system: House, caplog: pytest.LogCaptureFixture):
+    row = system.execution()
+    with caplog.at_level(logging.WARNING):
+        assert system.worker.execute(junk) is None
+    assert fresh(row).status == Status.PENDING
+    assert "OR 1=1" not in caplog.text
+
+
+def test_a_message_about_nothing_is_dropped(system: House):
+    assert system.worker.execute(2**63 - 1) is None
+    assert system.worker.execute(987_654_321) is None
+
+
+def test_a_doubled_message_runs_once(system: House):
+    row = system.execution()
+    assert [system.worker.execute(row.pk) for _ in range(3)] == [Status.SUCCESS, None, None]
+    assert fresh(row).attempt == 1
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING, Status.RUNNING}))
+def test_a_message_about_a_finished_run_is_dropped(status: str, system: House):
+    row = system.execution(status=status, finished_at=START, publish_at=None)
+    assert system.worker.execute(row.pk) is None
+    assert (fresh(row).status, fresh(row).attempt) == (status, 0)
+
+
+def test_a_message_that_comes_before_its_time_waits_for_the_next_one(system: House):
+    row = system.execution(available_at=START + timedelta(seconds=10))
+    assert system.worker.execute(row.pk) is None
+    assert fresh(row).status == Status.PENDING
+
+
+def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: House):
+    row = system.execution(available_at=START + timedelta(milliseconds=40), publish_at=START)
+    system.tick()
+    assert fresh(row).publish_at == START + timedelta(seconds=30)
+    system.deliver()  # in the worker's eyes it is 40 ms early
+    system.clock.advance(0.05)
+    system.tick()
+    system.deliver()
+    assert fresh(row).status == Status.SUCCESS
+
+
+# --- the fence ------------------------------------------------------------------------------------
+
+
+def declare_lost(row: JobExecution) -> None:
+    """What another beat's rescue writes."""
+    changed = JobExecution.objects.filter(pk=row.pk, status=Status.RUNNING).update(
+        status=Status.PENDING,
+        lease_token=None,
+        lease_expires_at=None,
+        deadline_at=None,
+        running_key=None,
+        available_at=START,
+        publish_at=START,
+    )
+    assert changed == 1
+
+
+def test_a_worker_that_was_declared_lost_cannot_write_its_verdict(
+    system: House, caplog: pytest.LogCaptureFixture
+):
+    row = system.execution()
+
+    async def taken_away(self: BaseHandler, params: Any) -> None:
+        await asyncio.to_thread(in_a_thread, declare_lost, row)
+
+    system.handler("taken-away", taken_away)
+    JobExecution.objects.filter(pk=row.pk).update(handler_name="taken-away")
+    with caplog.at_level(logging.WARNING):
+        assert system.worker.execute(row.pk) is None
+    after = fresh(row)
+    assert (after.status, after.result, after.failures) == (Status.PENDING, None, 0)
+    assert outcomes(row) == []
+    assert "stale attempt" in caplog.text
+
+
+def in_a_thread(work: Any, *arguments: Any) -> None:
+    try:
+        work(*arguments)
+    finally:
+        connection.close()
+
+
+def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: House):
+    row = system.execution()
+    second = system.new_worker("second")
+    seen: list[object] = []
+
+    async def overtaken(self: BaseHandler, params: Any) -> dict[str, int]:
+        if self.context.attempt == 1:
+            await asyncio.to_thread(in_a_thread, declare_lost, row)
+            await asyncio.to_thread(in_a_thread, lambda: seen.append(second.execute(row.pk)))
+        return {"attempt": self.context.attempt}
+
+    system.handler("overtaken", overtaken)
+    JobExecution.objects.filter(pk=row.pk).update(handler_name="overtaken")
+    first = system.new_worker("first")
+    assert first.execute(row.pk) is None
+    assert seen == [Status.SUCCESS]
+    assert fresh(row).result == {"attempt": 2}
+    assert fresh(row).lease_owner == "second"
+
+
+def test_a_run_whose_row_was_deleted_is_told_and_forgotten(system: House):
+    job = system.job()
+
+    async def deletes_its_job(self: BaseHandler, params: Any) -> None:
+        await asyncio.to_thread(in_a_thread, lambda: CronJob.objects.filter(pk=job.pk).delete())
+
+    system.handler("deletes", deletes_its_job)
+    row = system.execution(job, handler_name="deletes")
+    assert system.worker.execute(row.pk) is None
+    assert not JobExecution.objects.exists()
+    assert not JobAttempt.objects.exists()
+
+
+# --- cancel, drain, stuck -------------------------------------------------------------------------
+
+
+async def released(event: threading.Event) -> None:
+    while not event.is_set():  # noqa: ASYNC110 - the event is set by another thread
+        await asyncio.sleep(0.01)
+
+
+class Waiting:
+    """A handler that waits until it is stopped, and says when it has begun."""
+
+    def __init__(self, system: House, name: str = "waits") -> None:
+        self.begun = threading.Event()
+        self.release = threading.Event()
+        waiting = self
+
+        async def execute(self: BaseHandler, params: Any) -> str:
+            waiting.begun.set()
+            await released(waiting.release)
+            return "released"
+
+        system.handler(name, execute)
+
+
+def start(worker: Any, row: JobExecution) -> threading.Thread:
+    thread = threading.Thread(target=in_a_thread, args=(worker.execute, row.pk))
+    thread.start()
+    return thread
+
+
+def ended(thread: threading.Thread) -> None:
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_waiting_run_is_cancelled_at_once(system: House):
+    row = system.execution()
+    assert system.control.cancel(row.pk) == Status.CANCELLED
+    assert system.worker.execute(row.pk) is None
+    assert fresh(row).error_message == "cancelled by a person"
+    assert fresh(row).finished_at == START
+
+
+def test_a_running_run_is_cancelled_within_a_poll(system: House):
+    system.configure(cancel_poll_seconds=0.05)
+    waiting = Waiting(system)
+    row = system.execution(handler_name="waits")
+    thread = start(system.worker, row)
+    assert waiting.begun.wait(20)
+    assert system.control.cancel(row.pk) == Status.RUNNING
+    ended(thread)
+    after = fresh(row)
+    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert after.error_message == "Execution was cancelled"
+    assert outcomes(row) == ["CANCELLED"]
+
+
+def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(system: House):
+    async def fails_when_released(self: BaseHandler, params: Any) -> None:
+        begun.set()
+        await released(release)
+        raise RuntimeError("too late")
+
+    begun, release = threading.Event(), threading.Event()
+    system.handler("fails_when_released", fails_when_released)
+    row = system.execution(handler_name="fails_when_released")
+    thread = start(system.worker, row)
+    assert begun.wait(20)
+    system.control.cancel(row.pk)
+    release.set()
+    ended(thread)
+    # PENDING, nobody could ever claim it.
+    after = fresh(row)
+    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert "too late" in (after.error_message or "")
+    assert outcomes(row) == ["CANCELLED"]
+
+
+def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
+    row = system.execution()
+    lease = claimed(row)
+    system.control.cancel(row.pk)
+    assert runs.hand_back(lease, now=START, reason="the worker leaves")
+    assert fresh(row).status == Status.CANCELLED
+    assert not runs.hand_back(lease, now=START, reason="the worker leaves")
+    assert outcomes(row) == ["CANCELLED"]
+
+
+def claimed(row: JobExecution) -> runs.Lease:
+    """A worker's lease on a PENDING execution."""
+    candidate = runs.candidate(row.pk)
+    assert candidate is not None
+    lease = runs.lease_for(candidate, token="a token", owner="worker", now=START)
+    assert runs.claim(candidate, lease, lease_seconds=60)
+    return lease
+
+
+def test_a_run_taken_away_is_stopped_within_a_poll(system: House):
+    system.configure(cancel_poll_seconds=0.05)
+    waiting = Waiting(system)
+    row = system.execution(handler_name="waits")
+    thread = start(system.worker, row)
+    assert waiting.begun.wait(20)
+    declare_lost(row)
+    ended(thread)
+    assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 0)
+
+
+def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: House):
+    row = system.execution(publish_at=START + timedelta(seconds=30), publish_count=1)
+    system.worker.drain.set(system.clock.monotonic() + 30)
+    assert system.worker.execute(row.pk) is None
+    assert fresh(row).status == Status.PENDING
+    assert fresh(row).publish_at == START
+    assert (system.worker.leases.is_draining, system.worker.leases.is_running) == (True, False)
+
+
+def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: House):
+    system.configure(cancel_poll_seconds=0.05)
+    waiting = Waiting(system)
+    row = system.execution(handler_name="waits", max_retry=0)
+    thread = start(system.worker, row)
+    assert waiting.begun.wait(20)
+    wait_until(lambda: system.worker.leases.running_task_count == 1, 20, "the run to be held")
+    system.worker.drain.set(system.clock.monotonic())
+    ended(thread)
+    after = fresh(row)
+    assert (after.status, after.failures, after.attempt) == (Status.PENDING, 0, 1)
+    assert (after.publish_at, after.publish_count) == (START, 0)
+    assert outcomes(row) == ["RELEASED"]
+    waiting.release.set()
+    assert system.new_worker("next").execute(row.pk) == Status.SUCCESS
+
+
+def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
+    system: House, caplog: pytest.LogCaptureFixture
+):
+    system.configure(cancel_poll_seconds=0.05)
+    waiting = Waiting(system)
+    row = system.execution(handler_name="waits")
+    thread = start(system.worker, row)
+    assert waiting.begun.wait(20)
+    with caplog.at_level(logging.ERROR):
+        system.clock.advance(50)  # no renewal for 50 s of a lease of 60: this process was frozen
+        # Renewed at the next round: it came in time.
+        wait_until(
+            lambda: (fresh(row).lease_expires_at or START) > START + timedelta(seconds=60),
+            10,
+            "a renewal",
+        )
+    waiting.release.set()
+    ended(thread)
+    assert fresh(row).status == Status.SUCCESS
+
+
+def test_a_worker_knows_whether_it_runs_and_how_many(system: House):
+    waiting = Waiting(system)
+    leases = system.worker.leases
+    assert (leases.is_running, leases.running_task_count) == (True, 0)
+
+    thread = start(system.worker, system.execution(handler_name="waits"))
+    assert waiting.begun.wait(20)
+    wait_until(lambda: leases.running_task_count == 1, 10, "a run whose lease is kept")
+    waiting.release.set()
+    ended(thread)
+
+    assert (leases.is_running, leases.running_task_count) == (True, 0)
+
+
+def test_leases_are_renewed_but_never_past_the_deadline(system: House):
+    system.configure(cancel_poll_seconds=0.05, heartbeat_seconds=0.1)
+    waiting = Waiting(system)
+    row = system.execution(handler_name="waits", timeout_seconds=60)
+    thread = start(system.worker, row)
+    assert waiting.begun.wait(20)
+    assert fresh(row).deadline_at == START + timedelta(seconds=90)
+    for seconds, expected in ((20, 80), (25, 90)):
+        system.clock.advance(seconds)
+        until = START + timedelta(seconds=expected)
+        wait_until(
+            lambda until=until: fresh(row).lease_expires_at == until,  # type: ignore[misc]
+            10,
+            f"a lease until {expected}",
+        )
+    waiting.release.set()
+    ended(thread)
+    assert fresh(row).status == Status.SUCCESS
+
+
+def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_others(
+    system: House, caplog: pytest.LogCaptureFixture
+):
+    system.configure(grace_seconds=1)
+    waiting, stubborn = Waiting(system), threading.Event()
+
+    async def ignores(self: BaseHandler, params: Any) -> None:
+        while not stubborn.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+
+    system.handler("ignores", ignores)
+    other = system.execution(handler_name="waits")
+    thread = start(system.worker, other)
+    assert waiting.begun.wait(20)
+    row = system.execution(handler_name="ignores", timeout_seconds=1, max_retry=0)
+    with caplog.at_level(logging.ERROR), pytest.raises(ProcessEnded):
+        system.worker.execute(row.pk)
+    stuck, spared = fresh(row), fresh(other)
+    assert stuck.status == Status.TIMEOUT
+    assert "handler ignores ignored its cancellation" in (stuck.error_message or "")
+    assert "await asyncio.sleep(0.01)" in JobAttempt.objects.get(execution=row).traceback
+    assert (spared.status, spared.failures) == (Status.PENDING, 0)
+    assert outcomes(other) == ["RELEASED"]
+    assert len(system.worker.ended) == 1
+    assert "ignores its timeout" in caplog.text
+    stubborn.set()
+    waiting.release.set()
+    ended(thread)
+    assert fresh(other).status == Status.PENDING  # its late answer is discarded
+
+
+def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
+    system: House, caplog: pytest.LogCaptureFixture
+):
+    system.configure(grace_seconds=1, cancel_poll_seconds=0.1)
+    let_go = threading.Event()
+
+    async def blocks(self: BaseHandler, params: Any) -> None:
+        let_go.wait(30)
+
+    system.handler("blocks", blocks)
+    row = system.execution(handler_name="blocks", timeout_seconds=1, max_retry=0)
+    with caplog.at_level(logging.ERROR), pytest.raises(ProcessEnded):
+        system.worker.execute(row.pk)
+    let_go.set()
+    assert fresh(row).status == Status.TIMEOUT
+    assert "blocked the event loop" in (fresh(row).error_message or "")
+    assert "let_go.wait(30)" in JobAttempt.objects.get().traceback
+    assert f"execution {row.pk} (blocks)" in caplog.text
+
+
+class Blocked:
+    """A run that blocks the loop, and one behind it whose coroutine has not begun."""
+
+    def __init__(self, system: House) -> None:
+        system.configure(cancel_poll_seconds=0.05, grace_seconds=30)
+        self.let_go = let_go = threading.Event()
+        self.begun = begun = threading.Event()
+
+        async def blocks(self: BaseHandler, params: Any) -> None:
+            begun.set()
+            let_go.wait(30)
+
+        system.handler("blocks", blocks)
+        self._leases = system.worker.leases
+        self.threads = [start(system.worker, system.execution(handler_name="blocks"))]
+        assert begun.wait(20)
+        self.row = system.execution()
+        self.threads.append(start(system.worker, self.row))
+        wait_until(lambda: self._held() is not None, 20, "the second run to be held")
+
+    def _held(self) -> HeldRun | None:
+        found = self._leases._runs.values()
+        return next((run for run in found if run.lease.execution_id == self.row.pk), None)
+
+    def end_once_stopped(self) -> None:
+        held = self._held()
+        assert held is not None
+        wait_until(lambda: held.stop_reason, 20, "the second run to be asked to stop")
+        self.let_go.set()
+        for thread in self.threads:
+            ended(thread)
+
+
+def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: House):
+    blocked = Blocked(system)
+    assert system.control.cancel(blocked.row.pk) == Status.RUNNING
+    blocked.end_once_stopped()
+    after = fresh(blocked.row)
+    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert after.error_message == "Execution was cancelled before it began"
+    assert outcomes(after) == ["CANCELLED"]
+
+
+def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(system: House):
+    blocked = Blocked(system)
+    system.worker.drain.set(system.clock.monotonic())
+    blocked.end_once_stopped()
+    after = fresh(blocked.row)
+    assert (after.status, after.failures) == (Status.PENDING, 0)
+    assert outcomes(after) == ["RELEASED"]
+
+
+def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    system.configure(grace_seconds=1)
+    stubborn, worker = threading.Event(), system.worker
+
+    async def ignores(self: BaseHandler, params: Any) -> None:
+        while not stubborn.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+
+    def away() -> None:
+        raise OperationalError("the database is away")
+
+    def told(*_: object) -> None:
+        monkeypatch.setattr(system.clock, "now", away)
+
+    system.handler("ignores", ignores)
+    monkeypatch.setattr(worker.executor, "_tell", told)
+    row = system.execution(handler_name="ignores", timeout_seconds=1)
+    with pytest.raises(ProcessEnded):
+        worker.execute(row.pk)
+    assert len(worker.ended) == 1
+    stubborn.set()
+
+
+# --- overlap --------------------------------------------------------------------------------------
+
+
+class Overlapping:
+    """A job with a run going on."""
+
+    def __init__(self, system: House, policy: str, **values: Any) -> None:
+        system.configure(cancel_poll_seconds=0.05)
+        self.system = system
+        self.waiting = Waiting(system)
+        self.job = system.job(overlap_policy=policy, handler_name="waits", **values)
+        self.running = system.execution(self.job)
+        self.thread = start(system.worker, self.running)
+        assert self.waiting.begun.wait(20)
+
+    def end(self) -> None:
+        self.waiting.release.set()
+        ended(self.thread)
+
+
+def test_allow_lets_runs_of_one_job_overlap(system: House):
+    overlapping = Overlapping(system, "allow")
+    second = system.execution(overlapping.job)
+    thread = start(system.worker, second)
+    wait_until(lambda: fresh(second).status == Status.RUNNING, 20, "the second run")
+    assert fresh(overlapping.running).status == Status.RUNNING
+    overlapping.end()
+    ended(thread)
+    assert statuses() == ["SUCCESS", "SUCCESS"]
+
+
+def test_skip_records_why_a_run_was_skipped(system: House):
+    overlapping = Overlapping(system, "skip")
+    second = run(system, system.execution(overlapping.job))
+    assert second.status == Status.SKIPPED
+    assert second.error_message == (
+        f"skipped by overlap policy skip: #{overlapping.running.pk} was still running"
+    )
+    assert second.attempt == 0
+    overlapping.end()
+    assert run(system, system.execution(overlapping.job)).status == Status.SUCCESS
+
+
+@pytest.mark.parametrize("policy", ["skip", "queue_one"])
+def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
+    policy: str, system: House
+):
+    overlapping = Overlapping(system, policy)
+    system.execution(overlapping.job)  # waits, too
+    failed = system.execution(overlapping.job, attempt=1, failures=1, error_message="it broke")
+    row = run(system, failed)
+    assert (row.status, row.error_message) == (Status.PENDING, "it broke")
+    assert row.available_at == START + timedelta(seconds=5)
+    overlapping.end()
+    system.clock.advance(5)
+    assert run(system, failed).status == Status.SUCCESS
+
+
+def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: House):
+    overlapping = Overlapping(system, "skip")
+    manual = system.control.run_now(overlapping.job.pk)
+    assert run(system, manual).status == Status.SKIPPED
+    overlapping.end()
+
+
+def test_queue_one_lets_one_run_wait_and_wakes_it(system: House):
+    overlapping = Overlapping(system, "queue_one")
+    second, third = (system.execution(overlapping.job) for _ in range(2))
+    assert run(system, second).status == Status.PENDING
+    assert fresh(second).available_at == START + timedelta(seconds=5)
+    dropped = run(system, third)
+    assert dropped.status == Status.SKIPPED
+    assert f"#{second.pk} waits already" in (dropped.error_message or "")
+    overlapping.end()
+    assert fresh(second).publish_at == fresh(second).available_at == START
+    assert run(system, second).status == Status.SUCCESS
+
+
+def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
+    overlapping = Overlapping(system, "queue_one")
+    second = system.execution(overlapping.job)
+    for _ in range(12):
+        system.tick()
+        system.deliver()
+        system.clock.advance(5)
+    # Its message is lost just now: the next one comes as soon as for any other run.
+    system.tick()
+    system.publisher.take()
+    again = fresh(second).publish_at
+    assert again is not None
+    assert (again - system.clock.now()).total_seconds() <= 30
+    overlapping.end()
+
+
+def test_replace_stops_the_running_one_for_the_newer(system: House):
+    overlapping = Overlapping(system, "replace")
+    second = system.execution(overlapping.job)
+    assert run(system, second).status == Status.PENDING
+    ended(overlapping.thread)
+    assert fresh(overlapping.running).status == Status.CANCELLED
+    assert fresh(second).available_at == START  # woken
+    overlapping.waiting.release.set()
+    assert run(system, second).status == Status.SUCCESS
+
+
+def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
+    overlapping = Overlapping(system, "replace")
+    second, third = (system.execution(overlapping.job) for _ in range(2))
+    assert run(system, second).status == Status.SKIPPED
+    assert f"#{third.pk} is newer" in (fresh(second).error_message or "")
+    ended_by = run(system, third)
+    assert ended_by.status == Status.PENDING
+    ended(overlapping.thread)
+
+
+def test_an_older_run_that_is_tried_again_does_not_replace_a_newer_one(system: House):
+    older = system.execution(None)
+    overlapping = Overlapping(system, "replace")
+    JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk, failures=1)
+    assert run(system, older).status == Status.SKIPPED
+    assert fresh(overlapping.running).cancel_requested_at is None
+    overlapping.end()
+    assert fresh(overlapping.running).status == Status.SUCCESS
+
+
+def test_the_key_is_free_again_after_a_failure(system: House):
+    job = system.job(overlap_policy="skip", handler_name="fail", max_retry=0)
+    assert run(system, system.execution(job)).status == Status.FAILED
+    assert run(system, system.execution(job)).status == Status.FAILED
+
+
+# --- what a handler says and gives back -----------------------------------------------------------
+
+
+def test_logs_and_progress_are_saved_and_bounded(system: House):
+    system.configure(max_log_lines=5)
+
+    async def talks(self: BaseHandler, params: Any) -> None:
+        for number in range(20):
+            self.context.log.info("line %s", number)
+        self.context.progress(42, "x" * 5000)
+
+    system.handler("talks", talks)
+    row = run(system, system.execution(handler_name="talks"))
+    lines = list(JobLog.objects.order_by("seq").values_list("seq", "level", "message"))
+    assert lines[:5] == [(i + 1, "INFO", f"line {i}") for i in range(5)]
+    assert lines[5:] == [(6, "WARNING", "more than 5 lines; the rest is not kept")]
+    assert row.progress == 42
+    assert len(row.progress_message) <= 500
+
+
+def test_logs_of_a_running_run_can_be_read_before_it_ends(system: House):
+    system.configure(cancel_poll_seconds=0.05)
+    release = threading.Event()
+
+    async def talks(self: BaseHandler, params: Any) -> None:
+        self.context.log.warning("half way")
+        self.context.progress(50, "half")
+        await released(release)
+
+    system.handler("talks", talks)
+    row = system.execution(handler_name="talks")
+    thread = start(system.worker, row)
+    wait_until(lambda: JobLog.objects.filter(message="half way").exists(), 20, "the line")
+    wait_until(lambda: fresh(row).progress == 50, 20, "the progress")
+    release.set()
+    ended(thread)
+    assert JobLog.objects.count() == 1
+
+
+UGLY: list[dict[str, Any]] = [
+    {"text": "a\x00b"},
+    {"text": "\ud800"},
+    {"number": float("nan"), "other": float("inf")},
+    {"number": 2**80},
+    {"deep": [[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]},
+    {"emoji": "\U0001f600", "\x00": 1},
+    {"big": "x" * 5_000_000},
+    {"when": START, "set": {1}},
+]
+
+
+@pytest.mark.parametrize("value", UGLY, ids=range(len(UGLY)))
+def test_results_no_database_would_take_are_stored_with_a_mark(
+    value: dict[str, Any], system: House
+):
+    async def gives(self: BaseHandler, params: Any) -> Any:
+        return value
+
+    system.handler("gives", gives)
+    row = run(system, system.execution(handler_name="gives"))
+    assert row.status == Status.SUCCESS
+    assert isinstance(row.result, dict)
+    assert len(str(row.result)) < 100_000
+
+
+def test_a_result_that_means_nothing_in_json_is_a_clear_failure(system: House):
+    async def gives(self: BaseHandler, params: Any) -> Any:
+        return {"lock": threading.Lock()}
+
+    system.handler("gives", gives)
+    row = run(system, system.execution(handler_name="gives", max_retry=0))
+    assert row.status == Status.FAILED
+    assert (row.error_message or "").startswith("Result cannot be stored: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 5_000_000, "a\x00b", "\ud800\udfff", "\U0001f600", "line\nline\x1b[31m", "{braces} %s"],
+    ids=["5 MB", "NUL", "surrogates", "emoji", "escape", "braces"],
+)
+def test_error_texts_no_database_would_take_are_stored_cut_and_escaped(text: str, system: House):
+    async def raises(self: BaseHandler, params: Any) -> None:
+        self.context.log.error(text)
+        self.context.progress(1, text)
+        raise RuntimeError(text)
+
+    system.handler("raises", raises)
+    row = run(system, system.execution(handler_name="raises", max_retry=0))
+    assert row.status == Status.FAILED
+    assert (row.error_message or "").startswith("RuntimeError: ")
+    assert len((row.error_message or "").encode()) <= 16_384
+    assert len(JobAttempt.objects.get().traceback.encode()) <= 32_768
+
+
+# --- context --------------------------------------------------------------------------------------
+
+
+def test_a_handler_knows_its_slot_attempt_and_keys(system: House):
+    seen: dict[str, Any] = {}
+
+    async def looks(self: BaseHandler, params: Any) -> None:
+        context = self.context
+        seen.update(
+            slot=context.scheduled_time,
+            attempt=context.attempt,
+            most=context.max_attempts,
+            key=context.idempotency_key,
+            token=context.lease_token,
+        )
+
+    system.handler("looks", looks)
+    job = system.job(handler_name="looks", max_retry=2)
+    row = run(system, system.execution(job, failures=1, attempt=4, scheduled_time=START))
+    assert seen == {
+        "slot": START,
+        "attempt": 5,
+        "most": 6,
+        "key": f"{job.pk}:2026-01-12T10:00:30Z",
+        "token": row.final_token,
+    }
+
+
+# --- bookkeeping of the store ---------------------------------------------------------------------
+
+
+def test_every_claim_has_a_token_of_its_own(system: House):
+    row = system.execution(handler_name="fail")
+    tokens = set()
+    for _ in range(3):
+        run(system, row)
+        system.clock.advance(3600)
+    tokens = set(JobAttempt.objects.values_list("lease_token", flat=True))
+    assert len(tokens) == 3
+
+
+def test_a_claim_decided_on_a_row_that_changed_since_is_refused(system: House):
+    row = system.execution()
+    seen = runs.candidate(row.pk)
+    assert seen is not None
+    JobExecution.objects.filter(pk=row.pk).update(attempt=1)  # somebody claimed and gave it back
+    lease = runs.lease_for(seen, token="t" * 32, owner="late", now=START)
+    assert not runs.claim(seen, lease, lease_seconds=60)
+
+
+def test_log_lines_whose_commit_answer_was_lost_are_not_saved_twice(system: House):
+    row = system.execution()
+    seen = runs.candidate(row.pk)
+    assert seen is not None
+    lease = runs.lease_for(seen, token="t" * 32, owner="w", now=START)
+    lines = [runs.LogLine(seq=n, at=START, level="INFO", message=str(n)) for n in (1, 2, 3)]
+    runs.save_said(lease, runs.Said(lines=lines[:2]))
+    runs.save_said(lease, runs.Said(lines=lines, doubtful=True))
+    assert list(JobLog.objects.order_by("seq").values_list("message", flat=True)) == ["1", "2", "3"]

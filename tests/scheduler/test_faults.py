@@ -1,0 +1,302 @@
+"""The database fails in the middle of a run. Faults are put between Django and the driver, not into
+our own functions: an answer is lost after the statement was done, or before it began.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from handlers import BaseHandler
+from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.states import FINAL, Status
+from tests.scheduler.conftest import House, fresh, outcomes, statuses
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+LOST = "server closed the connection unexpectedly"
+
+
+class Faults:
+    """Breaks the statements that `choose` picks: done or not done, the caller sees an error."""
+
+    def __init__(self, choose: Callable[[str], bool], *, done: bool, times: int = 1) -> None:
+        self.choose = choose
+        self.done = done
+        self.left = times
+        self.seen: list[str] = []
+
+    def __call__(self, execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if self.left > 0 and self.choose(statement):
+            self.left -= 1
+            self.seen.append(statement)
+            if self.done:
+                execute(statement, params, many, context)
+            raise OperationalError(LOST)
+        return execute(statement, params, many, context)
+
+
+@contextmanager
+def lost_commits(
+    monkeypatch: pytest.MonkeyPatch, after: str, times: int = 1
+) -> Iterator[list[int]]:
+    """The answer to the COMMIT of a transaction that ran a statement with `after` in it is lost:
+    the transaction is in the database, and the client sees a broken connection.
+    """
+    marked = [False]
+    lost = [0]
+
+    def watch(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        marked[0] = marked[0] or after in statement
+        return execute(statement, params, many, context)
+
+    commit = connection._commit  # type: ignore[attr-defined]
+
+    def commit_and_lose() -> None:
+        commit()
+        if marked[0] and lost[0] < times:
+            lost[0] += 1
+            marked[0] = False
+            raise OperationalError(LOST)
+
+    with monkeypatch.context() as patch, connection.execute_wrapper(watch):
+        patch.setattr(connection, "_commit", commit_and_lose)
+        yield lost
+
+
+def claims(statement: str) -> bool:
+    return statement.lstrip().startswith("UPDATE job_executions") and "lease_owner" in statement
+
+
+def ends(statement: str) -> bool:
+    return statement.lstrip().startswith("UPDATE job_executions") and "final_token" in statement
+
+
+# --- claim ----------------------------------------------------------------------------------------
+
+
+def test_a_claim_whose_answer_was_lost_is_found_and_run(system: House):
+    row = system.execution()
+    faults = Faults(claims, done=True)
+    with connection.execute_wrapper(faults):
+        assert system.worker.execute(row.pk) == Status.SUCCESS
+    assert faults.seen
+    assert (fresh(row).status, fresh(row).attempt) == (Status.SUCCESS, 1)
+    assert outcomes(row) == ["SUCCESS"]
+
+
+def test_a_claim_that_did_not_happen_is_dropped_and_published_again(system: House):
+    row = system.execution()
+    system.tick()
+    with connection.execute_wrapper(Faults(claims, done=False)):
+        assert system.deliver() == [None]
+    assert (fresh(row).status, fresh(row).attempt) == (Status.PENDING, 0)
+    system.clock.advance(31)
+    system.tick()
+    assert system.deliver() == [Status.SUCCESS]
+
+
+# --- finish ---------------------------------------------------------------------------------------
+
+
+def test_an_outcome_whose_commit_answer_was_lost_is_written_once(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    row = system.execution()
+    with lost_commits(monkeypatch, after="INSERT INTO job_attempts") as lost:
+        assert system.worker.execute(row.pk) == Status.SUCCESS
+    assert lost == [1]
+    assert (fresh(row).status, fresh(row).failures) == (Status.SUCCESS, 0)
+    assert outcomes(row) == ["SUCCESS"]
+
+
+def test_a_retry_whose_commit_answer_was_lost_is_charged_once(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    row = system.execution(handler_name="fail")
+    with lost_commits(monkeypatch, after="INSERT INTO job_attempts"):
+        system.worker.execute(row.pk)
+    assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 1)
+    assert outcomes(row) == ["FAILED"]
+
+
+def test_an_outcome_that_did_not_arrive_is_written_again_with_all_its_details(system: House):
+    async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
+        self.context.log.info("a line")
+        self.context.progress(70, "nearly")
+        return {"n": 1}
+
+    system.handler("talks", talks)
+    row = system.execution(handler_name="talks")
+    with connection.execute_wrapper(Faults(ends, done=False)):
+        assert system.worker.execute(row.pk) == Status.SUCCESS
+    after = fresh(row)
+    assert (after.result, after.progress) == ({"n": 1}, 70)
+    assert list(JobLog.objects.values_list("message", flat=True)) == ["a line"]
+
+
+def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(system: House):
+    async def talks(self: BaseHandler, params: Any) -> None:
+        self.context.log.info("a line")
+
+    system.handler("talks", talks)
+    row = system.execution(handler_name="talks")
+    with connection.execute_wrapper(
+        Faults(lambda statement: "INSERT INTO job_logs" in statement, done=True)
+    ):
+        assert system.worker.execute(row.pk) == Status.SUCCESS
+    assert JobLog.objects.count() == 1
+
+
+def test_what_the_database_refuses_again_and_again_still_becomes_final(system: House):
+    async def gives(self: BaseHandler, params: Any) -> dict[str, str]:
+        return {"poison": "x"}
+
+    system.handler("gives", gives)
+    row = system.execution(handler_name="gives", max_retry=0)
+
+    def refuse(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if ends(statement) and any("poison" in str(value) for value in params):
+            raise OperationalError("packet too large")
+        return execute(statement, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        system.worker.execute(row.pk)
+    after = fresh(row)
+    assert (after.status, after.result) == (Status.FAILED, None)
+    assert after.error_message == "the outcome could not be stored in the database"
+    assert outcomes(row) == ["FAILED"]
+
+
+# --- beat -----------------------------------------------------------------------------------------
+
+
+def test_a_tick_whose_commit_answer_was_lost_records_its_slots_once(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    job = system.job()
+    system.tick()
+    system.clock.advance(60)
+    with (
+        lost_commits(monkeypatch, after="INSERT INTO job_executions"),
+        pytest.raises(OperationalError),
+    ):
+        system.tick()
+    system.tick()
+    assert statuses(job) == ["PENDING"]
+
+
+def test_messages_whose_taking_lost_its_answer_go_out_after_one_interval(
+    system: House, monkeypatch: pytest.MonkeyPatch
+):
+    row = system.execution()
+    with lost_commits(monkeypatch, after="publish_count"), pytest.raises(OperationalError):
+        system.tick()
+    assert system.publisher.all == []
+    system.tick()
+    assert system.publisher.all == []
+    system.clock.advance(31)
+    system.tick()
+    assert [hint.execution_id for hint in system.publisher.all] == [row.pk]
+
+
+def test_a_deadlock_is_tried_again_within_the_tick(system: House):
+    job = system.job()
+    system.tick()
+    system.clock.advance(60)
+    failed = [0]
+
+    def deadlock(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if "INSERT INTO job_executions" in statement and failed[0] < 3:
+            failed[0] += 1
+            raise transient_error()
+        return execute(statement, params, many, context)
+
+    with connection.execute_wrapper(deadlock):
+        system.tick()
+    assert failed == [3]
+    assert statuses(job) == ["PENDING"]
+
+
+def transient_error() -> OperationalError:
+    """What each database raises when a transaction lost a race."""
+    error = OperationalError("lost a race")
+    if connection.vendor == "postgresql":
+        import psycopg
+
+        error.__cause__ = psycopg.errors.DeadlockDetected("deadlock detected")
+    elif connection.vendor == "mysql":
+        import pymysql
+
+        error.__cause__ = pymysql.OperationalError(1213, "Deadlock found")
+    else:
+        import sqlite3
+
+        error.__cause__ = sqlite3.OperationalError("database is locked")
+    return error
+
+
+# --- everything at random -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 7, 20260112])
+def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(seed: int, system: House):
+    """One statement in twelve fails, half of them after having been done."""
+    dice = random.Random(seed)
+    print(f"seed {seed}")
+    jobs = [system.job(), system.job(handler_name="fail", max_retry=1, retry_backoff_seconds=1)]
+    jobs.append(system.job(overlap_policy="queue_one"))
+    system.tick()
+
+    def flaky(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if statement.lstrip().startswith(("SELECT", "SAVEPOINT", "RELEASE", "ROLLBACK")):
+            return execute(statement, params, many, context)
+        fate = dice.random()
+        # Inside a transaction a broken connection takes everything with it; alone, a statement may
+        # have been done.
+        if fate < 0.04 and not connection.in_atomic_block:
+            execute(statement, params, many, context)
+        if fate < 0.08:
+            raise OperationalError(LOST)
+        return execute(statement, params, many, context)
+
+    minutes = 12
+    with connection.execute_wrapper(flaky):
+        for _ in range(minutes):
+            system.clock.advance(60)
+            attempt(system.tick)
+            for hint in system.publisher.take():
+                attempt(partial(system.worker.execute, hint.execution_id))
+    for _ in range(40):  # the trouble is over; all comes to its end
+        system.clock.advance(30)
+        if CronJob.objects.filter(is_enabled=True).exists():
+            system.tick()
+            CronJob.objects.update(is_enabled=False)
+        system.tick()
+        system.deliver()
+    for job in jobs:
+        rows = JobExecution.objects.filter(job=job)
+        slots = sorted(rows.values_list("scheduled_time", flat=True))
+        assert len(slots) == len(set(slots))
+        assert (slots[-1] - slots[0]).total_seconds() / 60 + 1 == len(slots) or any(
+            "missed" in (row.error_message or "") for row in rows
+        )
+        assert all(row.status in FINAL for row in rows)
+        for row in rows:
+            ended = JobAttempt.objects.filter(execution=row)
+            assert row.attempt == ended.count()
+            assert ended.filter(outcome="SUCCESS").count() <= 1
+            assert row.failures <= row.max_retry + 1
+
+
+def attempt(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except OperationalError:
+        connection.close()

@@ -1,0 +1,164 @@
+"""The statements that every tick asks cost an index probe, however many rows there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from scheduler.models import CronJob, JobExecution
+from scheduler.states import Status
+from scheduler.store import publishing, slots, upkeep
+from tests.scheduler.conftest import START, House
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+ROWS = 5_000
+
+
+def plans(work: Callable[[], object]) -> list[tuple[str, str]]:
+    """(statement, the database's plan for it) of every SELECT that `work` makes."""
+    with CaptureQueriesContext(connection) as captured, transaction.atomic():
+        work()
+    found = []
+    for query in captured.captured_queries:
+        statement = query["sql"].strip()
+        if statement.startswith("SELECT") and " FROM " in statement:
+            prefix = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
+            with connection.cursor() as cursor:
+                cursor.execute(prefix + statement)
+                rows = cursor.fetchall()
+            found.append((statement, "\n".join(" ".join(map(str, row)) for row in rows)))
+    assert found
+    return found
+
+
+def assert_probes(work: Callable[[], object], index: str) -> None:
+    for statement, plan in plans(work):
+        assert index in plan, f"{statement}\n{plan}"
+        assert not re.search(r"^\d+ \d+ \d+ SCAN|Seq Scan|\bfilesort\b|USE TEMP B-TREE", plan), (
+            f"{statement}\n{plan}"
+        )
+
+
+def analyze(*tables: str) -> None:
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(
+                f"ANALYZE TABLE {table}" if connection.vendor == "mysql" else f"ANALYZE {table}"
+            )
+            if connection.vendor == "mysql":
+                cursor.fetchall()
+
+
+@pytest.fixture
+def many_jobs(system: House) -> House:
+    CronJob.objects.bulk_create(
+        CronJob(
+            name=f"job {number}",
+            cron_expression="0 3 * * *",
+            handler_name="ok",
+            is_enabled=number % 10 != 0,
+            next_run_at=START + timedelta(seconds=60 * number - 300),
+        )
+        for number in range(ROWS)
+    )
+    analyze("cron_jobs")
+    return system
+
+
+@pytest.fixture
+def many_executions(system: House) -> House:
+    def execution(number: int) -> JobExecution:
+        if number % 500 == 1:
+            shape = {
+                "status": Status.PENDING,
+                "publish_at": START + timedelta(seconds=number - 700),
+            }
+        elif number % 500 == 2:
+            shape = {
+                "status": Status.RUNNING,
+                "publish_at": None,
+                "lease_token": f"{number:032d}",
+                "lease_expires_at": START + timedelta(seconds=number - 700),
+                "deadline_at": START + timedelta(hours=1),
+            }
+        else:
+            shape = {"status": Status.SUCCESS, "publish_at": None, "finished_at": START}
+        return JobExecution(
+            handler_name="ok", scheduled_time=START, available_at=START, created_at=START, **shape
+        )
+
+    JobExecution.objects.bulk_create([execution(number) for number in range(ROWS)])
+    analyze("job_executions")
+    return system
+
+
+def test_what_is_due_is_an_index_probe(many_jobs: House):
+    with transaction.atomic():
+        assert len(slots.claim_due_jobs(START, 500)) in (4, 5)
+    assert_probes(lambda: slots.claim_due_jobs(START, 500), "cron_jobs_due")
+    # ANALYZE ends a transaction on MySQL, so none of these tests is in one.
+    assert_probes(lambda: slots.claim_new_jobs(500), "cron_jobs_due")
+
+
+def test_the_questions_of_an_idle_tick_are_index_probes(many_jobs: House):
+    assert_probes(lambda: slots.has_work(START - timedelta(days=1)), "cron_jobs_due")
+    assert_probes(slots.next_due_at, "cron_jobs_due")
+
+
+def test_what_is_to_be_published_is_an_index_probe(many_executions: House):
+    def take() -> object:
+        return publishing.take_to_publish(START, 500, again_seconds=30, again_max_seconds=600)
+
+    assert_probes(take, "executions_to_publish")
+    assert_probes(publishing.next_publish_at, "executions_to_publish")
+
+
+def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
+    def rescue() -> object:
+        return upkeep.rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
+
+    for statement, plan in plans(rescue):
+        assert "executions_to_rescue" in plan, f"{statement}\n{plan}"
+
+
+def test_results_of_history_are_read_from_an_index_step_by_step(many_executions: House):
+    def step() -> object:
+        return upkeep.refresh_older_results(START - timedelta(days=30), START, 500)
+
+    [(statement, plan)] = plans(step)
+    assert "executions_ended" in plan, f"{statement}\n{plan}"
+    assert not re.search(r"Seq Scan on job_exec|\bfilesort\b|USE TEMP B-TREE", plan), plan
+
+
+def test_a_tick_costs_the_same_with_five_thousand_idle_jobs_as_with_none(system: House):
+    system.tick()
+    with CaptureQueriesContext(connection) as few:
+        system.tick()
+    CronJob.objects.bulk_create(
+        CronJob(
+            name=f"idle {number}",
+            cron_expression="0 3 * * *",
+            handler_name="ok",
+            next_run_at=START + timedelta(days=1),
+        )
+        for number in range(ROWS)
+    )
+    system.tick()
+    with CaptureQueriesContext(connection) as many:
+        system.tick()
+    assert len(many) <= len(few)
+
+
+def test_a_burst_of_jobs_costs_a_few_statements(system: House):
+    for _ in range(200):
+        system.job(next_run_at=START.replace(second=0))
+    with CaptureQueriesContext(connection) as captured:
+        system.tick()
+    assert JobExecution.objects.count() == 200
+    assert len(captured) < 30

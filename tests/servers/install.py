@@ -1,0 +1,71 @@
+"""Installs the servers, and the browser, that are missing from Debian's packages, where that is
+possible.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.browser import chromium
+from tests.servers.base import Server, ServerUnavailableError
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgres import Postgres
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.redis import Redis
+
+KINDS: tuple[type[Server], ...] = (Postgres, MariaDB, Redis, RabbitMQ)
+
+
+def install_servers() -> bool:
+    """True when all are there afterwards. Says what it does and what it cannot do."""
+    packages = missing_packages()
+    if not packages:
+        _say("all servers and the browser are here already")
+        return True
+    apt = apt_command()
+    if apt is None:
+        _say(
+            f"cannot install {' '.join(packages)}: needs apt-get, and root or sudo without password"
+        )
+        return False
+    _say(f"installing {' '.join(packages)}")
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *packages]):
+        if subprocess.run([*apt, *arguments], env=environment, check=False).returncode != 0:
+            _say(f"apt-get {arguments[0]} failed, see above")
+            return False
+    return not missing_packages()
+
+
+def missing_packages() -> list[str]:
+    """Debian packages of what is neither installed nor, as a server, named in the environment."""
+    packages = []
+    for kind in KINDS:
+        try:
+            kind().close()
+        except ServerUnavailableError:
+            packages += kind.debian_packages.split()
+    try:
+        chromium.programs()
+    except ServerUnavailableError:
+        packages += chromium.DEBIAN_PACKAGES.split()
+    return packages
+
+
+def apt_command() -> list[str] | None:
+    if shutil.which("apt-get") is None:
+        return None
+    if os.geteuid() == 0:
+        return ["apt-get"]
+    # -n: rather fail than ask for a password in the middle of a run.
+    sudo = ["sudo", "-n"]
+    if shutil.which("sudo") and subprocess.run([*sudo, "true"], check=False).returncode == 0:
+        return [*sudo, "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    return None
+
+
+def _say(text: str) -> None:
+    print(f"jobu: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,507 @@
+"""The admin's job pages: what is said while one types, strips, missed slots, clones, history."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from pydantic import BaseModel, ConfigDict, Field
+
+from handlers import BaseHandler, HandlerParams, handler, registry
+from scheduler.admin.job_strip import durations
+from scheduler.admin.params_form import described, errors_of
+from scheduler.control import Control
+from scheduler.masking import MASK
+from scheduler.models import CronJob, JobExecution
+from scheduler.states import Status
+from scheduler.store.connection import database_now
+from scheduler.store.outcomes import Outcome, last_outcomes
+from tests.test_admin import (
+    JOBS,
+    RUNS,
+    SCRIPT,
+    bulk,
+    form_of,
+    make_job,
+    make_run,
+    on_each_database,
+    page,
+    save,
+    user_with,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin(django_user_model: type[User]) -> Client:
+    """Alice, who may do everything."""
+    client = Client()
+    client.force_login(django_user_model.objects.create_superuser("alice", "a@example.com"))
+    return client
+
+
+@pytest.fixture
+def job() -> CronJob:
+    return make_job()
+
+
+# --- while one types -----------------------------------------------------------------------------
+
+
+def check(client: Client, job: CronJob | None = None, **typed: Any) -> Any:
+    url = reverse(f"{JOBS}_check") + (f"?job={job.pk}" if job else "")
+    good = {"name": "typed", "cron_expression": "0 3 * * *", "handler_name": "sample"}
+    sent = (form_of(client, job) if job else form_of(client) | good) | typed
+    return client.post(url, sent)
+
+
+def test_what_is_typed_is_explained_and_nothing_is_saved(admin):
+    answer = check(admin, cron_expression="30 2 31 * *", timezone="Europe/Berlin").json()
+
+    assert answer["problems"] == {"__all__": []}
+    assert "At 02:30, on day 31 of the month" in answer["preview"]
+    assert "No such day in February, April" in answer["preview"]
+    assert answer["preview"].count("02:30:00 CE") == 20
+    assert not CronJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "reason"),
+    [
+        ({"cron_expression": "61 * * * *"}, "cron_expression", "61"),
+        ({"cron_expression": ""}, "cron_expression", "required"),
+        ({"handler_name": "smaple"}, "handler_name", "did you mean"),
+        ({"handler_params": '{"sleep_seconds": -1}'}, "handler_params", "sleep_seconds"),
+        ({"timezone": "Mars"}, "timezone", "Mars"),
+        ({"timeout_seconds": "0"}, "timeout_seconds", "between"),
+        ({"name": "report"}, "name", "taken"),
+        ({"start_at_0": "nonsense"}, "start_at", "valid"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field(admin, job, typed, field, reason):
+    answer = check(admin, **typed).json()
+
+    assert reason in " ".join(answer["problems"][field])
+    assert set(answer["problems"]) == {field, "__all__"}
+
+
+def test_an_edit_is_checked_against_the_job_itself(admin, job):
+    before = CronJob.objects.values().get()
+
+    answer = check(admin, job, cron_expression=f"nonsense {SCRIPT}").json()
+
+    assert list(answer["problems"]) == ["cron_expression", "__all__"]  # its own name is not taken
+    assert "<script>" not in answer["preview"]
+    assert CronJob.objects.values().get() == before
+
+
+def test_the_preview_speaks_of_what_is_typed_even_if_that_is_nothing(admin, job):
+    answer = check(admin, job, cron_expression="").json()
+
+    assert "Type a cron expression" in answer["preview"]
+
+
+def test_the_preview_marks_clock_changes_and_names_them(admin):
+    answer = check(admin, cron_expression="30 2 * * *", timezone="Europe/Berlin").json()
+
+    assert "the clock of Europe/Berlin leaps from 02:00 to 03:00" in answer["preview"]
+    assert "runs at 03:00, once" in answer["preview"]
+
+
+def test_checking_is_for_those_who_may_save(job):
+    looker = user_with("view_cronjob")
+    adder = user_with("view_cronjob", "add_cronjob")
+
+    assert looker.post(reverse(f"{JOBS}_check"), {}).status_code == 403
+    assert adder.post(reverse(f"{JOBS}_check"), {}).status_code == 200
+    assert adder.post(f"{reverse(f'{JOBS}_check')}?job={job.pk}", {}).status_code == 403
+    assert Client().post(reverse(f"{JOBS}_check"), {}).status_code == 302
+
+
+def test_checking_wants_the_csrf_token_and_a_post(admin, django_user_model):
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(django_user_model.objects.get(username="alice"))
+
+    assert strict.post(reverse(f"{JOBS}_check"), {}).status_code == 403
+    assert strict.post(reverse(f"{JOBS}_params"), {}).status_code == 403
+    assert admin.get(reverse(f"{JOBS}_check")).status_code == 405
+    assert admin.post(f"{reverse(f'{JOBS}_check')}?job=4711", {}).status_code == 404
+
+
+# --- the form of the parameters ------------------------------------------------------------------
+
+
+class Address(BaseModel):
+    city: str = ""
+
+
+class AllKinds(HandlerParams):
+    model_config = ConfigDict(extra="forbid")
+
+    to: str
+    count: int = Field(default=5, ge=1, lt=100, description="how often")
+    ratio: float | None = None
+    loud: bool = False
+    mode: Literal["fast", "slow"] = "fast"
+    day: str = Field(default="", json_schema_extra={"format": "date"})
+    api_token: str = "hunter2"
+    address: Address = Address()
+    tags: list[str] = []
+    either: int | str = 1
+
+
+@pytest.fixture
+def kinds():
+    with registry.restored():
+
+        @handler("kinds", params=AllKinds)
+        class Kinds(BaseHandler):
+            """Takes all kinds."""
+
+            async def execute(self, params: AllKinds) -> None: ...
+
+        yield "kinds"
+
+
+def test_a_model_becomes_a_list_of_inputs(admin, kinds):
+    found = admin.get(reverse(f"{JOBS}_params"), {"handler": kinds}).json()
+
+    inputs = {field["name"]: field for field in found["fields"]}
+    assert {name: field["kind"] for name, field in inputs.items() if not field["common"]} == {
+        "to": "text", "count": "integer", "ratio": "number", "loud": "boolean", "mode": "choice",
+        "day": "date", "api_token": "secret", "address": "json", "tags": "json", "either": "scalar",
+    }  # fmt: skip
+    assert [name for name, field in inputs.items() if field["common"]] == [
+        "action", "id", "name", "value",
+    ]  # fmt: skip
+    assert inputs["to"]["required"]
+    assert "default" not in inputs["to"]
+    count = inputs["count"]
+    assert (count["min"], count["below"], count["default"], count["help"]) == (
+        1, 100, "5", "how often",
+    )  # fmt: skip
+    assert inputs["mode"]["choices"] == ["fast", "slow"]
+    assert inputs["api_token"]["default"] == MASK
+    assert (found["known"], found["extra"], found["description"]) == (
+        True, False, "Takes all kinds.",
+    )  # fmt: skip
+
+
+def test_a_handler_without_a_model_and_an_unknown_one_have_no_inputs():
+    with registry.restored():
+
+        @handler("anything", params=dict)
+        class Anything(BaseHandler):
+            async def execute(self, params: dict[str, Any]) -> None: ...
+
+        assert (described("anything")["fields"], described("anything")["known"]) == ([], True)
+    assert (described("nobody")["fields"], described("nobody")["known"]) == ([], False)
+
+
+def test_the_models_errors_come_with_their_places(admin, kinds):
+    url = reverse(f"{JOBS}_params")
+
+    typed = {"count": "many", "address": {"city": 5}, "more": 1}
+    answer = admin.post(url, {"handler": kinds, "params": json.dumps(typed)}).json()
+
+    assert {error["loc"] for error in answer["errors"]} == {"to", "count", "address.city", "more"}
+    assert admin.post(url, {"handler": kinds, "params": "{"}).json() == {"errors": []}
+    assert errors_of("nobody", {}) == []
+
+
+def test_a_hidden_secret_counts_as_what_is_stored(admin):
+    with registry.restored():
+
+        class Longish(HandlerParams):
+            token: str = Field(min_length=20)
+
+        @handler("longish", params=Longish)
+        class Long(BaseHandler):
+            async def execute(self, params: Longish) -> None: ...
+
+        job = make_job(name="l", handler_name="longish", handler_params={"token": "x" * 30})
+        sent = {"handler": "longish", "params": json.dumps({"token": MASK})}
+
+        with_job = admin.post(f"{reverse(f'{JOBS}_params')}?job={job.pk}", sent).json()
+        without = admin.post(reverse(f"{JOBS}_params"), sent).json()
+
+    assert with_job["errors"] == []
+    assert without["errors"][0]["loc"] == "token"
+
+
+def test_the_pages_tell_the_script_where_to_ask(admin, job):
+    form = page(admin, f"{JOBS}_change", job.pk)
+    run = page(admin, f"{JOBS}_run_now", job.pk)
+
+    assert 'data-params-handler-input="handler_name"' in form
+    assert 'data-params-handler="sample"' in run
+    for html in (form, run):
+        assert "scheduler/job_params.js" in html
+        assert f'data-params-url="{reverse(f"{JOBS}_params")}?job={job.pk}"' in html
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+@on_each_database
+def test_the_last_outcomes_of_many_jobs_come_in_one_query():
+    now = database_now()
+    first, second, third = (make_job(name=name) for name in ("first", "second", "third"))
+    for index in range(5):
+        make_run(first, now=now + timedelta(seconds=index))
+    last = make_run(second, Status.RUNNING, now=now)
+
+    with CaptureQueriesContext(connection) as queries:
+        found = last_outcomes([first.pk, second.pk, third.pk], 3)
+
+    assert len(queries) == 1
+    assert set(found) == {first.pk, second.pk}
+    assert [outcome.scheduled_time for outcome in found[first.pk]] == [
+        now + timedelta(seconds=index) for index in (2, 3, 4)
+    ]
+    assert found[first.pk][0].took_seconds == 5
+    assert [(o.execution_id, o.took_seconds) for o in found[second.pk]] == [(last.pk, None)]
+    assert last_outcomes([], 3) == {}
+
+
+@on_each_database
+def test_the_list_shows_strip_and_durations(admin, job):
+    now = database_now()
+    failed = make_run(job, Status.FAILED, now=now)
+    make_run(job, now=now + timedelta(seconds=1), started_at=now - timedelta(seconds=99))
+
+    html = page(admin, f"{JOBS}_changelist")
+
+    assert reverse(f"{RUNS}_change", args=[failed.pk]) in html
+    assert "FAILED, slot" in html  # for those who do not see the box
+    assert "job-box-failed" in html
+    assert "p95 1 min 40 s" in html
+
+
+def test_who_may_not_see_executions_gets_no_links_to_them(job):
+    run = make_run(job)
+
+    html = page(user_with("view_cronjob"), f"{JOBS}_changelist")
+
+    assert "job-box-success" in html
+    assert reverse(f"{RUNS}_change", args=[run.pk]) not in html
+
+
+def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def ran(seconds: float, status: Status = Status.SUCCESS) -> Outcome:
+        return Outcome(
+            execution_id=1, status=status, scheduled_time=start, started_at=start,
+            finished_at=start + timedelta(seconds=seconds),
+        )  # fmt: skip
+
+    said = durations([*(ran(seconds) for seconds in range(1, 21)), ran(9999, Status.CANCELLED)])
+
+    assert "10.5" in said or "10 s" in said  # the mean, as show.span says it
+    assert "p95 19 s" in said
+    assert durations([ran(5, Status.SKIPPED)]) == "-"
+
+
+# --- enabling a job that missed slots ------------------------------------------------------------
+
+
+@pytest.fixture
+def missed_three() -> CronJob:
+    """Off for somewhat more than three hours; hourly."""
+    found = make_job(cron_expression="0 * * * *", timezone="UTC", max_catchup=2)
+    Control().disable(found.pk)
+    hour = database_now().replace(minute=0, second=0, microsecond=0)
+    CronJob.objects.filter(pk=found.pk).update(missed_from=hour - timedelta(hours=2))
+    return found
+
+
+def test_enabling_asks_for_the_missed_slots_in_words(admin, missed_three):
+    html = page(admin, f"{JOBS}_enable", missed_three.pk)
+
+    assert "It missed 3 slots, from" in html
+    for words in ("run none of them", "run the latest one, of", "run the newest 2 of them"):
+        assert words in html
+
+
+@on_each_database
+@pytest.mark.parametrize(
+    ("choice", "made"), [("none", [0, 1]), ("latest", [1, 1]), ("all", [2, 1])]
+)
+def test_the_answer_is_done_and_remembered(admin, missed_three, choice, made):
+    url = reverse(f"{JOBS}_enable", args=[missed_three.pk])
+
+    assert admin.post(url, {}).status_code == 200  # an answer is wanted
+    assert not CronJob.objects.get().is_enabled
+    assert admin.post(url, {"missed": choice}).status_code == 302
+
+    assert CronJob.objects.get().is_enabled
+    rows = JobExecution.objects.all()
+    assert [rows.filter(status=status).count() for status in ("PENDING", "SKIPPED")] == made
+    entry = LogEntry.objects.get(change_message__startswith="Enabled")
+    assert f"missed slots: {choice}" in entry.change_message
+    if made[1]:
+        assert "by alice on enabling" in str(rows.get(status=Status.SKIPPED).error_message)
+
+
+def test_enabling_a_job_that_missed_nothing_asks_nothing(admin, job):
+    Control().disable(job.pk)
+
+    assert "missed" not in page(admin, f"{JOBS}_enable", job.pk).lower().split("<form", 2)[-1]
+    assert admin.post(reverse(f"{JOBS}_enable", args=[job.pk]), {}).status_code == 302
+    assert CronJob.objects.get().is_enabled
+
+
+def test_switching_it_on_in_the_form_leads_to_the_question(admin, missed_three):
+    sent = form_of(admin, missed_three) | {"is_enabled": "on", "description": "new"}
+
+    response = save(admin, missed_three, sent)
+
+    assert response["Location"] == reverse(f"{JOBS}_enable", args=[missed_three.pk])
+    saved = CronJob.objects.get()
+    assert (saved.is_enabled, saved.description) == (False, "new")
+
+
+def test_many_are_enabled_with_one_answer(admin, missed_three):
+    url = reverse(f"{JOBS}_changelist")
+
+    asked = bulk(admin, url, "enable_many", [missed_three])
+    bulk(admin, url, "enable_many", [missed_three], confirmed="yes", missed="latest")
+
+    assert "run the latest one of each job" in asked.content.decode()
+    assert JobExecution.objects.filter(status=Status.PENDING).count() == 1
+
+
+# --- clone, history ------------------------------------------------------------------------------
+
+
+def test_a_clone_is_made_and_opened(admin):
+    job = make_job(handler_params={"token": "hunter2"})
+    url = reverse(f"{JOBS}_clone", args=[job.pk])
+
+    assert "report (copy)" in admin.get(url).content.decode()
+    assert "taken" in admin.post(url, {"name": "report"}).content.decode()
+    response = admin.post(url, {"name": "second"})
+
+    clone = CronJob.objects.get(name="second")
+    assert response["Location"] == reverse(f"{JOBS}_change", args=[clone.pk])
+    assert (clone.is_enabled, clone.handler_params) == (False, {"token": "hunter2"})
+
+
+@on_each_database
+def test_the_history_tells_who_changed_what_from_what_to_what(admin):
+    job = make_job(handler_params={"token": "hunter2", "message": "old", "gone": 1})
+    params = {"token": "hunter3", "message": f"new {SCRIPT}", "id": 7}
+    sent = form_of(admin, job) | {"timeout_seconds": "60", "handler_params": json.dumps(params)}
+
+    assert save(admin, job, sent).status_code == 302
+    html = page(admin, f"{JOBS}_history", job.pk)
+
+    entry = LogEntry.objects.get()
+    assert entry.get_change_message() == "Changed Parameters and Timeout."
+    assert "hunter" not in entry.change_message
+    assert "hunter" not in html
+    for shown in ("parameters: token", "parameters: gone", "parameters: id", "3600", "alice"):
+        assert shown in html
+    assert "new &lt;script&gt;" in html
+
+
+def test_the_history_hides_parameters_from_who_may_not_see_them(admin):
+    job = make_job(handler_params={"message": "classified"})
+    save(admin, job, form_of(admin, job) | {"handler_params": '{"message": "open"}'})
+
+    html = page(user_with("view_cronjob"), f"{JOBS}_history", job.pk)
+
+    assert "classified" not in html
+    assert "hidden" in html
+
+
+# --- who may do what -----------------------------------------------------------------------------
+
+
+def test_parameters_are_for_those_who_may_see_them():
+    job = make_job(handler_params={"message": "classified"})
+
+    html = page(user_with("view_cronjob"), f"{JOBS}_change", job.pk)
+    seen = page(user_with("view_cronjob", "view_params"), f"{JOBS}_change", job.pk)
+
+    assert "classified" not in html
+    assert "you may not see parameters" in html
+    assert "classified" in seen
+
+
+def test_who_may_run_and_not_see_parameters_runs_with_those_of_the_job():
+    job = make_job(handler_params={"message": "classified"})
+    runner = user_with("view_cronjob", "run_cronjob")
+    url = reverse(f"{JOBS}_run_now", args=[job.pk])
+
+    html = runner.get(url).content.decode()
+    runner.post(url, {"params": '{"message": "forged"}'})
+
+    assert "classified" not in html
+    assert JobExecution.objects.get().params == {"message": "classified"}
+
+
+@pytest.mark.parametrize(
+    ("permission", "verbs"),
+    [
+        ("run_cronjob", {"run_now"}),
+        ("pause_cronjob", {"pause", "enable", "disable"}),
+        ("add_cronjob", {"clone"}),
+        ("view_params", set()),
+        ("change_cronjob", {"run_now", "pause", "enable", "disable"}),
+    ],
+)
+def test_each_verb_wants_its_own_permission(job, permission, verbs):
+    client = user_with("view_cronjob", permission)
+
+    allowed = {
+        verb
+        for verb in ("run_now", "pause", "enable", "disable", "clone")
+        if client.get(reverse(f"{JOBS}_{verb}", args=[job.pk])).status_code == 200
+    }
+
+    assert allowed == verbs
+
+
+def test_deeds_are_done_in_the_persons_name(admin, job):
+    admin.post(reverse(f"{JOBS}_run_now", args=[job.pk]), {"params": "{}"})
+
+    assert JobExecution.objects.get().requested_by == "alice"
+
+
+# --- the page of a job ---------------------------------------------------------------------------
+
+
+def test_the_page_keeps_itself_up_to_date(admin, job):
+    url = reverse(f"{JOBS}_live", args=[job.pk])
+    assert f'data-live="{url}"' in page(admin, f"{JOBS}_change", job.pk)
+
+    first = admin.get(url)
+    again = admin.get(url, headers={"X-Live-Mark": first["X-Live-Mark"]})
+    run = make_run(job, Status.RUNNING)
+    changed = admin.get(url, headers={"X-Live-Mark": first["X-Live-Mark"]})
+
+    assert first.status_code == 200
+    assert again.status_code in (204, 200)  # 200 when a minute ended just now
+    assert f"#{run.pk}" in changed.content.decode()
+    assert admin.get(reverse(f"{JOBS}_live", args=[4711])).status_code == 404
+    assert user_with("view_jobexecution").get(url).status_code == 403
+
+
+def test_the_page_explains_and_links(admin, job):
+    html = page(admin, f"{JOBS}_change", job.pk)
+
+    assert "Every day at 03:00" in html
+    assert "Why does it run, or not?" in html
+    assert f"job__id__exact={job.pk}" in html
+    assert reverse(f"{JOBS}_history", args=[job.pk]) in html

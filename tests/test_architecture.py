@@ -1,0 +1,158 @@
+"""The shape of the house: who imports whom, who writes a status, who reads the clock."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from django.db.models import CheckConstraint, Model, Q
+
+from scheduler.models import CronJob, JobAttempt, JobExecution
+from scheduler.states import (
+    TRANSITIONS,
+    AttemptOutcome,
+    MisfirePolicy,
+    OverlapPolicy,
+    ParamSource,
+    Status,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("jobu_project", "scheduler", "handlers", "dbpools")
+
+
+def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    """(path from the root, tree) of every module, migrations left out: they are history."""
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_imports_go_downward_only():
+    # In a process of its own: import-linter sets up logging, which switches our loggers off.
+    lint = (
+        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", lint], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_nobody_but_states_writes_a_status_literal():
+    names = {status.value for status in Status}
+    # Words of other tables: what run_handler says of an attempt, before any of it is a row.
+    elsewhere = {"handlers/runner.py", "scheduler/states.py"}
+    found = [
+        f"{path}:{node.lineno}: {node.value}"
+        for path, tree in sources(*PACKAGES)
+        if path not in elsewhere
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert found == []
+
+
+def test_nobody_saves_an_execution():
+    """A stale object's save() would undo what another process has written."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources("scheduler")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("save", "asave", "bulk_update", "update_or_create", "get_or_create")
+        and not allowed_save(path, node)
+    ]
+    assert found == []
+
+
+def allowed_save(path: str, call: ast.Call) -> bool:
+    """super().save() of forms and of people's accounts, and the processes' own table."""
+    return path.startswith("scheduler/admin/") or (
+        path == "scheduler/store/upkeep.py" and "SchedulerProcess" in ast.unparse(call)
+    )
+
+
+def test_only_the_store_writes_our_tables():
+    writers = {"update", "create", "bulk_create", "delete"}
+    found = [
+        f"{path}:{node.lineno}: {ast.unparse(node.func)}"
+        for path, tree in sources("scheduler")
+        if not path.startswith("scheduler/store/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in writers
+        and ".objects" in ast.unparse(node.func)
+    ]
+    assert found == []
+
+
+def test_the_database_knows_the_same_words_as_states():
+    assert words(JobExecution, "status") == set(Status)
+    assert words(JobExecution, "param_source") == set(ParamSource)
+    assert words(JobAttempt, "outcome") == set(AttemptOutcome)
+    assert words(CronJob, "overlap_policy") == set(OverlapPolicy)
+    assert words(CronJob, "misfire_policy") == set(MisfirePolicy)
+
+
+def words(model: type[Model], field: str) -> set[str]:
+    """The values that the table's CHECK allows for `field`."""
+    for constraint in model._meta.constraints:
+        if isinstance(constraint, CheckConstraint) and isinstance(constraint.condition, Q):
+            for child in constraint.condition.children:
+                if isinstance(child, tuple) and child[0] == f"{field}__in":
+                    return set(child[1])
+    raise AssertionError(f"{field} has no constraint")
+
+
+def test_the_columns_have_room_for_every_word():
+    rooms: list[tuple[type[Model], str, type[StrEnum]]] = [
+        (JobExecution, "status", Status),
+        (JobExecution, "param_source", ParamSource),
+        (CronJob, "last_status", Status),
+        (CronJob, "overlap_policy", OverlapPolicy),
+        (CronJob, "misfire_policy", MisfirePolicy),
+    ]
+    for model, field, values in rooms:
+        column = model._meta.get_field(field)
+        room = getattr(column, "max_length", None)
+        assert room is not None
+        assert max(map(len, values)) <= room
+
+
+def test_the_documented_diagram_is_the_table_of_transitions():
+    """docs/architecture.md draws it in Mermaid: `FROM --> TO: words`, [*] for "not there yet"."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn: dict[Status | None, set[Status]] = {}
+    for before, after in re.findall(r"^ *(\S+) --> (\w+)", page, re.MULTILINE):
+        drawn.setdefault(None if before == "[*]" else Status(before), set()).add(Status(after))
+    assert drawn == {status: set(to) for status, to in TRANSITIONS.items() if to}
+
+
+def test_only_the_configuration_reads_the_environment():
+    allowed = {
+        "jobu_project/config.py",
+        "jobu_project/celery.py",  # DJANGO_SETTINGS_MODULE
+        "jobu_project/asgi.py",
+        "jobu_project/wsgi.py",
+        "jobu_project/supervisor.py",  # hands it on to the parts
+        "jobu_project/management/commands/jobu.py",
+        "scheduler/management/output.py",  # NO_COLOR, which is about the terminal
+    }
+    found = {
+        path
+        for path, tree in sources(*PACKAGES)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv")
+        and path not in allowed
+    }
+    assert found == set()

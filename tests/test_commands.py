@@ -1,0 +1,727 @@
+"""The commands: every verb, with good and bad input, for people and for machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from scheduler.control import InvalidJob
+from scheduler.management import inputs, output
+from scheduler.masking import MASK
+from scheduler.models import Backfill, CronJob, JobExecution, JobLog
+from scheduler.states import BackfillState, Status
+from tests.conftest import SystemFactory
+from tests.scheduler import conftest as house
+from tests.scheduler.conftest import START, House
+from tests.system import ROOT
+
+own_registry = house.own_registry
+
+SECRET = "hunter2-s3cr3t"
+
+
+@pytest.fixture
+def world(settings: Any, transactional_db: None, own_registry: None) -> Iterator[House]:
+    """The scheduler of tests/scheduler, whose clock the commands do not share: they ask the
+    database."""
+    made = House(settings)
+    made.configure(default_timezone="UTC", min_cron_interval_seconds=60)
+    made.handler("ok", house._ok)
+    made.handler("fail", house._fail)
+    yield made
+    made.close()
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(*arguments: object) -> Done:
+    """A command as a shell runs it, within this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    try:
+        call_command(*map(str, arguments), stdout=out, stderr=err)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except CommandError as error:
+        # Wrong usage ends a real process with 2; within one, Django raises it.
+        is_usage = str(error).startswith("Error: ")
+        code, text = (2 if is_usage else error.returncode), str(error)
+        err.write(text)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def ran(*arguments: object) -> Done:
+    done = run(*arguments)
+    assert done.code == 0, done.err
+    return done
+
+
+def refused(*arguments: object) -> str:
+    done = run(*arguments)
+    assert done.code == 1, done
+    assert done.err
+    if "--json" in arguments:
+        told = done.json
+        assert told.get("error") or told["refused"]
+    else:
+        assert done.out == ""
+    return done.err
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.database
+def test_a_job_is_created_shown_changed_cloned_and_deleted(world: House):
+    made = ran(
+        "jobs", "create", "nightly", "--cron", "0 3 * * *", "--handler", "ok", "--timezone",
+        "Asia/Seoul", "--param", "count=3", "--param", "name=Ann", "--max-retry", 1,
+        "--overlap-policy", "skip", "--start-at", "2026-02-01 09:00", "--json",
+    ).json  # fmt: skip
+    assert made["handler_params"] == {"count": 3, "name": "Ann"}
+    assert (made["max_retry"], made["overlap_policy"], made["state"]) == (1, "skip", "enabled")
+    assert made["start_at"] == "2026-02-01T00:00:00Z"  # 09:00 in Seoul, the configured zone
+
+    told = ran("jobs", "create", "other", "--cron", "@daily", "--handler", "ok", "--disabled").out
+    assert told.startswith("created job ")
+    ran("jobs", "update", "nightly", "--param", "count=4", "--start-at", "none", "--name", "n2")
+    shown = ran("jobs", "show", made["id"], "--json").json
+    assert shown["handler_params"] == {"count": 4, "name": "Ann"}
+    assert (shown["name"], shown["start_at"]) == ("n2", None)
+    assert len(shown["next_slots"]) == 5
+    assert "03:00" in shown["words"]
+
+    copy = ran("jobs", "clone", "n2", "--name", "n3", "--json").json
+    assert (copy["state"], copy["cron_expression"]) == ("disabled", "0 3 * * *")
+    assert ran("jobs", "delete", "n2", "n3").out == "n2: removed\nn3: removed\n"
+    assert [job["name"] for job in ran("jobs", "list", "--json").json["items"]] == ["other"]
+
+
+def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: House):
+    wrong = (
+        "jobs",
+        "create",
+        "x",
+        "--cron",
+        "61 * * * *",
+        "--handler",
+        "okk",
+        "--timezone",
+        "Soul",
+    )
+
+    text = refused(*wrong)
+    fields = run(*wrong, "--json").json["error"]["fields"]
+
+    assert "did you mean 'ok'" in text
+    assert "timezone:" in text or "cron_expression:" in text
+    assert set(fields) >= {"handler_name"}
+    assert not CronJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["--params", "[1]"], "params"),
+        (["--params", "{"], "params"),
+        (["--params", "@/no/such/file"], "params"),
+        (["--param", "novalue"], "param"),
+        (["--params", json.dumps({"password": MASK})], "params"),
+        (["--start-at", "soon"], "start_at"),
+        (["--start-at", "2026-13-01"], "start_at"),
+        (["--description", "x" * 501], "description"),
+        (["--as", "bad\x1bname"], "as"),
+    ],
+)
+def test_bad_values_are_refused_where_they_were_given(
+    world: House, arguments: list[str], field: str
+):
+    done = run("jobs", "create", "x", "--cron", "@daily", "--handler", "ok", "--json", *arguments)
+
+    assert done.code == 1
+    assert list(done.json["error"]["fields"]) == [field]
+    assert not CronJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["jobs"],
+        ["jobs", "nonsense"],
+        ["jobs", "create", "x"],
+        ["jobs", "create", "x", "--cron", "@daily", "--handler", "ok", "--max-retry", "11"],
+        ["jobs", "create", "x", "--cron", "@daily", "--handler", "ok", "--overlap-policy", "often"],
+        ["jobs", "list", "--limit", "0"],
+        ["jobs", "pause", "x", "--for", "1h", "--until", "now"],
+        ["executions", "show", "abc"],
+        ["executions", "cancel"],
+        ["executions", "show", "9223372036854775808"],
+        ["backfill", "start", "x"],
+        ["preview"],
+        ["handlers", "show"],
+        ["probe", "--min-workers", "-1"],
+    ],
+)
+def test_wrong_usage_ends_with_2(db: None, arguments: list[str]):
+    assert run(*arguments).code == 2
+
+
+def test_jobs_are_listed_by_state_name_and_handler_a_page_at_a_time(world: House):
+    for name in ("a", "b", "c"):
+        world.job(name=name)
+    world.job(name="off", is_enabled=False)
+    world.job(name="rest", is_enabled=False, pause_reason="holiday")
+    world.job(name="broken", is_enabled=False, schedule_error="no slot")
+
+    def names(*arguments: object) -> list[str]:
+        return [item["name"] for item in ran("jobs", "list", "--json", *arguments).json["items"]]
+
+    assert names("--state", "enabled") == ["a", "b", "c"]
+    assert names("--state", "disabled") == ["off"]
+    assert names("--state", "paused") == ["rest"]
+    assert names("--state", "error") == ["broken"]
+    assert names("--search", "RES") == ["rest"]
+    assert names("--handler", "fail") == []
+    page = ran("jobs", "list", "--limit", 2, "--json").json
+    assert page["next_after"] == "b"
+    assert names("--after", "b", "--limit", 1) == ["broken"]
+    assert "--after 'b'" in ran("jobs", "list", "--limit", 2).err
+
+
+@pytest.mark.database
+def test_jobs_are_switched_off_and_on_several_at_once(world: House):
+    first, second = world.job(name="one"), world.job(name="two")
+
+    done = run("jobs", "disable", "one", "nobody", second.pk)
+
+    assert done.code == 1
+    assert done.out == f"one: disabled\n{second.pk}: disabled\n"
+    assert "nobody: there is no job 'nobody'" in done.err
+    assert not CronJob.objects.filter(is_enabled=True).exists()
+    told = ran("jobs", "enable", "one", "two", "--json").json
+    assert (told["done"], told["refused"]) == (2, 0)
+    assert told["items"][0] == {"name": "one", "ok": True, "id": first.pk, "state": "enabled"}
+
+
+def test_a_pause_has_a_reason_and_an_end(world: House):
+    job = world.job(name="one")
+
+    ran("jobs", "pause", "one", "--reason", "moving house", "--for", "2h")
+    job.refresh_from_db()
+    assert (job.is_enabled, job.pause_reason) == (False, "moving house")
+    assert job.paused_until is not None
+    assert "moving house" in ran("jobs", "show", "one").out
+    assert "must be in the future" in refused("jobs", "pause", "one", "--until", "2020-01-01")
+    ran("jobs", "resume", "one")
+    assert CronJob.objects.get(pk=job.pk).is_enabled
+
+
+def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: House):
+    job = world.job(name="one", is_enabled=False)
+    now = world_now()
+    CronJob.objects.filter(pk=job.pk).update(missed_from=now - timedelta(minutes=10))
+
+    ran("jobs", "enable", "one", "--missed", "all")
+
+    assert JobExecution.objects.filter(job=job, status=Status.PENDING).count() >= 9
+
+
+def world_now() -> Any:
+    from scheduler.control import Control
+
+    return Control().clock.now()
+
+
+def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: House):
+    first = world.job(name="one")
+    world.job(name=str(first.pk))
+
+    assert "name:" in refused("jobs", "disable", first.pk)
+    assert ran("jobs", "show", f"id:{first.pk}", "--json").json["name"] == "one"
+    assert ran("jobs", "show", f"name:{first.pk}", "--json").json["name"] == str(first.pk)
+    assert "did you mean 'one'?" in refused("jobs", "show", "onne")
+    assert "there is no job" in refused("jobs", "show", "99999999999999999999")
+
+
+def test_secrets_are_masked_and_a_mask_stands_for_what_is_stored(world: House):
+    world.job(name="one", handler_params={"password": SECRET, "n": 1})
+
+    for arguments in (["show", "one"], ["show", "one", "--json"], ["list", "--json"]):
+        text = ran("jobs", *arguments).out
+        assert SECRET not in text
+    assert MASK in text
+    ran("jobs", "update", "one", "--params", json.dumps({"password": MASK, "n": 2}))
+    assert CronJob.objects.get().handler_params == {"password": SECRET, "n": 2}
+    assert SECRET not in ran("jobs", "run", "one", "--json").out
+    assert SECRET not in ran("executions", "show", JobExecution.objects.get().pk, "--json").out
+
+
+def test_params_come_from_a_file(world: House, tmp_path: Path):
+    file = tmp_path / "params.json"
+    file.write_text('{"name": "안녕", "n": [1]}', encoding="utf-8")
+    world.job(name="one")
+
+    ran("jobs", "run", "one", "--params", f"@{file}", "--param", 'text="3"', "--param", "n=x=y")
+
+    assert JobExecution.objects.get().params == {"name": "안녕", "n": "x=y", "text": "3"}
+
+
+def test_nothing_is_changed_when_nothing_was_named(world: House):
+    world.job(name="one")
+    assert "nothing to change" in refused("jobs", "update", "one")
+
+
+def test_control_characters_reach_no_terminal(world: House):
+    world.job(name="red \x1b[31m\nline", handler_params={"a": "\x1b[2J"})
+
+    assert "red \\x1b[31m line" in ran("jobs", "list").out
+    assert "\x1b" not in ran("jobs", "show", CronJob.objects.get().pk).out
+
+
+# --- executions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.database
+def test_executions_are_listed_newest_first_by_what_is_asked_for(world: House):
+    job = world.job(name="one")
+    rows = [world.execution(job), world.execution(handler_name="fail"), world.execution(job)]
+
+    def ids(*arguments: object) -> list[int]:
+        found = ran("executions", "list", "--json", *arguments).json["items"]
+        return [item["id"] for item in found]
+
+    newest_first = [row.pk for row in rows[::-1]]
+    assert ids() == newest_first
+    assert ids("--job", "one") == [rows[2].pk, rows[0].pk]
+    assert ids("--handler", "fail") == [rows[1].pk]
+    assert ids("--status", "FAILED") == []
+    assert ids("--source", "cron", "--status", "PENDING", "--status", "RUNNING") == newest_first
+    assert ids("--before", rows[1].pk) == [rows[0].pk]
+    assert ids("--since", START.isoformat()) == []
+    assert len(ids("--until", START.isoformat())) == 3
+    assert ran("executions", "list", "--limit", 1, "--json").json["next_before"] == rows[2].pk
+    assert "--before" in ran("executions", "list", "--limit", 1).err
+
+
+def test_a_list_never_counts_a_large_table(world: House):
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    world.execution()
+    with CaptureQueriesContext(connection) as asked:
+        ran("executions", "list")
+
+    selects = [query["sql"] for query in asked if "job_executions" in query["sql"]]
+    assert len(selects) == 1
+    assert "LIMIT 51" in selects[0]
+    assert "COUNT(" not in selects[0].upper()
+
+
+def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: House):
+    job = world.job(name="one", handler_name="fail", max_retry=0)
+    row = world.execution(job)
+    world.tick()
+    world.deliver()
+
+    text = ran("executions", "show", row.pk).out
+    facts = ran("executions", "show", row.pk, "--json").json
+
+    assert "it went wrong" in text
+    assert "Traceback" in text
+    assert facts["status"] == "FAILED"
+    (attempt,) = facts["attempts"]
+    assert "RuntimeError" in attempt["traceback"]
+    assert attempt["outcome"] == "FAILED"
+    assert "there is no execution 999" in refused("executions", "show", 999)
+
+
+@pytest.mark.database
+def test_executions_are_cancelled_retried_and_replayed(world: House):
+    job = world.job(name="one")
+    first, second = world.execution(job, params={"n": 1}), world.execution(job)
+
+    done = run(
+        "executions", "cancel", first.pk, 999, second.pk, "--reason", "wrong day", "--as", "ann"
+    )
+    assert done.code == 1
+    assert done.out == f"{first.pk}: CANCELLED\n{second.pk}: CANCELLED\n"
+    assert "999: there is no execution 999" in done.err
+    first.refresh_from_db()
+    assert (first.status, first.error_message) == ("CANCELLED", "wrong day")
+    assert "is CANCELLED already" in refused("executions", "cancel", first.pk)
+    assert ran("executions", "retry", first.pk).out == f"{first.pk}: PENDING\n"
+    assert "only" in refused("executions", "retry", first.pk, "--json")
+    made = ran(
+        "executions", "replay", second.pk, "--param", "n=2", "--as", "ann", "--json"
+    ).json["items"][0]["execution_id"]  # fmt: skip
+    copy = JobExecution.objects.get(pk=made)
+    assert (copy.params, copy.requested_by, copy.param_source) == ({"n": 2}, "ann", "manual")
+
+
+def test_a_range_of_failed_ones_is_sent_back(world: House):
+    job = world.job(name="one")
+    ended = {"publish_at": None, "finished_at": START}
+    rows = [world.execution(job, status="FAILED", **ended) for _ in range(3)]
+    world.execution(world.job(name="two"), status="FAILED", **ended)
+
+    told = ran("executions", "retry", "--since", "2026-01-01", "--job", "one", "--json").json
+
+    assert told == {"retried": 3, "more": False}
+    assert {JobExecution.objects.get(pk=row.pk).status for row in rows} == {"PENDING"}
+    assert ran("executions", "retry", "--since", "2026-01-01").out == "1 sent back\n"
+    assert "since" in refused("executions", "retry")
+    assert "not both" in refused("executions", "retry", rows[0].pk, "--since", "now")
+
+
+def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: House):
+    row = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
+    for attempt, seq in ((1, 1), (1, 2), (2, 1)):
+        JobLog.objects.create(
+            execution=row, attempt=attempt, seq=seq, at=START, level="INFO",
+            message=f"line {attempt}.{seq}\x1b[31m",
+        )  # fmt: skip
+
+    def messages(*arguments: object) -> list[str]:
+        lines = ran("executions", "logs", row.pk, *arguments).out.splitlines()
+        return [line.split("line ")[1] for line in lines]
+
+    assert messages() == ["1.1\\x1b[31m", "1.2\\x1b[31m", "2.1\\x1b[31m"]
+    assert messages("--attempt", 1) == messages()[:2]
+    assert messages("--tail", 1) == messages()[2:]
+    assert messages("-f", "--tail", 2) == messages()[1:]
+    assert messages("-f", "--tail", 0) == []
+    whole = ran("executions", "logs", row.pk, "--json").json["items"]
+    assert [line["seq"] for line in whole] == [1, 2, 1]
+    lines = ran("executions", "logs", row.pk, "-f", "--json").out.splitlines()
+    assert [json.loads(line)["at"] for line in lines] == ["2026-01-12T10:00:30Z"] * 3
+
+
+def test_waiting_ends_with_the_runs_or_with_its_time(world: House):
+    good = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
+    bad = world.execution(
+        status="FAILED", publish_at=None, finished_at=START, error_message="it went wrong"
+    )
+    waiting = world.execution()
+
+    assert "SUCCESS" in ran("executions", "wait", good.pk).out
+    done = run("executions", "wait", good.pk, bad.pk)
+    assert done.code == 1
+    assert "it went wrong" in done.err
+    done = run("executions", "wait", waiting.pk, "--timeout", "0s")
+    assert done.code == 1
+    assert "is still PENDING" in done.err
+    done = run("executions", "wait", waiting.pk, "--timeout", "0s", "--json")
+    assert [row["status"] for row in done.json["items"]] == ["PENDING"]
+    assert run("jobs", "run", "one", "--wait", "--timeout", "long").code == 2
+
+
+def test_the_run_is_asked_for_in_the_name_of_the_systems_user(world: House, monkeypatch: Any):
+    monkeypatch.setenv("LOGNAME", "opsuser")
+    world.job(name="one")
+
+    ran("jobs", "run", "one")
+    ran("jobs", "run", "one", "--as", "ann")
+
+    names = JobExecution.objects.order_by("id").values_list("requested_by", flat=True)
+    assert list(names) == ["opsuser", "ann"]
+
+
+# --- backfills -----------------------------------------------------------------------------------
+
+
+@pytest.mark.database
+def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(world: House):
+    world.job(name="one", cron_expression="0 * * * *")
+    span = ("--since", "2026-01-01T00:00Z", "--until", "2026-01-01T05:00Z")
+
+    shown = ran("backfill", "preview", "one", *span, "--json").json
+    assert shown["total"] == 6
+    assert shown["slots"][0] == "2026-01-01T00:00:00Z"
+    assert "2026-01-01 09:00:00 KST" in ran("backfill", "preview", "one", *span).out
+    made = ran("backfill", "start", "one", *span, "--parallelism", 2, "--as", "ann", "--json").json
+    assert (made["state"], made["total"], made["requested_by"]) == ("active", 6, "ann")
+    number = made["id"]
+    assert ran("backfill", "pause", number).out == f"{number}: paused\n"
+    assert "not active" in refused("backfill", "pause", number)
+    assert ran("backfill", "resume", number, "--json").json["items"][0]["state"] == "active"
+    assert ran("backfill", "cancel", number).out == f"{number}: cancelled\n"
+    assert [row["id"] for row in ran("backfill", "list", "--json").json["items"]] == [number]
+    assert "one" in ran("backfill", "list", "--job", "one", "--state", "cancelled").out
+    assert ran("backfill", "show", number, "--json").json["progress"] == {}
+    assert "cancelled" in ran("backfill", "show", number).out
+
+
+def test_a_backfill_that_cannot_be_is_refused(world: House):
+    world.job(name="one", cron_expression="0 * * * *")
+
+    assert "since" in refused("backfill", "start", "one", "--since", "now", "--until", "2h ago")
+    assert "no slot" in refused(
+        "backfill", "start", "one", "--since", "2026-01-01T00:01Z", "--until", "2026-01-01T00:02Z"
+    )
+    assert "there is no backfill 7" in refused("backfill", "show", 7)
+    assert "there is no backfill 7" in refused("backfill", "cancel", 7, "--json")
+    assert not Backfill.objects.exists()
+
+
+def test_a_backfill_that_has_ended_is_followed_to_its_end_at_once(world: House):
+    job = world.job(name="one", cron_expression="0 * * * *")
+    made = Backfill.objects.create(
+        job=job, since=START, until=START, total=2, made=2, state=BackfillState.DONE
+    )
+    for _ in range(2):
+        world.execution(
+            job, backfill=made, status="SUCCESS", publish_at=None, finished_at=START,
+            started_at=START, param_source="backfill",
+        )  # fmt: skip
+
+    done = ran("backfill", "show", made.pk, "--follow")
+
+    assert "100 % done SUCCESS 2" in done.out
+
+
+# --- preview, handlers ---------------------------------------------------------------------------
+
+
+def test_preview_says_when_in_the_zone_and_in_utc_and_what_in_words(db: None):
+    done = ran("preview", "0 9 * * MON", "--timezone", "Europe/Berlin", "--count", 3)
+    found = ran("preview", "0 9 * * MON", "--timezone", "Europe/Berlin", "--json").json
+
+    assert "At 09:00, on Monday" in done.out
+    assert len([line for line in done.out.splitlines() if line.startswith("Mon ")]) == 3
+    assert found["words"] == "At 09:00, on Monday"
+    assert len(found["slots"]) == 10
+    assert found["slots"][0]["utc"].endswith("Z")
+    assert found["slots"][0]["local"].endswith(("+01:00", "+02:00"))
+
+
+def test_preview_warns_of_what_could_not_be_saved_and_of_clock_changes(db: None):
+    often = run("preview", "*/5 * * * * *", "--count", 1)
+    night = run("preview", "30 2 * * *", "--timezone", "Europe/Berlin", "--json")
+
+    assert "seconds are required" in often.err
+    assert any("Europe/Berlin" in text for text in night.json["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["61 * * * *"], "cron_expression"),
+        (["0 0 30 2 *"], "cron_expression"),
+        (["@daily", "--timezone", "Mars/Base"], "timezone"),
+        (["@daily", "--calendar", "nowhere"], "calendar"),
+    ],
+)
+def test_preview_refuses_with_the_field(db: None, arguments: list[str], field: str):
+    assert f"{field}: " in refused("preview", *arguments)
+    assert list(run("preview", *arguments, "--json").json["error"]["fields"]) == [field]
+
+
+def test_handlers_are_listed_and_shown_with_their_schema(own_registry: None):
+    found = ran("handlers", "list", "--json").json["items"]
+    sample = ran("handlers", "show", "sample", "--json").json
+
+    assert "sample" in [item["name"] for item in found]
+    assert "sample1" in ran("handlers", "list", "--search", "SAMPLE1").out
+    assert sample["module"] == "handlers.samples.sample.handler"
+    assert sample["params_schema"]["properties"]["sleep_seconds"]
+    assert "sleep_seconds" in ran("handlers", "show", "sample").out
+    assert "did you mean 'sample'" in refused("handlers", "show", "sampel")
+
+
+# --- what is typed -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1d", 86400),
+     ("1w", 604800)],
+)  # fmt: skip
+def test_spans(text: str, seconds: int):
+    assert inputs.seconds_of(text, "for") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "1y", "-1h", "1.5h", "999999999w", "٣h"])
+def test_spans_that_are_none(text: str):
+    with pytest.raises(InvalidJob, match="for"):
+        inputs.seconds_of(text, "for")
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-01-12T10:00:30Z", START),
+        ("2026-01-12 19:00:30", START),
+        ("2026-01-12T19:00:30+09:00", START),
+        ("now", START),
+        ("30s ago", START - timedelta(seconds=30)),
+        ("in 2h", START + timedelta(hours=2)),
+    ],
+)
+def test_instants(text: str, instant: Any):
+    assert inputs.instant_of(text, "since", START) == instant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01T00:00",
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:59-12:00",
+        "1969-12-31",
+        "5000w ago",
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_an_instant_that_no_column_holds_is_refused(text: str, zone: str):
+    from django.utils import timezone
+
+    with timezone.override(zone), pytest.raises(InvalidJob) as caught:
+        inputs.instant_of(text, "since", START)
+    assert caught.value.problems == {"since": ["is not between 1970 and 9900"]}
+
+
+def test_a_time_that_the_clocks_show_twice_or_never_needs_its_offset():
+    from django.utils import timezone
+
+    with timezone.override("Europe/Berlin"):
+        for text in ("2026-10-25 02:30", "2026-03-29 02:30"):
+            with pytest.raises(InvalidJob, match="give the offset"):
+                inputs.instant_of(text, "since", START)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0.125, "0.12 s"),
+        (9, "9 s"),
+        (75, "1 min 15 s"),
+        (3600, "1 h"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_how_long(seconds: float | None, text: str):
+    assert output.span(seconds) == text
+
+
+# --- the real thing ------------------------------------------------------------------------------
+
+
+def manage(*arguments: str, environment: dict[str, str], **options: Any) -> Any:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        **options,
+    )  # fmt: skip
+
+
+@pytest.mark.processes
+def test_a_shell_gets_exit_codes_tables_and_colours(system: SystemFactory):
+    jobu = system()
+    env = jobu.environment
+
+    # Without tables: a sentence, no traceback.
+    done = manage("jobs", "list", environment=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the database cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+    jobu.migrate()
+    assert manage("jobs", "lost", environment=env).returncode == 2
+    made = manage("jobs", "create", "한국 job", "--cron", "@daily", "--handler", "sample",
+                  "--params", "@-", environment=env, input='{"message": "hi"}')  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    listed = in_a_terminal(["jobs", "list"], env)
+    assert "한국 job" in listed
+    assert "\x1b[" in listed
+    assert "\x1b[3" not in in_a_terminal(["jobs", "list"], env | {"NO_COLOR": "1"})
+    asked = in_a_terminal(["jobs", "delete", "1"], env, typed="n\n")
+    assert "[y/N]" in asked
+    assert "nothing was done" in asked
+    assert jobu.sql("SELECT count(*) AS n FROM cron_jobs")[0]["n"] == 1
+
+
+def in_a_terminal(arguments: list[str], environment: dict[str, str], typed: str = "") -> str:
+    """What a person would see on a screen."""
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in environment.items() if k != "NO_COLOR"} | {
+        "TERM": "xterm-256color", "COLUMNS": "120", **(
+            {"NO_COLOR": "1"} if "NO_COLOR" in environment else {})
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        if typed:
+            os.write(ours, typed.encode())
+        seen = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not part:
+                break
+            seen += part
+        process.wait(60)
+    os.close(ours)
+    return seen.decode()
+
+
+@pytest.mark.processes
+def test_a_run_is_started_followed_and_waited_for(system: SystemFactory):
+    jobu = system(config={"worker": {"cancel_poll_seconds": 0.5}})
+    jobu.migrate()
+    jobu.start_beat()
+    jobu.start_worker(pool="threads")
+    env = jobu.environment
+    made = manage(
+        "jobs", "create", "one", "--cron", "@yearly", "--handler", "sample", "--json",
+        environment=env,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+
+    started = manage("jobs", "run", "one", "--param", "sleep_seconds=4", "--json", environment=env)
+    number = json.loads(started.stdout)["items"][0]["execution_id"]
+    jobu.wait_until(
+        lambda: jobu.sql("SELECT status FROM job_executions")[0]["status"] == "RUNNING",
+        40, "the run to begin",
+    )  # fmt: skip
+    followed = manage("executions", "logs", "-f", "--json", str(number), environment=env)
+    waited = manage("executions", "wait", str(number), "--json", environment=env)
+    failed = manage(
+        "jobs", "run", "one", "--param", "should_fail=true", "--wait", "--timeout", "40s", "--json",
+        environment=env,
+    )  # fmt: skip
+
+    lines = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert lines, followed.stderr
+    assert {line["execution_id"] for line in lines} == {number}
+    assert [line["seq"] for line in lines] == sorted({line["seq"] for line in lines})
+    stored = jobu.sql("SELECT count(*) AS n FROM job_logs WHERE execution_id = %s", number)
+    assert stored[0]["n"] == len(lines)
+    assert waited.returncode == 0
+    assert json.loads(waited.stdout)["items"][0]["status"] == "SUCCESS"
+    assert failed.returncode == 1

@@ -1,0 +1,293 @@
+"""A beat or a worker ends at each named crash point; what follows is what a person would expect.
+
+Real beats and workers on a real broker, forked from one process (tests/nursery.py). After each
+crash the tables are looked at as the dead process left them; then a healthy beat and worker do the
+rest, and the soak's checker finds every promise kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from bench.soak.history import History, instant
+from scheduler import crash
+from tests.crash_place import WAIT_SECONDS, Place, open_place
+from tests.servers import MariaDB, Postgres, Redis
+from tests.waiting import wait_until
+
+slow = pytest.mark.slow
+pytestmark = [pytest.mark.processes, pytest.mark.database]
+
+
+@pytest.fixture(scope="module")
+def shared(
+    job_server: Postgres | MariaDB | None,
+    redis_server: Redis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
+    with open_place(job_server, redis_server, tmp_path_factory.mktemp("crash")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(shared: Place) -> Iterator[Place]:
+    shared.clear()
+    yield shared
+    shared.nursery.kill_all()
+
+
+def outcomes(history: History) -> list[list[str]]:
+    """How the attempts of each execution ended, executions by their number of attempts."""
+    return sorted(
+        (
+            [attempt.outcome for attempt in history.attempts if attempt.execution_id == row.id]
+            for row in history.executions
+        ),
+        key=len,
+    )
+
+
+def statuses(history: History) -> list[str]:
+    return [row.status for row in history.executions]
+
+
+ONCE = ["SUCCESS"]
+AGAIN = ["LOST", "SUCCESS"]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a beat leaves behind of three jobs that were due."""
+
+    states: list[tuple[str, int]]
+    moved: bool
+    messages: int = 0
+
+
+NOTHING = Left([], moved=False)
+NOT_PUBLISHED = Left([("PENDING", 0)] * 3, moved=True)
+MARKED = [("PENDING", 1)] * 3
+OF_BEAT = {
+    "record.locked": NOTHING,
+    "record.inserted": NOTHING,
+    "record.advanced": NOTHING,
+    "record.committed": NOT_PUBLISHED,
+    "publish.marked": NOT_PUBLISHED,
+    "publish.taken": Left(MARKED, moved=True),
+    "publish.sent": Left(MARKED, moved=True, messages=1),
+    "publish.sent:2": Left(MARKED, moved=True, messages=2),
+}
+
+
+@pytest.mark.parametrize("point", OF_BEAT)
+def test_a_beat_that_dies_leaves_a_whole_step_or_none_and_another_goes_on(
+    place: Place, point: str
+) -> None:
+    for _ in range(3):
+        place.insert_due_job()
+
+    place.crash(place.nursery.beat(crash=point))
+
+    left = OF_BEAT[point]
+    assert (place.states(), place.watermarks_moved(), place.messages()) == (
+        left.states,
+        left.moved,
+        left.messages,
+    )
+    history = place.recover(3)
+    assert statuses(history) == ["SUCCESS"] * 3
+    assert outcomes(history) == [ONCE] * 3
+    assert place.begun() == {1: 3}
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a worker leaves behind of the first of two runs, and what becomes of that one."""
+
+    status: str
+    attempt: int
+    begun: tuple[int, ...]  # how many handlers may have begun before the crash
+    ended: list[str]
+
+
+OF_WORKER = {
+    "claim.read": Lost("PENDING", 0, (0,), ONCE),
+    "claim.committed": Lost("RUNNING", 1, (0,), AGAIN),
+    "run.started": Lost("RUNNING", 1, (0, 1), AGAIN),
+    "run.ended": Lost("RUNNING", 1, (1,), AGAIN),
+    "end.updated": Lost("RUNNING", 1, (1,), AGAIN),
+    "end.recorded": Lost("RUNNING", 1, (1,), AGAIN),
+    "end.committed": Lost("SUCCESS", 1, (1,), ONCE),
+}
+
+
+@pytest.mark.parametrize("point", OF_WORKER)
+def test_a_run_whose_worker_dies_is_run_again_exactly_when_its_outcome_was_not_committed(
+    place: Place, point: str
+) -> None:
+    for _ in range(2):
+        place.insert_due_job()
+    place.nursery.beat()
+
+    place.crash(place.nursery.worker("doomed", crash=point))
+
+    lost = OF_WORKER[point]
+    met, spared = sorted(place.rows(), key=lambda row: -row["attempt"])
+    assert (met["status"], met["attempt"]) == (lost.status, lost.attempt)
+    assert (spared["status"], spared["attempt"]) == ("PENDING", 0)
+    assert place.begun()[1] in lost.begun
+    history = place.recover(2, beat=False)
+    assert statuses(history) == ["SUCCESS"] * 2
+    assert outcomes(history) == [ONCE, lost.ended]
+
+
+OF_RETRY = {
+    "end.updated": Lost("RUNNING", 1, (1,), AGAIN),
+    "end.recorded": Lost("RUNNING", 1, (1,), AGAIN),
+    "end.committed": Lost("PENDING", 1, (1,), ["FAILED", "SUCCESS"]),
+}
+
+
+@pytest.mark.parametrize(
+    "point",
+    # What is rolled back is rolled back alike, whatever the outcome was to be.
+    [
+        pytest.param("end.updated", marks=slow),
+        pytest.param("end.recorded", marks=slow),
+        "end.committed",
+    ],
+)
+def test_a_failed_run_whose_worker_dies_is_tried_again_once(place: Place, point: str) -> None:
+    place.insert_due_job(handler_params={"failures": 1})
+    place.nursery.beat()
+
+    place.crash(place.nursery.worker("doomed", crash=point))
+
+    lost = OF_RETRY[point]
+    (row,) = place.rows()
+    assert (row["status"], row["attempt"]) == (lost.status, lost.attempt)
+    history = place.recover(1, beat=False)
+    assert outcomes(history) == [lost.ended]
+    assert place.begun() == {1: 1, 2: 1}
+
+
+@pytest.mark.parametrize("point", ["rescue.found", "rescue.ended"])
+def test_a_beat_that_dies_in_a_rescue_leaves_it_done_or_to_the_next_one(
+    place: Place, point: str
+) -> None:
+    place.insert_due_job()
+    beat = place.nursery.beat(crash=point)
+    place.crash(place.nursery.worker("doomed", crash="run.ended"))
+
+    place.crash(beat)
+
+    (row,) = place.rows()
+    assert row["status"] == {"rescue.found": "RUNNING", "rescue.ended": "PENDING"}[point]
+    history = place.recover(1)
+    assert outcomes(history) == [AGAIN]
+
+
+def insert_job_that_waits_for_its_run_before(place: Place) -> None:
+    place.insert_due_job(
+        slots=2,
+        overlap_policy="queue_one",
+        handler_params={"gated": True},
+        timeout_seconds=3 * WAIT_SECONDS,
+    )
+
+
+def test_a_worker_that_dies_after_it_put_a_run_back_has_lost_nothing(place: Place) -> None:
+    insert_job_that_waits_for_its_run_before(place)
+    place.nursery.beat()
+    place.nursery.worker("busy")
+    wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "the first run", details=place.log)
+
+    place.crash(place.nursery.worker("doomed", crash="overlap.held"))
+    place.open_gate(1)
+
+    # The one that runs wakes it when it ends.
+    history = place.recover(2, beat=False)
+    assert outcomes(history) == [ONCE, ONCE]
+
+
+@slow
+def test_a_run_that_nobody_wakes_wakes_up_by_itself(place: Place) -> None:
+    insert_job_that_waits_for_its_run_before(place)
+    place.nursery.beat()
+    doomed = place.nursery.worker("doomed", crash="end.committed")
+    wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "the first run", details=place.log)
+    place.nursery.worker("other")
+    wait_until(
+        lambda: place.logged("execution.held"),
+        WAIT_SECONDS,
+        "the second run to be put back",
+        details=place.log,
+    )
+
+    place.open_gate(1)
+    place.crash(doomed)
+
+    history = place.recover(2, beat=False, worker=False)
+    assert outcomes(history) == [ONCE, ONCE]
+
+
+@pytest.mark.parametrize("point", ["backfill.locked", "backfill.inserted", "backfill.committed"])
+def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
+    place: Place, point: str
+) -> None:
+    place.insert_due_job()
+    (job,) = place.system.sql("SELECT * FROM cron_jobs")
+    today = instant(job["next_run_at"])
+    days = [today - timedelta(days=back) for back in (3, 2, 1)]
+    quote = "`" if place.system.database_url.startswith("mysql") else '"'
+    place.system.sql(
+        f"INSERT INTO backfills (job_id, since, until, {quote}order{quote}, parallelism, params,"
+        " state, total, made, error, requested_by)"
+        " VALUES (%s, %s, %s, 'oldest_first', 2, %s, 'active', 3, 0, '', 'ann')",
+        job["id"],
+        days[0].strftime("%Y-%m-%d %H:%M:%S"),
+        days[-1].strftime("%Y-%m-%d %H:%M:%S"),
+        json.dumps({}),
+    )
+
+    place.crash(place.nursery.beat(crash=point))
+
+    made = [row for row in place.rows() if row["param_source"] == "backfill"]
+    assert len(made) == (2 if point == "backfill.committed" else 0)
+    history = place.recover(4)
+    assert statuses(history) == ["SUCCESS"]  # of the job's own slot
+    made = [row for row in place.rows() if row["param_source"] == "backfill"]
+    assert [(instant(row["logical_time"]), row["status"]) for row in made] == [
+        (day, "SUCCESS") for day in days
+    ]
+    assert place.begun() == {1: 4}
+
+
+def test_every_crash_point_has_its_test() -> None:
+    tested = {*OF_BEAT, *OF_WORKER, *OF_RETRY, "rescue.found", "rescue.ended", "overlap.held"}
+    tested |= {"backfill.locked", "backfill.inserted", "backfill.committed"}
+    assert {point.partition(":")[0] for point in tested} == set(crash.POINTS)
+
+
+def test_what_is_not_a_crash_point_cannot_be_armed() -> None:
+    with pytest.raises(ValueError, match=r"no crash point 'lunch'; there are record\.locked"):
+        crash.arm("lunch")
+    with pytest.raises(ValueError, match="counted from 1"):
+        crash.arm("run.started", visit=0)
+
+
+def test_no_environment_variable_arms_a_process_with_jobus_own_settings(place: Place) -> None:
+    shown = place.system.manage(
+        "shell",
+        "-v0",
+        "-c",
+        "from scheduler import crash; print(crash._armed)",
+        JOBU_CRASH_POINT="record.locked",
+        JOBU_TESTING="1",
+    )
+    assert shown.split()[-1] == "None"

@@ -1,0 +1,175 @@
+"""Expressions in words: a table to read, and the property that words never say less or more."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from scheduler import cron
+from scheduler.cron_words import clock_change_warnings, in_words, warnings_of
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("* * * * *", "Every minute"),
+        ("*/10 * * * *", "Every 10 minutes"),
+        ("0,15,30,45 * * * *", "Every 15 minutes"),
+        ("*/7 * * * *", "When the minute is 0 to 56 in steps of 7"),
+        ("0 * * * *", "Every hour"),
+        ("5 * * * *", "Every hour at minute 5"),
+        ("0 */3 * * *", "Every 3 hours"),
+        ("5 */3 * * *", "Every 3 hours at minute 5"),
+        ("0 9 * * *", "Every day at 09:00"),
+        ("0 0 9 * * *", "Every day at 09:00"),
+        ("@daily", "Every day at 00:00"),
+        ("@yearly", "At 00:00, on day 1 of the month, in January"),
+        ("30 9,12 * * mon-fri", "At 09:30 and 12:30, on Monday to Friday"),
+        ("*/10 9-17 * * 1-5", "Every 10 minutes from 09:00 to 17:50, on Monday to Friday"),
+        ("15 9-17 * * *", "Every hour from 09:15 to 17:15"),
+        ("* 9-17 * * 6,0", "Every minute from 09:00 to 17:59, on Saturday and Sunday"),
+        ("5-40 9 * * *", "Every minute from 09:05 to 09:40"),
+        ("0 18 L * *", "At 18:00, on the last day of the month"),
+        (
+            "0 9 * * mon#2,5L",
+            "At 09:00, on the second Monday of the month and the last Friday of the month",
+        ),
+        ("0 0 13 * fri", "At 00:00, on day 13 of the month and on Friday"),
+        (
+            "0 0 */2 * fri",
+            "At 00:00, on Friday, but only on days 1 to 31 in steps of 2 of the month",
+        ),
+        ("0 0 1-31 * fri", "Every day at 00:00"),
+        ("*/15 * * 6-8,12 *", "Every 15 minutes, every day in June to August and December"),
+        ("*/10 * * * * *", "Every 10 seconds"),
+        ("30 0 9 * * *", "Every day at 09:00:30"),
+        ("30 */5 * * * *", "Every 5 minutes at second 30"),
+        ("* * 9-17 * * *", "Every second from 09:00:00 to 17:59:59"),
+        ("* 0-22 * * * *", "Every second when the minute is 0 to 22"),
+        ("nonsense", ""),
+        ("0 0 30 2 *", ""),
+        ("", ""),
+    ],
+)
+def test_an_expression_reads_like_this(expression: str, words: str):
+    assert in_words(expression) == words
+
+
+def field(low: int, high: int) -> st.SearchStrategy[str]:
+    value = st.integers(low, high)
+    steps = st.integers(1, high - low + 1)
+    ranges = st.tuples(value, value).map(sorted).map(lambda ends: f"{ends[0]}-{ends[1]}")
+    item = st.one_of(
+        value.map(str),
+        ranges,
+        st.tuples(ranges, steps).map(lambda parts: f"{parts[0]}/{parts[1]}"),
+        st.tuples(value, steps).map(lambda parts: f"{parts[0]}/{parts[1]}"),
+    )
+    starred = st.one_of(st.just("*"), steps.map(lambda step: f"*/{step}"))
+    return st.one_of(starred, st.lists(item, min_size=1, max_size=3).map(",".join))
+
+
+expressions = st.tuples(
+    st.sampled_from(["", "0 ", "30 ", "* ", "*/10 ", "5-20 ", "0,30 "]),
+    field(0, 59),
+    field(0, 23),
+    st.one_of(field(1, 31), st.sampled_from(["L", "?", "1,L"])),
+    field(1, 12),
+    st.one_of(field(0, 6), st.sampled_from(["5L", "mon#2", "tue#5", "1,fri#3", "?"])),
+).map(lambda parts: parts[0] + " ".join(parts[1:]))
+
+
+FOUR_YEARS = [date(2024, 1, 1) + timedelta(days=number) for number in range(1461)]
+
+
+def meaning(expression: str) -> object:
+    """What an expression runs at: the times of a day, and which days."""
+    pattern = cron.parse(expression, "UTC").pattern
+    days = [day for day in FOUR_YEARS if pattern.days.match(day)]
+    return pattern.seconds, pattern.minutes, pattern.hours, days
+
+
+def test_what_runs_alike_may_read_alike():
+    assert in_words("* * * * * *") == in_words("* * * L * 0/1") == "Every second"
+
+
+@settings(max_examples=300)
+@given(expression=expressions, place=st.integers(0, 4), data=st.data())
+def test_another_time_reads_otherwise(expression: str, place: int, data: st.DataObject):
+    """One field changed: as close as two expressions can be."""
+    low, high = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)][place]
+    fields = expression.split()
+    at = len(fields) - 5 + place
+    changed = " ".join([*fields[:at], data.draw(field(low, high)), *fields[at + 1 :]])
+    assume(in_words(expression) and in_words(changed))
+
+    if meaning(expression) != meaning(changed):
+        assert in_words(expression) != in_words(changed)
+
+
+@pytest.mark.parametrize(
+    ("expression", "warnings"),
+    [
+        ("0 9 * * mon-fri", []),
+        ("0 9 1 * *", []),
+        ("0 9 1-31 * fri", []),
+        ("nonsense", []),
+        ("@weekly", []),
+        ("0 0 29 2 *", ["29 February only"]),
+        ("0 0 31 * *", ["No such day in February, April, June, September and November"]),
+        ("0 0 29 * *", ["In February it runs in leap years only"]),
+        ("0 0 31 1,3 *", []),
+        ("0 0 31,L * *", []),
+        ("0 0 13 * fri", ["one match is enough"]),
+        ("0 0 31 * fri", ["one match is enough"]),
+        ("0 0 */2 * fri", ["both must match"]),
+        ("0 0 * * mon#5", ["Months with only four"]),
+        ("0 0 * * mon#5,mon#1", []),
+        ("*/7 * * * *", ["*/7 begins anew after 56: the last distance is 4, not 7"]),
+        ("*/40 */5 * * *", ["*/40 begins anew", "*/5 begins anew after 20"]),
+        ("*/25 0 * * * *", ["*/25 begins anew after 50: the last distance is 10"]),
+        ("*/15 */6 * * *", []),
+    ],
+)
+def test_what_surprises_people_is_said(expression: str, warnings: list[str]):
+    found = warnings_of(expression)
+
+    assert len(found) == len(warnings), found
+    for text, part in zip(found, warnings, strict=True):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "parts"),
+    [
+        ("30 2 * * *", "Europe/Berlin", ["runs at 03:00, once", "runs once, in the first"]),
+        ("*/30 2 * * *", "Europe/Berlin", ["does not run", "runs twice"]),
+        ("0 9 * * *", "Europe/Berlin", []),
+        ("30 2 * * mon", "Europe/Berlin", []),
+        ("30 2 * * *", "Asia/Seoul", []),
+        ("15 2 * * *", "Australia/Lord_Howe", ["from 02:00 to 02:30: what falls between runs"]),
+    ],
+)
+def test_the_nights_on_which_clocks_change_are_named(expression, zone: str, parts: list[str]):
+    found = clock_change_warnings(cron.parse(expression, zone), NEW_YEAR)
+
+    assert len(found) == len(parts), found
+    for text, part in zip(found, parts, strict=True):
+        assert part in text
+        assert "2026-" in text
+
+
+def test_the_changes_of_a_zones_clock_are_found():
+    zone = cron.parse("0 0 * * *", "Europe/Berlin").zone
+
+    changes = cron.clock_changes(zone, NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC))
+
+    assert [change.at for change in changes] == [
+        datetime(2026, 3, 29, 1, tzinfo=UTC),
+        datetime(2026, 10, 25, 1, tzinfo=UTC),
+    ]

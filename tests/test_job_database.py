@@ -1,0 +1,51 @@
+"""The run's job database is the one that Django uses, and what jobu asks of it is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests import plugin
+
+pytestmark = pytest.mark.database
+
+VENDORS = {"sqlite": "sqlite", "postgres": "postgresql", "mysql": "mysql"}
+
+
+def ask(statement: str) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        [answer] = cursor.fetchone()
+        return answer
+
+
+@pytest.mark.django_db
+def test_django_runs_on_the_database_of_this_run(job_database: str):
+    assert connection.vendor == VENDORS[job_database]
+
+
+@pytest.mark.django_db
+def test_sqlite_is_a_file_with_write_ahead_log(job_database: str):
+    if connection.vendor == "sqlite":
+        assert Path(str(ask("select file from pragma_database_list"))).is_relative_to(
+            plugin.the_run().data_dir
+        )
+        assert ask("pragma journal_mode") == "wal"
+
+
+@pytest.mark.django_db
+def test_servers_speak_utc_and_read_committed(job_database: str):
+    if job_database == "postgres":
+        assert ask("show timezone") == "UTC"
+        assert ask("show transaction_isolation") == "read committed"
+    if job_database == "mysql":
+        assert ask("select @@session.time_zone") == "+00:00"
+        variable = "tx_isolation" if connection.mysql_is_mariadb else "transaction_isolation"  # type: ignore[attr-defined]
+        assert ask(f"select @@session.{variable}") == "READ-COMMITTED"
+
+
+def test_nothing_lies_in_the_developers_own_data_directory():
+    assert Path(settings.DATA_DIR) == plugin.the_run().data_dir

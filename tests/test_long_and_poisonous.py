@@ -1,0 +1,141 @@
+"""Runs longer than their lease, runs that keep killing their worker, and workers told to end in
+every way a shell or a supervisor knows.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.fire import (
+    HANDLERS,
+    SHORT,
+    Ledger,
+    assert_every_slot_has_one_row,
+    assert_no_attempt_began_twice,
+    attempts,
+    execution,
+    insert_job,
+    insert_run,
+    stop_scheduling_and_drain,
+    wait_until_final,
+    wait_until_running,
+)
+from tests.servers import Redis
+from tests.system import System, deep_merge
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def jobu(system: Any, redis_server: Redis, ledger: Ledger) -> System:
+    packages = ["ledger_handlers", "misbehaving_handlers"]
+    made: System = system(
+        broker_url=redis_server.create_database(),
+        config=deep_merge(SHORT, {"worker": {"handler_packages": packages}}),
+        handler_paths=(HANDLERS,),
+        environment={"JOBU_TEST_LEDGER": str(ledger.path)},
+    )
+    made.migrate()
+    return made
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_run_of_several_leases_is_never_rescued(jobu: System, ledger: Ledger, pool: str) -> None:
+    jobu.start_beat()
+    jobu.start_worker(pool=pool)
+    lease = SHORT["worker"]["lease_seconds"]
+    run = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 3 * lease}))
+
+    row = wait_until_final(jobu, run, 60)
+
+    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 1, 0)
+    assert attempts(jobu, run) == ["SUCCESS"]
+    assert_no_attempt_began_twice(ledger)
+
+
+def test_a_run_that_keeps_killing_its_worker_ends_after_its_tries(
+    jobu: System, ledger: Ledger
+) -> None:
+    insert_job(
+        jobu,
+        "poison",
+        handler_name="misbehaves",
+        handler_params=json.dumps({"how": "killed"}),
+        cron_expression="0 0 1 1 *",
+        max_retry=2,
+        retry_backoff_seconds=0,
+    )
+    job = jobu.sql("SELECT id FROM cron_jobs")[0]["id"]
+    jobu.start_beat()
+    worker = jobu.start_worker()
+    poison = insert_run(jobu, "misbehaves", job_id=job, max_retry=2, params='{"how": "killed"}')
+    neighbour = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 8}))
+
+    row = wait_until_final(jobu, poison, 100)
+
+    assert (row["status"], row["attempt"]) == ("FAILED", 3)
+    assert "worker lost" in row["error_message"]
+    assert attempts(jobu, poison) == ["LOST"] * 3
+    neighbour_row = wait_until_final(jobu, neighbour, 30)
+    assert (neighbour_row["status"], neighbour_row["attempt"]) == ("SUCCESS", 1)
+    assert worker.is_alive
+
+
+ENDINGS = {
+    "TERM TERM": (signal.SIGTERM, signal.SIGTERM),
+    "TERM QUIT": (signal.SIGTERM, signal.SIGQUIT),
+    "INT INT": (signal.SIGINT, signal.SIGINT),
+    "TERM KILL": (signal.SIGTERM, signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("signals", ENDINGS.values(), ids=ENDINGS)
+def test_however_a_worker_is_ended_its_run_comes_to_an_end(
+    jobu: System, ledger: Ledger, signals: tuple[signal.Signals, signal.Signals]
+) -> None:
+    run = insert_run(jobu, "slow_first_time", max_retry=3)
+    jobu.start_beat()
+    leaving = jobu.start_worker()
+    wait_until_running(jobu, run)
+
+    leaving.send(signals[0])
+    leaving.wait_for_log("draining")
+    leaving.send(signals[1])
+
+    leaving.wait(40)
+    leaving.kill()  # a child that outlived a SIGKILL to its parent is another host's matter
+    jobu.start_worker()
+    jobu.wait_until(lambda: execution(jobu, run)["status"] == "PENDING", 60, "it to be given back")
+    # Runs without a job wait 30 s before the next try; only that is shortened.
+    jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
+    row = wait_until_final(jobu, run, 60)
+    assert (row["status"], row["attempt"]) == ("SUCCESS", 2)
+    assert_no_attempt_began_twice(ledger)
+
+
+def test_children_that_are_replaced_after_a_few_runs_lose_nothing(
+    jobu: System, ledger: Ledger
+) -> None:
+    for number in range(4):
+        # A busy machine may be late by a lease of these tests: that is a rescue, and no loss.
+        insert_job(
+            jobu,
+            f"job {number}",
+            misfire_grace_seconds=3600,
+            max_retry=5,
+            retry_backoff_seconds=0,
+        )
+    jobu.start_beat()
+    worker = jobu.start_worker("--max-tasks-per-child=5")
+    jobu.wait_until(lambda: ledger.count("end") > 30, 100, "30 runs")
+    stop_scheduling_and_drain(jobu, timeout=100)
+
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
+    assert len(ledger.pids()) > 3
+    assert worker.is_alive

@@ -1,0 +1,166 @@
+"""Handlers that misbehave, in real workers: the row ends with a message that helps, and the
+neighbours never notice.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fire import HANDLERS, SHORT, insert_run, wait_until_final, wait_until_running
+from tests.servers import Redis
+from tests.system import System, deep_merge
+
+pytestmark = pytest.mark.processes
+
+# What they did: the status, and what its error or result has to say.
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "Exception": ("FAILED", "an ordinary failure"),
+    "BaseException": ("FAILED", "BaseException: not an Exception"),
+    "SystemExit": ("FAILED", "SystemExit"),
+    "KeyboardInterrupt": ("FAILED", "KeyboardInterrupt"),
+    "GeneratorExit": ("FAILED", "GeneratorExit"),
+    "CancelledError": ("FAILED", "Cancelled"),
+    "RecursionError": ("FAILED", "RecursionError"),
+    "MemoryError": ("FAILED", "MemoryError"),
+    "ExceptionGroup": ("FAILED", "ExceptionGroup"),
+    "unprintable": ("FAILED", "Unprintable"),
+    "long message": ("FAILED", "ValueError: xxx"),
+    "object": ("FAILED", "found"),
+    "50 MB": ("SUCCESS", "larger than 65536 bytes"),
+    "NUL": ("SUCCESS", "a"),
+    "NaN": ("SUCCESS", "NaN"),
+    "surrogate": ("SUCCESS", "a"),
+    "deep": ("SUCCESS", "deeper than"),
+}
+# These take their process with them.
+DEADLY = {
+    "exit code 0": ("FAILED", "worker lost"),
+    "killed": ("FAILED", "worker lost"),
+}
+
+
+@pytest.fixture
+def jobu(system: Any, redis_server: Redis) -> System:
+    packages = ["misbehaving_handlers", "handlers.samples"]
+    config = deep_merge(SHORT, {"worker": {"handler_packages": packages}})
+    started: System = system(
+        broker_url=redis_server.create_database(), config=config, handler_paths=(HANDLERS,)
+    )
+    started.migrate()
+    return started
+
+
+def misbehave(jobu: System, how: str, **columns: Any) -> int:
+    params = json.dumps({"how": how})
+    return insert_run(jobu, "misbehaves", params=params, max_retry=0, **columns)
+
+
+def assert_ended(jobu: System, runs: dict[str, int], expected: dict[str, tuple[str, str]]) -> None:
+    for how, run in runs.items():
+        row = wait_until_final(jobu, run, 60)
+        said = f"{row['error_message']} {row['result']}"
+        assert row["status"] == expected[how][0], (how, said[:500])
+        assert expected[how][1].lower() in said.lower(), (how, said[:500])
+        assert len(said) < 150_000, how
+
+
+def run_neighbours(jobu: System, count: int = 5) -> list[int]:
+    return [insert_run(jobu, "sample", max_retry=0) for _ in range(count)]
+
+
+def assert_unharmed(jobu: System, neighbours: list[int]) -> None:
+    for run in neighbours:
+        row = wait_until_final(jobu, run, 60)
+        assert (row["status"], row["attempt"]) == ("SUCCESS", 1), row["error_message"]
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_whatever_a_handler_does_its_row_ends_and_its_neighbours_run(
+    jobu: System, pool: str
+) -> None:
+    expected = OUTCOMES if pool == "threads" else OUTCOMES | DEADLY
+    jobu.start_beat()
+    worker = jobu.start_worker(pool=pool, concurrency=2)
+    worker.wait_for_log("ready.", 60)
+    runs = {how: misbehave(jobu, how) for how in expected}
+    neighbours = run_neighbours(jobu)
+
+    assert_ended(jobu, runs, expected)
+    assert_unharmed(jobu, neighbours)
+
+    assert worker.is_alive
+    assert_unharmed(jobu, run_neighbours(jobu, 2))
+
+
+def test_a_handler_that_ends_a_shared_process_costs_the_others_no_attempt_more_than_that(
+    jobu: System,
+) -> None:
+    """With the threads pool `os._exit` takes all runs of the process along: they are lost, rescued
+    and run again by the next process.
+    """
+    jobu.start_beat()
+    worker = jobu.start_worker(pool="threads", concurrency=4)
+    slow = insert_run(jobu, "sample", params=json.dumps({"sleep_seconds": 3}), max_retry=3)
+    wait_until_running(jobu, slow)
+    deadly = misbehave(jobu, "exit code 0")
+
+    assert worker.wait(60) == 0
+    jobu.start_worker(pool="threads")
+    assert_ended(jobu, {"exit code 0": deadly}, DEADLY)
+    jobu.wait_until(
+        lambda: jobu.sql("SELECT id FROM job_executions WHERE status = 'PENDING'"), 60, "rescue"
+    )
+    # Runs without a job wait 30 s before the next try; only that is shortened.
+    jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
+
+    row = wait_until_final(jobu, slow, 60)
+    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 1)
+
+
+@pytest.mark.parametrize("lines", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_handler_that_logs_without_end_fills_nothing(jobu: System, lines: int) -> None:
+    jobu.start_beat()
+    jobu.start_worker()
+    talker = insert_run(jobu, "talks_much", params=json.dumps({"lines": lines}), max_retry=0)
+    neighbours = run_neighbours(jobu)
+
+    row = wait_until_final(jobu, talker, 300)
+    assert row["status"] == "SUCCESS"
+
+    def kept() -> int:
+        rows = jobu.sql("SELECT count(*) AS n FROM job_logs WHERE execution_id = %s", talker)
+        return int(rows[0]["n"])
+
+    # The lines that the keeper of leases was just saving may come after the outcome.
+    jobu.wait_until(kept, 20, "the lines")
+    assert kept() <= 1100
+    assert_unharmed(jobu, neighbours)
+
+
+def test_what_a_handler_leaves_behind_does_not_disturb_the_next(jobu: System) -> None:
+    jobu.start_beat()
+    worker = jobu.start_worker(concurrency=1)
+    untidy = insert_run(jobu, "leaves_things_behind", max_retry=0)
+
+    assert wait_until_final(jobu, untidy, 60)["status"] == "SUCCESS"
+    assert_unharmed(jobu, run_neighbours(jobu, 3))
+    assert worker.is_alive
+
+
+def test_a_handler_that_holds_the_gil_past_its_lease_is_declared_lost(jobu: System) -> None:
+    jobu.start_beat()
+    jobu.start_worker(concurrency=2)
+    greedy = insert_run(
+        jobu, "holds_the_gil", params=json.dumps({"letters": 29}), max_retry=0, timeout_seconds=2
+    )
+    wait_until_running(jobu, greedy)
+    neighbours = run_neighbours(jobu)
+
+    row = wait_until_final(jobu, greedy, 60)
+    assert row["status"] in ("FAILED", "TIMEOUT")
+    assert "worker lost" in row["error_message"] or "timed out" in row["error_message"]
+    assert_unharmed(jobu, neighbours)

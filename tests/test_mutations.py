@@ -1,0 +1,161 @@
+"""The protocol broken on purpose is noticed, and by the name of the promise that it breaks.
+
+Each mutation (bench/soak/sabotage/mutations.py) takes one thing away, in the test's processes only:
+first at the one instant at which it matters, then, with --slow, in a whole soak.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main as bench
+from bench.soak import command
+from bench.soak.checker import check
+from bench.soak.jobs import SoakJob
+from bench.soak.sabotage.mutations import MUTATIONS
+from tests.crash_place import WAIT_SECONDS, Place, open_place
+from tests.servers import MariaDB, Postgres, Redis
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.database]
+
+
+@pytest.fixture(scope="module")
+def shared(
+    job_server: Postgres | MariaDB | None,
+    redis_server: Redis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
+    with open_place(job_server, redis_server, tmp_path_factory.mktemp("mutated")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(shared: Place) -> Iterator[Place]:
+    shared.clear()
+    yield shared
+    shared.nursery.kill_all()
+
+
+def found(place: Place, executions: int) -> set[str]:
+    return {broken.what for broken in check(place.finish(executions))}
+
+
+@pytest.mark.parametrize(("mutation", "broken"), [("", set()), ("no-fence", {"unfenced"})])
+def test_without_the_fence_a_worker_that_was_declared_lost_writes_the_outcome(
+    place: Place, mutation: str, broken: set[str]
+) -> None:
+    place.insert_due_job(handler_params={"gated": True}, timeout_seconds=3 * WAIT_SECONDS)
+    place.nursery.beat()
+    lost = place.nursery.worker("lost", mutation=mutation)
+    wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "attempt 1", details=place.log)
+
+    os.kill(lost, signal.SIGSTOP)
+    place.nursery.worker("other", mutation=mutation)
+    wait_until(lambda: place.begun()[2] == 1, WAIT_SECONDS, "attempt 2", details=place.log)
+    place.open_gate(1)
+    os.kill(lost, signal.SIGCONT)
+    wait_until(
+        lambda: place.ended()[1] == 1 or place.logged("execution.stale"),
+        WAIT_SECONDS,
+        "attempt 1 to end",
+        details=place.log,
+    )
+    place.open_gate(2)
+
+    assert found(place, 1) == broken
+
+
+@pytest.mark.parametrize(("mutation", "broken"), [("", set()), ("watermark-first", {"missing"})])
+def test_a_watermark_that_moves_before_the_slots_are_there_loses_them(
+    place: Place, mutation: str, broken: set[str]
+) -> None:
+    for _ in range(2):
+        place.insert_due_job()
+    place.crash(place.nursery.beat(crash="record.committed", mutation=mutation))
+    place.insert_due_job()
+
+    place.nursery.beat(mutation=mutation)
+    place.nursery.worker("healthy")
+
+    assert found(place, 1 if mutation else 3) == broken
+
+
+@pytest.mark.parametrize(
+    ("mutation", "broken"), [("", set()), ("publish-first", {"early_message"})]
+)
+def test_a_message_that_is_sent_before_the_commit_names_nothing(
+    place: Place, mutation: str, broken: set[str]
+) -> None:
+    place.insert_due_job()
+    place.nursery.worker("waiting")
+    place.nursery.beat()
+    place.finish(1)  # the worker is there, and waits for messages
+    place.nursery.beat(mutation=mutation)
+    place.insert_due_job()
+    if mutation:
+        # Of two beats, one at a time gets the job: until it was the one that is broken.
+        wait_until(lambda: more_until_noticed(place), WAIT_SECONDS, "notice", details=place.log)
+
+    assert found(place, len(place.jobs)) == broken
+
+
+def more_until_noticed(place: Place) -> bool:
+    place.finish(len(place.jobs))
+    if place.logged("no such execution"):
+        return True
+    place.insert_due_job()
+    return False
+
+
+SOAKED = {
+    # What the soak must name, and the faults that bring it out.
+    "no-fence": ("unfenced", "stop-worker"),
+    "watermark-first": ("missing", "kill-beat,crash-beat"),
+    "publish-first": ("early_message", "none"),
+}
+
+
+def test_every_mutation_is_soaked() -> None:
+    assert set(SOAKED) == set(MUTATIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", SOAKED)
+def test_a_soak_of_a_broken_protocol_fails_and_names_the_promise(
+    mutation: str,
+    job_database: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Runs of some seconds: a paused worker always has some, and its successor's still go on when it
+    # comes back.
+    jobs = [
+        SoakJob(
+            name=f"job {number}",
+            cron_expression="*/2 * * * * *",
+            columns={"handler_params": {"seconds": 3}, "timeout_seconds": 30},
+            longest_seconds=4,
+        )
+        for number in range(4)
+    ]
+    monkeypatch.setattr(command, "make_jobs", lambda *_, **__: jobs)
+    what, faults = SOAKED[mutation]
+
+    arguments = f"--mutation {mutation} --minutes 0.6 --faults {faults} --every 4".split()
+    code = bench(["soak", "--database", job_database, *arguments])
+
+    *complaints, where, line = capsys.readouterr().out.splitlines()
+    kept = Path(where.removeprefix("logs, ledger and faults: "))
+    assert (kept / "broken.txt").read_text().startswith(complaints[0].removeprefix("BROKEN "))
+    shutil.rmtree(kept)
+    assert code == 1
+    assert json.loads(line)["broken"][what] > 0
+    assert any(complaint.startswith(f"BROKEN {what} (promise ") for complaint in complaints)

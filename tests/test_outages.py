@@ -1,0 +1,209 @@
+"""Database and broker go away under running beats and workers, and come back: everybody goes on by
+himself, nothing is lost, and the logs say it once.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.fire import (
+    HANDLERS,
+    SHORT,
+    Ledger,
+    assert_every_slot_has_one_row,
+    assert_no_attempt_began_twice,
+    insert_job,
+    slots_recorded,
+    stop_scheduling_and_drain,
+)
+from tests.servers import MariaDB, Postgres, RabbitMQ, Redis
+from tests.system import Part, System
+
+pytestmark = [pytest.mark.processes]
+
+# poll interval + the longest back-off of beat, and of Celery's own consumer, + a busy machine.
+RETURN_BOUND_SECONDS = 0.5 + 5 + 30
+LONG = [6, pytest.param(60, marks=pytest.mark.slow)]
+# Beyond one for each try with ever longer waits, and one for each message that was under way.
+RECORDS_PER_OUTAGE = 20
+RECORD = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (?!INFO|DEBUG)")
+
+
+def start(jobu: System, ledger: Ledger) -> list[Part]:
+    for number in range(5):
+        insert_job(jobu, f"job {number}", misfire_grace_seconds=3600)
+    parts = [jobu.start_beat(), jobu.start_worker(), jobu.start_worker(pool="threads")]
+    jobu.wait_until(lambda: ledger.count("end") > 10, 90, "the first runs")
+    return parts
+
+
+def assert_all_goes_on(jobu: System, ledger: Ledger, parts: list[Part]) -> None:
+    """New slots run within the bound; then everything comes to its end."""
+    ended = ledger.count("end")
+    jobu.wait_until(
+        lambda: ledger.count("end") > ended + 10, RETURN_BOUND_SECONDS, "runs after the outage"
+    )
+    assert all(part.is_alive for part in parts), jobu.logs()
+    stop_scheduling_and_drain(jobu, timeout=120)
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    found = jobu.sql("SELECT DISTINCT status FROM job_executions")
+    assert found == [{"status": "SUCCESS"}]
+
+
+def passes(jobu: System, seconds: float) -> None:
+    """So much real time goes by while something is away."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        jobu.parts[0].wait(seconds)
+
+
+def told(part: Part, text: str) -> int:
+    return part.log().count(text)
+
+
+def assert_no_flood(part: Part, lines_before: int, seconds: int) -> None:
+    new = [line for line in part.log().splitlines()[lines_before:] if RECORD.match(line)]
+    assert len(new) < RECORDS_PER_OUTAGE + seconds, "\n".join(new)
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("seconds", LONG)
+def test_beat_and_workers_outlive_an_outage_of_the_database(
+    jobu: System, ledger: Ledger, job_server: Postgres | MariaDB | None, seconds: int
+) -> None:
+    parts = start(jobu, ledger)
+    beat = parts[0]
+    lines = {part: len(part.log().splitlines()) for part in parts}
+
+    if job_server is None:
+        with closing(sqlite3.connect(sqlite_path(jobu), isolation_level=None)) as greedy:
+            greedy.execute("BEGIN EXCLUSIVE")
+            passes(jobu, seconds)
+            greedy.execute("ROLLBACK")
+    else:
+        job_server.kill()
+        passes(jobu, seconds)
+        job_server.start()
+
+    # Runs in progress when the database went may have lost their lease: they are run again.
+    ended = ledger.count("end")
+    jobu.wait_until(
+        lambda: ledger.count("end") > ended + 10, RETURN_BOUND_SECONDS, "runs after the outage"
+    )
+    assert all(part.is_alive for part in parts), jobu.logs()
+    stop_scheduling_and_drain(jobu, timeout=180)
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
+    if job_server is not None:
+        assert told(beat, "beat cannot work") == 1
+        assert told(beat, "beat works again after") == 1
+    for part, before in lines.items():
+        assert_no_flood(part, before, seconds)
+
+
+def sqlite_path(jobu: System) -> str:
+    return jobu.database_url.removeprefix("sqlite:///")
+
+
+# --- the broker -----------------------------------------------------------------------------------
+
+
+class Broker:
+    def __init__(self, server: Redis | RabbitMQ) -> None:
+        self.server = server
+        self.url = (
+            server.create_database() if isinstance(server, Redis) else server.create_vhost("jobu")
+        )
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    made = Broker(request.getfixturevalue(f"{request.param}_server"))
+    yield made
+    made.server.heal()
+
+
+@pytest.fixture
+def brokered(system: Callable[..., System], broker: Broker, ledger: Ledger) -> System:
+    """A system on either broker, nothing started yet."""
+    made = system(
+        broker_url=broker.url,
+        config=SHORT,
+        handler_paths=(HANDLERS,),
+        environment={"JOBU_TEST_LEDGER": str(ledger.path)},
+    )
+    made.migrate()
+    return made
+
+
+@pytest.mark.parametrize("seconds", LONG)
+def test_beat_and_workers_outlive_an_outage_of_the_broker(
+    brokered: System, ledger: Ledger, broker: Broker, seconds: int
+) -> None:
+    parts = start(brokered, ledger)
+    beat = parts[0]
+    lines = {part: len(part.log().splitlines()) for part in parts}
+
+    broker.server.kill()
+    before = slots_recorded(brokered)
+    passes(brokered, seconds)
+    # Slots go on being recorded: the broker is only a hint.
+    assert slots_recorded(brokered) >= before + 5 * (seconds - 3)
+    broker.server.start()
+
+    assert_all_goes_on(brokered, ledger, parts)
+    assert told(beat, "the broker takes no messages") == 1
+    assert told(beat, "the broker takes messages again after") == 1
+    for part, count in lines.items():
+        assert_no_flood(part, count, seconds)
+
+
+def test_messages_that_the_broker_took_and_lost_cost_no_run(
+    brokered: System, ledger: Ledger, broker: Broker
+) -> None:
+    parts = start(brokered, ledger)
+    for _ in range(3):
+        broker.server.kill()
+        broker.server.start()
+        ended = ledger.count("end")
+        brokered.wait_until(
+            lambda ended=ended: ledger.count("end") > ended + 5,  # type: ignore[misc]
+            RETURN_BOUND_SECONDS,
+            "runs after a crash of the broker",
+        )
+    assert_all_goes_on(brokered, ledger, parts)
+
+
+def test_rabbitmq_carries_runs_as_redis_does(
+    system: Callable[..., Any], rabbitmq_server: RabbitMQ, ledger: Ledger
+) -> None:
+    jobu: System = system(
+        broker_url=rabbitmq_server.create_vhost("jobu"),
+        config=SHORT,
+        handler_paths=(HANDLERS,),
+        environment={"JOBU_TEST_LEDGER": str(ledger.path)},
+    )
+    jobu.migrate()
+    for number in range(40):
+        insert_job(jobu, f"job {number}", misfire_grace_seconds=3600)
+    parts = [jobu.start_beat(), jobu.start_beat(), jobu.start_worker(), jobu.start_worker()]
+    jobu.wait_until(lambda: ledger.count("end") > 200, 90, "200 runs")
+    doomed = parts[-1]
+    doomed.kill()
+    parts[-1] = jobu.start_worker()
+    stop_scheduling_and_drain(jobu, timeout=120)
+
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]

@@ -1,0 +1,129 @@
+"""`manage.py probe`: what it says of a house at work, of one that stands still, and of ruins."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scheduler.control import Control
+from scheduler.models import JobExecution, SchedulerProcess
+from tests.conftest import SystemFactory
+from tests.test_commands import manage, run
+
+HERE = socket.gethostname()
+
+
+def alive(kind: str, *, seconds_ago: float = 1, host: str = HERE) -> None:
+    at = Control().clock.now() - timedelta(seconds=seconds_ago)
+    SchedulerProcess.objects.create(
+        name=f"{kind}@{host}:{seconds_ago}", kind=kind, host=host, pid=1, started_at=at,
+        heartbeat_at=at,
+    )  # fmt: skip
+
+
+def waiting(seconds: float) -> None:
+    at = Control().clock.now() - timedelta(seconds=seconds)
+    JobExecution.objects.create(
+        handler_name="sample", scheduled_time=at, publish_at=at, available_at=at
+    )
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_house_at_work_is_ok_in_one_line():
+    alive("beat")
+    alive("worker")
+
+    done = run("probe")
+
+    assert done.code == 0
+    assert done.out.startswith("OK: a beat ticked ")
+    assert done.out.count("\n") == 1
+    facts = run("probe", "--json").json
+    assert (facts["ok"], facts["problems"]) == (True, [])
+    assert (facts["beats_alive"], facts["workers_alive"]) == (1, 1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 1),
+        (["--max-beat-age", 300], 0),
+        (["--max-beat-age", 0], 0),
+        (["--max-beat-age", 90], 1),
+    ],
+)
+def test_a_beat_that_ticked_too_long_ago(arguments: list[Any], code: int):
+    alive("beat", seconds_ago=120)
+    alive("worker")
+
+    done = run("probe", *arguments)
+
+    assert done.code == code
+    assert code == 0 or "FAILED: the last beat ticked 2 min" in done.out
+
+
+@pytest.mark.django_db
+def test_a_run_that_nobody_sends_to_the_workers():
+    alive("beat")
+    alive("worker")
+    waiting(90)
+
+    assert "a run has waited 1 min 30 s" in run("probe").out
+    assert run("probe").code == 1
+    assert run("probe", "--max-unpublished-age", 600).code == 0
+    assert run("probe", "--max-unpublished-age", 0).code == 0
+
+
+@pytest.mark.django_db
+def test_workers_are_counted_while_their_hearts_beat():
+    alive("beat")
+    alive("worker")
+    alive("worker", seconds_ago=31)
+
+    done = run("probe", "--min-workers", 2)
+
+    assert done.code == 1
+    assert "1 workers are alive, fewer than 2" in done.out
+    assert run("probe", "--min-workers", 0).code == 0
+
+
+@pytest.mark.django_db
+def test_an_empty_house_names_all_that_is_missing():
+    done = run("probe")
+
+    assert done.code == 1
+    assert "no beat has ever ticked" in done.out
+    assert "0 workers are alive" in done.out
+    assert len(run("probe", "--json").json["problems"]) == 2
+
+
+@pytest.mark.django_db
+def test_a_container_asks_for_its_own_process_only():
+    alive("worker", host="elsewhere")
+    alive("beat")
+
+    assert run("probe", "--here", "beat").code == 0
+    done = run("probe", "--here", "worker")
+    assert done.code == 1
+    assert f"no worker of this host ({HERE}) is alive" in done.out
+
+
+@pytest.mark.processes
+def test_a_probe_of_a_database_or_a_broker_that_is_away_ends_soon_with_1(system: SystemFactory):
+    gone = system(database_url="postgresql://jobu:secret-word@127.0.0.1:1/jobu")
+    done = manage("probe", environment=gone.environment)
+    assert done.returncode == 1
+    assert done.stdout.startswith("FAILED: the database: ")
+    assert done.stdout.count("\n") == 1
+    assert "secret-word" not in done.stdout + done.stderr
+
+    deaf = system(broker_url="redis://127.0.0.1:1/0")
+    deaf.migrate()
+    done = manage("probe", "--broker", "--min-workers", "0", environment=deaf.environment)
+    assert done.returncode == 1
+    assert "the broker: " in done.stdout

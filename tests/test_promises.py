@@ -1,0 +1,266 @@
+"""The promises of the README, held by real beats, workers, brokers and databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+import redis
+
+from tests.fire import (
+    RESCUE_BOUND_SECONDS,
+    Ledger,
+    assert_every_slot_has_one_row,
+    assert_no_attempt_began_twice,
+    attempts,
+    execution,
+    insert_job,
+    insert_run,
+    slots_recorded,
+    stop_scheduling_and_drain,
+    wait_until_final,
+    wait_until_running,
+)
+from tests.servers import Redis
+from tests.system import Part, System
+
+pytestmark = pytest.mark.processes
+# What the database has a part in runs on each; what only processes and signals decide runs once.
+on_each_database = pytest.mark.database
+
+
+@on_each_database
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_two_beats_and_two_workers_run_every_slot_exactly_once(
+    jobu: System, ledger: Ledger, seconds: int
+) -> None:
+    jobs = 200
+    for number in range(jobs):
+        # Late on a loaded machine is not missed: the slots are to be run, whenever.
+        insert_job(jobu, f"job {number}", misfire_grace_seconds=3600)
+    parts = [jobu.start_beat(), jobu.start_beat(), *(jobu.start_worker() for _ in range(2))]
+
+    jobu.wait_until(lambda: ledger.count("begin") > 0, 60, "the first run")
+    jobu.wait_until(
+        lambda: slots_recorded(jobu) >= jobs * seconds, 60 + 2 * seconds, f"{seconds} s of slots"
+    )
+    stop_scheduling_and_drain(jobu, timeout=180 + 4 * seconds)
+
+    slots = assert_every_slot_has_one_row(jobu)
+    assert slots >= jobs * seconds
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status, attempt FROM job_executions") == [
+        {"status": "SUCCESS", "attempt": 1}
+    ]
+    assert len(ledger.begun()) == slots
+    assert all(part.is_alive for part in parts), jobu.logs()
+
+
+@on_each_database
+def test_beat_killed_between_commit_and_publish_loses_no_slot(
+    jobu: System, ledger: Ledger, redis_server: Redis
+) -> None:
+    insert_job(jobu, "every second", misfire_grace_seconds=3600)
+    jobu.start_worker()
+    beat = jobu.start_beat()
+    jobu.wait_until(lambda: ledger.count("end") > 0, 60, "the first run")
+
+    # A frozen broker holds beat exactly there: the rows are committed, the message is not sent.
+    redis_server.freeze()
+    jobu.wait_until(
+        lambda: jobu.sql(
+            "SELECT id FROM job_executions WHERE status = 'PENDING' AND publish_count > 0"
+        ),
+        30,
+        "a slot that is committed and not published",
+    )
+    beat.kill()
+    redis_server.thaw()
+    jobu.start_beat()
+    after = ledger.count("end")
+
+    jobu.wait_until(lambda: ledger.count("end") > after + 2, 60, "runs after the crash")
+    stop_scheduling_and_drain(jobu, timeout=60)
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
+
+
+@on_each_database
+def test_a_run_whose_worker_was_killed_is_run_again_within_the_lease(
+    jobu: System, ledger: Ledger
+) -> None:
+    run = insert_run(jobu, "slow_first_time")
+    jobu.start_beat()
+    doomed = jobu.start_worker()
+    jobu.wait_until(lambda: ledger.count("begin") == 1, 60, "the run to begin")
+
+    doomed.kill()
+    jobu.start_worker()
+    jobu.wait_until(
+        lambda: execution(jobu, run)["status"] == "PENDING", RESCUE_BOUND_SECONDS, "the rescue"
+    )
+    # Runs without a job wait 30 s before the next try; only that is shortened.
+    jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
+
+    row = wait_until_final(jobu, run, RESCUE_BOUND_SECONDS)
+    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 1)
+    assert attempts(jobu, run) == ["LOST", "SUCCESS"]
+    assert_no_attempt_began_twice(ledger)
+
+
+@on_each_database
+def test_a_broker_that_forgets_everything_loses_no_run(
+    jobu: System, ledger: Ledger, redis_server: Redis
+) -> None:
+    for number in range(10):
+        insert_job(jobu, f"job {number}", misfire_grace_seconds=3600)
+    jobu.start_beat()
+    jobu.start_worker()
+    jobu.wait_until(lambda: ledger.count("begin") > 0, 60, "the first run")
+
+    for _ in range(5):
+        redis.Redis.from_url(jobu.broker_url or "").flushall()
+        before = slots_recorded(jobu)
+        jobu.wait_until(
+            lambda before=before: slots_recorded(jobu) >= before + 10,  # type: ignore[misc]
+            30,
+            "more slots after a FLUSHALL",
+        )
+    stop_scheduling_and_drain(jobu, timeout=60)
+
+    assert_every_slot_has_one_row(jobu)
+    assert_no_attempt_began_twice(ledger)
+    assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
+
+
+@on_each_database
+def test_a_worker_that_was_paused_past_its_lease_cannot_write_the_outcome(
+    jobu: System, ledger: Ledger
+) -> None:
+    run = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 3}))
+    jobu.start_beat()
+    paused = jobu.start_worker("--hostname=paused@test")
+    wait_until_running(jobu, run)
+
+    paused.stop()
+    jobu.wait_until(
+        lambda: execution(jobu, run)["status"] == "PENDING", RESCUE_BOUND_SECONDS, "the rescue"
+    )
+    paused.cont()
+    paused.wait_for_log("stale attempt 1, outcome discarded", 30)
+
+    assert execution(jobu, run)["status"] == "PENDING"
+    assert attempts(jobu, run) == ["LOST"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize(
+    ("handler", "how"),
+    [("blocks_the_loop", "blocked the event loop"), ("ignores_cancellation", "ignored its")],
+)
+def test_a_run_that_cannot_be_stopped_is_named_and_its_neighbours_are_not_charged(
+    jobu: System, ledger: Ledger, pool: str, handler: str, how: str
+) -> None:
+    jobu.start_beat()
+    neighbour = insert_run(jobu, "slow_first_time")
+    worker = jobu.start_worker(pool=pool, concurrency=2)
+    wait_until_running(jobu, neighbour)
+    culprit = insert_run(jobu, handler, timeout_seconds=1, max_retry=0)
+
+    row = wait_until_final(jobu, culprit, 60)
+
+    assert row["status"] == "TIMEOUT"
+    assert handler in row["error_message"]
+    assert how in row["error_message"]
+    if pool == "prefork":
+        # The child alone was ended; the neighbour's child never noticed.
+        assert execution(jobu, neighbour)["status"] == "RUNNING"
+        assert worker.is_alive
+    else:
+        # The whole process ended, for its supervisor to start another.
+        assert worker.wait(20) == 75
+        jobu.start_worker(pool=pool)
+        row = wait_until_final(jobu, neighbour, 60)
+        assert (row["status"], row["failures"]) == ("SUCCESS", 0)
+        assert attempts(jobu, neighbour) == ["RELEASED", "SUCCESS"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_told_to_end_hands_back_what_does_not_finish_in_time(
+    jobu: System, ledger: Ledger, pool: str
+) -> None:
+    run = insert_run(jobu, "slow_first_time")
+    jobu.start_beat()
+    leaving = jobu.start_worker(pool=pool)
+    wait_until_running(jobu, run)
+
+    leaving.terminate()
+
+    assert leaving.wait(40) == 0
+    row = execution(jobu, run)
+    assert (row["status"], row["attempt"], row["failures"]) == ("PENDING", 1, 0)
+    jobu.start_worker(pool=pool)
+    row = wait_until_final(jobu, run, 60)
+    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 0)
+    assert attempts(jobu, run) == ["RELEASED", "SUCCESS"]
+
+
+def test_an_idle_worker_keeps_its_children(jobu: System) -> None:
+    worker = jobu.start_worker()
+    worker.wait_for_log("ready.")
+    children = {child.pid for child in psutil.Process(worker.pid).children()}
+
+    # Longer than anything that a child does after its start.
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(3)
+
+    assert len(children) == 2
+    assert {child.pid for child in psutil.Process(worker.pid).children()} == children
+
+
+def test_sigterm_to_the_whole_process_group_drains_just_the_same(
+    jobu: System, ledger: Ledger
+) -> None:
+    run = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 1}))
+    jobu.start_beat()
+    leaving = jobu.start_worker()
+    wait_until_running(jobu, run)
+
+    signal_group(leaving)
+
+    assert leaving.wait(40) == 0
+    assert execution(jobu, run)["status"] == "SUCCESS"
+
+
+def signal_group(part: Part) -> None:
+    os.killpg(part.pid, signal.SIGTERM)
+
+
+def test_a_running_execution_is_cancelled_within_seconds(jobu: System, ledger: Ledger) -> None:
+    run = insert_run(jobu, "slow_first_time")
+    jobu.start_beat()
+    jobu.start_worker()
+    wait_until_running(jobu, run)
+
+    jobu.sql("UPDATE job_executions SET cancel_requested_at = started_at WHERE id = %s", run)
+
+    row = wait_until_final(jobu, run, 20)
+    assert (row["status"], row["failures"]) == ("CANCELLED", 0)
+    assert ledger.count("end") == 0
+
+
+def test_beat_ends_at_once_and_leaves_no_process_row(jobu: System) -> None:
+    beat = jobu.start_beat()
+    jobu.wait_until(
+        lambda: jobu.sql("SELECT name FROM scheduler_process WHERE kind = 'beat'"), 40, "beat alive"
+    )
+
+    beat.terminate()
+
+    assert beat.wait(10) == 0
+    assert jobu.sql("SELECT name FROM scheduler_process WHERE kind = 'beat'") == []

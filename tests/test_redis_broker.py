@@ -1,0 +1,46 @@
+"""The Redis transport: a connection that broke can be closed, whatever was under way."""
+
+from __future__ import annotations
+
+import pytest
+from kombu.connection import Connection
+
+from jobu_project import redis_broker
+from jobu_project.celery import app
+from tests.servers import Redis
+
+
+@pytest.fixture
+def connection(redis_server: Redis) -> Connection:
+    redis_broker.register()
+    return Connection(redis_server.create_database())
+
+
+def receive_without_acknowledging(connection: Connection) -> None:
+    with connection.SimpleQueue("letters") as queue:
+        queue.put("a letter")
+    assert connection.default_channel.basic_get("letters") is not None
+
+
+def test_a_connection_that_broke_with_a_message_under_way_can_be_closed(connection: Connection):
+    receive_without_acknowledging(connection)
+
+    # As Celery's consumer does when the connection to the broker is lost.
+    connection.collect()
+    connection.close()
+
+    assert not connection.connected
+
+
+def test_an_orderly_end_puts_the_message_back(connection: Connection):
+    receive_without_acknowledging(connection)
+    connection.close()
+
+    with connection.clone() as again, again.SimpleQueue("letters") as queue:
+        assert queue.get(timeout=5).payload == "a letter"
+
+
+def test_the_app_uses_it():
+    assert redis_broker.SCHEMES == ("redis", "rediss")
+    with app.connection_for_write("redis://127.0.0.1:1/0") as connection:
+        assert connection.get_transport_cls() is redis_broker.Transport

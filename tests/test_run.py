@@ -1,0 +1,162 @@
+"""script/test: what it makes of three runs of pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.browser import chromium
+from tests.plugin import EACH_DATABASE
+from tests.run import (
+    NONE_COLLECTED,
+    TRIED_AGAIN,
+    Result,
+    find_complaints,
+    may_be_the_load,
+    run_all,
+    table,
+)
+from tests.servers import ServerUnavailableError, install
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def result(database: str = "sqlite", exit_code: int = 0, **counts: int) -> Result:
+    return Result(database=database, exit_code=exit_code, seconds=1.0, **counts)
+
+
+def test_green_runs_give_no_complaint():
+    results = [result("sqlite", passed=5), result("postgres", passed=3)]
+
+    assert find_complaints(results, require_services=True) == []
+
+
+def test_one_red_database_is_named():
+    results = [result("sqlite", passed=5), result("mysql", exit_code=1, passed=2, failed=1)]
+
+    assert find_complaints(results, require_services=False) == ["mysql: 1 failed"]
+
+
+def test_pytest_that_broke_is_a_failure_without_any_failed_test():
+    complaints = find_complaints([result(exit_code=3)], require_services=False)
+
+    assert complaints == ["sqlite: pytest ended with 3"]
+
+
+def test_skipped_tests_count_only_when_services_are_required():
+    results = [result(passed=5, skipped=2)]
+
+    assert find_complaints(results, require_services=False) == []
+    [complaint] = find_complaints(results, require_services=True)
+    assert "2 skipped" in complaint
+
+
+def test_a_selection_may_be_empty_on_one_database_but_not_on_all():
+    empty = result("postgres", exit_code=NONE_COLLECTED)
+
+    assert find_complaints([result(passed=1), empty], require_services=False) == []
+    assert find_complaints([empty, empty], require_services=False) == ["no test was run"]
+
+
+def test_table_has_a_line_per_database():
+    lines = table([result("sqlite", passed=12, failed=1, skipped=2), result("mysql")]).splitlines()
+
+    assert lines[0].split() == ["database", "passed", "failed", "skipped", "unsteady", "seconds"]
+    assert lines[1].split() == ["sqlite", "12", "1", "2", "0", "1.0"]
+    assert lines[2].split() == ["mysql", "0", "0", "0", "0", "1.0"]
+
+
+UNSTEADY_TEST = """
+from pathlib import Path
+
+TRACE = Path(__file__).with_suffix(".ran")
+
+
+def test_unsteady():
+    seen = TRACE.exists()
+    TRACE.touch()
+    assert seen
+
+
+def test_steady():
+    pass
+
+
+def test_broken():
+    assert {broken}
+"""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_failed_beside_others_gets_one_try_alone(
+    tmp_path: Path, broken: bool, capfd: pytest.CaptureFixture[str]
+):
+    module = tmp_path / "test_once.py"
+    module.write_text(UNSTEADY_TEST.replace("{broken}", str(not broken)))
+    # The second run collects nothing: it only makes the first one not the only one.
+    wanted = [("first", "sqlite", ""), ("second", "sqlite", EACH_DATABASE)]
+
+    first, second = run_all(
+        wanted, [str(module), "-c", str(ROOT / "pyproject.toml"), "-p", "no:randomly"], slow=False
+    )
+
+    assert second.exit_code == NONE_COLLECTED
+    assert (first.passed, first.failed, first.unsteady) == ((1, 2, 0) if broken else (3, 0, 1))
+    assert (first.exit_code == 0) is not broken
+    assert "that failed, alone" in capfd.readouterr().out
+
+
+def test_many_failures_are_no_accident():
+    assert not may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN + 1))
+    assert may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN))
+    assert not may_be_the_load(result(exit_code=3))
+
+
+def test_counts_and_arguments_pass_through_a_real_run():
+    this = f"{__file__}::{test_table_has_a_line_per_database.__name__}"
+    done = run_script("--database", "sqlite", this)
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1].split()[:4] == ["sqlite", "1", "0", "0"]
+
+
+def test_selection_that_matches_nothing_is_an_error():
+    done = run_script("--database", "sqlite", "-k", "no_test_has_this_name", __file__)
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "no test was run"
+
+
+def test_installer_without_rights_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(install, "missing_packages", lambda: ["redis-server"])
+    monkeypatch.setattr(install, "apt_command", lambda: None)
+
+    assert not install.install_servers()
+    assert "cannot install redis-server" in capsys.readouterr().err
+
+
+def test_installer_installs_the_browser_where_there_is_none(monkeypatch: pytest.MonkeyPatch):
+    def find_program(program: str) -> str | None:
+        return None if program == "chromedriver" else f"/usr/bin/{program}"
+
+    monkeypatch.setattr(chromium, "find_program", find_program)
+
+    assert {"chromium", "chromium-driver", "fonts-nanum"} <= set(install.missing_packages())
+    with pytest.raises(ServerUnavailableError, match="--install-servers"):
+        chromium.programs()
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.run", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,414 @@
+"""The checker of a soak complains about exactly what is wrong; a short soak keeps every promise."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main as bench
+from bench.soak import command
+from bench.soak.checker import PROMISES, Bounds, Broken, check, expected_slots, figures
+from bench.soak.command import CONFIG, FAULTS, Options, soak
+from bench.soak.history import Attempt, Change, Execution, Fault, History, Job, LedgerLine
+from bench.soak.jobs import SoakJob, make_jobs
+from scheduler.conf import SchedulerSettings
+from scheduler.models import CronJob
+from scheduler.states import TRANSITIONS
+from scheduler.validation import job_problems
+from tests.oracles import Expression
+from tests.system import ROOT
+
+NOON = datetime(2026, 1, 12, 12, 0, 0, tzinfo=UTC)
+BOUNDS = Bounds(row=5, start=5, recovery=10, reaction={"restart-database": 8.0, "kill-worker": 4.0})
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def token(execution_id: int, attempt: int) -> str:
+    return f"token {execution_id}.{attempt}"
+
+
+def run(execution_id: int, slot: float, *, outcomes: tuple[str, ...] = ("SUCCESS",)) -> History:
+    """One execution of job 1 and its attempts, each 2 s after the one before; all is right."""
+    attempts, ledger, changes = (
+        [],
+        [],
+        [Change(execution_id=execution_id, before=None, after="PENDING")],
+    )
+    for number, outcome in enumerate(outcomes, start=1):
+        begin, end = at(slot + 2 * number - 1), at(slot + 2 * number)
+        attempts.append(
+            Attempt(
+                execution_id=execution_id,
+                attempt=number,
+                token=token(execution_id, number),
+                worker=f"worker{number}@soak:100",
+                started_at=begin,
+                ended_at=end,
+                outcome=outcome,
+            )
+        )
+        ledger.append(line(execution_id, number, "begin", slot))
+        if outcome == "SUCCESS":
+            ledger.append(line(execution_id, number, "end", slot))
+        changes += [
+            Change(execution_id=execution_id, before="PENDING", after="RUNNING"),
+            Change(
+                execution_id=execution_id,
+                before="RUNNING",
+                after="SUCCESS" if outcome == "SUCCESS" else "PENDING",
+            ),
+        ]
+    return History(
+        jobs=[],
+        executions=[
+            Execution(
+                id=execution_id,
+                job_id=1,
+                slot=at(slot),
+                status="SUCCESS",
+                attempt=len(outcomes),
+                failures=sum(outcome in ("LOST", "FAILED", "TIMEOUT") for outcome in outcomes),
+                max_retry=3,
+                created_at=at(slot + 0.1),
+                available_at=at(slot),
+                started_at=attempts[-1].started_at,
+                finished_at=attempts[-1].ended_at,
+                final_token=token(execution_id, len(outcomes)),
+            )
+        ],
+        attempts=attempts,
+        ledger=ledger,
+        changes=changes,
+    )
+
+
+def line(execution_id: int, attempt: int, what: str, slot: float) -> LedgerLine:
+    return LedgerLine(
+        execution_id=execution_id,
+        attempt=attempt,
+        job_id=1,
+        slot=at(slot),
+        token=token(execution_id, attempt),
+        what=what,
+        at=at(slot + 2 * attempt),
+    )
+
+
+def history(*parts: History, **changes: Any) -> History:
+    """A job every ten seconds, seen from 12:00:00 until 12:00:30, and what became of its slots."""
+    job = Job(
+        id=1,
+        name="ten",
+        cron_expression="*/10 * * * * *",
+        timezone="UTC",
+        watermarks=(at(0), at(10), at(20), at(30)),
+    )
+    killed = Fault(kind="kill-worker", target="worker1@soak:", began_at=at(11), ended_at=at(12))
+    whole = History(
+        jobs=[job],
+        faults=[killed],
+        executions=[row for part in parts for row in part.executions],
+        attempts=[attempt for part in parts for attempt in part.attempts],
+        ledger=[entry for part in parts for entry in part.ledger],
+        changes=[change for part in parts for change in part.changes],
+        until=at(29),
+    )
+    return replace(whole, **changes)
+
+
+def right() -> History:
+    return history(run(1, 0), run(2, 10, outcomes=("LOST", "FAILED", "SUCCESS")), run(3, 20))
+
+
+def changed(whole: History, execution_id: int, **values: Any) -> History:
+    rows = [replace(row, **values) if row.id == execution_id else row for row in whole.executions]
+    return replace(whole, executions=rows)
+
+
+def with_job(whole: History, **values: Any) -> History:
+    return replace(whole, jobs=[replace(whole.jobs[0], **values)])
+
+
+def test_a_right_history_is_accepted() -> None:
+    assert check(right(), BOUNDS) == []
+    assert expected_slots(right().jobs[0], right()) == [at(0), at(10), at(20)]
+
+
+def skipped_row(reason: str, slot: float) -> History:
+    row = replace(
+        run(9, slot).executions[0],
+        status="SKIPPED",
+        attempt=0,
+        final_token=None,
+        started_at=None,
+        created_at=at(21),
+        error=reason,
+    )
+    return History(
+        jobs=[], executions=[row], changes=[Change(execution_id=9, before=None, after="SKIPPED")]
+    )
+
+
+def test_slots_that_are_recorded_as_missed_are_not_lost() -> None:
+    reason = (
+        "2 slots missed (2026-01-12T12:00:00Z to 2026-01-12T12:00:10Z), not run by misfire policy"
+        " latest"
+    )
+    assert check(history(skipped_row(reason, 10), run(3, 20)), BOUNDS) == []
+
+
+def test_a_recorded_skip_that_counts_wrongly_is_found() -> None:
+    reason = (
+        "3 slots missed (2026-01-12T12:00:00Z to 2026-01-12T12:00:10Z), not run by misfire policy"
+        " skip"
+    )
+    assert names(check(history(skipped_row(reason, 10), run(3, 20)), BOUNDS)) == {"miscounted"}
+
+
+def names(found: list[Broken]) -> set[str]:
+    return {broken.what for broken in found}
+
+
+def zombie(whole: History) -> History:
+    """Attempt 2 was declared lost, and wrote the outcome while attempt 3 ran."""
+    return replace(
+        changed(whole, 2, final_token=token(2, 1)),
+        ledger=[*whole.ledger, line(2, 1, "end", 10)],
+    )
+
+
+def overlapping(whole: History) -> History:
+    """Execution 3 began as soon as execution 1 had, and before that one ended."""
+    new, begins, ends = (change for change in whole.changes if change.execution_id == 3)
+    first, *rest = [change for change in whole.changes if change.execution_id != 3]
+    order = [new, first, rest[0], begins, *rest[1:], ends]
+    return with_job(replace(whole, changes=order), overlap_policy="skip")
+
+
+def unfinished(whole: History) -> History:
+    """Nobody has ended the only attempt of execution 3."""
+    return replace(
+        changed(whole, 3, status="RUNNING", final_token=None),
+        attempts=[attempt for attempt in whole.attempts if attempt.execution_id != 3],
+        ledger=[entry for entry in whole.ledger if entry.execution_id != 3],
+        changes=whole.changes[:-1],
+    )
+
+
+WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
+    "a slot without a row": ("missing", lambda h: history(run(1, 0), run(3, 20))),
+    "a job that was never scheduled": ("missing", lambda h: with_job(history(), watermarks=())),
+    "a job that stood still": ("missing", lambda h: replace(h, until=at(31))),
+    "a row that is no slot": (
+        "extra",
+        lambda h: history(*[run(n, 10 * n - 10) for n in (1, 2, 3)], run(4, 5)),
+    ),
+    "a row beyond the watermark": (
+        "extra",
+        lambda h: history(*[run(n, 10 * n - 10) for n in (1, 2, 3, 4)]),
+    ),
+    "two rows for a slot": (
+        "duplicate",
+        lambda h: history(*[run(n, 10 * n - 10) for n in (1, 2, 3)], run(4, 20)),
+    ),
+    "a slot that was deleted and run again": (
+        "duplicate",
+        lambda h: replace(h, ledger=[*h.ledger, line(7, 1, "begin", 20)]),
+    ),
+    "a watermark that went back": (
+        "watermark",
+        lambda h: with_job(h, watermarks=(at(0), at(20), at(10), at(30))),
+    ),
+    "a row that is not final": ("not_final", unfinished),
+    "an attempt that began twice": (
+        "started_twice",
+        lambda h: replace(h, ledger=[*h.ledger, line(3, 1, "begin", 20)]),
+    ),
+    "a second attempt beside the first": (
+        "unjustified_repeat",
+        lambda h: replace(h, ledger=[*h.ledger, line(3, 2, "begin", 20)]),
+    ),
+    "an outcome written by a lost attempt": ("unfenced", zombie),
+    "an outcome that no handler produced": (
+        "unfenced",
+        lambda h: replace(
+            h,
+            ledger=[entry for entry in h.ledger if (entry.execution_id, entry.what) != (3, "end")],
+        ),
+    ),
+    "a run that was taken from a healthy worker": ("lost_alive", lambda h: replace(h, faults=[])),
+    "a final row that runs again": (
+        "illegal_change",
+        lambda h: replace(
+            h, changes=[*h.changes, Change(execution_id=1, before="SUCCESS", after="PENDING")]
+        ),
+    ),
+    "a failure that nobody counted": ("miscounted_failures", lambda h: changed(h, 2, failures=1)),
+    "more failures than retries": ("miscounted_failures", lambda h: changed(h, 2, max_retry=0)),
+    "two runs of a job that must not overlap": ("overlap", overlapping),
+    "a row made before its time": ("time", lambda h: changed(h, 3, created_at=at(18))),
+    "a message for a row that is not there": (
+        "early_message",
+        lambda h: replace(
+            h,
+            events=[
+                {
+                    "event": "execution.not_claimed",
+                    "execution_id": 3,
+                    "reason": "there is no such execution",
+                }
+            ],
+        ),
+    ),
+    "a process that died of itself": ("process_ended", lambda h: replace(h, deaths=["beat1"])),
+    "a wait that was given up": ("gave_up", lambda h: replace(h, gave_up=["waited 9 s"])),
+    "a row that came late": ("slow", lambda h: changed(h, 3, created_at=at(25.5))),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_each_broken_promise_is_found_and_named(what: str) -> None:
+    name, spoil = WRONG[what]
+    assert names(check(spoil(right()), BOUNDS)) == {name}
+
+
+def test_every_finding_has_a_wrong_history() -> None:
+    assert {name for name, _ in WRONG.values()} | {"miscounted"} == set(PROMISES)
+
+
+def recovered_after(seconds: float, *faults: Fault) -> History:
+    """Execution 2 lost its worker to a kill at 12:00:11 and began again `seconds` later."""
+    whole = right()
+    attempts = [
+        replace(attempt, started_at=at(11 + seconds), ended_at=at(12 + seconds))
+        if (attempt.execution_id, attempt.attempt) == (2, 2)
+        else attempt
+        for attempt in whole.attempts
+    ]
+    return replace(whole, attempts=attempts, faults=[*whole.faults, *faults])
+
+
+def test_a_recovery_is_held_against_its_bound() -> None:
+    assert check(recovered_after(9.5), BOUNDS) == []
+    assert names(check(recovered_after(10.5), BOUNDS)) == {"slow"}
+    assert figures(recovered_after(9.5), BOUNDS)["longest_recovery_seconds"] == 9.5
+
+
+def test_another_fault_meanwhile_makes_the_bound_longer_by_what_it_takes() -> None:
+    outage = Fault(kind="restart-database", target="", began_at=at(13), ended_at=at(15))
+
+    assert check(recovered_after(19.5, outage), BOUNDS) == []  # 10 + 2 + 8
+    assert names(check(recovered_after(20.5, outage), BOUNDS)) == {"slow"}
+
+
+def test_the_checker_knows_the_same_transitions_as_the_code() -> None:
+    """Written down twice on purpose; a person's retry is the only thing that a soak does not do."""
+    from bench.soak.checker import LEGAL
+
+    by_people = {(status, "PENDING") for status in TRANSITIONS if status and status != "PENDING"}
+    ours = {(before, after) for before, to in TRANSITIONS.items() for after in to}
+    assert {(b, str(a)) for b, a in ours} - by_people | {("RUNNING", "PENDING")} == LEGAL
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seed", range(5))
+def test_the_jobs_of_a_soak_are_valid_and_the_oracle_can_read_them(seed: int) -> None:
+    jobs = make_jobs(200, random.Random(seed), lease_seconds=4)
+
+    assert len({job.name for job in jobs}) == 200
+    assert [job.row for job in jobs] == [
+        job.row for job in make_jobs(200, random.Random(seed), lease_seconds=4)
+    ]
+    settings = SchedulerSettings(min_cron_interval_seconds=1)
+    for job in jobs:
+        values = {**job.row, "handler_name": "sample", "handler_params": {}}
+        assert not job_problems(CronJob(**values), now=NOON, settings=settings), job
+        Expression(job.cron_expression)
+
+
+def test_the_settings_of_a_soak_are_in_the_proportions_that_production_has() -> None:
+    worker = CONFIG["worker"]
+    assert worker["heartbeat_seconds"] <= worker["lease_seconds"] / 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--faults", "kill-beat,earthquake"], "no fault earthquake; there are kill-beat"),
+        (["--database", "oracle"], "invalid choice: 'oracle'"),
+        (["--minutes", "0"], "--minutes must be more than 0"),
+    ],
+)
+def test_a_soak_that_cannot_be_says_so(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bench(["soak", *arguments])
+
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.processes
+@pytest.mark.database
+@pytest.mark.slow
+def test_half_a_minute_under_every_fault_breaks_no_promise(job_database: str) -> None:
+    report = soak(Options(database=job_database, minutes=0.5, every=4, seed=2))
+
+    assert report.broken == [], report.place
+    assert report.line["slots_expected"] > 100
+
+
+@pytest.mark.processes
+def test_a_quiet_soak_prints_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [SoakJob(name=f"job {number}", cron_expression="* * * * * *") for number in range(3)]
+    monkeypatch.setattr(command, "make_jobs", lambda *_, **__: jobs)
+
+    code = bench(
+        ["soak", "--workers", "1", "--minutes", "0.05", "--beats", "1", "--faults", "none"]
+    )
+
+    (printed,) = capsys.readouterr().out.splitlines()
+    line = json.loads(printed)
+    assert (code, line["kept"], line["broken"]) == (0, True, {})
+    assert line["rows"] == line["slots_expected"] > 0
+
+
+# --- docs/reliability.md --------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
+    assert len(named) > 15
+    for path, test in named:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert f"def {test}(" in source if test else source, f"{path}::{test}"
+
+
+def test_the_page_lists_every_fault_and_every_finding() -> None:
+    words = set(re.findall(r"`([\w-]+)`", PAGE))
+    assert set(FAULTS) <= words
+    assert set(PROMISES) <= words
+
+
+def test_the_page_counts_with_the_real_defaults() -> None:
+    told = dict(re.findall(r"`(\w+_seconds)` \((\d+)\)", PAGE))
+    assert len(told) >= 7
+    defaults = SchedulerSettings()
+    assert {name: float(value) for name, value in told.items()} == {
+        name: float(getattr(defaults, name)) for name in told
+    }

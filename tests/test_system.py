@@ -1,0 +1,107 @@
+"""The System of process tests: real beats and workers that do what a test tells them."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import yaml
+
+from tests.conftest import SystemFactory
+from tests.servers import Redis
+from tests.system import deep_merge
+from tests.waiting import WaitedTooLongError
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.database
+def test_migrated_system_runs_a_job_that_somebody_inserted(system: SystemFactory):
+    jobu = system(config={"scheduler": {"min_cron_interval_seconds": 1}})
+    jobu.migrate()
+    jobu.sql(
+        "insert into cron_jobs (name, cron_expression, handler_name) values (%s, %s, %s)",
+        "every second",
+        "* * * * * *",
+        "sample",
+    )
+
+    jobu.start_beat()
+    jobu.start_worker(pool="threads")
+
+    query = "select status from job_executions where status = %s"
+    jobu.wait_until(lambda: jobu.sql(query, "SUCCESS"), 60, "one successful execution")
+
+
+@pytest.mark.database
+def test_sql_gives_rows_as_mappings(system: SystemFactory):
+    jobu = system()
+    jobu.sql("create table pairs (left_one int, right_one varchar(9))")
+    jobu.sql("insert into pairs values (%s, %s)", 1, "100%")
+
+    assert jobu.sql("select * from pairs") == [{"left_one": 1, "right_one": "100%"}]
+
+
+def test_parts_are_paused_resumed_and_killed_with_their_children(
+    system: SystemFactory, redis_server: Redis
+):
+    jobu = system(broker_url=redis_server.create_database())
+    jobu.migrate()
+    worker = jobu.start_worker()
+    worker.wait_for_log("ready")
+
+    worker.stop()
+    worker.cont()
+    worker.kill()
+
+    assert worker.exit_code == -signal.SIGKILL
+    assert "ended with -9" in jobu.logs()
+
+
+def test_worker_that_is_asked_to_end_ends_in_order(system: SystemFactory):
+    jobu = system()
+    jobu.migrate()
+    worker = jobu.start_worker(pool="solo")
+    worker.wait_for_log("ready")
+
+    worker.terminate()
+
+    assert worker.wait(timeout=30) == 0
+
+
+def test_waiting_in_vain_shows_the_logs(system: SystemFactory):
+    jobu = system()
+    part = jobu.start_beat("--no-such-option")
+    part.wait(timeout=30)
+
+    with pytest.raises(WaitedTooLongError, match=r"waited 0 s for a miracle[\s\S]*no-such-option"):
+        jobu.wait_until(lambda: False, 0, "a miracle")
+
+
+def test_failing_command_shows_what_it_printed(system: SystemFactory):
+    with pytest.raises(AssertionError, match="Unknown command: 'nonsense'"):
+        system().manage("nonsense")
+
+
+def test_configuration_is_overridden_by_section(system: SystemFactory):
+    jobu = system(config={"worker": {"lease_seconds": 6}, "scheduler": {"calendars": {"us": {}}}})
+
+    worker = yaml.safe_load((jobu.config_dir / "worker.yaml").read_text())["worker"]
+    calendars = yaml.safe_load((jobu.config_dir / "scheduler.yaml").read_text())["scheduler"][
+        "calendars"
+    ]
+    assert worker["lease_seconds"] == 6
+    assert worker["grace_seconds"] > 0
+    assert set(calendars) == {"kr", "us"}
+
+
+def test_unknown_section_is_refused(system: SystemFactory):
+    with pytest.raises(ValueError, match="skeduler"):
+        system(config={"skeduler": {}})
+
+
+def test_merging_replaces_lists_and_keeps_the_base_as_it_was():
+    base = {"a": {"b": [1], "c": 2}}
+
+    assert deep_merge(base, {"a": {"b": [3]}}) == {"a": {"b": [3], "c": 2}}
+    assert base == {"a": {"b": [1], "c": 2}}

@@ -1,0 +1,534 @@
+"""The second language: the catalogue is whole, and nobody who asked for it meets English words."""
+
+from __future__ import annotations
+
+import gettext as gnu
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import django_celery_results
+import pytest
+import unfold
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import trans_real
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from handlers.databases import database_warning
+from handlers.registry import handler_names
+from scheduler import cron
+from scheduler.admin.accounts import said
+from scheduler.backfill import BackfillControl
+from scheduler.control import Control, InvalidJob, NotPossible
+from scheduler.cron_words import in_words, warnings_of
+from scheduler.dispatcher import Dispatcher
+from scheduler.labels import label
+from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.states import AttemptOutcome, Status
+from scheduler.store.connection import database_now
+from tests import translations
+from tests.scheduler.conftest import FakeClock, RecordingPublisher
+from tests.test_cron_properties import expressions
+
+KOREAN = {"Accept-Language": "ko"}
+_PLACEHOLDERS = re.compile(r"%\((\w+)\)[sd]|%s|%%|\{[\w:%-]*\}|</?\w[^>]*>")
+
+
+@pytest.fixture
+def korean() -> Iterator[None]:
+    with translation.override("ko"):
+        yield
+
+
+# --- the catalogue --------------------------------------------------------------------------------
+
+
+def test_every_text_has_its_translation():
+    known = translations.keys_of(translations.catalogue())
+
+    missing = [
+        f"{places[0]}: {text!r}"
+        for (context, text), places in translations.source().items()
+        if (context, text) not in known or not all(_strings(known[context, text]))
+    ]
+
+    assert missing == [], "run `python -m tests.translations`, then translate them in the .po"
+
+
+def test_nothing_is_fuzzy_and_nothing_is_left_of_what_is_gone():
+    catalogue = translations.catalogue()
+    source = translations.source()
+
+    left = [
+        text
+        for key, message in translations.keys_of(catalogue).items()
+        for text in [key[1]]
+        if message.fuzzy or (key not in source and not translations.is_borrowed(message))
+    ]
+
+    assert left == []
+    assert not catalogue.obsolete
+
+
+def test_placeholders_and_tags_are_those_of_the_original():
+    wrong = []
+    for message in translations.keys_of(translations.catalogue()).values():
+        ids = [message.id] if isinstance(message.id, str) else list(message.id)
+        allowed = [sorted(_marks(text)) for text in ids]
+        for string in _strings(message):
+            found = sorted(_marks(string))
+            # The one Korean form of a plural has the marks of the plural, or some of them.
+            if found != allowed[-1] and (len(ids) == 1 or not set(found) <= set(allowed[-1])):
+                wrong.append((ids, string))
+    assert wrong == []
+
+
+def test_the_compiled_catalogue_is_in_step():
+    fresh = gnu.GNUTranslations(BytesIO(translations.mo_bytes(translations.catalogue())))
+    with translations.MO.open("rb") as file:
+        committed = gnu.GNUTranslations(file)
+
+    assert _texts(committed) == _texts(fresh)
+
+
+def _texts(compiled: gnu.GNUTranslations) -> dict[Any, str]:
+    return {key: text for key, text in vars(compiled)["_catalog"].items() if key}  # "": the header
+
+
+def test_particles_that_depend_on_the_last_sound_name_both_forms():
+    """After a placeholder nobody knows which one is right."""
+    bare = re.compile(r"%(?:\(\w+\))?s(?:을|를|이|가|은|는|와|과|으로)(?![(가-힣])")
+    wrong = [
+        string
+        for message in translations.keys_of(translations.catalogue()).values()
+        for string in _strings(message)
+        if bare.search(string)
+    ]
+    assert wrong == []
+
+
+def test_the_theme_and_the_table_of_task_results_are_translated():
+    """Their own packages have no Korean."""
+    catalogue = trans_real.DjangoTranslation("ko")
+    root = Path(unfold.__file__).parent
+    filters = root / "contrib" / "filters"
+    paths = [path for path in root.rglob("*") if "contrib" not in path.parts[len(root.parts) :]]
+    paths += [*filters.rglob("*"), *Path(django_celery_results.__file__).parent.glob("*.py")]
+    others = {"templates/" + name for name in _NOT_INSTALLED}
+    missing = set()
+    for path in paths:
+        if path.suffix not in (".py", ".html") or any(name in path.as_posix() for name in others):
+            continue
+        for context, text in translations.texts_of(path):
+            single = text if isinstance(text, str) else text[0]
+            if not _knows(catalogue, context, single):
+                missing.add((context, single))
+    assert missing - _SAID_TO_PROGRAMMERS == set()
+
+
+# What the theme brings for packages that are not installed.
+_NOT_INSTALLED = ("hijack", "reversion", "reversion-compare", "simple_history", "unfold_crispy")
+_SAID_TO_PROGRAMMERS = {
+    ("", "Celery ID for the Chord header group"),
+    ("", "JSON serialized list of task result tuples. use .group_result() to decode"),
+    ("", "Starts at len(chord header) and decrements after each task is finished"),
+    ("", "You can not create nested object without parent"),
+    (
+        "",
+        'Field <strong class="font-semibold">{field_name}</strong> is not an autocomplete field. '
+        "Please add it to the `autocomplete_fields` list.",
+    ),
+}
+
+
+def _knows(catalogue: trans_real.DjangoTranslation, context: str, text: str) -> bool:
+    key = f"{context}\x04{text}" if context else text
+    found = vars(catalogue)["_catalog"]
+    return key in found or (key, 0) in found
+
+
+def _strings(message: Any) -> list[str]:
+    return [message.string] if isinstance(message.string, str) else list(message.string)
+
+
+def _marks(text: str) -> list[str]:
+    return [match[0] for match in _PLACEHOLDERS.finditer(text)]
+
+
+# --- cron words -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("korean")
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("* * * * *", "매분"),
+        ("*/10 * * * *", "10분마다"),
+        ("0 * * * *", "매시 정각"),
+        ("17 * * * *", "매시 17분"),
+        ("0 */2 * * *", "2시간마다"),
+        ("17 */2 * * *", "2시간마다 17분"),
+        ("*/30 * * * * *", "30초마다"),
+        ("30 * * * * *", "매분 30초에"),
+        ("0 9 * * *", "매일 09:00"),
+        ("0 9,18 * * *", "매일 09:00, 18:00"),
+        ("0 9 * * 1-5", "평일 09:00"),
+        ("0 9 * * 6,0", "주말 09:00"),
+        ("0 9 * * 1", "매주 월요일 09:00"),
+        ("0 9 * * 1,wed#3", "매주 월요일, 매월 셋째 수요일 09:00"),
+        ("*/10 9-17 * * 1-5", "평일 09:00~17:50 10분마다"),
+        ("30 9-17 * * *", "09:30~17:30 매시간"),
+        ("0 18 L * *", "매월 말일 18:00"),
+        ("0 0 1,15 * *", "매월 1일, 15일 00:00"),
+        ("0 0 L 1-3 *", "1월~3월 말일 00:00"),
+        ("0 9 * 1 mon#2", "1월 둘째 월요일 09:00"),
+        ("0 9 * * 5L", "매월 마지막 금요일 09:00"),
+        ("0 0 13 * fri", "매월 13일 또는 금요일 00:00"),
+        ("0 0 */7 * 1", "매월 1일~29일(7 간격) 중 월요일 00:00"),
+        ("0 0 * 6-8 *", "6월~8월 매일 00:00"),
+        ("*/7 9,11 * * *", "분이 0~56(7 간격)이고 시가 9, 11일 때"),
+    ],
+)
+def test_an_expression_reads_like_this_in_korean(expression: str, words: str):
+    assert in_words(expression) == words
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.booleans().flatmap(lambda seconds: expressions(seconds=seconds)))
+def test_every_expression_has_korean_words_and_no_english(text: str):
+    assume(_pattern(text) is not None)
+    with translation.override("ko"):
+        said = [in_words(text), *warnings_of(text)]
+    for sentence in said:
+        assert sentence
+        # `L` and `*/7` are quoted from the expression.
+        quoted = sentence.replace(" L로 ", " ").replace(text, "")
+        assert not re.search("[A-Za-z]", quoted), sentence
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions(), expressions())
+def test_two_expressions_that_differ_do_not_read_alike_in_korean(one: str, other: str):
+    first, second = _pattern(one), _pattern(other)
+    assume(first is not None and second is not None)
+    with translation.override("ko"):
+        alike = in_words(one) == in_words(other)
+    assert not alike or _meaning(first) == _meaning(second)
+
+
+def _pattern(text: str) -> cron.Pattern | None:
+    try:
+        return cron.parse(text, "UTC").pattern
+    except cron.ScheduleError:
+        return None
+
+
+def _meaning(pattern: cron.Pattern | None) -> object:
+    assert pattern is not None
+    assert isinstance(pattern.days, cron.CronDays)
+    year = datetime(2024, 1, 1, tzinfo=UTC)
+    days = tuple(
+        day for day in range(4 * 366) if pattern.days.match((year + timedelta(days=day)).date())
+    )
+    return pattern.seconds, pattern.minutes, pattern.hours, days
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("korean")
+@pytest.mark.parametrize(
+    ("values", "field", "text"),
+    [
+        ({"cron_expression": "61 * * * *"}, "cron_expression", "분: '61'은(는) 0-59 범위를"),
+        ({"cron_expression": "* * *"}, "cron_expression", "필드가 3개입니다"),
+        ({"timezone": "Asia/Seol"}, "timezone", "Asia/Seoul을(를) 찾으셨습니까?"),
+        ({"calendar": "moon"}, "calendar", "달력 'moon'은(는) 설정되어 있지 않습니다"),
+        ({"name": ""}, "name", "비워 둘 수 없습니다"),
+        ({"timeout_seconds": 0}, "timeout_seconds", "1~86400 범위를 벗어납니다"),
+        ({"overlap_policy": "never"}, "overlap_policy", "알 수 없는 값 'never'"),
+        ({"handler_name": "sampel"}, "handler_name", "핸들러를 찾을 수 없습니다: sampel"),
+        (
+            {"handler_params": {"sleep_seconds": -1}},
+            "handler_params",
+            "sleep_seconds: 0 이상이어야 합니다",
+        ),
+    ],
+)
+def test_who_typed_it_reads_in_korean_what_is_wrong(values: Any, field: str, text: str):
+    with pytest.raises(InvalidJob) as caught:
+        Control().create_job(
+            **{"name": "a", "cron_expression": "@daily", "handler_name": "sample", **values}
+        )
+
+    assert text in caught.value.problems[field][0]
+
+
+@pytest.mark.usefixtures("korean")
+def test_what_is_missing_for_a_handler_is_said_in_korean():
+    warning = database_warning(("shop", "crm"), (), translation.gettext)
+
+    assert warning is not None
+    assert "데이터베이스 'shop', 'crm'이(가) 설정되어 있지 않습니다" in warning
+    assert " and " not in warning
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("korean")
+def test_what_is_not_possible_says_so_in_korean():
+    run, now = _run(_job()), database_now()
+
+    with pytest.raises(NotPossible, match=r"이미 성공 상태입니다"):
+        Control().cancel(run.pk)
+    with pytest.raises(InvalidJob, match="마지막 슬롯보다 늦을 수 없습니다"):
+        BackfillControl().preview(run.job_id or 0, since=now, until=now - timedelta(days=1))
+
+
+@pytest.mark.usefixtures("korean")
+@pytest.mark.parametrize(
+    "text",
+    ["", "* * * *", "x * * * *", "5-1 * * * *", "*/99 * * * *", "@reboot", "@never", "é * * * *",
+     "? * * * *", "1,, * * * *", "h * * * *", "* * 5w * *", "* * 5l * *", "* * * * 1#9",
+     "* * * * mon#", "0 0 30 2 *", "* " * 60],
+)  # fmt: skip
+def test_every_reason_why_an_expression_is_refused_is_korean(text: str):
+    with pytest.raises(cron.ScheduleError) as caught:
+        cron.parse(text, "UTC")
+
+    reason = caught.value.reason
+    assert re.search("[가-힣]", reason)
+    english = {"the", "is", "must", "range", "step", "fields", "cannot", "only", "unknown"}
+    assert not english & set(re.findall("[a-z]+", reason))
+
+
+# --- where it stays English -----------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("korean")
+def test_what_beat_stores_is_english_whatever_the_language():
+    job = _job()
+    CronJob.objects.filter(pk=job.pk).update(cron_expression="61 * * * *", next_run_at=None)
+
+    Dispatcher(clock=FakeClock(), publisher=RecordingPublisher()).tick()
+
+    job.refresh_from_db()
+    assert job.schedule_error == "cron_expression: minute: '61' is outside 0-59"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("korean")
+def test_the_command_line_speaks_english(capsys):
+    call_command("preview", "0 9 * * 1-5")
+
+    assert "At 09:00, on Monday to Friday" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_the_api_keeps_its_codes_and_translates_its_messages(admin: Client):
+    url = "/api/jobs/4711"
+
+    english = admin.get(url, headers={"Accept-Language": "en"}).json()
+    korean = admin.get(url, headers=KOREAN).json()
+
+    assert korean["error"]["code"] == english["error"]["code"]
+    assert "없는 실행입니다" in str(korean)
+    assert "there is no such execution" in str(english)
+
+
+def test_without_the_catalogue_a_code_is_called_by_itself():
+    with translation.override("en"):
+        assert label(Status.SUCCESS) == "SUCCESS"
+    with translation.override("ko"):
+        assert label(Status.SUCCESS) == "성공"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("korean")
+def test_permissions_are_chosen_by_korean_names():
+    names = [said(each) for each in Permission.objects.filter(content_type__app_label="scheduler")]
+
+    assert "스케줄러 | 크론 작업 | 크론 작업 추가" in names
+    assert "스케줄러 | 크론 작업 | 매개변수와 결과를 볼 수 있음" in names
+    assert [name for name in names if "Can " in name] == []
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+PAGES = (
+    "admin:index",
+    "admin:scheduler_cronjob_changelist",
+    "admin:scheduler_cronjob_add",
+    "admin:scheduler_jobexecution_changelist",
+    "admin:scheduler_jobexecution_retry_range",
+    "admin:scheduler_backfill_changelist",
+    "admin:scheduler_backfill_add",
+    "admin:scheduler_schedulerprocess_changelist",
+    "admin:scheduler_apitoken_changelist",
+    "admin:scheduler_apitoken_add",
+    "admin:scheduler_preference_changelist",
+    "admin:auth_user_changelist",
+    "admin:auth_group_changelist",
+    "admin:password_change",
+)
+PAGES_OF_A_JOB = ("change", "history", "run_now", "pause", "disable", "clone", "delete")
+PAGES_OF_A_RUN = ("change", "retry", "cancel", "replay")
+#: Codes, units of formats, and names of people, places and programs.
+NAMES = frozenset(
+    {
+        *("jobu", "API", "JSON", "UTC", "KST", "Asia", "Seoul", "Celery", "Flower", "ISO", "ID"),
+        *("INFO", "WARNING", "ERROR", "English", "alice", "report", "sample", "worker", "hello"),
+        *("Report", "A", "en", "ko", "esc"),
+        *("skip", "next", "previous", "daily", "slot", "Y", "m", "d", "p"),
+    }
+)
+
+
+@pytest.fixture
+def admin(django_user_model: type[User]) -> Client:
+    client = Client(headers=KOREAN)
+    client.force_login(django_user_model.objects.create_superuser("alice"))
+    return client
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_english_words(admin: Client, name: str):
+    _run(_job(), Status.FAILED)
+
+    assert _english(admin.get(reverse(name))) == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", PAGES_OF_A_JOB)
+def test_a_job_s_page_has_no_english_words(admin: Client, name: str):
+    job = _job()
+    _run(job)
+
+    assert _english(admin.get(reverse(f"admin:scheduler_cronjob_{name}", args=[job.pk]))) == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", list(Status))
+def test_an_execution_s_page_has_no_english_words(admin: Client, status: Status):
+    run = _run(_job(), status)
+
+    for name in PAGES_OF_A_RUN:
+        page = admin.get(reverse(f"admin:scheduler_jobexecution_{name}", args=[run.pk]))
+        assert _english(page) == ""
+
+
+@pytest.mark.django_db
+def test_a_backfill_s_page_has_no_english_words(admin: Client):
+    job, now = _job(), database_now()
+    _run(job)
+    control = BackfillControl(actor="alice")
+    backfill = control.start(job.pk, since=now - timedelta(days=9), until=now - timedelta(days=1))
+
+    for name in ("change", "pause", "cancel"):
+        page = admin.get(reverse(f"admin:scheduler_backfill_{name}", args=[backfill.pk]))
+        assert _english(page) == ""
+
+
+@pytest.mark.django_db
+def test_the_login_page_is_korean():
+    page = Client(headers=KOREAN).get(reverse("admin:login"))
+
+    assert "로그인" in page.content.decode()
+    assert _english(page) == ""
+
+
+@pytest.mark.django_db
+def test_times_are_iso_and_korean_time(admin: Client):
+    run = _run(_job())
+    page = admin.get(reverse("admin:scheduler_jobexecution_change", args=[run.pk]))
+
+    told = re.findall(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} (\w+)</time>", page.content.decode())
+    assert told
+    assert set(told) == {"KST"}
+
+
+def _job() -> CronJob:
+    return Control().create_job(name="report", cron_expression="0 9 * * 1-5", handler_name="sample")
+
+
+def _run(job: CronJob, status: Status = Status.SUCCESS) -> JobExecution:
+    """An execution with an attempt and a line of log, and the processes that belong to it."""
+    now = database_now()
+    state: dict[str, Any] = {"finished_at": now, "publish_at": None, "started_at": now}
+    if status == Status.PENDING:
+        state = {"publish_at": now, "available_at": now, "publish_count": 1}
+    if status == Status.RUNNING:
+        until = now + timedelta(hours=1)
+        state = {"lease_token": "t", "lease_expires_at": until, "deadline_at": until}
+        state |= {"lease_owner": "worker-1", "started_at": now, "publish_at": None}
+    run = JobExecution.objects.create(
+        job=job, job_name=job.name, handler_name="sample", scheduled_time=now, status=status,
+        attempt=1, **state,
+    )  # fmt: skip
+    JobAttempt.objects.create(
+        execution=run, attempt=1, lease_token="t0", worker="worker-1", started_at=now,
+        ended_at=now, outcome="FAILED",
+    )  # fmt: skip
+    JobLog.objects.create(execution=run, attempt=1, seq=1, at=now, level="INFO", message="hello")
+    SchedulerProcess.objects.create(
+        name="worker-1", kind="worker", host="worker-1", pid=1, started_at=now, heartbeat_at=now
+    )
+    return run
+
+
+def _english(page: Any) -> str:
+    assert page.status_code == 200
+    reader = _Reader()
+    reader.feed(page.content.decode())
+    words = re.findall(r"[A-Za-z][A-Za-z_-]*[A-Za-z]|[A-Za-z]", " ".join(reader.said))
+    return " ".join(sorted(set(words) - NAMES - set(handler_names())))
+
+
+# A badge has its code as a tooltip.
+CODES = {*Status, *AttemptOutcome}
+
+
+class _Reader(HTMLParser):
+    """What a person reads or is read to: text, and the words in attributes."""
+
+    SILENT = frozenset({"script", "style", "code", "template"})
+    SPOKEN = frozenset({"title", "placeholder", "aria-label", "alt"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if "material-symbols" in (given.get("class") or "") or given.get("list"):
+            tag = "script"  # the name of an icon
+        if tag not in _EMPTY:
+            self._open.append(tag)
+        said = [given[name] or "" for name in self.SPOKEN if name in given]
+        self.said += [text for text in said if text not in CODES]
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.SILENT & set(self._open):
+            self.said.append(data)
+
+
+# Tags that have no end.
+_EMPTY = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+)
