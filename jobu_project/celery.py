@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
-from jobu_project import file_broker, redis_broker
+from jobu_project import brokers
 from jobu_project.config import ConfigError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobu_project.settings")
@@ -21,8 +21,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobu_project.settings")
 # looked at by scheduler.checks.refuse_to_start.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-file_broker.register()
-redis_broker.register()
+brokers.register()
 
 app = Celery("jobu")
 app.config_from_object("django.conf:settings", namespace="CELERY")

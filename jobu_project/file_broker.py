@@ -39,7 +39,7 @@ from uuid import uuid4
 
 from kombu.exceptions import ChannelError
 from kombu.log import get_logger
-from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
 try:
@@ -68,11 +68,6 @@ class Binding(NamedTuple):
     routing_key: str
     pattern: str
     queue: str
-
-
-def register() -> None:
-    """Make kombu and Celery understand `jobufs://`. To be called before the first connection."""
-    TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
 
 
 def transport_options(

@@ -16,12 +16,11 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
 
-SCHEMES = ("redis", "rediss")
 # What reading JSON, base64 and the fields of a message raises on something else.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
 
@@ -30,12 +29,6 @@ logger = logging.getLogger(__name__)
 
 class UnreadableMessage(Exception):
     """What arrived is no message."""
-
-
-def register() -> None:
-    """Make kombu and Celery use it for `redis://`. To be called before the first connection."""
-    for scheme in SCHEMES:
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 
 
 class QoS(RedisQoS):

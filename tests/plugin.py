@@ -41,7 +41,7 @@ DATABASE_KINDS = ("sqlite", *JOB_SERVERS)
 # JOBU_TEST_PART: which part of the tests; all, where it is not set. Those that need no job database
 # are the most, and shared out by their files.
 EACH_DATABASE = "each database"
-NEED_NO_DATABASE = tuple(f"(none) {number}" for number in range(1, 5))
+NEED_NO_DATABASE = tuple(f"(none) {number}" for number in range(1, 7))
 # Which server a fixture needs, so that all that the collected tests need can start side by side.
 SERVER_OF_FIXTURE: dict[str, type[Server]] = {
     "postgres_server": Postgres,

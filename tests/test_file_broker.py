@@ -23,14 +23,14 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError
 from kombu.messaging import Consumer, Producer
 
-from jobu_project import file_broker
+from jobu_project import brokers, file_broker
 from jobu_project.file_broker import VOLATILE_TTL_SECONDS, Binding, Folder, file_name
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_NS = time.time_ns() - (VOLATILE_TTL_SECONDS + 5) * 10**9
 
-file_broker.register()
+brokers.register()
 
 
 @pytest.fixture
@@ -478,8 +478,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from kombu import Connection, Consumer, Exchange, Producer, Queue
-from jobu_project import file_broker
-file_broker.register()
+from jobu_project import brokers, file_broker
+brokers.register()
 what, root, *arguments = sys.argv[1:]
 options = file_broker.transport_options(Path(root), 0.02)
 connection = Connection("jobufs://", transport_options=options)
@@ -568,8 +568,8 @@ APP = """
 import os, time
 from pathlib import Path
 from celery import Celery
-from jobu_project import file_broker
-file_broker.register()
+from jobu_project import brokers, file_broker
+brokers.register()
 app = Celery("fileapp", broker="jobufs://", set_as_current=False)
 app.conf.broker_transport_options = file_broker.transport_options(Path(os.environ["BROKER"]))
 app.conf.worker_prefetch_multiplier = 1

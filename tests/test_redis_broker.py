@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from kombu.connection import Connection
 
-from jobu_project import redis_broker
+from jobu_project import brokers, redis_broker
 from jobu_project.celery import app
 from tests.servers import Redis
 
 
 @pytest.fixture
 def connection(redis_server: Redis) -> Connection:
-    redis_broker.register()
+    brokers.register()
     return Connection(redis_server.create_database())
 
 
@@ -40,7 +40,7 @@ def test_an_orderly_end_puts_the_message_back(connection: Connection):
         assert queue.get(timeout=5).payload == "a letter"
 
 
-def test_the_app_uses_it():
-    assert redis_broker.SCHEMES == ("redis", "rediss")
-    with app.connection_for_write("redis://127.0.0.1:1/0") as connection:
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_the_app_uses_it(scheme: str):
+    with app.connection_for_write(f"{scheme}://127.0.0.1:1/0") as connection:
         assert connection.get_transport_cls() is redis_broker.Transport

@@ -1,0 +1,20 @@
+"""Which of our transports Celery uses for a broker's URL. Only the one that is used gets loaded:
+Redis' client alone is a twentieth of the start of a process that may not need it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kombu.transport import TRANSPORT_ALIASES
+
+TRANSPORTS: Final = {
+    "jobufs": "jobu_project.file_broker:Transport",
+    "redis": "jobu_project.redis_broker:Transport",
+    "rediss": "jobu_project.redis_broker:Transport",
+}
+
+
+def register() -> None:
+    """Make kombu and Celery know them. To be called before the first connection."""
+    TRANSPORT_ALIASES.update(TRANSPORTS)
