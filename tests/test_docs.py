@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import psycopg
 import pytest
 import yaml
 
 from handlers.samples.group1 import sync_sqlite_to_postgres
 from tests.servers import Postgres
+from tests.servers.base import find_program
 from tests.system import ROOT, System
 from tests.test_script_server import Server
 from tests.waiting import wait_until
@@ -243,6 +245,55 @@ def shell(command: str) -> str:
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def files_that_the_image_runs(mount: str) -> list[Path]:
+    """Those of a --volume at /docker-entrypoint-initdb.d, in the order of their names there."""
+    source, target, _ = mount.replace("$PWD", str(ROOT)).split(":")
+    directory, here = Path("/docker-entrypoint-initdb.d"), Path(source)
+    assert here.exists(), "docker would make an empty directory of that name"
+    if Path(target) == directory:
+        return sorted(here.iterdir())
+    assert Path(target).parent == directory
+    assert (here.is_file(), Path(target).suffix) == (True, here.suffix)
+    return [here]
+
+
+@pytest.mark.processes
+def test_the_container_of_the_tutorial_comes_up_prepared(empty_postgres: str) -> None:
+    if find_program("psql") is None:
+        pytest.skip("no psql on this machine")
+    (block,) = [block.text for block in blocks_of("tutorial.md") if block.language == "sh"]
+    words = shlex.split(block)
+    options = list(zip(words, words[1:], strict=False))
+    given = dict(value.split("=", 1) for name, value in options if name == "--env")
+    parts = urlsplit(empty_postgres)
+    environment = {
+        **given,
+        "POSTGRES_DB": parts.path.lstrip("/"),
+        "PATH": os.environ["PATH"],
+        "PGHOST": parts.hostname or "",
+        "PGPORT": str(parts.port),
+        "PGUSER": given["POSTGRES_USER"],
+        "PGPASSWORD": given["POSTGRES_PASSWORD"],
+        "PGDATABASE": parts.path.lstrip("/"),
+    }
+
+    for mount in [value for name, value in options if name == "--volume"]:
+        for file in files_that_the_image_runs(mount):
+            command = ["psql", "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", str(file)]
+            done = subprocess.run(
+                [str(file)] if file.suffix == ".sh" else command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 0, f"the container has exited: {done.stderr}"
+
+    with psycopg.connect(empty_postgres) as connection:
+        assert connection.execute("select count(*) from sample_data").fetchone() == (0,)
 
 
 @pytest.mark.processes
