@@ -26,6 +26,7 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.labels import label, label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
+from scheduler.same_json import same_json
 from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, Status
 from scheduler.store import people, runs, slots
 from scheduler.store.connection import database_now
@@ -136,7 +137,9 @@ class Control:
             before = {name: getattr(job, name) for name in EDITABLE}
             for name, value in given.items():
                 setattr(job, name, value)
-            changed = {n: getattr(job, n) for n in EDITABLE if getattr(job, n) != before[n]}
+            changed = {
+                n: getattr(job, n) for n in EDITABLE if _differ(n, before[n], getattr(job, n))
+            }
             if job.is_enabled and changed.get("is_enabled"):
                 changed |= {"pause_reason": "", "paused_until": None}
                 job.pause_reason, job.paused_until = "", None
@@ -506,6 +509,11 @@ class Control:
 
     def _editable(self, job: CronJob) -> dict[str, Any]:
         return model_to_dict(job, fields=EDITABLE)
+
+
+def _differ(name: str, old: object, new: object) -> bool:
+    # A handler may tell 1 from true.
+    return not same_json(old, new) if name == "handler_params" else old != new
 
 
 def _check_instants(**given: object) -> None:

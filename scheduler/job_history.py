@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from scheduler.control import EDITABLE
 from scheduler.masking import MASK, looks_secret, mask
 from scheduler.models import CronJob
+from scheduler.same_json import same_json
 
 LONGEST: Final = 200
 _PARAMS: Final = "handler_params"
@@ -41,14 +42,12 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     """What differs, as it is kept: secrets hidden, long values cut."""
     found = []
     for name in EDITABLE:
-        if before[name] == after[name]:
-            continue
         if name == _PARAMS:
             found += [
                 {"field": name, "path": path, "old": old, "new": new}
                 for path, old, new in _inside(before[name], after[name], "", hidden=False)
             ]
-        else:
+        elif before[name] != after[name]:
             found.append({"field": name, "old": _text(before[name]), "new": _text(after[name])})
     return found
 
@@ -109,7 +108,7 @@ def _told(entry: LogEntry) -> Iterator[dict[str, str]]:
 
 def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[str, str, str]]:
     """The places that differ in two JSON values."""
-    if old == new and type(old) is type(new):
+    if same_json(old, new):
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):

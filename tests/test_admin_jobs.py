@@ -415,6 +415,16 @@ def test_the_history_tells_who_changed_what_from_what_to_what(admin):
     assert "new &lt;script&gt;" in html
 
 
+def test_params_that_differ_in_their_type_alone_are_saved_and_told(admin):
+    job = make_job(handler_params={"dry": 1})
+
+    sent = form_of(admin, job) | {"handler_params": '{"dry": true}'}
+    assert save(admin, job, sent).status_code == 302
+
+    assert CronJob.objects.get(pk=job.pk).handler_params["dry"] is True
+    assert "parameters: dry" in page(admin, f"{JOBS}_history", job.pk)
+
+
 def test_the_history_hides_parameters_from_who_may_not_see_them(admin):
     job = make_job(handler_params={"message": "classified"})
     save(admin, job, form_of(admin, job) | {"handler_params": '{"message": "open"}'})

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin.masking import MASK, left_masked, mask, unmask
 from scheduler.admin.theme import TextareaWidget, TextInputWidget
+from scheduler.same_json import same_json
 
 # What job_params.js says.
 _WORDS = {
@@ -93,7 +94,7 @@ class ParamsField(forms.JSONField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return bool(self.to_python(data) != initial)
+            return not same_json(self.to_python(data), initial)
         except ValidationError:
             return True
 

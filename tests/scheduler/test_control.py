@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from scheduler import job_history
 from scheduler.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RETRYABLE, ParamSource, Status
@@ -207,6 +209,36 @@ def test_a_stale_editor_is_refused_and_changes_nothing(system: House):
 def test_an_edit_that_changes_nothing_moves_nothing(system: House):
     job = system.control.create_job(**GOOD)
     assert system.control.update_job(job.pk, name=job.name).tick_seq == job.tick_seq
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(1, True), (True, 1), (1, 1.0), (0, False), ([1], [True]), ({"b": 0}, {"b": False})],
+    ids=repr,
+)
+def test_params_that_differ_in_their_type_alone_are_saved_and_told(
+    old: Any, new: Any, system: House
+):
+    job = system.control.create_job(**GOOD, handler_params={"dry": old})
+    before = job_history.values_of(CronJob.objects.get(pk=job.pk))
+
+    saved = system.control.update_job(job.pk, handler_params={"dry": new})
+
+    assert json.dumps(CronJob.objects.get(pk=job.pk).handler_params) == json.dumps({"dry": new})
+    [change] = job_history.changes_between(before, job_history.values_of(saved))
+    assert (change["old"], change["new"]) != ("", "")
+    assert change["old"] != change["new"]
+
+
+def test_params_that_are_no_json_are_refused_and_differ_from_all_others(system: House):
+    job = system.control.create_job(**GOOD, handler_params={"a": 1})
+
+    for params in ({"a": {1}}, {"a": object()}, {1: 2, "a": 1}):
+        with pytest.raises(InvalidJob, match="handler_params"):
+            system.control.update_job(job.pk, handler_params=params)
+
+    seq = CronJob.objects.get(pk=job.pk).tick_seq
+    assert system.control.update_job(job.pk, handler_params={"a": 1}).tick_seq == seq
 
 
 def test_a_broken_job_may_be_switched_off_but_not_on(system: House):
