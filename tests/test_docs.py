@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -265,7 +266,7 @@ def test_the_container_of_the_tutorial_comes_up_prepared(empty_postgres: str) ->
         pytest.skip("no psql on this machine")
     (block,) = [block.text for block in blocks_of("tutorial.md") if block.language == "sh"]
     words = shlex.split(block)
-    options = list(zip(words, words[1:], strict=False))
+    options = list(itertools.pairwise(words))
     given = dict(value.split("=", 1) for name, value in options if name == "--env")
     parts = urlsplit(empty_postgres)
     environment = {
