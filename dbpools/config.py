@@ -125,6 +125,8 @@ class Schema:
     options: Mapping[str, Key]
     required: tuple[tuple[str, ...], ...]
     """Of each group one key must be given."""
+    impossible: Callable[[Mapping[str, Any], Mapping[str, Any]], str] = lambda place, options: ""
+    """What this place and these options name that the engine's library cannot do, with its key."""
 
 
 def parse_database(name: str, entry: Any, schemas: Mapping[str, Schema]) -> DatabaseConfig:
@@ -154,6 +156,8 @@ def parse_database(name: str, entry: Any, schemas: Mapping[str, Schema]) -> Data
         for group in schema.required
         if not any(place.get(key) for key in group)
     ]
+    if impossible := schema.impossible(place, options):
+        mistakes.append(f"databases.{name}.{impossible}")
     sizes = {pool_keys[key].field: value for key, value in pool.items()}
     if sizes.get("min_size", 0) > sizes["max_size"]:
         mistakes.append(

@@ -71,9 +71,15 @@ class WorkerProcess:
         self.places = threading.BoundedSemaphore(settings.pool_size)
         # Only names: each pool opens when a handler first uses it. A child forgets its parent's.
         DatabaseRegistry.clear()
-        self.bridge.run(
-            DatabaseRegistry.init_from_config(settings.databases, default=settings.default_database)
-        )
+        try:
+            self.bridge.run(
+                DatabaseRegistry.init_from_config(
+                    settings.databases, default=settings.default_database
+                )
+            )
+        except BaseException:
+            self.close()  # the next message makes another one, with a loop thread of its own
+            raise
         self.bridge.on_close(DatabaseRegistry.close_all)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from jobu_project import config as config_module
 from jobu_project.config import ROOT, Config, ConfigError, expand, load
-from jobu_project.databases import django_databases
+from jobu_project.databases import django_databases, pool_databases
 
 SECRET = "s3cr3t-p4ss"
 
@@ -228,6 +228,30 @@ def test_django_and_the_pools_share_one_section(load_files: Loader, tmp_path: Pa
     entry = django_databases(config)["default"]
     assert entry["NAME"] == str(tmp_path / "data" / "sub" / "j.db")
     assert entry["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ("{type: sqlite, path: ':memory:'}", "path"),
+        ("{type: sqlite, path: 'file:x?mode=memory'}", "path"),
+        (
+            "{dsn: 'mysql://u@h/d', options: {sql_mode: 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'}}",
+            "options.sql_mode",
+        ),
+    ],
+)
+def test_what_an_engine_cannot_do_is_told_before_a_worker_runs(
+    entry: str, key: str, load_files: Loader
+):
+    config = load_files(
+        database=f"databases: {{default: {{type: sqlite, path: x}}, other: {entry}}}",
+        worker="worker: {databases: [default, other]}",
+    )
+
+    (mistake,) = mistakes_of(lambda: pool_databases(config))
+
+    assert mistake.startswith(f"database.yaml: databases.other.{key}")
 
 
 # --- TLS ------------------------------------------------------------------------------------------

@@ -73,11 +73,6 @@ class MySQLDriver(Driver):
 
     def __init__(self, config: DatabaseConfig) -> None:
         super().__init__(config)
-        if "NO_BACKSLASH_ESCAPES" in str(config.options["sql_mode"]).upper():
-            raise ConfigurationError(
-                f"databases.{config.name}.options.sql_mode: NO_BACKSLASH_ESCAPES cannot be used: "
-                "asyncmy would quote bytes wrongly"
-            )
         self._where = _place(config)
         self.column_types = ColumnTypes()
 

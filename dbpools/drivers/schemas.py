@@ -1,5 +1,8 @@
 """Every configuration key of every engine, with its default: one page to read."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from dbpools.config import Key, Schema
 
 _SERVER_PLACE = {
@@ -13,6 +16,22 @@ _SERVER_PLACE = {
 _SSL_WORDS = ("FALSE", "TRUE", "DISABLE", "REQUIRE", "VERIFY-CA", "VERIFY-FULL")
 # Who may sign the server's certificate: a file; on PostgreSQL also `system`, for those of the host.
 _SSL_AUTHORITY = Key(str)
+
+
+def _is_in_memory(place: Mapping[str, Any], _: Mapping[str, Any]) -> str:
+    path = place["path"] or ""
+    if path != ":memory:" and "mode=memory" not in path:
+        return ""
+    return f"path: every connection to {path} would be a database of its own; name a file"
+
+
+def _has_other_escapes(_: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    if "NO_BACKSLASH_ESCAPES" not in (options["sql_mode"] or "").upper():
+        return ""
+    return (
+        "options.sql_mode: NO_BACKSLASH_ESCAPES cannot be used: asyncmy would quote bytes wrongly"
+    )
+
 
 SQLITE = Schema(
     place={"path": Key(str)},
@@ -30,6 +49,7 @@ SQLITE = Schema(
         "foreign_keys": Key(bool, True),
     },
     required=(("path",),),
+    impossible=_is_in_memory,
 )
 POSTGRES = Schema(
     place={"host": Key(str, "localhost"), "port": Key(int, 5432, minimum=1), **_SERVER_PLACE},
@@ -62,4 +82,5 @@ MYSQL = Schema(
         "sslrootcert": _SSL_AUTHORITY,
     },
     required=(("dsn", "database"),),
+    impossible=_has_other_escapes,
 )

@@ -22,7 +22,6 @@ from dbpools.config import DatabaseConfig
 from dbpools.driver import Args, Driver, DriverConnection, Fault, RowCursor, to_rows
 from dbpools.drivers import schemas
 from dbpools.drivers.sqlite_types import use_declared_types
-from dbpools.errors import ConfigurationError
 from dbpools.values import AdapterTable, Row, to_sql_text
 
 Answer = TypeVar("Answer")
@@ -47,13 +46,7 @@ class SqliteDriver(Driver):
 
     def __init__(self, config: DatabaseConfig) -> None:
         super().__init__(config)
-        path = str(config.place["path"])
-        self._path = Path(path).expanduser()
-        if path == ":memory:" or "mode=memory" in path:
-            raise ConfigurationError(
-                f"databases.{config.name}.path: every connection to {path} would be a "
-                "database of its own; name a file"
-            )
+        self._path = Path(str(config.place["path"])).expanduser()
 
     async def connect(self) -> DriverConnection:
         self._check_place()

@@ -1,0 +1,22 @@
+"""What a worker process owns, and what is left of one that could not be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+
+from dbpools import ConfigurationError
+from scheduler.tasks import WorkerProcess
+
+
+def test_a_process_that_cannot_be_made_leaves_no_loop_behind(settings: Any) -> None:
+    settings.JOBU = dataclasses.replace(settings.JOBU, databases={"default": {"type": "oracle"}})
+    before = set(threading.enumerate())
+
+    with pytest.raises(ConfigurationError, match="oracle"):
+        WorkerProcess("worker@here:1", is_child=False)
+
+    assert set(threading.enumerate()) <= before
