@@ -59,6 +59,7 @@ EDITABLE = (
 _SCHEDULE_FIELDS = frozenset(
     {"cron_expression", "timezone", "calendar", "start_at", "end_at", "is_enabled"}
 )
+_OF_A_PAUSE = frozenset({"is_enabled", "pause_reason", "paused_until"})
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -143,10 +144,12 @@ class Control:
             if job.is_enabled and changed.get("is_enabled"):
                 changed |= {"pause_reason": "", "paused_until": None}
                 job.pause_reason, job.paused_until = "", None
-            # What is switched off may stay as it is; switching it on, or changing it, checks it
-            # whole.
-            if set(changed) - {"is_enabled", "paused_until"} or job.is_enabled is not False:
+            # What is switched off, or paused, may stay as it is; switching it on, or changing it,
+            # checks it whole.
+            if set(changed) - _OF_A_PAUSE or job.is_enabled is not False:
                 self._check(job, exclude_id=job.pk)
+            else:
+                _check_pause(changed)
             now = self.clock.now()
             moved = set(changed) & _SCHEDULE_FIELDS
             is_only_switched = moved == {"is_enabled"}
@@ -521,6 +524,13 @@ def _check_instants(**given: object) -> None:
     found = {name: [problem] for name, problem in problems.items() if problem}
     if found:
         raise InvalidJob(found)
+
+
+def _check_pause(given: Mapping[str, Any]) -> None:
+    _check_instants(paused_until=given.get("paused_until"))
+    problem = validation.text_problem(given.get("pause_reason", ""), 500)
+    if problem:
+        raise InvalidJob({"pause_reason": [problem]})
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

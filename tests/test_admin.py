@@ -477,6 +477,16 @@ def test_pause_with_reason_and_end_then_enable(admin, job):
     assert CronJob.objects.get(pk=job.pk).is_enabled
 
 
+def test_a_job_whose_handler_is_gone_is_paused_with_a_reason(admin, job):
+    CronJob.objects.filter(pk=job.pk).update(handler_name="gone")
+
+    response = admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "incident 12"})
+
+    assert response.status_code == 302
+    paused = CronJob.objects.get(pk=job.pk)
+    assert (paused.is_enabled, paused.pause_reason) == (False, "incident 12")
+
+
 @pytest.mark.parametrize(
     ("answers", "field"),
     [

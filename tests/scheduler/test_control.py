@@ -249,6 +249,56 @@ def test_a_broken_job_may_be_switched_off_but_not_on(system: House):
     assert not CronJob.objects.get(pk=job.pk).is_enabled
 
 
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    ({"handler_name": "gone"}, "handler_name"),
+    ({"end_at": START - timedelta(hours=1)}, "end_at"),
+    ({"calendar": "martian"}, "calendar"),
+    ({"cron_expression": "* * * * * *"}, "cron_expression"),
+]
+
+
+@pytest.mark.parametrize(("values", "field"), BROKEN, ids=[field for _, field in BROKEN])
+def test_a_broken_job_may_be_paused_with_a_reason_and_not_be_edited(
+    values: dict[str, Any], field: str, system: House
+):
+    job = system.job(**values)
+    until = START + timedelta(hours=1)
+
+    paused = system.control.pause(job.pk, reason="incident 12", until=until)
+
+    assert (paused.is_enabled, paused.pause_reason) == (False, "incident 12")
+    assert paused.paused_until == until
+    assert system.control.pause(job.pk, reason="still").pause_reason == "still"
+    with pytest.raises(InvalidJob, match=field):
+        system.control.update_job(job.pk, pause_reason="x", description="an edit")
+    with pytest.raises(InvalidJob, match=field):
+        system.control.enable(job.pk)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"pause_reason": "x" * 501}, "pause_reason: has 501 characters"),
+        ({"pause_reason": "a\x00b"}, "pause_reason: must not contain control"),
+        ({"pause_reason": None}, "pause_reason: must be text"),
+        ({"paused_until": "noon"}, "paused_until: must be an instant"),
+        ({"paused_until": datetime(9999, 12, 31, tzinfo=UTC)}, "paused_until: is not between"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_what_a_pause_says_is_checked_even_of_a_broken_job(
+    is_enabled: bool, values: dict[str, Any], reason: str, system: House
+):
+    job = system.job(handler_name="gone", is_enabled=is_enabled)
+    before = CronJob.objects.values().get()
+
+    with pytest.raises(InvalidJob, match=reason):
+        system.control.update_job(job.pk, is_enabled=False, **values)
+
+    assert CronJob.objects.values().get() == before
+
+
 def test_a_pause_needs_a_future_and_ends_when_the_job_is_enabled(system: House):
     job = system.control.create_job(**GOOD)
     for until in (START, START - timedelta(days=1)):
