@@ -15,7 +15,9 @@ flower)
     ;;
 beat | worker)
     # This container's own heartbeat, not that of any: the other beat must not answer for this one.
-    exec python /opt/jobu/manage.py probe --here "$role"
+    # By the entrypoint: a check starts with the container's own environment, where the secrets may
+    # still be names of files.
+    exec /opt/jobu/docker/entrypoint.sh manage probe --here "$role"
     ;;
 *)
     echo "jobu: health.sh does not know the role '$role'" >&2

@@ -427,6 +427,7 @@ class Containers:
         script.write_text(text.replace("/opt/jobu", str(ROOT)), encoding="utf-8")
         return subprocess.run(
             ["/bin/sh", str(script)],
+            cwd=ROOT,
             env={**self.environment, "JOBU_ROLE_FILE": str(self._place / role)},
             capture_output=True,
             text=True,
@@ -469,6 +470,31 @@ def test_the_roles_run_are_well_and_stop_on_sigterm(containers: Containers):
         daemon.send(signal.SIGTERM)
     codes = {role: daemon.wait(30) for role, daemon in containers.started.items()}
     assert codes == dict.fromkeys(codes, 0)
+
+
+@pytest.mark.processes
+def test_a_beat_and_a_worker_with_secrets_from_files_are_well(
+    containers: Containers, tmp_path: Path
+):
+    for name in ("JOBU_DATABASE_URL", "JOBU_BROKER_URL"):
+        secret = containers.environment.pop(name, None)
+        if secret is not None:
+            (tmp_path / name).write_text(f"{secret}\n", encoding="utf-8")
+            containers.environment[f"{name}_FILE"] = str(tmp_path / name)
+    assert "JOBU_DATABASE_URL_FILE" in containers.environment
+    containers.start("beat")
+    containers.start("worker", "--pool=threads", "--concurrency=2")
+
+    for role, daemon in containers.started.items():
+
+        def is_well(role: str = role) -> bool:
+            return containers.health(role).returncode == 0
+
+        def why(role: str = role, daemon: Daemon = daemon) -> str:
+            done = containers.health(role)
+            return done.stdout + done.stderr + daemon.log_tail()
+
+        wait_until(is_well, 40, f"{role} is well", details=why)
 
 
 # --- the databases' init scripts ------------------------------------------------------------------
