@@ -27,6 +27,9 @@ def database_warning(
 ) -> str | None:
     """For a person who saves a job: what is missing and what to do. None: nothing is. Pure.
 
+    A guess and no more: the workers, who will run it, may have databases that `configured`, of the
+    process that asks, lacks.
+
     `translate` gives the person's words for an English text; placeholders are filled in afterwards.
     """
     missing = missing_databases(needed, configured)
@@ -34,11 +37,13 @@ def database_warning(
         return None
     if len(missing) == 1:
         text = translate(
-            "Every run will fail: the database %(names)s is not configured here. %(remedy)s"
+            "The database %(names)s is not configured in this process. Unless the workers'"
+            " environment has it, every run will fail. %(remedy)s"
         )
     else:
         text = translate(
-            "Every run will fail: the databases %(names)s are not configured here. %(remedy)s"
+            "The databases %(names)s are not configured in this process. Unless the workers'"
+            " environment has them, every run will fail. %(remedy)s"
         )
     names = translate(" and ").join(map(repr, missing))
     return text % {"names": names, "remedy": _remedy(missing, translate)}

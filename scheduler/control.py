@@ -470,7 +470,7 @@ class Control:
         return validation.job_problems(job, now=self.clock.now(), settings=self.settings)
 
     def warnings(self, job: CronJob) -> list[str]:
-        """What will keep `job` from running here although it can be saved, in words for a person.
+        """What may keep `job` from running although it can be saved, in words for a person.
 
         So far: databases that its handler needs and that this process's configuration lacks.
         """

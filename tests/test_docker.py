@@ -22,7 +22,10 @@ import psycopg
 import pytest
 import yaml
 
-from jobu_project.config import WorkerConfig, load
+from handlers import get_registered_handlers
+from handlers.databases import database_warning
+from jobu_project.config import Config, WorkerConfig, load
+from jobu_project.databases import pool_databases
 from tests.samples.servers import as_handler_user, make_mysql, make_postgres, mysql
 from tests.servers import MariaDB, Postgres, Redis
 from tests.servers.base import find_program, free_port
@@ -198,20 +201,42 @@ def test_the_example_is_marked_as_a_demo_and_names_everything_that_is_needed(tex
     assert "docker/.env" in ignored
 
 
-def test_each_url_of_the_example_is_one_that_jobu_reads(services, tmp_path):
+def config_of(service: dict[str, Any], data_dir: Path) -> Config:
+    """The configuration of a container, with the secrets of the example."""
     given = env_example()
 
     def fill(value: str) -> str:
         value = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: given[found[1]], value)
         return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1]) or found[2], value)
 
+    environment = {k: fill(str(v)) for k, v in service["environment"].items()}
+    return load(ROOT / "config", {**environment, "JOBU_DATA_DIR": str(data_dir)})
+
+
+def test_each_url_of_the_example_is_one_that_jobu_reads(services, tmp_path):
     for name in OURS:
-        environment = {k: fill(str(v)) for k, v in services[name]["environment"].items()}
-        config = load(ROOT / "config", {**environment, "JOBU_DATA_DIR": str(tmp_path)})
+        config = config_of(services[name], tmp_path)
         assert config.job_database.host == "postgres", name
         assert config.scheduler.broker_url.startswith("redis://:demo-redis@"), name
         if name.startswith("worker"):
             assert config.databases["mysql_1"].user == "jobu_handlers"
+
+
+def test_the_admin_does_not_claim_that_the_workers_lack_what_only_they_have(services, tmp_path):
+    at_web = pool_databases(config_of(services["web"], tmp_path))
+    at_worker = pool_databases(config_of(services["worker"], tmp_path))
+    needs = {name: cls.databases for name, cls in get_registered_handlers().items()}
+    warned = set()
+
+    for name, needed in needs.items():
+        assert database_warning(needed, at_worker) is None, name
+        warning = database_warning(needed, at_web)
+        if warning is not None:
+            warned.add(name)
+            assert "in this process. Unless the workers" in warning, name
+            assert "will fail" not in warning.split("Unless")[0], name
+
+    assert warned >= {"sample3", "sample5"}
 
 
 # --- Dockerfile -----------------------------------------------------------------------------------
