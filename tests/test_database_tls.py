@@ -180,6 +180,15 @@ def test_postgresql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
             unnamed.by_a_pool(connect_timeout=2)
 
 
+def test_postgresql_is_reached_by_tls_if_it_has_it_where_nothing_is_demanded(
+    postgres: Postgres, tmp_path: Path, django_db_blocker: Any
+) -> None:
+    undemanded = Reached(postgres.url, tmp_path, PG_CIPHER)
+    with django_db_blocker.unblock():
+        assert undemanded.by_django()
+    assert undemanded.by_a_pool()
+
+
 def test_mysql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
     mariadb: MariaDB, certificates: tuple[Certificate, Certificate], tmp_path: Path,
     django_db_blocker: Any,

@@ -61,7 +61,7 @@ class PostgresDriver(Driver):
         mode, authority = mode_of(self.config), authority_of(self.config)
         dsn = self.config.place["dsn"]
         if mode is None:
-            return {} if dsn else {"ssl": False}
+            return {}  # as libpq: TLS if the server has it
         if authority == SYSTEM:
             return {"ssl": True}  # the same to asyncpg: the host's authorities, and verify-full
         if authority is None:
