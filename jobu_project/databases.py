@@ -133,4 +133,5 @@ def _pymysql_tls(checked: PoolDatabaseConfig, host: str | None) -> dict[str, Any
     demanded = mysql_ssl(checked)
     if demanded:
         return {"ssl": demanded}
-    return {"ssl_disabled": mode_of(checked) == "disable" or host in _THIS_MACHINE}
+    is_here = host is not None and (host in _THIS_MACHINE or host.startswith("/"))
+    return {"ssl_disabled": mode_of(checked) == "disable" or is_here}

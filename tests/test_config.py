@@ -283,6 +283,7 @@ def django_options(load_files: Loader, entry: str) -> dict[str, Any]:
         ),
         ("{dsn: 'mysql://u@h/d'}", {"ssl_disabled": False}),
         ("{dsn: 'mysql://u@localhost/d'}", {"ssl_disabled": True}),
+        ("{dsn: 'mysql://u@/d?host=/run/socket'}", {"ssl_disabled": True}),
         ("{dsn: 'mysql://u@h/d?ssl-mode=DISABLED'}", {"ssl_disabled": True}),
         (
             "{dsn: 'mysql://u@localhost/d?ssl-mode=REQUIRED'}",

@@ -1,4 +1,4 @@
-"""TLS to real servers, as Django and as the pools speak it: demanded is demanded."""
+"""The way to real servers, as Django and as the pools go it: sockets, and TLS where demanded."""
 
 from __future__ import annotations
 
@@ -152,6 +152,42 @@ def check(
             bad.by_django()
         with pytest.raises(Exception, match=r"(?i)certificate"):
             bad.by_a_pool(connect_timeout=2)
+
+
+def test_postgresql_is_reached_by_its_socket(
+    postgres_server: Postgres, tmp_path: Path, django_db_blocker: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if not postgres_server.is_restartable:
+        pytest.skip("the socket of somebody's own server is not known")
+    place, port = postgres_server.directory, postgres_server.port
+    monkeypatch.setenv("PGHOST", str(place))  # where both libraries look when no host is said
+    by_socket = "select inet_server_addr() is null"
+    named = f"postgresql://jobu@:{port}/postgres?host={place}"
+    unnamed = f"postgresql://jobu@:{port}/postgres"
+
+    for number, url in enumerate((named, unnamed)):
+        reached = Reached(url, tmp_path / str(number), by_socket)
+        with django_db_blocker.unblock():
+            assert reached.by_django() is True
+        assert reached.by_a_pool(connect_timeout=2) is True
+
+
+def test_mysql_is_reached_by_its_socket(
+    mariadb_server: MariaDB, tmp_path: Path, django_db_blocker: Any
+) -> None:
+    if not mariadb_server.is_restartable:
+        pytest.skip("the socket of somebody's own server is not known")
+    file = mariadb_server.directory / "socket"
+    by_socket = (
+        "select substring_index(host, ':', 1) from information_schema.processlist"
+        " where id = connection_id()"
+    )
+    reached = Reached(f"mysql://jobu:jobu@/mysql?host={file}", tmp_path, by_socket)
+
+    with django_db_blocker.unblock():
+        assert reached.by_django() == "localhost"
+    assert reached.by_a_pool(connect_timeout=2) == "localhost"
 
 
 PG_CIPHER = "select cipher from pg_stat_ssl where pid = pg_backend_pid()"

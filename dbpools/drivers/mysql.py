@@ -128,7 +128,10 @@ class MySQLDriver(Driver):
 def _place(config: DatabaseConfig) -> dict[str, Any]:
     keys = ("host", "port", "database", "user", "password")
     if not config.place["dsn"]:
-        return {key: config.place[key] for key in keys if config.place[key] is not None}
+        where = {key: config.place[key] for key in keys if config.place[key] is not None}
+        if where["host"].startswith("/"):  # as Django has it
+            where["unix_socket"] = where.pop("host")
+        return where
     try:
         url = urlsplit(config.place["dsn"])
         port = url.port

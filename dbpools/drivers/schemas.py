@@ -52,7 +52,8 @@ SQLITE = Schema(
     impossible=_is_in_memory,
 )
 POSTGRES = Schema(
-    place={"host": Key(str, "localhost"), "port": Key(int, 5432, minimum=1), **_SERVER_PLACE},
+    # Without a host: the local socket, as libpq has it.
+    place={"host": Key(str), "port": Key(int, 5432, minimum=1), **_SERVER_PLACE},
     pool={
         "min_size": Key(int, 2, minimum=0, field="min_size"),
         "max_size": Key(int, 10, minimum=1, field="max_size"),

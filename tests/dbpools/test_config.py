@@ -38,7 +38,7 @@ def test_sqlite_defaults() -> None:
 def test_postgres_defaults() -> None:
     config = parse(type="postgres", database="shop", user="me", password="secret")
 
-    assert config.place["host"] == "localhost"
+    assert config.place["host"] is None
     assert config.place["port"] == 5432
     assert config.pool == PoolConfig(
         min_size=2, max_size=10, max_idle_seconds=300, command_timeout_seconds=60
