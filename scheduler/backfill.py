@@ -131,7 +131,7 @@ class BackfillControl:
             reason = f"backfill #{backfill_id} was cancelled"
             stopped = backfills.cancel_pending(backfill_id, now=now, reason=reason)
             if running:
-                stopped += backfills.request_cancel(backfill_id, now=now)
+                stopped += backfills.request_cancel(backfill_id, now=now, reason=reason)
             if not is_open and not stopped:
                 raise NotPossible(_("backfill #%(id)s is %(state)s already") % _facts_of(backfill))
             return Backfill.objects.get(pk=backfill_id)

@@ -403,14 +403,17 @@ class Control:
         )
 
     def cancel(self, execution_id: int, *, reason: str = "") -> Status:
-        """CANCELLED when it was waiting; RUNNING when its worker has been asked to stop it."""
-        reason = reason or f"cancelled by {self.actor or 'a person'}"
+        """CANCELLED when it was waiting; RUNNING when its worker has been asked to stop it. Who
+        asked, and the reason, stand in the row's error_message once it is cancelled.
+        """
+        by = f"cancelled by {self.actor or 'a person'}"
+        reason = f"{by}: {reason.strip()}" if reason.strip() else by
         now = self.clock.now()
         # Twice: it may be claimed, or put back, between the two tries.
         for _ in range(2):
             if people.cancel_pending(execution_id, now=now, reason=reason):
                 return Status.CANCELLED
-            if runs.request_cancel(execution_id, now=now):
+            if runs.request_cancel(execution_id, now=now, reason=reason):
                 return Status.RUNNING
         execution = self._execution(execution_id)
         if execution.status == Status.RUNNING:

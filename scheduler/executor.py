@@ -178,7 +178,8 @@ class Executor:
                 reason = f"replaces {by}, which was asked to stop"
                 done = runs.hold(row.id, now=now)
                 if running is not None:
-                    runs.request_cancel(running, now=now)
+                    why = f"replaced by #{row.id} under overlap policy replace"
+                    runs.request_cancel(running, now=now, reason=why)
         if done:
             crash.point("overlap.held")
             emit(

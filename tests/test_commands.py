@@ -369,7 +369,7 @@ def test_executions_are_cancelled_retried_and_replayed(world: House):
     assert done.out == f"{first.pk}: CANCELLED\n{second.pk}: CANCELLED\n"
     assert "999: there is no execution 999" in done.err
     first.refresh_from_db()
-    assert (first.status, first.error_message) == ("CANCELLED", "wrong day")
+    assert (first.status, first.error_message) == ("CANCELLED", "cancelled by ann: wrong day")
     assert "is CANCELLED already" in refused("executions", "cancel", first.pk)
     assert ran("executions", "retry", first.pk).out == f"{first.pk}: PENDING\n"
     assert "only" in refused("executions", "retry", first.pk, "--json")

@@ -346,13 +346,13 @@ def _retry(caller: Caller, execution_id: int) -> JobExecution:
 
 
 def _cancel(caller: Caller, execution_id: int, reason: str) -> JobExecution:
-    reason = reason.strip() or f"cancelled by {caller.name}"
+    words = f"Cancelled: {reason.strip()}" if reason.strip() else "Cancelled"
 
     def work() -> JobExecution:
         control_of(caller).cancel(execution_id, reason=reason)
         return JobExecution.objects.get(pk=execution_id)
 
-    return act(caller, work, history=lambda execution: (execution, CHANGE, f"Cancelled: {reason}"))
+    return act(caller, work, history=lambda execution: (execution, CHANGE, words))
 
 
 def _one_of_two(given: EventIn, name: str, short: str) -> str:

@@ -63,12 +63,12 @@ def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
     )
 
 
-def request_cancel(backfill_id: int, *, now: datetime) -> int:
+def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> int:
     """Ask the workers of its executions that run to cancel them."""
     running = JobExecution.objects.filter(
         backfill_id=backfill_id, status=Status.RUNNING, cancel_requested_at__isnull=True
     )
-    return running.update(cancel_requested_at=now)
+    return running.update(cancel_requested_at=now, error_message=reason)
 
 
 def delete(backfill_id: int) -> bool:

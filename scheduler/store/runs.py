@@ -208,12 +208,14 @@ def skip(execution_id: int, *, now: datetime, reason: str) -> bool:
     )
 
 
-def request_cancel(execution_id: int, *, now: datetime) -> bool:
-    """Ask the worker of a RUNNING execution to cancel it; it looks every few seconds."""
+def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
+    """Ask the worker of a RUNNING execution to cancel it; it looks every few seconds. The reason
+    waits in `error_message` for the verdict.
+    """
     running = JobExecution.objects.filter(
         id=execution_id, status=Status.RUNNING, cancel_requested_at__isnull=True
     )
-    return running.update(cancel_requested_at=now) == 1
+    return running.update(cancel_requested_at=now, error_message=reason) == 1
 
 
 def wake_waiting(job_id: int, *, now: datetime) -> int:
@@ -395,11 +397,15 @@ def end_attempt(
     """The one way out of RUNNING: the fenced UPDATE and the attempt's row, in one transaction.
 
     A run that somebody wants cancelled does not go back to PENDING, where nobody would claim it: it
-    ends CANCELLED, uncharged. `expired_before` (rescue) demands besides that the lease ran out
-    before then. In a transaction of its own unless the caller has one open.
+    ends CANCELLED, uncharged, and says why somebody wanted it. `expired_before` (rescue) demands
+    besides that the lease ran out before then. In a transaction of its own unless the caller has
+    one open.
     """
     goes_back = changes["status"] == Status.PENDING
     changes = {**_NO_LEASE, **changes}
+    if changes["status"] == Status.CANCELLED and (reason := _reason_to_cancel(lease)):
+        error = changes["error_message"]
+        changes["error_message"] = f"{error} ({reason})" if error else reason
     if ending.said.progress is not None:
         changes["progress"], changes["progress_message"] = ending.said.progress
     columns = [f"{name} = %s" for name in changes]
@@ -436,6 +442,12 @@ def end_attempt(
         charged=False,
         expired_before=expired_before,
     )
+
+
+def _reason_to_cancel(lease: Lease) -> str | None:
+    """What the one who asked for it gave; it stays as it is while this attempt runs."""
+    asked = _mine([lease]).filter(cancel_requested_at__isnull=False)
+    return asked.values_list("error_message", flat=True).first()
 
 
 def _insert_attempt(lease: Lease, ending: Ending, now: datetime) -> None:

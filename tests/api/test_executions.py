@@ -216,7 +216,8 @@ def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
     waits, runs = make_run(None, Status.PENDING), make_run(None, Status.RUNNING)
 
     cancelled = ok(api.post(f"/jobs/{waits.pk}/cancel", {"reason": "a mistake"}))
-    assert (cancelled["status"], cancelled["error_message"]) == ("CANCELLED", "a mistake")
+    told = "cancelled by alice: a mistake"
+    assert (cancelled["status"], cancelled["error_message"]) == ("CANCELLED", told)
     asked = ok(api.post(f"/jobs/{runs.pk}/cancel"))
     assert asked["status"] == "RUNNING"
     assert asked["cancel_requested_at"] is not None

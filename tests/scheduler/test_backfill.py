@@ -378,6 +378,7 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
     assert fresh(running).cancel_requested_at is None
     control.cancel(made.pk, running=True)
     assert fresh(running).cancel_requested_at == system.clock.now()
+    assert fresh(running).error_message == f"backfill #{made.pk} was cancelled"
     with pytest.raises(NotPossible, match="is cancelled already"):
         control.cancel(made.pk)
     with pytest.raises(NotPossible, match="is cancelled, not paused"):

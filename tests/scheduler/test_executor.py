@@ -327,7 +327,7 @@ def test_a_running_run_is_cancelled_within_a_poll(system: House):
     ended(thread)
     after = fresh(row)
     assert (after.status, after.failures) == (Status.CANCELLED, 0)
-    assert after.error_message == "Execution was cancelled"
+    assert after.error_message == "Execution was cancelled (cancelled by a person)"
     assert outcomes(row) == ["CANCELLED"]
 
 
@@ -355,9 +355,11 @@ def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(sy
 def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
     row = system.execution()
     lease = claimed(row)
-    system.control.cancel(row.pk)
+    system.control.cancel(row.pk, reason="wrong day")
+    system.control.cancel(row.pk, reason="too late to ask")
     assert runs.hand_back(lease, now=START, reason="the worker leaves")
     assert fresh(row).status == Status.CANCELLED
+    assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
     assert not runs.hand_back(lease, now=START, reason="the worker leaves")
     assert outcomes(row) == ["CANCELLED"]
 
@@ -556,7 +558,7 @@ def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: Hous
     blocked.end_once_stopped()
     after = fresh(blocked.row)
     assert (after.status, after.failures) == (Status.CANCELLED, 0)
-    assert after.error_message == "Execution was cancelled before it began"
+    assert after.error_message == "Execution was cancelled before it began (cancelled by a person)"
     assert outcomes(after) == ["CANCELLED"]
 
 
@@ -696,7 +698,9 @@ def test_replace_stops_the_running_one_for_the_newer(system: House):
     second = system.execution(overlapping.job)
     assert run(system, second).status == Status.PENDING
     ended(overlapping.thread)
-    assert fresh(overlapping.running).status == Status.CANCELLED
+    first = fresh(overlapping.running)
+    assert first.status == Status.CANCELLED
+    assert f"replaced by #{second.pk}" in (first.error_message or "")
     assert fresh(second).available_at == START  # woken
     overlapping.waiting.release.set()
     assert run(system, second).status == Status.SUCCESS
