@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,33 @@ def _made(directory: Path, variable: str, mode: int = 0o777) -> Path:
     return directory
 
 
-def _secret_key() -> str:
-    """The configured key, or one made once and kept in the data directory."""
-    if config.admin.secret_key:
-        return config.admin.secret_key
-    path = DATA_DIR / "secret_key"
+def kept_secret_key(directory: Path) -> str:
+    """The key that was made once and is kept in `directory`. ConfigError.
+
+    It gets its name when it is whole: those that start at the same moment all read the one that was
+    first, and a full disk leaves none.
+    """
+    path = directory / "secret_key"
     try:
-        with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(50))
-        return path.read_text(encoding="ascii")
+        if not path.exists():
+            descriptor, draft = tempfile.mkstemp(prefix="secret_key.", dir=directory)  # 0600
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(secrets.token_urlsafe(50))
+                    file.flush()
+                    os.fsync(file.fileno())
+                with suppress(FileExistsError):
+                    os.link(draft, path)
+            finally:
+                os.unlink(draft)
+        key = path.read_text(encoding="ascii")
     except OSError as error:
         raise ConfigError(
             [f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}"]
         ) from error
+    if not key.strip():  # of a version that wrote it under its name, on a full disk
+        raise ConfigError([f"JOBU_DATA_DIR: {path} is empty; delete it, and a new key is made"])
+    return key
 
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -52,7 +65,7 @@ def _secret_key() -> str:
 BASE_DIR = ROOT
 # Private: it holds the database and the secret key.
 DATA_DIR = _made(config.data_dir, "JOBU_DATA_DIR", 0o700)
-SECRET_KEY = _secret_key()
+SECRET_KEY = config.admin.secret_key or kept_secret_key(DATA_DIR)
 DEBUG = config.admin.debug
 ALLOWED_HOSTS = list(config.admin.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(config.admin.csrf_trusted_origins)

@@ -1,0 +1,71 @@
+"""The key that a data directory keeps: one for all, whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jobu_project.config import ConfigError
+from jobu_project.settings import kept_secret_key
+from tests.system import ROOT
+
+
+def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    key = kept_secret_key(tmp_path)
+
+    assert len(key) >= 50
+    assert kept_secret_key(tmp_path) == key
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_all_that_start_at_once_have_one_key(tmp_path: Path) -> None:
+    starters = 16
+    barrier = threading.Barrier(starters)
+
+    def start(directory: Path) -> str:
+        barrier.wait(timeout=20)
+        return kept_secret_key(directory)
+
+    with ThreadPoolExecutor(starters) as threads:
+        for number in range(100):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            keys = set(threads.map(start, [directory] * starters))
+            assert len(keys) == 1, "some read another one, or one that was not yet written"
+            assert "" not in keys
+
+
+def test_a_full_disk_leaves_no_half_made_key(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "manage.py", "check"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "JOBU_DATA_DIR": str(tmp_path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "secret_key can be neither made nor read: File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+    assert kept_secret_key(tmp_path)
+
+
+@pytest.mark.parametrize("left", ["", "\n"])
+def test_an_empty_key_is_refused_in_words_that_help(tmp_path: Path, left: str) -> None:
+    (tmp_path / "secret_key").write_text(left, encoding="ascii")
+
+    with pytest.raises(ConfigError, match="secret_key is empty; delete it") as caught:
+        kept_secret_key(tmp_path)
+
+    assert str(tmp_path) in str(caught.value)
