@@ -40,6 +40,8 @@ find_python() {
 make_venv() {
     base=$(find_python) || exit 1
     say "making .venv with $("$base" --version)"
+    # uv keeps what lies there, but what was installed is of no use to another minor version.
+    rm -f "$1"/.venv/.installed-*
     if command -v uv >/dev/null 2>&1; then
         uv venv --quiet --allow-existing --python "$base" "$1/.venv" || fail "uv could not make .venv."
     else
