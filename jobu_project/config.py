@@ -212,6 +212,20 @@ class SchedulerConfig(Section):
     calendars: dict[str, CalendarConfig] = {}
 
 
+# 30 s behind its timeout a run's lease ends for good (store/runs.py: DEADLINE_MARGIN_SECONDS) and
+# beat may hand it to another worker; until then it must be stopped, and that be written.
+GRACE_SECONDS_MAX = 25
+
+
+def _ends_before_the_lease(grace_seconds: float) -> float:
+    if grace_seconds > GRACE_SECONDS_MAX:
+        raise ValueError(
+            f"must be at most {GRACE_SECONDS_MAX}: 30 s behind its timeout a run's lease ends, and"
+            " another worker may begin it again while this one still waits"
+        )
+    return grace_seconds
+
+
 class WorkerConfig(Section):
     database: str = "default"
     databases: tuple[str, ...] = ()
@@ -222,10 +236,10 @@ class WorkerConfig(Section):
     lease_seconds: Seconds = 60
     heartbeat_seconds: Seconds = 15
     cancel_poll_seconds: Seconds = 2
-    grace_seconds: Seconds = 10
+    grace_seconds: Annotated[Seconds, AfterValidator(_ends_before_the_lease)] = 10
     shutdown_timeout_seconds: Seconds = 30
     max_result_bytes: int = Field(default=65536, ge=256)
-    max_log_lines: int = Field(default=1000, ge=0)
+    max_log_lines: int = Field(default=1000, ge=0, le=100_000)
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> WorkerConfig:

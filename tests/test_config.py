@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from jobu_project import config as config_module
-from jobu_project.config import ROOT, Config, ConfigError, expand, load
+from jobu_project.config import GRACE_SECONDS_MAX, ROOT, Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases
+from scheduler.publisher import TIME_LIMIT_MARGIN_SECONDS
+from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
 
 SECRET = "s3cr3t-p4ss"
 
@@ -122,6 +124,8 @@ def test_all_mistakes_of_all_files_are_told_at_once(load_files: Loader):
         ),
         ({"scheduler": "scheduler: {broker_url: 'localhost:6379'}"}, "must begin with one of"),
         ({"worker": "worker: {heartbeat_seconds: 20}"}, "at most a quarter of lease_seconds"),
+        ({"worker": "worker: {grace_seconds: 25.5}"}, "grace_seconds: must be at most 25"),
+        ({"worker": "worker: {max_log_lines: 100001}"}, "max_log_lines"),
         ({"worker": "worker: {max_result_bytes: 1}"}, "max_result_bytes"),
         ({"worker": "worker: {databases: [nowhere]}"}, "'nowhere' is not in database.yaml"),
         ({"admin": "admin: {language: de}"}, "'en' or 'ko'"),
@@ -145,6 +149,13 @@ def test_a_mistake_says_where_and_what_would_be_right(
     text = "\n".join(mistakes_of(lambda: load_files(**files)))
     assert said in text
     assert "Traceback" not in text
+
+
+def test_the_longest_grace_ends_while_the_verdict_can_still_be_written(load_files: Loader):
+    config = load_files(worker=f"worker: {{grace_seconds: {GRACE_SECONDS_MAX}}}")
+
+    # Behind its deadline another worker may begin again; behind Celery's limit the child is killed.
+    assert config.worker.grace_seconds + 5 <= DEADLINE_MARGIN_SECONDS < TIME_LIMIT_MARGIN_SECONDS
 
 
 # --- variables ------------------------------------------------------------------------------------
