@@ -18,7 +18,7 @@ from scheduler.api.acting import CHANGE, DELETION, act, act_on_many, control_of
 from scheduler.api.answers import answers
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.errors import ApiError, invalid
-from scheduler.api.masked import meant, meant_by
+from scheduler.api.masked import laid_over, meant_by
 from scheduler.api.paging import Order, Paging, page_of, refuse_unknown
 from scheduler.api.schemas import (
     LARGEST_ID,
@@ -307,6 +307,9 @@ def send_event(
 ) -> Status[dict[str, Any]]:
     """A run because something happened: 201. With an idempotency key that was sent before: 200,
     and the run that it made.
+
+    For a job that stores secrets, `params` and a handler other than the job's are for those alone
+    who may see parameters.
     """
     caller = caller_of(request)
     handler = _one_of_two(given, "handler_name", "handler")
@@ -314,10 +317,12 @@ def send_event(
     if idempotency_key is not None and key is not None and idempotency_key != key:
         raise invalid({"idempotency_key": [_("contradicts the header Idempotency-Key")]})
     stored: Any = {}
+    is_other_handler = False
     if given.job_id is not None:
         job = CronJob.objects.get(pk=given.job_id)
+        is_other_handler = bool(handler) and handler != job.handler_name
         handler, stored = handler or job.handler_name, job.handler_params
-    params = meant(given.params, stored)
+    params = laid_over(caller, given.params, stored, is_other_handler=is_other_handler)
     execution, is_new = act(
         caller,
         lambda: control_of(caller).event(

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.api.auth import Caller
 from scheduler.api.errors import invalid
-from scheduler.masking import left_masked, unmask
+from scheduler.masking import left_masked, mask, unmask
 from scheduler.permissions import Action
 
 
@@ -33,3 +33,16 @@ def meant_by(
     # Of the user, not of the token: one that only operates sends parameters, too.
     caller.require_of_user(Action.VIEW_PARAMS)
     return meant(params, stored())
+
+
+def laid_over(
+    caller: Caller, params: dict[str, Any], stored: Any, *, is_other_handler: bool
+) -> dict[str, Any]:
+    """Params of an event, to lie over those of its job.
+
+    Over secrets only from those who may see them, and so with another handler than the job's: next
+    to a parameter of one's own, or to a handler of one's choice, they go where one can read them.
+    """
+    if (params or is_other_handler) and mask(stored) != stored:
+        caller.require_of_user(Action.VIEW_PARAMS)
+    return meant(params, stored)

@@ -236,3 +236,26 @@ def test_parameters_in_place_of_those_that_one_may_not_see_are_refused():
         ok(Session(blind).post(url, given), status)
         # A token for verbs alone sends parameters for a user who may see them.
         ok(program(seeing, ["operate"]).post(url, {**given, "params": {"message": "mine"}}), status)
+
+
+def test_an_event_carries_the_secrets_of_a_job_nowhere_that_its_sender_may_choose():
+    secret = make_job(name="secret", handler_params={"nested": [{"password": CANARY}]})
+    plain = make_job(name="plain", handler_params={"message": "stored"})
+    blind = person("ann", "add_jobexecution", "run_cronjob")
+    seeing = person("ben", "add_jobexecution", "view_params")
+    mine: dict[str, Any] = {"params": {"host": "evil"}}
+    other: dict[str, Any] = {"handler": "sample1"}
+
+    for given in (mine, other, mine | other):
+        for sender in (Session(blind), program(blind, ["operate"])):
+            answer = sender.post("/events", {"job_id": secret.pk, **given})
+            assert error_of(answer, 403)["code"] == "FORBIDDEN", given
+    assert not JobExecution.objects.exists()
+
+    for given in ({}, {"params": {}}, {"handler": secret.handler_name}):
+        ok(Session(blind).post("/events", {"job_id": secret.pk, **given}), 201)
+    for given in (mine, other):
+        ok(Session(blind).post("/events", {"job_id": plain.pk, **given}), 201)
+        ok(Session(blind).post("/events", {"handler": "sample", **given}), 201)
+        # A token for verbs alone sends them for a user who may see parameters.
+        ok(program(seeing, ["operate"]).post("/events", {"job_id": secret.pk, **given}), 201)
