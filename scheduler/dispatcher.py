@@ -137,18 +137,21 @@ class Dispatcher:
     def _record_singly(self, job_ids: Sequence[int]) -> _Recorded:
         recorded = _Recorded()
         for job_id in job_ids:
+            read: list[slots.DueJob] = []
 
-            def work(job_id: int = job_id) -> _Recorded:
-                return self._plan_and_record(slots.claim_job(job_id), self._clock.now())
+            def work(job_id: int = job_id, read: list[slots.DueJob] = read) -> _Recorded:
+                read[:] = slots.claim_job(job_id)
+                return self._plan_and_record(read, self._clock.now())
 
             try:
                 one = in_transaction(work)
             except _ROW_ERRORS as error:
                 if is_outage(error):
                     raise
-                self._disable(
-                    job_id, f"#{job_id}", f"cannot be recorded: {error}", self._clock.now()
-                )
+                # A watermark that cannot be read is none to go on from.
+                watermark = read[0].next_run_at if read else None
+                reason = f"cannot be recorded: {error}"
+                self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
                 one = _Recorded(jobs=1)
             recorded = _Recorded(
                 jobs=recorded.jobs + one.jobs,
@@ -165,17 +168,18 @@ class Dispatcher:
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
             if job.id in invalid:
-                self._disable(job.id, job.name, invalid[job.id], now)
+                self._disable(job.id, job.name, invalid[job.id], job.next_run_at, now)
                 continue
             try:
                 planned = self._plan(job, now, plans)
             except cron.ScheduleError as error:
-                self._disable(job.id, job.name, f"{error.field}: {error.reason}", now)
+                reason = f"{error.field}: {error.reason}"
+                self._disable(job.id, job.name, reason, job.next_run_at, now)
                 continue
             # Whatever a row makes the arithmetic do, the others go on; the row shows the reason.
             except Exception as error:  # noqa: BLE001
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
-                self._disable(job.id, job.name, reason, now)
+                self._disable(job.id, job.name, reason, job.next_run_at, now)
                 continue
             records += slots.records_of(job.id, planned, spread_seconds=job.jitter_seconds)
             if planned.next_run_at is not None:
@@ -231,8 +235,12 @@ class Dispatcher:
             known[due] = plan(due, now)
         return known[due]
 
-    def _disable(self, job_id: int, name: str, reason: str, now: datetime) -> None:
-        if slots.disable_job(job_id, now=now, error=reason):
+    def _disable(
+        self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
+    ) -> None:
+        """From its watermark on it misses its slots: who repairs it may run them."""
+        since = watermark or now
+        if slots.disable_job(job_id, now=now, error=reason, missed_from=since):
             emit("job.disabled", job=name, job_id=job_id, reason=reason)
 
     def _go_on_with_backfills(self) -> bool:

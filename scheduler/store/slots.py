@@ -169,23 +169,38 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
 
 
 def advance_jobs(watermarks: dict[int, datetime]) -> None:
-    """Move `next_run_at` of locked jobs, one UPDATE per distinct new value."""
+    """Move `next_run_at` of locked jobs, one UPDATE per distinct new value.
+
+    A job that SQL has enabled still has the `missed_from` of when it was off: what has its rows
+    from here on was not missed.
+    """
     groups: dict[datetime, list[int]] = {}
     for job_id, next_run_at in watermarks.items():
         groups.setdefault(next_run_at, []).append(job_id)
     for next_run_at, ids in groups.items():
         CronJob.objects.filter(id__in=ids).update(
-            next_run_at=next_run_at, tick_seq=F("tick_seq") + 1, schedule_error=""
+            next_run_at=next_run_at,
+            missed_from=None,
+            tick_seq=F("tick_seq") + 1,
+            schedule_error="",
         )
 
 
-def disable_job(job_id: int, *, now: datetime, error: str = "", reason: str = "") -> bool:
+def disable_job(
+    job_id: int,
+    *,
+    now: datetime,
+    error: str = "",
+    reason: str = "",
+    missed_from: datetime | None = None,
+) -> bool:
     """Take a job out of planning, with what is wrong (`error`) or why it is over (`reason`) in
-    view.
+    view. `missed_from`: its watermark, where slots are missed from here on.
     """
     changed = CronJob.objects.filter(id=job_id, is_enabled=True).update(
         is_enabled=False,
         next_run_at=None,
+        missed_from=missed_from,
         schedule_error=error[:1000],
         pause_reason=reason[:500],
         paused_until=None,  # a pause that is over would enable it again

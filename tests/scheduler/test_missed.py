@@ -10,7 +10,7 @@ import pytest
 from scheduler.control import InvalidJob, Missed, StaleEdit
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import Status
-from tests.scheduler.conftest import START, House, statuses
+from tests.scheduler.conftest import START, House, _ok, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -260,6 +260,72 @@ def test_a_job_switched_off_by_sql_has_missed_slots_from_its_watermark_on(system
     system.clock.advance(2 * 3600)
 
     assert system.control.missed(job.pk).count == 2
+
+
+def test_a_job_that_beat_switched_off_has_missed_slots_from_its_watermark_on(system: House):
+    system.configure(calendars={"closed": {"weekends": True}})
+    job = system.control.create_job(
+        name="hourly", cron_expression="0 * * * *", handler_name="ok", calendar="closed"
+    )
+    system.tick()
+    system.configure(calendars={})  # a deployment forgets it
+    system.clock.advance_to(at("11:00"))
+    system.tick()
+    off = CronJob.objects.get(pk=job.pk)
+    assert (off.is_enabled, off.next_run_at, off.missed_from) == (False, None, at("11:00"))
+    assert "calendar" in off.schedule_error
+    system.clock.advance_to(at("13:30"))
+
+    system.configure(calendars={"closed": {"weekends": True}})
+    assert system.control.missed(job.pk) == Missed(count=3, first=at("11:00"), last=at("13:00"))
+    system.control.enable(job.pk, missed="all")
+    system.tick()
+
+    assert slots_by_status(job) == [(at(f"{hour}:00"), "PENDING") for hour in (11, 12, 13)]
+
+
+def test_what_a_broken_job_missed_is_recorded_when_it_is_repaired_by_sql_and_enabled(
+    system: House,
+):
+    job = system.job(cron_expression="0 * * * *")
+    system.tick()
+    CronJob.objects.filter(pk=job.pk).update(misfire_policy="latest", cron_expression="nonsense")
+    system.clock.advance_to(at("11:00:01"))
+    system.tick()
+    CronJob.objects.filter(pk=job.pk).update(cron_expression="0 * * * *")
+    system.clock.advance_to(at("12:30"))
+
+    system.control.enable(job.pk)
+
+    assert slots_by_status(job) == [(at("12:00"), "SKIPPED")]
+    assert "2 slots missed" in (JobExecution.objects.get().error_message or "")
+
+
+def test_a_row_that_beat_refuses_unplanned_has_missed_slots_from_then_on(system: House):
+    job = system.job(cron_expression="0 * * * *", handler_name="gone")
+    system.tick()
+    system.handler("gone", _ok)
+    system.clock.advance_to(at("11:30"))
+
+    assert system.control.missed(job.pk) == Missed(count=1, first=at("11:00"), last=at("11:00"))
+
+
+def test_slots_that_ran_after_sql_enabled_a_job_do_not_run_again(system: House):
+    job = hourly_off_since_ten(system)  # since 11:00 its slots are missed
+    CronJob.objects.filter(pk=job.pk).update(is_enabled=True)
+    system.tick()
+    system.clock.advance_to(at("15:00"))
+    system.tick()
+    system.deliver()
+    assert slots_by_status(job) == [(at("15:00"), "SUCCESS")]
+    JobExecution.objects.all().delete()  # the history is pruned
+    CronJob.objects.filter(pk=job.pk).update(is_enabled=False)
+    system.clock.advance_to(at("16:30"))
+
+    assert system.control.missed(job.pk) == Missed(count=1, first=at("16:00"), last=at("16:00"))
+    system.control.enable(job.pk, missed="all")
+
+    assert slots_by_status(job) == [(at("16:00"), "PENDING")]
 
 
 def test_a_pause_counts_like_being_disabled(system: House):
