@@ -6,6 +6,7 @@ table; see `mysql_types`.
 """
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -189,15 +190,25 @@ class MySQLConnection(DriverConnection):
         warnings, with values in them.
         """
         if args is not None:
-            literal = self.raw.literal
-            if isinstance(args, dict):
-                sql %= {name: literal(value) for name, value in args.items()}
-            else:
-                sql %= tuple([literal(value) for value in args])
+            sql = self._filled(sql, args)
         self._is_busy = True
         await self.raw.query(sql)
         self._is_busy = False
         return self.raw._result
+
+    def _filled(self, sql: str, args: Sequence[Any] | dict[str, Any]) -> str:
+        """The statement with its values. asyncmy's ProgrammingError if they do not fit: nothing
+        was sent yet, so what Python says of it must not look like a broken connection.
+        """
+        literal = self.raw.literal
+        try:
+            if isinstance(args, dict):
+                return sql % {name: literal(value) for name, value in args.items()}
+            return sql % tuple([literal(value) for value in args])
+        except (TypeError, ValueError, KeyError) as error:
+            raise asyncmy.errors.ProgrammingError(
+                f"{error}: a list has one value for each %s, and any other percent sign is %%"
+            ) from error
 
     async def query(self, sql: str, args: Args, limit: int) -> list[Row]:
         result = await self._run(sql, args)
@@ -247,7 +258,12 @@ class MySQLConnection(DriverConnection):
             return sum([await self.execute(sql, args) for args in rows])
         cursor = self.raw.cursor(QuietCursor)  # it knows how to send many rows in one statement
         self._is_busy = True
-        count = await cursor.executemany(sql, rows)
+        try:
+            count = await cursor.executemany(sql, rows)
+        except (TypeError, ValueError, KeyError):
+            for args in rows:
+                self._filled(sql, args or ())  # raises if this is where it comes from
+            raise
         self._is_busy = False
         return int(count)
 
@@ -259,9 +275,11 @@ class MySQLConnection(DriverConnection):
         return result.insert_id
 
     async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        if args is not None:
+            sql = self._filled(sql, args)
         self._is_busy = True
         cursor = self.raw.cursor(QuietStreamCursor)
-        await cursor.execute(sql, args)
+        await cursor.execute(sql)
         types = self._driver.column_types
         unknown = types.unknown_tables(cursor._result.fields or ())
         if unknown:
@@ -272,7 +290,7 @@ class MySQLConnection(DriverConnection):
                 await types.learn(table, self)
             self._is_busy = True
             cursor = self.raw.cursor(QuietStreamCursor)
-            await cursor.execute(sql, args)
+            await cursor.execute(sql)
         self._is_busy = False
         return MySQLCursor(self, cursor, chunk_rows)
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -264,6 +265,42 @@ async def test_engine_native_placeholders(engine: Engine, shop: BaseDatabase) ->
         assert await tx.executemany(sql, [("one", 1), ("two", 2)]) == 2
 
     assert await names_in(shop) == ["native", "one", "two"]
+
+
+async def test_list_that_does_not_fit_the_markers_costs_no_connection(
+    engine: Engine, shop: BaseDatabase
+) -> None:
+    marks = {"sqlite": "?, ?", "postgres": "$1, $2", "mysql": "%s, %s"}[engine.kind]
+    sql = f"insert into item (name, amount) values ({marks})"
+    async with shop.connection(autocommit=True) as connection:
+        closed_before = shop.statistics().closed_broken_count
+        misfits: list[tuple[Callable[..., Awaitable[object]], str, list[Any]]] = [
+            (connection.execute, sql, ["short"]),
+            (connection.execute, sql, ["long", 1, 2]),
+            (connection.executemany, sql, [("short",), ("short",)]),
+            (connection.fetch_one, sql, ["short"]),
+            (connection.insert, sql, ["short"]),
+        ]
+        if engine.kind == "mysql":
+            misfits += [
+                (connection.execute, "delete from item where name like 'a%' or id = %s", [1]),
+                (connection.executemany, "update item set amount = %s where id = %s", [[1]]),
+            ]
+
+        for run, text, params in misfits:
+            with pytest.raises(QueryExecutionError) as caught:
+                await run(text, params)
+            assert type(caught.value) is QueryExecutionError
+        await connection.begin()
+        with pytest.raises(QueryExecutionError) as caught:
+            async for _ in connection.stream(f"select {marks} from item", ["short"]):
+                pass
+        assert type(caught.value) is QueryExecutionError
+        await connection.rollback()
+
+        assert await connection.execute(sql, ["fits", 1]) == 1
+        assert shop.statistics().closed_broken_count == closed_before
+    assert await names_in(shop) == ["fits"]
 
 
 async def test_parameter_used_twice(shop: BaseDatabase) -> None:
