@@ -1,6 +1,6 @@
 """Who changed what of a job: the fields with old and new value, in Django's own log entries.
 
-The message stays one that Django can read ("Changed Timeout."); the values lie beside it.
+The message stays one that Django can read ("Changed timeout."); the values lie beside it.
 """
 
 from __future__ import annotations
@@ -52,23 +52,24 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     return found
 
 
-def message(form: Any, changes: list[dict[str, str]]) -> list[dict[str, Any]]:
+def message(changes: list[dict[str, str]]) -> list[dict[str, Any]]:
     """For LogEntry: Django reads "changed", this module "diff"."""
-    fields = list(dict.fromkeys(change["field"] for change in changes))
-    if not fields:
-        return []
-    labels = [str(form.fields[name].label) if name in form.fields else name for name in fields]
-    return [{"changed": {"fields": labels}, "diff": changes}]
+    return [{"changed": {"fields": _fields(changes)}, "diff": changes}] if changes else []
 
 
 def message_by(changes: list[dict[str, str]], by: str) -> list[dict[str, Any]]:
-    """The same without a form: `by` says through which door."""
-    fields = list(dict.fromkeys(change["field"] for change in changes))
-    with translation.override(None):  # Django translates when it shows them
-        labels = [str(getattr(CronJob._meta.get_field(n), "verbose_name", n)) for n in fields]
+    """The same for another door than the admin: `by` says through which."""
+    labels = _fields(changes)
     if labels:
         labels[-1] += f" {by}"
     return [{"changed": {"fields": labels or [by]}, "diff": changes}]
+
+
+def _fields(changes: list[dict[str, str]]) -> list[str]:
+    """The names of the fields in the words of the code: Django translates when it shows them."""
+    names = dict.fromkeys(change["field"] for change in changes)
+    with translation.override(None):
+        return [str(getattr(CronJob._meta.get_field(n), "verbose_name", n)) for n in names]
 
 
 def read(entry: LogEntry, *, sees_params: bool) -> list[Change]:

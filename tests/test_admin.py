@@ -221,7 +221,7 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(admin, job):
     assert save(admin, job, form_of(admin, job) | {"description": "new"}).status_code == 302
     assert CronJob.objects.values(*IN_FORM).get(pk=job.pk) == before | {"description": "new"}
     entry = LogEntry.objects.get(object_id=str(job.pk))
-    assert entry.get_change_message() == "Changed Description."
+    assert entry.get_change_message() == "Changed description."
 
 
 @on_each_database

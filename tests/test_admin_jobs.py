@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import translation
 from pydantic import BaseModel, ConfigDict, Field
 
 from handlers import BaseHandler, HandlerParams, handler, registry
@@ -407,7 +408,7 @@ def test_the_history_tells_who_changed_what_from_what_to_what(admin):
     html = page(admin, f"{JOBS}_history", job.pk)
 
     entry = LogEntry.objects.get()
-    assert entry.get_change_message() == "Changed Parameters and Timeout."
+    assert entry.get_change_message() == "Changed parameters and timeout."
     assert "hunter" not in entry.change_message
     assert "hunter" not in html
     for shown in ("parameters: token", "parameters: gone", "parameters: id", "3600", "alice"):
@@ -423,6 +424,22 @@ def test_params_that_differ_in_their_type_alone_are_saved_and_told(admin):
 
     assert CronJob.objects.get(pk=job.pk).handler_params["dry"] is True
     assert "parameters: dry" in page(admin, f"{JOBS}_history", job.pk)
+
+
+def test_the_history_is_told_in_the_language_of_who_reads_it(admin):
+    job = make_job()
+    sent = form_of(admin, job) | {"timeout_seconds": "60", "description": "new"}
+    url = reverse(f"{JOBS}_change", args=[job.pk])
+
+    assert admin.post(url, sent, headers={"accept-language": "ko"}).status_code == 302
+
+    entry = LogEntry.objects.get()
+    with translation.override("en"):
+        assert entry.get_change_message() == "Changed description and timeout."
+    with translation.override("ko"):
+        told = LogEntry.objects.get().get_change_message()
+    assert "설명" in told
+    assert "제한 시간" in told
 
 
 def test_the_history_hides_parameters_from_who_may_not_see_them(admin):

@@ -308,7 +308,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
     ) -> Any:
         if add:
             return super().construct_change_message(request, form, formsets, add)
-        return job_history.message(form, getattr(request, "job_changes", []))
+        return job_history.message(getattr(request, "job_changes", []))
 
     def response_change(self, request: HttpRequest, obj: CronJob) -> HttpResponse:
         if getattr(request, "asks_missed", False):
