@@ -13,6 +13,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The current instant, aware UTC."""
 
+    def estimate(self) -> datetime:
+        """The same without asking anybody: for the event loop and for threads of handlers."""
+
     def monotonic(self) -> float:
         """Seconds that never go back; only differences mean something."""
 
@@ -44,6 +47,15 @@ class DatabaseClock:
                 self._reading = reading
             if self._max_age_seconds <= 0:
                 return reading[0]
+        return self._carried_on(reading)
+
+    def estimate(self) -> datetime:
+        """The last reading carried on, however old it is. Before the first one it must be read."""
+        with self._lock:
+            reading = self._reading
+        return self.now() if reading is None else self._carried_on(reading)
+
+    def _carried_on(self, reading: tuple[datetime, float]) -> datetime:
         return reading[0] + timedelta(seconds=self.monotonic() - reading[1])
 
     def monotonic(self) -> float:

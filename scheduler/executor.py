@@ -36,7 +36,7 @@ _TRACEBACK_BYTES = 32_768
 _LARGEST_ID = 2**63 - 1
 _REPORT_PAUSE_SECONDS = 0.5
 # A value the database refuses is not going to be taken the tenth time either.
-_TRIES_WITH_DETAILS = 2
+_REFUSALS_OF_DETAILS = 2
 _SLICE_SECONDS = 0.5
 # Executions of which we remember that we told why they are held.
 _TOLD_KEPT = 1000
@@ -205,7 +205,7 @@ class Executor:
 
     def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> Status | None:
         settings = self._settings()
-        report = RunReport(self._clock.now, settings.max_log_lines)
+        report = RunReport(self._clock.estimate, settings.max_log_lines)
         info = RunInfo(
             execution_id=row.id,
             job_id=row.job_id,
@@ -247,10 +247,10 @@ class Executor:
             written = self._write(row, held, verdict)
         finally:
             self._leases.release(held)
-        self._tell(row, lease, verdict, outcome, written)
+        self._tell(row, lease, outcome, written)
         if outcome.leaked_thread or outcome.error_class == _STUCK:
             self._end_with_culprit(row, held)
-        return verdict.status if written else None
+        return None if written is None else written.status
 
     def _await(
         self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, started: float
@@ -342,27 +342,38 @@ class Executor:
             charged=True,
         )
 
-    def _write(self, row: runs.Candidate, held: HeldRun, verdict: _Verdict) -> bool:
-        """Write the verdict, again and again while the lease may still be ours. True: it is
+    def _write(self, row: runs.Candidate, held: HeldRun, verdict: _Verdict) -> _Verdict | None:
+        """Write the verdict, again and again while the lease may still be ours. Gives what was
         written.
         """
         if verdict.status is None:
-            return False
-        tries = 0
+            return None
+        # Of an outage, however long, the database does not say a word: it is a refusal when it has
+        # answered just before. The class of the error tells less: too big a packet looks like an
+        # outage.
+        refusals = 0
+        tried: _Verdict | None = None
         while True:
-            tries += 1
+            answers = False
             try:
-                if tries > 1 and runs.has_ended(held.lease):
-                    return True  # the COMMIT whose answer was lost had happened
-                if tries <= _TRIES_WITH_DETAILS:
-                    return self._write_with_said(held, verdict)
-                return self._write_bare(held.lease, verdict)
+                if tried is not None:
+                    if runs.has_ended(held.lease):
+                        return tried  # the COMMIT whose answer was lost had happened
+                    answers = True
+                if refusals < _REFUSALS_OF_DETAILS:
+                    tried = verdict
+                    written = self._write_with_said(held, tried)
+                else:
+                    tried = _bare(verdict)
+                    written = self._write_once(held.lease, tried)
+                return tried if written else None
             except DatabaseError as error:
+                refusals += answers
                 connection.close()
                 text = f"{type(error).__name__}: {error}"
                 emit("report.failed", execution_id=row.id, error=text)
                 if not self._leases.may_still_write():
-                    return False
+                    return None
                 pause(_REPORT_PAUSE_SECONDS)
 
     def _write_with_said(self, held: HeldRun, verdict: _Verdict) -> bool:
@@ -398,29 +409,14 @@ class Executor:
             runs.wake_waiting(lease.job_id, now=now)
         return written
 
-    def _write_bare(self, lease: runs.Lease, verdict: _Verdict) -> bool:
-        """The verdict without anything the handler produced, which the database will not take."""
-        assert verdict.status is not None
-        status = Status.FAILED if verdict.status == Status.SUCCESS else verdict.status
-        outcome = AttemptOutcome.FAILED if status == Status.FAILED else verdict.ending.outcome
-        bare = _Verdict(
-            status=status,
-            ending=runs.Ending(
-                outcome=outcome, error="the outcome could not be stored in the database"
-            ),
-            charged=verdict.charged or status == Status.FAILED,
-            delay_seconds=verdict.delay_seconds,
-        )
-        return self._write_once(lease, bare)
-
     def _tell(
         self,
         row: runs.Candidate,
         lease: runs.Lease,
-        verdict: _Verdict,
         outcome: Outcome,
-        written: bool,
+        verdict: _Verdict | None,
     ) -> None:
+        """`verdict`: what was written, if anything."""
         facts: dict[str, Any] = {
             "execution_id": row.id,
             "job": row.job_name or row.handler_name,
@@ -430,11 +426,12 @@ class Executor:
             "worker": self._owner,
             "ran_seconds": outcome.ran_seconds,
         }
+        if verdict is None or verdict.status is None:
+            emit("execution.stale", **facts)
+            return
         # A handler's own words may quote a parameter. The row shows them to those who may see it.
         error = without_values(verdict.ending.error, row.params)
-        if not written or verdict.status is None:
-            emit("execution.stale", **facts)
-        elif verdict.status == Status.PENDING and verdict.charged:
+        if verdict.status == Status.PENDING and verdict.charged:
             emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
         elif verdict.status == Status.PENDING:
             emit("execution.handed_back", reason=error, **facts)
@@ -465,6 +462,21 @@ class Executor:
             runs.hand_back(other.lease, now=now, reason=reason)
         except DatabaseError:
             connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
+
+
+def _bare(verdict: _Verdict) -> _Verdict:
+    """Without anything that the handler produced, which the database will not take."""
+    assert verdict.status is not None
+    status = Status.FAILED if verdict.status == Status.SUCCESS else verdict.status
+    outcome = AttemptOutcome.FAILED if status == Status.FAILED else verdict.ending.outcome
+    return _Verdict(
+        status=status,
+        ending=runs.Ending(
+            outcome=outcome, error="the outcome could not be stored in the database"
+        ),
+        charged=verdict.charged or status == Status.FAILED,
+        delay_seconds=verdict.delay_seconds,
+    )
 
 
 _STUCK = "StuckRun"

@@ -15,6 +15,7 @@ import pytest
 
 from handlers import BaseHandler, handler, registry
 from scheduler.bridge import Bridge
+from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.control import Control
 from scheduler.dispatcher import Dispatcher
@@ -38,6 +39,9 @@ class FakeClock:
         self._advanced = 0.0
 
     def now(self) -> datetime:
+        return self._now
+
+    def estimate(self) -> datetime:
         return self._now
 
     def monotonic(self) -> float:
@@ -87,7 +91,7 @@ class ProcessEnded(BaseException):
 class Worker:
     """One worker process's insides."""
 
-    def __init__(self, clock: FakeClock, owner: str) -> None:
+    def __init__(self, clock: Clock, owner: str) -> None:
         self.bridge = Bridge()
         self.drain = DrainFlag()
         self.ended: list[str] = []
@@ -139,8 +143,8 @@ class House:
         # 0.5: back-off and poll interval come out as configured, without jitter.
         return Dispatcher(clock=self.clock, publisher=self.publisher, random=lambda: 0.5)
 
-    def new_worker(self, owner: str = "") -> Worker:
-        worker = Worker(self.clock, owner or f"worker{len(self._workers) + 1}")
+    def new_worker(self, owner: str = "", *, clock: Clock | None = None) -> Worker:
+        worker = Worker(clock or self.clock, owner or f"worker{len(self._workers) + 1}")
         self._workers.append(worker)
         return worker
 

@@ -4,9 +4,11 @@ our own functions: an answer is lost after the statement was done, or before it 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 from django.db import OperationalError, connection
 
 from handlers import BaseHandler
+from scheduler.clock import DatabaseClock
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import FINAL, Status
+from scheduler.store.connection import database_now
 from tests.scheduler.conftest import House, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -172,6 +176,80 @@ def test_what_the_database_refuses_again_and_again_still_becomes_final(system: H
     assert (after.status, after.result) == (Status.FAILED, None)
     assert after.error_message == "the outcome could not be stored in the database"
     assert outcomes(row) == ["FAILED"]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+@pytest.mark.parametrize("rounds", [1, 2, 3, 8])
+def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
+    rounds: int, fails: bool, system: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("scheduler.executor._REPORT_PAUSE_SECONDS", 0.01)
+    left = [0]
+
+    async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
+        self.context.log.info("a line")
+        left[0] = rounds
+        if fails:
+            raise RuntimeError("it went wrong")
+        return {"n": 1}
+
+    def outage(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError(LOST)
+        return execute(statement, params, many, context)
+
+    system.handler("talks", talks)
+    row = system.execution(handler_name="talks")
+    with connection.execute_wrapper(outage):
+        given = system.worker.execute(row.pk)
+    after, ended = fresh(row), JobAttempt.objects.get()
+    assert left == [0]
+    assert list(JobLog.objects.values_list("message", flat=True)) == ["a line"]
+    if fails:
+        assert given == after.status == Status.PENDING
+        assert (after.failures, ended.outcome) == (1, "FAILED")
+        assert ended.error == "RuntimeError: it went wrong"
+    else:
+        assert given == after.status == Status.SUCCESS
+        assert (after.result, ended.outcome) == ({"n": 1}, "SUCCESS")
+
+
+# --- the clock ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["there", "away"])
+@pytest.mark.parametrize("kind", ["async", "in a thread"])
+def test_what_a_handler_says_late_asks_the_database_nothing(
+    kind: str, is_away: bool, system: House
+):
+    """The worker's reading of the database's time has grown old by then."""
+    asked = [0]
+    runs = [False]
+
+    def read() -> datetime:
+        asked[0] += runs[0]
+        if runs[0] and is_away:
+            raise OperationalError(LOST)
+        return database_now()
+
+    async def talks(self: BaseHandler, params: Any) -> None:
+        runs[0] = True
+        await asyncio.sleep(0.3)
+        if kind == "async":
+            self.context.log.info("a line")
+        else:
+            await asyncio.to_thread(self.context.log.info, "a line")
+        runs[0] = False
+
+    system.handler("talks", talks)
+    worker = system.new_worker(clock=DatabaseClock(read, max_age_seconds=0.2))
+    row = system.execution(handler_name="talks")
+    assert worker.execute(row.pk) == Status.SUCCESS
+    assert asked == [0]
+    line = JobLog.objects.get()
+    assert line.message == "a line"
+    assert abs((line.at - database_now()).total_seconds()) < 60
 
 
 # --- beat -----------------------------------------------------------------------------------------
