@@ -1,7 +1,8 @@
 """`celery -A jobu_project beat`: Celery's beat with our tick in place of its in-memory schedule.
 
 Static entries of `beat_schedule` keep working through Celery's own tick. They are Celery's: each
-beat sends them, so what must run once belongs into a job.
+beat sends them, so what must run once belongs into a job. One that is due while the broker is away
+is sent once it is back, and holds up no job until then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from scheduler.transient import is_transient
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 5.0
+# How long after a failure the broker is asked again for a static entry that is due.
+_ENTRY_WAITS_SECONDS = 5.0
 
 
 class JobScheduler(beat.Scheduler):  # type: ignore[misc]
@@ -67,6 +70,18 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             self._failed_since = None
             self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         return wait
+
+    @property
+    def producer(self) -> Any:
+        """For Celery's tick. Its own would connect when the first entry is due, and try for ever:
+        a beat that waits there records no slot.
+        """
+        return self._publisher.producer()
+
+    def is_due(self, entry: Any) -> Any:
+        """Celery's tick asks this just before it sends the entry."""
+        due = super().is_due(entry)
+        return (False, _ENTRY_WAITS_SECONDS) if due[0] and self.producer is None else due
 
     def close(self) -> None:
         try:

@@ -75,6 +75,15 @@ class CeleryPublisher:
     def ready(self) -> bool:
         return self._clock.monotonic() >= self._closed_until
 
+    def producer(self) -> Any:
+        """A connected producer of kombu, for other messages; None while the broker is away."""
+        if self._producer is None and self.ready():
+            try:
+                self._connect()
+            except _Away as away:
+                self._fail(away.error)
+        return self._producer
+
     def publish(self, hints: Sequence[Hint]) -> list[int]:
         unsent = {hint.execution_id: hint for hint in hints}
         waiting = self._failing_last(hints)

@@ -326,6 +326,35 @@ def test_static_entries_of_celery_keep_working(app: Celery, system: House):
     beat.close()
 
 
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(60)
+def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
+    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
+):
+    app.conf.broker_url = f"redis://127.0.0.1:{closed_port()}/0"
+    app.conf.broker_connection_max_retries = None  # as jobu's own is: workers try for ever
+    app.conf.beat_schedule = {"cleanup": {"task": "shop.cleanup", "schedule": 60.0}}
+    beat = JobScheduler(app, lazy=False)
+    clock: Any = system.clock
+    beat._clock = beat._publisher._clock = clock
+    beat._dispatcher = system.dispatcher
+    beat.schedule["cleanup"].last_run_at -= timedelta(minutes=2)
+    job = system.job()
+    for _ in range(3):
+        assert beat.tick() <= 5
+        system.clock.advance(60)
+    assert statuses(job) == ["PENDING"] * 2
+    assert beat.schedule["cleanup"].total_run_count == 0
+
+    monkeypatch.setattr(beat, "_heap", None)  # its next look at the entry is in five real seconds
+    app.conf.broker_url = "memory://"
+    beat.tick()
+    assert beat.schedule["cleanup"].total_run_count == 1
+    assert [message.headers["task"] for message in messages(app)] == ["shop.cleanup"]
+    beat.close()
+
+
 def test_without_static_entries_celerys_own_schedule_is_empty(app: Celery):
     app.conf.result_backend = "cache+memory://"  # for which Celery would add an entry of its own
     beat = JobScheduler(app, lazy=False)
