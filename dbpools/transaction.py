@@ -27,7 +27,11 @@ log = logging.getLogger("dbpools.transaction")
 
 WRITES = ("execute", "execute_many", "insert")
 """The ways of running a statement whose answer tells that it wrote."""
-WRITE_VERBS = {"INSERT", "REPLACE", "UPDATE", "DELETE"}
+# With those of DDL, before which MySQL would commit what the outer function has written.
+WRITE_VERBS = {
+    *("INSERT", "REPLACE", "UPDATE", "DELETE"),
+    *("TRUNCATE", "DROP", "ALTER", "CREATE", "RENAME"),
+}
 
 
 class _State(Enum):

@@ -54,7 +54,8 @@ LOST_CODES = {
 _PERCENT_BEHIND_VALUES = re.compile(
     r"(?:\bON\s+DUPLICATE\b|\bRETURNING\b|\)\s*AS\b)[^%]*%", re.IGNORECASE
 )
-READ_ONLY_CODES = {1792, 1290, 1836}
+# 1290 and 1836 are a read-only server (a replica): there the server's own words say what to do.
+READ_ONLY_TRANSACTION = 1792
 DEADLOCK, LOCK_TIMEOUT = 1213, 1205
 
 
@@ -111,7 +112,7 @@ class MySQLDriver(Driver):
         if isinstance(error, DuplicateColumnError):
             return Fault.STATEMENT
         code = error.args[0] if error.args else None
-        if code in READ_ONLY_CODES:
+        if code == READ_ONLY_TRANSACTION:
             return Fault.READ_ONLY
         if code in LOST_CODES or not isinstance(error, self.errors):
             return Fault.LOST  # an error of Python in the middle of the protocol

@@ -290,6 +290,31 @@ async def test_ddl_inside_a_transaction_is_told_on_mysql(engine_of: EngineOf) ->
     assert_whole(database.statistics())
 
 
+async def test_server_that_is_read_only_is_told_in_its_own_words(
+    engine_of: EngineOf, mariadb_server: MariaDB
+) -> None:
+    if not mariadb_server.is_restartable:
+        pytest.skip("somebody's own server is not ours to reconfigure")
+    engine = engine_of("mysql")
+    admin = await register(engine.config(), "admin")
+    await make_shop(engine, admin)
+    clerk = {**engine.config(), "dsn": engine.urls[0].replace("jobu:jobu@", "clerk:clerk@")}
+    database = await register(clerk)
+    async with admin.connection(autocommit=True) as connection:
+        # Who may administer the server writes nevertheless.
+        await connection.execute("create user clerk identified by 'clerk'")
+        await connection.execute("grant select, insert, update, delete on *.* to clerk")
+        await connection.execute("set global read_only = 1")
+        try:
+            assert await names_in(database) == []
+            with pytest.raises(QueryExecutionError, match="--read-only option"):
+                async with database.transaction() as tx:
+                    await tx.execute("insert into item (name) values ('no')")
+        finally:
+            await connection.execute("set global read_only = 0")
+            await connection.execute("drop user clerk")
+
+
 async def test_cut_off_statement_does_not_run_on_in_mysql(
     engine_of: EngineOf,
 ) -> None:

@@ -308,6 +308,42 @@ async def test_no_way_of_writing_leads_around_a_read_only_part(
     assert await names_in(shop) == ["a", "b"]
 
 
+@pytest.mark.parametrize("verb", ["truncate", "drop", "alter", "create", "rename"])
+async def test_ddl_in_a_read_only_part_leaves_everything_as_it_was(
+    engine: Engine, shop: BaseDatabase, verb: str
+) -> None:
+    sql = {
+        "truncate": "truncate table item",
+        "drop": "drop table item",
+        "alter": "alter table item add column extra integer",
+        "create": "create table another (id integer)",
+        "rename": "alter table item rename to another",
+    }[verb]
+    own_words = {
+        ("truncate", "sqlite"): "delete from item",
+        ("rename", "mysql"): "rename table item to another",
+    }
+    sql = own_words.get((verb, engine.kind), sql)
+
+    @transactional_readonly
+    async def smuggle() -> None:
+        await get_connection().execute(sql)
+
+    @transactional
+    async def outer() -> None:
+        await save("undone")
+        await smuggle()
+
+    await save("kept")
+
+    with pytest.raises(ReadOnlyTransactionError):
+        await outer()
+
+    assert await names_in(shop) == ["kept"]
+    async with shop.connection(autocommit=True) as connection:
+        await connection.execute("create table another (id integer)")  # it is not there yet
+
+
 async def test_stream_cannot_write_in_a_read_only_part(shop: BaseDatabase) -> None:
     async with shop.transaction() as tx:
         await add(tx, "a")
