@@ -462,6 +462,25 @@ def test_run_now_with_wrong_params_shows_the_mistake(admin, job, params):
     assert not JobExecution.objects.exists()
 
 
+@pytest.mark.parametrize("depth", [400, 700, 900])
+def test_params_nested_too_deep_are_a_mistake_on_every_page(admin, job, depth):
+    run = make_run(job)
+    deep = '{"a": ' + "[" * depth + "]" * depth + "}"
+    asks = reverse(f"{JOBS}_params") + f"?job={job.pk}"
+
+    for url in (
+        reverse(f"{JOBS}_run_now", args=[job.pk]),
+        reverse(f"{RUNS}_replay", args=[run.pk]),
+    ):
+        response = admin.post(url, {"params": deep})
+        assert response.context["form"].errors["params"], url
+    edited = save(admin, job, form_of(admin, job) | {"handler_params": deep})
+    assert edited.context["adminform"].form.errors["handler_params"]
+    assert admin.post(asks, {"handler": "sample", "params": deep}).status_code == 200
+
+    assert JobExecution.objects.count() == 1
+
+
 @on_each_database
 def test_pause_with_reason_and_end_then_enable(admin, job):
     url = reverse(f"{JOBS}_pause", args=[job.pk])

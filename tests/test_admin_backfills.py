@@ -71,6 +71,15 @@ def started(job: CronJob, **values: Any) -> Backfill:
 # --- starting one ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("depth", [400, 700, 900])
+def test_params_nested_too_deep_are_a_mistake(admin, job, depth):
+    deep = '{"a": ' + "[" * depth + "]" * depth + "}"
+
+    response = fill_in(admin, job, "preview", params=deep)
+
+    assert response.context["form"].errors["params"]
+
+
 @on_each_database
 def test_a_dry_run_lists_the_slots_and_starts_nothing(admin, job):
     response = fill_in(admin, job, "preview")

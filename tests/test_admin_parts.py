@@ -133,6 +133,16 @@ def test_params_say_what_is_wrong(text, problem):
         ParamsField(required=False).clean(text)
 
 
+@pytest.mark.parametrize("depth", [21, 400, 700, 900])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_params_nested_too_deep_are_refused(depth, begin, end):
+    inner = depth - 1
+    text = '{"a": ' + begin * inner + "1" + end * inner + "}"
+
+    with pytest.raises(ValidationError, match=r"deeper than 20 levels|not JSON"):
+        ParamsField(required=False).clean(text)
+
+
 @pytest.mark.parametrize("text", ["", "  \n", "{}"])
 def test_no_params_are_an_empty_object(text):
     assert ParamsField(required=False).clean(text) == {}

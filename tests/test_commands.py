@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db.models import JSONField, Value
 
 from scheduler.control import InvalidJob
 from scheduler.management import inputs, output
@@ -286,6 +287,30 @@ def test_params_come_from_a_file(world: House, tmp_path: Path):
     ran("jobs", "run", "one", "--params", f"@{file}", "--param", 'text="3"', "--param", "n=x=y")
 
     assert JobExecution.objects.get().params == {"name": "안녕", "n": "x=y", "text": "3"}
+
+
+@pytest.mark.parametrize("depth", [21, 400, 700, 900])
+def test_params_nested_too_deep_are_refused(world: House, depth: int):
+    world.job(name="one")
+    deep = "[" * depth + "]" * depth
+
+    for verb in ("run", "update"):
+        for given in (["--params", f'{{"a": {deep}}}'], ["--param", f"a={deep}"]):
+            told = refused("jobs", verb, "one", *given)
+            assert "deeper than 20 levels" in told or "not JSON" in told
+
+
+@pytest.mark.parametrize("stored", [[1, 2], Value(None, JSONField()), "text"], ids=str)
+def test_params_that_are_no_object_can_be_replaced_and_not_run(world: House, stored: Any):
+    job = world.job(name="one")
+    CronJob.objects.filter(pk=job.pk).update(handler_params=stored)
+
+    assert "must be a JSON object" in refused("jobs", "run", "one")
+    ran("jobs", "run", "one", "--param", "a=1")
+    ran("jobs", "update", "one", "--param", "a=1")
+
+    assert JobExecution.objects.get().params == {"a": 1}
+    assert CronJob.objects.get().handler_params == {"a": 1}
 
 
 def test_nothing_is_changed_when_nothing_was_named(world: House):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
+from handlers import InvalidParamsError
+from handlers.params import checked_mapping
 from scheduler.admin.job_preview import preview
 from scheduler.admin.masking import unmask
 from scheduler.admin.params_form import described, errors_of
@@ -61,7 +64,9 @@ def params(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
         return JsonResponse({"errors": []})  # the page has said it already
     job = _job_of(admin, request)
     if job is not None and isinstance(typed, dict) and may(request.user, Action.VIEW_PARAMS):
-        typed = unmask(typed, job.handler_params)
+        # What cannot be stored keeps its masks: errors_of says why, before it reads them.
+        with suppress(InvalidParamsError):
+            typed = unmask(checked_mapping(typed), job.handler_params)
     return JsonResponse({"errors": errors_of(request.POST.get("handler", ""), typed)})
 
 

@@ -13,9 +13,12 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from handlers import InvalidParamsError
+from handlers.params import checked_mapping
 from scheduler.admin.masking import MASK, left_masked, mask, unmask
 from scheduler.admin.theme import TextareaWidget, TextInputWidget
 from scheduler.same_json import same_json
+from scheduler.validation import bad_params
 
 # What job_params.js says.
 _WORDS = {
@@ -113,6 +116,10 @@ class ParamsField(forms.JSONField):
             raise ValidationError(_("not JSON that can be stored"), code="invalid") from error
         if not isinstance(typed, dict):
             raise ValidationError(_('must be a JSON object, such as {"id": 1}'), code="invalid")
+        try:
+            checked_mapping(typed)  # before anything goes through it level by level
+        except InvalidParamsError as error:
+            raise ValidationError(bad_params(error), code="invalid") from error
         found = unmask(typed, self.stored)
         for path in left_masked(found):
             raise ValidationError(

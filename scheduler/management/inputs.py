@@ -15,10 +15,12 @@ from django.core.management.base import CommandParser
 from django.utils.timezone import get_current_timezone, is_naive
 from django.utils.translation import gettext as _
 
+from handlers import InvalidParamsError
+from handlers.params import checked_mapping
 from scheduler.control import InvalidJob, NotPossible
 from scheduler.masking import MASK, left_masked, unmask
 from scheduler.models import CronJob
-from scheduler.validation import instant_problem
+from scheduler.validation import bad_params, instant_problem
 
 LARGEST_ID: Final = 2**63 - 1
 _NAMES_COMPARED: Final = 2000
@@ -80,20 +82,27 @@ def add_params(parser: CommandParser) -> None:
     )  # fmt: skip
 
 
-def params_of(options: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any] | None:
+def params_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | None:
     """What --params and --param give, over `stored`; None when neither was given. InvalidJob.
 
-    A mask that was copied from this program's own output stands for the value in `stored`.
+    A mask that was copied from this program's own output stands for the value in `stored`; what is
+    no object there counts as empty.
     """
     text, pairs = options.get("params"), options.get("param")
     if text is None and not pairs:
         return None
+    if not isinstance(stored, Mapping):
+        stored = {}  # SQL may have written anything
     found = dict(stored) if text is None else _json_object(text)
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise InvalidJob({"param": [_("%(pair)s is not KEY=VALUE") % {"pair": repr(key)}]})
         found[key] = _json_or_text(value)
+    try:
+        checked_mapping(found)  # before anything goes through it level by level
+    except InvalidParamsError as error:
+        raise InvalidJob({"params": [bad_params(error)]}) from error
     found = dict(unmask(found, stored))
     masked = list(left_masked(found))
     if masked:

@@ -246,9 +246,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
 # --- change --------------------------------------------------------------------------------------
 
 
-def _given(
-    command: Command, options: Mapping[str, Any], stored: Mapping[str, Any]
-) -> dict[str, Any]:
+def _given(command: Command, options: Mapping[str, Any], stored: object) -> dict[str, Any]:
     """The fields that were named."""
     names = ("name", "cron_expression", "handler_name", *_TEXTS, "overlap_policy",
              "misfire_policy", *LIMITS)  # fmt: skip
