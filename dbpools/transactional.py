@@ -63,9 +63,14 @@ def transactional(*databases: Any, readonly: bool = False) -> Any:
     """
     if len(databases) == 1 and callable(databases[0]):
         return _decorate(databases[0], (), readonly)
+    names = set()
     for database in databases:
         if not isinstance(database, (str, BaseDatabase)):
             raise TypeError(f"@transactional takes names of databases, not {database!r}")
+        name = database if isinstance(database, str) else database.name
+        if name in names:
+            raise ValueError(f"@transactional: database {name!r} is named twice")
+        names.add(name)
 
     def decorator(function: AsyncFunction[P, T]) -> AsyncFunction[P, T]:
         return _decorate(function, databases, readonly)

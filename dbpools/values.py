@@ -28,13 +28,18 @@ def dump_json(value: Any) -> str:
 
 
 def to_utc(value: datetime) -> datetime:
-    """The same instant in UTC. A naive datetime is refused: nobody knows which instant it is."""
+    """The same instant in UTC. ValueError for one that Python has no year for there, and for a
+    naive datetime: nobody knows which instant it is.
+    """
     if value.tzinfo is None:
         raise ValueError(
             f"naive datetime {value.isoformat()}: attach a zone, "
             "for example value.replace(tzinfo=UTC)"
         )
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} is out of range in UTC") from None
 
 
 def as_utc(value: datetime) -> datetime:

@@ -111,6 +111,24 @@ async def test_naive_datetime_is_refused(shop: BaseDatabase) -> None:
         assert await tx.execute(ADD, {"name": "after", "amount": 1}) == 1
 
 
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9))),
+        datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-9))),
+    ],
+    ids=["before", "after"],
+)
+async def test_datetime_that_has_no_instant_in_utc_is_refused(
+    shop: BaseDatabase, beyond: datetime
+) -> None:
+    async with shop.transaction() as tx:
+        with pytest.raises(QueryExecutionError, match=r"parameter :name: .* out of range"):
+            await tx.execute(ADD, {"name": beyond, "amount": 1})
+
+        assert await tx.execute(ADD, {"name": "after", "amount": 1}) == 1
+
+
 async def test_object_that_no_column_holds_is_refused(shop: BaseDatabase) -> None:
     async with shop.transaction() as tx:
         with pytest.raises(QueryExecutionError, match=r":amount.*object cannot be stored"):

@@ -456,6 +456,13 @@ async def test_decorating_what_is_not_async_is_refused() -> None:
         transactional(3)  # type: ignore[call-overload]
 
 
+async def test_naming_a_database_twice_is_refused(shop: BaseDatabase) -> None:
+    with pytest.raises(ValueError, match="'a' is named twice"):
+        transactional("a", "b", "a")
+    with pytest.raises(ValueError, match="'default' is named twice"):
+        transactional_readonly("default", shop)
+
+
 async def test_database_is_looked_up_when_called(shop: BaseDatabase) -> None:
     @transactional("defualt")
     async def write() -> None: ...
