@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, F, Max, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 from scheduler import crash
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.plan import backoff_seconds
 from scheduler.states import FINAL, AttemptOutcome, ProcessKind, Status
 from scheduler.store import runs
-from scheduler.store.connection import lock_skipping
+from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
+from scheduler.transient import in_transaction
 
 # For runs without a job (events), and the table's own defaults.
 DEFAULT_BACKOFF_SECONDS = 30
 DEFAULT_BACKOFF_MAX_SECONDS = 3600
 
-_CHUNK = 500
+_CHUNK = 250
+# Compared with a plain value, not with a CASE: that would be text to MySQL.
+_SHOWS_NO_LATER = "(id = %s AND (last_run_at IS NULL OR last_run_at <= %s))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,23 +106,35 @@ def _verdict(row: Any, now: datetime) -> tuple[Status, AttemptOutcome, str]:
     return Status.FAILED if exhausted else Status.PENDING, AttemptOutcome.LOST, reason
 
 
+# What a job does not show yet. A run may have ended twice with one `started_at`: cancelled while it
+# waited to be tried again. Joined, not IN (...), for which MySQL would walk all executions.
+_NEWEST_RESULTS = """
+SELECT e.job_id, e.started_at, e.status
+  FROM (SELECT MAX(id) AS id
+          FROM job_executions
+         WHERE finished_at > %s AND finished_at <= %s
+           AND job_id IS NOT NULL AND started_at IS NOT NULL
+         GROUP BY job_id) newest
+  JOIN job_executions e ON e.id = newest.id
+  JOIN cron_jobs j ON j.id = e.job_id
+ WHERE j.last_run_at IS NULL OR j.last_run_at < e.started_at
+    OR (j.last_run_at = e.started_at AND j.last_status <> e.status)
+"""
+
+
 def refresh_last_results(since: datetime, now: datetime) -> int:
-    """Show on each job its newest run that ended since `since`. Gives the number of jobs touched.
+    """Show on each job its newest run that ended since `since`. Gives the number of jobs that did
+    not show it yet; without any it is one query, however many have ended.
 
     A summary for lists, written by beat in bulk: a worker that wrote it would queue up on the job's
     row.
     """
-    ended = JobExecution.objects.filter(
-        finished_at__gt=since, finished_at__lte=now, job__isnull=False, started_at__isnull=False
-    )
-    per_job = ended.values("job_id").annotate(newest=Max("id"))
-    newest = list(per_job.values_list("newest", flat=True))
-    for first in range(0, len(newest), _CHUNK):
-        chunk = JobExecution.objects.filter(id__in=newest[first : first + _CHUNK])
-        rows: Iterable[Any] = chunk.values_list("job_id", "status", "started_at")
-        for job_id, status, started_at in rows:
-            _show_result(job_id, status, started_at)
-    return len(newest)
+    newest: dict[int, tuple[datetime, str]] = {}
+    for job_id, started, status in fetch_all(_NEWEST_RESULTS, [since, now]):
+        started_at = instant(started)
+        assert started_at is not None
+        newest[job_id] = started_at, status
+    return _show_results(newest)
 
 
 def refresh_older_results(since: datetime, until: datetime, limit: int) -> datetime | None:
@@ -139,8 +155,7 @@ def refresh_older_results(since: datetime, until: datetime, limit: int) -> datet
     for _finished_at, job_id, status, started_at, news in rows:
         if news and job_id is not None and started_at is not None:
             newest[job_id] = max(newest.get(job_id, (started_at, status)), (started_at, status))
-    for job_id, (started_at, status) in newest.items():
-        _show_result(job_id, status, started_at)
+    _show_results(newest)
     if len(rows) < limit:
         return None
     # Should they all have ended in one instant: on with what is before it.
@@ -148,10 +163,33 @@ def refresh_older_results(since: datetime, until: datetime, limit: int) -> datet
     return min(oldest, until - timedelta(microseconds=1))
 
 
-def _show_result(job_id: int, status: str, started_at: datetime) -> None:
-    CronJob.objects.filter(
-        Q(last_run_at__isnull=True) | Q(last_run_at__lte=started_at), id=job_id
-    ).update(last_run_at=started_at, last_status=status)
+_SHOW_RESULTS = """
+UPDATE cron_jobs
+   SET last_run_at = CASE id {cases} END, last_status = CASE id {cases} END
+ WHERE {conditions}
+"""
+
+
+def _show_results(newest: Mapping[int, tuple[datetime, str]]) -> int:
+    """Write (started_at, status) of each job's newest run, a chunk of jobs by one statement, unless
+    the job shows a later one meanwhile. Gives how many it wrote.
+    """
+    ids = sorted(newest)
+    written = 0
+    for first in range(0, len(ids), _CHUNK):
+        chunk = ids[first : first + _CHUNK]
+        statement = _SHOW_RESULTS.format(
+            cases=" ".join(["WHEN %s THEN %s"] * len(chunk)),
+            conditions=" OR ".join([_SHOWS_NO_LATER] * len(chunk)),
+        )
+        parameters = [
+            *(value for id_ in chunk for value in (id_, newest[id_][0])),
+            *(value for id_ in chunk for value in (id_, newest[id_][1])),
+            *(value for id_ in chunk for value in (id_, newest[id_][0])),
+        ]
+        # Again, should two beats that write at once have met in a deadlock.
+        written += in_transaction(partial(execute, statement, parameters))
+    return written
 
 
 def _pauses_over(now: datetime) -> QuerySet[CronJob]:

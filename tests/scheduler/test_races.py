@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import Status
-from scheduler.store import people, runs, slots
+from scheduler.store import people, runs, slots, upkeep
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -157,6 +157,22 @@ def test_rescue_by_several_beats_charges_one_attempt_once(system: House):
     together(*(beat.tick for beat in beats))
     assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 1)
     assert outcomes(row) == ["LOST"]
+
+
+def test_beats_that_show_the_last_results_at_once_agree(system: House):
+    jobs = [system.job(is_enabled=False) for _ in range(60)]
+    for round_ in range(1, 4):
+        now = system.clock.advance(20)
+        for number, job in enumerate(jobs):
+            started_at = now - timedelta(seconds=1, microseconds=number)
+            shape = {"status": Status.FAILED, "publish_at": None, "started_at": started_at}
+            system.execution(job, finished_at=now, **shape)
+        since = now - timedelta(seconds=12)
+        together(*[lambda since=since, now=now: upkeep.refresh_last_results(since, now)] * 4)
+        for job in CronJob.objects.prefetch_related("executions"):
+            newest = max(row.started_at for row in job.executions.all() if row.started_at)
+            assert (job.last_run_at, job.last_status) == (newest, "FAILED")
+            assert job.executions.count() == round_
 
 
 def test_an_event_delivered_many_times_at_once_makes_one_run(system: House):

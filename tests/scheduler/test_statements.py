@@ -136,6 +136,15 @@ def test_results_of_history_are_read_from_an_index_step_by_step(many_executions:
     assert not re.search(r"Seq Scan on job_exec|\bfilesort\b|USE TEMP B-TREE", plan), plan
 
 
+def test_the_last_results_are_read_from_the_index_of_what_ended(many_executions: House):
+    def read() -> object:
+        return upkeep.refresh_last_results(START, START + timedelta(seconds=12))
+
+    [(statement, plan)] = plans(read)
+    assert "executions_ended" in plan, f"{statement}\n{plan}"
+    assert not re.search(r"Seq Scan on job_exec|SCAN e\b|\be ALL\b", plan), plan
+
+
 def test_a_tick_costs_the_same_with_five_thousand_idle_jobs_as_with_none(system: House):
     system.tick()
     with CaptureQueriesContext(connection) as few:
@@ -162,3 +171,62 @@ def test_a_burst_of_jobs_costs_a_few_statements(system: House):
         system.tick()
     assert JobExecution.objects.count() == 200
     assert len(captured) < 30
+
+
+def ended_jobs(number: int, status: Status = Status.SUCCESS) -> None:
+    """So many jobs with a run that ended a second ago, each started in a moment of its own."""
+    CronJob.objects.bulk_create(
+        CronJob(name=f"ended {at}", cron_expression="* * * * *", handler_name="ok")
+        for at in range(number)
+    )
+    JobExecution.objects.bulk_create(
+        JobExecution(
+            job=job,
+            handler_name="ok",
+            status=status,
+            publish_at=None,
+            scheduled_time=START,
+            available_at=START,
+            created_at=START,
+            started_at=START - timedelta(seconds=2, microseconds=at),
+            finished_at=START - timedelta(seconds=1),
+        )
+        for at, job in enumerate(CronJob.objects.order_by("id"))
+    )
+
+
+def refresh() -> tuple[int, list[str]]:
+    """Jobs written, and the statements that it took."""
+    with CaptureQueriesContext(connection) as captured:
+        written = upkeep.refresh_last_results(START - timedelta(seconds=12), START)
+    return written, [query["sql"] for query in captured.captured_queries]
+
+
+def test_last_results_of_many_jobs_cost_a_few_statements_and_nothing_when_they_are_shown(
+    system: House,
+):
+    ended_jobs(500)
+    written, statements = refresh()
+    assert (written, len(statements) < 10) == (500, True), statements
+    for job in CronJob.objects.prefetch_related("executions"):
+        (row,) = job.executions.all()
+        assert (job.last_run_at, job.last_status) == (row.started_at, "SUCCESS")
+    written, [select] = refresh()
+    assert written == 0
+    assert select.lstrip().startswith("SELECT")
+
+
+def test_a_job_that_shows_a_later_run_keeps_it(system: House):
+    ended_jobs(3)
+    before, same, after = CronJob.objects.order_by("id")
+    later = START + timedelta(seconds=1)
+    CronJob.objects.filter(pk=before.pk).update(last_run_at=later, last_status="TIMEOUT")
+    # Retried, and cancelled as it waited: the same run, with another end.
+    started_at = JobExecution.objects.get(job=same).started_at
+    CronJob.objects.filter(pk=same.pk).update(last_run_at=started_at, last_status="FAILED")
+    assert refresh()[0] == 2
+    shown = dict(CronJob.objects.values_list("id", "last_status"))
+    assert shown == {before.pk: "TIMEOUT", same.pk: "SUCCESS", after.pk: "SUCCESS"}
+    # It was shown after we had looked.
+    assert upkeep._show_results({before.pk: (START, "FAILED")}) == 0
+    assert CronJob.objects.get(pk=before.pk).last_run_at == later
