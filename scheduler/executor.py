@@ -160,18 +160,22 @@ class Executor:
             reason = f"skipped by overlap policy skip: {by} was still running"
             done = runs.skip(row.id, now=now, reason=reason)
         elif row.overlap_policy in (OverlapPolicy.SKIP, OverlapPolicy.QUEUE_ONE):
-            first = None if has_run else runs.waits_before(row)
-            if first is not None:
-                reason = f"skipped by overlap policy queue_one: #{first} waits already behind {by}"
-                done = runs.skip(row.id, now=now, reason=reason)
-            else:
+            older = runs.waits_before(row, now=now)
+            asleep = None if has_run or older else runs.waits_for_its_time(row, now=now)
+            if has_run or not (older or asleep):
                 reason = f"waits behind {by}"
-                done = runs.hold(row.id, now=now)
+                done = runs.hold(row.id, now=now, in_front=len(older))
+            else:
+                reason = f"skipped by overlap policy queue_one: {_waits_already(older, asleep, by)}"
+                done = runs.skip(row.id, now=now, reason=reason)
         else:
             younger = runs.waits_behind(row)
             if running is not None and running > row.id:  # an older run that is tried again
                 younger = running
-            if younger is not None:
+            if younger is not None and has_run:
+                reason = f"cancelled by overlap policy replace: #{younger} is newer"
+                done = runs.cancel_waiting(row.id, now=now, reason=reason)
+            elif younger is not None:
                 reason = f"skipped by overlap policy replace: #{younger} is newer"
                 done = runs.skip(row.id, now=now, reason=reason)
             else:
@@ -499,6 +503,14 @@ def _not_claimable(row: runs.Candidate | None, now: datetime) -> str:
     if row.available_at > now:
         return f"it waits until {row.available_at.isoformat()}"
     return ""
+
+
+def _waits_already(older: list[int], asleep: tuple[int, bool] | None, by: str) -> str:
+    """Which execution it is that waits, and what for."""
+    if asleep is None:
+        return f"#{min(older)} waits already behind {by}"
+    other, is_retry = asleep
+    return f"#{other} waits already for its {'next try' if is_retry else 'jitter'}"
 
 
 def _or(value: int | None, default: int) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Least
 
 from handlers.params import UnreadableParams
@@ -23,6 +23,8 @@ from scheduler.store.connection import execute, fetch_one, from_json, instant, t
 DEADLINE_MARGIN_SECONDS = 30
 # A run held back by another run of its job asks again after this, if nobody wakes it before.
 HELD_SECONDS = 5
+# With others in front of it, it asks more rarely: a second for each of them, within these bounds.
+_IN_LINE_SECONDS = (60, 600)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +173,22 @@ def running_execution(job_id: int) -> int | None:
     return _first_id(JobExecution.objects.filter(running_key=job_id))
 
 
-def waits_before(row: Candidate) -> int | None:
-    """An older execution of the same job that waits, too."""
-    return _first_id(_pending_of(row).filter(id__lt=row.id))
+def waits_before(row: Candidate, *, now: datetime) -> list[int]:
+    """Older executions of the same job that only wait for their turn; so many as `hold` counts."""
+    their_turn = Q(available_at__lte=now) | Q(publish_count__gt=0)  # see `hold`
+    older = _pending_of(row).filter(their_turn, id__lt=row.id)
+    # In no order: by id the database might walk the history instead of what is pending.
+    return list(older.values_list("id", flat=True)[: _IN_LINE_SECONDS[1]])
+
+
+def waits_for_its_time(row: Candidate, *, now: datetime) -> tuple[int, bool] | None:
+    """An older execution of the same job whose time has not come, and whether that is its next try:
+    else it is its jitter.
+    """
+    asleep = _pending_of(row).filter(id__lt=row.id, available_at__gt=now, publish_count=0)
+    for id_, attempt in asleep.values_list("id", "attempt")[:1]:
+        return id_, attempt > 0
+    return None
 
 
 def waits_behind(row: Candidate) -> int | None:
@@ -189,23 +204,36 @@ def _pending_of(row: Candidate) -> QuerySet[JobExecution]:
     return JobExecution.objects.filter(job_id=row.job_id, status=Status.PENDING)
 
 
-def hold(execution_id: int, *, now: datetime) -> bool:
-    """Put a waiting run back for a while; the run that it waits for wakes it when it ends."""
-    later = now + timedelta(seconds=HELD_SECONDS)
+def hold(execution_id: int, *, now: datetime, in_front: int = 0) -> bool:
+    """Put a waiting run back for a while: `in_front` of it so many others wait. They are woken one
+    by one, by the runs that end.
+    """
+    shortest, longest = _IN_LINE_SECONDS
+    seconds = min(max(in_front, shortest), longest) if in_front else HELD_SECONDS
+    later = now + timedelta(seconds=seconds)
     pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
-    # Counted anew: its messages did arrive, and a lost one is to be sent again as soon as any.
-    return pending.update(available_at=later, publish_at=later, publish_count=0) == 1
+    # Counted anew: its messages did arrive, and a lost one is to be sent again soon. Not from 0:
+    # that is what they have before their time whom nobody may wake, next tries and slots in their
+    # jitter.
+    return pending.update(available_at=later, publish_at=later, publish_count=1) == 1
 
 
 def skip(execution_id: int, *, now: datetime, reason: str) -> bool:
-    """PENDING -> SKIPPED, with the reason."""
+    """PENDING -> SKIPPED, with the reason. For what never ran."""
+    return _give_up(execution_id, Status.SKIPPED, now=now, reason=reason)
+
+
+def cancel_waiting(execution_id: int, *, now: datetime, reason: str) -> bool:
+    """PENDING -> CANCELLED, with the reason. For what has run before; its attempts keep their
+    errors.
+    """
+    return _give_up(execution_id, Status.CANCELLED, now=now, reason=reason)
+
+
+def _give_up(execution_id: int, status: Status, *, now: datetime, reason: str) -> bool:
     pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
-    return (
-        pending.update(
-            status=Status.SKIPPED, finished_at=now, publish_at=None, error_message=reason
-        )
-        == 1
-    )
+    changed = pending.update(status=status, finished_at=now, publish_at=None, error_message=reason)
+    return changed == 1
 
 
 def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
@@ -218,16 +246,24 @@ def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
     return running.update(cancel_requested_at=now, error_message=reason) == 1
 
 
-def wake_waiting(job_id: int, *, now: datetime) -> int:
-    """The run that held the job's running_key has ended: those put back may try at once."""
+def wake_waiting(job_id: int, *, now: datetime) -> bool:
+    """The run that held the job's running_key has ended: the oldest of those put back may try at
+    once, under policy `replace` the newest. The others would only be put back again.
+    """
     held = JobExecution.objects.filter(
-        job_id=job_id,
-        status=Status.PENDING,
-        available_at__gt=now,
-        available_at__lte=now + timedelta(seconds=HELD_SECONDS),
-        failures=0,  # a retry waits out its back-off
+        job_id=job_id, status=Status.PENDING, available_at__gt=now, publish_count__gt=0
     )
-    return held.update(available_at=now, publish_at=now)
+    # By the plain id the database might walk the history instead of what is pending.
+    by_id = F("id") + 0
+    found = held.order_by(by_id).values_list("id", "job__overlap_policy").first()
+    if found is None:
+        return False
+    id_, policy = found
+    if policy == OverlapPolicy.REPLACE:
+        id_ = held.order_by(by_id.desc()).values_list("id", flat=True).first() or id_
+    # Still held: by now it may have been claimed, have failed, and wait for its next try.
+    woken = held.filter(id=id_).update(available_at=now, publish_at=now, publish_count=0)
+    return woken == 1
 
 
 # --- while it runs -----------------------------------------------------------------------------

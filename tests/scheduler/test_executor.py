@@ -605,11 +605,11 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
 class Overlapping:
     """A job with a run going on."""
 
-    def __init__(self, system: House, policy: str, **values: Any) -> None:
+    def __init__(self, system: House, policy: str, job: CronJob | None = None) -> None:
         system.configure(cancel_poll_seconds=0.05)
         self.system = system
         self.waiting = Waiting(system)
-        self.job = system.job(overlap_policy=policy, handler_name="waits", **values)
+        self.job = job or system.job(overlap_policy=policy, handler_name="waits")
         self.running = system.execution(self.job)
         self.thread = start(system.worker, self.running)
         assert self.waiting.begun.wait(20)
@@ -651,9 +651,8 @@ def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
     failed = system.execution(overlapping.job, attempt=1, failures=1, error_message="it broke")
     row = run(system, failed)
     assert (row.status, row.error_message) == (Status.PENDING, "it broke")
-    assert row.available_at == START + timedelta(seconds=5)
-    overlapping.end()
-    system.clock.advance(5)
+    assert row.available_at == START + timedelta(seconds=60)
+    overlapping.end()  # wakes it
     assert run(system, failed).status == Status.SUCCESS
 
 
@@ -684,12 +683,12 @@ def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
         system.tick()
         system.deliver()
         system.clock.advance(5)
-    # Its message is lost just now: the next one comes as soon as for any other run.
+    # Its message is lost just now: the next one comes soon, and does not take minutes.
     system.tick()
     system.publisher.take()
     again = fresh(second).publish_at
     assert again is not None
-    assert (again - system.clock.now()).total_seconds() <= 30
+    assert (again - system.clock.now()).total_seconds() <= 60
     overlapping.end()
 
 
@@ -716,14 +715,131 @@ def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
     ended(overlapping.thread)
 
 
-def test_an_older_run_that_is_tried_again_does_not_replace_a_newer_one(system: House):
+def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: House):
     older = system.execution(None)
     overlapping = Overlapping(system, "replace")
-    JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk, failures=1)
+    JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
     assert run(system, older).status == Status.SKIPPED
     assert fresh(overlapping.running).cancel_requested_at is None
     overlapping.end()
     assert fresh(overlapping.running).status == Status.SUCCESS
+
+
+def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: House):
+    older = system.execution(None, attempt=1, failures=1, error_message="it broke")
+    overlapping = Overlapping(system, "replace")
+    JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
+    row = run(system, older)
+    # Not SKIPPED, which says that it never ran.
+    assert (row.status, row.finished_at) == (Status.CANCELLED, START)
+    assert row.error_message == (
+        f"cancelled by overlap policy replace: #{overlapping.running.pk} is newer"
+    )
+    overlapping.end()
+    assert fresh(overlapping.running).status == Status.SUCCESS
+    assert system.control.retry(row.pk).status == Status.PENDING
+
+
+def test_replace_wakes_the_newest_of_those_that_wait(system: House):
+    overlapping = Overlapping(system, "replace")
+    second = system.execution(overlapping.job)
+    runs.hold(second.pk, now=START)
+    third = run(system, system.execution(overlapping.job))
+    ended(overlapping.thread)
+    assert (fresh(third).available_at, fresh(second).available_at) == (
+        START,
+        START + timedelta(seconds=5),
+    )
+
+
+@pytest.mark.parametrize(("attempt", "what"), [(1, "next try"), (0, "jitter")])
+def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
+    attempt: int, what: str, system: House
+):
+    later = START + timedelta(seconds=60)
+    job = system.job(overlap_policy="queue_one", handler_name="waits")
+    shape = {"attempt": attempt, "failures": attempt, "available_at": later, "publish_at": later}
+    older = system.execution(job, **shape)
+    overlapping = Overlapping(system, "queue_one", job=job)
+    dropped = run(system, system.execution(job))
+    assert (dropped.status, dropped.error_message) == (
+        Status.SKIPPED,
+        f"skipped by overlap policy queue_one: #{older.pk} waits already for its {what}",
+    )
+    overlapping.end()
+    # Nobody is woken before the time.
+    assert fresh(older).available_at == later
+
+
+@pytest.mark.parametrize("seconds", [3, 60])
+def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
+    seconds: int, system: House
+):
+    overlapping = Overlapping(system, "skip")
+    later = START + timedelta(seconds=seconds)
+    jittered, backing_off = (
+        system.execution(
+            overlapping.job,
+            attempt=failures,
+            failures=failures,
+            available_at=later,
+            publish_at=later,
+        )
+        for failures in (0, 1)
+    )
+    overlapping.end()
+    assert [fresh(row).available_at for row in (jittered, backing_off)] == [later, later]
+
+
+def test_a_next_try_whose_time_has_come_is_woken_like_any_other(system: House):
+    overlapping = Overlapping(system, "skip")
+    failed = run(system, system.execution(overlapping.job, attempt=1, failures=1))
+    assert failed.available_at == START + timedelta(seconds=5)
+    overlapping.end()
+    assert fresh(failed).available_at == START
+
+
+@pytest.mark.parametrize("policy", ["skip", "queue_one"])
+def test_a_hundred_retried_runs_wait_quietly_and_run_one_after_the_other(
+    policy: str, system: House
+):
+    job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
+    overlapping = Overlapping(system, policy, job=job)
+    shape = {"status": Status.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
+    failed = [system.execution(job, publish_at=None, **shape) for _ in range(100)]
+    for row in failed:
+        system.control.retry(row.pk)
+    system.tick()
+    system.deliver()
+    sent = len(system.publisher.all)
+    for _ in range(60):
+        system.clock.advance(5)
+        system.tick()
+        system.deliver()
+    # Five minutes: the first asks every 5 s, the others once a minute or more rarely.
+    assert len(system.publisher.all) - sent < 60 + 5 * 100
+
+    overlapping.end()
+    sent = len(system.publisher.all)
+    for _ in failed:
+        system.tick()
+        system.deliver()
+    assert set(statuses(job)) == {"SUCCESS"}
+    assert len(system.publisher.all) - sent == 100
+    # None of them waited for another one's time; the clock has not moved since the first began.
+    ends = {fresh(row).finished_at for row in failed}
+    assert ends == {system.clock.now()}
+    order = JobAttempt.objects.filter(outcome="SUCCESS").order_by("id")
+    assert list(order.values_list("execution_id", flat=True))[1:] == [row.pk for row in failed]
+
+
+def test_those_behind_many_others_ask_ever_more_rarely(system: House):
+    row = system.execution()
+    waits = []
+    for in_front in (0, 1, 60, 200, 10_000):
+        runs.hold(row.pk, now=START, in_front=in_front)
+        waits.append((fresh(row).available_at - START).total_seconds())
+    assert waits == [5, 60, 60, 200, 600]
 
 
 def test_the_key_is_free_again_after_a_failure(system: House):
