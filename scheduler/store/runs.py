@@ -327,6 +327,9 @@ def save_said(lease: Lease, said: Said) -> None:
 
 
 _INSERT_LOGS = "INSERT INTO job_logs (execution_id, attempt, seq, at, level, message) VALUES {rows}"
+# 3,000 parameters and, with lines of 4 KiB that are escaped, a few MB: SQLite takes 32,766 at once,
+# MariaDB's `max_allowed_packet` is 16 MB by default.
+_LINES_AT_ONCE = 500
 
 
 def _insert_logs(lease: Lease, said: Said) -> None:
@@ -339,10 +342,13 @@ def _insert_logs(lease: Lease, said: Said) -> None:
         return
     # Lines are only ever added, so they need no fence.
     row = "(%s, %s, %s, %s, %s, %s)"
-    values: list[Any] = []
-    for line in lines:
-        values += [lease.execution_id, lease.attempt, line.seq, line.at, line.level, line.message]
-    execute(_INSERT_LOGS.format(rows=", ".join([row] * len(lines))), values)
+    for first in range(0, len(lines), _LINES_AT_ONCE):
+        chunk = lines[first : first + _LINES_AT_ONCE]
+        values: list[Any] = []
+        for line in chunk:
+            values += [lease.execution_id, lease.attempt]
+            values += [line.seq, line.at, line.level, line.message]
+        execute(_INSERT_LOGS.format(rows=", ".join([row] * len(chunk))), values)
 
 
 # --- how it ends -------------------------------------------------------------------------------

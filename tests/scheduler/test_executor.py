@@ -868,6 +868,19 @@ def test_logs_and_progress_are_saved_and_bounded(system: House):
     assert len(row.progress_message) <= 500
 
 
+def test_more_lines_than_one_statement_takes_are_kept(system: House):
+    # 48,000 parameters, and 32 MB of text: too much for SQLite and for MariaDB.
+    system.configure(max_log_lines=8000)
+
+    async def talks(self: BaseHandler, params: Any) -> None:
+        for _ in range(8000):
+            self.context.log.info("x" * 4000)
+
+    system.handler("talks", talks)
+    assert run(system, system.execution(handler_name="talks")).status == Status.SUCCESS
+    assert JobLog.objects.count() == 8000
+
+
 def test_logs_of_a_running_run_can_be_read_before_it_ends(system: House):
     system.configure(cancel_poll_seconds=0.05)
     release = threading.Event()
