@@ -15,6 +15,7 @@ from django.contrib.admin.models import LogEntry
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from scheduler import history
 from scheduler.control import EDITABLE
 from scheduler.masking import MASK, looks_secret, mask
 from scheduler.models import CronJob
@@ -23,6 +24,8 @@ from scheduler.same_json import same_json
 LONGEST: Final = 200
 _PARAMS: Final = "handler_params"
 _MISSING: Final = object()
+# Who switched a job off is looked for in so many entries of its history.
+_LOOKED_BACK: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +55,29 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     return found
 
 
-def message(changes: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """For LogEntry: Django reads "changed", this module "diff"."""
-    return [{"changed": {"fields": _fields(changes)}, "diff": changes}] if changes else []
+def message(changes: list[dict[str, str]], since: datetime) -> list[dict[str, Any]]:
+    """For LogEntry: Django reads "changed", this module the rest. `since`: `updated_at` before."""
+    return _kept(_fields(changes), changes, since) if changes else []
 
 
-def message_by(changes: list[dict[str, str]], by: str) -> list[dict[str, Any]]:
+def message_by(changes: list[dict[str, str]], since: datetime, by: str) -> list[dict[str, Any]]:
     """The same for another door than the admin: `by` says through which."""
     labels = _fields(changes)
     if labels:
         labels[-1] += f" {by}"
-    return [{"changed": {"fields": labels or [by]}, "diff": changes}]
+    return _kept(labels or [by], changes, since)
+
+
+def _kept(
+    labels: list[str], changes: list[dict[str, str]], since: datetime
+) -> list[dict[str, Any]]:
+    return [{"changed": {"fields": labels}, "diff": changes, "since": since.isoformat()}]
+
+
+def paused(reason: str, until: datetime | None) -> str:
+    """A pause in the words of the history."""
+    end = f" until {until.isoformat()}" if until else ""
+    return f"Paused{end}: {reason}"
 
 
 def _fields(changes: list[dict[str, str]]) -> list[str]:
@@ -87,6 +102,30 @@ def read(entry: LogEntry, *, sees_params: bool) -> list[Change]:
     return list(dict.fromkeys(found))
 
 
+def who_switched_off(job: CronJob) -> str:
+    """Whose act it was that `job` is off, by entries that fit what the row says of its changes;
+    empty: the history does not know. Commands, and beat, may have changed it without an entry.
+    """
+    entries = list(history.of(job)[:_LOOKED_BACK])
+    written_at: datetime | None = job.updated_at
+    while written_at is not None:
+        # The first one after it: a later one has changed nothing.
+        of_it = [each for each in entries if history.tells_of(each, written_at) and _writes(each)]
+        if not of_it:
+            return ""
+        entry = of_it[-1]
+        is_on = switched(entry)
+        if is_on is not None:
+            return "" if is_on else entry.user.get_username()
+        before = _since(entry)
+        written_at = before if before is not None and before < written_at else None
+    return ""
+
+
+def _writes(entry: LogEntry) -> bool:
+    return switched(entry) is not None or any(True for _change in _told(entry))
+
+
 def switched(entry: LogEntry) -> bool | None:
     """Whether the job was switched on, or off, by a verb or by an edit; None: neither."""
     if entry.change_message.startswith(("Enabled", "Resumed")):
@@ -99,12 +138,22 @@ def switched(entry: LogEntry) -> bool | None:
 
 def _told(entry: LogEntry) -> Iterator[dict[str, str]]:
     """The changes as they are kept."""
+    for part in _parts(entry):
+        yield from part.get("diff", [])
+
+
+def _since(entry: LogEntry) -> datetime | None:
+    """When the job had been changed last before that edit."""
+    found = [part["since"] for part in _parts(entry) if "since" in part]
+    return datetime.fromisoformat(found[-1]) if found else None
+
+
+def _parts(entry: LogEntry) -> list[Mapping[str, Any]]:
     try:
         told = json.loads(entry.change_message)
     except ValueError:
-        return
-    for part in told if isinstance(told, list) else []:
-        yield from part.get("diff", []) if isinstance(part, Mapping) else []
+        return []
+    return [part for part in told if isinstance(part, Mapping)] if isinstance(told, list) else []
 
 
 def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[str, str, str]]:

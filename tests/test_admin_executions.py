@@ -29,7 +29,7 @@ from scheduler.models import (
     SchedulerProcess,
 )
 from scheduler.states import Status
-from scheduler.store import people
+from scheduler.store import people, upkeep
 from scheduler.store.connection import database_now
 from tests.test_admin import (
     JOBS,
@@ -566,6 +566,52 @@ def test_who_switched_a_job_off_is_who_did_it_last_by_whatever_door(admin):
     Control().disable(job.pk)
     assert "Disabled" in why(job)
     assert "By " not in why(job)
+
+
+@on_each_database
+def test_a_job_names_nobody_when_it_was_changed_by_a_command_of_no_user(admin):
+    job = make_job()
+    admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
+    ours = Control(actor="bob")
+    ours.enable(job.pk)
+    ours.pause(job.pk, reason="shop moves")
+    assert "The reason given: shop moves" in why(job)
+    assert "By " not in why(job)
+    save(admin, job, form_of(admin, job) | {"description": "still off"})
+    assert "By " not in why(job)
+
+
+@on_each_database
+def test_what_switched_nothing_off_takes_nobodys_place(admin):
+    job = make_job()
+    admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
+    bob = user_with("view_cronjob", "change_cronjob")
+    bob.post(reverse(f"{JOBS}_disable", args=[job.pk]))
+    admin.post(reverse(f"{JOBS}_run_now", args=[job.pk]), {"params": "{}"})
+    assert "By alice." in why(job)
+
+
+@on_each_database
+def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
+    job = make_job()
+    admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})
+    assert "By alice." in why(job)
+    CronJob.objects.update(paused_until=database_now() - timedelta(seconds=1))
+    assert upkeep.resume_all(database_now()) == 1
+    Control().pause(job.pk, reason="moving")
+    assert "moving" in why(job)
+    assert "By " not in why(job)
+
+
+@on_each_database
+def test_a_cancel_of_earlier_names_nobody_for_that_of_today(admin):
+    run = make_run(make_job(), Status.PENDING)
+    admin.post(reverse(f"{RUNS}_cancel", args=[run.pk]), {"reason": ""})
+    Control().retry(run.pk)
+    Control(actor="bob").cancel(run.pk)
+    run.refresh_from_db()
+    assert run.error_message == "cancelled by bob"
+    assert "cancelled it" not in told(admin, run)
 
 
 # --- cost ----------------------------------------------------------------------------------------

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.models import JSONField, Value
 
+from scheduler import job_history
 from scheduler.control import InvalidJob
 from scheduler.management import inputs, output
 from scheduler.masking import MASK
@@ -380,6 +383,71 @@ def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: House):
     assert "RuntimeError" in attempt["traceback"]
     assert attempt["outcome"] == "FAILED"
     assert "there is no execution 999" in refused("executions", "show", 999)
+
+
+@pytest.mark.database
+def test_the_history_shows_what_a_user_did_by_command(world: House):
+    bob = get_user_model().objects.create_user("bob")
+
+    def entries(*arguments: object) -> list[tuple[int, str]]:
+        LogEntry.objects.all().delete()
+        ran(*arguments, "--as", "bob")
+        found = LogEntry.objects.order_by("id")
+        assert all(entry.user_id == bob.pk for entry in found)
+        return [(entry.action_flag, entry.get_change_message()) for entry in found]
+
+    by = "(command line)"
+    new = ("--cron", "0 * * * *", "--handler", "ok")
+    assert entries("jobs", "create", "report", *new) == [(ADDITION, f"Added {by}")]
+    job = CronJob.objects.get()
+    assert entries("jobs", "update", "report", "--max-retry", 2) == [
+        (CHANGE, f"Changed retries {by}.")
+    ]
+    assert job_history.read(LogEntry.objects.get(), sees_params=True)[0].new == "2"
+    assert entries("jobs", "enable", "report") == [(CHANGE, f"Enabled {by}")]
+    assert entries("jobs", "disable", "report") == [(CHANGE, f"Disabled {by}")]
+    paused = entries("jobs", "pause", "report", "--reason", "shop moves")
+    assert paused == [(CHANGE, f"Paused: shop moves {by}")]
+    assert job_history.who_switched_off(CronJob.objects.get()) == "bob"
+    assert entries("jobs", "resume", "report") == [(CHANGE, f"Resumed {by}")]
+    cloned = entries("jobs", "clone", "report", "--name", "copy")
+    assert cloned == [(ADDITION, f"Cloned from #{job.pk} {by}")]
+    assert entries("jobs", "delete", "copy", "--yes") == [(DELETION, f"Deleted {by}")]
+    ran_now = entries("jobs", "run", "report")
+    row = JobExecution.objects.get()
+    assert ran_now == [(CHANGE, f"Run now: execution #{row.pk} {by}")]
+    cancelled = entries("executions", "cancel", row.pk, "--reason", "wrong day")
+    assert cancelled == [(CHANGE, f"Cancelled: wrong day {by}")]
+    assert entries("executions", "retry", row.pk) == [(CHANGE, f"Retried {by}")]
+    again = entries("executions", "replay", row.pk)
+    assert again == [(CHANGE, f"Replayed from execution #{row.pk} {by}")]
+    ((flag, words),) = entries("executions", "retry", "--since", "1h ago", "--job", "report")
+    assert (flag, words) == (CHANGE, "Retried a range: 0 of FAILED, TIMEOUT, job report")
+    hours = ("--since", "2026-01-01T00:00Z", "--until", "2026-01-01T02:00Z")
+    started = entries("backfill", "start", "report", *hours)
+    assert started == [(ADDITION, f"Started: 3 slots {by}")]
+    number = Backfill.objects.get().pk
+    assert entries("backfill", "pause", number) == [(CHANGE, f"Paused {by}")]
+    assert entries("backfill", "resume", number) == [(CHANGE, f"Resumed {by}")]
+    assert entries("backfill", "cancel", number, "--yes") == [(CHANGE, f"Cancelled {by}")]
+    assert entries("jobs", "list") == []
+
+
+def test_what_nobody_known_did_by_command_is_in_no_history(world: House, monkeypatch: Any):
+    get_user_model().objects.create_user("root")
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    world.job(name="report")
+    ran("jobs", "disable", "report")
+    ran("jobs", "enable", "report", "--as", "a stranger")
+    assert not LogEntry.objects.exists()
+
+
+def test_what_is_refused_is_in_no_history(world: House):
+    get_user_model().objects.create_user("bob")
+    row = world.execution()
+    ran("executions", "cancel", row.pk)
+    refused("executions", "cancel", row.pk, "--as", "bob")
+    assert not LogEntry.objects.exists()
 
 
 @pytest.mark.database

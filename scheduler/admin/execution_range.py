@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -17,6 +15,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
+from scheduler import history
 from scheduler.admin import show
 from scheduler.admin.job_name import JobNameField
 from scheduler.admin.theme import (
@@ -25,7 +24,7 @@ from scheduler.admin.theme import (
     name_date_and_time,
 )
 from scheduler.control import RETRY_LIMIT, Control, FailedRange
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import CronJob
 from scheduler.states import RETRYABLE, OverlapPolicy, Status
 from scheduler.validation import instant_problem
 
@@ -131,16 +130,8 @@ def _retry(
     request: HttpRequest, control: Control, failed: FailedRange, job: CronJob | None
 ) -> HttpResponse:
     retried, more = control.retry_range(failed)
-    LogEntry(
-        user_id=request.user.pk or 0,
-        content_type=ContentType.objects.get_for_model(JobExecution),
-        object_repr=f"{show.exact(failed.since)} - {show.exact(failed.until)}"[:200],
-        action_flag=CHANGE,
-        change_message=(
-            f"Retried a range: {retried} of {', '.join(sorted(failed.statuses))}"
-            f", job {job or 'any'}"
-        ),
-    ).save()
+    shown = f"{show.exact(failed.since)} - {show.exact(failed.until)}"
+    history.remember_range(request.user.pk or 0, failed, retried, job, shown=shown)
     messages.success(
         request,
         ngettext(

@@ -36,9 +36,10 @@ from scheduler.admin.listing import COUNT_LIMIT, GuardedList
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.story import job_story
 from scheduler.admin.theme import ActionVariant, page_action
-from scheduler.admin.verbs import TRIES, VerbsMixin
+from scheduler.admin.verbs import VerbsMixin
 from scheduler.control import Control, InvalidJob, StaleEdit
 from scheduler.cron_words import in_words
+from scheduler.history import TRIES
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.permissions import Action, may
@@ -293,8 +294,11 @@ class CronJobAdmin(VerbsMixin, GuardedList):
                 values["is_enabled"] = False
                 request.asks_missed = True  # type: ignore[attr-defined]
             saved = control.update_job(obj.pk, tick_seq=form.tick_seq_now, **values)
-            request.job_changes = job_history.changes_between(  # type: ignore[attr-defined]
+            changes = job_history.changes_between(
                 job_history.values_of(before), job_history.values_of(saved)
+            )
+            request.job_changes = job_history.message(  # type: ignore[attr-defined]
+                changes, before.updated_at
             )
         else:
             saved = control.create_job(**values)
@@ -308,7 +312,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
     ) -> Any:
         if add:
             return super().construct_change_message(request, form, formsets, add)
-        return job_history.message(getattr(request, "job_changes", []))
+        return getattr(request, "job_changes", [])
 
     def response_change(self, request: HttpRequest, obj: CronJob) -> HttpResponse:
         if getattr(request, "asks_missed", False):

@@ -10,9 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Count, Model, QuerySet, Sum
+from django.db.models import Count, Sum
 from django.urls import reverse
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
@@ -20,9 +18,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from handlers import HandlerNotFoundError, get_handler
+from scheduler import history
 from scheduler.admin import show
 from scheduler.admin.liveness import STALE_AFTER, missing_parts
-from scheduler.job_history import switched
+from scheduler.job_history import who_switched_off
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, Status
@@ -32,8 +31,6 @@ from scheduler.validation import no_handler
 OVERDUE_AFTER: Final = timedelta(seconds=30)
 # A message that was not claimed by then has been sent again already.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
-# Who switched a job off is looked for in so many entries of its history.
-_LOOKED_BACK: Final = 100
 
 Sentences = list[SafeString]
 
@@ -259,7 +256,7 @@ def _switched_off(job: CronJob, now: datetime) -> Sentences:
             told.append(_say(_("The reason given: %(reason)s"), reason=job.pause_reason))
     else:
         told.append(_say(_("Disabled: no slot is run until somebody enables it.")))
-    if by := _who_switched_off(job):
+    if by := who_switched_off(job):
         told.append(_say(_("By %(person)s."), person=by))
     return told
 
@@ -325,25 +322,11 @@ def _link_to(execution_id: int, text: str) -> SafeString:
     return show.link(reverse("admin:scheduler_jobexecution_change", args=[execution_id]), text)
 
 
-# Names of people by the admin's history; empty when it does not know.
-
-
 def _who_cancelled(execution: JobExecution) -> str:
-    entry = _history(execution).filter(change_message__startswith="Cancelled").first()
-    return entry.user.get_username() if entry else ""
-
-
-def _who_switched_off(job: CronJob) -> str:
-    """If the last that is known of its switch is that somebody put it off."""
-    for entry in _history(job)[:_LOOKED_BACK]:
-        is_on = switched(entry)
-        if is_on is not None:
-            return "" if is_on else entry.user.get_username()
-    return ""
-
-
-def _history(target: Model) -> QuerySet[LogEntry]:
-    """The newest first."""
-    kind = ContentType.objects.get_for_model(target)
-    found = LogEntry.objects.filter(content_type=kind, object_id=str(target.pk))
-    return found.select_related("user").order_by("-id")
+    """By the history; empty when it does not know who asked for it as the row has it."""
+    asked_at = execution.cancel_requested_at
+    if asked_at is None:
+        return ""
+    entries = history.of(execution).filter(change_message__startswith="Cancelled")
+    of_it = [each for each in entries if history.tells_of(each, asked_at)]
+    return of_it[-1].user.get_username() if of_it else ""

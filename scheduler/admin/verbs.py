@@ -13,6 +13,7 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db.models import QuerySet
@@ -23,16 +24,15 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from scheduler import history
 from scheduler.admin.listing import GuardedList
 from scheduler.admin.theme import ModelAdmin, name_date_and_time
 from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.permissions import Action, may
-from scheduler.transient import in_transaction
 
 # Control works row by row, and a request may not take minutes. Below Django's limit of form fields.
 MANY: Final = 500
 NAMED: Final = 20
-TRIES: Final = 3
 
 Text = str | Promise
 
@@ -71,7 +71,7 @@ class Verb:
 
 
 class VerbsMixin(ModelAdmin):
-    """Pages of verbs for a ModelAdmin."""
+    """Pages of verbs for a ModelAdmin, and what was changed in the history."""
 
     verb_template = "admin/scheduler/verb.html"
 
@@ -130,23 +130,20 @@ class VerbsMixin(ModelAdmin):
     ) -> Done:
         """Act and write the history, both or neither. Again when beat moved the job in between."""
 
-        def work() -> Done:
-            done = verb.act(Control(actor=request.user.get_username()), target, answers)
-            self._remember(request, verb, target, done)
-            return done
-
-        for _again in range(TRIES - 1):
-            try:
-                return in_transaction(work)
-            except StaleEdit:
-                continue
-        return in_transaction(work)
+        control = Control(actor=request.user.get_username())
+        return history.act(
+            lambda: verb.act(control, target, answers),
+            lambda done: self._remember(request, verb, target, done),
+        )
 
     def _remember(self, request: HttpRequest, verb: Verb, target: Any, done: Done) -> None:
         if verb.deletes:
             self.log_deletions(request, [target])  # type: ignore[arg-type]
         else:
             self.log_change(request, target, done.history)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: history.Words) -> LogEntry:
+        return history.remember(request.user.pk or 0, obj, history.CHANGE, message)
 
     def _page_of(self, target: Any) -> str:
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"

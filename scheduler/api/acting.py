@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.db import transaction
 from django.db.models import Model
 
+from scheduler import history as log
 from scheduler.api.auth import Caller
 from scheduler.api.errors import respond_body, translate
 from scheduler.api.schemas import ErrorBody, Outcome, Outcomes
-from scheduler.control import Control, StaleEdit
-from scheduler.transient import in_transaction
+from scheduler.control import Control
+from scheduler.history import ADDITION, CHANGE, DELETION, Words
 
 __all__ = ["ADDITION", "CHANGE", "DELETION", "act", "act_on_many", "by", "control_of"]
 
 T = TypeVar("T")
-TRIES: Final = 3
 
 
 def control_of(caller: Caller) -> Control:
@@ -29,7 +27,7 @@ def act(
     caller: Caller,
     work: Callable[[], T],
     *,
-    history: Callable[[T], tuple[Model | None, int, str | list[dict[str, Any]]]],
+    history: Callable[[T], tuple[Model | None, int, Words]],
     again_when_stale: bool = True,
 ) -> T:
     """Do it and write the history, both or neither. Again when beat moved the job in between.
@@ -38,19 +36,13 @@ def act(
     job_history makes them); about nothing: none.
     """
 
-    def both() -> T:
-        done = work()
+    def remember(done: T) -> None:
         target, flag, words = history(done)
         if target is not None:
-            _remember(caller, target, flag, words)
-        return done
+            words = f"{words} {by(caller)}" if isinstance(words, str) else words
+            log.remember(caller.user.pk, target, flag, words)
 
-    for _again in range(TRIES - 1 if again_when_stale else 0):
-        try:
-            return in_transaction(both)
-        except StaleEdit:
-            continue
-    return in_transaction(both)
+    return log.act(work, remember, again_when_stale=again_when_stale)
 
 
 def act_on_many(ids: Iterable[int], one: Callable[[int], Outcome]) -> Outcomes:
@@ -73,14 +65,3 @@ def act_on_many(ids: Iterable[int], one: Callable[[int], Outcome]) -> Outcomes:
 def by(caller: Caller) -> str:
     """Through which door it came, for the history."""
     return f"(API, token {caller.token.name})" if caller.token else "(API)"
-
-
-def _remember(caller: Caller, target: Any, flag: int, words: str | list[dict[str, Any]]) -> None:
-    with transaction.atomic():
-        LogEntry.objects.log_actions(
-            user_id=caller.user.pk,
-            queryset=[target],
-            action_flag=flag,
-            change_message=f"{words} {by(caller)}" if isinstance(words, str) else words,
-            single_object=True,
-        )

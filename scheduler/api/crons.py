@@ -174,7 +174,7 @@ def change_cron(
         values = _values(given, job)
         if expected is not None and expected != job.tick_seq:
             raise StaleEdit
-        before.update(job_history.values_of(job))
+        before.update(job_history.values_of(job), updated_at=job.updated_at)
         control = control_of(caller)
         return _unless_taken(
             lambda: control.update_job(cron_id, tick_seq=expected, **values), values, cron_id
@@ -182,7 +182,7 @@ def change_cron(
 
     def changes(job: CronJob) -> tuple[CronJob, int, list[dict[str, Any]]]:
         told = job_history.changes_between(before, job_history.values_of(job))
-        return job, CHANGE, job_history.message_by(told, by(caller))
+        return job, CHANGE, job_history.message_by(told, before["updated_at"], by(caller))
 
     job = act(caller, work, history=changes, again_when_stale=expected is None)
     _tag(response, job)
@@ -282,7 +282,7 @@ def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None
     return _changed(
         caller_of(request),
         lambda control: control.pause(cron_id, reason=wanted.reason, until=wanted.until),
-        lambda job: _paused(wanted.reason, wanted.until),
+        lambda job: job_history.paused(wanted.reason, wanted.until),
     )
 
 
@@ -364,7 +364,7 @@ def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
         request,
         given,
         lambda control, each: control.pause(each, reason=given.reason, until=given.until),
-        _paused(given.reason, given.until),
+        job_history.paused(given.reason, given.until),
     )
 
 
@@ -406,11 +406,6 @@ def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExec
         return execution.job, CHANGE, f"Run now: execution #{execution.pk}"
 
     return act(caller, lambda: control_of(caller).run_now(cron_id, params), history=about)
-
-
-def _paused(reason: str, until: datetime | None) -> str:
-    end = f" until {until.isoformat()}" if until else ""
-    return f"Paused{end}: {reason}"
 
 
 def _slot(slot: datetime, zone: str) -> SlotOut:

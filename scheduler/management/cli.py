@@ -10,20 +10,26 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
+from django.db.models import Model
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from scheduler import cron, validation
+from scheduler import cron, history, validation
 from scheduler.backfill import BackfillControl
 from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.management.output import Printer, printable, wants_colours
 
+T = TypeVar("T")
 ACTOR_LENGTH: Final = 150
+
+# Through which door it came, for the history.
+BY: Final = "(command line)"
 
 # What a verb may raise for a person to read. Everything else is a bug, and shows its traceback.
 REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, cron.ScheduleError)
@@ -103,6 +109,7 @@ class JobuCommand(BaseCommand):
         )
         try:
             self.actor = _actor(options.get("actor"))
+            self._is_named = options.get("actor") is not None
             self.control = Control(actor=self.actor)
             self.backfills = BackfillControl(actor=self.actor)
             code = self._run(options)
@@ -130,6 +137,33 @@ class JobuCommand(BaseCommand):
             if verb.name == options["verb"]:
                 return verb.run(self, options)
         return self.act(options)
+
+    # --- history ----------------------------------------------------------------------------------
+
+    def kept(
+        self, work: Callable[[], T], about: Callable[[T], tuple[Model | None, int, history.Words]]
+    ) -> T:
+        """Do it, and keep it in the history of the user whom `--as` names: both or neither.
+
+        `about`: the row, the kind of entry and its words. Again when beat moved the job in between.
+        """
+        user_id = self.user_id()
+
+        def remember(done: T) -> None:
+            target, flag, words = about(done)
+            if user_id is not None and target is not None:
+                words = f"{words} {BY}" if isinstance(words, str) else words
+                history.remember(user_id, target, flag, words)
+
+        return history.act(work, remember)
+
+    def user_id(self) -> int | None:
+        """Of the user whom `--as` names. A name on this system says nothing about users."""
+        if not self._is_named:
+            return None
+        user = get_user_model()
+        named = user.objects.filter(**{user.USERNAME_FIELD: self.actor})
+        return named.values_list("pk", flat=True).first()
 
     # --- refusals ---------------------------------------------------------------------------------
 

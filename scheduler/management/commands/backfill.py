@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.backfill import LARGEST_PARALLELISM
 from scheduler.control import NotPossible
+from scheduler.history import ADDITION, CHANGE
 from scheduler.management import inputs, shapes
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.follow import until_backfilled
@@ -145,7 +146,10 @@ def _preview(command: Command, options: dict[str, Any]) -> int:
 def _start(command: Command, options: dict[str, Any]) -> int:
     job, planned = _planned(command, options)
     parallelism = options["parallelism"]
-    backfill = command.backfills.start(job.pk, **planned, parallelism=parallelism)
+    backfill = command.kept(
+        lambda: command.backfills.start(job.pk, **planned, parallelism=parallelism),
+        lambda made: (made, ADDITION, f"Started: {made.total} slots"),
+    )
     if not command.printer.as_json:
         facts = {"id": backfill.pk, "count": backfill.total, "job": repr(job.name)}
         command.printer.line(_("backfill %(id)s: %(count)s slots of %(job)s") % facts)
@@ -226,11 +230,11 @@ def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, fact
 
 
 def _pause(command: Command, options: dict[str, Any]) -> int:
-    return _each(command, options, command.backfills.pause)
+    return _each(command, options, command.backfills.pause, "Paused")
 
 
 def _resume(command: Command, options: dict[str, Any]) -> int:
-    return _each(command, options, command.backfills.resume)
+    return _each(command, options, command.backfills.resume, "Resumed")
 
 
 def _cancel(command: Command, options: dict[str, Any]) -> int:
@@ -241,13 +245,17 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
         command,
         options,
         lambda each: command.backfills.cancel(each, running=options["running"]),
+        "Cancelled, with what was running" if options["running"] else "Cancelled",
     )
 
 
-def _each(command: Command, options: dict[str, Any], verb: Any) -> int:
+def _each(
+    command: Command, options: dict[str, Any], verb: Callable[[int], Backfill], words: str
+) -> int:
     def work(backfill_id: int) -> dict[str, Any]:
         _backfill(backfill_id)
-        state = verb(backfill_id).state
+        moved = command.kept(lambda: verb(backfill_id), lambda each: (each, CHANGE, words))
+        state = moved.state
         return {"id": backfill_id, "state": state, "told": state}
 
     return command.each(inputs.without_doubles(options["ids"]), work)

@@ -8,7 +8,9 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
+from scheduler import history
 from scheduler.control import RETRY_LIMIT, InvalidJob, NotPossible
+from scheduler.history import CHANGE
 from scheduler.management import follow, inputs, shapes
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
@@ -195,9 +197,15 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
     if len(ids) > 1:
         command.confirm(_("Cancel %(count)s executions?") % {"count": len(ids)}, options)
 
+    reason = options["reason"].strip()
+    words = f"Cancelled: {reason}" if reason else "Cancelled"
+
     def work(execution_id: int) -> dict[str, Any]:
-        _execution(execution_id)
-        status = command.control.cancel(execution_id, reason=options["reason"])
+        execution = _execution(execution_id)
+        status = command.kept(
+            lambda: command.control.cancel(execution_id, reason=reason),
+            lambda _status: (execution, CHANGE, words),
+        )
         is_asked = status == Status.RUNNING
         told = _("its worker was asked to stop it") if is_asked else status.value
         return {"id": execution_id, "status": status.value, "told": told}
@@ -214,7 +222,9 @@ def _retry(command: Command, options: dict[str, Any]) -> int:
 
     def work(execution_id: int) -> dict[str, Any]:
         _execution(execution_id)
-        status = command.control.retry(execution_id).status
+        status = command.kept(
+            lambda: command.control.retry(execution_id), lambda row: (row, CHANGE, "Retried")
+        ).status
         return {"id": execution_id, "status": status, "told": status}
 
     return command.each(ids, work)
@@ -224,11 +234,12 @@ def _retry_range(command: Command, options: dict[str, Any]) -> int:
     if not options["since"]:
         raise InvalidJob({"since": [_("give ids, or the beginning of a range")]})
     now = command.control.clock.now()
+    job = inputs.job_named(options["job"]) if options["job"] else None
     failed = FailedRange(
         since=inputs.instant_of(options["since"], "since", now),
         until=inputs.instant_of(options["until"] or "now", "until", now),
         statuses=frozenset(map(Status, options["status"] or _UNSUCCESSFUL)),
-        job_id=inputs.job_named(options["job"]).pk if options["job"] else None,
+        job_id=job.pk if job else None,
     )
     count = command.control.count_failed(failed)
     facts: dict[str, object] = {"count": count if count <= RETRY_LIMIT else f"{RETRY_LIMIT}+"}
@@ -238,6 +249,10 @@ def _retry_range(command: Command, options: dict[str, Any]) -> int:
             _("Retry %(count)s executions from %(since)s to %(until)s?") % facts, options
         )
     retried, more = command.control.retry_range(failed)
+    user_id = command.user_id()
+    if user_id is not None:
+        shown = f"{exact(failed.since)} - {exact(failed.until)}"
+        history.remember_range(user_id, failed, retried, job, shown=shown)
     if command.printer.as_json:
         command.printer.document({"retried": retried, "more": more})
     else:
@@ -253,7 +268,11 @@ def _replay(command: Command, options: dict[str, Any]) -> int:
     def work(execution_id: int) -> dict[str, Any]:
         original = _execution(execution_id)
         stored = original.params if isinstance(original.params, dict) else {}
-        execution = command.control.replay(execution_id, inputs.params_of(options, stored))
+        params = inputs.params_of(options, stored)
+        execution = command.kept(
+            lambda: command.control.replay(execution_id, params),
+            lambda made: (made, CHANGE, f"Replayed from execution #{execution_id}"),
+        )
         made.append(execution.pk)
         told = _("execution %(id)s") % {"id": execution.pk}
         return {"id": execution_id, "execution_id": execution.pk, "told": told}

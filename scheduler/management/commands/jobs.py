@@ -8,15 +8,17 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler import cron, cron_words
+from scheduler import cron, cron_words, job_history
 from scheduler.control import InvalidJob
+from scheduler.history import ADDITION, CHANGE, DELETION
 from scheduler.management import inputs, shapes
-from scheduler.management.cli import JobuCommand, Verb, add_yes
+from scheduler.management.cli import BY, JobuCommand, Verb, add_yes
 from scheduler.management.output import exact
 from scheduler.management.runs import add_wait, finish
 from scheduler.masking import mask
 from scheduler.models import LIMITS, CronJob, JobExecution
 from scheduler.states import MisfirePolicy, OverlapPolicy
+from scheduler.store import people
 
 STATES: Final = ("enabled", "disabled", "paused", "error")
 SLOTS_SHOWN: Final = 5
@@ -264,7 +266,10 @@ def _given(command: Command, options: Mapping[str, Any], stored: object) -> dict
 
 def _create(command: Command, options: dict[str, Any]) -> int:
     given = _given(command, options, {})
-    job = command.control.create_job(**given, is_enabled=not options["disabled"])
+    job = command.kept(
+        lambda: command.control.create_job(**given, is_enabled=not options["disabled"]),
+        lambda made: (made, ADDITION, "Added"),
+    )
     return _saved(command, job, _("created"))
 
 
@@ -273,12 +278,27 @@ def _update(command: Command, options: dict[str, Any]) -> int:
     given = _given(command, options, job.handler_params)
     if not given:
         raise InvalidJob({"job": [_("nothing to change was named")]})
-    return _saved(command, command.control.update_job(job.pk, **given), _("changed"))
+    before: dict[str, Any] = {}
+
+    def work() -> CronJob:
+        stored = people.lock_job(job.pk)
+        before.update(job_history.values_of(stored), updated_at=stored.updated_at)
+        return command.control.update_job(job.pk, **given)
+
+    def changes(saved: CronJob) -> tuple[CronJob, int, list[dict[str, Any]]]:
+        told = job_history.changes_between(before, job_history.values_of(saved))
+        return saved, CHANGE, job_history.message_by(told, before["updated_at"], BY)
+
+    return _saved(command, command.kept(work, changes), _("changed"))
 
 
 def _clone(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
-    return _saved(command, command.control.clone_job(job.pk, name=options["name"]), _("created"))
+    clone = command.kept(
+        lambda: command.control.clone_job(job.pk, name=options["name"]),
+        lambda made: (made, ADDITION, f"Cloned from #{job.pk}"),
+    )
+    return _saved(command, clone, _("created"))
 
 
 def _saved(command: Command, job: CronJob, what: str) -> int:
@@ -296,16 +316,28 @@ def _saved(command: Command, job: CronJob, what: str) -> int:
 
 
 def _enable(command: Command, options: dict[str, Any]) -> int:
+    words = "Resumed" if options["verb"] == "resume" else "Enabled"
+
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        return _now(command.control.enable(job.pk, missed=options["missed"]))
+        return _now(
+            command.kept(
+                lambda: command.control.enable(job.pk, missed=options["missed"]),
+                lambda done: (done, CHANGE, words),
+            )
+        )
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
 
 def _disable(command: Command, options: dict[str, Any]) -> int:
     def work(name: str) -> dict[str, Any]:
-        return _now(command.control.disable(inputs.job_named(name).pk))
+        job = inputs.job_named(name)
+        return _now(
+            command.kept(
+                lambda: command.control.disable(job.pk), lambda done: (done, CHANGE, "Disabled")
+            )
+        )
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
@@ -320,7 +352,12 @@ def _pause(command: Command, options: dict[str, Any]) -> int:
 
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        return _now(command.control.pause(job.pk, reason=options["reason"], until=until))
+        return _now(
+            command.kept(
+                lambda: command.control.pause(job.pk, reason=options["reason"], until=until),
+                lambda done: (done, CHANGE, job_history.paused(options["reason"], until)),
+            )
+        )
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
@@ -343,7 +380,9 @@ def _delete(command: Command, options: dict[str, Any]) -> int:
 
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        command.control.delete_job(job.pk)
+        command.kept(
+            lambda: command.control.delete_job(job.pk), lambda _none: (job, DELETION, "Deleted")
+        )
         return {"id": job.pk, "told": _("removed")}
 
     return command.each(names, work)
@@ -357,7 +396,11 @@ def _run(command: Command, options: dict[str, Any]) -> int:
 
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        execution = command.control.run_now(job.pk, inputs.params_of(options, job.handler_params))
+        params = inputs.params_of(options, job.handler_params)
+        execution = command.kept(
+            lambda: command.control.run_now(job.pk, params),
+            lambda made: (job, CHANGE, f"Run now: execution #{made.pk}"),
+        )
         made.append(execution.pk)
         return {
             "id": job.pk,
