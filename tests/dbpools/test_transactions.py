@@ -340,8 +340,9 @@ async def test_ddl_in_a_read_only_part_leaves_everything_as_it_was(
         await outer()
 
     assert await names_in(shop) == ["kept"]
-    async with shop.connection(autocommit=True) as connection:
-        await connection.execute("create table another (id integer)")  # it is not there yet
+    with pytest.raises(QueryExecutionError, match="another"):  # neither made nor renamed
+        async with shop.transaction(readonly=True) as tx:
+            await tx.fetch_all("select * from another")
 
 
 async def test_stream_cannot_write_in_a_read_only_part(shop: BaseDatabase) -> None:
