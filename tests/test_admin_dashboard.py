@@ -321,6 +321,19 @@ def test_all_is_well_when_all_is_well(admin: Client):
     health = text_of(admin, "dash-health")
 
     assert health.startswith("All is well: 1 beat and 1 worker are alive")
+    assert "no job's last run failed" in health
+
+
+@pytest.mark.parametrize("permission", ["view_jobexecution", "view_schedulerprocess"])
+def test_nothing_is_said_of_jobs_to_who_may_not_see_them(
+    django_user_model: type[User], permission: str
+):
+    alive("beat")
+    alive("worker")
+
+    health = text_of(person(django_user_model, permission), "dash-health")
+
+    assert health.startswith("All is well: 1 beat and 1 worker are alive. as of ")
 
 
 def test_silent_parts_overdue_jobs_and_long_waits_are_named(admin: Client):

@@ -167,13 +167,20 @@ def _now(now: datetime, sees: Mapping[str, bool], from_hour: datetime | None) ->
     processes = statistics.processes(PROCESSES)
     if sees["processes"]:
         context["parts"] = _parts(now, processes)
-    return {**context, "health": _health(now, problems, processes), "seen_at": show.exact(now)}
+    health = _health(now, problems, processes, sees_jobs=sees["jobs"])
+    return {**context, "health": health, "seen_at": show.exact(now)}
 
 
 def _health(
-    now: datetime, problems: Sequence[tuple[str, str]], processes: Sequence[SchedulerProcess]
+    now: datetime,
+    problems: Sequence[tuple[str, str]],
+    processes: Sequence[SchedulerProcess],
+    *,
+    sees_jobs: bool,
 ) -> dict[str, str]:
-    """One sentence, or several when several things are wrong. The worst gives the colour."""
+    """One sentence, or several when several things are wrong. The worst gives the colour. For who
+    may not see jobs nobody has looked at their runs.
+    """
     if problems:
         meaning = "bad" if any(meaning == "bad" for meaning, _text in problems) else "warn"
         return {"meaning": meaning, "text": " ".join(text for _meaning, text in problems)}
@@ -183,7 +190,11 @@ def _health(
         "beats": ngettext("%(count)s beat", "%(count)s beats", beats) % {"count": beats},
         "workers": ngettext("%(count)s worker", "%(count)s workers", workers) % {"count": workers},
     }
-    text = _("All is well: %(beats)s and %(workers)s are alive, and no job's last run failed.")
+    text = (
+        _("All is well: %(beats)s and %(workers)s are alive, and no job's last run failed.")
+        if sees_jobs
+        else _("All is well: %(beats)s and %(workers)s are alive.")
+    )
     return {"meaning": "good", "text": text % counts}
 
 
