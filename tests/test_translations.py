@@ -419,6 +419,18 @@ def test_a_job_s_page_has_no_english_words(admin: Client, name: str):
 
 
 @pytest.mark.django_db
+def test_a_run_of_the_past_has_no_time_left(admin: Client):
+    job = _job()
+    _run(job)
+
+    page = admin.get(reverse("admin:scheduler_cronjob_change", args=[job.pk]))
+
+    headers = page.context["last_runs"]["headers"]
+    assert "경과" in headers
+    assert "남은 시간" not in headers
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("status", list(Status))
 def test_an_execution_s_page_has_no_english_words(admin: Client, status: Status):
     run = _run(_job(), status)

@@ -18,7 +18,7 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler import job_history
@@ -538,8 +538,9 @@ def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
         for run in runs
     ]
     headers = [
-        gettext("execution"), gettext("status"), gettext("slot"), gettext("distance"),
-        gettext("source"), gettext("attempts"), gettext("took"),
+        gettext("execution"), gettext("status"), gettext("slot"),
+        pgettext("of a past run", "distance"), gettext("source"), gettext("attempts"),
+        gettext("took"),
     ]  # fmt: skip
     return {"headers": headers, "rows": rows}
 
