@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
 from scheduler import health
-from scheduler.api.errors import of_status, respond
+from scheduler.api.errors import database_unavailable, of_status, respond
 from scheduler.masking import MASK, looks_secret
 
 logger = logging.getLogger("jobu.request")
@@ -110,10 +110,12 @@ class DatabaseGate:
             is_crowded = self._under_way > _UNASKED
         try:
             if is_crowded and self._database_hangs():
-                error = of_status(503)
+                error = database_unavailable()
                 if request.path.startswith("/api/"):
                     return respond(error)
-                return HttpResponse(error.message, status=503, content_type="text/plain")
+                return HttpResponse(
+                    error.message, status=503, content_type="text/plain", headers=error.headers
+                )
             return self.get_response(request)
         finally:
             with self._lock:

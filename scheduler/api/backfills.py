@@ -129,6 +129,7 @@ def list_backfills(request: HttpRequest, filters: Query[BackfillFilters]) -> dic
 )
 def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
     """One backfill, and how far it is."""
+    refuse_unknown(request)
     return _detail(Backfill.objects.get(pk=backfill_id), caller_of(request))
 
 

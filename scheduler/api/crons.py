@@ -149,6 +149,7 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
 @router.get("/{int:cron_id}", response=answers(CronOut, 404), auth=needs(Action.VIEW_JOBS))
 def get_cron(request: HttpRequest, cron_id: CronId, response: HttpResponse) -> dict[str, Any]:
     """One job. Its ETag is what If-Match takes."""
+    refuse_unknown(request)
     job = CronJob.objects.get(pk=cron_id)
     _tag(response, job)
     return shown(job, caller_of(request))
@@ -289,6 +290,7 @@ def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None
 @router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
 def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
     """What `enable` could run of the slots that passed while the job was off."""
+    refuse_unknown(request)
     return control_of(caller_of(request)).missed(cron_id)
 
 
@@ -331,6 +333,7 @@ def next_slots(
     request: HttpRequest, cron_id: CronId, count: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> dict[str, Any]:
     """The next slots of a job, whether it is enabled or not."""
+    refuse_unknown(request, ["count"])
     job = CronJob.objects.get(pk=cron_id)
     zone = job.timezone or current().default_timezone
     slots = control_of(caller_of(request)).preview(job, count)

@@ -120,9 +120,13 @@ def translate(error: Exception) -> ApiError | None:
             inner = translate(cause) if isinstance(cause, Exception) else None
             return inner or of_status(error.status_code)
         case OperationalError() | InterfaceError():
-            message = _("the database cannot answer just now; try again")
-            return ApiError(503, "DATABASE_UNAVAILABLE", message, headers={"Retry-After": "2"})
+            return database_unavailable()
     return None
+
+
+def database_unavailable() -> ApiError:
+    message = _("the database cannot answer just now; try again")
+    return ApiError(503, "DATABASE_UNAVAILABLE", message, headers={"Retry-After": "2"})
 
 
 def unauthenticated(message: str = "") -> ApiError:

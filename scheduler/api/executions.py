@@ -138,6 +138,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
 )
 def get_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
     """One execution, whole."""
+    refuse_unknown(request)
     return detail(JobExecution.objects.get(pk=execution_id), caller_of(request))
 
 
@@ -165,6 +166,7 @@ def delete_execution(request: HttpRequest, execution_id: ExecutionId) -> Status[
 )
 def list_attempts(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
     """The ended attempts of an execution, in order."""
+    refuse_unknown(request)
     JobExecution.objects.only("id").get(pk=execution_id)
     may_see = caller_of(request).may(Action.VIEW_PARAMS)
     attempts = JobAttempt.objects.filter(execution_id=execution_id).order_by("attempt")
@@ -197,6 +199,7 @@ def list_logs(
     size: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
     """What the handler logged, oldest first. Ask again with `next_cursor` while it runs."""
+    refuse_unknown(request, ["cursor", "size"])
     execution = JobExecution.objects.only("id", "status").get(pk=execution_id)
     lines = JobLog.objects.filter(execution_id=execution_id).order_by("attempt", "seq")
     if cursor is not None:

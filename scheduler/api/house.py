@@ -14,6 +14,7 @@ from handlers.registry import handler_names
 from scheduler.api.acting import control_of
 from scheduler.api.answers import answers
 from scheduler.api.auth import caller_of, needs
+from scheduler.api.paging import refuse_unknown
 from scheduler.api.schemas import HandlerList, HandlerOut, MeOut, ProcessList
 from scheduler.health import STALE_AFTER, liveness
 from scheduler.models import SchedulerProcess
@@ -27,6 +28,7 @@ router = Router()
 )
 def list_handlers(request: HttpRequest) -> dict[str, Any]:
     """Every name that a job may use, with the JSON Schema of its parameters."""
+    refuse_unknown(request)
     return {"items": [_described(name) for name in handler_names()]}
 
 
@@ -38,6 +40,7 @@ def list_handlers(request: HttpRequest) -> dict[str, Any]:
 )
 def get_handler_by_name(request: HttpRequest, name: str) -> dict[str, Any]:
     """One handler, with the JSON Schema of its parameters."""
+    refuse_unknown(request)
     return _described(name)
 
 
@@ -49,6 +52,7 @@ def get_handler_by_name(request: HttpRequest, name: str) -> dict[str, Any]:
 )
 def list_processes(request: HttpRequest) -> dict[str, Any]:
     """Beats and workers with their heartbeats, and what that means for the whole."""
+    refuse_unknown(request)
     now = control_of(caller_of(request)).clock.now()
     names = ("name", "kind", "host", "pid", "started_at", "heartbeat_at", "running")
     items = [
@@ -64,6 +68,7 @@ def list_processes(request: HttpRequest) -> dict[str, Any]:
 @router.get("/me", response=answers(MeOut), auth=needs(None), tags=["me"])
 def who_am_i(request: HttpRequest) -> dict[str, Any]:
     """Whom the session or the token stands for, and what that may do."""
+    refuse_unknown(request)
     caller = caller_of(request)
     return {
         "user": caller.name,

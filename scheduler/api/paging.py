@@ -6,7 +6,7 @@ shows, however far it has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, TypeVar
@@ -77,12 +77,16 @@ def page_of(rows: QuerySet[M], filters: Paging, order: Order) -> tuple[list[M], 
     return found, {**counts, "size": size, "next_cursor": next_cursor}
 
 
-def refuse_unknown(request: HttpRequest, filters: type[Schema]) -> None:
+def refuse_unknown(request: HttpRequest, known: type[Schema] | Collection[str] = ()) -> None:
     """A filter with a typo would otherwise show everything."""
-    known = set(filters.model_fields)
-    unknown = sorted(set(request.GET) - known)
+    names = sorted(known.model_fields if isinstance(known, type) else known)
+    unknown = sorted(set(request.GET) - set(names))
     if unknown:
-        text = _("is not known here; there are %(names)s") % {"names": ", ".join(sorted(known))}
+        text = (
+            _("is not known here; there are %(names)s") % {"names": ", ".join(names)}
+            if names
+            else _("is not known here")
+        )
         raise invalid({name[:50]: [text] for name in unknown[:10]})
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 from django.test import Client
 
+from jobu_project import middleware
+from scheduler import health
 from scheduler.api import crons
+from scheduler.backfill import BackfillControl
+from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution
+from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok
 
 pytestmark = pytest.mark.django_db
@@ -116,6 +122,36 @@ def test_a_database_that_cannot_answer_is_said_so(api: Program, job: CronJob, mo
     assert error_of(answer, 503)["code"] == "DATABASE_UNAVAILABLE"
     assert answer.headers["Retry-After"]
     assert b"10.0.0.7" not in answer.content
+
+
+@pytest.mark.parametrize("path", ["/api/crons", "/admin/"])
+def test_a_database_that_hangs_is_said_so_with_when_to_try_again(monkeypatch, path: str):
+    monkeypatch.setattr(middleware, "_UNASKED", 0)
+    monkeypatch.setattr(health, "check_database", lambda **_options: "it hangs")
+    answer = Client().get(path)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    if path.startswith("/api/"):
+        assert error_of(answer, 503)["code"] == "DATABASE_UNAVAILABLE"
+
+
+def test_a_name_in_a_query_that_no_operation_knows_is_refused(api: Program, job: CronJob):
+    run = Control().run_now(job.pk)
+    now = database_now()
+    backfill = BackfillControl().start(job.pk, since=now - timedelta(days=2), until=now)
+    ids = {"cron_id": job.pk, "execution_id": run.pk, "backfill_id": backfill.pk, "name": "sample"}
+    document = ok(api.get("/openapi.json"))
+    paths = [
+        path.removeprefix("/api").format(**ids)
+        for path, operations in document["paths"].items()
+        if "get" in operations
+    ]
+    assert f"/jobs/{run.pk}/logs" in paths
+    for path in paths:
+        ok(api.get(path))
+        error = error_of(api.get(f"{path}?nonsense=1"), 400)
+        assert (error["code"], list(error["fields"])) == ("VALIDATION_ERROR", ["nonsense"]), path
 
 
 def test_a_host_that_is_not_ours(api: Program):
