@@ -246,6 +246,10 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
             ledger=[entry for entry in h.ledger if (entry.execution_id, entry.what) != (3, "end")],
         ),
     ),
+    "a failure of a run that ended well": (
+        "outcome_lost",
+        lambda h: replace(h, ledger=[*h.ledger, line(2, 2, "end", 20)]),
+    ),
     "a run that was taken from a healthy worker": ("lost_alive", lambda h: replace(h, faults=[])),
     "a final row that runs again": (
         "illegal_change",

@@ -29,6 +29,7 @@ PROMISES: Mapping[str, str] = {
     "started_twice": "3: an attempt begins once",
     "unjustified_repeat": "3: a further attempt only after the one before has ended",
     "unfenced": "3: only the attempt that holds the lease writes the outcome",
+    "outcome_lost": "2: what a run came to is kept through an outage",
     "lost_alive": "3: a run is taken away only from a worker that something happened to",
     "illegal_change": "3: only documented status changes happen",
     "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
@@ -107,6 +108,7 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _begins(history),
         _repeats(history),
         _fences(history),
+        _outcomes(history),
         _losses(history),
         _changes(history),
         _failures(history),
@@ -308,6 +310,18 @@ def _fences(history: History) -> Iterator[Broken]:
                     detail=f"execution {row.id}: attempt {line.attempt} is SUCCESS beside the"
                     " final one",
                 )
+
+
+def _outcomes(history: History) -> Iterator[Broken]:
+    """These handlers end well or not at all; whatever says FAILED nevertheless is not theirs."""
+    ended = {line.token for line in history.ledger if line.what == "end"}
+    for attempt in history.attempts:
+        if attempt.outcome == "FAILED" and attempt.token in ended:
+            yield Broken(
+                what="outcome_lost",
+                detail=f"execution {attempt.execution_id} ended well at attempt {attempt.attempt},"
+                " and FAILED was written",
+            )
 
 
 def _losses(history: History) -> Iterator[Broken]:
