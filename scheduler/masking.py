@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MASK = "********"
+# What is below is shown as TOO_DEEP. No door takes as many levels; SQL does, and a page that goes
+# down all of them would be an error instead of an answer.
+_DEEPEST = 100
+TOO_DEEP = "(nested too deep)"
 
 _WORDS = frozenset(
     {"key", "keys", "pwd", "passwd", "pass", "credential", "credentials", "auth", "dsn"}
@@ -25,13 +29,19 @@ def looks_secret(key: str) -> bool:
 
 def mask(value: Any) -> Any:
     """A copy of a JSON value in which everything below a secret's key is hidden."""
+    return _masked(value, _DEEPEST)
+
+
+def _masked(value: Any, levels: int) -> Any:
+    if isinstance(value, (Mapping, list)) and not levels:
+        return TOO_DEEP
     if isinstance(value, Mapping):
         return {
-            key: _hide(member) if looks_secret(str(key)) else mask(member)
+            key: _hide(member) if looks_secret(str(key)) else _masked(member, levels - 1)
             for key, member in value.items()
         }
     if isinstance(value, list):
-        return [mask(member) for member in value]
+        return [_masked(member, levels - 1) for member in value]
     return value
 
 

@@ -40,6 +40,8 @@ from tests.test_admin import (
 )
 
 pytestmark = pytest.mark.django_db
+# MariaDB takes 32 levels of JSON.
+SQLITE_AND_POSTGRES = pytest.mark.database("sqlite", "postgres")
 
 
 @pytest.fixture
@@ -532,3 +534,40 @@ def test_the_page_explains_and_links(admin, job):
     assert "Why does it run, or not?" in html
     assert f"job__id__exact={job.pk}" in html
     assert reverse(f"{JOBS}_history", args=[job.pk]) in html
+
+
+# --- rows typed by SQL ---------------------------------------------------------------------------
+
+NESTED = {levels: '{"a": ' * levels + "1" + "}" * levels for levels in (700, 980)}
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        pytest.param(NESTED[700], "nested too deep", id="700 levels", marks=SQLITE_AND_POSTGRES),
+        pytest.param(NESTED[980], "not readable", id="980 levels", marks=SQLITE_AND_POSTGRES),
+        pytest.param(
+            '{"a": ' + "9" * 5000 + "}",
+            "not readable",
+            id="a number of 5000 digits",
+            marks=on_each_database,
+        ),
+    ],
+)
+def test_pages_and_answers_with_params_that_python_cannot_read_are_given(admin, job, typed, shown):
+    run = make_run(job)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE cron_jobs SET handler_params = %s WHERE id = %s", [typed, job.pk])
+        cursor.execute(
+            "UPDATE job_executions SET params = %s, result = %s WHERE id = %s",
+            [typed, typed, run.pk],
+        )
+    page(admin, f"{JOBS}_changelist")
+    page(admin, f"{RUNS}_changelist")
+    page(admin, "admin:index")
+    assert shown in page(admin, f"{JOBS}_change", job.pk)
+    assert shown in page(admin, f"{RUNS}_change", run.pk)
+    for path in ("crons", f"crons/{job.pk}", "jobs", f"jobs/{run.pk}"):
+        answer = admin.get(f"/api/{path}")
+        assert answer.status_code == 200, (path, answer.content)
+    assert shown in answer.content.decode()

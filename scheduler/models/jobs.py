@@ -33,6 +33,26 @@ class UtcNow(Now):
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
 
 
+UNREADABLE = "(not readable: nested too deep, or a number with too many digits)"
+
+
+class StoredJSON(models.JSONField):
+    """What SQL has typed may be right to the database and too much for Python's reader: such a
+    value is UNREADABLE, and the row's neighbours on a page are not lost with it.
+    """
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (RecursionError, ValueError):
+            return UNREADABLE
+
+    def deconstruct(self) -> Any:
+        # Nothing for the database, and so nothing for a migration.
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
+
+
 def _choices(values: Iterable[StrEnum]) -> list[tuple[str, Any]]:
     # As scheduler/labels.py.
     return [(value.value, pgettext_lazy(type(value).__name__, value.value)) for value in values]
@@ -85,7 +105,7 @@ class CronJob(models.Model):
         help_text=_("empty: the configured default"),
     )
     handler_name = models.CharField(_("handler"), max_length=255)
-    handler_params = models.JSONField(_("parameters"), blank=True, default=dict, db_default={})
+    handler_params = StoredJSON(_("parameters"), blank=True, default=dict, db_default={})
     is_enabled = models.BooleanField(_("enabled"), default=True, db_default=True)
     overlap_policy = models.CharField(
         _("overlap"),
@@ -246,7 +266,7 @@ class JobExecution(models.Model):
         default=Status.PENDING.value,
         db_default=Status.PENDING.value,
     )
-    params = models.JSONField(_("parameters"), default=dict, db_default={})
+    params = StoredJSON(_("parameters"), default=dict, db_default={})
     param_source = models.CharField(
         _("source"),
         max_length=20,
@@ -279,7 +299,7 @@ class JobExecution(models.Model):
     )
     overran = models.BooleanField(_("overran"), default=False, db_default=False)
     final_token = models.CharField(max_length=32, null=True, blank=True)
-    result = models.JSONField(_("result"), null=True, blank=True)
+    result = StoredJSON(_("result"), null=True, blank=True)
     error_message = models.TextField(_("error"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow())
 
@@ -369,7 +389,7 @@ class Backfill(models.Model):
         _("at once"), default=1, help_text=_("how many of its runs may be unfinished at a time")
     )
     # A text that contains {slot} gets the slot there, in ISO 8601.
-    params = models.JSONField(_("parameters"), default=dict)
+    params = StoredJSON(_("parameters"), default=dict)
     state = models.CharField(
         _("state"),
         max_length=20,
