@@ -93,6 +93,12 @@ def _django_entry(config: Config, entry: DatabaseConfig) -> dict[str, Any]:
             "OPTIONS": {
                 **_libpq_tls(checked),
                 "connect_timeout": 5,
+                # A server whose host vanished says nothing: give it up within 25 s, where TCP by
+                # itself would take a quarter of an hour.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,  # milliseconds
                 # A client that dies or hangs in a transaction may not hold its row locks for long.
                 "options": "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=5000",
             },

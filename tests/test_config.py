@@ -241,6 +241,14 @@ def test_django_and_the_pools_share_one_section(load_files: Loader, tmp_path: Pa
     assert entry["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
 
 
+def test_a_postgresql_whose_host_vanished_is_given_up_within_half_a_minute(load_files: Loader):
+    config = load_files(database="databases: {default: {dsn: 'postgres://u@h/d'}}")
+    given = django_databases(config)["default"]["OPTIONS"]
+    probes = given["keepalives_interval"] * given["keepalives_count"]
+    assert given["keepalives_idle"] + probes == 25
+    assert given["tcp_user_timeout"] / 1000 + given["connect_timeout"] == 25
+
+
 @pytest.mark.parametrize(
     ("entry", "key"),
     [
