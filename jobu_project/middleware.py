@@ -1,8 +1,9 @@
-"""One line for each request, and the API's one shape for errors that others made."""
+"""Static files, one line for each request, and the API's one shape for errors that others made."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from scheduler import health
 from scheduler.api.errors import database_unavailable, of_status, respond
@@ -28,6 +30,18 @@ _ASKED_BY_ADDRESS: Final = frozenset({"/health", "/ready"})
 _LONGEST_QUERY: Final = 500
 # Of the 8 threads that the launcher gives the web process.
 _UNASKED: Final = 4
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """What collectstatic has put together; while there is no such directory, straight from the
+    packages.
+    """
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        if os.path.isdir(root):
+            super().add_files(root, prefix)
+        else:
+            self.use_finders = True
 
 
 class RequestLog:

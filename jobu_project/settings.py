@@ -22,12 +22,15 @@ from scheduler.conf import SchedulerSettings
 config = get_config()
 
 
-def _made(directory: Path, variable: str, mode: int = 0o777) -> Path:
-    """The directory, made where it is not there. ConfigError."""
+def _made(directory: Path) -> Path:
+    """The data directory, made where it is not there. ConfigError."""
     try:
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        # Private: it holds the database and the secret key.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError([f"{variable}: {directory} cannot be made: {error.strerror}"]) from error
+        raise ConfigError(
+            [f"JOBU_DATA_DIR: {directory} cannot be made: {error.strerror}"]
+        ) from error
     return directory
 
 
@@ -63,8 +66,7 @@ def kept_secret_key(directory: Path) -> str:
 # --- Django ---------------------------------------------------------------------------------------
 
 BASE_DIR = ROOT
-# Private: it holds the database and the secret key.
-DATA_DIR = _made(config.data_dir, "JOBU_DATA_DIR", 0o700)
+DATA_DIR = _made(config.data_dir)
 SECRET_KEY = config.admin.secret_key or kept_secret_key(DATA_DIR)
 DEBUG = config.admin.debug
 ALLOWED_HOSTS = list(config.admin.allowed_hosts)
@@ -89,7 +91,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jobu_project.middleware.StaticFiles",
     # After the static files, which need no line.
     "jobu_project.middleware.RequestLog",
     "jobu_project.middleware.ApiErrors",
@@ -161,8 +163,8 @@ USE_TZ = True
 TIME_ZONE = config.admin.timezone
 
 STATIC_URL = "static/"
-# WhiteNoise warns at every start where it is missing.
-STATIC_ROOT = _made(Path(config.admin.static_root or DATA_DIR / "static"), "JOBU_STATIC_ROOT")
+# Made by collectstatic, not here: beat and worker come by, too, who may not be allowed to.
+STATIC_ROOT = Path(config.admin.static_root or DATA_DIR / "static")
 # Serves straight from the packages, so that no collectstatic step stands between a clone and a
 # page; an image has collected them, compressed.
 WHITENOISE_USE_FINDERS = not config.admin.static_root

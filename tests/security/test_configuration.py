@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery, current_app
+from django.test import Client
 
 from jobu_project.celery import app
 from jobu_project.config import ConfigError, load
@@ -159,25 +161,44 @@ def test_a_misspelt_key_is_named_without_a_traceback(command: tuple[str, ...], t
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("variable", ["JOBU_DATA_DIR", "JOBU_STATIC_ROOT"])
-def test_a_directory_that_cannot_be_made_is_named_without_a_traceback(
-    variable: str, tmp_path: Path
-):
+def test_a_directory_that_cannot_be_made_is_named_without_a_traceback(tmp_path: Path):
     (tmp_path / "file").touch()
-    places = {"JOBU_DATA_DIR": str(tmp_path / "data"), variable: str(tmp_path / "file" / "below")}
-    said = ended(("manage.py", "check"), **places)
-    assert f"{variable}: {tmp_path}/file/below cannot be made: Not a directory" in said
+    said = ended(("manage.py", "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
+    assert f"JOBU_DATA_DIR: {tmp_path}/file/below cannot be made: Not a directory" in said
     assert "Traceback" not in said
 
 
 @pytest.mark.processes
 def test_directories_are_made_with_those_above_them(tmp_path: Path):
-    done = deploy_check(
-        tmp_path / "new" / "data", JOBU_STATIC_ROOT=str(tmp_path / "as" / "new" / "static")
-    )
+    static = tmp_path / "as" / "new" / "static"
+    done = deploy_check(tmp_path / "new" / "data", JOBU_STATIC_ROOT=str(static))
     assert "Traceback" not in done.stderr
     assert (tmp_path / "new" / "data").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "as" / "new" / "static").is_dir()
+    # Not by who only comes by: a beat or worker may not be allowed to make it.
+    assert not static.exists()
+
+    subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "collectstatic", "--noinput", "--ignore=unfold"],
+        env={**os.environ, "JOBU_DATA_DIR": str(tmp_path), "JOBU_STATIC_ROOT": str(static)},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert (static / "scheduler" / "favicon.svg").is_file()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_static_files_are_served_as_collected_and_without_that_from_the_packages(
+    made: bool, tmp_path: Path, settings: Any
+):
+    settings.STATIC_ROOT = tmp_path / "as" / "new" / "static"
+    settings.WHITENOISE_USE_FINDERS = False  # as where JOBU_STATIC_ROOT is set
+    if made:
+        (settings.STATIC_ROOT / "scheduler").mkdir(parents=True)
+        (settings.STATIC_ROOT / "scheduler" / "favicon.svg").write_text("collected")
+    answer = Client().get("/static/scheduler/favicon.svg")
+    assert answer.status_code == 200
+    assert (answer.getvalue() == b"collected") is made
 
 
 @pytest.mark.processes
