@@ -74,7 +74,6 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
     ),
     "discovery.failed": (_E, "handler module {handler_module} cannot be imported: {error}"),
-    "clock.skewed": (_W, "this host's clock differs from the database's by {seconds:.1f} s"),
 }
 
 logger = logging.getLogger("scheduler")

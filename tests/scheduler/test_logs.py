@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import re
@@ -23,6 +24,7 @@ from jobu_project.logs import (
 from scheduler.events import EVENTS, emit, lines_of_run
 from scheduler.store import runs
 from tests.scheduler.conftest import House, fresh
+from tests.system import ROOT
 
 SECRET = "hunter2-s3cr3t"
 
@@ -180,6 +182,17 @@ def test_every_event_can_be_told_in_both_formats(event: str, caplog: pytest.LogC
     assert "x{y}%s" in made.getMessage() or numbers == names
     assert json.loads(JsonLineFormatter().format(made))["event"] == event
     assert ConsoleFormatter().format(made)
+
+
+def test_every_event_is_told_somewhere():
+    told = set()
+    for path in (ROOT / "scheduler").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "emit":
+                event = node.args[0]
+                names = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]
+                told |= {ast.literal_eval(name) for name in names}
+    assert told == set(EVENTS)
 
 
 def test_an_unknown_event_is_a_programming_mistake():
