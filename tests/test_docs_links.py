@@ -40,6 +40,16 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_unit_of_systemd_that_is_named_is_there(page: Path) -> None:
+    units = {path.stem for path in (DOCS / "production").glob("*.service")}
+    named = set()
+    for command in re.findall(r"(?:systemctl|journalctl) [^`\n]*", text_of(page)):
+        named |= set(re.findall(r"\bjobu-[a-z]+@?", command))
+
+    assert named <= units
+
+
 def test_the_table_of_the_readme_names_every_page_once() -> None:
     table = text_of(ROOT / "README.md").partition("## Where to read on")[2]
     named = sorted(link for link in LINK.findall(table) if link.startswith("docs/"))

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from jobu_project.config import WorkerConfig
+from scheduler import lease
 from scheduler.api import probes
 from scheduler.events import EVENTS
-from tests.test_commands import run
+from scheduler.models import JobExecution
+from scheduler.states import Status
+from scheduler.store.connection import database_now
+from tests.test_commands import Done, run
 from tests.test_docs import DOCS, commands_of
 
 PREFIX = "python manage.py "
@@ -28,6 +33,53 @@ def test_the_commands_of_the_page_do_in_its_order_what_it_says() -> None:
         done = run(*shlex.split(text))
         assert done.code == expected, f"{command}\n{done.out}{done.err}"
         assert done.out or done.err or " logs " in text, command
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_runs_in_masses_is_stopped_by_the_commands_of_the_page() -> None:
+    job = ("--handler", "sample", "--cron", "@daily", "--timezone", "UTC")
+    assert run("jobs", "create", "wild", *job).code == 0
+    assert run("backfill", "start", "wild", "--since", "3d ago").code == 0
+    for _ in range(3):
+        assert run("jobs", "run", "wild").code == 0
+    running = JobExecution.objects.earliest("id")
+    now = database_now()
+    JobExecution.objects.filter(pk=running.pk).update(
+        status=Status.RUNNING, started_at=now, publish_at=None,
+        lease_token="t", lease_expires_at=now, deadline_at=now,
+    )  # fmt: skip
+
+    commands = [c for c in commands_of("operations.md") if "NAME" in c or "ID" in c]
+    assert len(commands) == 7
+    listed: Done | None = None
+    for command in commands:
+        words = shlex.split(command.removeprefix(PREFIX).replace("NAME", "wild"))
+        if "ID" in words:
+            assert listed is not None
+            ids = [str(item["id"]) for item in listed.json["items"]]
+            assert ids, command
+            at = words.index("ID")
+            words[at : at + 1] = ids
+        listed = run(*words)
+        assert listed.code == 0, f"{command}\n{listed.out}{listed.err}"
+
+    running.refresh_from_db()
+    assert running.cancel_requested_at is not None
+    others = JobExecution.objects.exclude(pk=running.pk)
+    assert set(others.values_list("status", flat=True)) == {Status.CANCELLED}
+
+
+def test_how_long_runs_survive_without_the_database_is_what_the_defaults_make_it() -> None:
+    worker = WorkerConfig()
+    share = f"{lease._ABANDON_SHARE:g} x `lease_seconds`"
+    alone = lease._ABANDON_SHARE * worker.lease_seconds
+    survived = alone - worker.heartbeat_seconds
+    operations = (DOCS / "operations.md").read_text(encoding="utf-8")
+    architecture = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+    assert f"{share} - `heartbeat_seconds` ({survived:g} s)" in operations
+    assert f"{share} ({alone:g} s)" in operations
+    assert f"runs survive {survived:g} s" in architecture
 
 
 def test_every_command_that_any_page_names_exists() -> None:
@@ -49,6 +101,23 @@ def test_events_and_metrics_that_operations_names_exist() -> None:
     assert len(events & set(EVENTS)) >= 10
     source = Path(probes.__file__).read_text(encoding="utf-8")
     assert [name for name in metrics if f'"{name}"' not in source] == []
+
+
+def test_every_event_that_any_page_names_is_told() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("| event | what to do |\n|---|---|\n")[2].partition("\n\n")[0]
+    named = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`([a-z_.]+)`", line.split(" | ")[0])
+    }
+    assert len(named) > 10
+    keys = {f"worker.{name}" for name in WorkerConfig.model_fields}
+    for page in DOCS.glob("*.md"):
+        prefixed = re.findall(r"`([a-z]+\.[a-z_]+)`", page.read_text(encoding="utf-8"))
+        named |= {name for name in prefixed if name.split(".")[0] in _prefixes()} - keys
+
+    assert named <= set(EVENTS)
 
 
 def _prefixes() -> set[str]:
