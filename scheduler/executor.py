@@ -352,18 +352,19 @@ class Executor:
         """
         if verdict.status is None:
             return None
-        # Of an outage, however long, the database does not say a word: it is a refusal when it has
-        # answered just before. The class of the error tells less: too big a packet looks like an
-        # outage.
+        # A refusal of what the handler gave: the database took another write just before. The class
+        # of the error tells less: too big a packet looks like an outage. And one that reads, but is
+        # read-only or full, refuses nothing that it would not take later.
         refusals = 0
         tried: _Verdict | None = None
         while True:
-            answers = False
+            takes_writes = False
             try:
                 if tried is not None:
                     if runs.has_ended(held.lease):
                         return tried  # the COMMIT whose answer was lost had happened
-                    answers = True
+                    self._write_something(held.lease)
+                    takes_writes = True
                 if refusals < _REFUSALS_OF_DETAILS:
                     tried = verdict
                     written = self._write_with_said(held, tried)
@@ -372,13 +373,19 @@ class Executor:
                     written = self._write_once(held.lease, tried)
                 return tried if written else None
             except DatabaseError as error:
-                refusals += answers
+                # Not even the bare verdict: then it was not what the handler gave.
+                refusals = 0 if refusals >= _REFUSALS_OF_DETAILS else refusals + takes_writes
                 connection.close()
                 text = f"{type(error).__name__}: {error}"
                 emit("report.failed", execution_id=row.id, error=text)
                 if not self._leases.may_still_write():
                     return None
                 pause(_REPORT_PAUSE_SECONDS)
+
+    def _write_something(self, lease: runs.Lease) -> None:
+        """A write to the same row that changes nothing that counts. DatabaseError."""
+        seconds = self._settings().lease_seconds
+        runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
 
     def _write_with_said(self, held: HeldRun, verdict: _Verdict) -> bool:
         said = held.report.take()

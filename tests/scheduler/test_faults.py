@@ -215,6 +215,34 @@ def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
         assert (after.result, ended.outcome) == ({"n": 1}, "SUCCESS")
 
 
+@pytest.mark.parametrize("refused", [1, 3, 8])
+def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
+    refused: int, system: House, monkeypatch: pytest.MonkeyPatch
+):
+    """A full disk, a fail-over to a replica, an index that is being built."""
+    monkeypatch.setattr("scheduler.executor._REPORT_PAUSE_SECONDS", 0.01)
+    left = [0]
+
+    async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
+        self.context.log.info("a line")
+        left[0] = refused
+        return {"n": 1}
+
+    def read_only(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        if left[0] and not statement.lstrip().startswith("SELECT"):
+            left[0] -= 1
+            raise OperationalError("cannot execute UPDATE in a read-only transaction")
+        return execute(statement, params, many, context)
+
+    system.handler("talks", talks)
+    row = system.execution(handler_name="talks")
+    with connection.execute_wrapper(read_only):
+        assert system.worker.execute(row.pk) == Status.SUCCESS
+    assert left == [0]
+    assert fresh(row).result == {"n": 1}
+    assert JobLog.objects.count() == 1
+
+
 # --- the clock ------------------------------------------------------------------------------------
 
 
