@@ -149,7 +149,7 @@ class Dispatcher:
                 if is_outage(error):
                     raise
                 # A watermark that cannot be read is none to go on from.
-                watermark = read[0].next_run_at if read else None
+                watermark = read[0].missed_since if read else None
                 reason = f"cannot be recorded: {error}"
                 self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
                 one = _Recorded(jobs=1)
@@ -168,18 +168,18 @@ class Dispatcher:
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
             if job.id in invalid:
-                self._disable(job.id, job.name, invalid[job.id], job.next_run_at, now)
+                self._disable(job.id, job.name, invalid[job.id], job.missed_since, now)
                 continue
             try:
                 planned = self._plan(job, now, plans)
             except cron.ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
-                self._disable(job.id, job.name, reason, job.next_run_at, now)
+                self._disable(job.id, job.name, reason, job.missed_since, now)
                 continue
             # Whatever a row makes the arithmetic do, the others go on; the row shows the reason.
             except Exception as error:  # noqa: BLE001
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
-                self._disable(job.id, job.name, reason, job.next_run_at, now)
+                self._disable(job.id, job.name, reason, job.missed_since, now)
                 continue
             records += slots.records_of(job.id, planned, spread_seconds=job.jitter_seconds)
             if planned.next_run_at is not None:
@@ -309,11 +309,13 @@ class Dispatcher:
         self._next_upkeep = monotonic + 2
         now = self._clock.now()
         # The windows overlap, because a worker's `now` is older than its commit.
-        since = (self._results_since or now - timedelta(seconds=60)) - timedelta(seconds=10)
-        upkeep.refresh_last_results(since, now)
+        begin = self._results_since or now - timedelta(seconds=60)
+        since = begin - timedelta(seconds=10)
+        shown = upkeep.refresh_last_results(since, now)
         if self._results_since is None:
             self._older_results_until = since
-        self._results_since = now
+        # Of a job that somebody holds, the next round tells.
+        self._results_since = begin if shown.left_out else now
         self._refresh_older_results(now - timedelta(days=settings.retention_days))
         # The reason of a skip is stored for everybody: in English.
         with translation.override("en"):

@@ -42,6 +42,12 @@ class DueJob:
     start_at: datetime | None
     end_at: datetime | None
     next_run_at: datetime | None
+    missed_from: datetime | None
+
+    @property
+    def missed_since(self) -> datetime | None:
+        """From when on it misses slots if it cannot be planned; None: from now on."""
+        return self.next_run_at or self.missed_from
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,9 +122,19 @@ SELECT e.job_id, e.started_at, e.status
 """
 
 
-def refresh_last_results(since: datetime, now: datetime) -> int:
-    """Show on each job its newest run that ended since `since`. Gives the number of jobs that did
-    not show it yet; without any it is one query, however many have ended.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """On how many jobs a result was written, and on how many it was not, because somebody holds
+    the job.
+    """
+
+    jobs: int = 0
+    left_out: int = 0
+
+
+def refresh_last_results(since: datetime, now: datetime) -> Shown:
+    """Show on each job its newest run that ended since `since`, where it does not yet; without any
+    it is one query, however many have ended.
 
     A summary for lists, written by beat in bulk: a worker that wrote it would queue up on the job's
     row.
@@ -139,7 +149,7 @@ def refresh_last_results(since: datetime, now: datetime) -> int:
 
 def refresh_older_results(since: datetime, until: datetime, limit: int) -> datetime | None:
     """The same for `limit` executions that ended in (since, until], the newest ones; gives until
-    when the others ended, None: there are no others.
+    when the others ended, None: there are no others. `until` itself while somebody holds a job.
 
     A step at a time, because a beat that has just started has jobs that are due.
     """
@@ -155,7 +165,8 @@ def refresh_older_results(since: datetime, until: datetime, limit: int) -> datet
     for _finished_at, job_id, status, started_at, news in rows:
         if news and job_id is not None and started_at is not None:
             newest[job_id] = max(newest.get(job_id, (started_at, status)), (started_at, status))
-    _show_results(newest)
+    if _show_results(newest).left_out:
+        return until
     if len(rows) < limit:
         return None
     # Should they all have ended in one instant: on with what is before it.
@@ -170,26 +181,40 @@ UPDATE cron_jobs
 """
 
 
-def _show_results(newest: Mapping[int, tuple[datetime, str]]) -> int:
+def _show_results(newest: Mapping[int, tuple[datetime, str]]) -> Shown:
     """Write (started_at, status) of each job's newest run, a chunk of jobs by one statement, unless
-    the job shows a later one meanwhile. Gives how many it wrote.
+    the job shows a later one meanwhile.
     """
     ids = sorted(newest)
-    written = 0
+    written = left_out = 0
     for first in range(0, len(ids), _CHUNK):
-        chunk = ids[first : first + _CHUNK]
-        statement = _SHOW_RESULTS.format(
-            cases=" ".join(["WHEN %s THEN %s"] * len(chunk)),
-            conditions=" OR ".join([_SHOWS_NO_LATER] * len(chunk)),
-        )
-        parameters = [
-            *(value for id_ in chunk for value in (id_, newest[id_][0])),
-            *(value for id_ in chunk for value in (id_, newest[id_][1])),
-            *(value for id_ in chunk for value in (id_, newest[id_][0])),
-        ]
-        # Again, should two beats that write at once have met in a deadlock.
-        written += in_transaction(partial(execute, statement, parameters))
-    return written
+        chunk = {id_: newest[id_] for id_ in ids[first : first + _CHUNK]}
+        jobs, held = in_transaction(partial(_show_chunk, chunk))
+        written, left_out = written + jobs, left_out + held
+    return Shown(jobs=written, left_out=left_out)
+
+
+def _show_chunk(newest: Mapping[int, tuple[datetime, str]]) -> tuple[int, int]:
+    """How many were written, and how many left out. It waits for nobody: holding the other jobs
+    meanwhile, it would keep them from every beat.
+    """
+    free = list(
+        lock_skipping(CronJob.objects.filter(id__in=list(newest)))
+        .order_by("id")
+        .values_list("id", flat=True)
+    )
+    if not free:
+        return 0, len(newest)
+    statement = _SHOW_RESULTS.format(
+        cases=" ".join(["WHEN %s THEN %s"] * len(free)),
+        conditions=" OR ".join([_SHOWS_NO_LATER] * len(free)),
+    )
+    parameters = [
+        *(value for id_ in free for value in (id_, newest[id_][0])),
+        *(value for id_ in free for value in (id_, newest[id_][1])),
+        *(value for id_ in free for value in (id_, newest[id_][0])),
+    ]
+    return execute(statement, parameters), len(newest) - len(free)
 
 
 def _pauses_over(now: datetime) -> QuerySet[CronJob]:
@@ -226,10 +251,12 @@ def resume_all(now: datetime) -> int:
 
 
 def _enabled_again(jobs: QuerySet[CronJob], next_run_at: datetime | None, now: datetime) -> int:
+    # Without a watermark beat looks at them first, and may find that they still cannot run.
+    kept = {} if next_run_at is None else {"missed_from": None}
     return jobs.update(
+        **kept,
         is_enabled=True,
         next_run_at=next_run_at,
-        missed_from=None,
         paused_until=None,
         pause_reason="",
         schedule_error="",

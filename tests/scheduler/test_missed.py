@@ -284,6 +284,24 @@ def test_a_job_that_beat_switched_off_has_missed_slots_from_its_watermark_on(sys
     assert slots_by_status(job) == [(at(f"{hour}:00"), "PENDING") for hour in (11, 12, 13)]
 
 
+def test_a_job_that_beat_refuses_at_its_pauses_end_still_knows_what_the_pause_missed(system: House):
+    system.configure(calendars={"closed": {"weekends": True}})
+    job = system.control.create_job(
+        name="hourly", cron_expression="0 * * * *", handler_name="ok", calendar="closed"
+    )
+    system.tick()
+    system.control.pause(job.pk, reason="deploy", until=at("12:00"))
+    system.configure(calendars={})
+    system.clock.advance_to(at("12:00:10"))
+    system.tick(3)
+    off = CronJob.objects.get(pk=job.pk)
+    assert (off.is_enabled, "calendar" in off.schedule_error) == (False, True)
+
+    system.configure(calendars={"closed": {"weekends": True}})
+    system.clock.advance_to(at("13:30"))
+    assert system.control.missed(job.pk) == Missed(count=3, first=at("11:00"), last=at("13:00"))
+
+
 def test_what_a_broken_job_missed_is_recorded_when_it_is_repaired_by_sql_and_enabled(
     system: House,
 ):

@@ -6,8 +6,10 @@ Threads meet at barriers, not after sleeps. SQLite has one writer at a time, and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -173,6 +175,60 @@ def test_beats_that_show_the_last_results_at_once_agree(system: House):
             newest = max(row.started_at for row in job.executions.all() if row.started_at)
             assert (job.last_run_at, job.last_status) == (newest, "FAILED")
             assert job.executions.count() == round_
+
+
+@contextmanager
+def holding(job: CronJob) -> Iterator[None]:
+    """Somebody has left a transaction open on the job, from another connection."""
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                CronJob.objects.filter(pk=job.pk).update(description="an open psql")
+                is_held.set()
+                is_over.wait(60)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(hold)
+        try:
+            assert is_held.wait(30)
+            yield
+        finally:
+            is_over.set()
+        held.result(30)
+
+
+@pytest.mark.database("postgres", "mysql")  # SQLite has no locks of rows
+def test_one_held_job_keeps_no_other_from_its_result_and_no_beat_waiting(system: House):
+    system.clock.advance(120)
+    jobs = [system.job(next_run_at=system.clock.now() + timedelta(hours=1)) for _ in range(20)]
+    for job in jobs:
+        system.execution(
+            job,
+            status=Status.SUCCESS,
+            publish_at=None,
+            started_at=system.clock.now() - timedelta(seconds=2),
+            finished_at=system.clock.now() - timedelta(seconds=1),
+        )
+
+    def shown() -> int:
+        return CronJob.objects.filter(last_status="SUCCESS").count()
+
+    with holding(jobs[7]):
+        began = time.monotonic()
+        system.tick()
+        assert time.monotonic() - began < 4  # lock_timeout is 5 s
+        assert shown() == 19
+        for _ in range(10):  # far longer than the rounds overlap
+            system.clock.advance(10)
+            system.tick()
+        assert shown() == 19
+    system.clock.advance(10)
+    system.tick()
+    assert shown() == 20
 
 
 def test_an_event_delivered_many_times_at_once_makes_one_run(system: House):

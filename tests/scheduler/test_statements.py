@@ -198,8 +198,9 @@ def ended_jobs(number: int, status: Status = Status.SUCCESS) -> None:
 def refresh() -> tuple[int, list[str]]:
     """Jobs written, and the statements that it took."""
     with CaptureQueriesContext(connection) as captured:
-        written = upkeep.refresh_last_results(START - timedelta(seconds=12), START)
-    return written, [query["sql"] for query in captured.captured_queries]
+        shown = upkeep.refresh_last_results(START - timedelta(seconds=12), START)
+    assert shown.left_out == 0
+    return shown.jobs, [query["sql"] for query in captured.captured_queries]
 
 
 def test_last_results_of_many_jobs_cost_a_few_statements_and_nothing_when_they_are_shown(
@@ -228,5 +229,5 @@ def test_a_job_that_shows_a_later_run_keeps_it(system: House):
     shown = dict(CronJob.objects.values_list("id", "last_status"))
     assert shown == {before.pk: "TIMEOUT", same.pk: "SUCCESS", after.pk: "SUCCESS"}
     # It was shown after we had looked.
-    assert upkeep._show_results({before.pk: (START, "FAILED")}) == 0
+    assert upkeep._show_results({before.pk: (START, "FAILED")}).jobs == 0
     assert CronJob.objects.get(pk=before.pk).last_run_at == later
