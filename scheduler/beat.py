@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import beat
 from django.db import close_old_connections, connection
+from kombu.exceptions import OperationalError
 
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
@@ -82,6 +83,19 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         """Celery's tick asks this just before it sends the entry."""
         due = super().is_due(entry)
         return (False, _ENTRY_WAITS_SECONDS) if due[0] and self.producer is None else due
+
+    def apply_async(
+        self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any
+    ) -> Any:
+        """Celery's tick has marked the entry as sent, and would only log that it was not."""
+        try:
+            return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        except beat.SchedulingError as error:
+            if isinstance(error.__context__, OperationalError):
+                self._publisher.failed(error.__context__)
+                self.schedule[entry.name] = entry
+                self._heap = None  # made anew from the schedule
+            raise
 
     def close(self) -> None:
         try:

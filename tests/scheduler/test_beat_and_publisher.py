@@ -11,6 +11,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import kombu.exceptions
 import pytest
 from celery import Celery
 from django.db import OperationalError, connection
@@ -349,6 +350,43 @@ def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
 
     monkeypatch.setattr(beat, "_heap", None)  # its next look at the entry is in five real seconds
     app.conf.broker_url = "memory://"
+    beat.tick()
+    assert beat.schedule["cleanup"].total_run_count == 1
+    assert [message.headers["task"] for message in messages(app)] == ["shop.cleanup"]
+    beat.close()
+
+
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(60)
+def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
+    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
+):
+    app.conf.beat_schedule = {"cleanup": {"task": "shop.cleanup", "schedule": 60.0}}
+    beat = JobScheduler(app, lazy=False)
+    clock: Any = system.clock
+    beat._clock = beat._publisher._clock = clock
+    beat._dispatcher = system.dispatcher
+    system.dispatcher._publisher = beat._publisher
+    system.execution()
+    beat.tick()
+    assert len(messages(app)) == 1  # beat has a connection
+    tries = [0]
+
+    def gone(*_: Any, **__: Any) -> None:
+        tries[0] += 1
+        raise kombu.exceptions.OperationalError("Connection refused")
+
+    beat.schedule["cleanup"].last_run_at -= timedelta(minutes=2)
+    beat._heap = None
+    with monkeypatch.context() as patch:
+        patch.setattr(beat._publisher._producer, "publish", gone)
+        for _ in range(3):
+            beat.tick()
+    assert (tries, beat.schedule["cleanup"].total_run_count) == ([1], 0)
+
+    system.clock.advance(11)
+    beat._heap = None  # its next look at the entry is in five real seconds
     beat.tick()
     assert beat.schedule["cleanup"].total_run_count == 1
     assert [message.headers["task"] for message in messages(app)] == ["shop.cleanup"]
