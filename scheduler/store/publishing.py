@@ -88,10 +88,11 @@ def not_published(ids: Collection[int], *, publish_at: datetime) -> int:
 
 def publish_now(execution_id: int, *, now: datetime) -> bool:
     """A worker that may not claim any more gives the message back."""
-    return (
-        JobExecution.objects.filter(id=execution_id, status=Status.PENDING).update(publish_at=now)
-        == 1
+    # What may not run yet has its own time to be published; a second message of it is nothing.
+    mine = JobExecution.objects.filter(
+        id=execution_id, status=Status.PENDING, available_at__lte=now
     )
+    return mine.update(publish_at=now) == 1
 
 
 def publish_when_available(execution_id: int, *, now: datetime) -> bool:

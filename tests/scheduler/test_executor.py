@@ -393,6 +393,15 @@ def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: Hous
     assert (system.worker.leases.is_draining, system.worker.leases.is_running) == (True, False)
 
 
+def test_a_second_message_at_a_draining_worker_cuts_no_back_off_short(system: House):
+    later = START + timedelta(hours=1)
+    row = system.execution(attempt=1, failures=1, available_at=later, publish_at=later)
+    system.worker.drain.set(system.clock.monotonic() + 30)
+    assert system.worker.execute(row.pk) is None
+    after = fresh(row)
+    assert (after.publish_at, after.publish_count) == (later, 0)
+
+
 def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: House):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
