@@ -49,8 +49,7 @@ def kept_secret_key(directory: Path) -> str:
                     file.write(secrets.token_urlsafe(50))
                     file.flush()
                     os.fsync(file.fileno())
-                with suppress(FileExistsError):
-                    os.link(draft, path)
+                _linked(draft, path)
             finally:
                 os.unlink(draft)
         key = path.read_text(encoding="ascii")
@@ -61,6 +60,23 @@ def kept_secret_key(directory: Path) -> str:
     if not key.strip():  # of a version that wrote it under its name, on a full disk
         raise ConfigError([f"JOBU_DATA_DIR: {path} is empty; delete it, and a new key is made"])
     return key
+
+
+def _linked(draft: str, path: Path) -> None:
+    """Nothing, where the path exists."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            path.chmod(0o600)
+            try:
+                file.write(Path(draft).read_text(encoding="ascii"))
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
 
 
 # --- Django ---------------------------------------------------------------------------------------
