@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -474,24 +475,31 @@ def test_leases_are_renewed_but_never_past_the_deadline(system: House):
     assert fresh(row).status == Status.SUCCESS
 
 
-def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_others(
-    system: House, caplog: pytest.LogCaptureFixture
-):
-    system.configure(grace_seconds=1)
-    waiting, stubborn = Waiting(system), threading.Event()
+@pytest.fixture
+def ignores(system: House) -> Iterator[str]:
+    """A handler that ignores its cancellation until the test is over."""
+    is_over = threading.Event()
 
-    async def ignores(self: BaseHandler, params: Any) -> None:
-        while not stubborn.is_set():
+    async def execute(self: BaseHandler, params: Any) -> None:
+        while not is_over.is_set():
             try:
                 await asyncio.sleep(0.01)
             except asyncio.CancelledError:
                 continue
 
-    system.handler("ignores", ignores)
+    yield system.handler("ignores", execute)
+    is_over.set()
+
+
+def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_others(
+    system: House, ignores: str, caplog: pytest.LogCaptureFixture
+):
+    system.configure(grace_seconds=1)
+    waiting = Waiting(system)
     other = system.execution(handler_name="waits")
     thread = start(system.worker, other)
     assert waiting.begun.wait(20)
-    row = system.execution(handler_name="ignores", timeout_seconds=1, max_retry=0)
+    row = system.execution(handler_name=ignores, timeout_seconds=1, max_retry=0)
     with caplog.at_level(logging.ERROR), pytest.raises(ProcessEnded):
         system.worker.execute(row.pk)
     stuck, spared = fresh(row), fresh(other)
@@ -502,7 +510,6 @@ def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_othe
     assert outcomes(other) == ["RELEASED"]
     assert len(system.worker.ended) == 1
     assert "ignores its timeout" in caplog.text
-    stubborn.set()
     waiting.release.set()
     ended(thread)
     assert fresh(other).status == Status.PENDING  # its late answer is discarded
@@ -581,17 +588,10 @@ def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(syst
 
 
 def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: House, ignores: str, monkeypatch: pytest.MonkeyPatch
 ):
     system.configure(grace_seconds=1)
-    stubborn, worker = threading.Event(), system.worker
-
-    async def ignores(self: BaseHandler, params: Any) -> None:
-        while not stubborn.is_set():
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                continue
+    worker = system.worker
 
     def away() -> None:
         raise OperationalError("the database is away")
@@ -599,13 +599,11 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
     def told(*_: object) -> None:
         monkeypatch.setattr(system.clock, "now", away)
 
-    system.handler("ignores", ignores)
     monkeypatch.setattr(worker.executor, "_tell", told)
-    row = system.execution(handler_name="ignores", timeout_seconds=1)
+    row = system.execution(handler_name=ignores, timeout_seconds=1)
     with pytest.raises(ProcessEnded):
         worker.execute(row.pk)
     assert len(worker.ended) == 1
-    stubborn.set()
 
 
 # --- overlap --------------------------------------------------------------------------------------
