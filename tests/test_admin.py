@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,12 +29,6 @@ on_each_database = pytest.mark.database
 SCRIPT = "<script>alert(1)</script>"
 JOBS = "admin:scheduler_cronjob"
 RUNS = "admin:scheduler_jobexecution"
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

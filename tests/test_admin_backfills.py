@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,12 +31,6 @@ RANGE = {
     "until_1": "12:00:00",
 }
 FIRST_SLOT = datetime(2026, 1, 9, 18, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings: Any) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

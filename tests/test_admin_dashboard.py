@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,9 +39,8 @@ DEADLINES = (
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is remembered, and no page is partial because this machine is busy."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     for name in DEADLINES:
         monkeypatch.setattr(dashboard, name, 60.0)
     cache.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,12 +47,6 @@ pytestmark = pytest.mark.django_db
 
 on_each_database = pytest.mark.database
 SECRETS = {"message": "hi", "password": "hunter2"}
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings: Any) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 PAGE = "/admin/scheduler/preference/"
 JOBS = "/admin/scheduler/cronjob/"
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings: Any) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,12 +56,6 @@ def person(name: str, *codenames: str, **values: Any) -> User:
 
 def program(user: User, scopes: Sequence[str] = ApiToken.SCOPES, **values: Any) -> Program:
     return Program(make_token(user, "a program", scopes, **values)[1])
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings: Any) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

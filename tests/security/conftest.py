@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,12 +33,6 @@ from tests.test_admin import make_job, make_run
 
 # Pages that would end the session, or lead nowhere by design.
 _NOT_WALKED = ("logout", "i18n/setlang", "static/")
-
-
-@pytest.fixture(autouse=True)
-def _static_directory(settings: Any) -> None:
-    """WhiteNoise warns when it is missing."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture
