@@ -91,11 +91,16 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         try:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
         except beat.SchedulingError as error:
-            if isinstance(error.__context__, OperationalError):
-                self._publisher.failed(error.__context__)
+            if not isinstance(error.__context__, OperationalError):
+                raise
+            # The broker is away, or will not have this message: kombu says the same of both.
+            self._publisher.close()
+            fresh = self.producer
+            if fresh is None:
                 self.schedule[entry.name] = entry
                 self._heap = None  # made anew from the schedule
-            raise
+                raise
+        return super().apply_async(entry, producer=fresh, advance=advance, **kwargs)
 
     def close(self) -> None:
         try:

@@ -81,7 +81,7 @@ class CeleryPublisher:
             try:
                 self._connect()
             except _Away as away:
-                self.failed(away.error)
+                self._fail(away.error)
         return self._producer
 
     def publish(self, hints: Sequence[Hint]) -> list[int]:
@@ -99,7 +99,7 @@ class CeleryPublisher:
                 self._send(hint, once=self._producer is not kept)
                 crash.point("publish.sent")
             except _Away as away:
-                self.failed(away.error)
+                self._fail(away.error)
                 return list(unsent)
             # Whatever the broker's client raises, the answer is the same: the row is published
             # again.
@@ -110,7 +110,7 @@ class CeleryPublisher:
                 if not taking and hint.queue not in self._refusing:
                     failures += 1
                 if failures == _FAILURES_OF_AN_OUTAGE or (failures and not waiting):
-                    self.failed(error)
+                    self._fail(error)
                     return list(unsent)
                 waiting = self._failing_last(waiting)
                 continue
@@ -214,7 +214,7 @@ class CeleryPublisher:
             **message.properties,
         )
 
-    def failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         """The broker is away: it is left alone for a while, ever longer."""
         self.close()
         now = self._clock.monotonic()

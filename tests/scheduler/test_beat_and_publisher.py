@@ -381,15 +381,50 @@ def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
     beat._heap = None
     with monkeypatch.context() as patch:
         patch.setattr(beat._publisher._producer, "publish", gone)
+        patch.setattr("kombu.connection.Connection.ensure_connection", gone)
         for _ in range(3):
             beat.tick()
-    assert (tries, beat.schedule["cleanup"].total_run_count) == ([1], 0)
+    assert (tries, beat.schedule["cleanup"].total_run_count) == ([2], 0)
 
     system.clock.advance(11)
     beat._heap = None  # its next look at the entry is in five real seconds
     beat.tick()
     assert beat.schedule["cleanup"].total_run_count == 1
     assert [message.headers["task"] for message in messages(app)] == ["shop.cleanup"]
+    beat.close()
+
+
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(60)
+def test_a_static_entry_that_the_broker_refuses_holds_up_nothing(
+    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    refused = {"task": "shop.refused", "schedule": 60.0, "options": {"queue": "bad"}}
+    app.conf.beat_schedule = {"a": refused, "b": {"task": "shop.cleanup", "schedule": 60.0}}
+    beat = JobScheduler(app, lazy=False)
+    clock: Any = system.clock
+    beat._clock = beat._publisher._clock = clock
+    beat._dispatcher = system.dispatcher
+    system.dispatcher._publisher = beat._publisher
+    for entry in beat.schedule.values():
+        entry.last_run_at -= timedelta(minutes=2)
+    put = memory.Channel._put
+
+    def refuses(self: Any, queue: str, message: Any, **options: Any) -> Any:
+        if queue == "bad":
+            raise kombu.exceptions.OperationalError("WRONGTYPE")
+        return put(self, queue, message, **options)
+
+    monkeypatch.setattr(memory.Channel, "_put", refuses)
+    with caplog.at_level(logging.INFO):
+        for _ in range(4):
+            beat.tick()
+        system.execution()
+        beat.tick()
+    assert [entry.total_run_count for entry in beat.schedule.values()] == [1, 1]
+    assert [m.headers["task"] for m in messages(app)] == ["shop.cleanup", TASK_NAME]
+    assert "publish.failed" not in [getattr(record, "event", "") for record in caplog.records]
     beat.close()
 
 
