@@ -69,11 +69,11 @@ def _linked(draft: str, path: Path) -> None:
     except FileExistsError:
         pass
     except OSError:  # a file system without hard links
-        with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
-            path.chmod(0o600)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                file.write(Path(draft).read_text(encoding="ascii"))
-                file.flush()
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(Path(draft).read_text(encoding="ascii"))
             except OSError:
                 path.unlink()
                 raise

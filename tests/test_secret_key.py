@@ -30,10 +30,11 @@ def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_file_system_without_hard_links_keeps_a_key_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_links(*_: object) -> None:
+    def refused(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "chmod", refused)  # nor modes, where somebody else owns the mount
     key = kept_secret_key(tmp_path)
 
     assert len(key) >= 50
