@@ -95,7 +95,9 @@ class Executor:
             return None
         close_old_connections()
         if self._leases.is_draining:
-            publishing.publish_now(execution_id, now=self._clock.now())
+            now = self._clock.now()
+            if not publishing.publish_now(execution_id, now=now):
+                publishing.publish_when_available(execution_id, now=now)
             return None
         claimed_at = self._clock.monotonic()
         claimed = self._claim(execution_id)
