@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         wanted = [(name, name, "") for name in options.database]
     else:
         wanted = [(name, name, EACH_DATABASE) for name in DATABASE_KINDS]
-        wanted += [(part, "sqlite", part) for part in NEED_NO_DATABASE]
+        # The browser's part, which is as long as a database's, not last and alone.
+        wanted += [(part, "sqlite", part) for part in reversed(NEED_NO_DATABASE)]
     results = run_all(wanted, for_pytest, slow=options.slow)
     complaints = find_complaints(
         results, require_services=os.environ.get("JOBU_REQUIRE_SERVICES") == "1"

@@ -14,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from scheduler.admin.executions import JobExecutionAdmin
 from scheduler.models import JobExecution, JobLog, SchedulerProcess
 from scheduler.states import Status
 from scheduler.store.connection import database_now
@@ -276,3 +277,28 @@ def test_an_open_page_follows_a_real_worker(system):
     last = told["seen"][-1]
     assert (last["percent"], last["succeeded"], last["running"]) == (100, True, False)
     assert told["unchanged"] > 0
+
+
+@pytest.mark.parametrize("moment", ["get_object", "_fragment"])
+def test_a_run_that_ends_while_its_page_is_made_is_asked_for_again(admin, monkeypatch, moment):
+    run = make_run(make_job(), status=Status.RUNNING)
+    real = getattr(JobExecutionAdmin, moment)
+
+    def and_then_it_ends(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = real(self, *args, **kwargs)
+        JobExecution.objects.filter(pk=run.pk).update(
+            status=Status.FAILED, finished_at=database_now(), lease_token=None,
+            lease_expires_at=None, deadline_at=None,
+        )  # fmt: skip
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobExecutionAdmin, moment, and_then_it_ends)
+        shown = page(admin, f"{RUNS}_change", run.pk)
+    url = re.search(r'data-live="([^"]+)"', shown)
+    mark = re.search(r'data-live-mark="([^"]+)"', shown)
+    assert url, "the page shows a run that goes on, and does not ask about it"
+    assert mark
+    answer = admin.get(url[1], headers={"X-Live-Mark": mark[1]})
+    assert (answer.status_code, answer["X-Live"]) == (200, "done")
+    assert "/cancel/" not in answer.content.decode()

@@ -335,14 +335,18 @@ class JobExecutionAdmin(RunsAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = extra_context or {}
-        execution = None
+        execution = state = None
+        number = unquote(object_id)
         if self.has_view_permission(request):
-            execution = self.get_object(request, unquote(object_id))
+            # Before what is shown is read: a run that ends in between is then asked for again. The
+            # other way round its page would stay as it is for ever.
+            if number.isdecimal():
+                state = execution_page.state_of(int(number), Control().clock.now())
+            execution = self.get_object(request, number)
         if execution is not None:
             now: datetime = execution.seen_at
             context |= {"title": str(execution), **self._fragment(request, execution, now)}
-            state = execution_page.state_of(execution.pk, now)
-            if state is not None and not state.is_final:
+            if state is not None and execution.status not in FINAL:
                 url = reverse("admin:scheduler_jobexecution_live", args=[execution.pk])
                 level = execution_page.level_of(request.GET.get("level"))
                 context["live_url"] = f"{url}?level={level}" if level else url
