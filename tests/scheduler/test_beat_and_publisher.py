@@ -316,12 +316,30 @@ def test_a_lost_race_does_not_keep_the_rescue_waiting_but_an_outage_does(
     assert system.dispatcher._healthy_since is None
 
 
+CLEANUP: dict[str, Any] = {"task": "shop.cleanup", "schedule": 60.0}
+
+
+def beat_with_entries(app: Celery, system: House, **entries: dict[str, Any]) -> JobScheduler:
+    """A beat with static entries of Celery's own, which publishes the jobs' messages, too."""
+    app.conf.beat_schedule = entries
+    beat = JobScheduler(app, lazy=False)
+    clock: Any = system.clock
+    beat._clock = beat._publisher._clock = clock
+    beat._dispatcher = system.dispatcher
+    system.dispatcher._publisher = beat._publisher
+    return beat
+
+
+def make_entries_due(beat: JobScheduler) -> None:
+    for entry in beat.schedule.values():
+        entry.last_run_at -= timedelta(minutes=2)
+    beat._heap = None
+
+
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_static_entries_of_celery_keep_working(app: Celery, system: House):
-    app.conf.beat_schedule = {"cleanup": {"task": "shop.cleanup", "schedule": 60.0}}
-    beat = JobScheduler(app, lazy=False)
-    beat._dispatcher = system.dispatcher
+    beat = beat_with_entries(app, system, cleanup=CLEANUP)
     assert set(beat.schedule) == {"cleanup"}
     assert beat.tick() <= 60
     beat.close()
@@ -335,12 +353,8 @@ def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
 ):
     app.conf.broker_url = f"redis://127.0.0.1:{closed_port()}/0"
     app.conf.broker_connection_max_retries = None  # as jobu's own is: workers try for ever
-    app.conf.beat_schedule = {"cleanup": {"task": "shop.cleanup", "schedule": 60.0}}
-    beat = JobScheduler(app, lazy=False)
-    clock: Any = system.clock
-    beat._clock = beat._publisher._clock = clock
-    beat._dispatcher = system.dispatcher
-    beat.schedule["cleanup"].last_run_at -= timedelta(minutes=2)
+    beat = beat_with_entries(app, system, cleanup=CLEANUP)
+    make_entries_due(beat)
     job = system.job()
     for _ in range(3):
         assert beat.tick() <= 5
@@ -352,7 +366,7 @@ def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
     app.conf.broker_url = "memory://"
     beat.tick()
     assert beat.schedule["cleanup"].total_run_count == 1
-    assert [message.headers["task"] for message in messages(app)] == ["shop.cleanup"]
+    assert [message.headers["task"] for message in messages(app)].count("shop.cleanup") == 1
     beat.close()
 
 
@@ -362,12 +376,7 @@ def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
 def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
     app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
 ):
-    app.conf.beat_schedule = {"cleanup": {"task": "shop.cleanup", "schedule": 60.0}}
-    beat = JobScheduler(app, lazy=False)
-    clock: Any = system.clock
-    beat._clock = beat._publisher._clock = clock
-    beat._dispatcher = system.dispatcher
-    system.dispatcher._publisher = beat._publisher
+    beat = beat_with_entries(app, system, cleanup=CLEANUP)
     system.execution()
     beat.tick()
     assert len(messages(app)) == 1  # beat has a connection
@@ -377,8 +386,7 @@ def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
         tries[0] += 1
         raise kombu.exceptions.OperationalError("Connection refused")
 
-    beat.schedule["cleanup"].last_run_at -= timedelta(minutes=2)
-    beat._heap = None
+    make_entries_due(beat)
     with monkeypatch.context() as patch:
         patch.setattr(beat._publisher._producer, "publish", gone)
         patch.setattr("kombu.connection.Connection.ensure_connection", gone)
@@ -401,14 +409,8 @@ def test_a_static_entry_that_the_broker_refuses_holds_up_nothing(
     app: Celery, system: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     refused = {"task": "shop.refused", "schedule": 60.0, "options": {"queue": "bad"}}
-    app.conf.beat_schedule = {"a": refused, "b": {"task": "shop.cleanup", "schedule": 60.0}}
-    beat = JobScheduler(app, lazy=False)
-    clock: Any = system.clock
-    beat._clock = beat._publisher._clock = clock
-    beat._dispatcher = system.dispatcher
-    system.dispatcher._publisher = beat._publisher
-    for entry in beat.schedule.values():
-        entry.last_run_at -= timedelta(minutes=2)
+    beat = beat_with_entries(app, system, a=refused, b=CLEANUP)
+    make_entries_due(beat)
     put = memory.Channel._put
 
     def refuses(self: Any, queue: str, message: Any, **options: Any) -> Any:
