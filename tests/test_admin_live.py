@@ -302,3 +302,9 @@ def test_a_run_that_ends_while_its_page_is_made_is_asked_for_again(admin, monkey
     answer = admin.get(url[1], headers={"X-Live-Mark": mark[1]})
     assert (answer.status_code, answer["X-Live"]) == (200, "done")
     assert "/cancel/" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "\u0663", "\u00b2", "-1", "x"])
+def test_a_number_that_no_execution_has_leads_back_to_the_start(admin, number):
+    answer = admin.get(f"{reverse('admin:index')}scheduler/jobexecution/{number}/change/")
+    assert (answer.status_code, answer.headers.get("Location")) == (302, reverse("admin:index"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ORDER_VAR
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.http import (
     Http404,
@@ -340,8 +341,9 @@ class JobExecutionAdmin(RunsAdmin):
         if self.has_view_permission(request):
             # Before what is shown is read: a run that ends in between is then asked for again. The
             # other way round its page would stay as it is for ever.
-            if number.isdecimal():
-                state = execution_page.state_of(int(number), Control().clock.now())
+            with suppress(ValidationError):  # no number at all: get_object says so
+                key = self.opts.pk.to_python(number)
+                state = execution_page.state_of(key, Control().clock.now())
             execution = self.get_object(request, number)
         if execution is not None:
             now: datetime = execution.seen_at
