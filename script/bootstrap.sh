@@ -79,10 +79,10 @@ refresh_venv() {
 
 # ensure_venv ROOT REQUIREMENTS-FILE
 ensure_venv() {
-    mkdir -p "$1/.venv"
-    # Two scripts started at the same moment must not install over each other.
+    # Two scripts started at the same moment must not install over each other. The lock lies beside
+    # .venv: inside, `python -m venv --clear` would delete it, and uv locks .venv/.lock for itself.
     if command -v flock >/dev/null 2>&1; then
-        (flock 9 && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv/.lock" || exit 1
+        (flock 9 && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv.lock" || exit 1
     else
         (refresh_venv "$1" "$2") || exit 1
     fi

@@ -13,9 +13,15 @@ from tests.system import ROOT
 
 UV = """#!/bin/sh
 echo "$1 $2" >>"$CALLS"
-[ "$1" = venv ] || exit 0
-for place; do :; done
+if [ "$1" = venv ]; then
+    for place; do :; done
+else
+    place=${5%/bin/python}
+fi
 mkdir -p "$place/bin"
+# The real one locks this file of the environment: https://github.com/astral-sh/uv
+flock --nonblock "$place/.lock" true || { echo "$place/.lock is held" >&2; exit 1; }
+[ "$1" = venv ] || exit 0
 ln -sf "$JOBU_PYTHON" "$place/bin/python"
 """
 
