@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
 def measure(jobs: int, due: int) -> dict[str, Any]:
     from celery import current_app
 
+    from scheduler.beat.dispatcher import Dispatcher
+    from scheduler.beat.publisher import CeleryPublisher
     from scheduler.clock import DatabaseClock
-    from scheduler.dispatcher import Dispatcher
     from scheduler.models import CronJob, JobExecution
-    from scheduler.publisher import CeleryPublisher
     from scheduler.store.connection import database_now
 
     clock = DatabaseClock(database_now, max_age_seconds=0)

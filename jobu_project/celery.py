@@ -26,7 +26,7 @@ brokers.register()
 app = Celery("jobu")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery's Django fixup would otherwise close every database connection around every task. Ours are
-# checked, and closed when broken or old, at the start of each claim (scheduler/tasks.py).
+# checked, and closed when broken or old, at the start of each claim (scheduler/worker/process.py).
 app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000_000
 app.autodiscover_tasks()
 

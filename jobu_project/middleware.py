@@ -15,9 +15,9 @@ from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from scheduler import health
 from scheduler.api.errors import database_unavailable, of_status, respond
-from scheduler.masking import MASK, looks_secret
+from scheduler.operations import health
+from scheduler.operations.masking import MASK, looks_secret
 
 logger = logging.getLogger("jobu.request")
 

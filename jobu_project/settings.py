@@ -173,7 +173,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = config.admin.language
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
-LOCALE_PATHS = [ROOT / "jobu_project" / "locale"]
+LOCALE_PATHS = [ROOT / "scheduler" / "locale"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = config.admin.timezone

@@ -11,6 +11,7 @@ from jobu_project import preferences
 from scheduler.admin import dashboard
 
 admin.autodiscover()
+admin.site.index_template = "scheduler/index.html"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

@@ -16,9 +16,10 @@ class SchedulerConfig(AppConfig):
         after this.
         """
         from handlers import discover
-        from scheduler import celery_tasks, checks  # noqa: F401 - registers the checks
+        from scheduler import checks  # noqa: F401 - registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
+        from scheduler.worker import celery_tasks
 
         celery_tasks.install()
         for module, error in discover(current().handler_packages).failures:

@@ -8,6 +8,11 @@ from typing import Any
 
 from django.conf import settings
 
+TASK_NAME = "scheduler.execute"
+# Celery's own limit is the last ring, behind the runner's and the bridge's; it works under prefork
+# only.
+TIME_LIMIT_MARGIN_SECONDS = 45
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from scheduler.control import Control
+from scheduler.operations.control import Control
 from tests.waiting import wait_until
 
 

@@ -80,7 +80,7 @@ class Nursery:
 def main(log: Path) -> None:
     from bench.soak.sabotage import mutations
     from jobu_project.celery import app
-    from scheduler import crash
+    from scheduler import failpoints
 
     load(app)
     ended: dict[int, int] = {}
@@ -96,7 +96,7 @@ def main(log: Path) -> None:
                     mutations.apply(command["mutation"])
                 if command["crash"]:
                     name, _, visit = command["crash"].partition(":")
-                    crash.arm(name, visit=int(visit or 1))
+                    failpoints.arm(name, visit=int(visit or 1))
                 app.start(argv=command["start"])
                 os._exit(0)
             children.add(answer)

@@ -16,8 +16,8 @@ from django.urls import reverse
 
 from scheduler.admin.job_form import IN_FORM
 from scheduler.admin.listing import CappedPaginator
-from scheduler.control import Control, StaleEdit
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.operations.control import Control, StaleEdit
 from scheduler.states import Status
 from scheduler.store.connection import database_now
 

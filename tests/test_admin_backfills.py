@@ -13,8 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.backfill import BackfillControl
 from scheduler.models import Backfill, CronJob, JobExecution, Preference
+from scheduler.operations.backfills import BackfillControl
 from scheduler.states import BackfillState, Status
 from tests.test_admin import SCRIPT, make_job, make_run, page, texts, user_with
 

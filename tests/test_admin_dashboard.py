@@ -17,8 +17,8 @@ from django.test import Client
 from django.utils.timezone import localtime
 
 from scheduler.admin import dashboard
-from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.operations.control import Control
 from scheduler.states import Status
 from scheduler.store.connection import database_now
 from tests.test_admin import SCRIPT, make_job, make_run

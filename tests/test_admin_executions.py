@@ -14,10 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler import control as control_module
 from scheduler.admin.execution_page import log_text
 from scheduler.admin.story import job_story
-from scheduler.control import Control, FailedRange, InvalidJob
 from scheduler.models import (
     Backfill,
     CronJob,
@@ -27,6 +25,8 @@ from scheduler.models import (
     Preference,
     SchedulerProcess,
 )
+from scheduler.operations import control as control_module
+from scheduler.operations.control import Control, FailedRange, InvalidJob
 from scheduler.states import Status
 from scheduler.store import people, upkeep
 from scheduler.store.connection import database_now

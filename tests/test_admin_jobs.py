@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from handlers import BaseHandler, HandlerParams, handler, registry
 from scheduler.admin.job_strip import durations
 from scheduler.admin.params_form import described, errors_of
-from scheduler.control import Control
-from scheduler.masking import MASK
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations.control import Control
+from scheduler.operations.masking import MASK
 from scheduler.states import Status
 from scheduler.store.connection import database_now
 from scheduler.store.outcomes import Outcome, last_outcomes

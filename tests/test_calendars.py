@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.calendars import Calendar, CalendarSchedule, CalendarSpec, Rule, build_schedule
-from scheduler.cron import (
+from scheduler.schedule.calendars import (
+    Calendar,
+    CalendarSchedule,
+    CalendarSpec,
+    Rule,
+    build_schedule,
+)
+from scheduler.schedule.cron import (
     MAX_EXPRESSION_LENGTH,
     CronIntervalTooShortError,
     CronNeverFiresError,

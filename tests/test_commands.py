@@ -21,11 +21,11 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.models import JSONField, Value
 
-from scheduler import job_history
-from scheduler.control import InvalidJob
 from scheduler.management import inputs, output
-from scheduler.masking import MASK
 from scheduler.models import Backfill, CronJob, JobExecution, JobLog
+from scheduler.operations import job_history
+from scheduler.operations.control import InvalidJob
+from scheduler.operations.masking import MASK
 from scheduler.states import BackfillState, Status
 from tests.conftest import SystemFactory
 from tests.scheduler import conftest as house
@@ -253,7 +253,7 @@ def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: 
 
 
 def world_now() -> Any:
-    from scheduler.control import Control
+    from scheduler.operations.control import Control
 
     return Control().clock.now()
 

@@ -12,7 +12,7 @@ import pytest
 from jobu_project import config as config_module
 from jobu_project.config import GRACE_SECONDS_MAX, ROOT, Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases
-from scheduler.publisher import TIME_LIMIT_MARGIN_SECONDS
+from scheduler.conf import TIME_LIMIT_MARGIN_SECONDS
 from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
 
 SECRET = "s3cr3t-p4ss"

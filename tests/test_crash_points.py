@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 
 from bench.soak.history import History, instant
-from scheduler import crash
+from scheduler import failpoints
 from tests.crash_place import WAIT_SECONDS, Place, open_place
 from tests.servers import MariaDB, Postgres, Redis
 from tests.waiting import wait_until
@@ -271,14 +271,14 @@ def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
 def test_every_crash_point_has_its_test() -> None:
     tested = {*OF_BEAT, *OF_WORKER, *OF_RETRY, "rescue.found", "rescue.ended", "overlap.held"}
     tested |= {"backfill.locked", "backfill.inserted", "backfill.committed"}
-    assert {point.partition(":")[0] for point in tested} == set(crash.POINTS)
+    assert {point.partition(":")[0] for point in tested} == set(failpoints.POINTS)
 
 
 def test_what_is_not_a_crash_point_cannot_be_armed() -> None:
     with pytest.raises(ValueError, match=r"no crash point 'lunch'; there are record\.locked"):
-        crash.arm("lunch")
+        failpoints.arm("lunch")
     with pytest.raises(ValueError, match="counted from 1"):
-        crash.arm("run.started", visit=0)
+        failpoints.arm("run.started", visit=0)
 
 
 def test_no_environment_variable_arms_a_process_with_jobus_own_settings(place: Place) -> None:
@@ -286,7 +286,7 @@ def test_no_environment_variable_arms_a_process_with_jobus_own_settings(place: P
         "shell",
         "-v0",
         "-c",
-        "from scheduler import crash; print(crash._armed)",
+        "from scheduler import failpoints; print(failpoints._armed)",
         JOBU_CRASH_POINT="record.locked",
         JOBU_TESTING="1",
     )

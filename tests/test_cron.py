@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scheduler.cron import (
+from scheduler.schedule.cron import (
     CronIntervalTooShortError,
     CronNeverFiresError,
     CronParseError,

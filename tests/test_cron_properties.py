@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.cron import (
+from scheduler.schedule.cron import (
     MAX_EXPRESSION_LENGTH,
     CronNeverFiresError,
     CronSchedule,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler import cron
-from scheduler.cron_words import clock_change_warnings, in_words, warnings_of
+from scheduler.schedule import cron
+from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from jobu_project.config import WorkerConfig
-from scheduler import lease
 from scheduler.api import probes
 from scheduler.events import EVENTS
 from scheduler.models import JobExecution
 from scheduler.states import Status
 from scheduler.store.connection import database_now
+from scheduler.worker import lease
 from tests.test_commands import Done, run
 from tests.test_docs import DOCS, commands_of
 

@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from scheduler.control import Control
 from scheduler.models import CronJob, Preference
+from scheduler.operations.control import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.control import Control
 from scheduler.models import JobExecution, SchedulerProcess
+from scheduler.operations.control import Control
 from tests.conftest import SystemFactory
 from tests.test_commands import manage, run
 

@@ -20,8 +20,8 @@ from bench.soak.history import Attempt, Change, Execution, Fault, History, Job, 
 from bench.soak.jobs import SoakJob, make_jobs
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
+from scheduler.operations.validation import job_problems
 from scheduler.states import TRANSITIONS
-from scheduler.validation import job_problems
 from tests.oracles import Expression
 from tests.system import ROOT
 

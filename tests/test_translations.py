@@ -25,14 +25,14 @@ from hypothesis import strategies as st
 
 from handlers.databases import database_warning
 from handlers.registry import handler_names
-from scheduler import cron
 from scheduler.admin.accounts import said
-from scheduler.backfill import BackfillControl
-from scheduler.control import Control, InvalidJob, NotPossible
-from scheduler.cron_words import in_words, warnings_of
-from scheduler.dispatcher import Dispatcher
+from scheduler.beat.dispatcher import Dispatcher
 from scheduler.labels import label
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.control import Control, InvalidJob, NotPossible
+from scheduler.schedule import cron
+from scheduler.schedule.words import in_words, warnings_of
 from scheduler.states import AttemptOutcome, Status
 from scheduler.store.connection import database_now
 from tests import translations

@@ -24,7 +24,7 @@ from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PO: Final = ROOT / "jobu_project" / "locale" / "ko" / "LC_MESSAGES" / "django.po"
+PO: Final = ROOT / "scheduler" / "locale" / "ko" / "LC_MESSAGES" / "django.po"
 MO: Final = PO.with_suffix(".mo")
 
 FOLDERS: Final = ("handlers", "jobu_project", "scheduler", "templates")
@@ -139,27 +139,28 @@ def texts_of(path: Path) -> Iterator[Key]:
 
 def _codes() -> Iterator[tuple[str, str, str]]:
     """See scheduler/labels.py."""
-    from scheduler import cron, states
+    from scheduler import states
+    from scheduler.schedule import cron
 
     for name, codes in vars(states).items():
         if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
             for code in codes:
                 yield "scheduler/states.py", name, code.value
     for kind in cron._SIX:
-        yield "scheduler/cron.py", "field", kind.name
+        yield "scheduler/schedule/cron.py", "field", kind.name
 
 
 def _permissions() -> Iterator[tuple[str, str, str]]:
     """Their names are rows of the database; the page of a group says them."""
     from scheduler import models
-    from scheduler.permissions import Action
+    from scheduler.operations.permissions import Action
 
     for name in models.__all__:
         options = getattr(getattr(models, name), "_meta", None)
         for _codename, text in getattr(options, "permissions", ()):
             yield "scheduler/models/jobs.py", "permission", str(text)
     for action in Action:
-        yield "scheduler/permissions.py", "", action.value
+        yield "scheduler/operations/permissions.py", "", action.value
 
 
 def main(arguments: list[str]) -> int:

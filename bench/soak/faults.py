@@ -18,11 +18,11 @@ from kombu.connection import Connection
 
 from bench.soak.history import Fault
 from bench.soak.sabotage import CRASH_VARIABLE
-from scheduler.crash import POINTS
+from scheduler.failpoints import POINTS
 from tests.servers import RabbitMQ, Redis, Server
 from tests.system import Part, System
 
-# The threads pool ends itself with this when a handler cannot be stopped (scheduler/tasks.py).
+# The threads pool ends itself with this when a handler cannot be stopped (scheduler/worker/process.py).
 EXIT_FOR_RESTART = 75
 # The crash points that each comes by in a soak.
 _OF = {

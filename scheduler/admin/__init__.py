@@ -1,4 +1,4 @@
-"""The admin: where people look and act. Every change goes through scheduler/control.py.
+"""The admin: where people look and act. Every change goes through scheduler/operations/control.py.
 
 jobs, executions, backfills, processes: one ModelAdmin each, accounts: Django's own in the theme.
 preferences: one's own time zone and language; tokens: one's own keys to the API.

@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin.theme import SwitchWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
-from scheduler.backfill import BackfillControl
-from scheduler.control import Control
 from scheduler.models import Backfill
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.control import Control
 
 
 class CancelForm(VerbForm):

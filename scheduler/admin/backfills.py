@@ -43,9 +43,15 @@ from scheduler.admin.theme import (
     page_action,
 )
 from scheduler.admin.verbs import RunsAdmin
-from scheduler.backfill import LARGEST_PARALLELISM, BackfillControl, InvalidJob, Preview, Standing
 from scheduler.models import Backfill, CronJob
-from scheduler.permissions import Action, may
+from scheduler.operations.backfills import (
+    LARGEST_PARALLELISM,
+    BackfillControl,
+    InvalidJob,
+    Preview,
+    Standing,
+)
+from scheduler.operations.permissions import Action, may
 from scheduler.states import UNFINISHED, BackfillOrder, BackfillState, Status
 from scheduler.transient import in_transaction
 

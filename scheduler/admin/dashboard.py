@@ -27,10 +27,10 @@ from django.utils.translation import ngettext
 from scheduler.admin import show
 from scheduler.admin.liveness import is_alive, missing_parts
 from scheduler.conf import current
-from scheduler.control import Control
 from scheduler.labels import label, label_of
 from scheduler.models import SchedulerProcess
-from scheduler.permissions import Action, may
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action, may
 from scheduler.states import ProcessKind, Status
 from scheduler.store import forecast, statistics
 from scheduler.store.statistics import HOUR, Capped, Hour

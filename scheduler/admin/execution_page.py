@@ -18,7 +18,7 @@ from scheduler.admin.live import mark_of
 from scheduler.admin.story import story
 from scheduler.labels import label_of
 from scheduler.models import JobAttempt, JobExecution, JobLog
-from scheduler.permissions import Action, may
+from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, Status
 from scheduler.store.publishing import task_id
 

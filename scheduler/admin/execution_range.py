@@ -15,7 +15,6 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
-from scheduler import history
 from scheduler.admin import show
 from scheduler.admin.job_name import JobNameField
 from scheduler.admin.theme import (
@@ -23,10 +22,11 @@ from scheduler.admin.theme import (
     SplitDateTimeWidget,
     name_date_and_time,
 )
-from scheduler.control import RETRY_LIMIT, Control, FailedRange
 from scheduler.models import CronJob
+from scheduler.operations import history
+from scheduler.operations.control import RETRY_LIMIT, Control, FailedRange
+from scheduler.operations.validation import instant_problem
 from scheduler.states import RETRYABLE, OverlapPolicy, Status
-from scheduler.validation import instant_problem
 
 if TYPE_CHECKING:
     from scheduler.admin.theme import ModelAdmin

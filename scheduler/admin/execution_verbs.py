@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin.params import ParamsField
 from scheduler.admin.theme import TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
-from scheduler.control import Control
 from scheduler.models import JobExecution
+from scheduler.operations.control import Control
 from scheduler.states import Status
 
 

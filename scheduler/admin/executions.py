@@ -43,10 +43,10 @@ from scheduler.admin.theme import (
     page_action,
 )
 from scheduler.admin.verbs import RunsAdmin
-from scheduler.control import Control
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
-from scheduler.permissions import Action, may
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, UNFINISHED, ParamSource, Status
 
 # More jobs than this under one word of the search: the word says too little.

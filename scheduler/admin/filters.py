@@ -16,10 +16,10 @@ from django.utils.translation import gettext_lazy as _
 
 from handlers.registry import handler_names
 from scheduler.admin.theme import DropdownFilter, ModelAdmin, RangeDateFilter
-from scheduler.control import Control
-from scheduler.cron import FIRST_INSTANT, LAST_INSTANT
 from scheduler.labels import label
 from scheduler.models import CronJob
+from scheduler.operations.control import Control
+from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import Status
 from scheduler.store.statistics import FAILING, JOB_STATES
 

@@ -15,9 +15,9 @@ from handlers.params import checked_mapping
 from scheduler.admin.job_preview import preview
 from scheduler.admin.masking import unmask
 from scheduler.admin.params_form import described, errors_of
-from scheduler.control import Control
 from scheduler.models import CronJob
-from scheduler.permissions import Action, may
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action, may
 
 if TYPE_CHECKING:
     from scheduler.admin.jobs import CronJobAdmin

@@ -11,12 +11,13 @@ from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from scheduler import cron, validation
 from scheduler.admin import show
 from scheduler.conf import current
-from scheduler.control import Control
-from scheduler.cron_words import clock_change_warnings, in_words, warnings_of
 from scheduler.models import CronJob
+from scheduler.operations import validation
+from scheduler.operations.control import Control
+from scheduler.schedule import cron
+from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEXT_RUNS: Final = 20
 

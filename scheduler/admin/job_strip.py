@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import show
 from scheduler.admin.listing import TimedChangeList
 from scheduler.labels import label
-from scheduler.permissions import Action, may
+from scheduler.operations.permissions import Action, may
 from scheduler.states import Status
 from scheduler.store.outcomes import Outcome, last_outcomes
 

@@ -16,8 +16,8 @@ from scheduler.admin import show
 from scheduler.admin.params import ParamsField
 from scheduler.admin.theme import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
-from scheduler.control import Control, RunMissed
 from scheduler.models import CronJob
+from scheduler.operations.control import Control, RunMissed
 
 
 class RunForm(VerbForm):

@@ -21,7 +21,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler import job_history
 from scheduler.admin import (
     filters,
     job_checks,
@@ -37,12 +36,13 @@ from scheduler.admin.liveness import missing_parts
 from scheduler.admin.story import job_story
 from scheduler.admin.theme import ActionVariant, page_action
 from scheduler.admin.verbs import VerbsMixin
-from scheduler.control import Control, InvalidJob, StaleEdit
-from scheduler.cron_words import in_words
-from scheduler.history import TRIES
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
-from scheduler.permissions import Action, may
+from scheduler.operations import job_history
+from scheduler.operations.control import Control, InvalidJob, StaleEdit
+from scheduler.operations.history import TRIES
+from scheduler.operations.permissions import Action, may
+from scheduler.schedule.words import in_words
 from scheduler.states import ParamSource
 from scheduler.store.outcomes import last_outcomes
 

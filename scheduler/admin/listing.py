@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from scheduler.admin.theme import AnyPaginator, ChangeList, ModelAdmin
-from scheduler.control import Control
+from scheduler.operations.control import Control
 
 COUNT_LIMIT: Final = 10_000
 _LONGEST_ID: Final = 18  # digits that a bigint holds whatever they are

@@ -1,5 +1,5 @@
-"""What the admin hides and puts back: scheduler/masking.py, which the API uses, too."""
+"""What the admin hides and puts back: scheduler/operations/masking.py, which the API uses, too."""
 
-from scheduler.masking import MASK, left_masked, looks_secret, mask, unmask
+from scheduler.operations.masking import MASK, left_masked, looks_secret, mask, unmask
 
 __all__ = ["MASK", "left_masked", "looks_secret", "mask", "unmask"]

@@ -17,8 +17,8 @@ from handlers import InvalidParamsError
 from handlers.params import checked_mapping
 from scheduler.admin.masking import MASK, left_masked, mask, unmask
 from scheduler.admin.theme import TextareaWidget, TextInputWidget
-from scheduler.same_json import same_json
-from scheduler.validation import bad_params
+from scheduler.operations.json_equal import json_equal
+from scheduler.operations.validation import bad_params
 
 # What job_params.js says.
 _WORDS = {
@@ -97,7 +97,7 @@ class ParamsField(forms.JSONField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return not same_json(self.to_python(data), initial)
+            return not json_equal(self.to_python(data), initial)
         except ValidationError:
             return True
 

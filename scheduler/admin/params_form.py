@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import HandlerParams, json_schema, validate_params
-from scheduler.masking import MASK, looks_secret, mask
-from scheduler.validation import bad_param
+from scheduler.operations.masking import MASK, looks_secret, mask
+from scheduler.operations.validation import bad_param
 
 _SCALARS = {"string", "integer", "number"}
 _FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password": "secret"}

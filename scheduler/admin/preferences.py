@@ -17,10 +17,10 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler import cron
 from scheduler.admin.job_form import SuggestingInput
 from scheduler.admin.theme import ModelAdmin, SelectWidget
 from scheduler.models import Preference
+from scheduler.schedule import cron
 
 
 class PreferenceForm(forms.Form):

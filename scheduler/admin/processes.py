@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import live, show
 from scheduler.admin.listing import GuardedList, TimedChangeList
 from scheduler.admin.liveness import is_alive, missing_parts
-from scheduler.control import Control
 from scheduler.models import SchedulerProcess
-from scheduler.permissions import Action, may
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action, may
 
 # Rows of the list that are kept up to date.
 LIVE_ROWS: Final = 200

@@ -18,14 +18,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from handlers import HandlerNotFoundError, get_handler
-from scheduler import history
 from scheduler.admin import show
 from scheduler.admin.liveness import STALE_AFTER, missing_parts
-from scheduler.job_history import who_switched_off
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.operations import history
+from scheduler.operations.job_history import who_switched_off
+from scheduler.operations.validation import no_handler
 from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, Status
-from scheduler.validation import no_handler
 
 # Beat records a slot within a second or two of it; later than this, somebody should look.
 OVERDUE_AFTER: Final = timedelta(seconds=30)

@@ -24,11 +24,11 @@ from scheduler.admin.theme import (
     page_action,
 )
 from scheduler.admin.verbs import Done, Verb, VerbsMixin
-from scheduler.control import Control, NotPossible
-from scheduler.keys import give_key
 from scheduler.models import ApiToken
+from scheduler.operations.control import Control, NotPossible
+from scheduler.operations.keys import give_key
+from scheduler.operations.validation import instant_problem
 from scheduler.store import tokens
-from scheduler.validation import instant_problem
 
 _SCOPE_WORDS: Final = {
     "read": _("read: look at jobs, executions and processes"),

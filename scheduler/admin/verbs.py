@@ -24,11 +24,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from scheduler import history
 from scheduler.admin.listing import GuardedList
 from scheduler.admin.theme import ModelAdmin, name_date_and_time
-from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
-from scheduler.permissions import Action, may
+from scheduler.operations import history
+from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.permissions import Action, may
 
 # Control works row by row, and a request may not take minutes. Below Django's limit of form fields.
 MANY: Final = 500

@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from django.db.models import Model
 
-from scheduler import history as log
 from scheduler.api.auth import Caller
 from scheduler.api.errors import respond_body, translate
 from scheduler.api.schemas import ErrorBody, Outcome, Outcomes
-from scheduler.control import Control
-from scheduler.history import ADDITION, CHANGE, DELETION, Words
+from scheduler.operations import history as log
+from scheduler.operations.control import Control
+from scheduler.operations.history import ADDITION, CHANGE, DELETION, Words
 
 __all__ = ["ADDITION", "CHANGE", "DELETION", "act", "act_on_many", "by", "control_of"]
 

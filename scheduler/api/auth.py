@@ -18,9 +18,9 @@ from ninja.utils import check_csrf
 from scheduler.api.errors import ApiError, unauthenticated
 from scheduler.api.strict_json import check_kind
 from scheduler.clock import DatabaseClock
-from scheduler.keys import hash_of
 from scheduler.models import ApiToken
-from scheduler.permissions import SCOPE, Action, may
+from scheduler.operations.keys import hash_of
+from scheduler.operations.permissions import SCOPE, Action, may
 from scheduler.store import tokens
 from scheduler.store.connection import database_now
 

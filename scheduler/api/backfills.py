@@ -22,10 +22,10 @@ from scheduler.api.schemas import (
     BackfillPage,
     BackfillPreview,
 )
-from scheduler.backfill import BackfillControl
-from scheduler.masking import mask
 from scheduler.models import Backfill, CronJob
-from scheduler.permissions import Action
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.masking import mask
+from scheduler.operations.permissions import Action
 from scheduler.states import BackfillState
 
 router = Router(tags=["backfills"])

@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 from pydantic import Field
 
-from scheduler import job_history
 from scheduler.api.acting import ADDITION, CHANGE, DELETION, act, act_on_many, by, control_of
 from scheduler.api.answers import answers
 from scheduler.api.auth import Caller, caller_of, needs
@@ -45,11 +44,12 @@ from scheduler.api.schemas import (
     Text,
 )
 from scheduler.conf import current
-from scheduler.control import Control, InvalidJob, StaleEdit
-from scheduler.cron_words import in_words, warnings_of
-from scheduler.masking import mask
 from scheduler.models import CronJob, JobExecution
-from scheduler.permissions import Action
+from scheduler.operations import job_history
+from scheduler.operations.control import Control, InvalidJob, StaleEdit
+from scheduler.operations.masking import mask
+from scheduler.operations.permissions import Action
+from scheduler.schedule.words import in_words, warnings_of
 from scheduler.store import people
 
 router = Router(tags=["crons"])

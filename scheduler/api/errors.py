@@ -13,10 +13,10 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from handlers import HandlerNotFoundError
-from scheduler.control import InvalidJob, NotPossible, StaleEdit
-from scheduler.cron import ScheduleError
 from scheduler.models import Backfill, CronJob, JobExecution
-from scheduler.validation import describe, no_handler
+from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.validation import describe, no_handler
+from scheduler.schedule.cron import ScheduleError
 
 # Where in a request pydantic was when it found a mistake: not part of a field's name.
 _PLACES = frozenset({"body", "query", "path", "header", "given", "filters"})

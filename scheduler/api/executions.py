@@ -35,11 +35,11 @@ from scheduler.api.schemas import (
     RunNow,
     Text,
 )
-from scheduler.control import InvalidJob, NotPossible
-from scheduler.cron import FIRST_INSTANT, LAST_INSTANT
-from scheduler.masking import mask
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.permissions import Action
+from scheduler.operations.control import InvalidJob, NotPossible
+from scheduler.operations.masking import mask
+from scheduler.operations.permissions import Action
+from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource
 from scheduler.states import Status as ExecutionStatus
 

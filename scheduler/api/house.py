@@ -16,9 +16,9 @@ from scheduler.api.answers import answers
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.paging import refuse_unknown
 from scheduler.api.schemas import HandlerList, HandlerOut, MeOut, ProcessList
-from scheduler.health import STALE_AFTER, liveness
 from scheduler.models import SchedulerProcess
-from scheduler.permissions import Action
+from scheduler.operations.health import STALE_AFTER, liveness
+from scheduler.operations.permissions import Action
 
 router = Router()
 

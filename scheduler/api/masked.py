@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 
 from scheduler.api.auth import Caller
 from scheduler.api.errors import invalid
-from scheduler.masking import left_masked, mask, unmask
-from scheduler.permissions import Action
+from scheduler.operations.masking import left_masked, mask, unmask
+from scheduler.operations.permissions import Action
 
 
 def meant(params: dict[str, Any], stored: Any, *, field: str = "params") -> dict[str, Any]:

@@ -16,14 +16,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from scheduler import health
 from scheduler.api import VERSION
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
 from scheduler.api.schemas import JobState
-from scheduler.control import Control
 from scheduler.models import JobExecution
-from scheduler.permissions import Action
+from scheduler.operations import health
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action
 from scheduler.states import FINAL
 from scheduler.store import statistics
 

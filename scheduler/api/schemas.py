@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from scheduler.models import LIMITS, CronJob
+from scheduler.operations.validation import instant_problem, text_problem
 from scheduler.states import (
     AttemptOutcome,
     BackfillOrder,
@@ -34,7 +35,6 @@ from scheduler.states import (
     ProcessKind,
     Status,
 )
-from scheduler.validation import instant_problem, text_problem
 
 LARGEST_ID = 2**63 - 1
 MANY = 500

@@ -20,10 +20,11 @@ from django.db.models import Model
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from scheduler import cron, history, validation
-from scheduler.backfill import BackfillControl
-from scheduler.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.management.output import Printer, printable, wants_colours
+from scheduler.operations import history, validation
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.schedule import cron
 
 T = TypeVar("T")
 ACTOR_LENGTH: Final = 150

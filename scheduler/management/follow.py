@@ -11,10 +11,10 @@ from typing import Final
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from scheduler.backfill import BackfillControl
 from scheduler.clock import Clock, pause
 from scheduler.management.output import Printer, exact
 from scheduler.models import Backfill, JobExecution, JobLog
+from scheduler.operations.backfills import BackfillControl
 from scheduler.states import FINAL, BackfillState
 
 LOOK_EVERY_SECONDS: Final = 0.5

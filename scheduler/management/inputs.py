@@ -17,10 +17,10 @@ from django.utils.translation import gettext as _
 
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
-from scheduler.control import InvalidJob, NotPossible
-from scheduler.masking import MASK, left_masked, unmask
 from scheduler.models import CronJob
-from scheduler.validation import bad_params, instant_problem
+from scheduler.operations.control import InvalidJob, NotPossible
+from scheduler.operations.masking import MASK, left_masked, unmask
+from scheduler.operations.validation import bad_params, instant_problem
 
 LARGEST_ID: Final = 2**63 - 1
 _NAMES_COMPARED: Final = 2000

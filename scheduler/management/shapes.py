@@ -9,8 +9,8 @@ from typing import Any
 
 from handlers import BaseHandler
 from handlers.params import json_schema
-from scheduler.masking import mask
 from scheduler.models import Backfill, CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.operations.masking import mask
 
 _JOB = (
     "id", "name", "description", "cron_expression", "timezone", "calendar", "start_at", "end_at",

@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Count
 
-from scheduler.calendars import CalendarSchedule
 from scheduler.conf import SchedulerSettings
-from scheduler.cron import (
+from scheduler.models import CronJob
+from scheduler.operations.validation import schedule_of
+from scheduler.schedule.calendars import CalendarSchedule
+from scheduler.schedule.cron import (
     CronSchedule,
     Pattern,
     Schedule,
@@ -26,8 +28,6 @@ from scheduler.cron import (
     parse,
     slots_between,
 )
-from scheduler.models import CronJob
-from scheduler.validation import schedule_of
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F
 
-from scheduler import crash
+from scheduler import failpoints
 from scheduler.models import JobExecution
 from scheduler.states import Status
 from scheduler.store.connection import lock_skipping
@@ -65,7 +65,7 @@ def take_to_publish(
             publish_at=now + timedelta(seconds=wait), publish_count=count + 1
         )
     if found:
-        crash.point("publish.marked")
+        failpoints.point("publish.marked")
     return [
         Hint(
             execution_id=id_,

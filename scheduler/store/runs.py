@@ -14,7 +14,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Least
 
 from handlers.params import UnreadableParams
-from scheduler import crash
+from scheduler import failpoints
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, OverlapPolicy, Status
 from scheduler.store.connection import execute, fetch_one, from_json, instant, to_json
@@ -462,10 +462,10 @@ def end_attempt(
         statement += " AND cancel_requested_at IS NULL"
     with transaction.atomic():
         if execute(statement, parameters) == 1:
-            crash.point("end.updated")
+            failpoints.point("end.updated")
             _insert_attempt(lease, ending, now)
             _insert_logs(lease, ending.said)
-            crash.point("end.recorded")
+            failpoints.point("end.recorded")
             return True
     if not goes_back:
         return False

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from django.db.models import F, QuerySet
 
 from scheduler.models import CronJob
-from scheduler.plan import Plan, jitter_seconds
+from scheduler.schedule.plan import Plan, jitter_seconds
 from scheduler.states import ParamSource, Status
 from scheduler.store.connection import execute, lock_skipping
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
-from scheduler import crash
+from scheduler import failpoints
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.plan import backoff_seconds
+from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import FINAL, AttemptOutcome, ProcessKind, Status
 from scheduler.store import runs
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
@@ -79,11 +79,11 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
             changes = {"finished_at": now, "publish_at": None, "final_token": lease.token}
         changes |= {"status": status, "error_message": reason}
         ending = runs.Ending(outcome=outcome, error=reason)
-        crash.point("rescue.found")
+        failpoints.point("rescue.found")
         if runs.end_attempt(
             lease, ending, now=now, changes=changes, charged=charged, expired_before=now
         ):
-            crash.point("rescue.ended")
+            failpoints.point("rescue.ended")
             if lease.exclusive and lease.job_id is not None:
                 runs.wake_waiting(lease.job_id, now=now)
             name = row["job_name"] or row["handler_name"]

@@ -10,9 +10,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from scheduler.control import Control
-from scheduler.keys import make_token
 from scheduler.models import ApiToken, CronJob
+from scheduler.operations.control import Control
+from scheduler.operations.keys import make_token
 
 
 class Program:

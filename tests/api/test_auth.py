@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from scheduler.keys import make_token
 from scheduler.models import ApiToken, CronJob
+from scheduler.operations.keys import make_token
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok, person, program
 

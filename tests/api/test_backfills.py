@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from scheduler.masking import MASK
 from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.operations.masking import MASK
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 
 pytestmark = pytest.mark.django_db

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from jobu_project.wsgi import application
-from scheduler.keys import make_token
 from scheduler.models import Backfill, JobAttempt, JobLog
+from scheduler.operations.keys import make_token
 from scheduler.states import Status
 from scheduler.store.connection import database_now
 from tests.api.conftest import make_job

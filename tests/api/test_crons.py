@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 
-from scheduler import job_history
-from scheduler.masking import MASK
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations import job_history
+from scheduler.operations.masking import MASK
 from scheduler.store import people
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 

@@ -11,11 +11,11 @@ from django.db import OperationalError
 from django.test import Client
 
 from jobu_project import middleware
-from scheduler import health
 from scheduler.api import crons
-from scheduler.backfill import BackfillControl
-from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations import health
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.control import Control
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok
 

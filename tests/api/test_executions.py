@@ -12,8 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.api import paging
-from scheduler.masking import MASK
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.operations.masking import MASK
 from scheduler.states import Status
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, make_job, ok, person, program

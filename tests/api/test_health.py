@@ -11,9 +11,9 @@ import pytest
 from celery import current_app
 from django.db import connection
 
-from scheduler import health
-from scheduler.health import DatabaseState, check_broker, check_database, database_state
 from scheduler.models import JobExecution, SchedulerProcess
+from scheduler.operations import health
+from scheduler.operations.health import DatabaseState, check_broker, check_database, database_state
 from scheduler.states import ProcessKind
 from scheduler.store.connection import database_now
 from tests.servers import MariaDB, Postgres, Redis

@@ -17,11 +17,11 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobu_project.config import ConfigError, load
-from scheduler import health
 from scheduler.api import VERSION, probes
-from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.permissions import SCOPE, Action
+from scheduler.operations import health
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import SCOPE, Action
 from scheduler.states import ProcessKind, Status
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, make_job, ok, person, program

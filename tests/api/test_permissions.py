@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 
 from scheduler.models import ApiToken, CronJob, JobExecution
-from scheduler.permissions import NEEDED, SCOPE, Action, may
+from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import Status
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 from tests.system import ROOT

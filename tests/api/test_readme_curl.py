@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 
 MAKE_TOKEN = """\
 from django.contrib.auth.models import User
-from scheduler.keys import make_token
+from scheduler.operations.keys import make_token
 user = User.objects.create_superuser("ann")
 print(make_token(user, "readme", ["read", "operate", "write"])[1])
 """

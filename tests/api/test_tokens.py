@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from scheduler.keys import hash_of, make_token
 from scheduler.models import ApiToken, Preference
+from scheduler.operations.keys import hash_of, make_token
 from tests.api.conftest import Program, error_of, ok, person
 
 pytestmark = pytest.mark.django_db

@@ -68,7 +68,7 @@ PASTS: Final = (
 def shop() -> None:
     from django.contrib.auth import get_user_model
 
-    from scheduler.control import Control
+    from scheduler.operations.control import Control
 
     dice = random.Random(7)
     get_user_model().objects.create_superuser("minji", password=PASSWORD)

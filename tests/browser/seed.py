@@ -9,7 +9,7 @@ def people_and_jobs() -> None:
     """A user for each language, and jobs of their own: what one does disturbs nobody."""
     from django.contrib.auth import get_user_model
 
-    from scheduler.control import Control
+    from scheduler.operations.control import Control
 
     control = Control(actor="seed")
     for language in LANGUAGES:

@@ -20,8 +20,8 @@ from handlers import (
 from handlers.databases import database_warning
 from handlers.runner import OutcomeKind, run_handler
 from scheduler.conf import SchedulerSettings
-from scheduler.control import Control
 from scheduler.models import CronJob
+from scheduler.operations.control import Control
 from tests.handlers.conftest import ListSink, run_info
 
 

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from handlers import BaseHandler, handler, registry
-from scheduler.bridge import Bridge
+from scheduler.beat.dispatcher import Dispatcher
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
-from scheduler.control import Control
-from scheduler.dispatcher import Dispatcher
-from scheduler.executor import Executor
-from scheduler.lease import DrainFlag, LeaseKeeper
 from scheduler.models import CronJob, JobAttempt, JobExecution
+from scheduler.operations.control import Control
 from scheduler.states import Status
 from scheduler.store.publishing import Hint
+from scheduler.worker.bridge import Bridge
+from scheduler.worker.executor import Executor
+from scheduler.worker.lease import DrainFlag, LeaseKeeper
 
 # A Monday in winter, between two minutes.
 START = datetime(2026, 1, 12, 10, 0, 30, tzinfo=UTC)

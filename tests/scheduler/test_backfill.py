@@ -13,11 +13,11 @@ import pytest
 from django.db import connection, connections
 
 from handlers import BaseHandler, HandlerParams
-from scheduler import crash
-from scheduler.backfill import BackfillControl, InvalidJob, NotPossible
-from scheduler.backfill_plan import next_slots, params_for
-from scheduler.cron import parse
+from scheduler import failpoints
 from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
+from scheduler.schedule.backfill_plan import next_slots, params_for
+from scheduler.schedule.cron import parse
 from scheduler.states import BackfillOrder, BackfillState, Status
 from scheduler.store import backfills, upkeep
 from tests.scheduler.conftest import START, House, fresh
@@ -516,7 +516,7 @@ def tick_killed_at(system: House, point: str) -> int | None:
     """A beat in a process of its own that is killed when it gets to `point`; how it ended."""
 
     def beat() -> None:
-        crash.arm(point)
+        failpoints.arm(point)
         system.new_dispatcher().tick()
         os._exit(0)
 

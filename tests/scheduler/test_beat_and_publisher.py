@@ -19,8 +19,9 @@ from kombu.transport import memory
 from redis.exceptions import ResponseError
 
 from scheduler.beat import JobScheduler
+from scheduler.beat.publisher import CeleryPublisher
+from scheduler.conf import TASK_NAME
 from scheduler.models import SchedulerProcess
-from scheduler.publisher import TASK_NAME, CeleryPublisher
 from scheduler.store.publishing import Hint
 from tests.scheduler.conftest import FakeClock, House, fresh, statuses
 from tests.scheduler.test_faults import transient_error

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scheduler import job_history
-from scheduler.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations import job_history
+from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.states import RETRYABLE, ParamSource, Status
 from scheduler.store import people
 from tests.scheduler.conftest import START, House, fresh

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import DatabaseError, connection
 
-from scheduler import dispatcher as dispatcher_module
-from scheduler.cron import parse
+from scheduler.beat import dispatcher as dispatcher_module
 from scheduler.models import CronJob, JobAttempt, JobExecution
-from scheduler.plan import DueSchedule, Plan, plan
+from scheduler.schedule.cron import parse
+from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import Status
 from scheduler.store import runs
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses

@@ -13,10 +13,10 @@ import pytest
 from django.db import OperationalError, connection
 
 from handlers import BaseHandler, HandlerParams, PermanentError
-from scheduler.lease import HeldRun
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import Status
 from scheduler.store import runs
+from scheduler.worker.lease import HeldRun
 from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
 from tests.waiting import wait_until
 

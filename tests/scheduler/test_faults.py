@@ -183,7 +183,7 @@ def test_what_the_database_refuses_again_and_again_still_becomes_final(system: H
 def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
     rounds: int, fails: bool, system: House, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("scheduler.executor._REPORT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
@@ -220,7 +220,7 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
     refused: int, system: House, monkeypatch: pytest.MonkeyPatch
 ):
     """A full disk, a fail-over to a replica, an index that is being built."""
-    monkeypatch.setattr("scheduler.executor._REPORT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:

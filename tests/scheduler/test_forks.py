@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from scheduler import tasks
+from scheduler.worker import process as tasks
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from scheduler.control import NotPossible
 from scheduler.models import CronJob, JobAttempt, JobExecution
+from scheduler.operations.control import NotPossible
 from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, Status
 from scheduler.store import runs
 from tests.scheduler.conftest import House

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.control import InvalidJob, Missed, StaleEdit
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations.control import InvalidJob, Missed, StaleEdit
 from scheduler.states import Status
 from tests.scheduler.conftest import START, House, _ok, statuses
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.cron import parse, slots_between
-from scheduler.plan import (
+from scheduler.schedule.cron import parse, slots_between
+from scheduler.schedule.plan import (
     COUNTED_SKIPS,
     SLOTS_PER_PLAN,
     DueSchedule,

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import pytest
 from django.db import connection, transaction
 
-from scheduler.control import Control
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations.control import Control
 from scheduler.states import Status
 from scheduler.store import people, runs, slots, upkeep
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
@@ -138,7 +138,7 @@ def test_a_cancel_and_a_claim_at_the_same_moment_agree(system: House):
 
 
 def cancel(control: Control, execution_id: int) -> Status | None:
-    from scheduler.control import NotPossible
+    from scheduler.operations.control import NotPossible
 
     try:
         return control.cancel(execution_id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dbpools import ConfigurationError
-from scheduler.tasks import WorkerProcess
+from scheduler.worker.process import WorkerProcess
 
 
 def test_a_process_that_cannot_be_made_leaves_no_loop_behind(settings: Any) -> None:

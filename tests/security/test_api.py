@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from scheduler.keys import make_token
 from scheduler.models import ApiToken, CronJob
+from scheduler.operations.keys import make_token
 from tests.security.attacks import LOOKUPS, MARK, SECRET, SECRETS, SQL
 from tests.security.conftest import Rows, counts, fill
 

@@ -15,10 +15,10 @@ class SabotageConfig(AppConfig):
 
     def ready(self) -> None:
         from bench.soak.sabotage.mutations import apply
-        from scheduler import crash
+        from scheduler import failpoints
 
         if wanted := os.environ.get(CRASH_VARIABLE):
             name, _, visit = wanted.partition(":")
-            crash.arm(name, visit=int(visit or 1))
+            failpoints.arm(name, visit=int(visit or 1))
         if name := os.environ.get(MUTATION_VARIABLE, ""):
             apply(name)

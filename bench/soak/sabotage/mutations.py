@@ -36,8 +36,8 @@ def no_fence() -> None:
 
 def watermark_first() -> None:
     """The watermark moves in a transaction of its own, before the slots are inserted."""
+    from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
-    from scheduler.dispatcher import Dispatcher
     from scheduler.store import slots
     from scheduler.transient import in_transaction
 
@@ -62,8 +62,8 @@ def watermark_first() -> None:
 
 def publish_first() -> None:
     """Messages are sent inside the transaction that inserts the rows they name."""
+    from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
-    from scheduler.dispatcher import Dispatcher
     from scheduler.store import publishing
 
     plan_and_record = Dispatcher._plan_and_record

@@ -8,15 +8,15 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.backfill import LARGEST_PARALLELISM
-from scheduler.control import NotPossible
-from scheduler.history import ADDITION, CHANGE
 from scheduler.management import inputs, shapes
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.follow import until_backfilled
 from scheduler.management.output import exact
-from scheduler.masking import mask
 from scheduler.models import Backfill, CronJob
+from scheduler.operations.backfills import LARGEST_PARALLELISM
+from scheduler.operations.control import NotPossible
+from scheduler.operations.history import ADDITION, CHANGE
+from scheduler.operations.masking import mask
 from scheduler.states import BackfillOrder, BackfillState, Status
 
 

@@ -8,14 +8,14 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler import history
-from scheduler.control import RETRY_LIMIT, InvalidJob, NotPossible
-from scheduler.history import CHANGE
 from scheduler.management import follow, inputs, shapes
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.runs import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog
+from scheduler.operations import history
+from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
+from scheduler.operations.history import CHANGE
 from scheduler.states import RETRYABLE, ParamSource, Status
 from scheduler.store.people import FailedRange
 

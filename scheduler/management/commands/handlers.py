@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
-from scheduler.control import NotPossible
 from scheduler.management import shapes
 from scheduler.management.cli import JobuCommand, Verb
+from scheduler.operations.control import NotPossible
 
 
 class Command(JobuCommand):

@@ -8,15 +8,16 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler import cron, cron_words, job_history
-from scheduler.control import InvalidJob
-from scheduler.history import ADDITION, CHANGE, DELETION
 from scheduler.management import inputs, shapes
 from scheduler.management.cli import BY, JobuCommand, Verb, add_yes
 from scheduler.management.output import exact
 from scheduler.management.runs import add_wait, finish
-from scheduler.masking import mask
 from scheduler.models import LIMITS, CronJob, JobExecution
+from scheduler.operations import job_history
+from scheduler.operations.control import InvalidJob
+from scheduler.operations.history import ADDITION, CHANGE, DELETION
+from scheduler.operations.masking import mask
+from scheduler.schedule import cron, words
 from scheduler.states import MisfirePolicy, OverlapPolicy
 from scheduler.store import people
 
@@ -206,8 +207,8 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     facts = shapes.job_facts(job)
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
-        words = cron_words.in_words(job.cron_expression)
-        warnings = cron_words.warnings_of(job.cron_expression)
+        words = words.in_words(job.cron_expression)
+        warnings = words.warnings_of(job.cron_expression)
     except cron.ScheduleError as error:
         slots, words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]

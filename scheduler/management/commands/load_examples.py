@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from scheduler.control import Control, InvalidJob
+from scheduler.operations.control import Control, InvalidJob
 
 EXAMPLES: tuple[dict[str, Any], ...] = (
     {

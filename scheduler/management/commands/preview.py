@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler import cron_words, validation
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.models import CronJob
+from scheduler.operations import validation
+from scheduler.schedule import words
 
 
 class Command(JobuCommand):
@@ -37,7 +38,7 @@ class Command(JobuCommand):
             calendar=options["calendar"],
         )
         slots = self.control.preview(job, options["count"])
-        words = cron_words.in_words(options["expression"])
+        words = words.in_words(options["expression"])
         schedule = validation.schedule_of(
             cron_expression=job.cron_expression,
             timezone=job.timezone,
@@ -45,8 +46,8 @@ class Command(JobuCommand):
             settings=settings,
         )
         warnings = [
-            *cron_words.warnings_of(options["expression"]),
-            *cron_words.clock_change_warnings(schedule, self.control.clock.now()),
+            *words.warnings_of(options["expression"]),
+            *words.clock_change_warnings(schedule, self.control.clock.now()),
             *self._problems(job),
         ]
         local = [slot.astimezone(ZoneInfo(zone)) for slot in slots]

@@ -11,12 +11,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler import health
-from scheduler.health import Liveness
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.management.output import span
 from scheduler.models import SchedulerProcess
+from scheduler.operations import health
+from scheduler.operations.health import Liveness
 from scheduler.states import ProcessKind
 
 _MOST = 10_000_000

@@ -15,13 +15,14 @@ from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import validate_params
-from scheduler import cron, validation
-from scheduler.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import current
-from scheduler.control import InvalidJob, NotPossible
 from scheduler.labels import label, label_of
 from scheduler.models import Backfill, CronJob
+from scheduler.operations import validation
+from scheduler.operations.control import InvalidJob, NotPossible
+from scheduler.schedule import cron
+from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, Status
 from scheduler.store import backfills
 from scheduler.store.connection import database_now

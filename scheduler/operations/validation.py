@@ -16,10 +16,10 @@ from django.utils.translation import gettext as _
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.errors import ParamError
 from handlers.params import validate_params
-from scheduler import calendars, cron
 from scheduler.conf import SchedulerSettings
 from scheduler.models import LIMITS, CronJob
-from scheduler.plan import first_slot
+from scheduler.schedule import calendars, cron
+from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
 Problems = dict[str, list[str]]

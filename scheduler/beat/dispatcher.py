@@ -14,12 +14,15 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError
 from django.utils import translation
 
-from scheduler import backfill_step, crash, cron, pauses, validation
+from scheduler import failpoints
+from scheduler.beat import backfill_steps, pauses
+from scheduler.beat.publisher import Publisher
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
-from scheduler.plan import DueSchedule, Plan, first_slot, plan
-from scheduler.publisher import Publisher
+from scheduler.operations import validation
+from scheduler.schedule import cron
+from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.states import MisfirePolicy, Status
 from scheduler.store import backfills, publishing, slots, upkeep
 from scheduler.transient import in_transaction, is_outage
@@ -66,7 +69,7 @@ class Dispatcher:
         self._next_prune = 0.0
         self._results_since: datetime | None = None
         self._older_results_until: datetime | None = None
-        self._backfills = backfill_step.Step()
+        self._backfills = backfill_steps.Step()
 
     def tick(self) -> float:
         """Do all that is due; gives the seconds to sleep. Database errors pass through; a tick that
@@ -118,12 +121,12 @@ class Dispatcher:
             jobs = slots.claim_due_jobs(now, limit)
             jobs += slots.claim_new_jobs(limit - len(jobs)) if len(jobs) < limit else []
             claimed[:] = [job.id for job in jobs]
-            crash.point("record.locked")
+            failpoints.point("record.locked")
             return self._plan_and_record(jobs, now)
 
         try:
             recorded = in_transaction(work)
-            crash.point("record.committed")
+            failpoints.point("record.committed")
         except _ROW_ERRORS as error:
             if is_outage(error):
                 raise
@@ -191,9 +194,9 @@ class Dispatcher:
                 slots.disable_job(job.id, now=now, reason=reason)
                 emit("job.ended", job=job.name, job_id=job.id, reason=reason)
         slots.record_slots(records, now)
-        crash.point("record.inserted")
+        failpoints.point("record.inserted")
         slots.advance_jobs(watermarks)
-        crash.point("record.advanced")
+        failpoints.point("record.advanced")
         skipped = sum(record.skipped_reason is not None for record in records)
         return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
 
@@ -244,7 +247,7 @@ class Dispatcher:
             emit("job.disabled", job=name, job_id=job_id, reason=reason)
 
     def _go_on_with_backfills(self) -> bool:
-        step = backfill_step.go_on(self._clock, self._settings(), after=self._backfills.after)
+        step = backfill_steps.go_on(self._clock, self._settings(), after=self._backfills.after)
         self._backfills = step
         return step.made > 0
 
@@ -254,7 +257,7 @@ class Dispatcher:
         published = False
         while self._publisher.ready() and self._is_due(publishing.next_publish_at()):
             hints = self._take_to_publish()
-            crash.point("publish.taken")
+            failpoints.point("publish.taken")
             refused = self._publisher.publish(hints)
             published |= len(refused) < len(hints)
             if refused:

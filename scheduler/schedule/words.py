@@ -17,7 +17,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext, pgettext
 
-from scheduler import cron
+from scheduler.schedule import cron
 
 # More times of the day than these are not listed one by one.
 MOST_TIMES: Final = 6

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler import cron, validation
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
-from scheduler.plan import DueSchedule, first_slot, plan
+from scheduler.operations import validation
+from scheduler.schedule import cron
+from scheduler.schedule.plan import DueSchedule, first_slot, plan
 from scheduler.states import MisfirePolicy
 from scheduler.store import slots, upkeep
 from scheduler.transient import in_transaction, is_outage

@@ -20,19 +20,20 @@ from django.utils.translation import gettext
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.databases import database_warning
 from handlers.params import validate_params
-from scheduler import cron, validation
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.labels import label, label_of
 from scheduler.models import CronJob, JobExecution
-from scheduler.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
-from scheduler.same_json import same_json
+from scheduler.operations import validation
+from scheduler.operations.json_equal import json_equal
+from scheduler.operations.validation import InvalidJob
+from scheduler.schedule import cron
+from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
 from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, Status
 from scheduler.store import people, runs, slots
 from scheduler.store.connection import database_now
 from scheduler.store.people import FailedRange, StaleEdit
 from scheduler.transient import in_transaction
-from scheduler.validation import InvalidJob
 
 __all__ = [
     "Control",
@@ -519,7 +520,7 @@ class Control:
 
 def _differ(name: str, old: object, new: object) -> bool:
     # A handler may tell 1 from true.
-    return not same_json(old, new) if name == "handler_params" else old != new
+    return not json_equal(old, new) if name == "handler_params" else old != new
 
 
 def _check_instants(**given: object) -> None:

@@ -11,15 +11,11 @@ from typing import Any, Protocol
 
 from celery import Celery
 
-from scheduler import crash
+from scheduler import failpoints
 from scheduler.clock import Clock
+from scheduler.conf import TASK_NAME, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.events import emit
 from scheduler.store.publishing import Hint
-
-TASK_NAME = "scheduler.execute"
-# Celery's own limit is the last ring, behind the runner's and the bridge's; it works under prefork
-# only.
-TIME_LIMIT_MARGIN_SECONDS = 45
 
 # After a failure the broker is left alone for a while, so that ticks keep flowing.
 _FIRST_PAUSE_SECONDS = 1.0
@@ -97,7 +93,7 @@ class CeleryPublisher:
                 continue
             try:
                 self._send(hint, once=self._producer is not kept)
-                crash.point("publish.sent")
+                failpoints.point("publish.sent")
             except _Away as away:
                 self._fail(away.error)
                 return list(unsent)

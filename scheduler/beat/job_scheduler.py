@@ -15,11 +15,11 @@ from celery import beat
 from django.db import close_old_connections, connection
 from kombu.exceptions import OperationalError
 
+from scheduler.beat.dispatcher import Dispatcher
+from scheduler.beat.publisher import CeleryPublisher
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
-from scheduler.dispatcher import Dispatcher
 from scheduler.events import emit
-from scheduler.publisher import CeleryPublisher
 from scheduler.states import ProcessKind
 from scheduler.store import upkeep
 from scheduler.store.connection import database_now

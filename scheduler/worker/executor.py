@@ -21,15 +21,15 @@ from handlers.context import RunInfo
 from handlers.params import without_values
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from handlers.storable import storable_text
-from scheduler import crash
-from scheduler.bridge import Bridge, Run
+from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
-from scheduler.lease import HeldRun, LeaseKeeper, RunReport, StopReason
-from scheduler.plan import backoff_seconds
+from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, OverlapPolicy, Status
 from scheduler.store import publishing, runs, upkeep
+from scheduler.worker.bridge import Bridge, Run
+from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport, StopReason
 
 _ERROR_BYTES = 16_384
 _TRACEBACK_BYTES = 32_768
@@ -120,7 +120,7 @@ class Executor:
                 publishing.publish_when_available(execution_id, now=now)
             emit("execution.not_claimed", execution_id=execution_id, reason=reason)
             return None
-        crash.point("claim.read")
+        failpoints.point("claim.read")
         lease = runs.lease_for(row, token=uuid.uuid4().hex, owner=self._owner, now=now)
         try:
             won = runs.claim(row, lease, lease_seconds=self._settings().lease_seconds)
@@ -137,7 +137,7 @@ class Executor:
                 "execution.not_claimed", execution_id=execution_id, reason="somebody else was first"
             )
             return None
-        crash.point("claim.committed")
+        failpoints.point("claim.committed")
         waited = (now - max(row.available_at, row.scheduled_time)).total_seconds()
         emit(
             "execution.claimed",
@@ -187,7 +187,7 @@ class Executor:
                     why = f"replaced by #{row.id} under overlap policy replace"
                     runs.request_cancel(running, now=now, reason=why)
         if done:
-            crash.point("overlap.held")
+            failpoints.point("overlap.held")
             emit(
                 # It comes by every few seconds, for as long as the other one runs.
                 "execution.held" if self._is_news(row.id, reason) else "execution.still_held",
@@ -245,10 +245,10 @@ class Executor:
             claimed_at=claimed_at,
         )
         self._leases.hold(held)
-        crash.point("run.started")
+        failpoints.point("run.started")
         try:
             outcome = self._await(run, held, row, started)
-            crash.point("run.ended")
+            failpoints.point("run.ended")
             verdict = self._verdict(row, held, outcome)
             written = self._write(row, held, verdict)
         finally:
@@ -417,7 +417,7 @@ class Executor:
         else:
             written = runs.hand_back(lease, now=now, reason=verdict.ending.error)
         if written:
-            crash.point("end.committed")
+            failpoints.point("end.committed")
         if written and lease.exclusive and lease.job_id is not None:
             runs.wake_waiting(lease.job_id, now=now)
         return written

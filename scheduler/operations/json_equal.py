@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 
-def same_json(one: Any, other: Any) -> bool:
+def json_equal(one: Any, other: Any) -> bool:
     """True when a JSON column would hold the same; the order of keys does not count.
 
     What is no JSON, or nested too deep to be written, is only the same as itself.

@@ -15,11 +15,11 @@ from django.contrib.admin.models import LogEntry
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from scheduler import history
-from scheduler.control import EDITABLE
-from scheduler.masking import MASK, looks_secret, mask
 from scheduler.models import CronJob
-from scheduler.same_json import same_json
+from scheduler.operations import history
+from scheduler.operations.control import EDITABLE
+from scheduler.operations.json_equal import json_equal
+from scheduler.operations.masking import MASK, looks_secret, mask
 
 LONGEST: Final = 200
 _PARAMS: Final = "handler_params"
@@ -158,7 +158,7 @@ def _parts(entry: LogEntry) -> list[Mapping[str, Any]]:
 
 def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[str, str, str]]:
     """The places that differ in two JSON values."""
-    if same_json(old, new):
+    if json_equal(old, new):
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):

@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import validate_params
-from scheduler import crash, cron, validation
-from scheduler.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler import failpoints
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
+from scheduler.operations import validation
+from scheduler.schedule import cron
+from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
 from scheduler.transient import in_transaction, is_outage, is_transient
@@ -63,7 +65,7 @@ def _advance(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSet
         claimed = backfills.claim(backfill_id, job_id)
         if claimed is None:
             return None
-        crash.point("backfill.locked")
+        failpoints.point("backfill.locked")
         return _make(*claimed, clock.now(), settings)
 
     try:
@@ -79,7 +81,7 @@ def _advance(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSet
         return 0
     if done is None:
         return 0
-    crash.point("backfill.committed")
+    failpoints.point("backfill.committed")
     if done.made:
         emit("backfill.made", backfill_id=backfill_id, job=done.job_name, runs=done.made)
     if done.total is not None:
@@ -111,7 +113,7 @@ def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSe
     if runs:
         _check_handler(job.handler_name, runs[0])
         backfills.make_runs(backfill, job, runs, now=now)
-        crash.point("backfill.inserted")
+        failpoints.point("backfill.inserted")
     total = None
     if len(slots) <= room:
         # The schedule may have changed since the start: then that many slots there were.

@@ -1,0 +1,51 @@
+"""The schedule that the columns of a job mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from scheduler.schedule.calendars import CalendarSpec, build_schedule
+from scheduler.schedule.cron import Schedule
+
+
+class ScheduledJob(Protocol):
+    """The columns that decide when a job runs."""
+
+    @property
+    def cron_expression(self) -> str: ...
+    @property
+    def timezone(self) -> str: ...
+    @property
+    def calendar(self) -> str: ...
+
+
+class ScheduleSettings(Protocol):
+    """The settings that decide it, too."""
+
+    @property
+    def default_timezone(self) -> str: ...
+    @property
+    def calendars(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> Schedule:
+    """Returns the job's schedule. Raises ScheduleError, which names the column that is wrong."""
+    return build_schedule(
+        job.cron_expression,
+        job.timezone or settings.default_timezone,
+        job.calendar,
+        calendar_specs(settings.calendars),
+    )
+
+
+_specs: dict[int, tuple[object, dict[str, CalendarSpec]]] = {}
+
+
+def calendar_specs(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, CalendarSpec]:
+    """Returns the configured calendars. They are built once per configuration."""
+    known = _specs.get(id(configured))
+    if known is None or known[0] is not configured:
+        built = {name: CalendarSpec(name=name, **e) for name, e in configured.items()}
+        known = _specs[id(configured)] = (configured, built)
+    return known[1]

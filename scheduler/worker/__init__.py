@@ -1,0 +1,5 @@
+"""What a worker does: one run, from the message to the recorded outcome.
+
+Knows: the store, handlers, the event loop. Must not know: schedules (beat), pages, the API,
+commands.
+"""

@@ -1,0 +1,281 @@
+"""The worker's door: the one Celery task, and the life of a worker process.
+
+Two shapes (docs/architecture.md): a prefork child runs one execution at a time and ends alone; a
+process of the threads pool runs hundreds on one loop, and ends as a whole when one of them cannot
+be stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from datetime import datetime
+from typing import Any, NoReturn
+
+from celery import shared_task
+from celery.signals import (
+    celeryd_init,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from celery.worker import state as worker_state
+from django.db import DatabaseError, close_old_connections, connection
+
+from dbpools import DatabaseRegistry
+from scheduler.clock import DatabaseClock, pause
+from scheduler.conf import TASK_NAME, current
+from scheduler.events import emit
+from scheduler.states import ProcessKind
+from scheduler.store import upkeep
+from scheduler.store.connection import database_now
+from scheduler.worker.bridge import Bridge
+from scheduler.worker.executor import Executor
+from scheduler.worker.lease import DrainFlag, LeaseKeeper
+
+# EX_TEMPFAIL: the supervisor should start another one.
+EXIT_FOR_RESTART = 75
+_CLOCK_AGE_SECONDS = 10
+_DRAIN_NOTICE_SECONDS = 1.0
+_FORK_WAITS_SECONDS = 5.0
+_WAKE_UP = signal.SIGWINCH
+
+
+class WorkerProcess:
+    """What one process needs to run executions. Nothing of it exists before the fork."""
+
+    def __init__(self, owner: str, *, is_child: bool) -> None:
+        self._is_child = is_child
+        clock = DatabaseClock(database_now, max_age_seconds=_CLOCK_AGE_SECONDS)
+        self.bridge = Bridge()
+        self.leases = LeaseKeeper(
+            clock=clock,
+            loop_answers=self.bridge.answers,
+            describe_loop=lambda: (self.bridge.loop_task_name(), self.bridge.loop_stack()),
+            drain=drain,
+        )
+        self.executor = Executor(
+            clock=clock,
+            bridge=self.bridge,
+            leases=self.leases,
+            owner=owner,
+            end_process=self._end,
+        )
+        settings = current()
+        self.places = threading.BoundedSemaphore(settings.pool_size)
+        # Only names: each pool opens when a handler first uses it. A child forgets its parent's.
+        DatabaseRegistry.clear()
+        try:
+            self.bridge.run(
+                DatabaseRegistry.init_from_config(
+                    settings.databases, default=settings.default_database
+                )
+            )
+        except BaseException:
+            self.close()  # the next message makes another one, with a loop thread of its own
+            raise
+        self.bridge.on_close(DatabaseRegistry.close_all)
+
+    def close(self) -> None:
+        self.leases.close()
+        self.bridge.close()
+
+    def _end(self, reason: str) -> NoReturn:
+        if self._is_child:
+            # Celery's pool replaces a killed child; anything gentler would wait for the stuck
+            # thread.
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(EXIT_FOR_RESTART)
+
+
+# Made at import, before any fork: the children see what the parent writes.
+drain = DrainFlag()
+_lock = threading.Lock()
+_process: tuple[int, WorkerProcess] | None = None
+_node_name = f"worker@{socket.gethostname()}"
+_main_pid: int | None = None
+_prefork_parent_pid: int | None = None
+_heartbeat_stop = threading.Event()
+_heartbeat: threading.Thread | None = None
+# Held by the heartbeat while it is in the database, and by whoever forks: see _before_fork.
+_in_database = threading.Lock()
+_fork_waited = False
+
+
+def process() -> WorkerProcess:
+    """This process's WorkerProcess, made at the first run."""
+    global _process
+    with _lock:
+        pid = os.getpid()
+        if _process is None or _process[0] != pid:
+            is_child = _prefork_parent_pid is not None and _prefork_parent_pid != pid
+            _process = (pid, WorkerProcess(f"{_node_name}:{pid}", is_child=is_child))
+        return _process[1]
+
+
+@shared_task(name=TASK_NAME, ignore_result=True, acks_late=False, max_retries=0)  # type: ignore[untyped-decorator]
+def execute(*args: Any, **kwargs: Any) -> None:
+    """Run the execution that the message names. Takes anything: whoever reaches the broker may send
+    it.
+    """
+    worker = process()
+    with worker.places:
+        worker.executor.execute(args[0] if len(args) == 1 and not kwargs else args)
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _remember_node(sender: str, instance: Any = None, **_: Any) -> None:
+    global _node_name, _main_pid
+    _node_name = sender
+    _main_pid = os.getpid()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _start_heartbeat(**_: Any) -> None:
+    global _heartbeat
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
+    _heartbeat = threading.Thread(target=_keep_alive_row, name="jobu-heartbeat", daemon=True)
+    _heartbeat.start()
+
+
+def _before_fork() -> None:
+    """A child forked while another thread is inside SQLite or an SSL library would inherit their
+    locks as they are just then, and wait for them for ever: so the fork waits, but not as long as
+    an outage lasts.
+    """
+    global _fork_waited
+    _fork_waited = _in_database.acquire(timeout=_FORK_WAITS_SECONDS)
+
+
+def _after_fork() -> None:
+    global _in_database
+    if _fork_waited:
+        _in_database.release()
+    elif os.getpid() != _main_pid:
+        _in_database = threading.Lock()  # the one inherited is held by a thread that is not here
+
+
+def _keep_alive_row() -> None:
+    """One row per worker in scheduler_process, for people. Trouble with it disturbs no run."""
+    name = f"{_node_name}:{os.getpid()}"
+    started_at: datetime | None = None
+    while True:
+        with _in_database:
+            try:
+                now = database_now()
+                started_at = started_at or now
+                upkeep.heartbeat(
+                    name=name,
+                    kind=ProcessKind.WORKER,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    started_at=started_at,
+                    running=len(worker_state.active_requests),
+                    now=now,
+                )
+                if _heartbeat_stop.is_set():
+                    upkeep.forget_process(name)
+            except DatabaseError:
+                pass  # the heartbeat goes stale, which says it
+            finally:
+                # Closed between beats: a child forked meanwhile must not inherit a socket in use.
+                connection.close()
+        if _heartbeat_stop.is_set():
+            return
+        _heartbeat_stop.wait(min(5.0, current().heartbeat_seconds))
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _in_child(**_: Any) -> None:
+    """Prefork (and spawn) children get this signal. The threads pool has none; the solo pool sends
+    it in the worker itself, whose signal handlers are Celery's own.
+    """
+    global _lock, _prefork_parent_pid
+    if os.getpid() == _main_pid:
+        return
+    _lock = threading.Lock()
+    _prefork_parent_pid = os.getppid()
+    # The pool installs its own SIGTERM handler right after this hook, unless the signal is ignored;
+    # ours has to come later, and only the main thread may install it. So we send that thread a
+    # signal which the pool leaves alone, as it does not mean to end anything.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(_WAKE_UP, _install_child_handler)
+    main_thread = threading.get_ident()
+
+    def settle() -> None:
+        signal.pthread_kill(main_thread, _WAKE_UP)
+        process()  # before the first run needs it: that run should not be the one that waits
+
+    timer = threading.Timer(0.2, settle)
+    timer.daemon = True
+    timer.start()
+
+
+def _install_child_handler(*_: Any) -> None:
+    signal.signal(_WAKE_UP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _child_terminated)
+
+
+def _child_terminated(*_: Any) -> None:
+    """SIGTERM to a whole process group must not kill the children in mid-run, nor while they hold a
+    lock
+    of the pool, on which the parent would then wait for ever. One that drains ends when its parent
+    says so; one that was meant alone (Celery's time limit) ends at once.
+    """
+
+    def decide() -> None:
+        if not _drain_is_announced():
+            os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=decide, name="jobu-sigterm", daemon=True).start()
+
+
+def _drain_is_announced() -> bool:
+    """The parent gets the same signal and may be slower to say what it means."""
+    for _ in range(20):
+        if drain.until() is not None:
+            return True
+        pause(_DRAIN_NOTICE_SECONDS / 20)
+    return False
+
+
+@task_prerun.connect  # type: ignore[untyped-decorator]
+def _check_connections(task: Any = None, **_: Any) -> None:
+    """Other people's tasks in this worker get healthy connections, too; ours sees to its own."""
+    if getattr(task, "name", "") != TASK_NAME and not getattr(task.request, "is_eager", False):
+        close_old_connections()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain(**_: Any) -> None:
+    """SIGTERM: take no more; what runs has `shutdown_timeout_seconds`, then it is handed back."""
+    seconds = current().shutdown_timeout_seconds
+    drain.set(DatabaseClock(database_now, 0).monotonic() + seconds)
+    emit("worker.draining", seconds=seconds)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _child_ends(**_: Any) -> None:
+    _close()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _worker_ends(**_: Any) -> None:
+    _heartbeat_stop.set()
+    if _heartbeat is not None:
+        _heartbeat.join(5)
+    _close()
+
+
+def _close() -> None:
+    global _process
+    if _process is not None and _process[0] == os.getpid():
+        worker, _process = _process[1], None
+        worker.close()
