@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     PENDING = "PENDING"  # waits to be claimed; `publish_at` says when beat looks at it again
     RUNNING = "RUNNING"  # a worker holds the lease; `lease_expires_at` says until when
     SUCCESS = "SUCCESS"
@@ -21,21 +21,42 @@ class Status(StrEnum):
     SKIPPED = "SKIPPED"  # never ran, by misfire or overlap policy; the reason is in error_message
 
 
-FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.TIMEOUT, Status.CANCELLED, Status.SKIPPED})
-UNFINISHED = frozenset(Status) - FINAL
+FINAL = frozenset(
+    {
+        RunStatus.SUCCESS,
+        RunStatus.FAILED,
+        RunStatus.TIMEOUT,
+        RunStatus.CANCELLED,
+        RunStatus.SKIPPED,
+    }
+)
+UNFINISHED = frozenset(RunStatus) - FINAL
 # A person may send these back to PENDING.
-RETRYABLE = FINAL - {Status.SUCCESS}
+RETRYABLE = FINAL - {RunStatus.SUCCESS}
 
 # None stands for "not there yet".
-TRANSITIONS: Mapping[Status | None, frozenset[Status]] = {
-    None: frozenset({Status.PENDING, Status.SKIPPED}),
-    Status.PENDING: frozenset({Status.RUNNING, Status.CANCELLED, Status.SKIPPED, Status.FAILED}),
-    # RUNNING -> PENDING: retry with back-off, rescue of a lost worker's run, hand-back on drain.
-    Status.RUNNING: frozenset(
-        {Status.SUCCESS, Status.FAILED, Status.TIMEOUT, Status.CANCELLED, Status.PENDING}
+TRANSITIONS: Mapping[RunStatus | None, frozenset[RunStatus]] = {
+    None: frozenset({RunStatus.PENDING, RunStatus.SKIPPED}),
+    RunStatus.PENDING: frozenset(
+        {
+            RunStatus.RUNNING,
+            RunStatus.CANCELLED,
+            RunStatus.SKIPPED,
+            RunStatus.FAILED,
+        }
     ),
-    Status.SUCCESS: frozenset(),
-    **{status: frozenset({Status.PENDING}) for status in RETRYABLE},
+    # RUNNING -> PENDING: retry with back-off, rescue of a lost worker's run, hand-back on drain.
+    RunStatus.RUNNING: frozenset(
+        {
+            RunStatus.SUCCESS,
+            RunStatus.FAILED,
+            RunStatus.TIMEOUT,
+            RunStatus.CANCELLED,
+            RunStatus.PENDING,
+        }
+    ),
+    RunStatus.SUCCESS: frozenset(),
+    **{status: frozenset({RunStatus.PENDING}) for status in RETRYABLE},
 }
 
 

@@ -18,7 +18,7 @@ from scheduler.admin.job_form import IN_FORM
 from scheduler.admin.listing import CappedPaginator
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
 from scheduler.operations.control import Control, StaleEdit
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 
 pytestmark = pytest.mark.django_db
@@ -49,20 +49,22 @@ def make_job(**values: Any) -> CronJob:
     return Control().create_job(**given)
 
 
-def make_run(job: CronJob | None, status: Status = Status.SUCCESS, **values: Any) -> JobExecution:
+def make_run(
+    job: CronJob | None, status: RunStatus = RunStatus.SUCCESS, **values: Any
+) -> JobExecution:
     """An execution as the store would have left it."""
     now = values.pop("now", None) or database_now()
-    is_final = status not in {Status.PENDING, Status.RUNNING}
+    is_final = status not in {RunStatus.PENDING, RunStatus.RUNNING}
     state: dict[str, Any] = {"finished_at": now if is_final else None, "publish_at": None}
-    if status == Status.PENDING:
+    if status == RunStatus.PENDING:
         state = {"publish_at": now, "available_at": now}
-    if status == Status.RUNNING:
+    if status == RunStatus.RUNNING:
         leased = {
             "lease_token": f"t{now.timestamp()}",
             "lease_expires_at": now + timedelta(hours=1),
         }
         state |= leased | {"deadline_at": now + timedelta(hours=1), "lease_owner": "worker@host"}
-    if status != Status.PENDING:
+    if status != RunStatus.PENDING:
         state["started_at"] = now - timedelta(seconds=5)
     given = {
         "job": job,
@@ -434,7 +436,7 @@ def test_run_now_asks_first_and_runs_with_the_params_typed(admin, job):
     execution = JobExecution.objects.get()
     assert response["Location"] == reverse(f"{RUNS}_change", args=[execution.pk])
     assert (execution.params, execution.param_source) == ({"message": "by hand"}, "manual")
-    assert execution.status == Status.PENDING
+    assert execution.status == RunStatus.PENDING
     assert f"execution #{execution.pk}" in LogEntry.objects.get().change_message
 
 
@@ -615,7 +617,7 @@ def test_an_execution_is_read_with_attempts_log_and_the_way_to_flower(admin, job
     settings.FLOWER_URL = "http://flower.test/"
     run = make_run(
         job,
-        Status.FAILED,
+        RunStatus.FAILED,
         attempt=2,
         failures=2,
         publish_count=3,
@@ -665,8 +667,8 @@ def test_everything_typed_is_escaped(admin):
         "progress": 5, "progress_message": SCRIPT, "error_message": SCRIPT, "dedupe_key": SCRIPT,
         "result": {SCRIPT: [SCRIPT]}, "lease_owner": SCRIPT,
     }  # fmt: skip
-    run = make_run(job, Status.RUNNING, **typed)
-    skipped = make_run(job, Status.SKIPPED, error_message=SCRIPT, now=now + timedelta(seconds=1))
+    run = make_run(job, RunStatus.RUNNING, **typed)
+    skipped = make_run(job, RunStatus.SKIPPED, error_message=SCRIPT, now=now + timedelta(seconds=1))
     JobAttempt.objects.create(
         execution=run, attempt=1, lease_token="a", worker=SCRIPT, started_at=now, ended_at=now,
         outcome="FAILED", error=SCRIPT, traceback=SCRIPT,
@@ -707,19 +709,19 @@ def test_nobody_adds_or_edits_an_execution(admin, job):
     assert admin.get(reverse(f"{RUNS}_add")).status_code == 403
     sent = {"status": "FAILED", "error_message": "forged"}
     assert admin.post(reverse(f"{RUNS}_change", args=[run.pk]), sent).status_code == 403
-    assert JobExecution.objects.get(pk=run.pk).status == Status.SUCCESS
+    assert JobExecution.objects.get(pk=run.pk).status == RunStatus.SUCCESS
 
 
 @on_each_database
 def test_cancel_what_waits_and_ask_what_runs_to_stop(admin, job):
-    waiting = make_run(job, Status.PENDING)
-    running = make_run(job, Status.RUNNING, now=database_now() + timedelta(seconds=1))
+    waiting = make_run(job, RunStatus.PENDING)
+    running = make_run(job, RunStatus.RUNNING, now=database_now() + timedelta(seconds=1))
     admin.post(reverse(f"{RUNS}_cancel", args=[waiting.pk]), {"reason": "not today"})
     admin.post(reverse(f"{RUNS}_cancel", args=[running.pk]), {"reason": ""})
     waiting.refresh_from_db()
     running.refresh_from_db()
     told = "cancelled by alice: not today"
-    assert (waiting.status, waiting.error_message) == (Status.CANCELLED, told)
+    assert (waiting.status, waiting.error_message) == (RunStatus.CANCELLED, told)
     assert running.cancel_requested_at is not None
     assert running.error_message == "cancelled by alice"
     assert LogEntry.objects.count() == 2
@@ -727,11 +729,11 @@ def test_cancel_what_waits_and_ask_what_runs_to_stop(admin, job):
 
 @on_each_database
 def test_retry_and_delete(admin, job):
-    run = make_run(job, Status.FAILED, failures=3)
+    run = make_run(job, RunStatus.FAILED, failures=3)
     admin.post(reverse(f"{RUNS}_retry", args=[run.pk]))
     run.refresh_from_db()
-    assert (run.status, run.failures) == (Status.PENDING, 0)
-    other = make_run(job, Status.FAILED, now=database_now() + timedelta(seconds=1))
+    assert (run.status, run.failures) == (RunStatus.PENDING, 0)
+    other = make_run(job, RunStatus.FAILED, now=database_now() + timedelta(seconds=1))
     assert admin.post(reverse(f"{RUNS}_delete", args=[other.pk])).status_code == 302
     assert not JobExecution.objects.filter(pk=other.pk).exists()
     assert LogEntry.objects.filter(action_flag=3, object_id=str(other.pk)).exists()
@@ -739,7 +741,11 @@ def test_retry_and_delete(admin, job):
 
 @pytest.mark.parametrize(
     ("verb", "status"),
-    [("cancel", Status.SUCCESS), ("retry", Status.SUCCESS), ("delete", Status.PENDING)],
+    [
+        ("cancel", RunStatus.SUCCESS),
+        ("retry", RunStatus.SUCCESS),
+        ("delete", RunStatus.PENDING),
+    ],
 )
 def test_what_is_not_possible_is_said(admin, job, verb, status):
     run = make_run(job, status)
@@ -754,7 +760,7 @@ def test_bulk_retry_cancel_delete(admin, job):
     now = database_now()
     runs = [
         make_run(job, status, now=now + timedelta(seconds=index))
-        for index, status in enumerate([Status.FAILED, Status.SUCCESS, Status.PENDING])
+        for index, status in enumerate([RunStatus.FAILED, RunStatus.SUCCESS, RunStatus.PENDING])
     ]
     url = reverse(f"{RUNS}_changelist")
     done = bulk(admin, url, "retry_many", runs, confirmed="yes")
@@ -767,29 +773,29 @@ def test_bulk_retry_cancel_delete(admin, job):
 def test_the_verbs_offered_fit_the_state(admin, job):
     now = database_now()
     offered = {}
-    for index, status in enumerate(Status):
+    for index, status in enumerate(RunStatus):
         run = make_run(job, status, now=now + timedelta(seconds=index))
         html = page(admin, f"{RUNS}_change", run.pk)
         offered[status] = {
             verb for verb in ("retry", "cancel") if reverse(f"{RUNS}_{verb}", args=[run.pk]) in html
         }
-    assert offered[Status.SUCCESS] == set()
-    assert offered[Status.PENDING] == offered[Status.RUNNING] == {"cancel"}
-    assert offered[Status.FAILED] == offered[Status.SKIPPED] == {"retry"}
+    assert offered[RunStatus.SUCCESS] == set()
+    assert offered[RunStatus.PENDING] == offered[RunStatus.RUNNING] == {"cancel"}
+    assert offered[RunStatus.FAILED] == offered[RunStatus.SKIPPED] == {"retry"}
 
 
 @on_each_database
 def test_why_it_is_not_running(admin):
     job = make_job(overlap_policy="queue_one")
     now = database_now()
-    running = make_run(job, Status.RUNNING, running_key=job.pk)
-    waiting = make_run(job, Status.PENDING, now=now + timedelta(seconds=1), publish_count=1)
+    running = make_run(job, RunStatus.RUNNING, running_key=job.pk)
+    waiting = make_run(job, RunStatus.PENDING, now=now + timedelta(seconds=1), publish_count=1)
     retried = make_run(
-        job, Status.PENDING, now=now + timedelta(seconds=2), attempt=2, failures=2,
+        job, RunStatus.PENDING, now=now + timedelta(seconds=2), attempt=2, failures=2,
         available_at=now + timedelta(hours=1),
     )  # fmt: skip
     skipped = make_run(
-        job, Status.SKIPPED, now=now + timedelta(seconds=3), error_message="too late"
+        job, RunStatus.SKIPPED, now=now + timedelta(seconds=3), error_message="too late"
     )
     html = page(admin, f"{RUNS}_change", waiting.pk)
     assert f"execution #{running.pk} is running" in html
@@ -828,7 +834,7 @@ def test_filters_and_search_of_executions(admin, query, expected):
     # Seoul's 2 March begins at 15:00 UTC on the first.
     runs = {
         "first": make_run(alpha, now=datetime(2026, 3, 1, 14, 59, 59, tzinfo=UTC)),
-        "second": make_run(beta, Status.FAILED, now=datetime(2026, 3, 1, 15, 0, tzinfo=UTC)),
+        "second": make_run(beta, RunStatus.FAILED, now=datetime(2026, 3, 1, 15, 0, tzinfo=UTC)),
         "event": make_run(
             None, now=datetime(2026, 3, 2, 15, 0, tzinfo=UTC), handler_name="other.handler",
             param_source="event",
@@ -916,7 +922,7 @@ PAGES = {
 
 @pytest.mark.parametrize("permission", [None, *PAGES])
 def test_each_page_wants_its_permission(job, permission):
-    run = make_run(job, Status.FAILED)
+    run = make_run(job, RunStatus.FAILED)
     client = user_with(*([permission] if permission else []))
     urls = {
         "jobs": reverse(f"{JOBS}_changelist"),
@@ -936,7 +942,7 @@ def test_each_page_wants_its_permission(job, permission):
     for name in done - allowed:
         assert client.post(urls[name], {"post": "yes", "reason": "r"}).status_code == 403, name
     run.refresh_from_db()
-    assert run.status == Status.FAILED
+    assert run.status == RunStatus.FAILED
     assert JobExecution.objects.count() == 1
 
 
@@ -953,7 +959,7 @@ def test_a_person_who_may_only_look_sees_no_secret_and_no_buttons(job):
 
 
 def test_bulk_actions_want_their_permission(job):
-    run = make_run(job, Status.FAILED)
+    run = make_run(job, RunStatus.FAILED)
     client = user_with("view_cronjob", "view_jobexecution")
     for action, model, row in (
         ("run_many", JOBS, job),
@@ -965,7 +971,11 @@ def test_bulk_actions_want_their_permission(job):
         bulk(client, reverse(f"{model}_changelist"), action, [row], confirmed="yes", post="yes")
     run.refresh_from_db()
     job.refresh_from_db()
-    assert (run.status, job.is_enabled, JobExecution.objects.count()) == (Status.FAILED, True, 1)
+    assert (run.status, job.is_enabled, JobExecution.objects.count()) == (
+        RunStatus.FAILED,
+        True,
+        1,
+    )
 
 
 @pytest.mark.parametrize(

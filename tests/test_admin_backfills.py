@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from scheduler.models import Backfill, CronJob, JobExecution, Preference
 from scheduler.operations.backfills import BackfillControl
-from scheduler.states import BackfillState, Status
+from scheduler.states import BackfillState, RunStatus
 from tests.test_admin import SCRIPT, make_job, make_run, page, texts, user_with
 
 pytestmark = pytest.mark.django_db
@@ -205,7 +205,7 @@ def test_the_page_shows_counts_and_leads_to_its_executions(admin, job):
     other = make_run(job)
     mine = [
         make_run(job, status, backfill=made, now=FIRST_SLOT + timedelta(seconds=index + 0.5))
-        for index, status in enumerate([Status.SUCCESS, Status.SUCCESS, Status.FAILED])
+        for index, status in enumerate([RunStatus.SUCCESS, RunStatus.SUCCESS, RunStatus.FAILED])
     ]
     Backfill.objects.filter(pk=made.pk).update(made=3)
     text = page(admin, f"{BACKFILLS}_change", made.pk)
@@ -228,7 +228,7 @@ def test_the_page_keeps_itself_up_to_date_until_it_is_over(admin, job):
     url, mark = first.context["live_url"], first.context["live_mark"]
     assert f'data-live="{url}"' in first.content.decode()
     assert admin.get(url, headers={"X-Live-Mark": mark}).status_code == 204
-    run = make_run(job, Status.PENDING, backfill=made)
+    run = make_run(job, RunStatus.PENDING, backfill=made)
     changed = admin.get(url, headers={"X-Live-Mark": mark})
     assert changed.status_code == 200
     assert "PENDING" in changed.content.decode()
@@ -253,7 +253,7 @@ def do(client: Client, verb: str, backfill: Backfill, **answers: str) -> Any:
 @on_each_database
 def test_pause_resume_cancel_and_delete(admin, job):
     made = started(job)
-    run = make_run(job, Status.RUNNING, backfill=made)
+    run = make_run(job, RunStatus.RUNNING, backfill=made)
 
     def state() -> str:
         return Backfill.objects.get(pk=made.pk).state

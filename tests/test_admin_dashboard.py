@@ -19,7 +19,7 @@ from django.utils.timezone import localtime
 from scheduler.admin import dashboard
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.control import Control
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.test_admin import SCRIPT, make_job, make_run
 
@@ -132,13 +132,20 @@ def test_an_empty_system_has_a_front_page_that_says_what_is_missing(admin: Clien
 def test_the_cards_count_what_the_lists_they_lead_to_show(admin: Client):
     job = make_job()
     now = database_now()
-    make_run(job, Status.RUNNING)
+    make_run(job, RunStatus.RUNNING)
     for seconds in (1, 2):
-        make_run(job, Status.PENDING, now=now - timedelta(minutes=seconds))
-    for hours, status in enumerate((Status.FAILED, Status.FAILED, Status.FAILED, Status.TIMEOUT)):
+        make_run(job, RunStatus.PENDING, now=now - timedelta(minutes=seconds))
+    for hours, status in enumerate(
+        (
+            RunStatus.FAILED,
+            RunStatus.FAILED,
+            RunStatus.FAILED,
+            RunStatus.TIMEOUT,
+        )
+    ):
         make_run(job, status, now=now - timedelta(hours=hours, minutes=5))
-    make_run(job, Status.SUCCESS, now=now - timedelta(minutes=7))
-    make_run(job, Status.SUCCESS, now=now - timedelta(hours=30))
+    make_run(job, RunStatus.SUCCESS, now=now - timedelta(minutes=7))
+    make_run(job, RunStatus.SUCCESS, now=now - timedelta(hours=30))
     CronJob.objects.create(
         name="off", cron_expression="@daily", handler_name="sample", is_enabled=False
     )
@@ -206,10 +213,10 @@ def test_the_timeline_joins_what_ended_with_what_is_planned(admin: Client):
     now = database_now()
     job = make_job(cron_expression="0 * * * *", timezone="UTC")
     make_job(name="seoul", cron_expression="0 9 * * *", timezone="Asia/Seoul")
-    make_run(job, Status.SUCCESS, now=now - timedelta(hours=3))
-    make_run(None, Status.SUCCESS, now=now - timedelta(hours=3))
-    make_run(job, Status.FAILED, now=now - timedelta(hours=20))
-    make_run(job, Status.SUCCESS, now=now - timedelta(hours=26))
+    make_run(job, RunStatus.SUCCESS, now=now - timedelta(hours=3))
+    make_run(None, RunStatus.SUCCESS, now=now - timedelta(hours=3))
+    make_run(job, RunStatus.FAILED, now=now - timedelta(hours=20))
+    make_run(job, RunStatus.SUCCESS, now=now - timedelta(hours=26))
 
     context = context_of(admin)
     chart = context["timeline"]
@@ -267,11 +274,11 @@ def test_failing_running_and_next(admin: Client):
     CronJob.objects.filter(pk=job.pk).update(
         last_status="FAILED", last_run_at=now, next_run_at=now + timedelta(minutes=2)
     )
-    make_run(job, Status.SUCCESS, now=now - timedelta(hours=5))
-    make_run(job, Status.FAILED, now=now - timedelta(hours=4))
-    newest = make_run(job, Status.FAILED, now=now - timedelta(hours=1))
+    make_run(job, RunStatus.SUCCESS, now=now - timedelta(hours=5))
+    make_run(job, RunStatus.FAILED, now=now - timedelta(hours=4))
+    newest = make_run(job, RunStatus.FAILED, now=now - timedelta(hours=1))
     running = make_run(
-        job, Status.RUNNING, progress=41.6, progress_message="row <9>", job_name=SCRIPT
+        job, RunStatus.RUNNING, progress=41.6, progress_message="row <9>", job_name=SCRIPT
     )
 
     page = admin.get(FRONT).content.decode()
@@ -340,7 +347,7 @@ def test_silent_parts_overdue_jobs_and_long_waits_are_named(admin: Client):
     job = make_job()
     now = database_now()
     CronJob.objects.filter(pk=job.pk).update(next_run_at=now - timedelta(minutes=10))
-    make_run(job, Status.PENDING, now=now - timedelta(minutes=11))
+    make_run(job, RunStatus.PENDING, now=now - timedelta(minutes=11))
 
     health = text_of(admin, "dash-health")
 
@@ -462,7 +469,7 @@ def test_who_may_see_executions_only_sees_no_jobs(django_user_model: type[User])
 
 
 def test_who_may_see_jobs_only_sees_no_executions(django_user_model: type[User]):
-    make_run(make_job(name="visible"), Status.RUNNING, job_name="hidden run")
+    make_run(make_job(name="visible"), RunStatus.RUNNING, job_name="hidden run")
     CronJob.objects.update(next_run_at=database_now() + timedelta(minutes=1))
     client = person(django_user_model, "view_cronjob")
 
@@ -496,7 +503,7 @@ def test_runs_that_ended_lately_can_be_listed(admin: Client):
     now = Control().clock.now()
     for hours in (0.5, 5, 100, 300):
         make_run(job, now=now - timedelta(hours=hours))
-    make_run(job, Status.RUNNING)
+    make_run(job, RunStatus.RUNNING)
 
     runs = "/admin/scheduler/jobexecution/"
     counts = {

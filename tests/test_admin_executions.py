@@ -27,7 +27,7 @@ from scheduler.models import (
 )
 from scheduler.operations import control as control_module
 from scheduler.operations.control import Control, FailedRange, InvalidJob
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store import people, upkeep
 from scheduler.store.connection import database_now
 from tests.test_admin import (
@@ -71,7 +71,7 @@ def alive(kind: str, *, running: int = 0) -> None:
 def test_the_page_tells_the_way_of_an_execution_in_order(admin):
     now = database_now()
     run = make_run(
-        make_job(), Status.SUCCESS, now=now, attempt=2, failures=1, created_at=now,
+        make_job(), RunStatus.SUCCESS, now=now, attempt=2, failures=1, created_at=now,
         finished_at=now + timedelta(seconds=90), requested_by="bob", param_source="manual",
     )  # fmt: skip
     for number, (start, end, outcome) in enumerate([(5, 10, "FAILED"), (70, 90, "SUCCESS")], 1):
@@ -100,7 +100,7 @@ def test_the_page_tells_the_way_of_an_execution_in_order(admin):
 
 
 def test_progress_is_a_progress_bar(admin):
-    run = make_run(make_job(), Status.RUNNING, progress=41.6, progress_message="half <b>way</b>")
+    run = make_run(make_job(), RunStatus.RUNNING, progress=41.6, progress_message="half <b>way</b>")
     html = page(admin, f"{RUNS}_change", run.pk)
     assert 'role="progressbar"' in html
     assert 'aria-valuenow="42"' in html
@@ -137,7 +137,7 @@ def test_params_and_results_are_for_those_who_may_see_them(permissions):
 @pytest.mark.parametrize("sees", [False, True])
 def test_tracebacks_are_for_those_who_may_see_parameters(sees):
     now = database_now()
-    run = make_run(make_job(), Status.FAILED, now=now, attempt=1)
+    run = make_run(make_job(), RunStatus.FAILED, now=now, attempt=1)
     JobAttempt.objects.create(
         execution=run, attempt=1, lease_token="1", started_at=now, ended_at=now, outcome="FAILED",
         error="ValueError", traceback="KeyError: canary",
@@ -163,8 +163,8 @@ def test_tracebacks_are_for_those_who_may_see_parameters(sees):
 def test_each_verb_wants_its_own_permission(permission, allowed):
     job = make_job()
     runs = {
-        "cancel": make_run(job, Status.PENDING),
-        "retry": make_run(job, Status.FAILED, now=database_now() + timedelta(seconds=1)),
+        "cancel": make_run(job, RunStatus.PENDING),
+        "retry": make_run(job, RunStatus.FAILED, now=database_now() + timedelta(seconds=1)),
     }
     ended = runs["retry"]
     client = user_with("view_jobexecution", permission)
@@ -260,7 +260,7 @@ def test_another_task_id_leads_nowhere(admin, task):
 def test_replay_is_a_new_run_of_the_same_slot_with_its_params():
     slot = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
     job = make_job(queue="fast", priority=4, max_retry=7)
-    original = make_run(job, Status.FAILED, now=slot, params=SECRETS)
+    original = make_run(job, RunStatus.FAILED, now=slot, params=SECRETS)
     CronJob.objects.filter(pk=job.pk).update(handler_params={"message": "other"})
     again = Control(actor="bob").replay(original.pk)
     assert (again.job_id, again.handler_name, again.params) == (job.pk, "sample", SECRETS)
@@ -268,7 +268,7 @@ def test_replay_is_a_new_run_of_the_same_slot_with_its_params():
     assert again.logical_time == slot
     assert (again.queue, again.priority, again.max_retry) == ("fast", 4, 7)
     original.refresh_from_db()
-    assert original.status == Status.FAILED
+    assert original.status == RunStatus.FAILED
     third = Control().replay(again.pk, {"message": "new"})
     assert (third.params, third.logical_time) == ({"message": "new"}, slot)
 
@@ -321,7 +321,7 @@ def test_replay_by_somebody_who_may_not_see_the_params_repeats_them():
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def runs_from_noon(job: CronJob | None, *statuses: Status) -> list[JobExecution]:
+def runs_from_noon(job: CronJob | None, *statuses: RunStatus) -> list[JobExecution]:
     return [
         make_run(job, status, now=NOON + timedelta(minutes=index), failures=2)
         for index, status in enumerate(statuses)
@@ -332,7 +332,7 @@ def range_of(**changes: Any) -> FailedRange:
     given = {
         "since": NOON,
         "until": NOON + timedelta(hours=1),
-        "statuses": frozenset({Status.FAILED}),
+        "statuses": frozenset({RunStatus.FAILED}),
     }
     return FailedRange(**{**given, **changes})
 
@@ -341,28 +341,36 @@ def range_of(**changes: Any) -> FailedRange:
 def test_a_range_is_retried_in_batches_and_nothing_else(monkeypatch):
     monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
     job, other = make_job(), make_job(name="other")
-    failed = runs_from_noon(job, *[Status.FAILED] * 5)
-    others = runs_from_noon(other, Status.FAILED, Status.TIMEOUT, Status.SUCCESS, Status.PENDING)
-    late = make_run(job, Status.FAILED, now=NOON + timedelta(hours=2))
+    failed = runs_from_noon(job, *[RunStatus.FAILED] * 5)
+    others = runs_from_noon(
+        other,
+        RunStatus.FAILED,
+        RunStatus.TIMEOUT,
+        RunStatus.SUCCESS,
+        RunStatus.PENDING,
+    )
+    late = make_run(job, RunStatus.FAILED, now=NOON + timedelta(hours=2))
     wanted = range_of(job_id=job.pk)
     assert Control().count_failed(wanted) == 5
 
     assert Control().retry_range(wanted) == (5, False)
 
-    waiting = JobExecution.objects.filter(status=Status.PENDING).exclude(pk=others[3].pk)
+    waiting = JobExecution.objects.filter(status=RunStatus.PENDING).exclude(pk=others[3].pk)
     assert set(waiting.values_list("pk", flat=True)) == {run.pk for run in failed}
     assert set(waiting.values_list("failures", "publish_count")) == {(0, 0)}
     late.refresh_from_db()
-    assert late.status == Status.FAILED
-    all_jobs = range_of(statuses=frozenset({Status.FAILED, Status.TIMEOUT, Status.SUCCESS}))
+    assert late.status == RunStatus.FAILED
+    all_jobs = range_of(
+        statuses=frozenset({RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.SUCCESS})
+    )
     assert Control().retry_range(all_jobs) == (2, False)
-    assert JobExecution.objects.get(pk=others[2].pk).status == Status.SUCCESS
+    assert JobExecution.objects.get(pk=others[2].pk).status == RunStatus.SUCCESS
 
 
 @on_each_database
 def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
     monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
-    runs_from_noon(make_job(), *[Status.FAILED] * 3)
+    runs_from_noon(make_job(), *[RunStatus.FAILED] * 3)
     retried: list[int] = []
     retry_all = people.retry_all
 
@@ -370,7 +378,7 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
         retried.extend(ids)
         done = retry_all(ids, now=now)
         JobExecution.objects.filter(pk__in=ids).update(
-            status=Status.FAILED, finished_at=now, publish_at=None
+            status=RunStatus.FAILED, finished_at=now, publish_at=None
         )
         return done
 
@@ -383,7 +391,7 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
 def test_a_range_beyond_the_limit_says_that_there_are_more(monkeypatch):
     monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
     monkeypatch.setattr(control_module, "RETRY_LIMIT", 4)
-    runs_from_noon(make_job(), *[Status.FAILED] * 5)
+    runs_from_noon(make_job(), *[RunStatus.FAILED] * 5)
     assert Control().count_failed(range_of()) == 5
     assert Control().retry_range(range_of()) == (4, True)
     assert Control().retry_range(range_of()) == (1, False)
@@ -398,7 +406,7 @@ RANGE = {
 @on_each_database
 def test_the_page_counts_asks_and_then_does(admin):
     job = make_job(overlap_policy="skip")
-    runs_from_noon(job, Status.FAILED, Status.FAILED, Status.TIMEOUT)
+    runs_from_noon(job, RunStatus.FAILED, RunStatus.FAILED, RunStatus.TIMEOUT)
     url = reverse(f"{RUNS}_retry_range")
     assert admin.get(url).context["form"].initial["statuses"] == ["FAILED", "TIMEOUT"]
 
@@ -407,11 +415,11 @@ def test_the_page_counts_asks_and_then_does(admin):
     html = counted.content.decode()
     assert "2 executions of the range did not succeed" in html
     assert "overlap policy is skip" in html
-    assert not JobExecution.objects.filter(status=Status.PENDING).exists()
+    assert not JobExecution.objects.filter(status=RunStatus.PENDING).exists()
 
     done = admin.post(url, dict(counted.context["asked"]), follow=True)
     assert any("2 executions wait" in text for text in texts(done))
-    assert JobExecution.objects.filter(status=Status.PENDING).count() == 2
+    assert JobExecution.objects.filter(status=RunStatus.PENDING).count() == 2
     assert "2 of FAILED" in LogEntry.objects.get().change_message
 
 
@@ -427,11 +435,11 @@ def test_the_page_counts_asks_and_then_does(admin):
 )
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_range_typed_wrongly_is_refused_at_its_field(admin, change, field, method):
-    runs_from_noon(make_job(), Status.FAILED)
+    runs_from_noon(make_job(), RunStatus.FAILED)
     response = getattr(admin, method)(reverse(f"{RUNS}_retry_range"), RANGE | change)
     assert response.status_code == 200
     assert list(response.context["form"].errors) == [field]
-    assert not JobExecution.objects.filter(status=Status.PENDING).exists()
+    assert not JobExecution.objects.filter(status=RunStatus.PENDING).exists()
 
 
 def test_the_range_names_the_zone_that_it_is_read_in(admin):
@@ -462,7 +470,7 @@ def told(client: Client, run: JobExecution) -> str:
 @on_each_database
 def test_what_waits_says_whose_turn_it_is(admin):
     job = make_job()
-    run = make_run(job, Status.PENDING, queue="reports")
+    run = make_run(job, RunStatus.PENDING, queue="reports")
     assert "Beat has not sent it to a worker yet" in told(admin, run)
     assert "No beat is running" in told(admin, run)
     JobExecution.objects.update(publish_count=3)
@@ -484,7 +492,7 @@ def test_what_waits_says_whose_turn_it_is(admin):
 def test_a_retry_says_which_and_when(admin):
     later = database_now() + timedelta(minutes=5)
     run = make_run(
-        make_job(), Status.PENDING, attempt=2, failures=2, max_retry=4, available_at=later
+        make_job(), RunStatus.PENDING, attempt=2, failures=2, max_retry=4, available_at=later
     )
     assert "Attempt 2 failed; retry 2 of 4 starts at" in told(admin, run)
 
@@ -492,8 +500,8 @@ def test_a_retry_says_which_and_when(admin):
 @on_each_database
 def test_a_cancelled_one_says_by_whom(admin):
     job = make_job()
-    waiting = make_run(job, Status.PENDING)
-    running = make_run(job, Status.RUNNING, now=database_now() + timedelta(seconds=1))
+    waiting = make_run(job, RunStatus.PENDING)
+    running = make_run(job, RunStatus.RUNNING, now=database_now() + timedelta(seconds=1))
     for run in (waiting, running):
         admin.post(reverse(f"{RUNS}_cancel", args=[run.pk]), {"reason": ""})
     waiting.refresh_from_db()
@@ -518,10 +526,10 @@ def test_a_job_says_why_it_does_not_run(admin):
     assert "is overdue" in why(job)
     CronJob.objects.update(next_run_at=now + timedelta(hours=1))
     assert "its next slot is" in why(job)
-    make_run(job, Status.SKIPPED, now=now, error_message=f"too late {SCRIPT}")
+    make_run(job, RunStatus.SKIPPED, now=now, error_message=f"too late {SCRIPT}")
     assert "was not run" in why(job)
     assert "too late &lt;script&gt;" in why(job)
-    waiting = make_run(job, Status.PENDING, now=now + timedelta(seconds=1), available_at=now)
+    waiting = make_run(job, RunStatus.PENDING, now=now + timedelta(seconds=1), available_at=now)
     assert f"#{waiting.pk}</a>" in why(job)
     assert "waiting for a worker since" in why(job)
     CronJob.objects.update(handler_name="gone")
@@ -598,7 +606,7 @@ def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
 
 @on_each_database
 def test_a_cancel_of_earlier_names_nobody_for_that_of_today(admin):
-    run = make_run(make_job(), Status.PENDING)
+    run = make_run(make_job(), RunStatus.PENDING)
     admin.post(reverse(f"{RUNS}_cancel", args=[run.pk]), {"reason": ""})
     Control().retry(run.pk)
     Control(actor="bob").cancel(run.pk)

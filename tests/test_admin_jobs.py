@@ -22,7 +22,7 @@ from scheduler.admin.params_form import described, errors_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.operations.masking import MASK
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from scheduler.store.outcomes import Outcome, last_outcomes
 from tests.test_admin import (
@@ -261,7 +261,7 @@ def test_the_last_outcomes_of_many_jobs_come_in_one_query():
     first, second, third = (make_job(name=name) for name in ("first", "second", "third"))
     for index in range(5):
         make_run(first, now=now + timedelta(seconds=index))
-    last = make_run(second, Status.RUNNING, now=now)
+    last = make_run(second, RunStatus.RUNNING, now=now)
 
     with CaptureQueriesContext(connection) as queries:
         found = last_outcomes([first.pk, second.pk, third.pk], 3)
@@ -279,7 +279,7 @@ def test_the_last_outcomes_of_many_jobs_come_in_one_query():
 @on_each_database
 def test_the_list_shows_strip_and_durations(admin, job):
     now = database_now()
-    failed = make_run(job, Status.FAILED, now=now)
+    failed = make_run(job, RunStatus.FAILED, now=now)
     make_run(job, now=now + timedelta(seconds=1), started_at=now - timedelta(seconds=99))
 
     html = page(admin, f"{JOBS}_changelist")
@@ -302,17 +302,17 @@ def test_who_may_not_see_executions_gets_no_links_to_them(job):
 def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
     start = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def ran(seconds: float, status: Status = Status.SUCCESS) -> Outcome:
+    def ran(seconds: float, status: RunStatus = RunStatus.SUCCESS) -> Outcome:
         return Outcome(
             execution_id=1, status=status, scheduled_time=start, started_at=start,
             finished_at=start + timedelta(seconds=seconds),
         )  # fmt: skip
 
-    said = durations([*(ran(seconds) for seconds in range(1, 21)), ran(9999, Status.CANCELLED)])
+    said = durations([*(ran(seconds) for seconds in range(1, 21)), ran(9999, RunStatus.CANCELLED)])
 
     assert "10.5" in said or "10 s" in said  # the mean, as show.span says it
     assert "p95 19 s" in said
-    assert durations([ran(5, Status.SKIPPED)]) == "-"
+    assert durations([ran(5, RunStatus.SKIPPED)]) == "-"
 
 
 # --- enabling a job that missed slots ------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_the_answer_is_done_and_remembered(admin, missed_three, choice, made):
     entry = LogEntry.objects.get(change_message__startswith="Enabled")
     assert f"missed slots: {choice}" in entry.change_message
     if made[1]:
-        assert "by alice on enabling" in str(rows.get(status=Status.SKIPPED).error_message)
+        assert "by alice on enabling" in str(rows.get(status=RunStatus.SKIPPED).error_message)
 
 
 def test_enabling_a_job_that_missed_nothing_asks_nothing(admin, job):
@@ -381,7 +381,7 @@ def test_many_are_enabled_with_one_answer(admin, missed_three):
     bulk(admin, url, "enable_many", [missed_three], confirmed="yes", missed="latest")
 
     assert "run the latest one of each job" in asked.content.decode()
-    assert JobExecution.objects.filter(status=Status.PENDING).count() == 1
+    assert JobExecution.objects.filter(status=RunStatus.PENDING).count() == 1
 
 
 # --- clone, history ------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_the_page_keeps_itself_up_to_date(admin, job):
 
     first = admin.get(url)
     again = admin.get(url, headers={"X-Live-Mark": first["X-Live-Mark"]})
-    run = make_run(job, Status.RUNNING)
+    run = make_run(job, RunStatus.RUNNING)
     changed = admin.get(url, headers={"X-Live-Mark": first["X-Live-Mark"]})
 
     assert first.status_code == 200

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from scheduler.admin.executions import JobExecutionAdmin
 from scheduler.models import JobExecution, JobLog, SchedulerProcess
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.test_admin import RUNS, SCRIPT, make_job, make_run, page, user_with
 
@@ -60,7 +60,7 @@ def ask(client: Client, url: str, mark: str = "") -> Any:
 
 @on_each_database
 def test_nothing_is_sent_while_nothing_changes(admin):
-    run = make_run(make_job(), Status.RUNNING, progress=10)
+    run = make_run(make_job(), RunStatus.RUNNING, progress=10)
     url, mark = live_page(admin, run)
     assert ask(admin, url, mark).status_code == 204
     with CaptureQueriesContext(connection) as captured:
@@ -81,7 +81,7 @@ def test_nothing_is_sent_while_nothing_changes(admin):
     ],
 )
 def test_what_moves_is_sent(admin, change, seen):
-    run = make_run(make_job(), Status.RUNNING, progress=10)
+    run = make_run(make_job(), RunStatus.RUNNING, progress=10)
     url, mark = live_page(admin, run)
     JobExecution.objects.filter(pk=run.pk).update(**change)
     answer = ask(admin, url, mark)
@@ -93,7 +93,7 @@ def test_what_moves_is_sent(admin, change, seen):
 
 @on_each_database
 def test_a_new_line_of_the_log_is_sent(admin):
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     JobLog.objects.create(
         execution=run, attempt=1, seq=1, at=database_now(), level="INFO", message=f"a {SCRIPT}"
@@ -105,12 +105,12 @@ def test_a_new_line_of_the_log_is_sent(admin):
 
 @on_each_database
 def test_the_end_is_sent_and_is_the_last_answer(admin):
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     assert "X-Live" not in ask(admin, url, mark)
     JobExecution.objects.filter(pk=run.pk).update(
-        status=Status.SUCCESS, finished_at=database_now(), lease_token=None, lease_expires_at=None,
-        deadline_at=None,
+        status=RunStatus.SUCCESS, finished_at=database_now(), lease_token=None,
+        lease_expires_at=None, deadline_at=None,
     )  # fmt: skip
     answer = ask(admin, url, mark)
     assert answer["X-Live"] == "done"
@@ -122,7 +122,7 @@ def test_the_end_is_sent_and_is_the_last_answer(admin):
 
 
 def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     caplog.clear()
     ask(admin, url, mark)
@@ -133,13 +133,13 @@ def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
 
 def test_the_words_are_renewed_although_nothing_moves(admin, monkeypatch):
     monkeypatch.setattr("scheduler.admin.execution_page.WORDS_LAST_SECONDS", 1e-6)
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     assert ask(admin, url, mark).status_code == 200
 
 
 def test_the_fragment_is_the_one_of_the_page(admin):
-    run = make_run(make_job(), Status.RUNNING, progress=10)
+    run = make_run(make_job(), RunStatus.RUNNING, progress=10)
     html = page(admin, f"{RUNS}_change", run.pk, level="ERROR")
     url = address(html)
     fragment = ask(admin, url).content.decode()
@@ -149,7 +149,7 @@ def test_the_fragment_is_the_one_of_the_page(admin):
 
 
 def test_live_pages_want_their_permission(admin):
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     urls = {
         "view_jobexecution": [
             reverse(f"{RUNS}_live", args=[run.pk]), reverse(f"{RUNS}_rows") + f"?ids={run.pk}",
@@ -176,8 +176,8 @@ def rows_url(client: Client, **query: Any) -> str:
 def test_the_cells_of_the_list_move(admin):
     job = make_job()
     now = database_now()
-    run = make_run(job, Status.RUNNING, now=now, progress=10)
-    ended = make_run(job, Status.SUCCESS, now=now + timedelta(seconds=1))
+    run = make_run(job, RunStatus.RUNNING, now=now, progress=10)
+    ended = make_run(job, RunStatus.SUCCESS, now=now + timedelta(seconds=1))
     url = rows_url(admin, status__exact="RUNNING")
     assert f"ids={run.pk}" in url
     before = ask(admin, url)
@@ -188,7 +188,7 @@ def test_the_cells_of_the_list_move(admin):
     after = ask(admin, url, before["X-Live-Mark"])
     assert "60 %" in after.content.decode()
     JobExecution.objects.filter(pk=run.pk).update(
-        status=Status.FAILED, finished_at=now, lease_token=None, lease_expires_at=None,
+        status=RunStatus.FAILED, finished_at=now, lease_token=None, lease_expires_at=None,
         deadline_at=None,
     )  # fmt: skip
     last = ask(admin, url, after["X-Live-Mark"])
@@ -199,7 +199,7 @@ def test_the_cells_of_the_list_move(admin):
 
 @on_each_database
 def test_the_cells_are_those_of_the_list(admin):
-    run = make_run(make_job(), Status.PENDING, failures=1, attempt=1)
+    run = make_run(make_job(), RunStatus.PENDING, failures=1, attempt=1)
     html = page(admin, f"{RUNS}_changelist")
     cells = re.findall(r'<span id="run-.*', ask(admin, rows_url(admin)).content.decode())
     for cell in re.split(r'(?=<span id="run-)', "".join(cells)):
@@ -243,7 +243,7 @@ def test_a_process_goes_silent_on_the_page(admin):
 
 
 def test_the_script_is_on_the_pages_and_is_served(admin):
-    run = make_run(make_job(), Status.RUNNING)
+    run = make_run(make_job(), RunStatus.RUNNING)
     for html in (page(admin, f"{RUNS}_change", run.pk), page(admin, f"{RUNS}_changelist")):
         assert 'src="/static/scheduler/live.js"' in html
     served = admin.get("/static/scheduler/live.js")
@@ -281,13 +281,13 @@ def test_an_open_page_follows_a_real_worker(system):
 
 @pytest.mark.parametrize("moment", ["get_object", "_fragment"])
 def test_a_run_that_ends_while_its_page_is_made_is_asked_for_again(admin, monkeypatch, moment):
-    run = make_run(make_job(), status=Status.RUNNING)
+    run = make_run(make_job(), status=RunStatus.RUNNING)
     real = getattr(JobExecutionAdmin, moment)
 
     def and_then_it_ends(self: Any, *args: Any, **kwargs: Any) -> Any:
         found = real(self, *args, **kwargs)
         JobExecution.objects.filter(pk=run.pk).update(
-            status=Status.FAILED, finished_at=database_now(), lease_token=None,
+            status=RunStatus.FAILED, finished_at=database_now(), lease_token=None,
             lease_expires_at=None, deadline_at=None,
         )  # fmt: skip
         return found

@@ -19,7 +19,7 @@ from scheduler.states import (
     MisfirePolicy,
     OverlapPolicy,
     ParamSource,
-    Status,
+    RunStatus,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def test_imports_go_downward_only():
 
 
 def test_nobody_but_states_writes_a_status_literal():
-    names = {status.value for status in Status}
+    names = {status.value for status in RunStatus}
     # Words of other tables: what run_handler says of an attempt, before any of it is a row.
     elsewhere = {"handlers/runner.py", "scheduler/states.py"}
     found = [
@@ -96,7 +96,7 @@ def test_only_the_store_writes_our_tables():
 
 
 def test_the_database_knows_the_same_words_as_states():
-    assert words(JobExecution, "status") == set(Status)
+    assert words(JobExecution, "status") == set(RunStatus)
     assert words(JobExecution, "param_source") == set(ParamSource)
     assert words(JobAttempt, "outcome") == set(AttemptOutcome)
     assert words(CronJob, "overlap_policy") == set(OverlapPolicy)
@@ -115,9 +115,9 @@ def words(model: type[Model], field: str) -> set[str]:
 
 def test_the_columns_have_room_for_every_word():
     rooms: list[tuple[type[Model], str, type[StrEnum]]] = [
-        (JobExecution, "status", Status),
+        (JobExecution, "status", RunStatus),
         (JobExecution, "param_source", ParamSource),
-        (CronJob, "last_status", Status),
+        (CronJob, "last_status", RunStatus),
         (CronJob, "overlap_policy", OverlapPolicy),
         (CronJob, "misfire_policy", MisfirePolicy),
     ]
@@ -131,9 +131,11 @@ def test_the_columns_have_room_for_every_word():
 def test_the_documented_diagram_is_the_table_of_transitions():
     """docs/architecture.md draws it in Mermaid: `FROM --> TO: words`, [*] for "not there yet"."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    drawn: dict[Status | None, set[Status]] = {}
+    drawn: dict[RunStatus | None, set[RunStatus]] = {}
     for before, after in re.findall(r"^ *(\S+) --> (\w+)", page, re.MULTILINE):
-        drawn.setdefault(None if before == "[*]" else Status(before), set()).add(Status(after))
+        drawn.setdefault(None if before == "[*]" else RunStatus(before), set()).add(
+            RunStatus(after)
+        )
     assert drawn == {status: set(to) for status, to in TRANSITIONS.items() if to}
 
 

@@ -26,7 +26,7 @@ from scheduler.models import Backfill, CronJob, JobExecution, JobLog
 from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.masking import MASK
-from scheduler.states import BackfillState, Status
+from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
 from tests.scheduler import conftest as house
 from tests.scheduler.conftest import START, House
@@ -249,7 +249,7 @@ def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: 
 
     ran("jobs", "enable", "one", "--missed", "all")
 
-    assert JobExecution.objects.filter(job=job, status=Status.PENDING).count() >= 9
+    assert JobExecution.objects.filter(job=job, status=RunStatus.PENDING).count() >= 9
 
 
 def world_now() -> Any:

@@ -12,7 +12,7 @@ from jobu_project.config import WorkerConfig
 from scheduler.api import probes
 from scheduler.events import EVENTS
 from scheduler.models import JobExecution
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from scheduler.worker import lease
 from tests.test_commands import Done, run
@@ -45,7 +45,7 @@ def test_what_runs_in_masses_is_stopped_by_the_commands_of_the_page() -> None:
     running = JobExecution.objects.earliest("id")
     now = database_now()
     JobExecution.objects.filter(pk=running.pk).update(
-        status=Status.RUNNING, started_at=now, publish_at=None,
+        status=RunStatus.RUNNING, started_at=now, publish_at=None,
         lease_token="t", lease_expires_at=now, deadline_at=now,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_what_runs_in_masses_is_stopped_by_the_commands_of_the_page() -> None:
     running.refresh_from_db()
     assert running.cancel_requested_at is not None
     others = JobExecution.objects.exclude(pk=running.pk)
-    assert set(others.values_list("status", flat=True)) == {Status.CANCELLED}
+    assert set(others.values_list("status", flat=True)) == {RunStatus.CANCELLED}
 
 
 def test_how_long_runs_survive_without_the_database_is_what_the_defaults_make_it() -> None:

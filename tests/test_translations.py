@@ -33,7 +33,7 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
 from scheduler.schedule import cron
 from scheduler.schedule.words import in_words, warnings_of
-from scheduler.states import AttemptOutcome, Status
+from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations
 from tests.scheduler.conftest import FakeClock, RecordingPublisher
@@ -348,9 +348,9 @@ def test_the_api_keeps_its_codes_and_translates_its_messages(admin: Client):
 
 def test_without_the_catalogue_a_code_is_called_by_itself():
     with translation.override("en"):
-        assert label(Status.SUCCESS) == "SUCCESS"
+        assert label(RunStatus.SUCCESS) == "SUCCESS"
     with translation.override("ko"):
-        assert label(Status.SUCCESS) == "성공"
+        assert label(RunStatus.SUCCESS) == "성공"
 
 
 @pytest.mark.django_db
@@ -404,7 +404,7 @@ def admin(django_user_model: type[User]) -> Client:
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_has_no_english_words(admin: Client, name: str):
-    _run(_job(), Status.FAILED)
+    _run(_job(), RunStatus.FAILED)
 
     assert _english(admin.get(reverse(name))) == ""
 
@@ -431,8 +431,8 @@ def test_a_run_of_the_past_has_no_time_left(admin: Client):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("status", list(Status))
-def test_an_execution_s_page_has_no_english_words(admin: Client, status: Status):
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_an_execution_s_page_has_no_english_words(admin: Client, status: RunStatus):
     run = _run(_job(), status)
 
     for name in PAGES_OF_A_RUN:
@@ -474,13 +474,13 @@ def _job() -> CronJob:
     return Control().create_job(name="report", cron_expression="0 9 * * 1-5", handler_name="sample")
 
 
-def _run(job: CronJob, status: Status = Status.SUCCESS) -> JobExecution:
+def _run(job: CronJob, status: RunStatus = RunStatus.SUCCESS) -> JobExecution:
     """An execution with an attempt and a line of log, and the processes that belong to it."""
     now = database_now()
     state: dict[str, Any] = {"finished_at": now, "publish_at": None, "started_at": now}
-    if status == Status.PENDING:
+    if status == RunStatus.PENDING:
         state = {"publish_at": now, "available_at": now, "publish_count": 1}
-    if status == Status.RUNNING:
+    if status == RunStatus.RUNNING:
         until = now + timedelta(hours=1)
         state = {"lease_token": "t", "lease_expires_at": until, "deadline_at": until}
         state |= {"lease_owner": "worker-1", "started_at": now, "publish_at": None}
@@ -508,7 +508,7 @@ def _english(page: Any) -> str:
 
 
 # A badge has its code as a tooltip.
-CODES = {*Status, *AttemptOutcome}
+CODES = {*RunStatus, *AttemptOutcome}
 
 
 class _Reader(HTMLParser):

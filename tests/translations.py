@@ -79,12 +79,12 @@ def merged(old: Catalog) -> Catalog:
         header_comment="# Korean texts of jobu. `python -m tests.translations` keeps the msgids.",
         creation_date=old.creation_date, revision_date=old.revision_date,
     )  # fmt: skip
-    for (context, text), places in sorted(source().items(), key=lambda item: (item[1], str(item))):
+    # In the order of the texts, without their places: a file that moves changes nothing here.
+    for context, text in sorted(source(), key=lambda key: (str(key[1]), key[0])):
         before = known.get((context, text))
         new.add(
             text,
             before.string if before else None,
-            locations=[(place, 0) for place in places],
             context=context or None,
         )
     for (context, text), message in known.items():

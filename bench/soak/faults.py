@@ -22,7 +22,7 @@ from scheduler.failpoints import POINTS
 from tests.servers import RabbitMQ, Redis, Server
 from tests.system import Part, System
 
-# The threads pool ends itself with this when a handler cannot be stopped (scheduler/worker/process.py).
+# The threads pool ends itself with this when a handler cannot be stopped: worker/process.py.
 EXIT_FOR_RESTART = 75
 # The crash points that each comes by in a soak.
 _OF = {

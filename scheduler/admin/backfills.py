@@ -52,7 +52,7 @@ from scheduler.operations.backfills import (
     Standing,
 )
 from scheduler.operations.permissions import Action, may
-from scheduler.states import UNFINISHED, BackfillOrder, BackfillState, Status
+from scheduler.states import UNFINISHED, BackfillOrder, BackfillState, RunStatus
 from scheduler.transient import in_transaction
 
 _MEANINGS: Final = {
@@ -357,7 +357,7 @@ class BackfillAdmin(RunsAdmin):
             "ended": standing.ended,
             "counts": [
                 (show.link(runs_of(status__exact=status.value), show.status(status)), number)
-                for status in Status
+                for status in RunStatus
                 if (number := standing.counts.get(status))
             ],
             "runs_url": runs_of(),

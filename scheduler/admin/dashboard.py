@@ -31,7 +31,7 @@ from scheduler.labels import label, label_of
 from scheduler.models import SchedulerProcess
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.states import ProcessKind, Status
+from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import forecast, statistics
 from scheduler.store.statistics import HOUR, Capped, Hour
 
@@ -227,22 +227,22 @@ def _job_problems(jobs: statistics.JobCounts, failing: Capped) -> list[tuple[str
 def _execution_cards(now: datetime, waiting: statistics.Waiting) -> list[Card]:
     ended = statistics.ended_since(now - DAY)
     plus = "+" if ended.is_capped else ""
-    failed, timed_out = ended.of(Status.FAILED), ended.of(Status.TIMEOUT)
+    failed, timed_out = ended.of(RunStatus.FAILED), ended.of(RunStatus.TIMEOUT)
     oldest: Sequence[tuple[str, str]] = ()
     if waiting.oldest_at:
         wait = show.span(max(0.0, (now - waiting.oldest_at).total_seconds()))
-        oldest = ((_("the oldest for %s") % wait, _runs(status__exact=Status.PENDING)),)
+        oldest = ((_("the oldest for %s") % wait, _runs(status__exact=RunStatus.PENDING)),)
     return [
         Card(
             title=_("Running"),
             value=_count(statistics.running_count()),
             meaning="busy",
-            url=_runs(status__exact=Status.RUNNING),
+            url=_runs(status__exact=RunStatus.RUNNING),
         ),
         Card(
             title=_("Waiting"),
             value=_count(waiting.count),
-            url=_runs(status__exact=Status.PENDING),
+            url=_runs(status__exact=RunStatus.PENDING),
             parts=oldest,
         ),
         Card(
@@ -252,19 +252,19 @@ def _execution_cards(now: datetime, waiting: statistics.Waiting) -> list[Card]:
             parts=(
                 (
                     _("%(count)s failed") % {"count": _number(failed) + plus},
-                    _runs(status__exact=Status.FAILED, ended="24h"),
+                    _runs(status__exact=RunStatus.FAILED, ended="24h"),
                 ),
                 (
                     _("%(count)s timed out") % {"count": _number(timed_out) + plus},
-                    _runs(status__exact=Status.TIMEOUT, ended="24h"),
+                    _runs(status__exact=RunStatus.TIMEOUT, ended="24h"),
                 ),
             ),
         ),
         Card(
             title=_("Succeeded in 24 h"),
-            value=_number(ended.of(Status.SUCCESS)) + plus,
+            value=_number(ended.of(RunStatus.SUCCESS)) + plus,
             meaning="good",
-            url=_runs(status__exact=Status.SUCCESS, ended="24h"),
+            url=_runs(status__exact=RunStatus.SUCCESS, ended="24h"),
         ),
     ]
 
@@ -301,7 +301,7 @@ def _running(now: datetime) -> dict[str, Any]:
                 "is_stopping": run.cancel_requested_at is not None,
             }
         )
-    return {"rows": rows, "url": _runs(status__exact=Status.RUNNING)}
+    return {"rows": rows, "url": _runs(status__exact=RunStatus.RUNNING)}
 
 
 def _percent(progress: float | None) -> int | None:
@@ -411,11 +411,11 @@ def _parts(now: datetime, processes: Sequence[SchedulerProcess]) -> dict[str, An
 # --- charts ---------------------------------------------------------------------------------------
 
 _STATUS_COLOURS: Final = {
-    Status.SUCCESS: "good",
-    Status.FAILED: "bad",
-    Status.TIMEOUT: "late",
-    Status.CANCELLED: "warn",
-    Status.SKIPPED: "calm",
+    RunStatus.SUCCESS: "good",
+    RunStatus.FAILED: "bad",
+    RunStatus.TIMEOUT: "late",
+    RunStatus.CANCELLED: "warn",
+    RunStatus.SKIPPED: "calm",
 }
 
 
@@ -538,7 +538,7 @@ def _timeline(
     )
 
 
-def _cell(ended: Hour | None, status: Status) -> tuple[str, str]:
+def _cell(ended: Hour | None, status: RunStatus) -> tuple[str, str]:
     if ended is None:
         return "", "..."
     count = ended.counts.get(status.value, 0)
@@ -550,7 +550,7 @@ def _throughput(past: Sequence[Hour | None], days: int, note: str) -> Chart:
     for ended in past:
         if ended is None:
             continue
-        total = sum(ended.counts.values()) - ended.counts.get(Status.SKIPPED.value, 0)
+        total = sum(ended.counts.values()) - ended.counts.get(RunStatus.SKIPPED.value, 0)
         trouble = sum(ended.counts.get(status, 0) for status in statistics.TROUBLE)
         plus = "+" if ended.is_capped else ""
         cells = [(str(total), _number(total) + plus), (str(trouble), _number(trouble) + plus)]

@@ -19,7 +19,7 @@ from scheduler.admin.story import story
 from scheduler.labels import label_of
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, Status
+from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, RunStatus
 from scheduler.store.publishing import task_id
 
 LOG_LINES: Final = 200
@@ -110,9 +110,9 @@ def log_text(execution_id: int, level: str) -> Iterator[str]:
 
 def took(execution: JobExecution, now: datetime) -> SafeString | str:
     """How long it ran; how long it has been running."""
-    if execution.status == Status.PENDING or execution.started_at is None:
+    if execution.status == RunStatus.PENDING or execution.started_at is None:
         return show.NOTHING  # started_at is that of an attempt before
-    if execution.status == Status.RUNNING:
+    if execution.status == RunStatus.RUNNING:
         return show.ticking((now - execution.started_at).total_seconds())
     return show.unbroken(show.took(execution.started_at, execution.finished_at))
 
@@ -208,14 +208,17 @@ def _task(execution: JobExecution) -> SafeString | str:
     if not execution.publish_count:
         return show.NOTHING
     # A claim counts the attempt up: what waits was published for the next one.
-    waits = execution.status == Status.PENDING
+    waits = execution.status == RunStatus.PENDING
     task = task_id(execution.pk, execution.attempt + waits, execution.publish_count)
     base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
     return show.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
 
 
 def _percent(execution: JobExecution) -> int | None:
-    if execution.progress is None or execution.status not in {Status.RUNNING, Status.SUCCESS}:
+    if execution.progress is None or execution.status not in {
+        RunStatus.RUNNING,
+        RunStatus.SUCCESS,
+    }:
         return None
     return round(min(100.0, max(0.0, execution.progress)))
 
@@ -239,7 +242,7 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
         happened.append(
             (attempt.ended_at, _("Attempt %(attempt)s ended") % which, show.status(attempt.outcome))
         )
-    if execution.status == Status.RUNNING and execution.started_at:
+    if execution.status == RunStatus.RUNNING and execution.started_at:
         which = {"attempt": execution.attempt}
         happened.append(
             (
@@ -259,7 +262,7 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
         later = "+" + show.took(before, at) if before else ""
         told.append({"at": show.instant(at), "what": what, "detail": detail, "later": later})
         before = at
-    if execution.status == Status.PENDING:
+    if execution.status == RunStatus.PENDING:
         sent = _("sent %s times so far") % execution.publish_count
         told.append({"at": show.instant(execution.available_at), "what": _("May be claimed")})
         told.append(

@@ -26,7 +26,7 @@ from scheduler.models import CronJob
 from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, Control, FailedRange
 from scheduler.operations.validation import instant_problem
-from scheduler.states import RETRYABLE, OverlapPolicy, Status
+from scheduler.states import RETRYABLE, OverlapPolicy, RunStatus
 
 if TYPE_CHECKING:
     from scheduler.admin.theme import ModelAdmin
@@ -40,8 +40,8 @@ class RangeForm(forms.Form):
     statuses = forms.MultipleChoiceField(
         label=_("Statuses"),
         choices=[
-            (status.value, pgettext_lazy("Status", status.value))
-            for status in Status
+            (status.value, pgettext_lazy("RunStatus", status.value))
+            for status in RunStatus
             if status in RETRYABLE
         ],
         widget=CheckboxSelectMultiple(),
@@ -72,7 +72,7 @@ class RangeForm(forms.Form):
             since=found["since"],
             # Typed to the second; runs by hand have microseconds.
             until=found["until"] + timedelta(microseconds=999_999),
-            statuses=frozenset(map(Status, found["statuses"])),
+            statuses=frozenset(map(RunStatus, found["statuses"])),
             job_id=found["job"].pk if found["job"] else None,
         )
 
@@ -108,7 +108,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
 def _last_day(now: datetime, given: Any) -> dict[str, Any]:
     return {
         "job": given.get("job", ""),
-        "statuses": [Status.FAILED.value, Status.TIMEOUT.value],
+        "statuses": [RunStatus.FAILED.value, RunStatus.TIMEOUT.value],
         "since": now - timedelta(days=1),
         "until": now,
     }

@@ -15,7 +15,7 @@ from scheduler.admin.theme import TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import JobExecution
 from scheduler.operations.control import Control
-from scheduler.states import Status
+from scheduler.states import RunStatus
 
 
 class CancelForm(VerbForm):
@@ -45,7 +45,7 @@ class ReplayForm(VerbForm):
 def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     reason: str = answers["reason"]
     status = control.cancel(execution.pk, reason=reason)
-    if status == Status.RUNNING:
+    if status == RunStatus.RUNNING:
         message = _now("The worker of %s was asked to stop it.") % execution
     else:
         message = _now("%s is cancelled.") % execution

@@ -47,7 +47,7 @@ from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL, UNFINISHED, ParamSource, Status
+from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
 
 # More jobs than this under one word of the search: the word says too little.
 JOBS_SEARCHED: Final = 500
@@ -196,7 +196,7 @@ class JobExecutionAdmin(RunsAdmin):
     @admin.display(description=_("status"))
     def status_badge(self, execution: JobExecution) -> SafeString:
         badge = show.status(execution.status)
-        if execution.status == Status.RUNNING and execution.progress is not None:
+        if execution.status == RunStatus.RUNNING and execution.progress is not None:
             percent = f"{execution.progress:.0f} %"
             badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
         return _cell(execution, "status", badge)

@@ -20,7 +20,7 @@ from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
 from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.statistics import FAILING, JOB_STATES
 
 Choices = list[tuple[str, Any]]
@@ -94,7 +94,7 @@ class LastStatusFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
-            *((status.value, label(status)) for status in Status if status != Status.PENDING),
+            *((status.value, label(status)) for status in RunStatus if status != RunStatus.PENDING),
             ("failing", _("failing")),
             ("-", _("never ran")),
         ]

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from scheduler.admin import show
 from scheduler.conf import current
 from scheduler.models import CronJob
-from scheduler.operations import validation
 from scheduler.operations.control import Control
 from scheduler.schedule import cron
+from scheduler.schedule.from_job import schedule_of
 from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEXT_RUNS: Final = 20
@@ -34,11 +34,9 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     try:
         slots = Control().preview(job, NEXT_RUNS)
         zone = ZoneInfo(zone_of(job))
-        schedule = validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=current(),
+        schedule = schedule_of(
+            job,
+            current(),
         )
     except cron.ScheduleError as error:
         return {"words": words, "preview_error": str(error)}

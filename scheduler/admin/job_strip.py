@@ -17,13 +17,17 @@ from scheduler.admin import show
 from scheduler.admin.listing import TimedChangeList
 from scheduler.labels import label
 from scheduler.operations.permissions import Action, may
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.outcomes import Outcome, last_outcomes
 
 STRIP_LENGTH: Final = 30
 
 # Runs that say how long the job takes; a cancelled one says how patient people are.
-_TIMED: Final = {Status.SUCCESS.value, Status.FAILED.value, Status.TIMEOUT.value}
+_TIMED: Final = {
+    RunStatus.SUCCESS.value,
+    RunStatus.FAILED.value,
+    RunStatus.TIMEOUT.value,
+}
 
 
 class JobChangeList(TimedChangeList):
@@ -74,7 +78,7 @@ def _words(outcomes: Sequence[Outcome]) -> Iterator[str]:
     # Looked up once: the current language and zone cost more than the words.
     plain, timed = _("%(status)s, slot %(slot)s"), _("%(text)s, took %(span)s")
     zone = get_current_timezone()
-    labels = {status.value: label(status) for status in Status}
+    labels = {status.value: label(status) for status in RunStatus}
     for outcome in outcomes:
         said = {"status": labels[outcome.status], "slot": show.exact(outcome.scheduled_time, zone)}
         text = plain % said

@@ -15,7 +15,7 @@ from django.utils.translation import pgettext
 
 from scheduler.admin.masking import mask
 from scheduler.labels import label_of
-from scheduler.states import AttemptOutcome, Status
+from scheduler.states import AttemptOutcome, RunStatus
 
 NOTHING: Final = "-"
 # Said when it is shown: each person may have a zone of their own.
@@ -30,13 +30,13 @@ _COLOURS: Final = {
     "calm": "bg-base-500/8 text-base-700 dark:bg-base-500/20 dark:text-base-200",
 }
 _MEANINGS: Final = {
-    Status.PENDING.value: "calm",
-    Status.RUNNING.value: "busy",
-    Status.SUCCESS.value: "good",
-    Status.FAILED.value: "bad",
-    Status.TIMEOUT.value: "bad",
-    Status.CANCELLED.value: "warn",
-    Status.SKIPPED.value: "warn",
+    RunStatus.PENDING.value: "calm",
+    RunStatus.RUNNING.value: "busy",
+    RunStatus.SUCCESS.value: "good",
+    RunStatus.FAILED.value: "bad",
+    RunStatus.TIMEOUT.value: "bad",
+    RunStatus.CANCELLED.value: "warn",
+    RunStatus.SKIPPED.value: "warn",
     AttemptOutcome.LOST.value: "bad",
     AttemptOutcome.RELEASED.value: "calm",
 }
@@ -57,7 +57,7 @@ def status(value: str) -> SafeString | str:
     if not value:
         return NOTHING
     own = (AttemptOutcome.LOST, AttemptOutcome.RELEASED)
-    text = label_of(AttemptOutcome if value in own else Status, value)
+    text = label_of(AttemptOutcome if value in own else RunStatus, value)
     return badge(text, _MEANINGS.get(value, "calm"), "" if text == value else value)
 
 

@@ -25,7 +25,7 @@ from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations import history
 from scheduler.operations.job_history import who_switched_off
 from scheduler.operations.validation import no_handler
-from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, Status
+from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, RunStatus
 
 # Beat records a slot within a second or two of it; later than this, somebody should look.
 OVERDUE_AFTER: Final = timedelta(seconds=30)
@@ -37,11 +37,11 @@ Sentences = list[SafeString]
 
 def story(execution: JobExecution, now: datetime) -> Sentences:
     """What became of an execution, or what it waits for."""
-    if execution.status == Status.PENDING:
+    if execution.status == RunStatus.PENDING:
         return _waiting(execution, now)
-    if execution.status == Status.RUNNING:
+    if execution.status == RunStatus.RUNNING:
         return _running(execution, now)
-    if execution.status == Status.SKIPPED:
+    if execution.status == RunStatus.SKIPPED:
         reason = execution.error_message or _("no reason is recorded")
         return [_say(_("It was not run: %(reason)s"), reason=reason)]
     return _ended(execution)
@@ -208,7 +208,7 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
 
 def _ended(execution: JobExecution) -> Sentences:
     told = []
-    if execution.status == Status.CANCELLED and (by := _who_cancelled(execution)):
+    if execution.status == RunStatus.CANCELLED and (by := _who_cancelled(execution)):
         told.append(_say(_("%(person)s cancelled it."), person=by))
     if execution.attempt and execution.started_at:
         span = show.took(execution.started_at, execution.finished_at)
@@ -281,7 +281,7 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
     if last is None:
         return [_say(_("It has no execution yet."))]
     said = {"execution": _link_to(last.pk, f"#{last.pk}"), "slot": _when(last.scheduled_time, now)}
-    if last.status == Status.SKIPPED:
+    if last.status == RunStatus.SKIPPED:
         reason = last.error_message or _("no reason is recorded")
         return [
             _say(
@@ -290,16 +290,16 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
                 **said,
             )
         ]
-    if last.status == Status.PENDING:
+    if last.status == RunStatus.PENDING:
         first = _say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **said)
         why = story(last, now)[:1]
         return [format_html("{} {}", first, sentence) for sentence in why]
-    if last.status == Status.RUNNING:
+    if last.status == RunStatus.RUNNING:
         return [_say(_("Its last execution, %(execution)s of %(slot)s, is running."), **said)]
     return [
         _say(
             _("Its last execution, %(execution)s of %(slot)s, ended as %(status)s."),
-            status=label_of(Status, last.status),
+            status=label_of(RunStatus, last.status),
             **said,
         )
     ]

@@ -40,8 +40,7 @@ from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
 from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
-from scheduler.states import FINAL, ParamSource
-from scheduler.states import Status as ExecutionStatus
+from scheduler.states import FINAL, ParamSource, RunStatus
 
 router = Router(tags=["jobs"])
 events = Router(tags=["events"])
@@ -60,7 +59,7 @@ _LISTED: Final = (
 
 class ExecutionFilters(Paging):
     cron_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-    status: list[ExecutionStatus] | None = Field(default=None, description="may be repeated")
+    status: list[RunStatus] | None = Field(default=None, description="may be repeated")
     handler: Text | None = Field(default=None, max_length=255)
     source: ParamSource | None = None
     from_date: Text | None = Field(

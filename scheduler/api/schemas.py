@@ -33,7 +33,7 @@ from scheduler.states import (
     OverlapPolicy,
     ParamSource,
     ProcessKind,
-    Status,
+    RunStatus,
 )
 
 LARGEST_ID = 2**63 - 1
@@ -295,7 +295,7 @@ class ExecutionOut(Schema):
     handler_name: str
     scheduled_time: Instant
     logical_time: Instant | None = Field(description="the slot that a backfilled run stands for")
-    status: Status
+    status: RunStatus
     param_source: ParamSource
     requested_by: str
     backfill_id: int | None

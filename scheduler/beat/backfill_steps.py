@@ -13,9 +13,9 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
-from scheduler.operations import validation
 from scheduler.schedule import cron
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler.schedule.from_job import schedule_of
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
 from scheduler.transient import in_transaction, is_outage, is_transient
@@ -129,12 +129,7 @@ def _described(error: Exception) -> str:
 
 def _schedule(job: CronJob, settings: SchedulerSettings) -> cron.Schedule:
     try:
-        return validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=settings,
-        )
+        return schedule_of(job, settings)
     except cron.ScheduleError as error:
         raise _Unusable(f"the job's schedule cannot be used any more: {error}") from error
 

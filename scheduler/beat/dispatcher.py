@@ -22,8 +22,9 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.operations import validation
 from scheduler.schedule import cron
+from scheduler.schedule.from_job import schedule_of
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
-from scheduler.states import MisfirePolicy, Status
+from scheduler.states import MisfirePolicy, RunStatus
 from scheduler.store import backfills, publishing, slots, upkeep
 from scheduler.transient import in_transaction, is_outage
 
@@ -215,11 +216,9 @@ class Dispatcher:
         return found
 
     def _plan(self, job: slots.DueJob, now: datetime, known: dict[DueSchedule, Plan]) -> Plan:
-        schedule = validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=self._settings(),
+        schedule = schedule_of(
+            job,
+            self._settings(),
         )
         if job.next_run_at is None:
             # New, edited or enabled: never fires at once.
@@ -302,7 +301,7 @@ class Dispatcher:
                 status=run.status.value,
                 reason=run.reason,
             )
-        return any(run.status == Status.PENDING for run in rescued)
+        return any(run.status == RunStatus.PENDING for run in rescued)
 
     def _keep_house(self) -> None:
         settings = self._settings()

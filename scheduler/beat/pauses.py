@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations import validation
 from scheduler.schedule import cron
+from scheduler.schedule.from_job import schedule_of
 from scheduler.schedule.plan import DueSchedule, first_slot, plan
 from scheduler.states import MisfirePolicy
 from scheduler.store import slots, upkeep
@@ -59,12 +60,7 @@ def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Ret
     if job.paused_until is None or validation.job_problems(job, now=now, settings=settings):
         return _Return()
     try:
-        schedule = validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=settings,
-        )
+        schedule = schedule_of(job, settings)
     except cron.ScheduleError:
         return _Return()
     over = _just_before(job.paused_until)

@@ -22,17 +22,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from scheduler.states import AttemptOutcome, BackfillState, Status
+from scheduler.states import AttemptOutcome, BackfillState, RunStatus
 
 NOTHING: Final = "-"
 _STYLES: Final[Mapping[str, str]] = {
-    Status.SUCCESS: "green",
-    Status.RUNNING: "blue",
-    Status.FAILED: "red",
-    Status.TIMEOUT: "red",
+    RunStatus.SUCCESS: "green",
+    RunStatus.RUNNING: "blue",
+    RunStatus.FAILED: "red",
+    RunStatus.TIMEOUT: "red",
     AttemptOutcome.LOST: "red",
-    Status.CANCELLED: "yellow",
-    Status.SKIPPED: "yellow",
+    RunStatus.CANCELLED: "yellow",
+    RunStatus.SKIPPED: "yellow",
     BackfillState.ACTIVE: "blue",
     BackfillState.DONE: "green",
     BackfillState.PAUSED: "yellow",

@@ -13,7 +13,7 @@ from scheduler.management.cli import JobuCommand
 from scheduler.management.follow import until_ended
 from scheduler.management.output import span
 from scheduler.models import JobExecution
-from scheduler.states import FINAL, Status
+from scheduler.states import FINAL, RunStatus
 
 
 def add_wait(parser: CommandParser) -> None:
@@ -56,7 +56,7 @@ def wait_for(
     if not command.printer.as_json:
         for each in ids:
             _tell(command, each, rows.get(each))
-    ended_well = all(each in rows and rows[each].status == Status.SUCCESS for each in ids)
+    ended_well = all(each in rows and rows[each].status == RunStatus.SUCCESS for each in ids)
     found = [rows[each] for each in ids if each in rows]
     return (0 if ended_well else 1), [shapes.execution_facts(row) for row in found]
 

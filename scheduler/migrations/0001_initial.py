@@ -297,7 +297,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='jobexecution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', [scheduler.states.Status['CANCELLED'], scheduler.states.Status['FAILED'], scheduler.states.Status['SKIPPED'], scheduler.states.Status['SUCCESS'], scheduler.states.Status['TIMEOUT']])), models.Q(('finished_at__isnull', True), ('status__in', [scheduler.states.Status['PENDING'], scheduler.states.Status['RUNNING']])), _connector='OR'), name='finished_exactly_when_final'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ['CANCELLED', 'FAILED', 'SKIPPED', 'SUCCESS', 'TIMEOUT'])), models.Q(('finished_at__isnull', True), ('status__in', ['PENDING', 'RUNNING'])), _connector='OR'), name='finished_exactly_when_final'),
         ),
         migrations.AddConstraint(
             model_name='jobexecution',

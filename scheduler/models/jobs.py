@@ -22,7 +22,7 @@ from scheduler.states import (
     OverlapPolicy,
     ParamSource,
     ProcessKind,
-    Status,
+    RunStatus,
 )
 
 
@@ -262,9 +262,9 @@ class JobExecution(models.Model):
     status = models.CharField(
         _("status"),
         max_length=20,
-        choices=_choices(Status),
-        default=Status.PENDING.value,
-        db_default=Status.PENDING.value,
+        choices=_choices(RunStatus),
+        default=RunStatus.PENDING.value,
+        db_default=RunStatus.PENDING.value,
     )
     params = StoredJSON(_("parameters"), default=dict, db_default={})
     param_source = models.CharField(
@@ -331,18 +331,18 @@ class JobExecution(models.Model):
         constraints = [
             UniqueConstraint(fields=["job", "scheduled_time"], name="one_execution_per_slot"),
             UniqueConstraint(fields=["running_key"], name="one_run_without_overlap"),
-            _one_of("status", Status, "status_is_known"),
+            _one_of("status", RunStatus, "status_is_known"),
             _one_of("param_source", ParamSource, "param_source_is_known"),
             CheckConstraint(
                 name="running_exactly_while_leased",
                 condition=Q(
-                    status=Status.RUNNING.value,
+                    status=RunStatus.RUNNING.value,
                     lease_token__isnull=False,
                     lease_expires_at__isnull=False,
                     deadline_at__isnull=False,
                 )
                 | (
-                    ~Q(status=Status.RUNNING.value)
+                    ~Q(status=RunStatus.RUNNING.value)
                     & Q(
                         lease_token__isnull=True,
                         lease_expires_at__isnull=True,
@@ -354,11 +354,14 @@ class JobExecution(models.Model):
             CheckConstraint(
                 name="finished_exactly_when_final",
                 condition=Q(status__in=sorted(FINAL), finished_at__isnull=False)
-                | Q(status__in=sorted({Status.PENDING, Status.RUNNING}), finished_at__isnull=True),
+                | Q(
+                    status__in=sorted({RunStatus.PENDING, RunStatus.RUNNING}),
+                    finished_at__isnull=True,
+                ),
             ),
             CheckConstraint(
                 name="pending_is_looked_at_again",
-                condition=~Q(status=Status.PENDING.value) | Q(publish_at__isnull=False),
+                condition=~Q(status=RunStatus.PENDING.value) | Q(publish_at__isnull=False),
             ),
         ]
 

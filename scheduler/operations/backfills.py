@@ -23,7 +23,8 @@ from scheduler.operations import validation
 from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.schedule import cron
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
-from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, Status
+from scheduler.schedule.from_job import schedule_of
+from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, RunStatus
 from scheduler.store import backfills
 from scheduler.store.connection import database_now
 from scheduler.transient import in_transaction
@@ -48,7 +49,7 @@ class Preview:
 class Standing:
     """How far a backfill is. `percent`: of its slots, those whose runs have ended."""
 
-    counts: Mapping[Status, int]
+    counts: Mapping[RunStatus, int]
     ended: int
     percent: int
     ends_at: datetime | None  # as estimated; None: nothing to go by, or nothing left
@@ -147,7 +148,7 @@ class BackfillControl:
                 _("backfill #%(id)s is %(state)s; cancel it first") % _facts_of(backfill)
             )
 
-    def progress(self, backfill: Backfill) -> dict[Status, int]:
+    def progress(self, backfill: Backfill) -> dict[RunStatus, int]:
         """How many of its executions are in each status. Statuses that none has are left out."""
         return backfills.counts(backfill.pk)
 
@@ -249,11 +250,9 @@ def _percent(backfill: Backfill, ended: int) -> int:
 
 def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder) -> list[datetime]:
     try:
-        schedule = validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=current(),
+        schedule = schedule_of(
+            job,
+            current(),
         )
     except cron.ScheduleError as error:
         raise InvalidJob({error.field: [error.reason]}) from error

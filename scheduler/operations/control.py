@@ -28,8 +28,9 @@ from scheduler.operations import validation
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.validation import InvalidJob
 from scheduler.schedule import cron
+from scheduler.schedule.from_job import schedule_of
 from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
-from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, Status
+from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, RunStatus
 from scheduler.store import people, runs, slots
 from scheduler.store.connection import database_now
 from scheduler.store.people import FailedRange, StaleEdit
@@ -295,12 +296,7 @@ class Control:
 
     def _schedule(self, job: CronJob) -> cron.Schedule:
         """Raises cron.ScheduleError."""
-        return validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=self.settings,
-        )
+        return schedule_of(job, self.settings)
 
     def _first_slot(self, job: CronJob, after: datetime) -> datetime | None:
         """The watermark of a job that has been checked. None: beat says why there is none."""
@@ -403,7 +399,7 @@ class Control:
             requested_by=self.actor,
         )
 
-    def cancel(self, execution_id: int, *, reason: str = "") -> Status:
+    def cancel(self, execution_id: int, *, reason: str = "") -> RunStatus:
         """CANCELLED when it was waiting; RUNNING when its worker has been asked to stop it. Who
         asked, and the reason, stand in the row's error_message once it is cancelled.
         """
@@ -413,15 +409,15 @@ class Control:
         # Twice: it may be claimed, or put back, between the two tries.
         for _ in range(2):
             if people.cancel_pending(execution_id, now=now, reason=reason):
-                return Status.CANCELLED
+                return RunStatus.CANCELLED
             if runs.request_cancel(execution_id, now=now, reason=reason):
-                return Status.RUNNING
+                return RunStatus.RUNNING
         execution = self._execution(execution_id)
-        if execution.status == Status.RUNNING:
-            return Status.RUNNING  # somebody has asked already
+        if execution.status == RunStatus.RUNNING:
+            return RunStatus.RUNNING  # somebody has asked already
         raise NotPossible(
             gettext("execution #%(id)s is %(status)s already")
-            % {"id": execution_id, "status": label_of(Status, execution.status)}
+            % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
         )
 
     def retry(self, execution_id: int) -> JobExecution:
@@ -433,7 +429,7 @@ class Control:
             gettext("execution #%(id)s is %(status)s; only %(allowed)s can be retried")
             % {
                 "id": execution_id,
-                "status": label_of(Status, execution.status),
+                "status": label_of(RunStatus, execution.status),
                 "allowed": ", ".join(map(label, sorted(RETRYABLE))),
             }
         )
@@ -464,7 +460,7 @@ class Control:
             execution = self._execution(execution_id)
             raise NotPossible(
                 gettext("execution #%(id)s is %(status)s; cancel it first")
-                % {"id": execution_id, "status": label_of(Status, execution.status)}
+                % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
             )
 
     # --- checks -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.models import Max
 
 from scheduler.models import JobExecution, SchedulerProcess
-from scheduler.states import ProcessKind, Status
+from scheduler.states import ProcessKind, RunStatus
 
 TIMEOUT_SECONDS: Final = 2.0
 # Beats and workers report every 5 seconds.
@@ -85,7 +85,7 @@ def liveness(now: datetime) -> Liveness:
         for row in SchedulerProcess.objects.values("kind").annotate(last=Max("heartbeat_at"))
     }
     alive = SchedulerProcess.objects.filter(heartbeat_at__gte=now - STALE_AFTER)
-    waiting = JobExecution.objects.filter(status=Status.PENDING)
+    waiting = JobExecution.objects.filter(status=RunStatus.PENDING)
     oldest = (
         waiting.filter(publish_at__lte=now)
         .order_by("publish_at")
@@ -98,7 +98,7 @@ def liveness(now: datetime) -> Liveness:
         workers_alive=alive.filter(kind=ProcessKind.WORKER).count(),
         oldest_unpublished_seconds=_seconds_since(oldest, now),
         pending=waiting.order_by()[:COUNTED_UP_TO].count(),
-        running=JobExecution.objects.filter(status=Status.RUNNING)
+        running=JobExecution.objects.filter(status=RunStatus.RUNNING)
         .order_by()[:COUNTED_UP_TO]
         .count(),
     )

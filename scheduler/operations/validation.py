@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -18,7 +17,8 @@ from handlers.errors import ParamError
 from handlers.params import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import LIMITS, CronJob
-from scheduler.schedule import calendars, cron
+from scheduler.schedule import cron
+from scheduler.schedule.from_job import schedule_of
 from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
@@ -44,32 +44,6 @@ class InvalidJob(ValueError):
 
 def describe(problems: Problems) -> str:
     return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in problems.items())
-
-
-def schedule_of(
-    *, cron_expression: str, timezone: str, calendar: str, settings: SchedulerSettings
-) -> cron.Schedule:
-    """The schedule that a job's three columns mean. Raises cron.ScheduleError naming the column."""
-    return calendars.build_schedule(
-        cron_expression,
-        timezone or settings.default_timezone,
-        calendar,
-        calendar_specs(settings.calendars),
-    )
-
-
-_specs: dict[int, tuple[object, dict[str, calendars.CalendarSpec]]] = {}
-
-
-def calendar_specs(
-    configured: Mapping[str, Mapping[str, Any]],
-) -> dict[str, calendars.CalendarSpec]:
-    """The configured calendars, built once per configuration."""
-    known = _specs.get(id(configured))
-    if known is None or known[0] is not configured:
-        built = {name: calendars.CalendarSpec(name=name, **e) for name, e in configured.items()}
-        known = _specs[id(configured)] = (configured, built)
-    return known[1]
 
 
 def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) -> Problems:
@@ -233,12 +207,7 @@ def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[
     if job.start_at and job.end_at and job.start_at >= job.end_at:
         return [("end_at", _("must be after the start"))]
     try:
-        schedule = schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=settings,
-        )
+        schedule = schedule_of(job, settings)
         cron.check_interval(schedule, settings.min_cron_interval_seconds, now)
     except cron.ScheduleError as error:
         return [(error.field, error.reason)]

@@ -14,7 +14,7 @@ from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from scheduler.models import Backfill, CronJob, JobExecution
-from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, Status
+from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, RunStatus
 from scheduler.store.connection import execute, lock_skipping
 
 ENDED = (BackfillState.CANCELLED, BackfillState.DONE)
@@ -53,9 +53,9 @@ def set_state(
 
 def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
     """Its executions that wait -> CANCELLED at once."""
-    waiting = JobExecution.objects.filter(backfill_id=backfill_id, status=Status.PENDING)
+    waiting = JobExecution.objects.filter(backfill_id=backfill_id, status=RunStatus.PENDING)
     return waiting.update(
-        status=Status.CANCELLED,
+        status=RunStatus.CANCELLED,
         finished_at=now,
         publish_at=None,
         cancel_requested_at=now,
@@ -66,7 +66,7 @@ def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
 def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> int:
     """Ask the workers of its executions that run to cancel them."""
     running = JobExecution.objects.filter(
-        backfill_id=backfill_id, status=Status.RUNNING, cancel_requested_at__isnull=True
+        backfill_id=backfill_id, status=RunStatus.RUNNING, cancel_requested_at__isnull=True
     )
     return running.update(cancel_requested_at=now, error_message=reason)
 
@@ -205,7 +205,7 @@ def end(
 # --- how far it is --------------------------------------------------------------------------------
 
 
-def counts(backfill_id: int) -> dict[Status, int]:
+def counts(backfill_id: int) -> dict[RunStatus, int]:
     """How many of its executions are in each status; those that retention removed are not there."""
     rows = (
         JobExecution.objects.filter(backfill_id=backfill_id)
@@ -213,7 +213,7 @@ def counts(backfill_id: int) -> dict[Status, int]:
         .values_list("status")
         .annotate(number=Count("*"))
     )
-    return {Status(status): number for status, number in rows}
+    return {RunStatus(status): number for status, number in rows}
 
 
 def unfinished_of(backfill_ids: Sequence[int]) -> dict[int, int]:

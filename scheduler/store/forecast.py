@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
-from scheduler.operations.validation import schedule_of
 from scheduler.schedule.calendars import CalendarSchedule
 from scheduler.schedule.cron import (
     CronSchedule,
@@ -28,6 +27,7 @@ from scheduler.schedule.cron import (
     parse,
     slots_between,
 )
+from scheduler.schedule.from_job import schedule_of
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
@@ -89,9 +89,13 @@ def _schedule(
 ) -> Schedule:
     if not calendar:
         return _parsed(expression, timezone or settings.default_timezone)
-    return schedule_of(
-        cron_expression=expression, timezone=timezone, calendar=calendar, settings=settings
-    )
+    return schedule_of(_Columns(expression, timezone, calendar), settings)
+
+
+class _Columns(NamedTuple):
+    cron_expression: str
+    timezone: str
+    calendar: str
 
 
 # cron.parse keeps fewer, which is enough for a tick: here all schedules pass by, in the same order

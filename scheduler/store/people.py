@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
-from scheduler.states import RETRYABLE, ParamSource, Status
+from scheduler.states import RETRYABLE, ParamSource, RunStatus
 
 
 class StaleEdit(Exception):
@@ -80,9 +80,9 @@ def _still_there(job: CronJob | None) -> None:
 
 def cancel_pending(execution_id: int, *, now: datetime, reason: str) -> bool:
     """PENDING -> CANCELLED at once."""
-    pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
+    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
     changed = pending.update(
-        status=Status.CANCELLED,
+        status=RunStatus.CANCELLED,
         finished_at=now,
         publish_at=None,
         cancel_requested_at=now,
@@ -100,7 +100,7 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
     """Likewise for many, in one statement. Gives how many it changed."""
     ended = JobExecution.objects.filter(id__in=sorted(ids), status__in=sorted(RETRYABLE))
     return ended.update(
-        status=Status.PENDING,
+        status=RunStatus.PENDING,
         failures=0,
         available_at=now,
         publish_at=now,
@@ -120,7 +120,7 @@ class FailedRange:
 
     since: datetime
     until: datetime
-    statuses: frozenset[Status]
+    statuses: frozenset[RunStatus]
     job_id: int | None = None  # None: of all jobs
 
     def rows(self) -> QuerySet[JobExecution]:
@@ -145,7 +145,7 @@ def delete_execution(execution_id: int) -> bool:
     it.
     """
     ended = JobExecution.objects.filter(
-        id=execution_id, status__in=sorted({*RETRYABLE, Status.SUCCESS})
+        id=execution_id, status__in=sorted({*RETRYABLE, RunStatus.SUCCESS})
     )
     return ended.delete()[0] > 0
 

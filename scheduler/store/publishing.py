@@ -10,7 +10,7 @@ from django.db.models import F
 
 from scheduler import failpoints
 from scheduler.models import JobExecution
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import lock_skipping
 
 
@@ -44,7 +44,7 @@ def take_to_publish(
     Call it in a transaction and send after its commit: a crash in between costs one interval, no
     run. The most urgent first, then by scheduled time.
     """
-    pending = JobExecution.objects.filter(status=Status.PENDING, publish_at__lte=now)
+    pending = JobExecution.objects.filter(status=RunStatus.PENDING, publish_at__lte=now)
     rows = lock_skipping(pending.order_by("publish_at", "id")).values_list(
         "id",
         "handler_name",
@@ -61,7 +61,7 @@ def take_to_publish(
         by_count.setdefault(row[4], []).append(row[0])
     for count, ids in by_count.items():
         wait = min(again_seconds * 2.0 ** min(count, 32), again_max_seconds)
-        JobExecution.objects.filter(id__in=sorted(ids), status=Status.PENDING).update(
+        JobExecution.objects.filter(id__in=sorted(ids), status=RunStatus.PENDING).update(
             publish_at=now + timedelta(seconds=wait), publish_count=count + 1
         )
     if found:
@@ -81,7 +81,7 @@ def take_to_publish(
 
 def not_published(ids: Collection[int], *, publish_at: datetime) -> int:
     """The broker did not take these: publish at `publish_at`, as if they had not been taken."""
-    return JobExecution.objects.filter(id__in=ids, status=Status.PENDING).update(
+    return JobExecution.objects.filter(id__in=ids, status=RunStatus.PENDING).update(
         publish_at=publish_at, publish_count=F("publish_count") - 1
     )
 
@@ -90,7 +90,7 @@ def publish_now(execution_id: int, *, now: datetime) -> bool:
     """A worker that may not claim any more gives the message back."""
     # What may not run yet has its own time to be published; a second message of it is nothing.
     mine = JobExecution.objects.filter(
-        id=execution_id, status=Status.PENDING, available_at__lte=now
+        id=execution_id, status=RunStatus.PENDING, available_at__lte=now
     )
     return mine.update(publish_at=now) == 1
 
@@ -98,12 +98,12 @@ def publish_now(execution_id: int, *, now: datetime) -> bool:
 def publish_when_available(execution_id: int, *, now: datetime) -> bool:
     """A worker whose clock lags got the message too early: the next one must not wait for long."""
     early = JobExecution.objects.filter(
-        id=execution_id, status=Status.PENDING, available_at__gt=now
+        id=execution_id, status=RunStatus.PENDING, available_at__gt=now
     )
     return early.update(publish_at=F("available_at")) == 1
 
 
 def next_publish_at() -> datetime | None:
     """When the next execution wants to be published. One index probe."""
-    pending = JobExecution.objects.filter(status=Status.PENDING)
+    pending = JobExecution.objects.filter(status=RunStatus.PENDING)
     return pending.order_by("publish_at").values_list("publish_at", flat=True).first()

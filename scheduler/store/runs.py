@@ -16,7 +16,7 @@ from django.db.models.functions import Least
 from handlers.params import UnreadableParams
 from scheduler import failpoints
 from scheduler.models import JobAttempt, JobExecution, JobLog
-from scheduler.states import AttemptOutcome, OverlapPolicy, Status
+from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
 from scheduler.store.connection import execute, fetch_one, from_json, instant, to_json
 
 # Time between the handler's timeout and the instant at which even a renewed lease ends.
@@ -134,7 +134,7 @@ def claim(row: Candidate, lease: Lease, *, lease_seconds: float) -> bool:
         changed = execute(
             _CLAIM,
             [
-                Status.RUNNING,
+                RunStatus.RUNNING,
                 lease.attempt,
                 lease.token,
                 lease.owner,
@@ -143,7 +143,7 @@ def claim(row: Candidate, lease: Lease, *, lease_seconds: float) -> bool:
                 row.job_id if lease.exclusive else None,
                 now,
                 row.id,
-                Status.PENDING,
+                RunStatus.PENDING,
                 row.attempt,
                 now,
             ],
@@ -201,7 +201,7 @@ def _first_id(rows: QuerySet[JobExecution]) -> int | None:
 
 
 def _pending_of(row: Candidate) -> QuerySet[JobExecution]:
-    return JobExecution.objects.filter(job_id=row.job_id, status=Status.PENDING)
+    return JobExecution.objects.filter(job_id=row.job_id, status=RunStatus.PENDING)
 
 
 def hold(execution_id: int, *, now: datetime, in_front: int = 0) -> bool:
@@ -211,7 +211,7 @@ def hold(execution_id: int, *, now: datetime, in_front: int = 0) -> bool:
     shortest, longest = _IN_LINE_SECONDS
     seconds = min(max(in_front, shortest), longest) if in_front else HELD_SECONDS
     later = now + timedelta(seconds=seconds)
-    pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
+    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
     # Counted anew: its messages did arrive, and a lost one is to be sent again soon. Not from 0:
     # that is what they have before their time whom nobody may wake, next tries and slots in their
     # jitter.
@@ -220,18 +220,18 @@ def hold(execution_id: int, *, now: datetime, in_front: int = 0) -> bool:
 
 def skip(execution_id: int, *, now: datetime, reason: str) -> bool:
     """PENDING -> SKIPPED, with the reason. For what never ran."""
-    return _give_up(execution_id, Status.SKIPPED, now=now, reason=reason)
+    return _give_up(execution_id, RunStatus.SKIPPED, now=now, reason=reason)
 
 
 def cancel_waiting(execution_id: int, *, now: datetime, reason: str) -> bool:
     """PENDING -> CANCELLED, with the reason. For what has run before; its attempts keep their
     errors.
     """
-    return _give_up(execution_id, Status.CANCELLED, now=now, reason=reason)
+    return _give_up(execution_id, RunStatus.CANCELLED, now=now, reason=reason)
 
 
-def _give_up(execution_id: int, status: Status, *, now: datetime, reason: str) -> bool:
-    pending = JobExecution.objects.filter(id=execution_id, status=Status.PENDING)
+def _give_up(execution_id: int, status: RunStatus, *, now: datetime, reason: str) -> bool:
+    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
     changed = pending.update(status=status, finished_at=now, publish_at=None, error_message=reason)
     return changed == 1
 
@@ -241,7 +241,7 @@ def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
     waits in `error_message` for the verdict.
     """
     running = JobExecution.objects.filter(
-        id=execution_id, status=Status.RUNNING, cancel_requested_at__isnull=True
+        id=execution_id, status=RunStatus.RUNNING, cancel_requested_at__isnull=True
     )
     return running.update(cancel_requested_at=now, error_message=reason) == 1
 
@@ -251,7 +251,7 @@ def wake_waiting(job_id: int, *, now: datetime) -> bool:
     once, under policy `replace` the newest. The others would only be put back again.
     """
     held = JobExecution.objects.filter(
-        job_id=job_id, status=Status.PENDING, available_at__gt=now, publish_count__gt=0
+        job_id=job_id, status=RunStatus.PENDING, available_at__gt=now, publish_count__gt=0
     )
     # By the plain id the database might walk the history instead of what is pending.
     by_id = F("id") + 0
@@ -296,7 +296,7 @@ def watch_leases(leases: Collection[Lease]) -> LeaseReport:
 def _mine(leases: Collection[Lease]) -> QuerySet[JobExecution]:
     return JobExecution.objects.filter(
         id__in=sorted(lease.execution_id for lease in leases),
-        status=Status.RUNNING,
+        status=RunStatus.RUNNING,
         lease_token__in=[lease.token for lease in leases],
     )
 
@@ -375,7 +375,7 @@ def finish(
     lease: Lease,
     ending: Ending,
     *,
-    status: Status,
+    status: RunStatus,
     now: datetime,
     result: Any = None,
     overran: bool = False,
@@ -398,7 +398,7 @@ def finish(
 def retry_later(lease: Lease, ending: Ending, *, now: datetime, available_at: datetime) -> bool:
     """RUNNING -> PENDING after a charged failure. The reason stays in sight while it waits."""
     changes = {
-        "status": Status.PENDING,
+        "status": RunStatus.PENDING,
         "available_at": available_at,
         "publish_at": available_at,
         "publish_count": 0,
@@ -410,7 +410,7 @@ def retry_later(lease: Lease, ending: Ending, *, now: datetime, available_at: da
 def hand_back(lease: Lease, *, now: datetime, reason: str) -> bool:
     """RUNNING -> PENDING, not charged: the worker leaves, the run has done nothing wrong."""
     changes = {
-        "status": Status.PENDING,
+        "status": RunStatus.PENDING,
         "available_at": now,
         "publish_at": now,
         "publish_count": 0,
@@ -443,9 +443,9 @@ def end_attempt(
     besides that the lease ran out before then. In a transaction of its own unless the caller has
     one open.
     """
-    goes_back = changes["status"] == Status.PENDING
+    goes_back = changes["status"] == RunStatus.PENDING
     changes = {**_NO_LEASE, **changes}
-    if changes["status"] == Status.CANCELLED and (reason := _reason_to_cancel(lease)):
+    if changes["status"] == RunStatus.CANCELLED and (reason := _reason_to_cancel(lease)):
         error = changes["error_message"]
         changes["error_message"] = f"{error} ({reason})" if error else reason
     if ending.said.progress is not None:
@@ -454,7 +454,7 @@ def end_attempt(
     if charged:
         columns.append("failures = failures + 1")
     statement = f"UPDATE job_executions SET {', '.join(columns)} {_WHERE_MINE}"  # noqa: S608 - names of ours
-    parameters = [*changes.values(), lease.execution_id, Status.RUNNING, lease.token]
+    parameters = [*changes.values(), lease.execution_id, RunStatus.RUNNING, lease.token]
     if expired_before is not None:
         statement += " AND lease_expires_at < %s"
         parameters.append(expired_before)
@@ -475,7 +475,7 @@ def end_attempt(
         replace(ending, outcome=AttemptOutcome.CANCELLED),
         now=now,
         changes={
-            "status": Status.CANCELLED,
+            "status": RunStatus.CANCELLED,
             "finished_at": now,
             "publish_at": None,
             "final_token": lease.token,

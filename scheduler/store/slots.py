@@ -16,7 +16,7 @@ from django.db.models import F, QuerySet
 
 from scheduler.models import CronJob
 from scheduler.schedule.plan import Plan, jitter_seconds
-from scheduler.states import ParamSource, Status
+from scheduler.states import ParamSource, RunStatus
 from scheduler.store.connection import execute, lock_skipping
 
 
@@ -154,7 +154,7 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
         groups.setdefault(key, []).append(record.job_id)
     written = 0
     for (slot, available_at, reason), ids in groups.items():
-        status = Status.PENDING if reason is None else Status.SKIPPED
+        status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
         publish_at, finished_at = (available_at, None) if reason is None else (None, now)
         written += execute(
             _RECORD.format(ids=", ".join(["%s"] * len(ids))),

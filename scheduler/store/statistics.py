@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import Count, Min, Q
 
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import fetch_all, instant
 
 COUNT_LIMIT: Final = 10_000
@@ -28,7 +28,7 @@ COUNT_LIMIT: Final = 10_000
 ENDED_LIMIT: Final = 100_000
 HOUR_LIMIT: Final = 50_000
 HOUR: Final = timedelta(hours=1)
-TROUBLE: Final = (Status.FAILED.value, Status.TIMEOUT.value)
+TROUBLE: Final = (RunStatus.FAILED.value, RunStatus.TIMEOUT.value)
 
 _IS_OFF: Final = Q(is_enabled=False)
 _IS_BROKEN: Final = ~Q(schedule_error="")
@@ -87,12 +87,12 @@ class Ended:
 
 
 def running_count() -> Capped:
-    return _capped(JobExecution.objects.filter(status=Status.RUNNING.value))
+    return _capped(JobExecution.objects.filter(status=RunStatus.RUNNING.value))
 
 
 def waiting(now: datetime) -> Waiting:
     """Of the PENDING runs those whose time has come; a retry that backs off does not wait."""
-    due = JobExecution.objects.filter(status=Status.PENDING.value, available_at__lte=now)
+    due = JobExecution.objects.filter(status=RunStatus.PENDING.value, available_at__lte=now)
     # The inner order is the index's, so that the limit ends the walk.
     first = due.order_by("publish_at").values("available_at")[: COUNT_LIMIT + 1]
     found = first.aggregate(count=Count("*"), oldest_at=Min("available_at"))
@@ -131,7 +131,7 @@ def ended_since(since: datetime) -> Ended:
 
 def longest_running(limit: int) -> list[JobExecution]:
     """The running executions, longest first."""
-    rows = JobExecution.objects.filter(status=Status.RUNNING.value).order_by("started_at", "id")
+    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value).order_by("started_at", "id")
     return list(
         rows.only(
             "id", "job_id", "job_name", "handler_name", "status", "started_at", "timeout_seconds",

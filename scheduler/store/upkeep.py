@@ -13,7 +13,7 @@ from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from scheduler import failpoints
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.schedule.plan import backoff_seconds
-from scheduler.states import FINAL, AttemptOutcome, ProcessKind, Status
+from scheduler.states import FINAL, AttemptOutcome, ProcessKind, RunStatus
 from scheduler.store import runs
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
 from scheduler.transient import in_transaction
@@ -31,7 +31,7 @@ _SHOWS_NO_LATER = "(id = %s AND (last_run_at IS NULL OR last_run_at <= %s))"
 class Rescued:
     execution_id: int
     job_name: str
-    status: Status
+    status: RunStatus
     reason: str
 
 
@@ -49,7 +49,7 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
     Each with the token that was read in its WHERE: a renewal or a verdict that came in between
     wins.
     """
-    expired = JobExecution.objects.filter(status=Status.RUNNING, lease_expires_at__lt=now)
+    expired = JobExecution.objects.filter(status=RunStatus.RUNNING, lease_expires_at__lt=now)
     rows: Iterable[Any] = expired.order_by("lease_expires_at").values(*_EXPIRED_FIELDS)[:limit]
     rescued = []
     for row in rows:
@@ -63,8 +63,8 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
             exclusive=row["running_key"] is not None,
         )
         status, outcome, reason = _verdict(row, now)
-        charged = status != Status.CANCELLED
-        if status == Status.PENDING:
+        charged = status != RunStatus.CANCELLED
+        if status == RunStatus.PENDING:
             base = row["job__retry_backoff_seconds"]
             longest = row["job__retry_backoff_max_seconds"]
             delay = backoff_seconds(
@@ -93,17 +93,25 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
     return rescued
 
 
-def _verdict(row: Any, now: datetime) -> tuple[Status, AttemptOutcome, str]:
+def _verdict(row: Any, now: datetime) -> tuple[RunStatus, AttemptOutcome, str]:
     """What a run with an expired lease becomes. One whose worker keeps dying ends, and does not
     loop."""
     if row["cancel_requested_at"] is not None:
-        return Status.CANCELLED, AttemptOutcome.CANCELLED, "cancelled; the worker was lost"
+        return RunStatus.CANCELLED, AttemptOutcome.CANCELLED, "cancelled; the worker was lost"
     exhausted = row["failures"] + 1 > row["max_retry"]
     if now >= row["deadline_at"]:
         reason = f"Execution timed out after {row['timeout_seconds']} s (its worker did not end it)"
-        return Status.TIMEOUT if exhausted else Status.PENDING, AttemptOutcome.TIMEOUT, reason
+        return (
+            RunStatus.TIMEOUT if exhausted else RunStatus.PENDING,
+            AttemptOutcome.TIMEOUT,
+            reason,
+        )
     reason = f"worker lost: {row['lease_owner']} stopped renewing its lease"
-    return Status.FAILED if exhausted else Status.PENDING, AttemptOutcome.LOST, reason
+    return (
+        RunStatus.FAILED if exhausted else RunStatus.PENDING,
+        AttemptOutcome.LOST,
+        reason,
+    )
 
 
 # What a job does not show yet. A run may have ended twice with one `started_at`: cancelled while it

@@ -26,7 +26,7 @@ from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.schedule.plan import backoff_seconds
-from scheduler.states import AttemptOutcome, OverlapPolicy, Status
+from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
 from scheduler.store import publishing, runs, upkeep
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport, StopReason
@@ -48,7 +48,7 @@ _HANDLER_TASK = "jobu-run-{}"
 class _Verdict:
     """What is to be written: a final status, PENDING for another try, or None to write nothing."""
 
-    status: Status | None
+    status: RunStatus | None
     ending: runs.Ending
     result: object = None
     overran: bool = False
@@ -84,7 +84,7 @@ class Executor:
         self._told: dict[int, str] = {}
         self._told_lock = threading.Lock()
 
-    def execute(self, message: object) -> Status | None:
+    def execute(self, message: object) -> RunStatus | None:
         """Run the execution that a message names. None: it was not ours to run.
 
         Gives the status that was written. Blocks until the run has ended.
@@ -209,7 +209,7 @@ class Executor:
 
     # --- run --------------------------------------------------------------------------------------
 
-    def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> Status | None:
+    def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> RunStatus | None:
         settings = self._settings()
         report = RunReport(self._clock.estimate, settings.max_log_lines)
         info = RunInfo(
@@ -318,16 +318,16 @@ class Executor:
 
         if outcome.kind == OutcomeKind.SUCCESS:
             return _Verdict(
-                status=Status.SUCCESS,
+                status=RunStatus.SUCCESS,
                 ending=runs.Ending(outcome=AttemptOutcome.SUCCESS),
                 result=outcome.result,
                 overran=outcome.overran,
             )
         if outcome.kind == OutcomeKind.CANCELLED:
             if held.stop_reason == StopReason.DRAIN:
-                return _Verdict(status=Status.PENDING, ending=ending(AttemptOutcome.RELEASED))
+                return _Verdict(status=RunStatus.PENDING, ending=ending(AttemptOutcome.RELEASED))
             if held.stop_reason == StopReason.CANCELLED:
-                return _Verdict(status=Status.CANCELLED, ending=ending(AttemptOutcome.CANCELLED))
+                return _Verdict(status=RunStatus.CANCELLED, ending=ending(AttemptOutcome.CANCELLED))
             # LOST or ABANDONED: the verdict is somebody else's now.
             return _Verdict(status=None, ending=ending(AttemptOutcome.LOST))
         timed_out = outcome.kind == OutcomeKind.TIMEOUT
@@ -339,9 +339,9 @@ class Executor:
                 _or(row.retry_backoff_max_seconds, upkeep.DEFAULT_BACKOFF_MAX_SECONDS),
                 self._random,
             )
-            return _Verdict(status=Status.PENDING, ending=how, charged=True, delay_seconds=delay)
+            return _Verdict(status=RunStatus.PENDING, ending=how, charged=True, delay_seconds=delay)
         return _Verdict(
-            status=Status.TIMEOUT if timed_out else Status.FAILED,
+            status=RunStatus.TIMEOUT if timed_out else RunStatus.FAILED,
             ending=how,
             result=outcome.result,
             overran=outcome.overran,
@@ -401,7 +401,7 @@ class Executor:
     def _write_once(self, lease: runs.Lease, verdict: _Verdict) -> bool:
         assert verdict.status is not None
         now = self._clock.now()
-        if verdict.status != Status.PENDING:
+        if verdict.status != RunStatus.PENDING:
             written = runs.finish(
                 lease,
                 verdict.ending,
@@ -444,11 +444,11 @@ class Executor:
             return
         # A handler's own words may quote a parameter. The row shows them to those who may see it.
         error = without_values(verdict.ending.error, row.params)
-        if verdict.status == Status.PENDING and verdict.charged:
+        if verdict.status == RunStatus.PENDING and verdict.charged:
             emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
-        elif verdict.status == Status.PENDING:
+        elif verdict.status == RunStatus.PENDING:
             emit("execution.handed_back", reason=error, **facts)
-        elif verdict.status in (Status.SUCCESS, Status.CANCELLED):
+        elif verdict.status in (RunStatus.SUCCESS, RunStatus.CANCELLED):
             emit("execution.finished", status=verdict.status.value, **facts)
         else:
             emit("execution.failed", status=verdict.status.value, error=error, **facts)
@@ -480,14 +480,14 @@ class Executor:
 def _bare(verdict: _Verdict) -> _Verdict:
     """Without anything that the handler produced, which the database will not take."""
     assert verdict.status is not None
-    status = Status.FAILED if verdict.status == Status.SUCCESS else verdict.status
-    outcome = AttemptOutcome.FAILED if status == Status.FAILED else verdict.ending.outcome
+    status = RunStatus.FAILED if verdict.status == RunStatus.SUCCESS else verdict.status
+    outcome = AttemptOutcome.FAILED if status == RunStatus.FAILED else verdict.ending.outcome
     return _Verdict(
         status=status,
         ending=runs.Ending(
             outcome=outcome, error="the outcome could not be stored in the database"
         ),
-        charged=verdict.charged or status == Status.FAILED,
+        charged=verdict.charged or status == RunStatus.FAILED,
         delay_seconds=verdict.delay_seconds,
     )
 
@@ -505,7 +505,7 @@ def _execution_id(message: object) -> int | None:
 def _not_claimable(row: runs.Candidate | None, now: datetime) -> str:
     if row is None:
         return "there is no such execution"
-    if row.status != Status.PENDING:
+    if row.status != RunStatus.PENDING:
         return f"it is {row.status}"
     if row.cancel_requested_at is not None:
         return "it was cancelled"

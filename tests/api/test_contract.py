@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from jobu_project.wsgi import application
 from scheduler.models import Backfill, JobAttempt, JobLog
 from scheduler.operations.keys import make_token
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.api.conftest import make_job
 from tests.test_admin import make_run
@@ -63,7 +63,7 @@ def world() -> dict[str, int]:
     """One of each, so that many calls find something."""
     now = database_now()
     job = make_job(handler_params={"message": "hi"})
-    run = make_run(job, Status.FAILED, result={"count": 1}, error_message="wrong")
+    run = make_run(job, RunStatus.FAILED, result={"count": 1}, error_message="wrong")
     JobAttempt.objects.create(
         execution=run, attempt=1, lease_token="t", started_at=now, ended_at=now, outcome="FAILED"
     )

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from scheduler.api import paging
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import MASK
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 from tests.test_admin import make_run
@@ -35,8 +35,8 @@ def test_executions_are_filtered(api: Program, job: CronJob):
     now = database_now()
     other = make_job(name="other")
     old = make_run(job, now=now - timedelta(days=3))
-    failed = make_run(job, Status.FAILED, now=now - timedelta(hours=2), param_source="manual")
-    waits = make_run(other, Status.PENDING, now=now - timedelta(hours=1), handler_name="sample1")
+    failed = make_run(job, RunStatus.FAILED, now=now - timedelta(hours=2), param_source="manual")
+    waits = make_run(other, RunStatus.PENDING, now=now - timedelta(hours=1), handler_name="sample1")
 
     def found(query: str = "") -> list[int]:
         return ids_of(api.get(f"/jobs?{query}"))
@@ -136,7 +136,7 @@ def test_one_execution_with_its_attempts_and_log(api: Program, job: CronJob):
     now = database_now()
     run = make_run(
         job,
-        Status.FAILED,
+        RunStatus.FAILED,
         params={"api_key": "k", "to": "x"},
         result={"token": "t", "count": 2},
         error_message="it went wrong",
@@ -196,7 +196,7 @@ def test_an_execution_that_is_not_there(api: Program, method: str, path: str):
 
 @on_each_database
 def test_what_failed_is_retried_with_a_fresh_budget(api: Program, job: CronJob):
-    run = make_run(job, Status.TIMEOUT, attempt=4, failures=4)
+    run = make_run(job, RunStatus.TIMEOUT, attempt=4, failures=4)
 
     retried = ok(api.post(f"/jobs/{run.pk}/retry"))
 
@@ -205,15 +205,15 @@ def test_what_failed_is_retried_with_a_fresh_budget(api: Program, job: CronJob):
     assert LogEntry.objects.filter(object_id=str(run.pk)).count() == 1
 
 
-@pytest.mark.parametrize("status", [Status.SUCCESS, Status.PENDING, Status.RUNNING])
-def test_what_did_not_fail_is_not_retried(api: Program, status: Status):
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.PENDING, RunStatus.RUNNING])
+def test_what_did_not_fail_is_not_retried(api: Program, status: RunStatus):
     run = make_run(None, status)
     assert str(status) in error_of(api.post(f"/jobs/{run.pk}/retry"), 400)["message"]
 
 
 @on_each_database
 def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
-    waits, runs = make_run(None, Status.PENDING), make_run(None, Status.RUNNING)
+    waits, runs = make_run(None, RunStatus.PENDING), make_run(None, RunStatus.RUNNING)
 
     cancelled = ok(api.post(f"/jobs/{waits.pk}/cancel", {"reason": "a mistake"}))
     told = "cancelled by alice: a mistake"
@@ -227,7 +227,7 @@ def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
 @on_each_database
 def test_what_has_ended_is_deleted_and_its_slot_does_not_run_again(api: Program, job: CronJob):
     earlier = database_now() - timedelta(hours=1)
-    ended, runs = make_run(job, now=earlier), make_run(job, Status.RUNNING)
+    ended, runs = make_run(job, now=earlier), make_run(job, RunStatus.RUNNING)
 
     ok(api.delete(f"/jobs/{ended.pk}"), 204)
     assert error_of(api.delete(f"/jobs/{runs.pk}"), 409)["code"] == "NOT_POSSIBLE"
@@ -236,7 +236,7 @@ def test_what_has_ended_is_deleted_and_its_slot_does_not_run_again(api: Program,
 
 @on_each_database
 def test_a_run_is_replayed_with_its_parameters_or_others(api: Program, job: CronJob):
-    run = make_run(job, Status.FAILED, params={"message": "hi", "password": "p"})
+    run = make_run(job, RunStatus.FAILED, params={"message": "hi", "password": "p"})
 
     again = ok(api.post(f"/jobs/{run.pk}/replay"), 201)
     assert again["id"] != run.pk
@@ -252,7 +252,7 @@ def test_a_run_is_replayed_with_its_parameters_or_others(api: Program, job: Cron
 
 @on_each_database
 def test_several_executions_at_once_each_with_its_outcome(api: Program):
-    waits, ended = make_run(None, Status.PENDING), make_run(None)
+    waits, ended = make_run(None, RunStatus.PENDING), make_run(None)
     answer = ok(api.post("/jobs/bulk/cancel", {"ids": [waits.pk, ended.pk, 999999]}))
     assert [item["ok"] for item in answer["items"]] == [True, False, False]
     assert answer["items"][0]["status"] == "CANCELLED"

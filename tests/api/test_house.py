@@ -22,7 +22,7 @@ from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations import health
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import SCOPE, Action
-from scheduler.states import ProcessKind, Status
+from scheduler.states import ProcessKind, RunStatus
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 from tests.system import ROOT, write_config
@@ -168,7 +168,12 @@ def test_health_says_200_whatever_the_database_does(answers):
 @on_each_database
 def test_metrics_come_from_the_tables(api: Program, job: CronJob):
     make_job(name="off", is_enabled=False)
-    for status in (Status.SUCCESS, Status.SUCCESS, Status.FAILED, Status.PENDING):
+    for status in (
+        RunStatus.SUCCESS,
+        RunStatus.SUCCESS,
+        RunStatus.FAILED,
+        RunStatus.PENDING,
+    ):
         make_run(None, status)
     make_run(None, now=database_now() - timedelta(hours=1))
 

@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from scheduler.models import ApiToken, CronJob, JobExecution
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 from tests.system import ROOT
 from tests.test_admin import make_run
@@ -48,7 +48,7 @@ def the_job() -> CronJob:
     )
 
 
-def a_run(status: Status) -> JobExecution:
+def a_run(status: RunStatus) -> JobExecution:
     return make_run(the_job(), status, params={"message": CANARY})
 
 
@@ -77,16 +77,16 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.PAUSE_JOB: lambda api: api.post(f"/crons/{the_job().pk}/pause"),
     Action.VIEW_EXECUTIONS: lambda api: api.get("/jobs"),
     Action.SEND_EVENT: lambda api: api.post("/events", {"handler": "sample"}),
-    Action.CANCEL_EXECUTION: lambda api: api.post(f"/jobs/{a_run(Status.PENDING).pk}/cancel"),
-    Action.RETRY_EXECUTION: lambda api: api.post(f"/jobs/{a_run(Status.FAILED).pk}/retry"),
-    Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(Status.SUCCESS).pk}"),
+    Action.CANCEL_EXECUTION: lambda api: api.post(f"/jobs/{a_run(RunStatus.PENDING).pk}/cancel"),
+    Action.RETRY_EXECUTION: lambda api: api.post(f"/jobs/{a_run(RunStatus.FAILED).pk}/retry"),
+    Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
 }
 
 
 def may_through_api(action: Action, caller: Program) -> bool:
     if action is Action.VIEW_PARAMS:
-        shown = caller.get(f"/jobs/{a_run(Status.SUCCESS).pk}")
+        shown = caller.get(f"/jobs/{a_run(RunStatus.SUCCESS).pk}")
         return CANARY in shown.content.decode()
     answer = THROUGH_API[action](caller)
     assert answer.status_code in (200, 201, 204, 401, 403), (action, answer.content)
@@ -99,7 +99,7 @@ def admin_page(action: Action) -> tuple[str, str] | None:
     def job(name: str) -> str:
         return reverse(f"admin:scheduler_cronjob_{name}", args=[the_job().pk])
 
-    def run(name: str, status: Status) -> str:
+    def run(name: str, status: RunStatus) -> str:
         return reverse(f"admin:scheduler_jobexecution_{name}", args=[a_run(status).pk])
 
     pages: dict[Action, Callable[[], tuple[str, str]]] = {
@@ -110,13 +110,13 @@ def admin_page(action: Action) -> tuple[str, str] | None:
         Action.RUN_JOB: lambda: ("get", job("run_now")),
         Action.PAUSE_JOB: lambda: ("get", job("pause")),
         Action.VIEW_EXECUTIONS: lambda: ("get", reverse("admin:scheduler_jobexecution_changelist")),
-        Action.CANCEL_EXECUTION: lambda: ("get", run("cancel", Status.PENDING)),
-        Action.RETRY_EXECUTION: lambda: ("get", run("retry", Status.FAILED)),
-        Action.DELETE_EXECUTION: lambda: ("get", run("delete", Status.SUCCESS)),
+        Action.CANCEL_EXECUTION: lambda: ("get", run("cancel", RunStatus.PENDING)),
+        Action.RETRY_EXECUTION: lambda: ("get", run("retry", RunStatus.FAILED)),
+        Action.DELETE_EXECUTION: lambda: ("get", run("delete", RunStatus.SUCCESS)),
         Action.VIEW_PROCESSES: lambda: (
             "get", reverse("admin:scheduler_schedulerprocess_changelist"),
         ),
-        Action.VIEW_PARAMS: lambda: ("get", run("change", Status.SUCCESS)),
+        Action.VIEW_PARAMS: lambda: ("get", run("change", RunStatus.SUCCESS)),
     }  # fmt: skip
     return pages[action]() if action in pages else None
 
@@ -217,7 +217,7 @@ def test_a_copy_is_for_those_who_may_see_the_job():
 
 
 def test_parameters_in_place_of_those_that_one_may_not_see_are_refused():
-    run = a_run(Status.FAILED)
+    run = a_run(RunStatus.FAILED)
     job = the_job()
     days = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T23:59:59Z"}
     blind = person("ann", "view_cronjob", "view_jobexecution", "run_cronjob")

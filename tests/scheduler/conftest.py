@@ -19,7 +19,7 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import Control
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.publishing import Hint
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.executor import Executor
@@ -188,7 +188,7 @@ class House:
     def tick(self, times: int = 1) -> float:
         return [self.dispatcher.tick() for _ in range(times)][-1]
 
-    def deliver(self) -> list[Status | None]:
+    def deliver(self) -> list[RunStatus | None]:
         """Every waiting message goes through the worker."""
         return [self.worker.execute(hint.execution_id) for hint in self.publisher.take()]
 

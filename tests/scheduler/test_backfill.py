@@ -18,7 +18,7 @@ from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
 from scheduler.schedule.backfill_plan import next_slots, params_for
 from scheduler.schedule.cron import parse
-from scheduler.states import BackfillOrder, BackfillState, Status
+from scheduler.states import BackfillOrder, BackfillState, RunStatus
 from scheduler.store import backfills, upkeep
 from tests.scheduler.conftest import START, House, fresh
 from tests.scheduler.test_races import together
@@ -201,7 +201,7 @@ def test_one_at_a_time_each_slot_runs_once_in_order(
         assert system.tick() <= system.settings.poll_interval_seconds
         system.tick()  # nothing more while one is unfinished
         assert now_of(made).made == number
-        assert system.deliver() == [Status.SUCCESS]
+        assert system.deliver() == [RunStatus.SUCCESS]
         system.clock.advance(1)
 
     wanted = [FIRST + i * HOUR for i in range(4)]
@@ -374,7 +374,7 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
 
     assert control.cancel(made.pk).state == BackfillState.CANCELLED
 
-    assert control.progress(made) == {Status.RUNNING: 1, Status.CANCELLED: 2}
+    assert control.progress(made) == {RunStatus.RUNNING: 1, RunStatus.CANCELLED: 2}
     assert fresh(running).cancel_requested_at is None
     control.cancel(made.pk, running=True)
     assert fresh(running).cancel_requested_at == system.clock.now()
@@ -392,7 +392,7 @@ def claim(system: House, row: JobExecution) -> JobExecution:
     now = system.clock.now()
     leased = {"lease_token": "t" * 32, "lease_expires_at": now + HOUR, "deadline_at": now + HOUR}
     JobExecution.objects.filter(pk=row.pk).update(
-        status=Status.RUNNING, started_at=now, publish_at=None, **leased
+        status=RunStatus.RUNNING, started_at=now, publish_at=None, **leased
     )
     return row
 
@@ -431,7 +431,7 @@ def test_the_overlap_policy_holds_at_claim(system: House, control: BackfillContr
     running = claim(system, JobExecution.objects.order_by("id")[0])
     JobExecution.objects.filter(pk=running.pk).update(running_key=job.pk)
     system.deliver()
-    assert control.progress(made) == {Status.RUNNING: 1, Status.SKIPPED: 1}
+    assert control.progress(made) == {RunStatus.RUNNING: 1, RunStatus.SKIPPED: 1}
     warned = control.warnings(job, parallelism=2, until=FIRST)
     assert "skip" in warned[0]
 
@@ -445,18 +445,18 @@ def test_standing_tells_percent_and_an_end_by_the_runs_so_far(
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=2)
     assert control.standing(now_of(made)).ends_at is None
     system.tick()
-    ran = {"status": Status.SUCCESS, "started_at": START - timedelta(seconds=60)}
+    ran = {"status": RunStatus.SUCCESS, "started_at": START - timedelta(seconds=60)}
     JobExecution.objects.update(**ran, finished_at=START, publish_at=None)
     system.tick()
 
     seen = control.standing(now_of(made))
 
-    assert dict(seen.counts) == {Status.SUCCESS: 2, Status.PENDING: 2}
+    assert dict(seen.counts) == {RunStatus.SUCCESS: 2, RunStatus.PENDING: 2}
     assert (seen.ended, seen.percent) == (2, 20)
     # 8 left, two at once, 60 s each and half a second until it is noticed.
     assert seen.ends_at == START + timedelta(seconds=4 * 60.5)
     # Retention takes what has ended; the backfill goes on from where it was.
-    JobExecution.objects.filter(status=Status.SUCCESS).delete()
+    JobExecution.objects.filter(status=RunStatus.SUCCESS).delete()
     assert control.standing(now_of(made)).percent == 20
 
 
@@ -473,8 +473,8 @@ def test_beats_that_tick_at_the_same_moment_make_each_slot_once(
     beats = [system.new_dispatcher() for _ in range(4)]
     for _ in range(30):
         together(*(beat.tick for beat in beats))
-        JobExecution.objects.filter(status=Status.PENDING).update(
-            status=Status.SUCCESS, finished_at=START, publish_at=None
+        JobExecution.objects.filter(status=RunStatus.PENDING).update(
+            status=RunStatus.SUCCESS, finished_at=START, publish_at=None
         )
         if all(now_of(one).state == BackfillState.DONE for one in made):
             break
@@ -493,7 +493,7 @@ def test_a_cancel_while_beats_make_runs_leaves_nothing_waiting(
         beats = [system.new_dispatcher() for _ in range(2)]
         together(*(beat.tick for beat in beats), lambda: bool(control.cancel(made.pk)))  # noqa: B023
         system.tick()
-        assert set(control.progress(made)) <= {Status.CANCELLED}
+        assert set(control.progress(made)) <= {RunStatus.CANCELLED}
 
 
 @pytest.mark.parametrize("point", ["backfill.locked", "backfill.inserted", "backfill.committed"])
@@ -509,7 +509,7 @@ def test_a_beat_killed_in_between_loses_and_doubles_no_slot(
     assert endings[0] == -signal.SIGKILL
     assert slots_of(made) == [FIRST + i * HOUR for i in range(6)]
     assert now_of(made).made == 6
-    assert set(JobExecution.objects.values_list("status", flat=True)) == {Status.SUCCESS}
+    assert set(JobExecution.objects.values_list("status", flat=True)) == {RunStatus.SUCCESS}
 
 
 def tick_killed_at(system: House, point: str) -> int | None:

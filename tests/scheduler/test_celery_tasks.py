@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from tests.scheduler.conftest import House, fresh, outcomes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -45,7 +45,7 @@ def test_a_task_runs_with_the_params_as_its_arguments(system: House, task: Any):
         return a + b
 
     row = run(system, task(add), handler_params={"a": 2, "b": 3})
-    assert row.status == Status.SUCCESS
+    assert row.status == RunStatus.SUCCESS
     assert row.result == {"action": "shop.add", "data": 5}
 
 
@@ -54,10 +54,10 @@ def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(system: House, t
         raise ValueError("no stock")
 
     row = run(system, task(breaks), max_retry=1)
-    assert (row.status, row.error_message) == (Status.PENDING, "ValueError: no stock")
+    assert (row.status, row.error_message) == (RunStatus.PENDING, "ValueError: no stock")
     system.clock.advance(60)
     system.worker.execute(row.pk)
-    assert (fresh(row).status, fresh(row).failures) == (Status.FAILED, 2)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.FAILED, 2)
     assert outcomes(row) == ["FAILED", "FAILED"]
 
 
@@ -65,7 +65,7 @@ def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: House, task:
     def takes_nothing() -> None: ...
 
     row = run(system, task(takes_nothing), handler_params={"x": 1}, max_retry=0)
-    assert row.status == Status.FAILED
+    assert row.status == RunStatus.FAILED
     assert "TypeError" in (row.error_message or "")
 
 
@@ -79,7 +79,7 @@ def test_a_task_that_retries_itself_does_so_within_its_attempt(system: House, ta
         return "at last"
 
     row = run(system, task(stubborn, bind=True))
-    assert (row.status, row.attempt) == (Status.SUCCESS, 1)
+    assert (row.status, row.attempt) == (RunStatus.SUCCESS, 1)
     assert row.result == {"action": "shop.stubborn", "data": "at last"}
     assert len(tries) == 3
 
@@ -89,7 +89,7 @@ def test_a_task_that_gives_up_retrying_fails(system: House, task: Any):
         raise self.retry(exc=RuntimeError("still no stock"), countdown=0, max_retries=2)
 
     row = run(system, task(never, bind=True), max_retry=0)
-    assert row.status == Status.FAILED
+    assert row.status == RunStatus.FAILED
     assert "still no stock" in (row.error_message or "")
 
 
@@ -98,7 +98,7 @@ def test_an_ignored_task_says_so(system: House, task: Any):
         raise Ignore("nothing to do")
 
     row = run(system, task(ignores))
-    assert row.status == Status.SUCCESS
+    assert row.status == RunStatus.SUCCESS
     assert row.result["ignored"] == "nothing to do"
 
 

@@ -12,7 +12,7 @@ import pytest
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
-from scheduler.states import RETRYABLE, ParamSource, Status
+from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store import people
 from tests.scheduler.conftest import START, House, fresh
 
@@ -472,15 +472,17 @@ def test_a_bad_event_is_refused_with_field_and_reason(
 # --- executions -----------------------------------------------------------------------------------
 
 
-def finished(system: House, status: Status, **values: Any) -> JobExecution:
+def finished(system: House, status: RunStatus, **values: Any) -> JobExecution:
     return system.execution(status=status, finished_at=START, publish_at=None, **values)
 
 
 @pytest.mark.parametrize("status", sorted(RETRYABLE))
-def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(status: Status, system: House):
+def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(
+    status: RunStatus, system: House
+):
     row = finished(system, status, attempt=4, failures=4, error_message="why")
     again = system.control.retry(row.pk)
-    assert (again.status, again.failures, again.attempt) == (Status.PENDING, 0, 4)
+    assert (again.status, again.failures, again.attempt) == (RunStatus.PENDING, 0, 4)
     assert (again.available_at, again.publish_at, again.finished_at) == (START, START, None)
     with pytest.raises(NotPossible, match="is PENDING; only CANCELLED, FAILED"):
         system.control.retry(row.pk)
@@ -488,11 +490,11 @@ def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(status: Stat
 
 def test_a_success_is_not_tried_again(system: House):
     with pytest.raises(NotPossible, match="is SUCCESS"):
-        system.control.retry(finished(system, Status.SUCCESS).pk)
+        system.control.retry(finished(system, RunStatus.SUCCESS).pk)
 
 
-@pytest.mark.parametrize("status", sorted({*RETRYABLE, Status.SUCCESS}))
-def test_what_is_over_cannot_be_cancelled_but_can_be_deleted(status: Status, system: House):
+@pytest.mark.parametrize("status", sorted({*RETRYABLE, RunStatus.SUCCESS}))
+def test_what_is_over_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, system: House):
     row = finished(system, status)
     with pytest.raises(NotPossible, match=f"is {status} already"):
         system.control.cancel(row.pk)
@@ -505,7 +507,7 @@ def test_what_waits_or_runs_cannot_be_deleted(system: House):
     with pytest.raises(NotPossible, match="is PENDING; cancel it first"):
         system.control.delete_execution(waiting.pk)
     JobExecution.objects.filter(pk=waiting.pk).update(
-        status=Status.RUNNING,
+        status=RunStatus.RUNNING,
         publish_at=None,
         lease_token="t" * 32,
         lease_expires_at=START,
@@ -513,8 +515,8 @@ def test_what_waits_or_runs_cannot_be_deleted(system: House):
     )
     with pytest.raises(NotPossible, match="is RUNNING"):
         system.control.delete_execution(waiting.pk)
-    assert system.control.cancel(waiting.pk) == Status.RUNNING
-    assert system.control.cancel(waiting.pk) == Status.RUNNING  # asked twice, meant once
+    assert system.control.cancel(waiting.pk) == RunStatus.RUNNING
+    assert system.control.cancel(waiting.pk) == RunStatus.RUNNING  # asked twice, meant once
     assert fresh(waiting).cancel_requested_at == START
 
 

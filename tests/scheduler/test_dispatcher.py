@@ -12,7 +12,7 @@ from scheduler.beat import dispatcher as dispatcher_module
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.schedule.cron import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store import runs
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
@@ -76,7 +76,7 @@ def test_an_execution_carries_what_its_job_said_at_its_slot(system: House):
         {"to": "a", "n": [1, {"x": None}]},
     )
     assert (row.max_retry, row.timeout_seconds, row.queue, row.priority) == (7, 99, "mail", 4)
-    assert (row.status, row.param_source, row.attempt) == (Status.PENDING, "cron", 0)
+    assert (row.status, row.param_source, row.attempt) == (RunStatus.PENDING, "cron", 0)
     assert row.created_at == row.scheduled_time + timedelta(seconds=30)
 
 
@@ -120,13 +120,13 @@ def test_a_new_edited_or_enabled_job_never_fires_at_once(system: House):
     system.clock.advance(7200)
     system.control.update_job(job.pk, cron_expression="1 * * * *")
     system.tick()
-    assert statuses(job) == [Status.SKIPPED]  # what the old schedule owed, for the record
+    assert statuses(job) == [RunStatus.SKIPPED]  # what the old schedule owed, for the record
     system.control.disable(job.pk)
     system.clock.advance(7200)
     system.tick()
     system.control.enable(job.pk)
     system.tick()
-    assert statuses(job) == [Status.SKIPPED] * 2  # and the two slots that it missed since
+    assert statuses(job) == [RunStatus.SKIPPED] * 2  # and the two slots that it missed since
     assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T14:01")
 
 
@@ -331,17 +331,17 @@ def test_results_of_runs_that_ended_while_no_beat_was_there_appear_on_their_jobs
     monkeypatch.setattr(dispatcher_module, "_OLDER_RESULTS", 3)
     monthly, often, newer, never = (system.job(is_enabled=False) for _ in range(4))
 
-    def ended(job: CronJob, days: float, status: Status, **values: object) -> JobExecution:
+    def ended(job: CronJob, days: float, status: RunStatus, **values: object) -> JobExecution:
         then = START - timedelta(days=days)
         shape = {"started_at": then, "finished_at": then + timedelta(seconds=5), "publish_at": None}
         return system.execution(job, status=status, **{**shape, **values})
 
-    newest = ended(monthly, 20, Status.FAILED)
-    ended(monthly, 25, Status.SUCCESS)
+    newest = ended(monthly, 20, RunStatus.FAILED)
+    ended(monthly, 25, RunStatus.SUCCESS)
     for _ in range(7):  # more than a step, and all in one instant
-        last = ended(often, 2, Status.SUCCESS)
-    ended(never, 3, Status.SKIPPED, started_at=None)
-    ended(newer, 1, Status.SUCCESS)
+        last = ended(often, 2, RunStatus.SUCCESS)
+    ended(never, 3, RunStatus.SKIPPED, started_at=None)
+    ended(newer, 1, RunStatus.SUCCESS)
     CronJob.objects.filter(pk=newer.pk).update(last_run_at=START, last_status="TIMEOUT")
     for _ in range(6):
         system.tick()
@@ -362,7 +362,7 @@ def test_old_history_is_pruned_in_batches_and_nothing_else(
     monkeypatch.setattr(dispatcher_module, "_PRUNE_BATCH", 3)
     job = system.job(is_enabled=False)
     long_ago = START - timedelta(days=31)
-    ended = {"status": Status.SUCCESS, "publish_at": None}
+    ended = {"status": RunStatus.SUCCESS, "publish_at": None}
     for _ in range(7):
         system.execution(job, finished_at=long_ago, **ended)
     kept = system.execution(job, finished_at=START - timedelta(days=29), **ended)
@@ -509,10 +509,10 @@ def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: Ho
     beat.tick()
     system.clock.advance(59)
     beat.tick()
-    assert fresh(row).status == Status.RUNNING
+    assert fresh(row).status == RunStatus.RUNNING
     system.clock.advance(2)
     beat.tick()
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
 
 
 def test_an_outage_seen_by_beat_starts_the_wait_anew(system: House):
@@ -524,10 +524,10 @@ def test_an_outage_seen_by_beat_starts_the_wait_anew(system: House):
     system.tick()
     system.clock.advance(50)
     system.tick()
-    assert fresh(row).status == Status.RUNNING
+    assert fresh(row).status == RunStatus.RUNNING
     system.clock.advance(11)
     system.tick()
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
 
 
 def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
@@ -536,7 +536,7 @@ def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
     system.clock.advance(61)
     system.tick()
     lost = fresh(row)
-    assert (lost.status, lost.failures, lost.attempt) == (Status.PENDING, 1, 1)
+    assert (lost.status, lost.failures, lost.attempt) == (RunStatus.PENDING, 1, 1)
     assert lost.available_at == lost.publish_at == system.clock.now() + timedelta(seconds=30)
     assert lost.error_message == "worker lost: gone stopped renewing its lease"
     assert outcomes(row) == ["LOST"]
@@ -549,7 +549,7 @@ def test_a_run_that_keeps_losing_its_worker_ends_failed(system: House):
     system.clock.advance(61)
     system.tick()
     ended = fresh(row)
-    assert (ended.status, ended.failures) == (Status.FAILED, 3)
+    assert (ended.status, ended.failures) == (RunStatus.FAILED, 3)
     assert (ended.error_message or "").startswith("worker lost")
     assert ended.finished_at == system.clock.now()
 
@@ -559,7 +559,7 @@ def test_a_lost_run_past_its_deadline_has_timed_out(system: House):
     system.tick()
     system.clock.advance(61)
     system.tick()
-    assert fresh(row).status == Status.TIMEOUT
+    assert fresh(row).status == RunStatus.TIMEOUT
     assert (fresh(row).error_message or "").startswith("Execution timed out after 5 s")
     assert outcomes(row) == ["TIMEOUT"]
 
@@ -570,7 +570,7 @@ def test_a_lost_run_that_should_be_cancelled_is_cancelled_and_not_charged(system
     system.tick()
     system.clock.advance(61)
     system.tick()
-    assert (fresh(row).status, fresh(row).failures) == (Status.CANCELLED, 0)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.CANCELLED, 0)
 
 
 def test_a_renewal_wins_against_the_rescue(system: House):
@@ -582,7 +582,7 @@ def test_a_renewal_wins_against_the_rescue(system: House):
             lease_expires_at=system.clock.now() + timedelta(seconds=60)
         )
         system.tick()
-    assert fresh(row).status == Status.RUNNING
+    assert fresh(row).status == RunStatus.RUNNING
 
 
 def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: House):
@@ -591,7 +591,7 @@ def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: House):
     system.tick()
     system.clock.advance(61)
     system.tick()
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
 
 
 def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: House):

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store import runs
 from scheduler.worker.lease import HeldRun
 from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
@@ -33,7 +33,11 @@ def run(system: House, row: JobExecution) -> JobExecution:
 
 def test_a_run_succeeds_and_its_result_is_the_row(system: House):
     row = run(system, system.execution(system.job()))
-    assert (row.status, row.result, row.error_message) == (Status.SUCCESS, {"done": True}, None)
+    assert (row.status, row.result, row.error_message) == (
+        RunStatus.SUCCESS,
+        {"done": True},
+        None,
+    )
     assert (row.attempt, row.failures) == (1, 0)
     assert row.started_at == row.finished_at == START
     assert row.lease_owner == "worker1"
@@ -47,12 +51,12 @@ def test_three_retries_are_four_attempts_with_doubling_waits(system: House):
     for _ in range(4):
         row = run(system, row)
         waits.append((row.available_at - system.clock.now()).total_seconds())
-        if row.status == Status.PENDING:
+        if row.status == RunStatus.PENDING:
             assert row.error_message == "RuntimeError: it went wrong"
             assert system.worker.execute(row.pk) is None  # too early
             system.clock.advance_to(row.available_at)
     assert waits[:3] == [30, 60, 120]
-    assert (row.status, row.attempt, row.failures) == (Status.FAILED, 4, 4)
+    assert (row.status, row.attempt, row.failures) == (RunStatus.FAILED, 4, 4)
     assert outcomes(row) == ["FAILED"] * 4
     assert "it went wrong" in JobAttempt.objects.filter(attempt=2).get().traceback
     assert system.worker.execute(row.pk) is None
@@ -70,7 +74,7 @@ def test_a_success_after_failures_shows_no_error(system: House):
     row = run(system, system.execution(system.job(handler_name="lucky")))
     system.clock.advance(30)
     row = run(system, row)
-    assert (row.status, row.error_message, row.failures) == (Status.SUCCESS, None, 1)
+    assert (row.status, row.error_message, row.failures) == (RunStatus.SUCCESS, None, 1)
     assert tries == [1, 2]
     assert outcomes(row) == ["FAILED", "SUCCESS"]
 
@@ -82,8 +86,8 @@ def test_no_retries_and_permanent_errors_end_a_run_at_once(system: House):
     system.handler("gives-up", give_up)
     once = run(system, system.execution(handler_name="fail", max_retry=0))
     permanent = run(system, system.execution(handler_name="gives-up"))
-    assert (once.status, once.attempt) == (Status.FAILED, 1)
-    assert (permanent.status, permanent.attempt) == (Status.FAILED, 1)
+    assert (once.status, once.attempt) == (RunStatus.FAILED, 1)
+    assert (permanent.status, permanent.attempt) == (RunStatus.FAILED, 1)
 
 
 def test_a_timeout_is_counted_and_told(system: House):
@@ -92,10 +96,10 @@ def test_a_timeout_is_counted_and_told(system: House):
 
     system.handler("wait", wait)
     row = run(system, system.execution(handler_name="wait", timeout_seconds=1, max_retry=1))
-    assert (row.status, row.failures) == (Status.PENDING, 1)
+    assert (row.status, row.failures) == (RunStatus.PENDING, 1)
     system.clock.advance_to(row.available_at)
     row = run(system, row)
-    assert row.status == Status.TIMEOUT
+    assert row.status == RunStatus.TIMEOUT
     assert row.error_message == "Execution timed out after 1 s"
     assert outcomes(row) == ["TIMEOUT", "TIMEOUT"]
 
@@ -108,13 +112,13 @@ def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: Ho
 
     system.handler("numbers", execute, params=Params)
     unknown = run(system, system.execution(handler_name="okay"))
-    assert (unknown.status, unknown.attempt) == (Status.FAILED, 1)
+    assert (unknown.status, unknown.attempt) == (RunStatus.FAILED, 1)
     assert unknown.error_message == "Handler not found: okay (did you mean 'ok'?)"
     invalid = run(system, system.execution(handler_name="numbers", params={"number": "x"}))
-    assert invalid.status == Status.FAILED
+    assert invalid.status == RunStatus.FAILED
     assert (invalid.error_message or "").startswith("Invalid params: number: ")
     listed = run(system, system.execution(handler_name="ok", params=[1, 2]))
-    assert listed.status == Status.FAILED
+    assert listed.status == RunStatus.FAILED
     assert "must be an object" in (listed.error_message or "")
 
 
@@ -123,7 +127,7 @@ def test_params_that_only_the_database_can_read_fail_with_the_reason(system: Hou
     text = '{"number": ' + "7" * 5000 + "}"
     with connection.cursor() as cursor:
         cursor.execute("UPDATE job_executions SET params = %s WHERE id = %s", [text, row.pk])
-    assert system.worker.execute(row.pk) == Status.FAILED
+    assert system.worker.execute(row.pk) == RunStatus.FAILED
     error = JobExecution.objects.values_list("error_message", flat=True).get() or ""
     assert error.startswith("Invalid params: cannot be read: Exceeds the limit (4300 digits)")
 
@@ -136,7 +140,7 @@ def test_params_too_deep_for_python_fail_with_the_reason(
 
     monkeypatch.setattr(runs, "from_json", too_deep)  # how deep that is depends on the Python
     row = run(system, system.execution())
-    assert row.status == Status.FAILED
+    assert row.status == RunStatus.FAILED
     assert "cannot be read: maximum recursion depth exceeded" in (row.error_message or "")
 
 
@@ -146,8 +150,8 @@ def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: House):
 
     system.handler("exit", exit_)
     failed = run(system, system.execution(handler_name="exit", max_retry=0))
-    assert failed.status == Status.FAILED
-    assert run(system, system.execution()).status == Status.SUCCESS
+    assert failed.status == RunStatus.FAILED
+    assert run(system, system.execution()).status == RunStatus.SUCCESS
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ def test_junk_messages_are_dropped(junk: object, system: House, caplog: pytest.L
     row = system.execution()
     with caplog.at_level(logging.WARNING):
         assert system.worker.execute(junk) is None
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
     assert "OR 1=1" not in caplog.text
 
 
@@ -172,11 +176,15 @@ def test_a_message_about_nothing_is_dropped(system: House):
 
 def test_a_doubled_message_runs_once(system: House):
     row = system.execution()
-    assert [system.worker.execute(row.pk) for _ in range(3)] == [Status.SUCCESS, None, None]
+    assert [system.worker.execute(row.pk) for _ in range(3)] == [
+        RunStatus.SUCCESS,
+        None,
+        None,
+    ]
     assert fresh(row).attempt == 1
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING, Status.RUNNING}))
+@pytest.mark.parametrize("status", sorted(set(RunStatus) - {RunStatus.PENDING, RunStatus.RUNNING}))
 def test_a_message_about_a_finished_run_is_dropped(status: str, system: House):
     row = system.execution(status=status, finished_at=START, publish_at=None)
     assert system.worker.execute(row.pk) is None
@@ -186,7 +194,7 @@ def test_a_message_about_a_finished_run_is_dropped(status: str, system: House):
 def test_a_message_that_comes_before_its_time_waits_for_the_next_one(system: House):
     row = system.execution(available_at=START + timedelta(seconds=10))
     assert system.worker.execute(row.pk) is None
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
 
 
 def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: House):
@@ -197,7 +205,7 @@ def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: 
     system.clock.advance(0.05)
     system.tick()
     system.deliver()
-    assert fresh(row).status == Status.SUCCESS
+    assert fresh(row).status == RunStatus.SUCCESS
 
 
 # --- the fence ------------------------------------------------------------------------------------
@@ -205,8 +213,8 @@ def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: 
 
 def declare_lost(row: JobExecution) -> None:
     """What another beat's rescue writes."""
-    changed = JobExecution.objects.filter(pk=row.pk, status=Status.RUNNING).update(
-        status=Status.PENDING,
+    changed = JobExecution.objects.filter(pk=row.pk, status=RunStatus.RUNNING).update(
+        status=RunStatus.PENDING,
         lease_token=None,
         lease_expires_at=None,
         deadline_at=None,
@@ -230,7 +238,7 @@ def test_a_worker_that_was_declared_lost_cannot_write_its_verdict(
     with caplog.at_level(logging.WARNING):
         assert system.worker.execute(row.pk) is None
     after = fresh(row)
-    assert (after.status, after.result, after.failures) == (Status.PENDING, None, 0)
+    assert (after.status, after.result, after.failures) == (RunStatus.PENDING, None, 0)
     assert outcomes(row) == []
     assert "stale attempt" in caplog.text
 
@@ -257,7 +265,7 @@ def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: House):
     JobExecution.objects.filter(pk=row.pk).update(handler_name="overtaken")
     first = system.new_worker("first")
     assert first.execute(row.pk) is None
-    assert seen == [Status.SUCCESS]
+    assert seen == [RunStatus.SUCCESS]
     assert fresh(row).result == {"attempt": 2}
     assert fresh(row).lease_owner == "second"
 
@@ -312,7 +320,7 @@ def ended(thread: threading.Thread) -> None:
 
 def test_a_waiting_run_is_cancelled_at_once(system: House):
     row = system.execution()
-    assert system.control.cancel(row.pk) == Status.CANCELLED
+    assert system.control.cancel(row.pk) == RunStatus.CANCELLED
     assert system.worker.execute(row.pk) is None
     assert fresh(row).error_message == "cancelled by a person"
     assert fresh(row).finished_at == START
@@ -324,10 +332,10 @@ def test_a_running_run_is_cancelled_within_a_poll(system: House):
     row = system.execution(handler_name="waits")
     thread = start(system.worker, row)
     assert waiting.begun.wait(20)
-    assert system.control.cancel(row.pk) == Status.RUNNING
+    assert system.control.cancel(row.pk) == RunStatus.RUNNING
     ended(thread)
     after = fresh(row)
-    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert (after.status, after.failures) == (RunStatus.CANCELLED, 0)
     assert after.error_message == "Execution was cancelled (cancelled by a person)"
     assert outcomes(row) == ["CANCELLED"]
 
@@ -348,7 +356,7 @@ def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(sy
     ended(thread)
     # PENDING, nobody could ever claim it.
     after = fresh(row)
-    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert (after.status, after.failures) == (RunStatus.CANCELLED, 0)
     assert "too late" in (after.error_message or "")
     assert outcomes(row) == ["CANCELLED"]
 
@@ -359,7 +367,7 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
     system.control.cancel(row.pk, reason="wrong day")
     system.control.cancel(row.pk, reason="too late to ask")
     assert runs.hand_back(lease, now=START, reason="the worker leaves")
-    assert fresh(row).status == Status.CANCELLED
+    assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
     assert not runs.hand_back(lease, now=START, reason="the worker leaves")
     assert outcomes(row) == ["CANCELLED"]
@@ -382,14 +390,14 @@ def test_a_run_taken_away_is_stopped_within_a_poll(system: House):
     assert waiting.begun.wait(20)
     declare_lost(row)
     ended(thread)
-    assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 0)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.PENDING, 0)
 
 
 def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: House):
     row = system.execution(publish_at=START + timedelta(seconds=30), publish_count=1)
     system.worker.drain.set(system.clock.monotonic() + 30)
     assert system.worker.execute(row.pk) is None
-    assert fresh(row).status == Status.PENDING
+    assert fresh(row).status == RunStatus.PENDING
     assert fresh(row).publish_at == START
     assert (system.worker.leases.is_draining, system.worker.leases.is_running) == (True, False)
 
@@ -413,11 +421,11 @@ def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: Ho
     system.worker.drain.set(system.clock.monotonic())
     ended(thread)
     after = fresh(row)
-    assert (after.status, after.failures, after.attempt) == (Status.PENDING, 0, 1)
+    assert (after.status, after.failures, after.attempt) == (RunStatus.PENDING, 0, 1)
     assert (after.publish_at, after.publish_count) == (START, 0)
     assert outcomes(row) == ["RELEASED"]
     waiting.release.set()
-    assert system.new_worker("next").execute(row.pk) == Status.SUCCESS
+    assert system.new_worker("next").execute(row.pk) == RunStatus.SUCCESS
 
 
 def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
@@ -438,7 +446,7 @@ def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
         )
     waiting.release.set()
     ended(thread)
-    assert fresh(row).status == Status.SUCCESS
+    assert fresh(row).status == RunStatus.SUCCESS
 
 
 def test_a_worker_knows_whether_it_runs_and_how_many(system: House):
@@ -472,7 +480,7 @@ def test_leases_are_renewed_but_never_past_the_deadline(system: House):
         )
     waiting.release.set()
     ended(thread)
-    assert fresh(row).status == Status.SUCCESS
+    assert fresh(row).status == RunStatus.SUCCESS
 
 
 @pytest.fixture
@@ -503,16 +511,16 @@ def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_othe
     with caplog.at_level(logging.ERROR), pytest.raises(ProcessEnded):
         system.worker.execute(row.pk)
     stuck, spared = fresh(row), fresh(other)
-    assert stuck.status == Status.TIMEOUT
+    assert stuck.status == RunStatus.TIMEOUT
     assert "handler ignores ignored its cancellation" in (stuck.error_message or "")
     assert "await asyncio.sleep(0.01)" in JobAttempt.objects.get(execution=row).traceback
-    assert (spared.status, spared.failures) == (Status.PENDING, 0)
+    assert (spared.status, spared.failures) == (RunStatus.PENDING, 0)
     assert outcomes(other) == ["RELEASED"]
     assert len(system.worker.ended) == 1
     assert "ignores its timeout" in caplog.text
     waiting.release.set()
     ended(thread)
-    assert fresh(other).status == Status.PENDING  # its late answer is discarded
+    assert fresh(other).status == RunStatus.PENDING  # its late answer is discarded
 
 
 def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
@@ -529,7 +537,7 @@ def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
     with caplog.at_level(logging.ERROR), pytest.raises(ProcessEnded):
         system.worker.execute(row.pk)
     let_go.set()
-    assert fresh(row).status == Status.TIMEOUT
+    assert fresh(row).status == RunStatus.TIMEOUT
     assert "blocked the event loop" in (fresh(row).error_message or "")
     assert "let_go.wait(30)" in JobAttempt.objects.get().traceback
     assert f"execution {row.pk} (blocks)" in caplog.text
@@ -570,10 +578,10 @@ class Blocked:
 
 def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: House):
     blocked = Blocked(system)
-    assert system.control.cancel(blocked.row.pk) == Status.RUNNING
+    assert system.control.cancel(blocked.row.pk) == RunStatus.RUNNING
     blocked.end_once_stopped()
     after = fresh(blocked.row)
-    assert (after.status, after.failures) == (Status.CANCELLED, 0)
+    assert (after.status, after.failures) == (RunStatus.CANCELLED, 0)
     assert after.error_message == "Execution was cancelled before it began (cancelled by a person)"
     assert outcomes(after) == ["CANCELLED"]
 
@@ -583,7 +591,7 @@ def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(syst
     system.worker.drain.set(system.clock.monotonic())
     blocked.end_once_stopped()
     after = fresh(blocked.row)
-    assert (after.status, after.failures) == (Status.PENDING, 0)
+    assert (after.status, after.failures) == (RunStatus.PENDING, 0)
     assert outcomes(after) == ["RELEASED"]
 
 
@@ -630,8 +638,8 @@ def test_allow_lets_runs_of_one_job_overlap(system: House):
     overlapping = Overlapping(system, "allow")
     second = system.execution(overlapping.job)
     thread = start(system.worker, second)
-    wait_until(lambda: fresh(second).status == Status.RUNNING, 20, "the second run")
-    assert fresh(overlapping.running).status == Status.RUNNING
+    wait_until(lambda: fresh(second).status == RunStatus.RUNNING, 20, "the second run")
+    assert fresh(overlapping.running).status == RunStatus.RUNNING
     overlapping.end()
     ended(thread)
     assert statuses() == ["SUCCESS", "SUCCESS"]
@@ -640,13 +648,13 @@ def test_allow_lets_runs_of_one_job_overlap(system: House):
 def test_skip_records_why_a_run_was_skipped(system: House):
     overlapping = Overlapping(system, "skip")
     second = run(system, system.execution(overlapping.job))
-    assert second.status == Status.SKIPPED
+    assert second.status == RunStatus.SKIPPED
     assert second.error_message == (
         f"skipped by overlap policy skip: #{overlapping.running.pk} was still running"
     )
     assert second.attempt == 0
     overlapping.end()
-    assert run(system, system.execution(overlapping.job)).status == Status.SUCCESS
+    assert run(system, system.execution(overlapping.job)).status == RunStatus.SUCCESS
 
 
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
@@ -657,30 +665,30 @@ def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
     system.execution(overlapping.job)  # waits, too
     failed = system.execution(overlapping.job, attempt=1, failures=1, error_message="it broke")
     row = run(system, failed)
-    assert (row.status, row.error_message) == (Status.PENDING, "it broke")
+    assert (row.status, row.error_message) == (RunStatus.PENDING, "it broke")
     assert row.available_at == START + timedelta(seconds=60)
     overlapping.end()  # wakes it
-    assert run(system, failed).status == Status.SUCCESS
+    assert run(system, failed).status == RunStatus.SUCCESS
 
 
 def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: House):
     overlapping = Overlapping(system, "skip")
     manual = system.control.run_now(overlapping.job.pk)
-    assert run(system, manual).status == Status.SKIPPED
+    assert run(system, manual).status == RunStatus.SKIPPED
     overlapping.end()
 
 
 def test_queue_one_lets_one_run_wait_and_wakes_it(system: House):
     overlapping = Overlapping(system, "queue_one")
     second, third = (system.execution(overlapping.job) for _ in range(2))
-    assert run(system, second).status == Status.PENDING
+    assert run(system, second).status == RunStatus.PENDING
     assert fresh(second).available_at == START + timedelta(seconds=5)
     dropped = run(system, third)
-    assert dropped.status == Status.SKIPPED
+    assert dropped.status == RunStatus.SKIPPED
     assert f"#{second.pk} waits already" in (dropped.error_message or "")
     overlapping.end()
     assert fresh(second).publish_at == fresh(second).available_at == START
-    assert run(system, second).status == Status.SUCCESS
+    assert run(system, second).status == RunStatus.SUCCESS
 
 
 def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
@@ -702,23 +710,23 @@ def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
 def test_replace_stops_the_running_one_for_the_newer(system: House):
     overlapping = Overlapping(system, "replace")
     second = system.execution(overlapping.job)
-    assert run(system, second).status == Status.PENDING
+    assert run(system, second).status == RunStatus.PENDING
     ended(overlapping.thread)
     first = fresh(overlapping.running)
-    assert first.status == Status.CANCELLED
+    assert first.status == RunStatus.CANCELLED
     assert f"replaced by #{second.pk}" in (first.error_message or "")
     assert fresh(second).available_at == START  # woken
     overlapping.waiting.release.set()
-    assert run(system, second).status == Status.SUCCESS
+    assert run(system, second).status == RunStatus.SUCCESS
 
 
 def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
     overlapping = Overlapping(system, "replace")
     second, third = (system.execution(overlapping.job) for _ in range(2))
-    assert run(system, second).status == Status.SKIPPED
+    assert run(system, second).status == RunStatus.SKIPPED
     assert f"#{third.pk} is newer" in (fresh(second).error_message or "")
     ended_by = run(system, third)
-    assert ended_by.status == Status.PENDING
+    assert ended_by.status == RunStatus.PENDING
     ended(overlapping.thread)
 
 
@@ -726,10 +734,10 @@ def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: House
     older = system.execution(None)
     overlapping = Overlapping(system, "replace")
     JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
-    assert run(system, older).status == Status.SKIPPED
+    assert run(system, older).status == RunStatus.SKIPPED
     assert fresh(overlapping.running).cancel_requested_at is None
     overlapping.end()
-    assert fresh(overlapping.running).status == Status.SUCCESS
+    assert fresh(overlapping.running).status == RunStatus.SUCCESS
 
 
 def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: House):
@@ -738,13 +746,13 @@ def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: H
     JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
     row = run(system, older)
     # Not SKIPPED, which says that it never ran.
-    assert (row.status, row.finished_at) == (Status.CANCELLED, START)
+    assert (row.status, row.finished_at) == (RunStatus.CANCELLED, START)
     assert row.error_message == (
         f"cancelled by overlap policy replace: #{overlapping.running.pk} is newer"
     )
     overlapping.end()
-    assert fresh(overlapping.running).status == Status.SUCCESS
-    assert system.control.retry(row.pk).status == Status.PENDING
+    assert fresh(overlapping.running).status == RunStatus.SUCCESS
+    assert system.control.retry(row.pk).status == RunStatus.PENDING
 
 
 def test_replace_wakes_the_newest_of_those_that_wait(system: House):
@@ -770,7 +778,7 @@ def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
     overlapping = Overlapping(system, "queue_one", job=job)
     dropped = run(system, system.execution(job))
     assert (dropped.status, dropped.error_message) == (
-        Status.SKIPPED,
+        RunStatus.SKIPPED,
         f"skipped by overlap policy queue_one: #{older.pk} waits already for its {what}",
     )
     overlapping.end()
@@ -812,7 +820,7 @@ def test_a_hundred_retried_runs_wait_quietly_and_run_one_after_the_other(
 ):
     job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
     overlapping = Overlapping(system, policy, job=job)
-    shape = {"status": Status.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
+    shape = {"status": RunStatus.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
     failed = [system.execution(job, publish_at=None, **shape) for _ in range(100)]
     for row in failed:
         system.control.retry(row.pk)
@@ -851,8 +859,8 @@ def test_those_behind_many_others_ask_ever_more_rarely(system: House):
 
 def test_the_key_is_free_again_after_a_failure(system: House):
     job = system.job(overlap_policy="skip", handler_name="fail", max_retry=0)
-    assert run(system, system.execution(job)).status == Status.FAILED
-    assert run(system, system.execution(job)).status == Status.FAILED
+    assert run(system, system.execution(job)).status == RunStatus.FAILED
+    assert run(system, system.execution(job)).status == RunStatus.FAILED
 
 
 # --- what a handler says and gives back -----------------------------------------------------------
@@ -884,7 +892,7 @@ def test_more_lines_than_one_statement_takes_are_kept(system: House):
             self.context.log.info("x" * 4000)
 
     system.handler("talks", talks)
-    assert run(system, system.execution(handler_name="talks")).status == Status.SUCCESS
+    assert run(system, system.execution(handler_name="talks")).status == RunStatus.SUCCESS
     assert JobLog.objects.count() == 8000
 
 
@@ -928,7 +936,7 @@ def test_results_no_database_would_take_are_stored_with_a_mark(
 
     system.handler("gives", gives)
     row = run(system, system.execution(handler_name="gives"))
-    assert row.status == Status.SUCCESS
+    assert row.status == RunStatus.SUCCESS
     assert isinstance(row.result, dict)
     assert len(str(row.result)) < 100_000
 
@@ -939,7 +947,7 @@ def test_a_result_that_means_nothing_in_json_is_a_clear_failure(system: House):
 
     system.handler("gives", gives)
     row = run(system, system.execution(handler_name="gives", max_retry=0))
-    assert row.status == Status.FAILED
+    assert row.status == RunStatus.FAILED
     assert (row.error_message or "").startswith("Result cannot be stored: ")
 
 
@@ -956,7 +964,7 @@ def test_error_texts_no_database_would_take_are_stored_cut_and_escaped(text: str
 
     system.handler("raises", raises)
     row = run(system, system.execution(handler_name="raises", max_retry=0))
-    assert row.status == Status.FAILED
+    assert row.status == RunStatus.FAILED
     assert (row.error_message or "").startswith("RuntimeError: ")
     assert len((row.error_message or "").encode()) <= 16_384
     assert len(JobAttempt.objects.get().traceback.encode()) <= 32_768

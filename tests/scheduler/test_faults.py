@@ -18,7 +18,7 @@ from django.db import OperationalError, connection
 from handlers import BaseHandler
 from scheduler.clock import DatabaseClock
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import FINAL, Status
+from scheduler.states import FINAL, RunStatus
 from scheduler.store.connection import database_now
 from tests.scheduler.conftest import House, fresh, outcomes, statuses
 
@@ -89,9 +89,9 @@ def test_a_claim_whose_answer_was_lost_is_found_and_run(system: House):
     row = system.execution()
     faults = Faults(claims, done=True)
     with connection.execute_wrapper(faults):
-        assert system.worker.execute(row.pk) == Status.SUCCESS
+        assert system.worker.execute(row.pk) == RunStatus.SUCCESS
     assert faults.seen
-    assert (fresh(row).status, fresh(row).attempt) == (Status.SUCCESS, 1)
+    assert (fresh(row).status, fresh(row).attempt) == (RunStatus.SUCCESS, 1)
     assert outcomes(row) == ["SUCCESS"]
 
 
@@ -100,10 +100,10 @@ def test_a_claim_that_did_not_happen_is_dropped_and_published_again(system: Hous
     system.tick()
     with connection.execute_wrapper(Faults(claims, done=False)):
         assert system.deliver() == [None]
-    assert (fresh(row).status, fresh(row).attempt) == (Status.PENDING, 0)
+    assert (fresh(row).status, fresh(row).attempt) == (RunStatus.PENDING, 0)
     system.clock.advance(31)
     system.tick()
-    assert system.deliver() == [Status.SUCCESS]
+    assert system.deliver() == [RunStatus.SUCCESS]
 
 
 # --- finish ---------------------------------------------------------------------------------------
@@ -114,9 +114,9 @@ def test_an_outcome_whose_commit_answer_was_lost_is_written_once(
 ):
     row = system.execution()
     with lost_commits(monkeypatch, after="INSERT INTO job_attempts") as lost:
-        assert system.worker.execute(row.pk) == Status.SUCCESS
+        assert system.worker.execute(row.pk) == RunStatus.SUCCESS
     assert lost == [1]
-    assert (fresh(row).status, fresh(row).failures) == (Status.SUCCESS, 0)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.SUCCESS, 0)
     assert outcomes(row) == ["SUCCESS"]
 
 
@@ -126,7 +126,7 @@ def test_a_retry_whose_commit_answer_was_lost_is_charged_once(
     row = system.execution(handler_name="fail")
     with lost_commits(monkeypatch, after="INSERT INTO job_attempts"):
         system.worker.execute(row.pk)
-    assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 1)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.PENDING, 1)
     assert outcomes(row) == ["FAILED"]
 
 
@@ -139,7 +139,7 @@ def test_an_outcome_that_did_not_arrive_is_written_again_with_all_its_details(sy
     system.handler("talks", talks)
     row = system.execution(handler_name="talks")
     with connection.execute_wrapper(Faults(ends, done=False)):
-        assert system.worker.execute(row.pk) == Status.SUCCESS
+        assert system.worker.execute(row.pk) == RunStatus.SUCCESS
     after = fresh(row)
     assert (after.result, after.progress) == ({"n": 1}, 70)
     assert list(JobLog.objects.values_list("message", flat=True)) == ["a line"]
@@ -154,7 +154,7 @@ def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(s
     with connection.execute_wrapper(
         Faults(lambda statement: "INSERT INTO job_logs" in statement, done=True)
     ):
-        assert system.worker.execute(row.pk) == Status.SUCCESS
+        assert system.worker.execute(row.pk) == RunStatus.SUCCESS
     assert JobLog.objects.count() == 1
 
 
@@ -173,7 +173,7 @@ def test_what_the_database_refuses_again_and_again_still_becomes_final(system: H
     with connection.execute_wrapper(refuse):
         system.worker.execute(row.pk)
     after = fresh(row)
-    assert (after.status, after.result) == (Status.FAILED, None)
+    assert (after.status, after.result) == (RunStatus.FAILED, None)
     assert after.error_message == "the outcome could not be stored in the database"
     assert outcomes(row) == ["FAILED"]
 
@@ -207,11 +207,11 @@ def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
     assert left == [0]
     assert list(JobLog.objects.values_list("message", flat=True)) == ["a line"]
     if fails:
-        assert given == after.status == Status.PENDING
+        assert given == after.status == RunStatus.PENDING
         assert (after.failures, ended.outcome) == (1, "FAILED")
         assert ended.error == "RuntimeError: it went wrong"
     else:
-        assert given == after.status == Status.SUCCESS
+        assert given == after.status == RunStatus.SUCCESS
         assert (after.result, ended.outcome) == ({"n": 1}, "SUCCESS")
 
 
@@ -237,7 +237,7 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
     system.handler("talks", talks)
     row = system.execution(handler_name="talks")
     with connection.execute_wrapper(read_only):
-        assert system.worker.execute(row.pk) == Status.SUCCESS
+        assert system.worker.execute(row.pk) == RunStatus.SUCCESS
     assert left == [0]
     assert fresh(row).result == {"n": 1}
     assert JobLog.objects.count() == 1
@@ -273,7 +273,7 @@ def test_what_a_handler_says_late_asks_the_database_nothing(
     system.handler("talks", talks)
     worker = system.new_worker(clock=DatabaseClock(read, max_age_seconds=0.2))
     row = system.execution(handler_name="talks")
-    assert worker.execute(row.pk) == Status.SUCCESS
+    assert worker.execute(row.pk) == RunStatus.SUCCESS
     assert asked == [0]
     line = JobLog.objects.get()
     assert line.message == "a line"

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import NotPossible
-from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, Status
+from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, RunStatus
 from scheduler.store import runs
 from tests.scheduler.conftest import House
 
@@ -79,7 +79,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def somebody_claims_and_says_nothing(self, which: int) -> None:
-        row = self.some(which, Status.PENDING)
+        row = self.some(which, RunStatus.PENDING)
         seen = runs.candidate(row) if row else None
         if seen is None:
             return
@@ -92,8 +92,11 @@ class Lives(RuleBasedStateMachine):
             pass
 
     @precondition(lambda self: self.leases)
-    @rule(which=WHICH, status=st.sampled_from([Status.SUCCESS, Status.FAILED, Status.TIMEOUT]))
-    def a_silent_worker_answers_perhaps_too_late(self, which: int, status: Status) -> None:
+    @rule(
+        which=WHICH,
+        status=st.sampled_from([RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.TIMEOUT]),
+    )
+    def a_silent_worker_answers_perhaps_too_late(self, which: int, status: RunStatus) -> None:
         lease = self.leases[which % len(self.leases)]
         ours = runs.holds(lease)
         ending = runs.Ending(outcome=AttemptOutcome(status.value))
@@ -135,10 +138,10 @@ class Lives(RuleBasedStateMachine):
         running: dict[int, int] = {}
         for row in JobExecution.objects.select_related("job"):
             assert (row.finished_at is not None) == (row.status in FINAL)
-            assert (row.lease_token is not None) == (row.status == Status.RUNNING)
-            assert row.status != Status.PENDING or row.publish_at is not None
+            assert (row.lease_token is not None) == (row.status == RunStatus.RUNNING)
+            assert row.status != RunStatus.PENDING or row.publish_at is not None
             assert row.failures <= row.max_retry + 1
-            if row.status == Status.RUNNING and row.job and row.job.overlap_policy != "allow":
+            if row.status == RunStatus.RUNNING and row.job and row.job.overlap_policy != "allow":
                 running[row.job.pk] = running.get(row.job.pk, 0) + 1
         assert all(number == 1 for number in running.values())
 
@@ -146,7 +149,7 @@ class Lives(RuleBasedStateMachine):
     def every_ended_attempt_has_its_row(self) -> None:
         for row in JobExecution.objects.all():
             ended = JobAttempt.objects.filter(execution=row).count()
-            assert ended == row.attempt - (row.status == Status.RUNNING)
+            assert ended == row.attempt - (row.status == RunStatus.RUNNING)
 
     @invariant()
     def no_slot_is_lost_or_doubled(self) -> None:
@@ -165,13 +168,13 @@ class Lives(RuleBasedStateMachine):
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def some(self, which: int, *statuses: Status) -> int | None:
+    def some(self, which: int, *statuses: RunStatus) -> int | None:
         rows = JobExecution.objects.filter(status__in=sorted(statuses)).order_by("id")
         ids = list(rows.values_list("id", flat=True))
         return ids[which % len(ids)] if ids else None
 
     def by_a_person(self, verb: Any, which: int) -> None:
-        row = self.some(which, *Status)
+        row = self.some(which, *RunStatus)
         if row is None:
             return
         self.see()
@@ -189,7 +192,7 @@ class Lives(RuleBasedStateMachine):
         for id_, status in now.items():
             before = self.statuses.get(id_)
             if before != status:
-                assert Status(status) in ways_from(Status(before) if before else None), (
+                assert RunStatus(status) in ways_from(RunStatus(before) if before else None), (
                     before,
                     status,
                 )
@@ -208,9 +211,9 @@ class Lives(RuleBasedStateMachine):
         raise AssertionError(list(JobExecution.objects.exclude(status__in=FINAL).values()))
 
 
-def ways_from(status: Status | None) -> set[Status]:
+def ways_from(status: RunStatus | None) -> set[RunStatus]:
     """Where a row may be after any number of allowed steps that no person has to take."""
-    reached: set[Status] = set()
+    reached: set[RunStatus] = set()
     frontier = set(TRANSITIONS[status])
     while frontier:
         reached |= frontier

@@ -9,7 +9,7 @@ import pytest
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, Missed, StaleEdit
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from tests.scheduler.conftest import START, House, _ok, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -64,7 +64,7 @@ def test_enabling_runs_what_was_chosen_and_records_the_rest(
     assert system.control.missed(job.pk) == Missed()
     system.tick()
     system.deliver()
-    assert statuses(job).count(Status.SUCCESS) == len(run)
+    assert statuses(job).count(RunStatus.SUCCESS) == len(run)
     assert len(statuses(job)) == len(expected)  # beat adds nothing
 
 
@@ -73,7 +73,7 @@ def test_the_record_says_how_many_from_when_to_when_and_who(system: House):
 
     system.control.__class__(actor="bob", clock=system.clock).enable(job.pk, missed="latest")
 
-    skipped = JobExecution.objects.get(status=Status.SKIPPED)
+    skipped = JobExecution.objects.get(status=RunStatus.SKIPPED)
     assert skipped.error_message == (
         "3 slots missed (2026-01-12T11:00:00Z to 2026-01-12T13:00:00Z), not run by bob on enabling"
     )
@@ -101,7 +101,7 @@ def test_more_slots_than_one_plan_holds_are_all_made(system: House):
 
     system.control.enable(job.pk, missed="all")
 
-    assert statuses(job) == [Status.PENDING] * 450
+    assert statuses(job) == [RunStatus.PENDING] * 450
 
 
 def test_counting_stops_somewhere(system: House):

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store import people, runs, slots, upkeep
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
@@ -131,13 +131,13 @@ def test_a_cancel_and_a_claim_at_the_same_moment_agree(system: House):
         control = Control(clock=system.clock)
         written, answer = together(lambda: worker.execute(row.pk), lambda: cancel(control, row.pk))  # noqa: B023
         after = fresh(row).status
-        if answer == Status.CANCELLED:
-            assert (after, written) == (Status.CANCELLED, None)
+        if answer == RunStatus.CANCELLED:
+            assert (after, written) == (RunStatus.CANCELLED, None)
         else:
-            assert after in (Status.SUCCESS, Status.CANCELLED)
+            assert after in (RunStatus.SUCCESS, RunStatus.CANCELLED)
 
 
-def cancel(control: Control, execution_id: int) -> Status | None:
+def cancel(control: Control, execution_id: int) -> RunStatus | None:
     from scheduler.operations.control import NotPossible
 
     try:
@@ -157,7 +157,7 @@ def test_rescue_by_several_beats_charges_one_attempt_once(system: House):
         beat.tick()
     system.clock.advance(61)
     together(*(beat.tick for beat in beats))
-    assert (fresh(row).status, fresh(row).failures) == (Status.PENDING, 1)
+    assert (fresh(row).status, fresh(row).failures) == (RunStatus.PENDING, 1)
     assert outcomes(row) == ["LOST"]
 
 
@@ -167,7 +167,7 @@ def test_beats_that_show_the_last_results_at_once_agree(system: House):
         now = system.clock.advance(20)
         for number, job in enumerate(jobs):
             started_at = now - timedelta(seconds=1, microseconds=number)
-            shape = {"status": Status.FAILED, "publish_at": None, "started_at": started_at}
+            shape = {"status": RunStatus.FAILED, "publish_at": None, "started_at": started_at}
             system.execution(job, finished_at=now, **shape)
         since = now - timedelta(seconds=12)
         together(*[lambda since=since, now=now: upkeep.refresh_last_results(since, now)] * 4)
@@ -208,7 +208,7 @@ def test_one_held_job_keeps_no_other_from_its_result_and_no_beat_waiting(system:
     for job in jobs:
         system.execution(
             job,
-            status=Status.SUCCESS,
+            status=RunStatus.SUCCESS,
             publish_at=None,
             started_at=system.clock.now() - timedelta(seconds=2),
             finished_at=system.clock.now() - timedelta(seconds=1),
@@ -288,7 +288,7 @@ def test_pruning_while_beats_tick_loses_and_doubles_no_slot(system: House):
     seen: set[Any] = set()
 
     def prune() -> None:
-        JobExecution.objects.filter(status=Status.SKIPPED).delete()
+        JobExecution.objects.filter(status=RunStatus.SKIPPED).delete()
 
     for _ in range(5):
         system.clock.advance(60)

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.models import CronJob, JobExecution
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store import publishing, slots, upkeep
 from tests.scheduler.conftest import START, House
 
@@ -76,19 +76,19 @@ def many_executions(system: House) -> House:
     def execution(number: int) -> JobExecution:
         if number % 500 == 1:
             shape = {
-                "status": Status.PENDING,
+                "status": RunStatus.PENDING,
                 "publish_at": START + timedelta(seconds=number - 700),
             }
         elif number % 500 == 2:
             shape = {
-                "status": Status.RUNNING,
+                "status": RunStatus.RUNNING,
                 "publish_at": None,
                 "lease_token": f"{number:032d}",
                 "lease_expires_at": START + timedelta(seconds=number - 700),
                 "deadline_at": START + timedelta(hours=1),
             }
         else:
-            shape = {"status": Status.SUCCESS, "publish_at": None, "finished_at": START}
+            shape = {"status": RunStatus.SUCCESS, "publish_at": None, "finished_at": START}
         return JobExecution(
             handler_name="ok", scheduled_time=START, available_at=START, created_at=START, **shape
         )
@@ -173,7 +173,7 @@ def test_a_burst_of_jobs_costs_a_few_statements(system: House):
     assert len(captured) < 30
 
 
-def ended_jobs(number: int, status: Status = Status.SUCCESS) -> None:
+def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
     """So many jobs with a run that ended a second ago, each started in a moment of its own."""
     CronJob.objects.bulk_create(
         CronJob(name=f"ended {at}", cron_expression="* * * * *", handler_name="ok")

@@ -9,7 +9,14 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from scheduler.models import LIMITS, CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import FINAL, RETRYABLE, TRANSITIONS, UNFINISHED, AttemptOutcome, Status
+from scheduler.states import (
+    FINAL,
+    RETRYABLE,
+    TRANSITIONS,
+    UNFINISHED,
+    AttemptOutcome,
+    RunStatus,
+)
 from tests.scheduler.conftest import START, House
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -25,28 +32,28 @@ LEASED = {
 
 
 def test_every_status_has_its_line_in_the_table():
-    assert set(TRANSITIONS) == {None, *Status}
+    assert set(TRANSITIONS) == {None, *RunStatus}
 
 
 def test_final_and_unfinished_are_all_and_success_stays():
-    assert set(Status) == FINAL | UNFINISHED
+    assert set(RunStatus) == FINAL | UNFINISHED
     assert not FINAL & UNFINISHED
-    assert TRANSITIONS[Status.SUCCESS] == frozenset()
-    assert all(TRANSITIONS[status] == {Status.PENDING} for status in RETRYABLE)
+    assert TRANSITIONS[RunStatus.SUCCESS] == frozenset()
+    assert all(TRANSITIONS[status] == {RunStatus.PENDING} for status in RETRYABLE)
 
 
 def test_every_status_can_be_reached_and_every_run_can_end():
-    reached: set[Status] = set()
+    reached: set[RunStatus] = set()
     frontier = set(TRANSITIONS[None])
     while frontier:
         reached |= frontier
         frontier = {after for status in frontier for after in TRANSITIONS[status]} - reached
-    assert reached == set(Status)
+    assert reached == set(RunStatus)
     assert all(TRANSITIONS[status] & FINAL for status in UNFINISHED)
 
 
 def test_the_five_names_people_know_are_as_they_were():
-    assert {"PENDING", "RUNNING", "SUCCESS", "FAILED", "TIMEOUT"} <= {s.value for s in Status}
+    assert {"PENDING", "RUNNING", "SUCCESS", "FAILED", "TIMEOUT"} <= {s.value for s in RunStatus}
 
 
 # --- the database's own constraints ---------------------------------------------------------------
@@ -61,15 +68,15 @@ def refused(write: Any) -> bool:
     return False
 
 
-@pytest.mark.parametrize("status", list(Status))
-def test_the_constraints_take_each_status_in_its_own_shape_only(status: Status, system: House):
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_the_constraints_take_each_status_in_its_own_shape_only(status: RunStatus, system: House):
     row = system.execution()
     rows = JobExecution.objects.filter(pk=row.pk)
-    lease = LEASED if status == Status.RUNNING else dict.fromkeys(LEASED)
+    lease = LEASED if status == RunStatus.RUNNING else dict.fromkeys(LEASED)
     right = {
         "status": status,
         "finished_at": START if status in FINAL else None,
-        "publish_at": START if status == Status.PENDING else None,
+        "publish_at": START if status == RunStatus.PENDING else None,
         **lease,
     }
     rows.update(**right)
@@ -77,13 +84,13 @@ def test_the_constraints_take_each_status_in_its_own_shape_only(status: Status, 
 
     not_final = {**right, "finished_at": None if status in FINAL else START}
     assert refused(lambda: rows.update(**not_final))
-    if status == Status.RUNNING:
+    if status == RunStatus.RUNNING:
         for column in LEASED:
             assert refused(lambda column=column: rows.update(**{**right, column: None}))
     else:
         for column, value in {**LEASED, "running_key": 1}.items():
             assert refused(lambda c=column, v=value: rows.update(**{**right, c: v}))
-    if status == Status.PENDING:
+    if status == RunStatus.PENDING:
         assert refused(lambda: rows.update(**{**right, "publish_at": None}))
 
 
@@ -102,7 +109,12 @@ def test_an_unknown_status_source_or_outcome_is_refused(system: House):
 def test_two_running_keys_of_one_job_are_refused(system: House):
     job = system.job()
     first, second = system.execution(job), system.execution(job)
-    running = {"status": Status.RUNNING, "publish_at": None, "running_key": job.pk, **LEASED}
+    running = {
+        "status": RunStatus.RUNNING,
+        "publish_at": None,
+        "running_key": job.pk,
+        **LEASED,
+    }
     JobExecution.objects.filter(pk=first.pk).update(**running)
     assert refused(lambda: JobExecution.objects.filter(pk=second.pk).update(**running))
 

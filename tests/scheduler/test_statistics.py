@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.states import FINAL, Status
+from scheduler.states import FINAL, RunStatus
 from scheduler.store import forecast, statistics
 from scheduler.store.statistics import HOUR
 
@@ -43,7 +43,7 @@ def make_job(**values: Any) -> CronJob:
 
 
 def make_run(
-    status: Status = Status.SUCCESS,
+    status: RunStatus = RunStatus.SUCCESS,
     *,
     ago: timedelta = timedelta(minutes=1),
     took: float | None = 1.0,
@@ -58,7 +58,7 @@ def make_run(
             "finished_at": ended,
             "started_at": None if took is None else ended - timedelta(seconds=took),
         }
-    elif status == Status.PENDING:
+    elif status == RunStatus.PENDING:
         given["publish_at"] = ended
     else:
         until = NOW + timedelta(minutes=5)
@@ -102,10 +102,10 @@ def test_an_empty_database_has_nothing_to_say():
 
 
 def test_what_waits_is_what_a_worker_could_take():
-    make_run(Status.PENDING, ago=timedelta(minutes=20))
-    make_run(Status.PENDING, ago=timedelta(minutes=3))
-    make_run(Status.PENDING, ago=-timedelta(minutes=3))  # backs off
-    make_run(Status.RUNNING)
+    make_run(RunStatus.PENDING, ago=timedelta(minutes=20))
+    make_run(RunStatus.PENDING, ago=timedelta(minutes=3))
+    make_run(RunStatus.PENDING, ago=-timedelta(minutes=3))  # backs off
+    make_run(RunStatus.RUNNING)
 
     found = statistics.waiting(NOW)
 
@@ -118,22 +118,28 @@ def test_counts_stop_at_their_limit_and_say_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(statistics, "COUNT_LIMIT", 2)
     monkeypatch.setattr(statistics, "ENDED_LIMIT", 2)
     for _ in range(3):
-        make_run(Status.RUNNING)
-        make_run(Status.SUCCESS)
+        make_run(RunStatus.RUNNING)
+        make_run(RunStatus.SUCCESS)
 
     assert statistics.running_count() == statistics.Capped(value=2, is_capped=True)
     assert statistics.ended_since(NOW - timedelta(days=1)).is_capped
 
 
 def test_what_ended_is_counted_by_status():
-    for status in (Status.SUCCESS, Status.SUCCESS, Status.FAILED, Status.TIMEOUT, Status.SKIPPED):
+    for status in (
+        RunStatus.SUCCESS,
+        RunStatus.SUCCESS,
+        RunStatus.FAILED,
+        RunStatus.TIMEOUT,
+        RunStatus.SKIPPED,
+    ):
         make_run(status)
-    make_run(Status.FAILED, ago=timedelta(hours=25))
+    make_run(RunStatus.FAILED, ago=timedelta(hours=25))
 
     found = statistics.ended_since(NOW - timedelta(days=1))
 
     assert found.counts == {"SUCCESS": 2, "FAILED": 1, "TIMEOUT": 1, "SKIPPED": 1}
-    assert found.of(Status.FAILED, Status.TIMEOUT) == 2
+    assert found.of(RunStatus.FAILED, RunStatus.TIMEOUT) == 2
     assert not found.is_capped
 
 
@@ -151,8 +157,8 @@ def test_each_job_is_counted_once():
 
 
 def test_the_longest_running_comes_first():
-    young = make_run(Status.RUNNING, ago=timedelta(minutes=1))
-    old = make_run(Status.RUNNING, ago=timedelta(minutes=9))
+    young = make_run(RunStatus.RUNNING, ago=timedelta(minutes=1))
+    old = make_run(RunStatus.RUNNING, ago=timedelta(minutes=9))
 
     assert statistics.longest_running(5) == [old, young]
     assert statistics.longest_running(1) == [old]
@@ -174,8 +180,8 @@ def test_an_hour_counts_by_status_and_knows_its_durations():
     into = timedelta(minutes=34, seconds=56)  # NOW into its hour
     for seconds in range(1, 21):
         make_run(took=float(seconds), ago=into - timedelta(minutes=5))
-    make_run(Status.FAILED, took=900.0, ago=timedelta(minutes=1))
-    make_run(Status.SKIPPED, took=None)
+    make_run(RunStatus.FAILED, took=900.0, ago=timedelta(minutes=1))
+    make_run(RunStatus.SKIPPED, took=None)
     make_run(took=77.0, ago=into + timedelta(microseconds=1))  # the hour before
 
     hour = statistics.hour(THIS_HOUR)
@@ -198,7 +204,7 @@ def test_the_percentile_of_equal_durations_is_exact():
 
 
 def test_an_hour_without_successful_runs_has_no_percentile():
-    make_run(Status.FAILED)
+    make_run(RunStatus.FAILED)
 
     assert statistics.hour(THIS_HOUR).percentile(50) is None
 
@@ -252,14 +258,14 @@ def test_however_late_it_is_something_more_is_known_each_time():
 
 def test_a_failing_job_fails_since_the_first_failure_in_a_row():
     job = make_job(last_status="TIMEOUT", last_run_at=NOW - timedelta(minutes=10))
-    make_run(Status.FAILED, job=job, ago=timedelta(hours=9))
-    make_run(Status.SUCCESS, job=job, ago=timedelta(hours=8))
-    make_run(Status.FAILED, job=job, ago=timedelta(hours=7))
+    make_run(RunStatus.FAILED, job=job, ago=timedelta(hours=9))
+    make_run(RunStatus.SUCCESS, job=job, ago=timedelta(hours=8))
+    make_run(RunStatus.FAILED, job=job, ago=timedelta(hours=7))
     make_run(
-        Status.SKIPPED, job=job, ago=timedelta(hours=6), took=None
+        RunStatus.SKIPPED, job=job, ago=timedelta(hours=6), took=None
     )  # did not run: says nothing
-    newest = make_run(Status.TIMEOUT, job=job, ago=timedelta(minutes=10))
-    make_run(Status.PENDING, job=job)
+    newest = make_run(RunStatus.TIMEOUT, job=job, ago=timedelta(minutes=10))
+    make_run(RunStatus.PENDING, job=job)
     make_job(last_status="SUCCESS", last_run_at=NOW)
     make_job(last_status="FAILED", last_run_at=NOW, is_enabled=False)
 
@@ -290,7 +296,7 @@ def test_slow_jobs_and_jobs_that_get_slower():
     make_run(job=steady, took=21.0)
     make_run(job=slower, took=8.0)
     make_run(job=slower, took=12.0)
-    make_run(Status.FAILED, job=slower, took=500.0)
+    make_run(RunStatus.FAILED, job=slower, took=500.0)
 
     found = statistics.speeds(NOW, 10)
 

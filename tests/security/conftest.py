@@ -26,7 +26,7 @@ from scheduler.models import (
     JobLog,
     SchedulerProcess,
 )
-from scheduler.states import Status
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.security.attacks import HTML, HTML_SHORT
 from tests.test_admin import make_job, make_run
@@ -81,9 +81,9 @@ def fill(alice: User, text: str = HTML, params: Any = None) -> Rows:
     executions = [
         make_run(
             job, status, now=now + timedelta(seconds=number), dedupe_key=f"{text}{number}",
-            **({"lease_owner": text} if status == Status.RUNNING else {}), **shared,
+            **({"lease_owner": text} if status == RunStatus.RUNNING else {}), **shared,
         )
-        for number, status in enumerate(Status)
+        for number, status in enumerate(RunStatus)
     ]  # fmt: skip
     for run in executions:
         JobAttempt.objects.create(

@@ -17,7 +17,7 @@ from scheduler.operations.backfills import LARGEST_PARALLELISM
 from scheduler.operations.control import NotPossible
 from scheduler.operations.history import ADDITION, CHANGE
 from scheduler.operations.masking import mask
-from scheduler.states import BackfillOrder, BackfillState, Status
+from scheduler.states import BackfillOrder, BackfillState, RunStatus
 
 
 class Command(JobuCommand):
@@ -213,7 +213,7 @@ def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, fact
             backfill, command.backfills, command.printer, command.printer.line
         )
         counts = command.backfills.progress(backfill)
-        is_well = backfill.state == BackfillState.DONE and set(counts) <= {Status.SUCCESS}
+        is_well = backfill.state == BackfillState.DONE and set(counts) <= {RunStatus.SUCCESS}
         code = 0 if is_well else 1
     standing = command.backfills.standing(backfill)
     progress = {status.value: count for status, count in standing.counts.items()}

@@ -16,10 +16,10 @@ from scheduler.models import JobExecution, JobLog
 from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.operations.history import CHANGE
-from scheduler.states import RETRYABLE, ParamSource, Status
+from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store.people import FailedRange
 
-_UNSUCCESSFUL: Final = (Status.FAILED, Status.TIMEOUT)
+_UNSUCCESSFUL: Final = (RunStatus.FAILED, RunStatus.TIMEOUT)
 
 
 class Command(JobuCommand):
@@ -54,7 +54,7 @@ def _one(parser: CommandParser) -> None:
 
 def _list_arguments(parser: CommandParser) -> None:
     parser.add_argument("--job", metavar="JOB", help=_("its name or id"))
-    parser.add_argument("--status", action="append", choices=[each.value for each in Status])
+    parser.add_argument("--status", action="append", choices=[each.value for each in RunStatus])
     parser.add_argument("--handler", metavar="NAME")
     parser.add_argument("--source", choices=[each.value for each in ParamSource])
     parser.add_argument("--since", metavar="TIME", help=_("planned for then or later"))
@@ -206,7 +206,7 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
             lambda: command.control.cancel(execution_id, reason=reason),
             lambda _status: (execution, CHANGE, words),
         )
-        is_asked = status == Status.RUNNING
+        is_asked = status == RunStatus.RUNNING
         told = _("its worker was asked to stop it") if is_asked else status.value
         return {"id": execution_id, "status": status.value, "told": told}
 
@@ -238,7 +238,7 @@ def _retry_range(command: Command, options: dict[str, Any]) -> int:
     failed = FailedRange(
         since=inputs.instant_of(options["since"], "since", now),
         until=inputs.instant_of(options["until"] or "now", "until", now),
-        statuses=frozenset(map(Status, options["status"] or _UNSUCCESSFUL)),
+        statuses=frozenset(map(RunStatus, options["status"] or _UNSUCCESSFUL)),
         job_id=job.pk if job else None,
     )
     count = command.control.count_failed(failed)

@@ -207,10 +207,10 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     facts = shapes.job_facts(job)
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
-        words = words.in_words(job.cron_expression)
+        in_words = words.in_words(job.cron_expression)
         warnings = words.warnings_of(job.cron_expression)
     except cron.ScheduleError as error:
-        slots, words, warnings = [], "", [str(error)]
+        slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]
     # By the index on (job, scheduled_time): a job with a million runs shows as fast.
     last = list(JobExecution.objects.filter(job=job).order_by("-scheduled_time")[:RUNS_SHOWN])
@@ -218,7 +218,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
         command.printer.document(
             {
                 **facts,
-                "words": words,
+                "words": in_words,
                 "warnings": warnings,
                 "next_slots": slots if job.is_enabled else [],
                 "last_executions": [shapes.execution_facts(row) for row in last],
@@ -228,7 +228,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     command.printer.facts(
         [
             *((name, value) for name, value in facts.items() if name != "tick_seq"),
-            (_("in words"), words),
+            (_("in words"), in_words),
             *((_("warning"), text) for text in warnings),
             *((_("next slots"), "\n".join(map(exact, slots))) for _slot in slots[:1]
               if job.is_enabled),

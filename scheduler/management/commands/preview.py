@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.models import CronJob
-from scheduler.operations import validation
 from scheduler.schedule import words
+from scheduler.schedule.from_job import schedule_of
 
 
 class Command(JobuCommand):
@@ -38,13 +38,8 @@ class Command(JobuCommand):
             calendar=options["calendar"],
         )
         slots = self.control.preview(job, options["count"])
-        words = words.in_words(options["expression"])
-        schedule = validation.schedule_of(
-            cron_expression=job.cron_expression,
-            timezone=job.timezone,
-            calendar=job.calendar,
-            settings=settings,
-        )
+        in_words = words.in_words(options["expression"])
+        schedule = schedule_of(job, settings)
         warnings = [
             *words.warnings_of(options["expression"]),
             *words.clock_change_warnings(schedule, self.control.clock.now()),
@@ -57,7 +52,7 @@ class Command(JobuCommand):
                     "cron_expression": options["expression"],
                     "timezone": zone,
                     "calendar": options["calendar"],
-                    "words": words,
+                    "words": in_words,
                     "warnings": warnings,
                     "slots": [
                         {"utc": slot, "local": there.isoformat()}
@@ -66,7 +61,7 @@ class Command(JobuCommand):
                 }
             )
             return 0
-        self.printer.line(words)
+        self.printer.line(in_words)
         for text in warnings:
             self.printer.note(_("warning: %(text)s") % {"text": text})
         self.printer.table(
