@@ -20,8 +20,8 @@ from scheduler.admin import show
 from scheduler.admin.params import ParamsField
 from scheduler.admin.theme import AnyModelForm, TextInputWidget, name_date_and_time
 from scheduler.conf import current
-from scheduler.models import CronJob
-from scheduler.operations.control import EDITABLE, Control, InvalidJob
+from scheduler.models import EDITABLE, CronJob
+from scheduler.operations.control import Control, InvalidJob
 
 # Pausing has a page of its own.
 IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})

@@ -9,19 +9,19 @@ from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.acting import ADDITION, CHANGE, act
-from scheduler.api.answers import answers
+from scheduler.api.audit import ADDITION, CHANGE, act
 from scheduler.api.auth import Caller, caller_of, needs
-from scheduler.api.masked import meant_by
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
-from scheduler.api.schemas import (
-    LARGEST_ID,
+from scheduler.api.params import meant_by
+from scheduler.api.responses import answers
+from scheduler.api.schemas.backfills import (
     BackfillDetail,
     BackfillIn,
     BackfillOut,
     BackfillPage,
     BackfillPreview,
 )
+from scheduler.api.schemas.base import LARGEST_ID
 from scheduler.models import Backfill, CronJob
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.masking import mask

@@ -1,89 +1,49 @@
-"""/crons: the jobs, and what a person may do with them."""
+"""/crons: the jobs. What a person does with one: cron_actions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from ninja import Path, Query, Router, Status
+from ninja import Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.acting import ADDITION, CHANGE, DELETION, act, act_on_many, by, control_of
-from scheduler.api.answers import answers
-from scheduler.api.auth import Caller, caller_of, needs
-from scheduler.api.errors import ApiError, invalid
-from scheduler.api.executions import detail as execution_detail
-from scheduler.api.masked import meant, meant_by
+from scheduler.api.audit import ADDITION, CHANGE, DELETION, act, by, control_of
+from scheduler.api.auth import caller_of, needs
+from scheduler.api.cron_answers import CronId, saved, shown, unless_name_is_taken
+from scheduler.api.errors import invalid
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
-from scheduler.api.schemas import (
-    LARGEST_ID,
-    CloneIn,
+from scheduler.api.params import meant
+from scheduler.api.responses import answers
+from scheduler.api.schemas.base import In, Text
+from scheduler.api.schemas.jobs import (
     CronChange,
     CronNew,
     CronOut,
     CronPage,
     CronSaved,
-    EnableIn,
-    ExecutionDetail,
-    Ids,
-    In,
-    JobState,
-    MissedOut,
-    Outcome,
-    Outcomes,
-    Pause,
-    PauseMany,
     PreviewIn,
     PreviewOut,
-    RunNow,
     SlotOut,
-    Text,
 )
 from scheduler.conf import current
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import CronJob
 from scheduler.operations import job_history
-from scheduler.operations.control import Control, InvalidJob, StaleEdit
-from scheduler.operations.masking import mask
+from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
 from scheduler.schedule.words import in_words, warnings_of
 from scheduler.store import people
 
 router = Router(tags=["crons"])
 
-CronId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
-
 
 class CronFilters(Paging):
     is_enabled: bool | None = None
     handler: Text | None = Field(default=None, max_length=255)
     name: Text | None = Field(default=None, max_length=100, description="a part of the name")
-
-
-def shown(job: CronJob, caller: Caller) -> dict[str, Any]:
-    """A job as this caller may see it."""
-    values = {
-        name: getattr(job, name)
-        for name in CronOut.model_fields
-        if name not in ("state", "handler_params")
-    }
-    params = mask(job.handler_params) if caller.may(Action.VIEW_PARAMS) else None
-    return {**values, "state": state_of(job), "handler_params": params}
-
-
-def state_of(job: CronJob) -> JobState:
-    if job.is_enabled:
-        return JobState.ENABLED
-    if job.schedule_error:
-        return JobState.ERROR
-    return JobState.PAUSED if job.pause_reason or job.paused_until else JobState.DISABLED
-
-
-def saved(job: CronJob, caller: Caller) -> dict[str, Any]:
-    return {**shown(job, caller), "warnings": Control().warnings(job)}
 
 
 # --- the list, and one ---------------------------------------------------------------------------
@@ -112,7 +72,7 @@ def create_cron(request: HttpRequest, given: CronNew) -> Status[Any]:
     values = _values(given, None)
     job = act(
         caller,
-        lambda: _unless_taken(lambda: control_of(caller).create_job(**values), values, None),
+        lambda: unless_name_is_taken(lambda: control_of(caller).create_job(**values), values, None),
         history=lambda job: (job, ADDITION, "Added"),
     )
     return Status(201, saved(job, caller))
@@ -177,7 +137,7 @@ def change_cron(
             raise StaleEdit
         before.update(job_history.values_of(job), updated_at=job.updated_at)
         control = control_of(caller)
-        return _unless_taken(
+        return unless_name_is_taken(
             lambda: control.update_job(cron_id, tick_seq=expected, **values), values, cron_id
         )
 
@@ -205,129 +165,6 @@ def delete_cron(request: HttpRequest, cron_id: CronId) -> Status[None]:
     return Status(204, None)
 
 
-# --- verbs ---------------------------------------------------------------------------------------
-
-
-def _changed(
-    caller: Caller, work: Callable[[Control], CronJob], words: Callable[[CronJob], str]
-) -> dict[str, Any]:
-    job = act(
-        caller,
-        lambda: work(control_of(caller)),
-        history=lambda job: (job, CHANGE, words(job)),
-    )
-    return shown(job, caller)
-
-
-@router.post(
-    "/{int:cron_id}/toggle", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
-)
-def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
-    """Disable an enabled job, enable one that is not."""
-
-    def work(control: Control) -> CronJob:
-        is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
-        return control.disable(cron_id) if is_enabled else control.enable(cron_id)
-
-    return _changed(
-        caller_of(request), work, lambda job: "Enabled" if job.is_enabled else "Disabled"
-    )
-
-
-@router.post(
-    "/{int:cron_id}/enable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
-)
-def enable_cron(
-    request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
-) -> dict[str, Any]:
-    """Switch a job on. `missed`: which of the slots that passed meanwhile are run."""
-    missed = given.missed if given else "none"
-    return _changed(
-        caller_of(request),
-        lambda control: control.enable(cron_id, missed=missed),
-        lambda job: "Enabled",
-    )
-
-
-@router.post(
-    "/{int:cron_id}/resume", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
-)
-def resume_cron(
-    request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
-) -> dict[str, Any]:
-    """The same as enable, for a job that was paused."""
-    missed = given.missed if given else "none"
-    return _changed(
-        caller_of(request),
-        lambda control: control.enable(cron_id, missed=missed),
-        lambda job: "Resumed",
-    )
-
-
-@router.post(
-    "/{int:cron_id}/disable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
-)
-def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
-    """Switch a job off until somebody switches it on."""
-    return _changed(
-        caller_of(request), lambda control: control.disable(cron_id), lambda job: "Disabled"
-    )
-
-
-@router.post(
-    "/{int:cron_id}/pause", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
-)
-def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None) -> dict[str, Any]:
-    """Switch a job off with a reason, and let it come back by itself at `until`."""
-    wanted = given or Pause()
-    return _changed(
-        caller_of(request),
-        lambda control: control.pause(cron_id, reason=wanted.reason, until=wanted.until),
-        lambda job: job_history.paused(wanted.reason, wanted.until),
-    )
-
-
-@router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
-def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
-    """What `enable` could run of the slots that passed while the job was off."""
-    refuse_unknown(request)
-    return control_of(caller_of(request)).missed(cron_id)
-
-
-@router.post(
-    "/{int:cron_id}/clone",
-    response=answers(CronOut, 404, 409, status=201),
-    auth=needs(Action.ADD_JOB),
-)
-def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[Any]:
-    """A disabled copy under a new name, for those who may also see the job."""
-    caller = caller_of(request)
-    caller.require(Action.VIEW_JOBS)
-    values = {"name": given.name}
-    job = act(
-        caller,
-        lambda: _unless_taken(
-            lambda: control_of(caller).clone_job(cron_id, name=given.name), values, None
-        ),
-        history=lambda job: (job, ADDITION, f"Cloned from #{cron_id}"),
-    )
-    return Status(201, shown(job, caller))
-
-
-@router.post(
-    "/{int:cron_id}/run",
-    response=answers(ExecutionDetail, 404, status=201),
-    auth=needs(Action.RUN_JOB),
-)
-def run_cron(
-    request: HttpRequest, cron_id: CronId, given: RunNow | None = None
-) -> Status[dict[str, Any]]:
-    """Run a job now, out of turn. Its schedule does not notice."""
-    caller = caller_of(request)
-    execution = _run(caller, cron_id, given.params if given else None)
-    return Status(201, execution_detail(execution, caller))
-
-
 @router.get("/{int:cron_id}/next", response=answers(PreviewOut, 404), auth=needs(Action.VIEW_JOBS))
 def next_slots(
     request: HttpRequest, cron_id: CronId, count: Annotated[int, Query(ge=1, le=100)] = 20
@@ -345,70 +182,7 @@ def next_slots(
     }
 
 
-# --- several at once -----------------------------------------------------------------------------
-
-
-@router.post("/bulk/enable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
-def enable_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Switch jobs on; each has its own outcome."""
-    return _each(request, given, lambda control, each: control.enable(each), "Enabled")
-
-
-@router.post("/bulk/disable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
-def disable_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Switch jobs off; each has its own outcome."""
-    return _each(request, given, lambda control, each: control.disable(each), "Disabled")
-
-
-@router.post("/bulk/pause", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
-def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
-    """Pause jobs; each has its own outcome."""
-    return _each(
-        request,
-        given,
-        lambda control, each: control.pause(each, reason=given.reason, until=given.until),
-        job_history.paused(given.reason, given.until),
-    )
-
-
-@router.post("/bulk/run", response=answers(Outcomes), auth=needs(Action.RUN_JOB))
-def run_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Run jobs now; each has its own outcome."""
-    caller = caller_of(request)
-
-    def one(each: int) -> Outcome:
-        execution = _run(caller, each, None)
-        return Outcome(id=each, ok=True, execution_id=execution.pk, status=execution.status)
-
-    return act_on_many(given.ids, one)
-
-
 # --- helpers -------------------------------------------------------------------------------------
-
-
-def _each(
-    request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJob], words: str
-) -> Outcomes:
-    caller = caller_of(request)
-
-    def one(each: int) -> Outcome:
-        act(
-            caller,
-            lambda: work(control_of(caller), each),
-            history=lambda job: (job, CHANGE, words),
-        )
-        return Outcome(id=each, ok=True)
-
-    return act_on_many(given.ids, one)
-
-
-def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExecution:
-    params = meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
-
-    def about(execution: JobExecution) -> tuple[CronJob | None, int, str]:
-        return execution.job, CHANGE, f"Run now: execution #{execution.pk}"
-
-    return act(caller, lambda: control_of(caller).run_now(cron_id, params), history=about)
 
 
 def _slot(slot: datetime, zone: str) -> SlotOut:
@@ -433,21 +207,6 @@ def _values(given: In, before: CronJob | None) -> dict[str, Any]:
         stored = before.handler_params if before is not None else {}
         values["handler_params"] = meant(values["handler_params"], stored, field="handler_params")
     return values
-
-
-def _unless_taken(
-    work: Callable[[], CronJob], values: dict[str, Any], own_id: int | None
-) -> CronJob:
-    """A name that another job has is a conflict, not a mistake."""
-    try:
-        return work()
-    except InvalidJob as error:
-        namesakes = CronJob.objects.exclude(pk=own_id or 0).filter(name=values.get("name", ""))
-        if set(error.problems) == {"name"} and values.get("name") and namesakes.exists():
-            raise ApiError(
-                409, "DUPLICATE_NAME", str(error), fields=dict(error.problems)
-            ) from error
-        raise
 
 
 def _expected(request: HttpRequest, given: CronChange) -> int | None:

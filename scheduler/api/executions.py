@@ -1,4 +1,4 @@
-"""/jobs: the executions, and what a person may do with them; /events."""
+"""/jobs: the executions. What a person does with one: execution_actions."""
 
 from __future__ import annotations
 
@@ -11,50 +11,32 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from ninja import Header, Path, Query, Router, Status
+from ninja import Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.acting import CHANGE, DELETION, act, act_on_many, control_of
-from scheduler.api.answers import answers
-from scheduler.api.auth import Caller, caller_of, needs
-from scheduler.api.errors import ApiError, invalid
-from scheduler.api.masked import laid_over, meant_by
+from scheduler.api.audit import DELETION, act, control_of
+from scheduler.api.auth import caller_of, needs
+from scheduler.api.errors import invalid
+from scheduler.api.execution_answers import LISTED, ExecutionId, detail, listed
 from scheduler.api.paging import Order, Paging, page_of, refuse_unknown
-from scheduler.api.schemas import (
-    LARGEST_ID,
+from scheduler.api.responses import answers
+from scheduler.api.schemas.base import LARGEST_ID, Text
+from scheduler.api.schemas.executions import (
     AttemptList,
-    CancelIn,
-    CancelMany,
-    EventIn,
     ExecutionDetail,
     ExecutionPage,
-    Ids,
     LogPage,
-    Outcome,
-    Outcomes,
-    RunNow,
-    Text,
 )
-from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.operations.control import InvalidJob, NotPossible
-from scheduler.operations.masking import mask
+from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action
 from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
 
 router = Router(tags=["jobs"])
-events = Router(tags=["events"])
 
-ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Where a plus sign was not written as %2B in an address.
 _LOST_PLUS: Final = re.compile(r" (\d\d:?\d\d)$")
-
-_LISTED: Final = (
-    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
-    "param_source", "requested_by", "backfill_id", "attempt", "failures", "max_retry",
-    "started_at", "finished_at", "progress", "progress_message", "created_at",
-)  # fmt: skip
 
 
 class ExecutionFilters(Paging):
@@ -72,37 +54,6 @@ class ExecutionFilters(Paging):
         max_length=40,
         description="scheduled at or before: an instant with its zone, or a whole day",
     )
-
-
-def listed(execution: JobExecution) -> dict[str, Any]:
-    values = {name: getattr(execution, name) for name in _LISTED if name != "failures"}
-    took = None
-    if execution.started_at and execution.finished_at:
-        took = max(0.0, (execution.finished_at - execution.started_at).total_seconds())
-    return {**values, "retry_count": execution.failures, "duration_seconds": took}
-
-
-def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
-    """An execution as this caller may see it."""
-    may_see = caller.may(Action.VIEW_PARAMS)
-    return {
-        **listed(execution),
-        "params": mask(execution.params) if may_see else None,
-        "result": mask(execution.result) if may_see else None,
-        "error_message": execution.error_message,
-        "idempotency_key": execution.dedupe_key,
-        "queue": execution.queue,
-        "priority": execution.priority,
-        "timeout_seconds": execution.timeout_seconds,
-        "available_at": execution.available_at,
-        "publish_at": execution.publish_at,
-        "publish_count": execution.publish_count,
-        "worker": execution.lease_owner,
-        "lease_expires_at": execution.lease_expires_at,
-        "deadline_at": execution.deadline_at,
-        "cancel_requested_at": execution.cancel_requested_at,
-        "overran": execution.overran,
-    }
 
 
 # --- the list, and one ---------------------------------------------------------------------------
@@ -126,7 +77,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
     if filters.to_date is not None:
         end = _moment("to_date", filters.to_date, is_end=True)
         rows = rows.filter(scheduled_time__lte=end)
-    found, counts = page_of(rows.only(*_LISTED), filters, _NEWEST_FIRST)
+    found, counts = page_of(rows.only(*LISTED), filters, _NEWEST_FIRST)
     return {**counts, "items": [listed(execution) for execution in found]}
 
 
@@ -221,152 +172,7 @@ def list_logs(
     }
 
 
-# --- verbs ---------------------------------------------------------------------------------------
-
-
-@router.post(
-    "/{int:execution_id}/retry",
-    response=answers(ExecutionDetail, 404),
-    auth=needs(Action.RETRY_EXECUTION),
-)
-def retry_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
-    """An unsuccessful execution once more, with a fresh budget of retries."""
-    caller = caller_of(request)
-    return detail(_retry(caller, execution_id), caller)
-
-
-@router.post(
-    "/{int:execution_id}/cancel",
-    response=answers(ExecutionDetail, 404, 409),
-    auth=needs(Action.CANCEL_EXECUTION),
-)
-def cancel_execution(
-    request: HttpRequest, execution_id: ExecutionId, given: CancelIn | None = None
-) -> dict[str, Any]:
-    """Cancel one that waits, or ask the worker of one that runs to stop it (it is then still
-    RUNNING in the answer).
-    """
-    caller = caller_of(request)
-    return detail(_cancel(caller, execution_id, given.reason if given else ""), caller)
-
-
-@router.post(
-    "/{int:execution_id}/replay",
-    response=answers(ExecutionDetail, 404, status=201),
-    auth=needs(Action.RUN_JOB),
-)
-def replay_execution(
-    request: HttpRequest, execution_id: ExecutionId, given: RunNow | None = None
-) -> Status[dict[str, Any]]:
-    """A new run of the same job and handler, with the same parameters or others."""
-    caller = caller_of(request)
-    params = meant_by(
-        caller,
-        given.params if given else None,
-        lambda: JobExecution.objects.only("params").get(pk=execution_id).params,
-    )
-
-    def about(made: JobExecution) -> tuple[JobExecution, int, str]:
-        return made, CHANGE, f"Replayed from execution #{execution_id}"
-
-    execution = act(caller, lambda: control_of(caller).replay(execution_id, params), history=about)
-    return Status(201, detail(execution, caller))
-
-
-@router.post("/bulk/cancel", response=answers(Outcomes), auth=needs(Action.CANCEL_EXECUTION))
-def cancel_executions(request: HttpRequest, given: CancelMany) -> Outcomes:
-    """Cancel executions; each has its own outcome."""
-    caller = caller_of(request)
-
-    def one(each: int) -> Outcome:
-        return Outcome(id=each, ok=True, status=_cancel(caller, each, given.reason).status)
-
-    return act_on_many(given.ids, one)
-
-
-@router.post("/bulk/retry", response=answers(Outcomes), auth=needs(Action.RETRY_EXECUTION))
-def retry_executions(request: HttpRequest, given: Ids) -> Outcomes:
-    """Retry executions; each has its own outcome."""
-    caller = caller_of(request)
-
-    def one(each: int) -> Outcome:
-        return Outcome(id=each, ok=True, status=_retry(caller, each).status)
-
-    return act_on_many(given.ids, one)
-
-
-@events.post(
-    "",
-    response={**answers(ExecutionDetail, 404), 201: ExecutionDetail},
-    auth=needs(Action.SEND_EVENT),
-)
-def send_event(
-    request: HttpRequest,
-    given: EventIn,
-    idempotency_key: Annotated[
-        str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)
-    ] = None,
-) -> Status[dict[str, Any]]:
-    """A run because something happened: 201. With an idempotency key that was sent before: 200,
-    and the run that it made.
-
-    For a job that stores secrets, `params` and a handler other than the job's are for those alone
-    who may see parameters.
-    """
-    caller = caller_of(request)
-    handler = _one_of_two(given, "handler_name", "handler")
-    key = given.idempotency_key
-    if idempotency_key is not None and key is not None and idempotency_key != key:
-        raise invalid({"idempotency_key": [_("contradicts the header Idempotency-Key")]})
-    stored: Any = {}
-    is_other_handler = False
-    if given.job_id is not None:
-        job = CronJob.objects.get(pk=given.job_id)
-        is_other_handler = bool(handler) and handler != job.handler_name
-        handler, stored = handler or job.handler_name, job.handler_params
-    params = laid_over(caller, given.params, stored, is_other_handler=is_other_handler)
-    execution, is_new = act(
-        caller,
-        lambda: control_of(caller).event(
-            handler_name=handler,
-            params=params,
-            job_id=given.job_id,
-            idempotency_key=key or idempotency_key,
-        ),
-        history=lambda made: (made[0] if made[1] else None, CHANGE, "Made by an event"),
-    )
-    return Status(201 if is_new else 200, detail(execution, caller))
-
-
 # --- helpers -------------------------------------------------------------------------------------
-
-
-def _retry(caller: Caller, execution_id: int) -> JobExecution:
-    try:
-        return act(
-            caller,
-            lambda: control_of(caller).retry(execution_id),
-            history=lambda execution: (execution, CHANGE, "Retried"),
-        )
-    except NotPossible as error:
-        raise ApiError(400, "NOT_RETRYABLE", str(error)) from error
-
-
-def _cancel(caller: Caller, execution_id: int, reason: str) -> JobExecution:
-    words = f"Cancelled: {reason.strip()}" if reason.strip() else "Cancelled"
-
-    def work() -> JobExecution:
-        control_of(caller).cancel(execution_id, reason=reason)
-        return JobExecution.objects.get(pk=execution_id)
-
-    return act(caller, work, history=lambda execution: (execution, CHANGE, words))
-
-
-def _one_of_two(given: EventIn, name: str, short: str) -> str:
-    first, second = getattr(given, name), getattr(given, short)
-    if first and second and first != second:
-        raise InvalidJob({short: [_("contradicts %(name)s; send one of the two") % {"name": name}]})
-    return str(first or second)
 
 
 def _moment(field: str, text: str, *, is_end: bool = False) -> datetime:

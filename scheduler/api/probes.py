@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from scheduler.api import VERSION
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
-from scheduler.api.schemas import JobState
+from scheduler.api.schemas.jobs import JobState
 from scheduler.models import JobExecution
 from scheduler.operations import health
 from scheduler.operations.control import Control

@@ -16,7 +16,19 @@ from ninja import NinjaAPI
 from ninja.openapi.docs import Redoc, Swagger
 from ninja.openapi.schema import OpenAPISchema
 
-from scheduler.api import VERSION, backfills, crons, executions, house, probes
+from scheduler.api import (
+    VERSION,
+    backfills,
+    cron_actions,
+    crons,
+    events,
+    execution_actions,
+    executions,
+    handlers,
+    me,
+    probes,
+    processes,
+)
 from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
 from scheduler.api.strict_json import StrictParser
@@ -67,10 +79,12 @@ def build(namespace: str) -> Api:
     )
     install(api)
     api.add_router("/crons", crons.router)
+    api.add_router("/crons", cron_actions.router)
     api.add_router("/jobs", executions.router)
-    api.add_router("/events", executions.events)
-    api.add_router("", backfills.router)
-    api.add_router("", house.router)
+    api.add_router("/jobs", execution_actions.router)
+    api.add_router("/events", events.router)
+    for plain in (backfills, handlers, processes, me):
+        api.add_router("", plain.router)
     return api
 
 

@@ -8,6 +8,7 @@ go through scheduler/store.
 
 from scheduler.models.access import ApiToken, Preference
 from scheduler.models.jobs import (
+    EDITABLE,
     INSTANTS,
     LIMITS,
     Backfill,
@@ -20,6 +21,7 @@ from scheduler.models.jobs import (
 )
 
 __all__ = [
+    "EDITABLE",
     "INSTANTS",
     "LIMITS",
     "ApiToken",

@@ -217,6 +217,14 @@ class CronJob(models.Model):
         return self.overlap_policy == OverlapPolicy.ALLOW
 
 
+#: What a person may set on a job. Everything else moves by itself.
+EDITABLE = tuple(
+    column.name
+    for column in CronJob._meta.concrete_fields
+    if column.editable and not column.primary_key
+)
+
+
 class JobExecution(models.Model):
     """What became of one slot, one manual run, one event or one backfilled slot."""
 

@@ -23,7 +23,7 @@ from handlers.params import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.labels import label, label_of
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import EDITABLE, CronJob, JobExecution
 from scheduler.operations import validation
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.validation import InvalidJob
@@ -49,14 +49,6 @@ __all__ = [
 RETRY_LIMIT = 10_000
 RETRY_BATCH = 500
 
-# What a person may set on a job. Everything else moves by itself.
-EDITABLE = (
-    "name", "description", "cron_expression", "timezone", "calendar", "start_at", "end_at",
-    "handler_name", "handler_params", "is_enabled", "overlap_policy", "misfire_policy",
-    "misfire_grace_seconds", "max_catchup", "max_retry", "retry_backoff_seconds",
-    "retry_backoff_max_seconds", "timeout_seconds", "queue", "priority", "jitter_seconds",
-    "pause_reason", "paused_until",
-)  # fmt: skip
 # A change of these moves the next run; of the others it does not.
 _SCHEDULE_FIELDS = frozenset(
     {"cron_expression", "timezone", "calendar", "start_at", "end_at", "is_enabled"}

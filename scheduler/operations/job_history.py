@@ -15,9 +15,8 @@ from django.contrib.admin.models import LogEntry
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from scheduler.models import CronJob
+from scheduler.models import EDITABLE, CronJob
 from scheduler.operations import history
-from scheduler.operations.control import EDITABLE
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.masking import MASK, looks_secret, mask
 

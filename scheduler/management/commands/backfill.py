@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.management import inputs, shapes
+from scheduler.management import documents, inputs
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.follow import until_backfilled
 from scheduler.management.output import exact
@@ -174,7 +174,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     if command.printer.as_json:
         command.printer.document(
             {
-                "items": [shapes.backfill_facts(each) for each in found],
+                "items": [documents.backfill_facts(each) for each in found],
                 "next_before": found[-1].pk if more else None,
             }
         )
@@ -217,7 +217,7 @@ def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, fact
         code = 0 if is_well else 1
     standing = command.backfills.standing(backfill)
     progress = {status.value: count for status, count in standing.counts.items()}
-    facts = shapes.backfill_facts(backfill)
+    facts = documents.backfill_facts(backfill)
     more = {"progress": progress, "percent": standing.percent, "ends_at": standing.ends_at}
     if command.printer.as_json:
         command.printer.document({**facts, **more})

@@ -8,10 +8,10 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.management import follow, inputs, shapes
+from scheduler.management import documents, follow, inputs
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
-from scheduler.management.runs import add_timeout, add_wait, finish, wait_for
+from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog
 from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
@@ -134,7 +134,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     if command.printer.as_json:
         command.printer.document(
             {
-                "items": [shapes.execution_facts(row) for row in found],
+                "items": [documents.execution_facts(row) for row in found],
                 "next_before": found[-1].pk if more else None,
             }
         )
@@ -146,7 +146,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         [
             (
                 row.pk, row.job_name, row.handler_name, row.scheduled_time, row.param_source,
-                row.status, row.attempt, span(shapes.duration(row)),
+                row.status, row.attempt, span(documents.duration(row)),
             )
             for row in found
         ],
@@ -164,7 +164,7 @@ def _execution(execution_id: int) -> JobExecution:
 
 
 def _show(command: Command, options: dict[str, Any]) -> int:
-    facts = shapes.execution_details(_execution(options["id"]))
+    facts = documents.execution_details(_execution(options["id"]))
     if command.printer.as_json:
         command.printer.document(facts)
         return 0
@@ -297,7 +297,7 @@ def _logs(command: Command, options: dict[str, Any]) -> int:
         for line in follow.new_lines(execution.pk, seen):
             _tell(command, line)
     elif command.printer.as_json:
-        command.printer.document({"items": [shapes.log_facts(line) for line in known]})
+        command.printer.document({"items": [documents.log_facts(line) for line in known]})
     else:
         for line in known:
             _tell(command, line)
@@ -306,7 +306,7 @@ def _logs(command: Command, options: dict[str, Any]) -> int:
 
 def _tell(command: Command, line: JobLog) -> None:
     if command.printer.as_json:
-        command.printer.json_line(shapes.log_facts(line))
+        command.printer.json_line(documents.log_facts(line))
     else:
         message = line.message.replace("\n", "\n    ")
         command.printer.line(f"{exact(line.at)} [{line.attempt}] {line.level:<7} {message}")

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
-from scheduler.management import shapes
+from scheduler.management import documents
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.operations.control import NotPossible
 
@@ -38,7 +38,7 @@ def _show_arguments(parser: CommandParser) -> None:
 def _list(command: Command, options: dict[str, Any]) -> int:
     text = (options["search"] or "").lower()
     found = [
-        shapes.handler_facts(name, get_handler(name))
+        documents.handler_facts(name, get_handler(name))
         for name in handler_names()
         if text in name.lower()
     ]
@@ -60,7 +60,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
         cls = get_handler(options["name"])
     except HandlerNotFoundError as error:
         raise NotPossible(str(error)) from error
-    facts = shapes.handler_details(options["name"], cls)
+    facts = documents.handler_details(options["name"], cls)
     if command.printer.as_json:
         command.printer.document(facts)
     else:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.management import inputs, shapes
-from scheduler.management.cli import BY, JobuCommand, Verb, add_yes
+from scheduler.management import documents, inputs
+from scheduler.management import job_arguments as arguments
+from scheduler.management.cli import BY, JobuCommand, Verb
 from scheduler.management.output import exact
-from scheduler.management.runs import add_wait, finish
-from scheduler.models import LIMITS, CronJob, JobExecution
+from scheduler.management.waiting import finish
+from scheduler.models import CronJob, JobExecution
 from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.history import ADDITION, CHANGE, DELETION
 from scheduler.operations.masking import mask
 from scheduler.schedule import cron, words
-from scheduler.states import MisfirePolicy, OverlapPolicy
 from scheduler.store import people
 
 STATES: Final = ("enabled", "disabled", "paused", "error")
 SLOTS_SHOWN: Final = 5
 RUNS_SHOWN: Final = 5
-_TEXTS: Final = ("description", "timezone", "calendar", "queue")
-_INSTANTS: Final = ("start_at", "end_at")
-NO_INSTANT: Final = ("", "none")
 
 
 class Command(JobuCommand):
@@ -36,114 +32,27 @@ class Command(JobuCommand):
 
     def verbs(self) -> Sequence[Verb]:
         return (
-            Verb(name="list", help=_("jobs by name"), run=_list, arguments=_list_arguments),
+            Verb(name="list", help=_("jobs by name"), run=_list, arguments=arguments.of_list),
             Verb(name="show", help=_("one job, its next and its last runs"), run=_show,
-                 arguments=_one),
-            Verb(name="create", help=_("a new job"), run=_create, arguments=_create_arguments),
+                 arguments=arguments.of_one),
+            Verb(name="create", help=_("a new job"), run=_create, arguments=arguments.of_create),
             Verb(name="update", help=_("change a job; what is not named stays as it is"),
-                 run=_update, arguments=_update_arguments),
+                 run=_update, arguments=arguments.of_update),
             Verb(name="enable", help=_("switch jobs on"), run=_enable,
-                 arguments=_enable_arguments),
+                 arguments=arguments.of_enable),
             Verb(name="resume", help=_("switch paused jobs on; the same as enable"), run=_enable,
-                 arguments=_enable_arguments),
-            Verb(name="disable", help=_("switch jobs off"), run=_disable, arguments=_many),
+                 arguments=arguments.of_enable),
+            Verb(name="disable", help=_("switch jobs off"), run=_disable,
+                 arguments=arguments.of_many),
             Verb(name="pause", help=_("switch jobs off with a reason, and for a time"),
-                 run=_pause, arguments=_pause_arguments),
+                 run=_pause, arguments=arguments.of_pause),
             Verb(name="run", help=_("run jobs now; their schedules do not notice"), run=_run,
-                 arguments=_run_arguments),
+                 arguments=arguments.of_run),
             Verb(name="clone", help=_("a copy under a new name, switched off"), run=_clone,
-                 arguments=_clone_arguments),
+                 arguments=arguments.of_clone),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
-                 arguments=_delete_arguments),
+                 arguments=arguments.of_delete),
         )  # fmt: skip
-
-
-# --- arguments -----------------------------------------------------------------------------------
-
-
-def _one(parser: CommandParser) -> None:
-    parser.add_argument("job", metavar="JOB", help=_("its name or id"))
-
-
-def _many(parser: CommandParser) -> None:
-    parser.add_argument("jobs", nargs="+", metavar="JOB", help=_("names or ids"))
-
-
-def _list_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--search", metavar="TEXT", help=_("a part of the name or description"))
-    parser.add_argument("--handler", metavar="NAME")
-    parser.add_argument("--state", choices=STATES)
-    parser.add_argument("--after", metavar="NAME", help=_("go on behind this name"))
-    inputs.add_limit(parser)
-
-
-def _create_arguments(parser: CommandParser) -> None:
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--cron", required=True, metavar="EXPRESSION", dest="cron_expression")
-    parser.add_argument("--handler", required=True, metavar="NAME", dest="handler_name")
-    parser.add_argument("--disabled", action="store_true", help=_("do not switch it on yet"))
-    _settings(parser)
-
-
-def _update_arguments(parser: CommandParser) -> None:
-    _one(parser)
-    parser.add_argument("--name", metavar="NAME", help=_("a new name"))
-    parser.add_argument("--cron", metavar="EXPRESSION", dest="cron_expression")
-    parser.add_argument("--handler", metavar="NAME", dest="handler_name")
-    _settings(parser)
-
-
-def _settings(parser: CommandParser) -> None:
-    inputs.add_params(parser)
-    for name in _TEXTS:
-        parser.add_argument(_option(name), dest=name, metavar="TEXT")
-    for name in _INSTANTS:
-        parser.add_argument(_option(name), dest=name, metavar="TIME", help=_("or none"))
-    for name, policy in (("overlap_policy", OverlapPolicy), ("misfire_policy", MisfirePolicy)):
-        parser.add_argument(_option(name), dest=name, choices=[each.value for each in policy])
-    for name, (low, high) in LIMITS.items():
-        parser.add_argument(
-            _option(name), dest=name, metavar="N", type=inputs.whole(low, high),
-            help=f"{low} ... {high}",
-        )  # fmt: skip
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _enable_arguments(parser: CommandParser) -> None:
-    _many(parser)
-    parser.add_argument(
-        "--missed",
-        choices=("none", "latest", "all"),
-        default="none",
-        help=_("which of the slots that they missed while off are run now (none)"),
-    )
-
-
-def _pause_arguments(parser: CommandParser) -> None:
-    _many(parser)
-    parser.add_argument("--reason", default="", metavar="TEXT")
-    when = parser.add_mutually_exclusive_group()
-    when.add_argument("--until", metavar="TIME", help=_("come back by itself then"))
-    when.add_argument("--for", dest="span", metavar="SPAN", help=_("such as 30m, 2h or 1d"))
-
-
-def _run_arguments(parser: CommandParser) -> None:
-    _many(parser)
-    inputs.add_params(parser)
-    add_wait(parser)
-
-
-def _clone_arguments(parser: CommandParser) -> None:
-    _one(parser)
-    parser.add_argument("--name", required=True, metavar="NAME")
-
-
-def _delete_arguments(parser: CommandParser) -> None:
-    _many(parser)
-    add_yes(parser)
 
 
 # --- see -----------------------------------------------------------------------------------------
@@ -165,7 +74,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     if command.printer.as_json:
         command.printer.document(
             {
-                "items": [shapes.job_facts(job) for job in found],
+                "items": [documents.job_facts(job) for job in found],
                 "next_after": found[-1].name if more else None,
             }
         )
@@ -176,7 +85,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         headers,
         [
             (
-                job.pk, job.name, shapes.state_of(job), job.cron_expression, job.handler_name,
+                job.pk, job.name, documents.state_of(job), job.cron_expression, job.handler_name,
                 job.next_run_at if job.is_enabled else None, job.last_run_at, job.last_status,
             )
             for job in found
@@ -204,7 +113,7 @@ def _of_state(rows: Any, state: str | None) -> Any:
 
 def _show(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
-    facts = shapes.job_facts(job)
+    facts = documents.job_facts(job)
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
         in_words = words.in_words(job.cron_expression)
@@ -221,7 +130,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
                 "words": in_words,
                 "warnings": warnings,
                 "next_slots": slots if job.is_enabled else [],
-                "last_executions": [shapes.execution_facts(row) for row in last],
+                "last_executions": [documents.execution_facts(row) for row in last],
             }
         )
         return 0
@@ -249,24 +158,8 @@ def _show(command: Command, options: dict[str, Any]) -> int:
 # --- change --------------------------------------------------------------------------------------
 
 
-def _given(command: Command, options: Mapping[str, Any], stored: object) -> dict[str, Any]:
-    """The fields that were named."""
-    names = ("name", "cron_expression", "handler_name", *_TEXTS, "overlap_policy",
-             "misfire_policy", *LIMITS)  # fmt: skip
-    found = {name: options[name] for name in names if options.get(name) is not None}
-    now = command.control.clock.now()
-    for name in _INSTANTS:
-        if (text := options.get(name)) is not None:
-            is_none = text.strip().lower() in NO_INSTANT
-            found[name] = None if is_none else inputs.instant_of(text, name, now)
-    params = inputs.params_of(options, stored)
-    if params is not None:
-        found["handler_params"] = params
-    return found
-
-
 def _create(command: Command, options: dict[str, Any]) -> int:
-    given = _given(command, options, {})
+    given = arguments.given_values(options, stored={}, now=command.control.clock.now())
     job = command.kept(
         lambda: command.control.create_job(**given, is_enabled=not options["disabled"]),
         lambda made: (made, ADDITION, "Added"),
@@ -276,7 +169,9 @@ def _create(command: Command, options: dict[str, Any]) -> int:
 
 def _update(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
-    given = _given(command, options, job.handler_params)
+    given = arguments.given_values(
+        options, stored=job.handler_params, now=command.control.clock.now()
+    )
     if not given:
         raise InvalidJob({"job": [_("nothing to change was named")]})
     before: dict[str, Any] = {}
@@ -305,7 +200,7 @@ def _clone(command: Command, options: dict[str, Any]) -> int:
 def _saved(command: Command, job: CronJob, what: str) -> int:
     warnings = command.control.warnings(job)
     if command.printer.as_json:
-        command.printer.document({**shapes.job_facts(job), "warnings": warnings})
+        command.printer.document({**documents.job_facts(job), "warnings": warnings})
         return 0
     command.printer.line(
         _("%(what)s job %(id)s %(name)s")
@@ -364,7 +259,7 @@ def _pause(command: Command, options: dict[str, Any]) -> int:
 
 
 def _now(job: CronJob) -> dict[str, Any]:
-    state = shapes.state_of(job)
+    state = documents.state_of(job)
     told = state
     if job.paused_until is not None:
         told = _("%(state)s until %(when)s") % {"state": state, "when": exact(job.paused_until)}

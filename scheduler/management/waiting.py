@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.management import inputs, shapes
+from scheduler.management import documents, inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.management.follow import until_ended
 from scheduler.management.output import span
@@ -58,7 +58,7 @@ def wait_for(
             _tell(command, each, rows.get(each))
     ended_well = all(each in rows and rows[each].status == RunStatus.SUCCESS for each in ids)
     found = [rows[each] for each in ids if each in rows]
-    return (0 if ended_well else 1), [shapes.execution_facts(row) for row in found]
+    return (0 if ended_well else 1), [documents.execution_facts(row) for row in found]
 
 
 def _tell(command: JobuCommand, execution_id: int, row: JobExecution | None) -> None:
@@ -69,7 +69,7 @@ def _tell(command: JobuCommand, execution_id: int, row: JobExecution | None) -> 
         facts["status"] = row.status
         command.printer.note(_("execution %(id)s is still %(status)s") % facts)
     else:
-        facts |= {"status": row.status, "span": span(shapes.duration(row))}
+        facts |= {"status": row.status, "span": span(documents.duration(row))}
         command.printer.line(_("execution %(id)s ended %(status)s after %(span)s") % facts)
         if row.error_message:
             command.printer.note(row.error_message)

@@ -12,14 +12,12 @@ from handlers.params import json_schema
 from scheduler.models import Backfill, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import mask
 
-_JOB = (
-    "id", "name", "description", "cron_expression", "timezone", "calendar", "start_at", "end_at",
-    "handler_name", "is_enabled", "overlap_policy", "misfire_policy", "misfire_grace_seconds",
-    "max_catchup", "max_retry", "retry_backoff_seconds", "retry_backoff_max_seconds",
-    "timeout_seconds", "queue", "priority", "jitter_seconds", "pause_reason", "paused_until",
-    "next_run_at", "schedule_error", "last_run_at", "last_status", "tick_seq", "created_at",
-    "updated_at",
-)  # fmt: skip
+# All that a job is, but what only beat needs.
+_JOB = [
+    column.name
+    for column in CronJob._meta.concrete_fields
+    if column.name not in ("handler_params", "missed_from")
+]
 _EXECUTION = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "backfill_id", "attempt", "max_retry", "started_at",

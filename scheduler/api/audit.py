@@ -9,7 +9,7 @@ from django.db.models import Model
 
 from scheduler.api.auth import Caller
 from scheduler.api.errors import respond_body, translate
-from scheduler.api.schemas import ErrorBody, Outcome, Outcomes
+from scheduler.api.schemas.base import ErrorBody, Outcome, Outcomes
 from scheduler.operations import history as log
 from scheduler.operations.control import Control
 from scheduler.operations.history import ADDITION, CHANGE, DELETION, Words

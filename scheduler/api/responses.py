@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler.api.schemas import ErrorOut
+from scheduler.api.schemas.base import ErrorOut
 
 
 def answers(success: Any, *errors: int, status: int = 200) -> dict[int, Any]:

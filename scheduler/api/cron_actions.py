@@ -1,0 +1,222 @@
+"""/crons/{id}/...: what a person does with a job: switch it, pause it, run it; several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Status
+
+from scheduler.api.audit import ADDITION, CHANGE, act, act_on_many, control_of
+from scheduler.api.auth import Caller, caller_of, needs
+from scheduler.api.cron_answers import CronId, shown, unless_name_is_taken
+from scheduler.api.execution_answers import detail as execution_detail
+from scheduler.api.paging import refuse_unknown
+from scheduler.api.params import meant_by
+from scheduler.api.responses import answers
+from scheduler.api.schemas.base import Ids, Outcome, Outcomes, PauseMany
+from scheduler.api.schemas.executions import ExecutionDetail
+from scheduler.api.schemas.jobs import (
+    CloneIn,
+    CronOut,
+    EnableIn,
+    MissedOut,
+    Pause,
+    RunNow,
+)
+from scheduler.models import CronJob, JobExecution
+from scheduler.operations import job_history
+from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action
+
+router = Router(tags=["crons"])
+
+
+# --- verbs ---------------------------------------------------------------------------------------
+
+
+def _changed(
+    caller: Caller, work: Callable[[Control], CronJob], words: Callable[[CronJob], str]
+) -> dict[str, Any]:
+    job = act(
+        caller,
+        lambda: work(control_of(caller)),
+        history=lambda job: (job, CHANGE, words(job)),
+    )
+    return shown(job, caller)
+
+
+@router.post(
+    "/{int:cron_id}/toggle", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
+    """Disable an enabled job, enable one that is not."""
+
+    def work(control: Control) -> CronJob:
+        is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
+        return control.disable(cron_id) if is_enabled else control.enable(cron_id)
+
+    return _changed(
+        caller_of(request), work, lambda job: "Enabled" if job.is_enabled else "Disabled"
+    )
+
+
+@router.post(
+    "/{int:cron_id}/enable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def enable_cron(
+    request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
+) -> dict[str, Any]:
+    """Switch a job on. `missed`: which of the slots that passed meanwhile are run."""
+    missed = given.missed if given else "none"
+    return _changed(
+        caller_of(request),
+        lambda control: control.enable(cron_id, missed=missed),
+        lambda job: "Enabled",
+    )
+
+
+@router.post(
+    "/{int:cron_id}/resume", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def resume_cron(
+    request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
+) -> dict[str, Any]:
+    """The same as enable, for a job that was paused."""
+    missed = given.missed if given else "none"
+    return _changed(
+        caller_of(request),
+        lambda control: control.enable(cron_id, missed=missed),
+        lambda job: "Resumed",
+    )
+
+
+@router.post(
+    "/{int:cron_id}/disable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
+    """Switch a job off until somebody switches it on."""
+    return _changed(
+        caller_of(request), lambda control: control.disable(cron_id), lambda job: "Disabled"
+    )
+
+
+@router.post(
+    "/{int:cron_id}/pause", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None) -> dict[str, Any]:
+    """Switch a job off with a reason, and let it come back by itself at `until`."""
+    wanted = given or Pause()
+    return _changed(
+        caller_of(request),
+        lambda control: control.pause(cron_id, reason=wanted.reason, until=wanted.until),
+        lambda job: job_history.paused(wanted.reason, wanted.until),
+    )
+
+
+@router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
+def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
+    """What `enable` could run of the slots that passed while the job was off."""
+    refuse_unknown(request)
+    return control_of(caller_of(request)).missed(cron_id)
+
+
+@router.post(
+    "/{int:cron_id}/clone",
+    response=answers(CronOut, 404, 409, status=201),
+    auth=needs(Action.ADD_JOB),
+)
+def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[Any]:
+    """A disabled copy under a new name, for those who may also see the job."""
+    caller = caller_of(request)
+    caller.require(Action.VIEW_JOBS)
+    values = {"name": given.name}
+    job = act(
+        caller,
+        lambda: unless_name_is_taken(
+            lambda: control_of(caller).clone_job(cron_id, name=given.name), values, None
+        ),
+        history=lambda job: (job, ADDITION, f"Cloned from #{cron_id}"),
+    )
+    return Status(201, shown(job, caller))
+
+
+@router.post(
+    "/{int:cron_id}/run",
+    response=answers(ExecutionDetail, 404, status=201),
+    auth=needs(Action.RUN_JOB),
+)
+def run_cron(
+    request: HttpRequest, cron_id: CronId, given: RunNow | None = None
+) -> Status[dict[str, Any]]:
+    """Run a job now, out of turn. Its schedule does not notice."""
+    caller = caller_of(request)
+    execution = _run(caller, cron_id, given.params if given else None)
+    return Status(201, execution_detail(execution, caller))
+
+
+# --- several at once -----------------------------------------------------------------------------
+
+
+@router.post("/bulk/enable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
+def enable_crons(request: HttpRequest, given: Ids) -> Outcomes:
+    """Switch jobs on; each has its own outcome."""
+    return _each(request, given, lambda control, each: control.enable(each), "Enabled")
+
+
+@router.post("/bulk/disable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
+def disable_crons(request: HttpRequest, given: Ids) -> Outcomes:
+    """Switch jobs off; each has its own outcome."""
+    return _each(request, given, lambda control, each: control.disable(each), "Disabled")
+
+
+@router.post("/bulk/pause", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
+def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
+    """Pause jobs; each has its own outcome."""
+    return _each(
+        request,
+        given,
+        lambda control, each: control.pause(each, reason=given.reason, until=given.until),
+        job_history.paused(given.reason, given.until),
+    )
+
+
+@router.post("/bulk/run", response=answers(Outcomes), auth=needs(Action.RUN_JOB))
+def run_crons(request: HttpRequest, given: Ids) -> Outcomes:
+    """Run jobs now; each has its own outcome."""
+    caller = caller_of(request)
+
+    def one(each: int) -> Outcome:
+        execution = _run(caller, each, None)
+        return Outcome(id=each, ok=True, execution_id=execution.pk, status=execution.status)
+
+    return act_on_many(given.ids, one)
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+def _each(
+    request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJob], words: str
+) -> Outcomes:
+    caller = caller_of(request)
+
+    def one(each: int) -> Outcome:
+        act(
+            caller,
+            lambda: work(control_of(caller), each),
+            history=lambda job: (job, CHANGE, words),
+        )
+        return Outcome(id=each, ok=True)
+
+    return act_on_many(given.ids, one)
+
+
+def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExecution:
+    params = meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
+
+    def about(execution: JobExecution) -> tuple[CronJob | None, int, str]:
+        return execution.job, CHANGE, f"Run now: execution #{execution.pk}"
+
+    return act(caller, lambda: control_of(caller).run_now(cron_id, params), history=about)

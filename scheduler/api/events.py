@@ -1,0 +1,75 @@
+"""/events: a run because something happened."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from ninja import Header, Router, Status
+
+from scheduler.api.audit import CHANGE, act, control_of
+from scheduler.api.auth import caller_of, needs
+from scheduler.api.errors import invalid
+from scheduler.api.execution_answers import detail
+from scheduler.api.params import laid_over
+from scheduler.api.responses import answers
+from scheduler.api.schemas.executions import (
+    EventIn,
+    ExecutionDetail,
+)
+from scheduler.models import CronJob
+from scheduler.operations.control import InvalidJob
+from scheduler.operations.permissions import Action
+
+router = Router(tags=["events"])
+
+
+@router.post(
+    "",
+    response={**answers(ExecutionDetail, 404), 201: ExecutionDetail},
+    auth=needs(Action.SEND_EVENT),
+)
+def send_event(
+    request: HttpRequest,
+    given: EventIn,
+    idempotency_key: Annotated[
+        str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)
+    ] = None,
+) -> Status[dict[str, Any]]:
+    """A run because something happened: 201. With an idempotency key that was sent before: 200,
+    and the run that it made.
+
+    For a job that stores secrets, `params` and a handler other than the job's are for those alone
+    who may see parameters.
+    """
+    caller = caller_of(request)
+    handler = _one_of_two(given, "handler_name", "handler")
+    key = given.idempotency_key
+    if idempotency_key is not None and key is not None and idempotency_key != key:
+        raise invalid({"idempotency_key": [_("contradicts the header Idempotency-Key")]})
+    stored: Any = {}
+    is_other_handler = False
+    if given.job_id is not None:
+        job = CronJob.objects.get(pk=given.job_id)
+        is_other_handler = bool(handler) and handler != job.handler_name
+        handler, stored = handler or job.handler_name, job.handler_params
+    params = laid_over(caller, given.params, stored, is_other_handler=is_other_handler)
+    execution, is_new = act(
+        caller,
+        lambda: control_of(caller).event(
+            handler_name=handler,
+            params=params,
+            job_id=given.job_id,
+            idempotency_key=key or idempotency_key,
+        ),
+        history=lambda made: (made[0] if made[1] else None, CHANGE, "Made by an event"),
+    )
+    return Status(201 if is_new else 200, detail(execution, caller))
+
+
+def _one_of_two(given: EventIn, name: str, short: str) -> str:
+    first, second = getattr(given, name), getattr(given, short)
+    if first and second and first != second:
+        raise InvalidJob({short: [_("contradicts %(name)s; send one of the two") % {"name": name}]})
+    return str(first or second)

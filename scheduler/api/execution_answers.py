@@ -1,0 +1,51 @@
+"""An execution as a caller may see it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from ninja import Path
+
+from scheduler.api.auth import Caller
+from scheduler.api.schemas.base import LARGEST_ID
+from scheduler.models import JobExecution
+from scheduler.operations.masking import mask
+from scheduler.operations.permissions import Action
+
+ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
+LISTED: Final = (
+    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
+    "param_source", "requested_by", "backfill_id", "attempt", "failures", "max_retry",
+    "started_at", "finished_at", "progress", "progress_message", "created_at",
+)  # fmt: skip
+
+
+def listed(execution: JobExecution) -> dict[str, Any]:
+    values = {name: getattr(execution, name) for name in LISTED if name != "failures"}
+    took = None
+    if execution.started_at and execution.finished_at:
+        took = max(0.0, (execution.finished_at - execution.started_at).total_seconds())
+    return {**values, "retry_count": execution.failures, "duration_seconds": took}
+
+
+def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
+    """An execution as this caller may see it."""
+    may_see = caller.may(Action.VIEW_PARAMS)
+    return {
+        **listed(execution),
+        "params": mask(execution.params) if may_see else None,
+        "result": mask(execution.result) if may_see else None,
+        "error_message": execution.error_message,
+        "idempotency_key": execution.dedupe_key,
+        "queue": execution.queue,
+        "priority": execution.priority,
+        "timeout_seconds": execution.timeout_seconds,
+        "available_at": execution.available_at,
+        "publish_at": execution.publish_at,
+        "publish_count": execution.publish_count,
+        "worker": execution.lease_owner,
+        "lease_expires_at": execution.lease_expires_at,
+        "deadline_at": execution.deadline_at,
+        "cancel_requested_at": execution.cancel_requested_at,
+        "overran": execution.overran,
+    }

@@ -1,0 +1,41 @@
+"""/processes: beats and workers with their heartbeats."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+
+from scheduler.api.audit import control_of
+from scheduler.api.auth import caller_of, needs
+from scheduler.api.paging import refuse_unknown
+from scheduler.api.responses import answers
+from scheduler.api.schemas.system import ProcessList
+from scheduler.models import SchedulerProcess
+from scheduler.operations.health import STALE_AFTER, liveness
+from scheduler.operations.permissions import Action
+
+router = Router()
+
+
+@router.get(
+    "/processes",
+    response=answers(ProcessList),
+    auth=needs(Action.VIEW_PROCESSES),
+    tags=["processes"],
+)
+def list_processes(request: HttpRequest) -> dict[str, Any]:
+    """Beats and workers with their heartbeats, and what that means for the whole."""
+    refuse_unknown(request)
+    now = control_of(caller_of(request)).clock.now()
+    names = ("name", "kind", "host", "pid", "started_at", "heartbeat_at", "running")
+    items = [
+        {
+            **{name: getattr(each, name) for name in names},
+            "is_alive": now - each.heartbeat_at <= STALE_AFTER,
+        }
+        for each in SchedulerProcess.objects.order_by("kind", "name")[:1000]
+    ]
+    return {"items": items, "liveness": asdict(liveness(now))}

@@ -1,0 +1,107 @@
+"""Bodies of /jobs and /events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from ninja import Schema
+from pydantic import (
+    Field,
+    StrictStr,
+)
+
+from scheduler.api.schemas.base import Id, In, Instant, JsonObject, PageOut
+from scheduler.states import (
+    AttemptOutcome,
+    ParamSource,
+    RunStatus,
+)
+
+
+class ExecutionOut(Schema):
+    id: int
+    job_id: int | None
+    job_name: str
+    handler_name: str
+    scheduled_time: Instant
+    logical_time: Instant | None = Field(description="the slot that a backfilled run stands for")
+    status: RunStatus
+    param_source: ParamSource
+    requested_by: str
+    backfill_id: int | None
+    attempt: int = Field(description="claims so far")
+    retry_count: int = Field(description="attempts that were charged")
+    max_retry: int
+    started_at: Instant | None
+    finished_at: Instant | None
+    duration_seconds: float | None
+    progress: float | None
+    progress_message: str
+    created_at: Instant
+
+
+class ExecutionDetail(ExecutionOut):
+    params: Any = Field(description="secrets masked; null: you may not see it")
+    result: Any = Field(description="secrets masked; null: none, or you may not see it")
+    error_message: str | None
+    idempotency_key: str | None
+    queue: str
+    priority: int
+    timeout_seconds: int
+    available_at: Instant
+    publish_at: Instant | None
+    publish_count: int
+    worker: str | None
+    lease_expires_at: Instant | None
+    deadline_at: Instant | None
+    cancel_requested_at: Instant | None
+    overran: bool
+
+
+class ExecutionPage(PageOut):
+    items: list[ExecutionOut]
+
+
+class CancelIn(In):
+    reason: StrictStr = Field(default="", max_length=500)
+
+
+class AttemptOut(Schema):
+    attempt: int
+    outcome: AttemptOutcome
+    worker: str
+    started_at: Instant
+    ended_at: Instant
+    duration_seconds: float
+    error: str
+    traceback: str | None = Field(description="null: you may not see it")
+
+
+class AttemptList(Schema):
+    items: list[AttemptOut]
+
+
+class LogLineOut(Schema):
+    attempt: int
+    seq: int
+    at: Instant
+    level: str
+    message: str
+
+
+class LogPage(Schema):
+    items: list[LogLineOut]
+    next_cursor: str | None = Field(
+        description="for the lines after these; while the run goes on, ask again with it"
+    )
+    is_complete: bool = Field(description="the execution has ended, and these are its last lines")
+
+
+class EventIn(In):
+    handler_name: StrictStr = Field(default="", max_length=255)
+    handler: StrictStr = Field(default="", max_length=255, description="short for handler_name")
+    params: JsonObject = Field(default_factory=dict, description="laid over the job's")
+    job_id: Id | None = Field(default=None, description="whose parameters lie below; its handler")
+    idempotency_key: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = Field(
+        default=None, description="the same key twice makes one run. Or the header Idempotency-Key"
+    )

@@ -1,0 +1,188 @@
+"""Bodies of /crons. Ranges come from the limits of the table.
+
+What only a whole job can tell (does the expression ever fire?) is checked by operations.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
+
+from scheduler.api.schemas.base import LARGEST_ID, In, Instant, InstantIn, JsonObject, PageOut
+from scheduler.models import LIMITS, CronJob
+from scheduler.states import (
+    MisfirePolicy,
+    OverlapPolicy,
+)
+
+
+def _whole(name: str, description: str) -> Any:
+    low, high = LIMITS[name]
+    default = getattr(CronJob._meta.get_field(name), "default", None)
+    return Field(default=default, ge=low, le=high, description=description)
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """What a change leaves out stays as it is."""
+    for each in schema["properties"].values():
+        each.pop("default", None)
+
+
+class JobState(StrEnum):
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    ERROR = "error"
+
+
+class CronFields(In):
+    """What may be set on a job. Left out: as it is, or the default."""
+
+    description: Annotated[StrictStr, Field(max_length=500)] | None = None
+    timezone: StrictStr = Field(default="", max_length=64, description="empty: the configured one")
+    calendar: StrictStr = Field(default="", max_length=100)
+    start_at: InstantIn | None = None
+    end_at: InstantIn | None = None
+    handler_params: JsonObject = Field(default_factory=dict, description="checked by the handler")
+    is_enabled: StrictBool = True
+    overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    allow_overlap: StrictBool = Field(
+        default=True, description="short for overlap_policy: true is allow, false is skip"
+    )
+    misfire_policy: MisfirePolicy = MisfirePolicy.LATEST
+    misfire_grace_seconds: StrictInt = _whole("misfire_grace_seconds", "late, yet on time")
+    max_catchup: StrictInt = _whole("max_catchup", "most missed slots that are run")
+    max_retry: StrictInt = _whole("max_retry", "further tries after the first")
+    retry_backoff_seconds: StrictInt = _whole("retry_backoff_seconds", "before the first retry")
+    retry_backoff_max_seconds: StrictInt = _whole("retry_backoff_max_seconds", "the longest")
+    timeout_seconds: StrictInt = _whole("timeout_seconds", "of one attempt")
+    queue: StrictStr = Field(default="", max_length=100)
+    priority: StrictInt = _whole("priority", "9 first")
+    jitter_seconds: StrictInt = _whole("jitter_seconds", "spreads the start")
+
+
+_NAME = Field(min_length=1, max_length=100)
+_EXPRESSION = Field(min_length=1, max_length=100, examples=["*/5 * * * *"])
+
+
+class CronNew(CronFields):
+    name: StrictStr = _NAME
+    cron_expression: StrictStr = _EXPRESSION
+    handler_name: StrictStr = Field(min_length=1, max_length=255)
+
+
+class CronChange(CronFields):
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
+
+    name: StrictStr = Field(default="", min_length=1, max_length=100)
+    cron_expression: StrictStr = Field(default="", min_length=1, max_length=100)
+    handler_name: StrictStr = Field(default="", min_length=1, max_length=255)
+    tick_seq: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=LARGEST_ID,
+        description="as you read it: a change made meanwhile gives 409. The header If-Match does"
+        " the same",
+    )
+
+
+class CronOut(Schema):
+    id: int
+    name: str
+    description: str
+    cron_expression: str
+    timezone: str
+    calendar: str
+    start_at: Instant | None
+    end_at: Instant | None
+    handler_name: str
+    handler_params: Any = Field(description="secrets masked; null: you may not see it")
+    is_enabled: bool
+    state: JobState
+    overlap_policy: str
+    allow_overlap: bool
+    misfire_policy: str
+    misfire_grace_seconds: int
+    max_catchup: int
+    max_retry: int
+    retry_backoff_seconds: int
+    retry_backoff_max_seconds: int
+    timeout_seconds: int
+    queue: str
+    priority: int
+    jitter_seconds: int
+    pause_reason: str
+    paused_until: Instant | None
+    next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")
+    schedule_error: str
+    last_run_at: Instant | None
+    last_status: str
+    tick_seq: int = Field(description="moves with every slot and every edit")
+    created_at: Instant
+    updated_at: Instant
+
+
+class CronSaved(CronOut):
+    warnings: list[str] = Field(description="what may keep it from running here")
+
+
+class CronPage(PageOut):
+    items: list[CronOut]
+
+
+class Pause(In):
+    reason: StrictStr = Field(default="", max_length=500)
+    until: InstantIn | None = Field(default=None, description="comes back by itself then")
+
+
+class EnableIn(In):
+    missed: Literal["none", "latest", "all"] = Field(
+        default="none", description="which of the slots missed meanwhile are run"
+    )
+
+
+class MissedOut(Schema):
+    count: int
+    first: Instant | None
+    last: Instant | None
+    more: bool = Field(description="counting stopped; there are more")
+
+
+class CloneIn(In):
+    name: StrictStr = _NAME
+
+
+class RunNow(In):
+    params: JsonObject | None = Field(
+        default=None, description="instead of the job's; null or left out: the job's"
+    )
+
+
+class PreviewIn(In):
+    cron_expression: StrictStr = _EXPRESSION
+    timezone: StrictStr = Field(default="", max_length=64)
+    calendar: StrictStr = Field(default="", max_length=100)
+    start_at: InstantIn | None = None
+    end_at: InstantIn | None = None
+    count: StrictInt = Field(default=20, ge=1, le=100)
+
+
+class SlotOut(Schema):
+    utc: Instant
+    local: str = Field(description="in the schedule's zone, with its offset")
+
+
+class PreviewOut(Schema):
+    words: str = Field(description="what the expression says, in plain words")
+    warnings: list[str]
+    timezone: str
+    slots: list[SlotOut]

@@ -1,0 +1,139 @@
+"""The options of `manage.py jobs`, and what was typed, as the columns of a job.
+
+The columns come from the model: a new one has its option at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from django.core.management.base import CommandParser
+from django.db import models
+from django.utils.translation import gettext as _
+
+from scheduler.management import inputs
+from scheduler.management.cli import add_yes
+from scheduler.management.waiting import add_wait
+from scheduler.models import EDITABLE, LIMITS, CronJob
+
+STATES: Final = ("enabled", "disabled", "paused", "error")
+NO_INSTANT: Final = ("", "none")
+
+# These have options of their own, under other names or with their own rules.
+_BY_HAND: Final = {
+    "name", "cron_expression", "handler_name", "handler_params", "is_enabled", "pause_reason",
+    "paused_until",
+}  # fmt: skip
+_COLUMNS: Final = [
+    column
+    for column in CronJob._meta.concrete_fields
+    if column.name in EDITABLE and column.name not in _BY_HAND
+]
+_INSTANTS: Final = [column.name for column in _COLUMNS if isinstance(column, models.DateTimeField)]
+
+
+def of_one(parser: CommandParser) -> None:
+    parser.add_argument("job", metavar="JOB", help=_("its name or id"))
+
+
+def of_many(parser: CommandParser) -> None:
+    parser.add_argument("jobs", nargs="+", metavar="JOB", help=_("names or ids"))
+
+
+def of_list(parser: CommandParser) -> None:
+    parser.add_argument("--search", metavar="TEXT", help=_("a part of the name or description"))
+    parser.add_argument("--handler", metavar="NAME")
+    parser.add_argument("--state", choices=STATES)
+    parser.add_argument("--after", metavar="NAME", help=_("go on behind this name"))
+    inputs.add_limit(parser)
+
+
+def of_create(parser: CommandParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--cron", required=True, metavar="EXPRESSION", dest="cron_expression")
+    parser.add_argument("--handler", required=True, metavar="NAME", dest="handler_name")
+    parser.add_argument("--disabled", action="store_true", help=_("do not switch it on yet"))
+    _settings(parser)
+
+
+def of_update(parser: CommandParser) -> None:
+    of_one(parser)
+    parser.add_argument("--name", metavar="NAME", help=_("a new name"))
+    parser.add_argument("--cron", metavar="EXPRESSION", dest="cron_expression")
+    parser.add_argument("--handler", metavar="NAME", dest="handler_name")
+    _settings(parser)
+
+
+def _settings(parser: CommandParser) -> None:
+    inputs.add_params(parser)
+    for column in _COLUMNS:
+        if isinstance(column, models.IntegerField):
+            low, high = LIMITS[column.name]
+            how: dict[str, Any] = {
+                "metavar": "N", "type": inputs.whole(low, high), "help": f"{low} ... {high}",
+            }  # fmt: skip
+        elif isinstance(column, models.DateTimeField):
+            how = {"metavar": "TIME", "help": _("or none")}
+        elif column.choices:
+            how = {"choices": [value for value, _label in column.flatchoices]}
+        else:
+            how = {"metavar": "TEXT"}
+        parser.add_argument(_option(column.name), dest=column.name, **how)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def of_enable(parser: CommandParser) -> None:
+    of_many(parser)
+    parser.add_argument(
+        "--missed",
+        choices=("none", "latest", "all"),
+        default="none",
+        help=_("which of the slots that they missed while off are run now (none)"),
+    )
+
+
+def of_pause(parser: CommandParser) -> None:
+    of_many(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--until", metavar="TIME", help=_("come back by itself then"))
+    when.add_argument("--for", dest="span", metavar="SPAN", help=_("such as 30m, 2h or 1d"))
+
+
+def of_run(parser: CommandParser) -> None:
+    of_many(parser)
+    inputs.add_params(parser)
+    add_wait(parser)
+
+
+def of_clone(parser: CommandParser) -> None:
+    of_one(parser)
+    parser.add_argument("--name", required=True, metavar="NAME")
+
+
+def of_delete(parser: CommandParser) -> None:
+    of_many(parser)
+    add_yes(parser)
+
+
+def given_values(options: Mapping[str, Any], *, stored: object, now: datetime) -> dict[str, Any]:
+    """Returns the columns that were named. `stored`: the params that the job has. InvalidJob."""
+    names = ["name", "cron_expression", "handler_name", *(column.name for column in _COLUMNS)]
+    found = {
+        name: options[name]
+        for name in names
+        if name not in _INSTANTS and options.get(name) is not None
+    }
+    for name in _INSTANTS:
+        if (text := options.get(name)) is not None:
+            is_none = text.strip().lower() in NO_INSTANT
+            found[name] = None if is_none else inputs.instant_of(text, name, now)
+    params = inputs.params_of(options, stored)
+    if params is not None:
+        found["handler_params"] = params
+    return found
