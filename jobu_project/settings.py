@@ -14,7 +14,8 @@ from django.urls import reverse_lazy
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
-from jobu_project import file_broker, logs
+from jobu_project import logs
+from jobu_project.brokers import folder
 from jobu_project.config import ROOT, Config, ConfigError, get_config
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import SchedulerSettings
@@ -219,7 +220,7 @@ def _broker(config: Config) -> tuple[str, dict[str, Any]]:
     """
     url = config.scheduler.broker_url
     if url.startswith("jobufs:"):
-        return "jobufs://", file_broker.transport_options(DATA_DIR / "broker")
+        return "jobufs://", folder.transport_options(DATA_DIR / "broker")
     if url.startswith(("redis:", "rediss:")):
         return url, {"socket_timeout": 5, "socket_connect_timeout": 3, "health_check_interval": 25}
     return url, {

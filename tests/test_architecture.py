@@ -145,8 +145,8 @@ def test_only_the_configuration_reads_the_environment():
         "jobu_project/celery.py",  # DJANGO_SETTINGS_MODULE
         "jobu_project/asgi.py",
         "jobu_project/wsgi.py",
-        "jobu_project/supervisor.py",  # hands it on to the parts
-        "jobu_project/management/commands/jobu.py",
+        "jobu_project/launcher/supervisor.py",  # hands it on to the parts
+        "jobu_project/launcher/launch.py",
         "scheduler/management/output.py",  # NO_COLOR, which is about the terminal
     }
     found = {

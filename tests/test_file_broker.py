@@ -23,8 +23,9 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError
 from kombu.messaging import Consumer, Producer
 
-from jobu_project import brokers, file_broker
-from jobu_project.file_broker import VOLATILE_TTL_SECONDS, Binding, Folder, file_name
+from jobu_project import brokers
+from jobu_project.brokers import folder
+from jobu_project.brokers.folder import VOLATILE_TTL_SECONDS, Binding, Folder, file_name
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 @contextmanager
 def connected(root: Path, polling_interval: float = 0.02) -> Iterator[Connection]:
-    options = file_broker.transport_options(root, polling_interval)
+    options = folder.transport_options(root, polling_interval)
     with Connection("jobufs://", transport_options=options) as connection:
         yield connection
 
@@ -258,7 +259,7 @@ def test_publisher_and_consumer_survive_a_wipe_of_the_folder(root: Path) -> None
     queue = queue_of("mail")
     with connected(root) as publisher, connected(root) as consumer:
         publish(publisher, queue, "lost")
-        file_broker.wipe(root)
+        folder.wipe(root)
 
         assert receive_all(consumer, queue) == []
         publish(publisher, queue, "kept")
@@ -270,7 +271,7 @@ def test_publisher_that_was_wiped_restores_the_bindings_it_made(root: Path) -> N
     with connected(root) as connection:
         producer = Producer(connection.default_channel)
         queue(connection.default_channel).declare()
-        file_broker.wipe(root)
+        folder.wipe(root)
 
         # Not declared again: Celery declares a queue once per connection.
         producer.publish(1, exchange=queue.exchange, routing_key="mail")
@@ -478,10 +479,11 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from kombu import Connection, Consumer, Exchange, Producer, Queue
-from jobu_project import brokers, file_broker
+from jobu_project import brokers
+from jobu_project.brokers import folder
 brokers.register()
 what, root, *arguments = sys.argv[1:]
-options = file_broker.transport_options(Path(root), 0.02)
+options = folder.transport_options(Path(root), 0.02)
 connection = Connection("jobufs://", transport_options=options)
 queue = Queue("mail", Exchange("work", type="direct"), routing_key="mail")
 if what == "publish":
@@ -568,10 +570,11 @@ APP = """
 import os, time
 from pathlib import Path
 from celery import Celery
-from jobu_project import brokers, file_broker
+from jobu_project import brokers
+from jobu_project.brokers import folder
 brokers.register()
 app = Celery("fileapp", broker="jobufs://", set_as_current=False)
-app.conf.broker_transport_options = file_broker.transport_options(Path(os.environ["BROKER"]))
+app.conf.broker_transport_options = folder.transport_options(Path(os.environ["BROKER"]))
 app.conf.worker_prefetch_multiplier = 1
 
 # shared: would be announced to every other app of a process that runs this text, too

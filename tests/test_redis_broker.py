@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from kombu.connection import Connection
 
-from jobu_project import brokers, redis_broker
+from jobu_project import brokers
+from jobu_project.brokers import redis as redis_broker
 from jobu_project.celery import app
 from tests.servers import Redis
 

@@ -21,7 +21,8 @@ import psutil
 import pytest
 from django.core.management.base import CommandError
 
-from jobu_project.management.commands.jobu import Address, Command, launch
+from jobu_project.launcher.launch import Address, launch
+from jobu_project.management.commands.jobu import Command
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent

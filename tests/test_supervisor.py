@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobu_project.supervisor import Log, ending, restart_seconds
+from jobu_project.launcher.supervisor import Log, ending, restart_seconds
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = """
 import os, signal, sys
 from pathlib import Path
-from jobu_project.supervisor import Part, Supervisor
+from jobu_project.launcher.supervisor import Part, Supervisor
 parts = [
     Part(
         name=name,

@@ -9,9 +9,9 @@ from typing import Final
 from kombu.transport import TRANSPORT_ALIASES
 
 TRANSPORTS: Final = {
-    "jobufs": "jobu_project.file_broker:Transport",
-    "redis": "jobu_project.redis_broker:Transport",
-    "rediss": "jobu_project.redis_broker:Transport",
+    "jobufs": "jobu_project.brokers.files:Transport",
+    "redis": "jobu_project.brokers.redis:Transport",
+    "rediss": "jobu_project.brokers.redis:Transport",
 }
 
 

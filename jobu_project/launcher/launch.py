@@ -1,0 +1,293 @@
+"""From `launch(parts)` to the exit code: preparing a first start, the parts, and what is said.
+
+All that can be refused is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command, get_commands
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connections
+
+from jobu_project.brokers import folder
+from jobu_project.config import ROOT, get_config
+from jobu_project.launcher.supervisor import Part, Supervisor
+from jobu_project.logs import style_of
+
+PARTS = ("web", "beat", "worker", "flower")
+#: Nothing new is scheduled, then the runs in flight end, and the pages stay up to show it.
+STOP_ORDER = ("beat", "worker", "web", "flower")
+ADMIN = "admin"
+READY_SECONDS = 60.0
+#: Secrets of the launcher that no part needs to know.
+LAUNCHER_SECRETS = ("JOBU_ADMIN_PASSWORD", "JOBU_FLOWER_PASSWORD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a part listens, and the variable by which a person can move it."""
+
+    host: str
+    port: int
+    variable: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._local_host}:{self.port}/"
+
+    @property
+    def _local_host(self) -> str:
+        """The host to reach it from this machine; 0.0.0.0 and :: are for listening only."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
+
+    def check_free(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                raise CommandError(
+                    f"cannot listen on {self.host} port {self.port}: {error.strerror}. "
+                    f"{self.variable} chooses another port."
+                ) from error
+
+    def answers(self, path: str) -> bool:
+        connection = http.client.HTTPConnection(self._local_host, self.port, timeout=2)
+        try:
+            connection.request("GET", path, headers={"Host": "localhost"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Password:
+    value: str
+    #: Made here and now: the person has to be told, once.
+    is_new: bool
+
+
+def launch(names: list[str]) -> int:
+    """Prepare, run the parts until a signal, and give the exit code."""
+    _given_flower_password()  # all that can be refused is refused before anything starts
+    config = get_config()
+    web = Address(host=config.admin.host, port=config.admin.port, variable="JOBU_WEB_PORT")
+    flower = Address(host="127.0.0.1", port=_flower_port(), variable="JOBU_FLOWER_PORT")
+    listening = {"web": web, "flower": flower}
+    for name in names:
+        if name in listening:
+            listening[name].check_free()
+    if web.port == flower.port and {"web", "flower"} <= set(names):
+        raise CommandError("JOBU_WEB_PORT and JOBU_FLOWER_PORT are the same port")
+
+    with _sharing_the_broker():
+        admin_password = _prepare()
+        flower_password = _flower_password(admin_password)
+        supervisor = Supervisor(
+            [_part(name, web=web, flower=flower, password=flower_password) for name in names],
+            stop_order=STOP_ORDER,
+            json_lines=_log_style() == "json",
+        )
+        block = _announcement(names, web, flower, admin_password, flower_password)
+        announce = _once(lambda: supervisor.say(block))
+        is_up = (lambda: web.answers("/health")) if "web" in names else (lambda: True)
+        threading.Thread(
+            target=_announce_when, args=(is_up, announce, supervisor), daemon=True
+        ).start()
+        try:
+            return supervisor.run()
+        finally:
+            announce()  # stopped before it was up: a new password must not stay unknown
+
+
+# Preparing
+
+
+@contextmanager
+def _sharing_the_broker() -> Iterator[None]:
+    """Wipes the file broker, unless another launcher is at work on the same data directory.
+
+    Its messages are of an earlier time, and the dispatcher publishes again what is still to be run.
+    """
+    if not settings.CELERY_BROKER_URL.startswith(f"{folder.SCHEME}:"):
+        yield
+        return
+    with (settings.DATA_DIR / "launcher.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.wipe(Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["folder"]))
+        except BlockingIOError:
+            pass
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _prepare() -> Password | None:
+    """Tables, the first user, the first jobs. The admin's password if this start knows it."""
+    with (settings.DATA_DIR / "prepare.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            password = _admin_password()
+            _load_examples()
+        except DatabaseError as error:
+            raise CommandError(f"the database cannot be prepared: {error}") from error
+        finally:
+            connections.close_all()
+    return password
+
+
+def _admin_password() -> Password | None:
+    """Creates the user if there is none at all. None if the password is somebody's secret."""
+    given = os.environ.get("JOBU_ADMIN_PASSWORD") or None
+    users = get_user_model()._default_manager
+    if users.exists():
+        return Password(value=given, is_new=False) if given else None
+    password = Password(value=given or secrets.token_urlsafe(12), is_new=given is None)
+    get_user_model().objects.create_superuser(ADMIN, email="", password=password.value)
+    return password
+
+
+def _load_examples() -> None:
+    from scheduler.models import CronJob
+
+    if "load_examples" in get_commands() and not CronJob.objects.exists():
+        call_command("load_examples", verbosity=0)
+
+
+def _flower_port() -> int:
+    text = os.environ.get("JOBU_FLOWER_PORT") or "5555"
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise CommandError(f"JOBU_FLOWER_PORT: {text!r} is not a port number")
+    return int(text)
+
+
+def _flower_password(admin: Password | None) -> Password:
+    """Flower is never open: its own password, else the admin's, else a new one."""
+    given = _given_flower_password()
+    if given:
+        return Password(value=given, is_new=False)
+    if admin is not None and _flower_can_check(admin.value):
+        return Password(value=admin.value, is_new=False)
+    return Password(value=secrets.token_urlsafe(12), is_new=True)
+
+
+def _given_flower_password() -> str | None:
+    given = os.environ.get("JOBU_FLOWER_PASSWORD") or None
+    if given and not _flower_can_check(given):
+        raise CommandError("JOBU_FLOWER_PASSWORD: only ASCII without commas works with Flower")
+    return given
+
+
+def _flower_can_check(password: str) -> bool:
+    """Flower splits its list of logins at commas and compares ASCII only."""
+    return password.isascii() and "," not in password
+
+
+# The parts
+
+
+def _part(name: str, *, web: Address, flower: Address, password: Password) -> Part:
+    celery = [sys.executable, "-m", "celery", "-A", "jobu_project"]
+    env = _environment(flower)
+    if name == "web":
+        bind = f"[{web.host}]:{web.port}" if ":" in web.host else f"{web.host}:{web.port}"
+        argv = [sys.executable, "-m", "gunicorn", "jobu_project.wsgi", "--bind", bind]
+        argv += ["--threads", "8", "--graceful-timeout", "10", "--no-control-socket"]
+        return Part(name=name, argv=argv, env=env, cwd=ROOT)
+    if name == "beat":
+        return Part(name=name, argv=[*celery, "beat"], env=env, cwd=ROOT)
+    if name == "worker":
+        # Of two launchers on one machine each needs a node name of its own.
+        node = f"--hostname=worker{os.getpid()}@%h"
+        argv = [*celery, "worker", node, "--without-gossip", "--without-mingle", "-E"]
+        return Part(name=name, argv=argv, env=env, cwd=ROOT, stop_seconds=_drain_seconds())
+    argv = [*celery, "flower", f"--address={flower.host}", f"--port={flower.port}"]
+    # In the environment, because everybody on the machine may read command lines.
+    env |= {"FLOWER_BASIC_AUTH": f"{ADMIN}:{password.value}"}
+    return Part(name=name, argv=argv, env=env, cwd=ROOT)
+
+
+def _environment(flower: Address) -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if key not in LAUNCHER_SECRETS}
+    env |= {"PYTHONUNBUFFERED": "1", "JOBU_DATA_DIR": str(settings.DATA_DIR)}
+    env.setdefault("JOBU_FLOWER_URL", flower.url.rstrip("/"))
+    # Behind a pipe the parts cannot see what our own output is.
+    env["JOBU_LOG_STYLE"] = _log_style()
+    if _log_style() == "json":
+        env["CELERY_QUIET"] = "1"  # no banner of beat and worker between the lines
+    return env
+
+
+def _log_style() -> str:
+    return style_of(get_config().logging, is_terminal=sys.stdout.isatty())
+
+
+def _drain_seconds() -> float:
+    """The worker ends or hands back its runs within its own limits; then there is a margin."""
+    worker = get_config().worker
+    return worker.shutdown_timeout_seconds + worker.grace_seconds + 15
+
+
+# Telling
+
+
+def _announcement(
+    names: list[str], web: Address, flower: Address, admin: Password | None, own: Password
+) -> str:
+    lines = []
+    if "web" in names:
+        lines.append(f"Admin     {web.url}")
+    if "flower" in names:
+        lines.append(f"Flower    {flower.url}")
+    if admin is not None and admin.is_new:
+        lines.append(f"Login     {ADMIN} / {admin.value}    (shown this once, kept nowhere)")
+    if "flower" in names and own.is_new:
+        lines.append(f"Flower's login    {ADMIN} / {own.value}    (of this start only)")
+    lines.append(f"Running   {', '.join(names)}. Ctrl-C stops.")
+    rule = "-" * 72
+    return "\n".join([rule, *lines, rule])
+
+
+def _announce_when(
+    is_up: Callable[[], bool], announce: Callable[[], None], supervisor: Supervisor
+) -> None:
+    for _ in range(int(READY_SECONDS / 0.2)):
+        if is_up():
+            announce()
+            return
+        if supervisor.stopping.wait(0.2):
+            return
+    supervisor.say(f"web does not answer after {READY_SECONDS:.0f} s; its lines above say why")
+    announce()
+
+
+def _once(action: Callable[[], None]) -> Callable[[], None]:
+    lock = threading.Lock()
+    done: list[bool] = []
+
+    def first_call_only() -> None:
+        with lock:
+            if not done:
+                done.append(True)
+                action()
+
+    return first_call_only
