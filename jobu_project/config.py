@@ -11,23 +11,22 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
-from zoneinfo import available_timezones
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
+
+from scheduler.conf import BeatSettings, Count, Section, TimezoneName, WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("database", "scheduler", "worker", "admin", "logging")
@@ -41,24 +40,6 @@ class ConfigError(Exception):
         super().__init__(
             "The configuration cannot be used:\n" + "\n".join(f"- {m}" for m in mistakes)
         )
-
-
-def _known_timezone(name: str) -> str:
-    if name not in available_timezones():
-        hint = difflib.get_close_matches(name, available_timezones(), n=1)
-        raise ValueError(
-            f"unknown time zone {name!r}" + (f", did you mean {hint[0]!r}?" if hint else "")
-        )
-    return name
-
-
-TimezoneName = Annotated[str, AfterValidator(_known_timezone)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 DatabaseType = Literal["sqlite", "postgres", "mysql"]
@@ -179,14 +160,6 @@ def _options_of(query: Mapping[str, str], entry: Mapping[str, Any]) -> Any:
     return options
 
 
-class CalendarConfig(Section):
-    country: str | None = None
-    subdivision: str | None = None
-    weekends: bool = False
-    dates: frozenset[date] = frozenset()
-    working_dates: frozenset[date] = frozenset()
-
-
 BROKERS = ("jobufs", "redis", "rediss", "amqp", "amqps", "pyamqp")
 
 
@@ -196,59 +169,31 @@ def _known_broker(url: str) -> str:
     return url
 
 
-class SchedulerConfig(Section):
-    database: str = "default"
+class SchedulerConfig(BeatSettings):
+    """scheduler.yaml."""
+
+    database: str = Field("default", description="the database of jobu's own tables")
     # May hold a password.
-    broker_url: Annotated[str, AfterValidator(_known_broker)] = Field("jobufs://", repr=False)
-    default_timezone: TimezoneName = "Asia/Seoul"
-    poll_interval_seconds: Seconds = 1
-    max_sleep_seconds: Seconds = 300
-    min_cron_interval_seconds: Count = 60
-    batch_size: Count = 500
-    republish_seconds: Seconds = 30
-    republish_max_seconds: Seconds = 600
-    sweep_interval_seconds: Seconds = 5
-    retention_days: Count = 30
-    calendars: dict[str, CalendarConfig] = {}
+    broker_url: Annotated[str, AfterValidator(_known_broker)] = Field(
+        "jobufs://",
+        repr=False,
+        description="jobufs:// (files, one host), redis://, rediss://, amqp:// or amqps://",
+    )
 
 
-# 30 s behind its timeout a run's lease ends for good (store/runs.py: DEADLINE_MARGIN_SECONDS) and
-# beat may hand it to another worker; until then it must be stopped, and that be written.
-GRACE_SECONDS_MAX = 25
+class WorkerConfig(WorkerSettings):
+    """worker.yaml."""
 
-
-def _ends_before_the_lease(grace_seconds: float) -> float:
-    if grace_seconds > GRACE_SECONDS_MAX:
-        raise ValueError(
-            f"must be at most {GRACE_SECONDS_MAX}: 30 s behind its timeout a run's lease ends, and"
-            " another worker may begin it again while this one still waits"
-        )
-    return grace_seconds
-
-
-class WorkerConfig(Section):
-    database: str = "default"
-    databases: tuple[str, ...] = ()
-    handler_packages: tuple[str, ...] = ("handlers.samples",)
-    pool: Literal["prefork", "threads", "solo"] = "prefork"
-    concurrency: Count = 4
-    pool_size: Count = 500
-    lease_seconds: Seconds = 60
-    heartbeat_seconds: Seconds = 15
-    cancel_poll_seconds: Seconds = 2
-    grace_seconds: Annotated[Seconds, AfterValidator(_ends_before_the_lease)] = 10
-    shutdown_timeout_seconds: Seconds = 30
-    max_result_bytes: int = Field(default=65536, ge=256)
-    max_log_lines: int = Field(default=1000, ge=0, le=100_000)
-
-    @model_validator(mode="after")
-    def _renews_in_time(self) -> WorkerConfig:
-        if self.heartbeat_seconds > self.lease_seconds / 4:
-            raise ValueError(
-                f"heartbeat_seconds ({self.heartbeat_seconds:g}) must be at most a quarter of "
-                f"lease_seconds ({self.lease_seconds:g}), so that one slow renewal loses no run"
-            )
-        return self
+    database: str = Field("default", description="the database of jobu's own tables")
+    databases: tuple[str, ...] = Field(
+        (), description="names from database.yaml that handlers may open"
+    )
+    pool: Literal["prefork", "threads", "solo"] = Field(
+        "prefork",
+        description="prefork (blocking or CPU-bound handlers) or threads (hundreds of async runs"
+        " in one process)",
+    )
+    concurrency: Count = Field(4, description="children of prefork, or runs at once in threads")
 
 
 def _split(value: object) -> object:
@@ -262,10 +207,22 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class CorsConfig(Section):
-    origins: tuple[str, ...] = ()
-    allow_credentials: bool = False
-    allow_methods: tuple[str, ...] = ()
-    allow_headers: tuple[str, ...] = ()
+    """Which pages of other origins may call the API."""
+
+    origins: tuple[str, ...] = Field(
+        (), description="such as https://shop.example.com, or *; none: CORS is off"
+    )
+    allow_credentials: bool = Field(
+        False, description="with cookies too; better give such pages a token"
+    )
+    allow_methods: tuple[str, ...] = Field(
+        (), description="empty: DELETE, GET, OPTIONS, PATCH, POST, PUT"
+    )
+    allow_headers: tuple[str, ...] = Field(
+        (),
+        description="empty: accept, authorization, content-type, user-agent, x-csrftoken,"
+        " x-requested-with",
+    )
 
     @model_validator(mode="after")
     def _origins_are_safe(self) -> CorsConfig:
@@ -281,29 +238,50 @@ class CorsConfig(Section):
 
 
 class AdminConfig(Section):
-    database: str = "default"
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, gt=0, lt=65536)
-    debug: bool = False
-    secret_key: str = Field(default="", repr=False)
-    allowed_hosts: Words = ("localhost", "127.0.0.1", "[::1]")
-    csrf_trusted_origins: Words = ()
-    https: bool = False
-    hsts_seconds: int = Field(default=31_536_000, ge=0)
-    static_root: str = ""
-    timezone: TimezoneName = "Asia/Seoul"
-    language: Literal["en", "ko"] = "en"
-    flower_url: str = "http://127.0.0.1:5555"
-    cors: CorsConfig = CorsConfig()
+    """admin.yaml: the web side."""
+
+    database: str = Field("default", description="the database of jobu's own tables")
+    host: str = Field("127.0.0.1", description="where the launcher's web process listens")
+    port: int = Field(8000, gt=0, lt=65536, description="its port")
+    debug: bool = Field(False, description="Django's debug pages; never where strangers come")
+    secret_key: str = Field(
+        "", repr=False, description="empty: made once and kept in the data directory"
+    )
+    allowed_hosts: Words = Field(
+        ("localhost", "127.0.0.1", "[::1]"), description="a list, or one text with commas"
+    )
+    csrf_trusted_origins: Words = Field((), description="as Django's setting of this name")
+    https: bool = Field(
+        False,
+        description="people come over TLS only: cookies say so, and plain HTTP is redirected",
+    )
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="with https: browsers remember it this long; 0: they do not"
+    )
+    static_root: str = Field(
+        "", description="where collectstatic has put the files; empty: served from the packages"
+    )
+    timezone: TimezoneName = Field(
+        "Asia/Seoul", description="zone of the pages; the database holds UTC"
+    )
+    language: Literal["en", "ko"] = Field("en", description="of the pages")
+    flower_url: str = Field("http://127.0.0.1:5555", description="where links to Flower lead")
+    cors: CorsConfig = Field(CorsConfig(), description="see below")
 
 
 LevelName = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class LoggingConfig(Section):
-    level: LevelName = "INFO"
-    style: Literal["auto", "console", "json"] = "console"
-    loggers: dict[str, LevelName] = {}
+    """logging.yaml."""
+
+    level: LevelName = Field("INFO", description="of all loggers")
+    style: Literal["auto", "console", "json"] = Field(
+        "console", description="auto: console on a terminal, else json"
+    )
+    loggers: dict[str, LevelName] = Field(
+        {}, description="per logger, for example {dbpools.sql: DEBUG}"
+    )
 
 
 class Config(Section):

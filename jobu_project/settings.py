@@ -18,7 +18,7 @@ from jobu_project import logs
 from jobu_project.brokers import folder
 from jobu_project.config import ROOT, Config, ConfigError, get_config
 from jobu_project.databases import django_databases, pool_databases
-from scheduler.conf import SchedulerSettings
+from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 
 config = get_config()
 
@@ -260,27 +260,10 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = config.scheduler.max_sleep_seconds
 
 FLOWER_URL = config.admin.flower_url
 JOBU = SchedulerSettings(
-    default_timezone=config.scheduler.default_timezone,
-    poll_interval_seconds=config.scheduler.poll_interval_seconds,
-    max_sleep_seconds=config.scheduler.max_sleep_seconds,
-    min_cron_interval_seconds=config.scheduler.min_cron_interval_seconds,
-    batch_size=config.scheduler.batch_size,
-    republish_seconds=config.scheduler.republish_seconds,
-    republish_max_seconds=config.scheduler.republish_max_seconds,
-    sweep_interval_seconds=config.scheduler.sweep_interval_seconds,
-    retention_days=config.scheduler.retention_days,
-    calendars={name: entry.model_dump() for name, entry in config.scheduler.calendars.items()},
-    handler_packages=config.worker.handler_packages,
+    **{name: getattr(config.scheduler, name) for name in BeatSettings.model_fields},
+    **{name: getattr(config.worker, name) for name in WorkerSettings.model_fields},
     databases=pool_databases(config),
     default_database=config.worker.database,
-    pool_size=config.worker.pool_size,
-    lease_seconds=config.worker.lease_seconds,
-    heartbeat_seconds=config.worker.heartbeat_seconds,
-    cancel_poll_seconds=config.worker.cancel_poll_seconds,
-    grace_seconds=config.worker.grace_seconds,
-    shutdown_timeout_seconds=config.worker.shutdown_timeout_seconds,
-    max_result_bytes=config.worker.max_result_bytes,
-    max_log_lines=config.worker.max_log_lines,
 )
 
 # --- the admin's theme ----------------------------------------------------------------------------

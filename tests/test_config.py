@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jobu_project import config as config_module
-from jobu_project.config import GRACE_SECONDS_MAX, ROOT, Config, ConfigError, expand, load
+from jobu_project.config import ROOT, Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases
-from scheduler.conf import TIME_LIMIT_MARGIN_SECONDS
+from scheduler.conf import GRACE_SECONDS_MAX, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
+from tests import settings_page
 
 SECRET = "s3cr3t-p4ss"
 
@@ -48,6 +50,29 @@ def test_without_any_file_everything_has_its_default(load_files: Loader, tmp_pat
     assert config.sqlite_path(config.job_database) == str(tmp_path / "data" / "jobu.sqlite3")
     assert (config.scheduler.poll_interval_seconds, config.scheduler.retention_days) == (1, 30)
     assert (config.worker.lease_seconds, config.admin.timezone) == (60, "Asia/Seoul")
+
+
+@pytest.mark.parametrize("section", ["scheduler", "worker", "admin", "logging"])
+def test_the_files_that_are_delivered_show_every_key(section: str):
+    document = yaml.safe_load((ROOT / "config" / f"{section}.yaml").read_text(encoding="utf-8"))
+
+    assert set(document[section]) == set(settings_page.SECTIONS[section].model_fields)
+
+
+def test_the_page_of_settings_is_what_the_models_say():
+    """`python -m tests.settings_page` writes it."""
+    assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()
+
+
+def test_every_setting_says_what_it_means():
+    silent = [
+        f"{name}.{key}"
+        for name, model in settings_page.SECTIONS.items()
+        for key, field in model.model_fields.items()
+        if not field.description
+    ]
+
+    assert silent == []
 
 
 def test_the_files_that_are_delivered_say_the_defaults(tmp_path: Path):

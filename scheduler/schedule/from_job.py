@@ -26,7 +26,8 @@ class ScheduleSettings(Protocol):
     @property
     def default_timezone(self) -> str: ...
     @property
-    def calendars(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def calendars(self) -> Mapping[str, Any]:
+        """Name -> a mapping, or a pydantic model, with the fields of CalendarSpec."""
 
 
 def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> Schedule:
@@ -42,10 +43,12 @@ def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> Schedule:
 _specs: dict[int, tuple[object, dict[str, CalendarSpec]]] = {}
 
 
-def calendar_specs(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, CalendarSpec]:
+def calendar_specs(configured: Mapping[str, Any]) -> dict[str, CalendarSpec]:
     """Returns the configured calendars. They are built once per configuration."""
     known = _specs.get(id(configured))
     if known is None or known[0] is not configured:
-        built = {name: CalendarSpec(name=name, **e) for name, e in configured.items()}
+        built = {
+            name: CalendarSpec(name=name, **dict(fields)) for name, fields in configured.items()
+        }
         known = _specs[id(configured)] = (configured, built)
     return known[1]

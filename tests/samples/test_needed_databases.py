@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ def test_saving_such_a_job_warns_and_does_not_refuse(settings: Any):
     (warning,) = Control().warnings(job)
 
     assert warning.startswith("The database 'shop' is not configured in this process. Unless")
-    settings.JOBU = replace(settings.JOBU, databases={"default": {}, "shop": {}})
+    settings.JOBU = settings.JOBU.model_copy(update={"databases": {"default": {}, "shop": {}}})
     assert Control().warnings(job) == []
 
 

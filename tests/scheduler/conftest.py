@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -133,7 +132,7 @@ class House:
         self.dispatcher = self.new_dispatcher()
 
     def configure(self, **changes: Any) -> None:
-        self._django.JOBU = replace(self._django.JOBU, **changes)
+        self._django.JOBU = self._django.JOBU.model_copy(update=changes)
 
     @property
     def settings(self) -> SchedulerSettings:

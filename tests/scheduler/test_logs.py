@@ -247,7 +247,6 @@ def test_no_value_of_a_parameter_is_seen_in_the_log_of_a_failing_run(
 def test_a_module_of_handlers_that_cannot_be_imported_is_told_and_stops_nobody(
     caplog: pytest.LogCaptureFixture, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    from dataclasses import replace
 
     from django.apps import apps
 
@@ -256,7 +255,9 @@ def test_a_module_of_handlers_that_cannot_be_imported_is_told_and_stops_nobody(
     (package / "__init__.py").write_text("")
     (package / "bad.py").write_text("import no_such_module_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    settings.JOBU = replace(settings.JOBU, handler_packages=("broken_handlers", "handlers.samples"))
+    settings.JOBU = settings.JOBU.model_copy(
+        update={"handler_packages": ("broken_handlers", "handlers.samples")}
+    )
     with caplog.at_level(logging.ERROR):
         apps.get_app_config("scheduler").ready()
     assert "handler module broken_handlers.bad cannot be imported" in caplog.text

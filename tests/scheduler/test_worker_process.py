@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import Any
 
@@ -13,7 +12,7 @@ from scheduler.worker.process import WorkerProcess
 
 
 def test_a_process_that_cannot_be_made_leaves_no_loop_behind(settings: Any) -> None:
-    settings.JOBU = dataclasses.replace(settings.JOBU, databases={"default": {"type": "oracle"}})
+    settings.JOBU = settings.JOBU.model_copy(update={"databases": {"default": {"type": "oracle"}}})
     before = set(threading.enumerate())
 
     with pytest.raises(ConfigurationError, match="oracle"):

@@ -1,0 +1,123 @@
+"""docs/settings.md, made from the models that read the configuration.
+
+python -m tests.settings_page            # writes the page
+python -m tests.settings_page --check    # exit code 1 if the page is not what the models say
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jobu_project.config import (
+    AdminConfig,
+    CorsConfig,
+    LoggingConfig,
+    SchedulerConfig,
+    WorkerConfig,
+)
+from scheduler.conf import CalendarSettings
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "settings.md"
+
+SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "scheduler": SchedulerConfig,
+    "scheduler.calendars.NAME": CalendarSettings,
+    "worker": WorkerConfig,
+    "admin": AdminConfig,
+    "admin.cors": CorsConfig,
+    "logging": LoggingConfig,
+}
+
+HEAD: Final = """\
+# Settings
+
+Each file of [config/](../config) has one section, and each key has a default, so that a file or
+a key may be left out. `${NAME}` and `${NAME:-default}` in a value stand for a variable of the
+environment. A key that is unknown is refused with the nearest name; all mistakes are reported
+at once. Durations are seconds, sizes are bytes.
+
+This page is made from the models that read the files (`python -m tests.settings_page`).
+Databases and pools: [dbpools.md](dbpools.md).
+"""
+
+
+def page() -> str:
+    return "\n".join([HEAD, *(part for name in SECTIONS for part in _section(name))])
+
+
+def _section(name: str) -> Iterator[str]:
+    model = SECTIONS[name]
+    yield f"## {name}\n"
+    yield f"In `config/{name.partition('.')[0]}.yaml`.\n"
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for key, field in model.model_fields.items():
+        cells = (f"`{key}`", _type_of(field), _default_of(field), field.description or "")
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+_NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+def _type_of(field: FieldInfo) -> str:
+    return _words(field.annotation) + _bounds(field)
+
+
+def _words(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return _words(next(each for each in arguments if each is not type(None)))
+    if origin in (tuple, frozenset, list):
+        return f"list of {_words(arguments[0])}"
+    if origin is dict:
+        return f"mapping of name to {_words(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    if origin is not None:  # Annotated
+        return _words(arguments[0])
+    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {Gt: "more than", Ge: "at least", Lt: "less than", Le: "at most"}
+    found = [
+        f"{text} {getattr(each, kind.__name__.lower())}"
+        for each in field.metadata
+        for kind, text in words.items()
+        if isinstance(each, kind)
+    ]
+    return f", {' and '.join(found)}" if found else ""
+
+
+def _default_of(field: FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, BaseModel) or value in (None, "", (), {}, frozenset()):
+        return "none" if not isinstance(value, BaseModel) else ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{', '.join(value)}`"
+    return f"`{value}`"
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" in arguments:
+        return int(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
