@@ -287,7 +287,7 @@ UNFOLD = {
     "SITE_SYMBOL": "schedule",
     "STYLES": [lambda request: static("scheduler/no_script.css")],
     "SITE_FAVICONS": [{"rel": "icon", "href": lazy(static, str)("scheduler/favicon.svg")}],
-    "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.index",
+    "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.views.index",
     "SHOW_LANGUAGES": True,
     "ACCOUNT": {
         "navigation": [

@@ -8,7 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from jobu_project import preferences
-from scheduler.admin import dashboard
+from scheduler.admin.dashboard import views
 
 admin.autodiscover()
 admin.site.index_template = "scheduler/index.html"
@@ -17,10 +17,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("i18n/setlang/", preferences.set_language, name="set_language"),
     path("favicon.ico", RedirectView.as_view(url=static("scheduler/favicon.svg"))),
-    path("admin/dashboard/now", admin.site.admin_view(dashboard.now_part), name="dashboard-now"),
+    path("admin/dashboard/now", admin.site.admin_view(views.now_part), name="dashboard-now"),
     path(
         "admin/dashboard/charts",
-        admin.site.admin_view(dashboard.charts_part),
+        admin.site.admin_view(views.charts_part),
         name="dashboard-charts",
     ),
     # What Flower shows as a task's id, typed behind a short address.

@@ -1,21 +1,21 @@
-"""The admin: where people look and act. Every change goes through scheduler/operations/control.py.
+"""The admin: the pages where people look and act. Every change goes through Control.
 
-jobs, executions, backfills, processes: one ModelAdmin each, accounts: Django's own in the theme.
-preferences: one's own time zone and language; tokens: one's own keys to the API.
-verbs: pages that ask and then do; job_verbs, execution_verbs, backfill_verbs: what they do.
-job_form, job_name, params, params_form, masking: typing a job or its name, secrets hidden.
-job_checks, job_preview: what is said while one types; job_strip: what was.
-listing, filters: lists over large tables.
-show, story, liveness: how things are said.
-theme: the only door to the theme.
+One folder or module per page: jobs, executions, backfills, dashboard, processes, tokens,
+preferences, accounts (Django's own users and groups in the theme). No page imports another.
+
+What pages share:
+actions: pages that ask and then act. explain, formatting, liveness: how a state is described.
+listing, filters: lists over large tables. live: pages that update themselves.
+params_field, job_name_field, suggesting_input: form fields.
+unfold_compat: the only file that imports the theme.
 """
 
 from scheduler.admin import (  # noqa: F401 - they register themselves
     accounts,
-    backfills,
-    executions,
-    jobs,
     preferences,
     processes,
     tokens,
 )
+from scheduler.admin.backfills import admin as _backfills  # noqa: F401
+from scheduler.admin.executions import admin as _executions  # noqa: F401
+from scheduler.admin.jobs import admin as _jobs  # noqa: F401

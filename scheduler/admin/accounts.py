@@ -10,7 +10,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.utils.translation import pgettext
 
-from scheduler.admin.theme import ModelAdmin
+from scheduler.admin.unfold_compat import ModelAdmin
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import (

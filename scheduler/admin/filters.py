@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from handlers.registry import handler_names
-from scheduler.admin.theme import DropdownFilter, ModelAdmin, RangeDateFilter
+from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, RangeDateFilter
 from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.operations.control import Control

@@ -9,7 +9,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from scheduler.admin.theme import AnyPaginator, ChangeList, ModelAdmin
+from scheduler.admin.unfold_compat import AnyPaginator, ChangeList, ModelAdmin
 from scheduler.operations.control import Control
 
 COUNT_LIMIT: Final = 10_000

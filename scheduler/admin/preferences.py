@@ -17,8 +17,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin.job_form import SuggestingInput
-from scheduler.admin.theme import ModelAdmin, SelectWidget
+from scheduler.admin.suggesting_input import SuggestingInput
+from scheduler.admin.unfold_compat import ModelAdmin, SelectWidget
 from scheduler.models import Preference
 from scheduler.schedule import cron
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import live, show
+from scheduler.admin import formatting, live
 from scheduler.admin.listing import GuardedList, TimedChangeList
 from scheduler.admin.liveness import is_alive, missing_parts
 from scheduler.models import SchedulerProcess
@@ -90,10 +90,10 @@ class SchedulerProcessAdmin(GuardedList):
     @admin.display(description=_("state"))
     def state(self, process: SchedulerProcess) -> SafeString:
         if is_alive(process.heartbeat_at, process.seen_at):  # type: ignore[attr-defined]
-            badge = show.badge(gettext("alive"), "good")
+            badge = formatting.badge(gettext("alive"), "good")
         else:
             title = gettext("no heartbeat for half a minute")
-            badge = show.badge(gettext("silent"), "bad", title)
+            badge = formatting.badge(gettext("silent"), "bad", title)
         return _cell(process, "state", badge)
 
     @admin.display(description=_("running"), ordering="running")
@@ -103,11 +103,11 @@ class SchedulerProcessAdmin(GuardedList):
     @admin.display(description=_("heartbeat"), ordering="heartbeat_at")
     def heartbeat(self, process: SchedulerProcess) -> SafeString:
         seen_at: datetime = process.seen_at  # type: ignore[attr-defined]
-        return _cell(process, "heartbeat", show.distance(process.heartbeat_at, seen_at))
+        return _cell(process, "heartbeat", formatting.distance(process.heartbeat_at, seen_at))
 
     @admin.display(description=_("started"), ordering="started_at")
     def start(self, process: SchedulerProcess) -> SafeString | str:
-        return show.instant(process.started_at, process.seen_at)  # type: ignore[attr-defined]
+        return formatting.instant(process.started_at, process.seen_at)  # type: ignore[attr-defined]
 
 
 def _cell(process: SchedulerProcess, name: str, content: object) -> SafeString:

@@ -15,15 +15,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import show
+from scheduler.admin import formatting
+from scheduler.admin.actions import Done, Verb, VerbsMixin
 from scheduler.admin.listing import GuardedList, TimedChangeList
-from scheduler.admin.theme import (
+from scheduler.admin.unfold_compat import (
     ActionVariant,
     AnyModelForm,
     CheckboxSelectMultiple,
     page_action,
 )
-from scheduler.admin.verbs import Done, Verb, VerbsMixin
 from scheduler.models import ApiToken
 from scheduler.operations.control import Control, NotPossible
 from scheduler.operations.keys import give_key
@@ -170,7 +170,7 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
 
     @admin.display(description=_("begins with"))
     def begins_with(self, token: ApiToken) -> SafeString:
-        return show.code(f"{token.prefix}...")
+        return formatting.code(f"{token.prefix}...")
 
     @admin.display(description=_("scopes"))
     def scope_list(self, token: ApiToken) -> str:
@@ -179,26 +179,26 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
     @admin.display(description=_("state"))
     def state(self, token: ApiToken) -> SafeString:
         if token.revoked_at is not None:
-            return show.badge(gettext("revoked"), "bad")
+            return formatting.badge(gettext("revoked"), "bad")
         if token.expires_at is not None and token.expires_at <= _seen_at(token):
-            return show.badge(gettext("expired"), "warn")
-        return show.badge(gettext("valid"), "good")
+            return formatting.badge(gettext("expired"), "warn")
+        return formatting.badge(gettext("valid"), "good")
 
     @admin.display(description=_("last used"))
     def used(self, token: ApiToken) -> SafeString | str:
-        return show.instant(token.last_used_at, _seen_at(token))
+        return formatting.instant(token.last_used_at, _seen_at(token))
 
     @admin.display(description=_("expires"))
     def expires(self, token: ApiToken) -> SafeString | str:
-        return show.instant(token.expires_at, _seen_at(token))
+        return formatting.instant(token.expires_at, _seen_at(token))
 
     @admin.display(description=_("created"))
     def created(self, token: ApiToken) -> SafeString | str:
-        return show.instant(token.created_at, _seen_at(token))
+        return formatting.instant(token.created_at, _seen_at(token))
 
     @admin.display(description=_("revoked"))
     def revoked(self, token: ApiToken) -> SafeString | str:
-        return show.instant(token.revoked_at, _seen_at(token))
+        return formatting.instant(token.revoked_at, _seen_at(token))
 
     # --- verbs -----------------------------------------------------------------------------------
 

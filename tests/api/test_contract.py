@@ -26,8 +26,8 @@ from scheduler.models import Backfill, JobAttempt, JobLog
 from scheduler.operations.keys import make_token
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
+from tests.admin.test_admin import make_run
 from tests.api.conftest import make_job
-from tests.test_admin import make_run
 
 pytestmark = [pytest.mark.django_db]
 

@@ -16,8 +16,8 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
+from tests.admin.test_admin import make_run
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
-from tests.test_admin import make_run
 
 pytestmark = pytest.mark.django_db
 on_each_database = pytest.mark.database

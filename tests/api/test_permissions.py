@@ -19,9 +19,9 @@ from django.urls import reverse
 from scheduler.models import ApiToken, CronJob, JobExecution
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import RunStatus
+from tests.admin.test_admin import make_run
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 from tests.system import ROOT
-from tests.test_admin import make_run
 
 pytestmark = pytest.mark.django_db
 

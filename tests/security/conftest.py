@@ -28,8 +28,8 @@ from scheduler.models import (
 )
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
+from tests.admin.test_admin import make_job, make_run
 from tests.security.attacks import HTML, HTML_SHORT
-from tests.test_admin import make_job, make_run
 
 # Pages that would end the session, or lead nowhere by design.
 _NOT_WALKED = ("logout", "i18n/setlang", "static/")

@@ -1,5 +1,5 @@
 // While a job is typed: what is wrong is said at the field, and the preview shows the next runs.
-// The server decides (job_checks.py); without JavaScript it does so when the form is saved.
+// The server decides (scheduler/admin/jobs/checks.py); without JavaScript it does so when the form is saved.
 "use strict";
 
 (() => {

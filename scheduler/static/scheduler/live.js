@@ -179,7 +179,7 @@
 
   const seen = new WeakMap();
 
-  // As scheduler/admin/show.py says it: the two largest units.
+  // As scheduler/admin/formatting.py says it: the two largest units.
   function words(elapsed, units) {
     const [seconds, minutes, hours, days] = units.split("|");
     const say = (unit, number) => unit.replace("%s", String(number));

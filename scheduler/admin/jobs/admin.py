@@ -1,8 +1,4 @@
-"""Jobs: the list, the page of one, and run now, pause, enable, disable, clone.
-
-job_form: typing; job_checks: what is asked while typing; job_preview: what a schedule means;
-job_strip: the last outcomes; job_history: who changed what; job_verbs: what is done.
-"""
+"""Jobs: the list, the page of one, and run now, pause, enable, disable, clone."""
 
 from __future__ import annotations
 
@@ -21,21 +17,23 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import (
-    filters,
-    job_checks,
-    job_strip,
-    job_verbs,
-    live,
-    show,
+from scheduler.admin import filters, formatting, live
+from scheduler.admin.actions import VerbsMixin
+from scheduler.admin.explain import job_story
+from scheduler.admin.jobs import checks, sparkline
+from scheduler.admin.jobs.actions import (
+    BLIND_RUN,
+    CLONE,
+    DISABLE,
+    ENABLE,
+    PAUSE,
+    RUN,
 )
-from scheduler.admin.job_form import CronJobForm, refusal_of
-from scheduler.admin.job_preview import preview, zone_of
+from scheduler.admin.jobs.form import CronJobForm, refusal_of
+from scheduler.admin.jobs.preview import preview
 from scheduler.admin.listing import COUNT_LIMIT, GuardedList
 from scheduler.admin.liveness import missing_parts
-from scheduler.admin.story import job_story
-from scheduler.admin.theme import ActionVariant, page_action
-from scheduler.admin.verbs import VerbsMixin
+from scheduler.admin.unfold_compat import ActionVariant, page_action
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations import job_history
@@ -160,8 +158,8 @@ class CronJobAdmin(VerbsMixin, GuardedList):
 
     # --- the list --------------------------------------------------------------------------------
 
-    def get_changelist(self, request: HttpRequest, **options: Any) -> type[job_strip.JobChangeList]:
-        return job_strip.JobChangeList
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[sparkline.JobChangeList]:
+        return sparkline.JobChangeList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -180,43 +178,45 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         return format_html(
             '<span title="{}">{}<br><span class="text-xs">{}</span></span>',
             in_words(job.cron_expression),
-            show.code(job.cron_expression),
-            zone_of(job),
+            formatting.code(job.cron_expression),
+            formatting.zone_of(job),
         )
 
     @admin.display(description=_("next run"), ordering=F("next_run_at").asc(nulls_last=True))
     def next_run(self, job: CronJob) -> SafeString | str:
         if not job.is_enabled:
-            return show.NOTHING
+            return formatting.NOTHING
         now: datetime = job.seen_at  # type: ignore[attr-defined]
         if job.next_run_at is None:
-            return show.badge(
+            return formatting.badge(
                 gettext("beat will say"), "calm", gettext("New or just edited: beat computes it.")
             )
         if now - job.next_run_at > OVERDUE_AFTER:
             return format_html(
-                "{} {}", show.instant(job.next_run_at, now), show.badge(gettext("overdue"), "bad")
+                "{} {}",
+                formatting.instant(job.next_run_at, now),
+                formatting.badge(gettext("overdue"), "bad"),
             )
-        return show.instant(job.next_run_at, now)
+        return formatting.instant(job.next_run_at, now)
 
     @admin.display(description=_("last result"), ordering="last_run_at")
     def last_result(self, job: CronJob) -> SafeString | str:
         if job.last_run_at is None:
-            return show.NOTHING
+            return formatting.NOTHING
         return format_html(
             '{}<br><span class="text-xs" title="{}">{}</span>',
-            show.status(job.last_status),
-            show.exact(job.last_run_at),
-            show.distance(job.last_run_at, job.seen_at),  # type: ignore[attr-defined]
+            formatting.status(job.last_status),
+            formatting.exact(job.last_run_at),
+            formatting.distance(job.last_run_at, job.seen_at),  # type: ignore[attr-defined]
         )
 
     @admin.display(description=_("last runs"))
     def strip(self, job: CronJob) -> SafeString | str:
-        return job_strip.strip(job.outcomes, linked=job.shows_links)  # type: ignore[attr-defined]
+        return sparkline.strip(job.outcomes, linked=job.shows_links)  # type: ignore[attr-defined]
 
     @admin.display(description=_("took"))
     def durations(self, job: CronJob) -> SafeString | str:
-        return job_strip.durations(job.outcomes)  # type: ignore[attr-defined]
+        return sparkline.durations(job.outcomes)  # type: ignore[attr-defined]
 
     # --- the form --------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
 
     @admin.display(description=_("parameters"))
     def params_block(self, job: CronJob) -> SafeString:
-        return show.block(show.as_json(job.handler_params))
+        return formatting.block(formatting.as_json(job.handler_params))
 
     @admin.display(description=_("parameters"))
     def params_hidden(self, job: CronJob) -> str:
@@ -355,7 +355,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
             gettext("executions with their logs"): executions,
         }
         lacking = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
-        return [show.link(self._page_of(job), job) for job in jobs], counts, lacking, []
+        return [formatting.link(self._page_of(job), job) for job in jobs], counts, lacking, []
 
     def _surroundings(self, request: HttpRequest, object_id: str | None) -> dict[str, Any]:
         """What stands around the form of an existing job."""
@@ -368,7 +368,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         moving = self._moving(request, job, now)
         return {
             "job": job,
-            "pause_end": show.instant(job.paused_until, now) if job.paused_until else "",
+            "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
             "missing_parts": missing_parts(now),
             "story": job_story(job, now),
             "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
@@ -380,7 +380,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         """What moves on the page of a job: next run, last runs, strip."""
         sees_runs = may(request.user, Action.VIEW_EXECUTIONS)
         runs = _newest_runs(job) if sees_runs else []
-        outcomes = last_outcomes([job.pk], job_strip.STRIP_LENGTH).get(job.pk, [])
+        outcomes = last_outcomes([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
         runs_url = reverse("admin:scheduler_jobexecution_changelist")
         job.seen_at = now  # type: ignore[attr-defined]
         return {
@@ -390,8 +390,8 @@ class CronJobAdmin(VerbsMixin, GuardedList):
                 (gettext("state"), self.state(job)),
                 (gettext("next run"), self.next_run(job)),
                 (gettext("last result"), self.last_result(job)),
-                (gettext("took"), job_strip.durations(outcomes)),
-                (gettext("last runs"), job_strip.strip(outcomes, linked=sees_runs)),
+                (gettext("took"), sparkline.durations(outcomes)),
+                (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
             ],
             "last_runs": _table_of(runs, now),
             "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
@@ -414,10 +414,10 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         ]
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
-        return job_checks.check(self, request)
+        return checks.check(self, request)
 
     def params_view(self, request: HttpRequest) -> HttpResponse:
-        return job_checks.params(self, request)
+        return checks.params(self, request)
 
     def live_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """The moving parts of the page of a job, for live.js."""
@@ -451,58 +451,58 @@ class CronJobAdmin(VerbsMixin, GuardedList):
     )  # fmt: skip
     def run_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
         sees_params = may(request.user, Action.VIEW_PARAMS)
-        verb = job_verbs.RUN if sees_params else job_verbs.BLIND_RUN
+        verb = RUN if sees_params else BLIND_RUN
         return self.ask_one(request, object_id, verb)
 
     @page_action(description=_("Pause"), url_path="pause", permissions=["pause"], icon="pause")
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, job_verbs.PAUSE)
+        return self.ask_one(request, object_id, PAUSE)
 
     @page_action(
         description=_("Enable"), url_path="enable", permissions=["pause"], icon="toggle_on"
     )
     def enable(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, job_verbs.ENABLE)
+        return self.ask_one(request, object_id, ENABLE)
 
     @page_action(
         description=_("Disable"), url_path="disable", permissions=["pause"], icon="toggle_off"
     )
     def disable(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, job_verbs.DISABLE)
+        return self.ask_one(request, object_id, DISABLE)
 
     @page_action(
         description=_("Clone"), url_path="clone", permissions=["clone"], icon="content_copy"
     )
     def clone(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, job_verbs.CLONE)
+        return self.ask_one(request, object_id, CLONE)
 
     @admin.action(description=_("Run now"), permissions=["run"])
     def run_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
-        return self.ask_many(request, queryset, job_verbs.RUN)
+        return self.ask_many(request, queryset, RUN)
 
     @admin.action(description=_("Enable"), permissions=["pause"])
     def enable_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
-        return self.ask_many(request, queryset, job_verbs.ENABLE)
+        return self.ask_many(request, queryset, ENABLE)
 
     @admin.action(description=_("Disable"), permissions=["pause"])
     def disable_many(
         self, request: HttpRequest, queryset: QuerySet[CronJob]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, job_verbs.DISABLE)
+        return self.ask_many(request, queryset, DISABLE)
 
     @admin.action(description=_("Pause"), permissions=["pause"])
     def pause_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
-        return self.ask_many(request, queryset, job_verbs.PAUSE)
+        return self.ask_many(request, queryset, PAUSE)
 
 
 def state_badge(job: CronJob) -> SafeString:
     if job.is_enabled:
-        return show.badge(gettext("enabled"), "good")
+        return formatting.badge(gettext("enabled"), "good")
     if job.schedule_error:
-        return show.badge(gettext("error"), "bad", job.schedule_error)
+        return formatting.badge(gettext("error"), "bad", job.schedule_error)
     if job.pause_reason or job.paused_until:
-        return show.badge(gettext("paused"), "warn", job.pause_reason)
-    return show.badge(gettext("disabled"), "calm")
+        return formatting.badge(gettext("paused"), "warn", job.pause_reason)
+    return formatting.badge(gettext("disabled"), "calm")
 
 
 def _newest_runs(job: CronJob) -> list[JobExecution]:
@@ -525,15 +525,15 @@ def _mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:
 def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
     rows = [
         (
-            show.link(
+            formatting.link(
                 reverse("admin:scheduler_jobexecution_change", args=[quote(run.pk)]), f"#{run.pk}"
             ),
-            show.status(run.status),
-            show.instant(run.scheduled_time),
-            show.distance(run.scheduled_time, now),
+            formatting.status(run.status),
+            formatting.instant(run.scheduled_time),
+            formatting.distance(run.scheduled_time, now),
             label_of(ParamSource, run.param_source),
             run.attempt,
-            show.took(run.started_at, run.finished_at),
+            formatting.took(run.started_at, run.finished_at),
         )
         for run in runs
     ]

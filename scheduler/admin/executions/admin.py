@@ -27,22 +27,23 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import (
-    execution_page,
-    execution_range,
-    execution_verbs,
-    filters,
-    live,
-    show,
+from scheduler.admin import filters, formatting, live
+from scheduler.admin.actions import RunsAdmin
+from scheduler.admin.executions import page, retry_range
+from scheduler.admin.executions.actions import (
+    CANCEL,
+    DELETE,
+    REPLAY,
+    REPLAY_UNSEEN,
+    RETRY,
 )
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
-from scheduler.admin.theme import (
+from scheduler.admin.unfold_compat import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     page_action,
 )
-from scheduler.admin.verbs import RunsAdmin
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
@@ -131,7 +132,7 @@ class JobExecutionAdmin(RunsAdmin):
     actions_detail = ("retry", "cancel", "replay")
     change_form_template = "admin/scheduler/execution_page.html"
     list_before_template = "admin/scheduler/execution_rows_live.html"
-    delete_verb = execution_verbs.DELETE
+    delete_verb = DELETE
 
     # --- who may ---------------------------------------------------------------------------------
 
@@ -175,13 +176,13 @@ class JobExecutionAdmin(RunsAdmin):
     def job_and_handler(self, execution: JobExecution) -> SafeString:
         return format_html(
             '<div style="min-width: 11rem">{}<br><span class="text-xs">{}</span></div>',
-            execution_page.job_link(execution),
+            page.job_link(execution),
             execution.handler_name,
         )
 
     @admin.display(description=_("slot"))
     def slot(self, execution: JobExecution) -> SafeString | str:
-        return show.instant(execution.scheduled_time)
+        return formatting.instant(execution.scheduled_time)
 
     @admin.display(description=_("source, requested by"))
     def source_and_person(self, execution: JobExecution) -> SafeString:
@@ -195,7 +196,7 @@ class JobExecutionAdmin(RunsAdmin):
 
     @admin.display(description=_("status"))
     def status_badge(self, execution: JobExecution) -> SafeString:
-        badge = show.status(execution.status)
+        badge = formatting.status(execution.status)
         if execution.status == RunStatus.RUNNING and execution.progress is not None:
             percent = f"{execution.progress:.0f} %"
             badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
@@ -203,12 +204,12 @@ class JobExecutionAdmin(RunsAdmin):
 
     @admin.display(description=_("started"))
     def start(self, execution: JobExecution) -> SafeString:
-        return _cell(execution, "start", show.instant(execution.started_at))
+        return _cell(execution, "start", formatting.instant(execution.started_at))
 
     @admin.display(description=_("took"))
     def duration(self, execution: JobExecution) -> SafeString:
         seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
-        return _cell(execution, "took", execution_page.took(execution, seen_at))
+        return _cell(execution, "took", page.took(execution, seen_at))
 
     @admin.display(description=_("attempts"))
     def tries(self, execution: JobExecution) -> SafeString:
@@ -216,7 +217,7 @@ class JobExecutionAdmin(RunsAdmin):
         if execution.failures:
             counts = {"attempts": execution.attempt, "failures": execution.failures}
             text = gettext("%(attempts)s, %(failures)s failed") % counts
-        return _cell(execution, "tries", show.unbroken(text))
+        return _cell(execution, "tries", formatting.unbroken(text))
 
     # --- addresses beside Django's ---------------------------------------------------------------
 
@@ -282,7 +283,7 @@ class JobExecutionAdmin(RunsAdmin):
         """What moves on the page of an execution, for live.js."""
         self._must_view(request)
         now = Control().clock.now()
-        state = execution_page.state_of(execution_id, now)
+        state = page.state_of(execution_id, now)
         if state is None:
             raise Http404
 
@@ -298,9 +299,9 @@ class JobExecutionAdmin(RunsAdmin):
         self._must_view(request)
         if not JobExecution.objects.filter(pk=execution_id).exists():
             raise Http404
-        level = execution_page.level_of(request.GET.get("level"))
+        level = page.level_of(request.GET.get("level"))
         return StreamingHttpResponse(
-            execution_page.log_text(execution_id, level),
+            page.log_text(execution_id, level),
             content_type="text/plain; charset=utf-8",
             headers={
                 "Content-Disposition": f'attachment; filename="execution-{execution_id}.log"',
@@ -317,8 +318,8 @@ class JobExecutionAdmin(RunsAdmin):
     def _fragment(
         self, request: HttpRequest, execution: JobExecution, now: datetime
     ) -> dict[str, Any]:
-        level = execution_page.level_of(request.GET.get("level"))
-        return execution_page.fragment(execution, now, person=request.user, level=level)
+        level = page.level_of(request.GET.get("level"))
+        return page.fragment(execution, now, person=request.user, level=level)
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -343,14 +344,14 @@ class JobExecutionAdmin(RunsAdmin):
             # other way round its page would stay as it is for ever.
             with suppress(ValidationError):  # no number at all: get_object says so
                 key = self.opts.pk.to_python(number)
-                state = execution_page.state_of(key, Control().clock.now())
+                state = page.state_of(key, Control().clock.now())
             execution = self.get_object(request, number)
         if execution is not None:
             now: datetime = execution.seen_at
             context |= {"title": str(execution), **self._fragment(request, execution, now)}
             if state is not None and execution.status not in FINAL:
                 url = reverse("admin:scheduler_jobexecution_live", args=[execution.pk])
-                level = execution_page.level_of(request.GET.get("level"))
+                level = page.level_of(request.GET.get("level"))
                 context["live_url"] = f"{url}?level={level}" if level else url
                 context["live_mark"] = state.mark
         return super().change_view(request, object_id, form_url, context)
@@ -359,16 +360,16 @@ class JobExecutionAdmin(RunsAdmin):
 
     @page_action(description=_("Retry"), url_path="retry", permissions=["retry"])
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, execution_verbs.RETRY)
+        return self.ask_one(request, object_id, RETRY)
 
     @page_action(description=_("Cancel"), url_path="cancel", permissions=["cancel"])
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, execution_verbs.CANCEL)
+        return self.ask_one(request, object_id, CANCEL)
 
     @page_action(description=_("Replay"), url_path="replay", permissions=["replay"])
     def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
         sees_params = may(request.user, Action.VIEW_PARAMS)
-        verb = execution_verbs.REPLAY if sees_params else execution_verbs.REPLAY_UNSEEN
+        verb = REPLAY if sees_params else REPLAY_UNSEEN
         return self.ask_one(request, object_id, verb)
 
     @page_action(
@@ -378,25 +379,25 @@ class JobExecutionAdmin(RunsAdmin):
         icon="replay",
     )
     def retry_range(self, request: HttpRequest) -> HttpResponse:
-        return execution_range.page(self, request)
+        return retry_range.page(self, request)
 
     @admin.action(description=_("Cancel"), permissions=["cancel"])
     def cancel_many(
         self, request: HttpRequest, queryset: QuerySet[JobExecution]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, execution_verbs.CANCEL)
+        return self.ask_many(request, queryset, CANCEL)
 
     @admin.action(description=_("Retry"), permissions=["retry"])
     def retry_many(
         self, request: HttpRequest, queryset: QuerySet[JobExecution]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, execution_verbs.RETRY)
+        return self.ask_many(request, queryset, RETRY)
 
     @admin.action(description=_("Delete"), permissions=["delete"])
     def delete_many(
         self, request: HttpRequest, queryset: QuerySet[JobExecution]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, execution_verbs.DELETE)
+        return self.ask_many(request, queryset, DELETE)
 
 
 def _cell(execution: JobExecution, name: str, content: object) -> SafeString:
@@ -412,7 +413,7 @@ def _newer_note(count: int) -> SafeString:
         "%(count)s newer execution; show it", "%(count)s newer executions; show them", count
     ) % {"count": f"{count}+" if count == NEWER_COUNTED else count}
     url = reverse("admin:scheduler_jobexecution_changelist")
-    return format_html('<p id="newer-runs" class="mb-3">{}</p>', show.link(url, text))
+    return format_html('<p id="newer-runs" class="mb-3">{}</p>', formatting.link(url, text))
 
 
 def _numbers(text: str) -> list[str]:

@@ -14,11 +14,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.admin.executions import JobExecutionAdmin
+from scheduler.admin.executions.admin import JobExecutionAdmin
 from scheduler.models import JobExecution, JobLog, SchedulerProcess
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
-from tests.test_admin import RUNS, SCRIPT, make_job, make_run, page, user_with
+from tests.admin.test_admin import RUNS, SCRIPT, make_job, make_run, page, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ def admin(django_user_model: type[User]) -> Client:
 @pytest.fixture(autouse=True)
 def _words_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing depends on where in ten seconds a test begins."""
-    monkeypatch.setattr("scheduler.admin.execution_page.WORDS_LAST_SECONDS", 10**9)
+    monkeypatch.setattr("scheduler.admin.executions.page.WORDS_LAST_SECONDS", 10**9)
 
 
 def address(html: str) -> str:
@@ -132,7 +132,7 @@ def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
 
 
 def test_the_words_are_renewed_although_nothing_moves(admin, monkeypatch):
-    monkeypatch.setattr("scheduler.admin.execution_page.WORDS_LAST_SECONDS", 1e-6)
+    monkeypatch.setattr("scheduler.admin.executions.page.WORDS_LAST_SECONDS", 1e-6)
     run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     assert ask(admin, url, mark).status_code == 200

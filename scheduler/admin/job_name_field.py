@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin.theme import TextInputWidget
+from scheduler.admin.unfold_compat import TextInputWidget
 from scheduler.models import CronJob
 
 

@@ -27,13 +27,14 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import backfill_verbs, live, show
+from scheduler.admin import formatting, live
+from scheduler.admin.actions import RunsAdmin
+from scheduler.admin.backfills.actions import CANCEL, DELETE, PAUSE, RESUME
 from scheduler.admin.filters import LARGEST_ID
-from scheduler.admin.job_name import JobNameField
-from scheduler.admin.job_preview import zone_of
+from scheduler.admin.job_name_field import JobNameField
 from scheduler.admin.listing import TimedChangeList
-from scheduler.admin.params import ParamsField
-from scheduler.admin.theme import (
+from scheduler.admin.params_field import ParamsField
+from scheduler.admin.unfold_compat import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     IntegerWidget,
@@ -42,7 +43,6 @@ from scheduler.admin.theme import (
     name_date_and_time,
     page_action,
 )
-from scheduler.admin.verbs import RunsAdmin
 from scheduler.models import Backfill, CronJob
 from scheduler.operations.backfills import (
     LARGEST_PARALLELISM,
@@ -71,7 +71,7 @@ _STATES: Final = {
     BackfillState.CANCELLED.value: _("cancelled"),
     BackfillState.DONE.value: _("done"),
 }
-_IN_ZONE: Final = format_lazy(_("in {zone}"), zone=show.SCREEN_ZONE)
+_IN_ZONE: Final = format_lazy(_("in {zone}"), zone=formatting.SCREEN_ZONE)
 
 
 class JobChoice(forms.Form):
@@ -154,7 +154,7 @@ class BackfillAdmin(RunsAdmin):
     # Their addresses; the page offers those that are possible, and keeps them up to date.
     actions_detail = ("pause", "resume", "cancel")
     change_form_template = "admin/scheduler/backfill_page.html"
-    delete_verb = backfill_verbs.DELETE
+    delete_verb = DELETE
 
     # --- who may ---------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class BackfillAdmin(RunsAdmin):
 
     @admin.display(description=_("range"))
     def range(self, backfill: Backfill) -> SafeString:
-        since, until = show.instant(backfill.since), show.instant(backfill.until)
+        since, until = formatting.instant(backfill.since), formatting.instant(backfill.until)
         return format_html("{}<br>{}", since, until)
 
     @admin.display(description=_("progress"))
@@ -198,7 +198,7 @@ class BackfillAdmin(RunsAdmin):
 
     @admin.display(description=_("created"))
     def created(self, backfill: Backfill) -> SafeString | str:
-        return show.instant(backfill.created_at, backfill.seen_at)  # type: ignore[attr-defined]
+        return formatting.instant(backfill.created_at, backfill.seen_at)  # type: ignore[attr-defined]
 
     # --- starting one ----------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class BackfillAdmin(RunsAdmin):
         form = BackfillForm(given, job=job, sees_params=sees_params)
         context: dict[str, Any] = {
             "job": job,
-            "zone": zone_of(job),
+            "zone": formatting.zone_of(job),
             "form": form,
             "media": self.media + form.media,
             "job_url": reverse("admin:scheduler_cronjob_change", args=[job.pk]),
@@ -254,7 +254,7 @@ class BackfillAdmin(RunsAdmin):
         self, job: CronJob, form: BackfillForm, preview: Preview, sees_params: bool
     ) -> dict[str, Any]:
         asked = form.cleaned_data
-        zone = ZoneInfo(zone_of(job))
+        zone = ZoneInfo(formatting.zone_of(job))
         rows = [
             (
                 number,
@@ -270,7 +270,7 @@ class BackfillAdmin(RunsAdmin):
             "slots": {"headers": headers, "rows": rows},
             "parallelism": asked["parallelism"],
             "order": _ORDERS[asked["order"]],
-            "first_params": show.block(show.as_json(preview.params_of_first))
+            "first_params": formatting.block(formatting.as_json(preview.params_of_first))
             if sees_params
             else "",
             "warnings": BackfillControl().warnings(
@@ -348,7 +348,7 @@ class BackfillAdmin(RunsAdmin):
         def runs_of(**query: Any) -> str:
             return f"{runs_url}?{urlencode({'backfill': backfill.pk, **query})}"
 
-        ends = show.instant(standing.ends_at, now) if standing.ends_at else show.NOTHING
+        ends = formatting.instant(standing.ends_at, now) if standing.ends_at else formatting.NOTHING
         return {
             "backfill": backfill,
             "state": _state(backfill),
@@ -356,24 +356,27 @@ class BackfillAdmin(RunsAdmin):
             "bar": _bar(standing.percent),
             "ended": standing.ended,
             "counts": [
-                (show.link(runs_of(status__exact=status.value), show.status(status)), number)
+                (
+                    formatting.link(runs_of(status__exact=status.value), formatting.status(status)),
+                    number,
+                )
                 for status in RunStatus
                 if (number := standing.counts.get(status))
             ],
             "runs_url": runs_of(),
             "facts": [
                 (gettext("job"), _job(backfill)),
-                (gettext("first slot"), show.instant(backfill.since)),
-                (gettext("last slot"), show.instant(backfill.until)),
+                (gettext("first slot"), formatting.instant(backfill.since)),
+                (gettext("last slot"), formatting.instant(backfill.until)),
                 (gettext("order"), _ORDERS.get(backfill.order, backfill.order)),
                 (gettext("at once"), backfill.parallelism),
-                (gettext("made up to"), show.instant(backfill.cursor)),
-                (gettext("requested by"), backfill.requested_by or show.NOTHING),
-                (gettext("created"), show.instant(backfill.created_at, now)),
-                (gettext("all made, or cancelled"), show.instant(backfill.ended_at, now)),
+                (gettext("made up to"), formatting.instant(backfill.cursor)),
+                (gettext("requested by"), backfill.requested_by or formatting.NOTHING),
+                (gettext("created"), formatting.instant(backfill.created_at, now)),
+                (gettext("all made, or cancelled"), formatting.instant(backfill.ended_at, now)),
                 (gettext("ends about"), ends),
             ],
-            "params": show.block(show.as_json(backfill.params))
+            "params": formatting.block(formatting.as_json(backfill.params))
             if may(request.user, Action.VIEW_PARAMS)
             else "",
             "buttons": self._buttons(request, backfill, standing),
@@ -407,37 +410,37 @@ class BackfillAdmin(RunsAdmin):
 
     @page_action(description=_("Pause"), url_path="pause", permissions=["control"])
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, backfill_verbs.PAUSE)
+        return self.ask_one(request, object_id, PAUSE)
 
     @page_action(description=_("Resume"), url_path="resume", permissions=["control"])
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, backfill_verbs.RESUME)
+        return self.ask_one(request, object_id, RESUME)
 
     @page_action(description=_("Cancel"), url_path="cancel", permissions=["control"])
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.ask_one(request, object_id, backfill_verbs.CANCEL)
+        return self.ask_one(request, object_id, CANCEL)
 
     @admin.action(description=_("Pause"), permissions=["control"])
     def pause_many(self, request: HttpRequest, queryset: QuerySet[Backfill]) -> HttpResponse | None:
-        return self.ask_many(request, queryset, backfill_verbs.PAUSE)
+        return self.ask_many(request, queryset, PAUSE)
 
     @admin.action(description=_("Resume"), permissions=["control"])
     def resume_many(
         self, request: HttpRequest, queryset: QuerySet[Backfill]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, backfill_verbs.RESUME)
+        return self.ask_many(request, queryset, RESUME)
 
     @admin.action(description=_("Cancel"), permissions=["control"])
     def cancel_many(
         self, request: HttpRequest, queryset: QuerySet[Backfill]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, backfill_verbs.CANCEL)
+        return self.ask_many(request, queryset, CANCEL)
 
     @admin.action(description=_("Delete"), permissions=["delete"])
     def delete_many(
         self, request: HttpRequest, queryset: QuerySet[Backfill]
     ) -> HttpResponse | None:
-        return self.ask_many(request, queryset, backfill_verbs.DELETE)
+        return self.ask_many(request, queryset, DELETE)
 
 
 def _asked_for(request: HttpRequest) -> CronJob | None:
@@ -456,13 +459,13 @@ def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
 def _state(backfill: Backfill) -> SafeString:
     text = _STATES.get(backfill.state, backfill.state)
     if backfill.error:
-        return show.badge(text, "bad", backfill.error)
-    return show.badge(text, _MEANINGS.get(backfill.state, "calm"))
+        return formatting.badge(text, "bad", backfill.error)
+    return formatting.badge(text, _MEANINGS.get(backfill.state, "calm"))
 
 
 def _job(backfill: Backfill) -> SafeString:
     url = reverse("admin:scheduler_cronjob_change", args=[backfill.job_id])
-    return show.link(url, backfill.job)
+    return formatting.link(url, backfill.job)
 
 
 def _bar(percent: int) -> SafeString:

@@ -16,7 +16,7 @@ from django.urls import reverse
 from scheduler.models import Backfill, CronJob, JobExecution, Preference
 from scheduler.operations.backfills import BackfillControl
 from scheduler.states import BackfillState, RunStatus
-from tests.test_admin import SCRIPT, make_job, make_run, page, texts, user_with
+from tests.admin.test_admin import SCRIPT, make_job, make_run, page, texts, user_with
 
 pytestmark = pytest.mark.django_db
 

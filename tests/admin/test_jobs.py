@@ -17,15 +17,15 @@ from django.utils import translation
 from pydantic import BaseModel, ConfigDict, Field
 
 from handlers import BaseHandler, HandlerParams, handler, registry
-from scheduler.admin.job_strip import durations
-from scheduler.admin.params_form import described, errors_of
+from scheduler.admin.jobs.params_form import described, errors_of
+from scheduler.admin.jobs.sparkline import durations
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from scheduler.store.outcomes import Outcome, last_outcomes
-from tests.test_admin import (
+from tests.admin.test_admin import (
     JOBS,
     RUNS,
     SCRIPT,

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext as _
 
-from scheduler.admin import show
+from scheduler.admin import formatting
 from scheduler.admin.listing import TimedChangeList
 from scheduler.labels import label
 from scheduler.operations.permissions import Action, may
@@ -46,7 +46,7 @@ class JobChangeList(TimedChangeList):
 def strip(outcomes: Sequence[Outcome], *, linked: bool) -> SafeString | str:
     """One box per outcome, oldest first, each with its words for those who do not see it."""
     if not outcomes:
-        return show.NOTHING
+        return formatting.NOTHING
     # One address and one format for all: a list shows 1500 of these boxes.
     before, after = "", ""
     if linked:
@@ -80,10 +80,13 @@ def _words(outcomes: Sequence[Outcome]) -> Iterator[str]:
     zone = get_current_timezone()
     labels = {status.value: label(status) for status in RunStatus}
     for outcome in outcomes:
-        said = {"status": labels[outcome.status], "slot": show.exact(outcome.scheduled_time, zone)}
+        said = {
+            "status": labels[outcome.status],
+            "slot": formatting.exact(outcome.scheduled_time, zone),
+        }
         text = plain % said
         if outcome.took_seconds is not None:
-            text = timed % {"text": text, "span": show.span(outcome.took_seconds)}
+            text = timed % {"text": text, "span": formatting.span(outcome.took_seconds)}
         yield text
 
 
@@ -95,7 +98,7 @@ def durations(outcomes: Sequence[Outcome]) -> SafeString | str:
         if outcome.status in _TIMED and (seconds := outcome.took_seconds) is not None
     )
     if not took:
-        return show.NOTHING
+        return formatting.NOTHING
     # The nearest rank: a value that was measured, not one between two.
     p95 = took[math.ceil(0.95 * len(took)) - 1]
     return format_html(
@@ -103,6 +106,6 @@ def durations(outcomes: Sequence[Outcome]) -> SafeString | str:
         '<span class="text-xs">p95 {}</span></span>',
         _("mean, and below it what 95 %% of the last %(count)s runs did not exceed")
         % {"count": len(took)},
-        show.span(sum(took) / len(took)),
-        show.span(p95),
+        formatting.span(sum(took) / len(took)),
+        formatting.span(p95),
     )

@@ -24,7 +24,7 @@ from django.utils.timezone import get_current_timezone_name, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from scheduler.admin import show
+from scheduler.admin import formatting
 from scheduler.admin.liveness import is_alive, missing_parts
 from scheduler.conf import current
 from scheduler.labels import label, label_of
@@ -154,7 +154,7 @@ def _now(now: datetime, sees: Mapping[str, bool], from_hour: datetime | None) ->
         context["cards"] += _execution_cards(now, waiting)
         context["running"] = _running(now)
         if waiting.oldest_at and now - waiting.oldest_at > LONG_WAIT:
-            since = show.span((now - waiting.oldest_at).total_seconds())
+            since = formatting.span((now - waiting.oldest_at).total_seconds())
             problems.append(("warn", _("A run has been waiting for a worker for %s.") % since))
     if sees["jobs"]:
         jobs = statistics.job_counts(now)
@@ -168,7 +168,7 @@ def _now(now: datetime, sees: Mapping[str, bool], from_hour: datetime | None) ->
     if sees["processes"]:
         context["parts"] = _parts(now, processes)
     health = _health(now, problems, processes, sees_jobs=sees["jobs"])
-    return {**context, "health": health, "seen_at": show.exact(now)}
+    return {**context, "health": health, "seen_at": formatting.exact(now)}
 
 
 def _health(
@@ -230,7 +230,7 @@ def _execution_cards(now: datetime, waiting: statistics.Waiting) -> list[Card]:
     failed, timed_out = ended.of(RunStatus.FAILED), ended.of(RunStatus.TIMEOUT)
     oldest: Sequence[tuple[str, str]] = ()
     if waiting.oldest_at:
-        wait = show.span(max(0.0, (now - waiting.oldest_at).total_seconds()))
+        wait = formatting.span(max(0.0, (now - waiting.oldest_at).total_seconds()))
         oldest = ((_("the oldest for %s") % wait, _runs(status__exact=RunStatus.PENDING)),)
     return [
         Card(
@@ -292,9 +292,9 @@ def _running(now: datetime) -> dict[str, Any]:
                 "url": _run(run.pk),
                 "number": f"#{run.pk}",
                 "name": run.job_name or run.handler_name,
-                "took": show.span(max(0.0, took)),
+                "took": formatting.span(max(0.0, took)),
                 "is_long": took > run.timeout_seconds * 0.8,
-                "timeout": show.span(run.timeout_seconds),
+                "timeout": formatting.span(run.timeout_seconds),
                 "percent": _percent(run.progress),
                 "message": run.progress_message,
                 "worker": run.lease_owner,
@@ -315,8 +315,8 @@ def _failing(
         {
             "url": _job(found.job.pk),
             "name": found.job.name,
-            "status": show.status(found.job.last_status),
-            "since": show.instant(found.since, now),
+            "status": formatting.status(found.job.last_status),
+            "since": formatting.instant(found.since, now),
             "failures": f"{found.failures}{'+' if found.is_longer else ''}",
             "run_url": _run(found.last_execution_id) if found.last_execution_id else "",
             "run": f"#{found.last_execution_id}",
@@ -363,12 +363,12 @@ def _next_runs(now: datetime, from_hour: datetime | None) -> list[dict[str, Any]
         found = _runs_of_hour(now, from_hour)
     return [
         {
-            "at": show.instant(run.at),
-            "distance": show.distance(run.at, now),
+            "at": formatting.instant(run.at),
+            "distance": formatting.distance(run.at, now),
             "url": _job(run.job_id),
             "name": run.job_name,
             "handler": run.handler_name,
-            "schedule": show.code(run.cron_expression),
+            "schedule": formatting.code(run.cron_expression),
             "zone": run.timezone,
         }
         for run in found
@@ -398,10 +398,10 @@ def _parts(now: datetime, processes: Sequence[SchedulerProcess]) -> dict[str, An
             {
                 "name": process.name,
                 "kind": label_of(ProcessKind, process.kind),
-                "state": show.badge(
+                "state": formatting.badge(
                     _("alive") if alive else _("silent"), "good" if alive else "bad"
                 ),
-                "age": _("%s ago") % show.span(round(age)),
+                "age": _("%s ago") % formatting.span(round(age)),
                 "running": process.running,
             }
         )
@@ -502,10 +502,12 @@ def _speed(speed: statistics.JobSpeed) -> dict[str, Any]:
         "url": _job(speed.job_id),
         "name": speed.name,
         "runs": _number(speed.runs),
-        "mean": show.span(speed.mean_seconds),
-        "longest": show.span(speed.max_seconds),
-        "earlier": show.span(earlier) if earlier is not None else show.NOTHING,
-        "times": _("%s times") % number_format(times, 1) if times is not None else show.NOTHING,
+        "mean": formatting.span(speed.mean_seconds),
+        "longest": formatting.span(speed.max_seconds),
+        "earlier": formatting.span(earlier) if earlier is not None else formatting.NOTHING,
+        "times": _("%s times") % number_format(times, 1)
+        if times is not None
+        else formatting.NOTHING,
     }
 
 
@@ -591,7 +593,7 @@ def _durations(past: Sequence[Hour | None], days: int, note: str) -> Chart:
 
 
 def _seconds(value: float | None) -> tuple[str, str]:
-    return ("", show.NOTHING) if value is None else (f"{value:.3f}", show.span(value))
+    return ("", formatting.NOTHING) if value is None else (f"{value:.3f}", formatting.span(value))
 
 
 def _hour(start: datetime) -> str:

@@ -10,15 +10,14 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.forms.models import construct_instance, model_to_dict
 from django.utils.crypto import constant_time_compare, salted_hmac
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from handlers.registry import handler_names
-from scheduler.admin import show
-from scheduler.admin.params import ParamsField
-from scheduler.admin.theme import AnyModelForm, TextInputWidget, name_date_and_time
+from scheduler.admin import formatting
+from scheduler.admin.params_field import ParamsField
+from scheduler.admin.suggesting_input import SuggestingInput
+from scheduler.admin.unfold_compat import AnyModelForm, name_date_and_time
 from scheduler.conf import current
 from scheduler.models import EDITABLE, CronJob
 from scheduler.operations.control import Control, InvalidJob
@@ -26,28 +25,12 @@ from scheduler.operations.control import Control, InvalidJob
 # Pausing has a page of its own.
 IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})
 
-_SCREEN_ZONE = format_lazy(_("in {zone}"), zone=show.SCREEN_ZONE)
+_SCREEN_ZONE = format_lazy(_("in {zone}"), zone=formatting.SCREEN_ZONE)
 
 STALE = _(
     "This job was changed by somebody else after you opened this page, so nothing was saved. "
     "Open the page again to see it as it is now."
 )
-
-
-class SuggestingInput(TextInputWidget):
-    """A text field with suggestions: everything may be typed, the known values may be chosen."""
-
-    def __init__(self, suggest: Any) -> None:
-        super().__init__(attrs={"autocomplete": "off", "spellcheck": "false"})
-        self._suggest = suggest
-
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        list_id = f"known_{name}"
-        field = super().render(name, value, {**(attrs or {}), "list": list_id}, renderer)
-        options = format_html_join(
-            "", '<option value="{}"></option>', ((known,) for known in self._suggest())
-        )
-        return format_html('{}<datalist id="{}">{}</datalist>', field, list_id, options)
 
 
 class MarkField(forms.CharField):

@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from scheduler.admin.listing import GuardedList
-from scheduler.admin.theme import ModelAdmin, name_date_and_time
+from scheduler.admin.unfold_compat import ModelAdmin, name_date_and_time
 from scheduler.operations import history
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.permissions import Action, may

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from scheduler.admin import show
-from scheduler.admin.job_form import fingerprint
-from scheduler.admin.masking import MASK, left_masked, looks_secret, mask, unmask
-from scheduler.admin.params import ParamsField
+from scheduler.admin import formatting
+from scheduler.admin.jobs.form import fingerprint
+from scheduler.admin.params_field import ParamsField
 from scheduler.models import CronJob
+from scheduler.operations.masking import MASK, left_masked, looks_secret, mask, unmask
 
 NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 
@@ -102,17 +102,17 @@ def test_a_mask_without_a_stored_value_is_found():
     ],
 )
 def test_span(seconds, text):
-    assert show.span(seconds) == text
+    assert formatting.span(seconds) == text
 
 
 def test_distance_says_past_and_future():
-    assert show.distance(NOW + timedelta(minutes=5), NOW) == "in 5 min"
-    assert show.distance(NOW - timedelta(hours=3), NOW) == "3 h ago"
-    assert show.distance(NOW, NOW) == "now"
+    assert formatting.distance(NOW + timedelta(minutes=5), NOW) == "in 5 min"
+    assert formatting.distance(NOW - timedelta(hours=3), NOW) == "3 h ago"
+    assert formatting.distance(NOW, NOW) == "now"
 
 
 def test_an_instant_is_shown_in_seoul_with_its_zone_and_utc_beside():
-    shown = show.instant(NOW)
+    shown = formatting.instant(NOW)
     assert "2026-11-21 10:00:00 KST" in shown
     assert 'title="2026-11-21 01:00:00 UTC"' in shown
 

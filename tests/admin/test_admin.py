@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.admin.job_form import IN_FORM
+from scheduler.admin.jobs.form import IN_FORM
 from scheduler.admin.listing import CappedPaginator
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
 from scheduler.operations.control import Control, StaleEdit
@@ -276,7 +276,7 @@ def test_a_name_taken_between_check_and_save_is_shown_at_the_name(admin, job, mo
         "cron_expression": "@daily",
         "handler_name": "sample",
     }
-    monkeypatch.setattr("scheduler.admin.job_form.is_taken", lambda job: False)
+    monkeypatch.setattr("scheduler.admin.jobs.form.is_taken", lambda job: False)
     response = save(admin, None, sent)
     assert response.status_code == 200
     assert "taken" in response.context["adminform"].form.errors["name"][0]
@@ -584,7 +584,7 @@ def test_bulk_enable_disable_pause(admin, job, action, answers, is_enabled):
 
 
 def test_too_many_at_once_are_refused(admin, monkeypatch):
-    monkeypatch.setattr("scheduler.admin.verbs.MANY", 2)
+    monkeypatch.setattr("scheduler.admin.actions.MANY", 2)
     jobs = [make_job(name=f"job {index}") for index in range(3)]
     done = bulk(admin, reverse(f"{JOBS}_changelist"), "disable_many", jobs, confirmed="yes")
     assert any("At most 2" in text for text in texts(done))

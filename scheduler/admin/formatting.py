@@ -13,8 +13,10 @@ from django.utils.timezone import get_current_timezone_name, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from scheduler.admin.masking import mask
+from scheduler.conf import current
 from scheduler.labels import label_of
+from scheduler.models import CronJob
+from scheduler.operations.masking import mask
 from scheduler.states import AttemptOutcome, RunStatus
 
 NOTHING: Final = "-"
@@ -150,3 +152,8 @@ def link(url: str, text: object) -> SafeString:
     return format_html(
         '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text
     )
+
+
+def zone_of(job: CronJob) -> str:
+    """The name of the zone in which the job's schedule is read."""
+    return job.timezone or current().default_timezone

@@ -13,9 +13,9 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from scheduler.admin import show
+from scheduler.admin import formatting
+from scheduler.admin.explain import story
 from scheduler.admin.live import mark_of
-from scheduler.admin.story import story
 from scheduler.labels import label_of
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
@@ -71,7 +71,7 @@ def fragment(
     lines = _last_lines(execution, level)
     return {
         "execution": execution,
-        "status": show.status(execution.status),
+        "status": formatting.status(execution.status),
         "story": story(execution, now),
         "progress": _percent(execution),
         "buttons": _buttons(execution, person),
@@ -80,9 +80,9 @@ def fragment(
         "timeline": _timeline(execution, attempts),
         "attempts": _attempts(execution, attempts, sees_params=sees_params),
         "sees_params": sees_params,
-        "params": show.as_json(execution.params) if sees_params else "",
+        "params": formatting.as_json(execution.params) if sees_params else "",
         "has_result": execution.result is not None,
-        "result": show.as_json(execution.result) if sees_params else "",
+        "result": formatting.as_json(execution.result) if sees_params else "",
         "log_lines": lines[-LOG_LINES:],
         "log_is_cut": len(lines) > LOG_LINES,
         "log_limit": LOG_LINES,
@@ -111,17 +111,17 @@ def log_text(execution_id: int, level: str) -> Iterator[str]:
 def took(execution: JobExecution, now: datetime) -> SafeString | str:
     """How long it ran; how long it has been running."""
     if execution.status == RunStatus.PENDING or execution.started_at is None:
-        return show.NOTHING  # started_at is that of an attempt before
+        return formatting.NOTHING  # started_at is that of an attempt before
     if execution.status == RunStatus.RUNNING:
-        return show.ticking((now - execution.started_at).total_seconds())
-    return show.unbroken(show.took(execution.started_at, execution.finished_at))
+        return formatting.ticking((now - execution.started_at).total_seconds())
+    return formatting.unbroken(formatting.took(execution.started_at, execution.finished_at))
 
 
 def job_link(execution: JobExecution) -> SafeString | str:
     if execution.job_id is None:
-        return execution.job_name or show.NOTHING
+        return execution.job_name or formatting.NOTHING
     url = reverse("admin:scheduler_cronjob_change", args=[execution.job_id])
-    return show.link(url, execution.job_name or f"#{execution.job_id}")
+    return formatting.link(url, execution.job_name or f"#{execution.job_id}")
 
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -149,11 +149,11 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = [
         (_("Job"), job_link(execution)),
         (_("Handler"), execution.handler_name),
-        (_("Slot"), show.instant(execution.scheduled_time, now)),
+        (_("Slot"), formatting.instant(execution.scheduled_time, now)),
         (_("Source"), label_of(ParamSource, execution.param_source)),
     ]
     if execution.logical_time:
-        found.append((_("Stands for slot"), show.instant(execution.logical_time)))
+        found.append((_("Stands for slot"), formatting.instant(execution.logical_time)))
     if execution.requested_by:
         found.append((_("Requested by"), execution.requested_by))
     if execution.backfill_id is not None:
@@ -161,7 +161,7 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
     found += [
         (_("Took"), took(execution, now)),
         (_("Attempts"), _tries(execution)),
-        (_("Worker"), execution.lease_owner or show.NOTHING),
+        (_("Worker"), execution.lease_owner or formatting.NOTHING),
         (_("Queue"), execution.queue or _("default queue")),
         (_("Celery task"), _task(execution)),
     ]
@@ -170,17 +170,17 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
 
 def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
     return [
-        (_("May start from"), show.instant(execution.available_at)),
+        (_("May start from"), formatting.instant(execution.available_at)),
         (_("Times published"), execution.publish_count),
-        (_("Published again"), show.instant(execution.publish_at)),
-        (_("Lease ends"), show.instant(execution.lease_expires_at)),
-        (_("Deadline"), show.instant(execution.deadline_at)),
-        (_("Timeout"), show.span(execution.timeout_seconds)),
+        (_("Published again"), formatting.instant(execution.publish_at)),
+        (_("Lease ends"), formatting.instant(execution.lease_expires_at)),
+        (_("Deadline"), formatting.instant(execution.deadline_at)),
+        (_("Timeout"), formatting.span(execution.timeout_seconds)),
         (_("Retries"), execution.max_retry),
         (_("Priority"), execution.priority),
         (_("Overran"), _("yes") if execution.overran else _("no")),
-        (_("Running alone as"), execution.running_key or show.NOTHING),
-        (_("Idempotency key"), execution.dedupe_key or show.NOTHING),
+        (_("Running alone as"), execution.running_key or formatting.NOTHING),
+        (_("Idempotency key"), execution.dedupe_key or formatting.NOTHING),
     ]
 
 
@@ -200,18 +200,18 @@ def _backfill_link(backfill_id: int) -> SafeString | str:
         url = reverse("admin:scheduler_backfill_change", args=[backfill_id])
     except NoReverseMatch:
         return f"#{backfill_id}"
-    return show.link(url, f"#{backfill_id}")
+    return formatting.link(url, f"#{backfill_id}")
 
 
 def _task(execution: JobExecution) -> SafeString | str:
     """The newest message's task; its page in Flower."""
     if not execution.publish_count:
-        return show.NOTHING
+        return formatting.NOTHING
     # A claim counts the attempt up: what waits was published for the next one.
     waits = execution.status == RunStatus.PENDING
     task = task_id(execution.pk, execution.attempt + waits, execution.publish_count)
     base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
-    return show.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
+    return formatting.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
 
 
 def _percent(execution: JobExecution) -> int | None:
@@ -240,7 +240,11 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
             (attempt.started_at, _("Attempt %(attempt)s claimed") % which, attempt.worker)
         )
         happened.append(
-            (attempt.ended_at, _("Attempt %(attempt)s ended") % which, show.status(attempt.outcome))
+            (
+                attempt.ended_at,
+                _("Attempt %(attempt)s ended") % which,
+                formatting.status(attempt.outcome),
+            )
         )
     if execution.status == RunStatus.RUNNING and execution.started_at:
         which = {"attempt": execution.attempt}
@@ -254,20 +258,20 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
     if execution.cancel_requested_at:
         happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
     if execution.finished_at:
-        happened.append((execution.finished_at, _("Ended"), show.status(execution.status)))
+        happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
     happened.sort(key=lambda event: event[0])
     told: list[dict[str, object]] = []
     before: datetime | None = None
     for at, what, detail in happened:
-        later = "+" + show.took(before, at) if before else ""
-        told.append({"at": show.instant(at), "what": what, "detail": detail, "later": later})
+        later = "+" + formatting.took(before, at) if before else ""
+        told.append({"at": formatting.instant(at), "what": what, "detail": detail, "later": later})
         before = at
     if execution.status == RunStatus.PENDING:
         sent = _("sent %s times so far") % execution.publish_count
-        told.append({"at": show.instant(execution.available_at), "what": _("May be claimed")})
+        told.append({"at": formatting.instant(execution.available_at), "what": _("May be claimed")})
         told.append(
             {
-                "at": show.instant(execution.publish_at),
+                "at": formatting.instant(execution.publish_at),
                 "what": _("Sent to a worker"),
                 "detail": sent,
             }
@@ -284,11 +288,11 @@ def _attempts(
         found.append(
             {
                 "number": attempt.attempt,
-                "outcome": show.status(attempt.outcome),
+                "outcome": formatting.status(attempt.outcome),
                 "worker": attempt.worker,
-                "started": show.instant(attempt.started_at),
-                "waited": show.took(waited_since, attempt.started_at),
-                "took": show.took(attempt.started_at, attempt.ended_at),
+                "started": formatting.instant(attempt.started_at),
+                "waited": formatting.took(waited_since, attempt.started_at),
+                "took": formatting.took(attempt.started_at, attempt.ended_at),
                 "error": attempt.error,
                 # Parameters may stand in it.
                 "traceback": attempt.traceback if sees_params else "",

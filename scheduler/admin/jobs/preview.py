@@ -11,7 +11,7 @@ from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from scheduler.admin import show
+from scheduler.admin import formatting
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
@@ -22,10 +22,6 @@ from scheduler.schedule.words import clock_change_warnings, in_words, warnings_o
 NEXT_RUNS: Final = 20
 
 
-def zone_of(job: CronJob) -> str:
-    return job.timezone or current().default_timezone
-
-
 def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     """For job_preview.html. `job` may be anything that a person is typing, or that SQL typed."""
     if not job.cron_expression:
@@ -33,7 +29,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     words = in_words(job.cron_expression)
     try:
         slots = Control().preview(job, NEXT_RUNS)
-        zone = ZoneInfo(zone_of(job))
+        zone = ZoneInfo(formatting.zone_of(job))
         schedule = schedule_of(
             job,
             current(),
@@ -68,10 +64,10 @@ def _table(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> dict[str
                 format_html(
                     '<span class="whitespace-nowrap">{}</span> {}',
                     f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
-                    show.badge(_("clock change"), "warn") if changed else "",
+                    formatting.badge(_("clock change"), "warn") if changed else "",
                 ),
-                show.unbroken(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
-                show.distance(slot, now),
+                formatting.unbroken(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
+                formatting.distance(slot, now),
             )
         )
     headers = [_("in %s") % zone.key, _("in UTC"), _("distance")]

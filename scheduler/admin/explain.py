@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from handlers import HandlerNotFoundError, get_handler
-from scheduler.admin import show
+from scheduler.admin import formatting
 from scheduler.admin.liveness import STALE_AFTER, missing_parts
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
@@ -185,12 +185,12 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
                 ),
                 attempt=execution.attempt,
                 worker=execution.lease_owner or "?",
-                span=show.ticking((now - execution.started_at).total_seconds()),
-                timeout=show.span(execution.timeout_seconds),
+                span=formatting.ticking((now - execution.started_at).total_seconds()),
+                timeout=formatting.span(execution.timeout_seconds),
             )
         )
     if execution.cancel_requested_at:
-        asked = show.exact(execution.cancel_requested_at)
+        asked = formatting.exact(execution.cancel_requested_at)
         by = _who_cancelled(execution)
         told.append(
             _say(
@@ -211,7 +211,7 @@ def _ended(execution: JobExecution) -> Sentences:
     if execution.status == RunStatus.CANCELLED and (by := _who_cancelled(execution)):
         told.append(_say(_("%(person)s cancelled it."), person=by))
     if execution.attempt and execution.started_at:
-        span = show.took(execution.started_at, execution.finished_at)
+        span = formatting.took(execution.started_at, execution.finished_at)
         if execution.attempt > 1:
             told.append(
                 _say(
@@ -315,11 +315,13 @@ def _say(text: str, **facts: Any) -> SafeString:
 
 
 def _when(instant: datetime, now: datetime) -> str:
-    return f"{show.exact(instant)} ({show.distance(instant, now)})"
+    return f"{formatting.exact(instant)} ({formatting.distance(instant, now)})"
 
 
 def _link_to(execution_id: int, text: str) -> SafeString:
-    return show.link(reverse("admin:scheduler_jobexecution_change", args=[execution_id]), text)
+    return formatting.link(
+        reverse("admin:scheduler_jobexecution_change", args=[execution_id]), text
+    )
 
 
 def _who_cancelled(execution: JobExecution) -> str:

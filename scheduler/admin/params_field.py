@@ -1,6 +1,7 @@
 """The JSON of a handler's params in a form: typed as text, secrets hidden, mistakes pointed at.
 
-static/scheduler/job_params.js makes a form of it where the handler has a model (params_form.py).
+static/scheduler/job_params.js makes a form of it where the handler has a model
+(jobs/params_form.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
-from scheduler.admin.masking import MASK, left_masked, mask, unmask
-from scheduler.admin.theme import TextareaWidget, TextInputWidget
+from scheduler.admin.unfold_compat import TextareaWidget, TextInputWidget
 from scheduler.operations.json_equal import json_equal
+from scheduler.operations.masking import MASK, left_masked, mask, unmask
 from scheduler.operations.validation import bad_params
 
 # What job_params.js says.

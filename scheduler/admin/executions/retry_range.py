@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
-from scheduler.admin import show
-from scheduler.admin.job_name import JobNameField
-from scheduler.admin.theme import (
+from scheduler.admin import formatting
+from scheduler.admin.job_name_field import JobNameField
+from scheduler.admin.unfold_compat import (
     CheckboxSelectMultiple,
     SplitDateTimeWidget,
     name_date_and_time,
@@ -29,10 +29,10 @@ from scheduler.operations.validation import instant_problem
 from scheduler.states import RETRYABLE, OverlapPolicy, RunStatus
 
 if TYPE_CHECKING:
-    from scheduler.admin.theme import ModelAdmin
+    from scheduler.admin.unfold_compat import ModelAdmin
 
 _SENT = ("job", "statuses", "since_0", "since_1", "until_0", "until_1")
-_ZONE = format_lazy(_("In {zone}."), zone=show.SCREEN_ZONE)
+_ZONE = format_lazy(_("In {zone}."), zone=formatting.SCREEN_ZONE)
 
 
 class RangeForm(forms.Form):
@@ -130,7 +130,7 @@ def _retry(
     request: HttpRequest, control: Control, failed: FailedRange, job: CronJob | None
 ) -> HttpResponse:
     retried, more = control.retry_range(failed)
-    shown = f"{show.exact(failed.since)} - {show.exact(failed.until)}"
+    shown = f"{formatting.exact(failed.since)} - {formatting.exact(failed.until)}"
     history.remember_range(request.user.pk or 0, failed, retried, job, shown=shown)
     messages.success(
         request,

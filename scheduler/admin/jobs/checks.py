@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -12,20 +12,18 @@ from django.template.loader import render_to_string
 
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
-from scheduler.admin.job_preview import preview
-from scheduler.admin.masking import unmask
-from scheduler.admin.params_form import described, errors_of
+from scheduler.admin.jobs.params_form import described, errors_of
+from scheduler.admin.jobs.preview import preview
+from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
+from scheduler.operations.masking import unmask
 from scheduler.operations.permissions import Action, may
-
-if TYPE_CHECKING:
-    from scheduler.admin.jobs import CronJobAdmin
 
 MARKS = ("tick_seq", "seen")
 
 
-def check(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
+def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """The form as it is typed: {"problems": field -> texts, "preview": HTML}. Saves nothing."""
     job = _job_of(admin, request)
     if not may(request.user, Action.ADD_JOB if job is None else Action.CHANGE_JOB):
@@ -51,7 +49,7 @@ def check(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
     return JsonResponse({"problems": problems, "preview": html})
 
 
-def params(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
+def params(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """GET ?handler=: its inputs. POST handler, params (JSON text): the model's errors."""
     wanted = (Action.ADD_JOB, Action.CHANGE_JOB, Action.RUN_JOB)
     if not any(may(request.user, action) for action in wanted):
@@ -70,7 +68,7 @@ def params(admin: CronJobAdmin, request: HttpRequest) -> HttpResponse:
     return JsonResponse({"errors": errors_of(request.POST.get("handler", ""), typed)})
 
 
-def _job_of(admin: CronJobAdmin, request: HttpRequest) -> CronJob | None:
+def _job_of(admin: ModelAdmin, request: HttpRequest) -> CronJob | None:
     if "job" not in request.GET:
         return None
     job: CronJob | None = admin.get_object(request, request.GET["job"])

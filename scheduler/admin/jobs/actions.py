@@ -12,10 +12,10 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import show
-from scheduler.admin.params import ParamsField
-from scheduler.admin.theme import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
-from scheduler.admin.verbs import Done, Verb, VerbForm
+from scheduler.admin import formatting
+from scheduler.admin.actions import Done, Verb, VerbForm
+from scheduler.admin.params_field import ParamsField
+from scheduler.admin.unfold_compat import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
 from scheduler.models import CronJob
 from scheduler.operations.control import Control, RunMissed
 
@@ -52,7 +52,7 @@ class PauseForm(VerbForm):
         widget=SplitDateTimeWidget(),
         help_text=format_lazy(
             _("In {zone}. The job comes back by itself then; empty: when somebody enables it."),
-            zone=show.SCREEN_ZONE,
+            zone=formatting.SCREEN_ZONE,
         ),
     )
 
@@ -78,8 +78,8 @@ class EnableForm(VerbForm):
         if not missed.count or missed.first is None or missed.last is None:
             del self.fields["missed"]
             return
-        last = show.exact(missed.last)
-        said = {"count": missed.count, "first": show.exact(missed.first), "last": last}
+        last = formatting.exact(missed.last)
+        said = {"count": missed.count, "first": formatting.exact(missed.first), "last": last}
         if missed.more:
             told = _now("It missed more than %(count)s slots, from %(first)s to %(last)s.")
         elif missed.count == 1:
@@ -142,7 +142,7 @@ def _pause(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     reason: str = answers["reason"]
     until: datetime | None = answers["until"]
     control.pause(job.pk, reason=reason, until=until)
-    end = f" until {show.exact(until)}" if until else ""
+    end = f" until {formatting.exact(until)}" if until else ""
     return Done(message=_now("%s is paused.") % job, history=f"Paused{end}: {reason}")
 
 
