@@ -11,7 +11,7 @@ from jobu_project import preferences
 from scheduler.admin.dashboard import views
 
 admin.autodiscover()
-admin.site.index_template = "scheduler/index.html"
+admin.site.index_template = "scheduler/dashboard/index.html"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

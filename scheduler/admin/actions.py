@@ -73,7 +73,7 @@ class Verb:
 class VerbsMixin(ModelAdmin):
     """Pages of verbs for a ModelAdmin, and what was changed in the history."""
 
-    verb_template = "admin/scheduler/verb.html"
+    verb_template = "scheduler/verb.html"
 
     def ask_one(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
         target = self.get_object(request, unquote(str(object_id)))

@@ -19,7 +19,7 @@ _LONGEST_ID: Final = 18  # digits that a bigint holds whatever they are
 class CappedPaginator(AnyPaginator):
     """Counts up to COUNT_LIMIT rows and shows no further page: people filter before page 200."""
 
-    template_name = "admin/scheduler/pagination.html"
+    template_name = "scheduler/pagination.html"
 
     @cached_property
     def count(self) -> int:

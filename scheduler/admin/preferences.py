@@ -85,7 +85,7 @@ class PreferenceAdmin(ModelAdmin):
             "now_zone": timezone.get_current_timezone_name(),
             "media": self.media + form.media,
         }
-        return TemplateResponse(request, "admin/scheduler/preferences.html", context)
+        return TemplateResponse(request, "scheduler/preferences.html", context)
 
 
 def _say_it_in_the_language(request: HttpRequest, language: str) -> None:

@@ -34,7 +34,7 @@ class SchedulerProcessAdmin(GuardedList):
     allowed_lookups = frozenset({"kind__exact"})
     ordering = ("kind", "name")
     actions = None
-    list_before_template = "admin/scheduler/processes_live.html"
+    list_before_template = "scheduler/processes_live.html"
 
     class Media:
         js = ("scheduler/live.js",)
@@ -81,7 +81,7 @@ class SchedulerProcessAdmin(GuardedList):
             process.seen_at = now  # type: ignore[attr-defined]
             cells += [self.state(process), self.runs(process), self.heartbeat(process)]
         context = {"missing_parts": missing_parts(now)}
-        parts = render_to_string("admin/scheduler/missing_parts.html", context, request)
+        parts = render_to_string("scheduler/missing_parts.html", context, request)
         html = format_html('<div id="missing-parts">{}</div>{}', parts, SafeString("".join(cells)))
         return live.answer(request, mark=live.mark_of(html), render=lambda: html)
 

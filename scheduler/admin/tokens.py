@@ -84,7 +84,7 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
     search_fields = ("name", "user__username", "prefix")
     actions = ("revoke_many",)
     actions_detail = ("revoke",)
-    made_template = "admin/scheduler/token_made.html"
+    made_template = "scheduler/token_made.html"
 
     # --- whose -----------------------------------------------------------------------------------
 

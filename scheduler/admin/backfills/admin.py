@@ -153,7 +153,7 @@ class BackfillAdmin(RunsAdmin):
     actions = ("pause_many", "resume_many", "cancel_many", "delete_many")
     # Their addresses; the page offers those that are possible, and keeps them up to date.
     actions_detail = ("pause", "resume", "cancel")
-    change_form_template = "admin/scheduler/backfill_page.html"
+    change_form_template = "scheduler/backfills/page.html"
     delete_verb = DELETE
 
     # --- who may ---------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ class BackfillAdmin(RunsAdmin):
             "opts": self.opts,
             **context,
         }
-        return TemplateResponse(request, f"admin/scheduler/backfill_{name}.html", whole)
+        return TemplateResponse(request, f"scheduler/backfills/{name}.html", whole)
 
     # --- its page --------------------------------------------------------------------------------
 
@@ -309,7 +309,7 @@ class BackfillAdmin(RunsAdmin):
 
         def render() -> str:
             context = self._fragment(request, backfill, standing, control.clock.now())
-            return render_to_string("admin/scheduler/backfill_live.html", context, request)
+            return render_to_string("scheduler/backfills/live.html", context, request)
 
         return live.answer(
             request,

@@ -118,14 +118,14 @@ def now_part(request: HttpRequest) -> HttpResponse:
     """What changes by the second: each piece by its id."""
     now, sees = Control().clock.now(), _sees(request)
     context = _now(now, sees, _from_hour(request, now))
-    return render(request, "admin/scheduler/dashboard/now.html", context)
+    return render(request, "scheduler/dashboard/now.html", context)
 
 
 def charts_part(request: HttpRequest) -> HttpResponse:
     """The charts' tables and the slow jobs: each piece by its id."""
     now, sees = Control().clock.now(), _sees(request)
     context = _charts(now, sees, _days(request))
-    response = render(request, "admin/scheduler/dashboard/charts.html", context)
+    response = render(request, "scheduler/dashboard/charts.html", context)
     if "until_complete" in request.GET and not context["is_partial"]:
         response["X-Live"] = "done"
     return response

@@ -130,8 +130,8 @@ class JobExecutionAdmin(RunsAdmin):
     actions_list = ("retry_range",)
     # Their addresses; the page itself offers those that are possible, and keeps them up to date.
     actions_detail = ("retry", "cancel", "replay")
-    change_form_template = "admin/scheduler/execution_page.html"
-    list_before_template = "admin/scheduler/execution_rows_live.html"
+    change_form_template = "scheduler/executions/page.html"
+    list_before_template = "scheduler/executions/rows_live.html"
     delete_verb = DELETE
 
     # --- who may ---------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class JobExecutionAdmin(RunsAdmin):
         def render() -> str:
             execution = JobExecution.objects.select_related("job", "backfill").get(pk=execution_id)
             context = self._fragment(request, execution, now)
-            return render_to_string("admin/scheduler/execution_live.html", context, request)
+            return render_to_string("scheduler/executions/live.html", context, request)
 
         return live.answer(request, mark=state.mark, render=render, is_done=state.is_final)
 

@@ -102,7 +102,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         **counted,
     }
     request.current_app = model_admin.admin_site.name
-    return TemplateResponse(request, "admin/scheduler/execution_range.html", context)
+    return TemplateResponse(request, "scheduler/executions/retry_range.html", context)
 
 
 def _last_day(now: datetime, given: Any) -> dict[str, Any]:

@@ -119,11 +119,11 @@ class CronJobAdmin(VerbsMixin, GuardedList):
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "enable", "disable", "clone")
     actions_detail = ("run_now", "pause", "enable", "disable", "clone")
-    list_before_template = "admin/scheduler/missing_parts.html"
-    change_form_before_template = "admin/scheduler/job_marks.html"
-    change_form_outer_before_template = "admin/scheduler/job_banner.html"
-    change_form_outer_after_template = "admin/scheduler/job_runs.html"
-    object_history_template = "admin/scheduler/job_history.html"
+    list_before_template = "scheduler/missing_parts.html"
+    change_form_before_template = "scheduler/jobs/marks.html"
+    change_form_outer_before_template = "scheduler/jobs/banner.html"
+    change_form_outer_after_template = "scheduler/jobs/runs.html"
+    object_history_template = "scheduler/jobs/history.html"
     warn_unsaved_form = True
 
     class Media:
@@ -276,9 +276,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         return format_html(
             '<div id="job-preview" aria-live="polite" data-check="{}">{}</div>',
             url if job.pk is None else f"{url}?job={job.pk}",
-            render_to_string(
-                "admin/scheduler/job_preview.html", preview(job, Control().clock.now())
-            ),
+            render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
         )
 
     def save_model(self, request: HttpRequest, obj: CronJob, form: Any, change: bool) -> None:
@@ -430,9 +428,7 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         moving = self._moving(request, job, now)
 
         def render() -> str:
-            return render_to_string(
-                "admin/scheduler/job_live.html", {**moving, "job": job}, request
-            )
+            return render_to_string("scheduler/jobs/live.html", {**moving, "job": job}, request)
 
         return live.answer(request, mark=_mark_of(job, moving["runs"], now), render=render)
 

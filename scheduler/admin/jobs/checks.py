@@ -44,7 +44,7 @@ def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         # Said at the field already.
         context.pop("preview_error", None)
         context["is_wrong"] = bool(typed.cron_expression)
-    html = render_to_string("admin/scheduler/job_preview.html", context, request)
+    html = render_to_string("scheduler/jobs/preview.html", context, request)
     problems["__all__"] = problems.pop(NON_FIELD_ERRORS, [])
     return JsonResponse({"problems": problems, "preview": html})
 

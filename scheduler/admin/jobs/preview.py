@@ -23,7 +23,7 @@ NEXT_RUNS: Final = 20
 
 
 def preview(job: CronJob, now: datetime) -> dict[str, Any]:
-    """For job_preview.html. `job` may be anything that a person is typing, or that SQL typed."""
+    """For preview.html. `job` may be anything that a person is typing, or that SQL typed."""
     if not job.cron_expression:
         return {}
     words = in_words(job.cron_expression)
