@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils.timezone import localtime
 
-from scheduler.admin.dashboard import views
+from scheduler.admin.dashboard import limits
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
@@ -31,10 +31,10 @@ FRONT = "/admin/"
 
 
 DEADLINES = (
-    "_HOURS_SECONDS",
-    "_FORECAST_SECONDS",
-    "_HOUR_OF_RUNS_SECONDS",
-    "_SPEEDS_WITHIN_SECONDS",
+    "HOURS_SECONDS",
+    "FORECAST_SECONDS",
+    "HOUR_OF_RUNS_SECONDS",
+    "SPEEDS_WITHIN_SECONDS",
 )
 
 
@@ -42,7 +42,7 @@ DEADLINES = (
 def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is remembered, and no page is partial because this machine is busy."""
     for name in DEADLINES:
-        monkeypatch.setattr(views, name, 60.0)
+        monkeypatch.setattr(limits, name, 60.0)
     cache.clear()
     yield
     cache.clear()
@@ -364,7 +364,7 @@ def test_a_page_under_its_deadline_says_what_is_not_counted_yet(
 ):
     make_job(cron_expression="0 * * * *")
     for name in DEADLINES:
-        monkeypatch.setattr(views, name, -1.0)
+        monkeypatch.setattr(limits, name, -1.0)
 
     context = context_of(admin)
 
@@ -377,7 +377,7 @@ def test_a_page_under_its_deadline_says_what_is_not_counted_yet(
     assert "X-Live" not in admin.get(rest).headers
     assert "Still being counted." in text_of(admin, "dash-speeds")
     for name in DEADLINES:
-        monkeypatch.setattr(views, name, 60.0)
+        monkeypatch.setattr(limits, name, 60.0)
     assert admin.get(rest).headers["X-Live"] == "done"
     assert "dash-live-rest" not in admin.get(FRONT).content.decode()
 
@@ -385,8 +385,8 @@ def test_a_page_under_its_deadline_says_what_is_not_counted_yet(
 def test_without_scripts_the_page_is_complete_after_some_reloads(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("_HOURS_SECONDS", "_SPEEDS_WITHIN_SECONDS"):
-        monkeypatch.setattr(views, name, -1.0)
+    for name in ("HOURS_SECONDS", "SPEEDS_WITHIN_SECONDS"):
+        monkeypatch.setattr(limits, name, -1.0)
 
     loads = [context_of(admin) for _reload in range(30)]
 
@@ -400,7 +400,7 @@ def test_without_scripts_the_page_is_complete_after_some_reloads(
 def test_what_takes_longest_is_not_begun_in_an_answer_that_counts_other_things(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(views, "_SPEEDS_WITHIN_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "SPEEDS_WITHIN_SECONDS", -1.0)
 
     assert "Still being counted." in text_of(admin, "dash-speeds")
     assert "No job takes much longer" in text_of(admin, "dash-speeds")

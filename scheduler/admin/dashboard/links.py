@@ -1,0 +1,21 @@
+"""Where the numbers and names of the front page lead."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+
+def runs(**query: str) -> str:
+    return reverse("admin:scheduler_jobexecution_changelist", query=query)
+
+
+def jobs(**query: str) -> str:
+    return reverse("admin:scheduler_cronjob_changelist", query=query)
+
+
+def run(execution_id: int) -> str:
+    return reverse("admin:scheduler_jobexecution_change", args=[execution_id])
+
+
+def job(job_id: int) -> str:
+    return reverse("admin:scheduler_cronjob_change", args=[job_id])
