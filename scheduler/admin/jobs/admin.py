@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
-from scheduler.admin.actions import VerbsMixin
-from scheduler.admin.explain import job_story
-from scheduler.admin.jobs import checks, sparkline
-from scheduler.admin.jobs.actions import (
-    BLIND_RUN,
-    CLONE,
-    DISABLE,
-    ENABLE,
-    PAUSE,
-    RUN,
-)
-from scheduler.admin.jobs.form import CronJobForm, refusal_of
+from scheduler.admin.jobs import checks, page
+from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DISABLE, ENABLE, PAUSE, RUN
+from scheduler.admin.jobs.columns import JobChangeList, JobColumns
+from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
-from scheduler.admin.listing import COUNT_LIMIT, GuardedList
+from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.unfold_compat import ActionVariant, page_action
-from scheduler.labels import label_of
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import CronJob
 from scheduler.operations import job_history
-from scheduler.operations.control import Control, InvalidJob, StaleEdit
-from scheduler.operations.history import TRIES
+from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.schedule.words import in_words
-from scheduler.states import ParamSource
-from scheduler.store.outcomes import last_outcomes
-
-LAST_RUNS: Final = 30
-# A slot this late means that no beat looks at it.
-OVERDUE_AFTER: Final = timedelta(seconds=60)
-_SCHEDULE: Final = frozenset({"cron_expression", "timezone", "calendar", "start_at", "end_at"})
 
 
 @admin.register(CronJob)
-class CronJobAdmin(VerbsMixin, GuardedList):
+class CronJobAdmin(JobColumns, SavesJobs):
     form = CronJobForm
     list_display = (
         "name",
@@ -158,8 +139,8 @@ class CronJobAdmin(VerbsMixin, GuardedList):
 
     # --- the list --------------------------------------------------------------------------------
 
-    def get_changelist(self, request: HttpRequest, **options: Any) -> type[sparkline.JobChangeList]:
-        return sparkline.JobChangeList
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[JobChangeList]:
+        return JobChangeList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -168,55 +149,6 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         return super().changelist_view(
             request, {**(extra_context or {}), "missing_parts": missing_parts(now)}
         )
-
-    @admin.display(description=_("state"), ordering="is_enabled")
-    def state(self, job: CronJob) -> SafeString:
-        return state_badge(job)
-
-    @admin.display(description=_("schedule"), ordering="cron_expression")
-    def schedule(self, job: CronJob) -> SafeString:
-        return format_html(
-            '<span title="{}">{}<br><span class="text-xs">{}</span></span>',
-            in_words(job.cron_expression),
-            formatting.code(job.cron_expression),
-            formatting.zone_of(job),
-        )
-
-    @admin.display(description=_("next run"), ordering=F("next_run_at").asc(nulls_last=True))
-    def next_run(self, job: CronJob) -> SafeString | str:
-        if not job.is_enabled:
-            return formatting.NOTHING
-        now: datetime = job.seen_at  # type: ignore[attr-defined]
-        if job.next_run_at is None:
-            return formatting.badge(
-                gettext("beat will say"), "calm", gettext("New or just edited: beat computes it.")
-            )
-        if now - job.next_run_at > OVERDUE_AFTER:
-            return format_html(
-                "{} {}",
-                formatting.instant(job.next_run_at, now),
-                formatting.badge(gettext("overdue"), "bad"),
-            )
-        return formatting.instant(job.next_run_at, now)
-
-    @admin.display(description=_("last result"), ordering="last_run_at")
-    def last_result(self, job: CronJob) -> SafeString | str:
-        if job.last_run_at is None:
-            return formatting.NOTHING
-        return format_html(
-            '{}<br><span class="text-xs" title="{}">{}</span>',
-            formatting.status(job.last_status),
-            formatting.exact(job.last_run_at),
-            formatting.distance(job.last_run_at, job.seen_at),  # type: ignore[attr-defined]
-        )
-
-    @admin.display(description=_("last runs"))
-    def strip(self, job: CronJob) -> SafeString | str:
-        return sparkline.strip(job.outcomes, linked=job.shows_links)  # type: ignore[attr-defined]
-
-    @admin.display(description=_("took"))
-    def durations(self, job: CronJob) -> SafeString | str:
-        return sparkline.durations(job.outcomes)  # type: ignore[attr-defined]
 
     # --- the form --------------------------------------------------------------------------------
 
@@ -227,27 +159,11 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """As ever; but what Control refuses on saving (a race) is shown like any other mistake."""
-        context = {**(extra_context or {}), **self._surroundings(request, object_id)}
-        for once_more in reversed(range(TRIES)):
-            try:
-                # One transaction: the change and its line in the history, both or neither.
-                return super().changeform_view(request, object_id, form_url, dict(context))
-            except (InvalidJob, StaleEdit) as error:
-                # A StaleEdit may only be beat that moved the job on: the form looks again.
-                if isinstance(error, InvalidJob) or once_more == 1:
-                    request.refusal = refusal_of(error)  # type: ignore[attr-defined]
-        raise AssertionError("a form with a refusal is never saved")
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
-    ) -> Any:
-        refusal = getattr(request, "refusal", None)
-        if refusal:
-            options["form"] = type(
-                "RefusedJobForm", (self.form,), {"refusal": refusal, "__module__": __name__}
-            )
-        return super().get_form(request, obj, change, **options)
+        context = dict(extra_context or {})
+        job = self.get_object(request, unquote(object_id)) if object_id is not None else None
+        if job is not None:
+            context |= page.around_form(job, Control().clock.now(), request.user)
+        return super().changeform_view(request, object_id, form_url, context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Who may only look gets the params as text with the secrets hidden, or not at all."""
@@ -279,47 +195,6 @@ class CronJobAdmin(VerbsMixin, GuardedList):
             render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
         )
 
-    def save_model(self, request: HttpRequest, obj: CronJob, form: Any, change: bool) -> None:
-        control = Control(actor=request.user.get_username())
-        values = form.values()
-        request.asks_missed = False  # type: ignore[attr-defined]
-        if change:
-            before = CronJob.objects.get(pk=obj.pk)
-            is_switched_on = values.get("is_enabled") and not before.is_enabled
-            is_edited = bool(set(form.changed_data) & _SCHEDULE)
-            if is_switched_on and not is_edited and control.missed(obj.pk).count:
-                # What becomes of the missed slots is asked on the page that enables it.
-                values["is_enabled"] = False
-                request.asks_missed = True  # type: ignore[attr-defined]
-            saved = control.update_job(obj.pk, tick_seq=form.tick_seq_now, **values)
-            changes = job_history.changes_between(
-                job_history.values_of(before), job_history.values_of(saved)
-            )
-            request.job_changes = job_history.message(  # type: ignore[attr-defined]
-                changes, before.updated_at
-            )
-        else:
-            saved = control.create_job(**values)
-        obj.pk = saved.pk
-        obj.refresh_from_db()
-        for warning in control.warnings(obj):
-            messages.warning(request, warning)
-
-    def construct_change_message(
-        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
-    ) -> Any:
-        if add:
-            return super().construct_change_message(request, form, formsets, add)
-        return getattr(request, "job_changes", [])
-
-    def response_change(self, request: HttpRequest, obj: CronJob) -> HttpResponse:
-        if getattr(request, "asks_missed", False):
-            messages.info(
-                request, gettext("Saved, and still off: it missed slots. Say what becomes of them.")
-            )
-            return HttpResponseRedirect(reverse("admin:scheduler_cronjob_enable", args=[obj.pk]))
-        return super().response_change(request, obj)
-
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -330,71 +205,6 @@ class CronJobAdmin(VerbsMixin, GuardedList):
             for entry in context["action_list"]:
                 entry.job_changes = job_history.read(entry, sees_params=sees_params)
         return response
-
-    def delete_model(self, request: HttpRequest, obj: CronJob) -> None:
-        Control(actor=request.user.get_username()).delete_job(obj.pk)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> None:
-        for job_id in queryset.values_list("pk", flat=True):
-            try:
-                Control(actor=request.user.get_username()).delete_job(job_id)
-            except CronJob.DoesNotExist:
-                continue  # somebody was faster; gone is gone
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What goes with the jobs, counted by the database up to a limit instead of loaded."""
-        jobs = list(objs)
-        gone = JobExecution.objects.filter(job_id__in=[job.pk for job in jobs])[
-            : COUNT_LIMIT + 1
-        ].count()
-        executions = gettext("more than %s") % COUNT_LIMIT if gone > COUNT_LIMIT else gone
-        counts = {
-            str(self.opts.verbose_name_plural): len(jobs),
-            gettext("executions with their logs"): executions,
-        }
-        lacking = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
-        return [formatting.link(self._page_of(job), job) for job in jobs], counts, lacking, []
-
-    def _surroundings(self, request: HttpRequest, object_id: str | None) -> dict[str, Any]:
-        """What stands around the form of an existing job."""
-        if object_id is None:
-            return {}
-        job = self.get_object(request, unquote(object_id))
-        if job is None:
-            return {}
-        now = Control().clock.now()
-        moving = self._moving(request, job, now)
-        return {
-            "job": job,
-            "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
-            "missing_parts": missing_parts(now),
-            "story": job_story(job, now),
-            "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
-            "live_mark": _mark_of(job, moving["runs"], now),
-            **moving,
-        }
-
-    def _moving(self, request: HttpRequest, job: CronJob, now: datetime) -> dict[str, Any]:
-        """What moves on the page of a job: next run, last runs, strip."""
-        sees_runs = may(request.user, Action.VIEW_EXECUTIONS)
-        runs = _newest_runs(job) if sees_runs else []
-        outcomes = last_outcomes([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
-        runs_url = reverse("admin:scheduler_jobexecution_changelist")
-        job.seen_at = now  # type: ignore[attr-defined]
-        return {
-            "runs": runs,
-            "sees_runs": sees_runs,
-            "glance": [
-                (gettext("state"), self.state(job)),
-                (gettext("next run"), self.next_run(job)),
-                (gettext("last result"), self.last_result(job)),
-                (gettext("took"), sparkline.durations(outcomes)),
-                (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
-            ],
-            "last_runs": _table_of(runs, now),
-            "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
-            "backfill_url": _backfill_url(job) if self.has_run_permission(request) else "",
-        }
 
     # --- what the page asks by itself -------------------------------------------------------------
 
@@ -425,12 +235,12 @@ class CronJobAdmin(VerbsMixin, GuardedList):
         if job is None:
             raise Http404
         now = Control().clock.now()
-        moving = self._moving(request, job, now)
+        moving = page.moving(job, now, request.user)
 
         def render() -> str:
             return render_to_string("scheduler/jobs/live.html", {**moving, "job": job}, request)
 
-        return live.answer(request, mark=_mark_of(job, moving["runs"], now), render=render)
+        return live.answer(request, mark=page.mark_of(job, moving["runs"], now), render=render)
 
     # --- verbs -----------------------------------------------------------------------------------
 
@@ -489,60 +299,3 @@ class CronJobAdmin(VerbsMixin, GuardedList):
     @admin.action(description=_("Pause"), permissions=["pause"])
     def pause_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
         return self.ask_many(request, queryset, PAUSE)
-
-
-def state_badge(job: CronJob) -> SafeString:
-    if job.is_enabled:
-        return formatting.badge(gettext("enabled"), "good")
-    if job.schedule_error:
-        return formatting.badge(gettext("error"), "bad", job.schedule_error)
-    if job.pause_reason or job.paused_until:
-        return formatting.badge(gettext("paused"), "warn", job.pause_reason)
-    return formatting.badge(gettext("disabled"), "calm")
-
-
-def _newest_runs(job: CronJob) -> list[JobExecution]:
-    """The newest executions, by the index on (job, scheduled_time)."""
-    newest = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time")
-    return list(
-        newest.only(
-            "id", "scheduled_time", "status", "param_source", "attempt", "started_at", "finished_at"
-        )[:LAST_RUNS]
-    )
-
-
-def _mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:
-    """Moves with all that is shown, and once a minute for the distances."""
-    shown = [(run.pk, run.status, run.attempt, run.started_at, run.finished_at) for run in runs]
-    state = (job.is_enabled, job.schedule_error, job.next_run_at, job.last_run_at, job.last_status)
-    return live.mark_of(state, shown, now.replace(second=0, microsecond=0))
-
-
-def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
-    rows = [
-        (
-            formatting.link(
-                reverse("admin:scheduler_jobexecution_change", args=[quote(run.pk)]), f"#{run.pk}"
-            ),
-            formatting.status(run.status),
-            formatting.instant(run.scheduled_time),
-            formatting.distance(run.scheduled_time, now),
-            label_of(ParamSource, run.param_source),
-            run.attempt,
-            formatting.took(run.started_at, run.finished_at),
-        )
-        for run in runs
-    ]
-    headers = [
-        gettext("execution"), gettext("status"), gettext("slot"),
-        pgettext("of a past run", "distance"), gettext("source"), gettext("attempts"),
-        gettext("took"),
-    ]  # fmt: skip
-    return {"headers": headers, "rows": rows}
-
-
-def _backfill_url(job: CronJob) -> str:
-    try:
-        return f"{reverse('admin:scheduler_backfill_add')}?job={job.pk}"
-    except NoReverseMatch:
-        return ""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -14,11 +13,9 @@ from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
-from scheduler.admin.listing import TimedChangeList
 from scheduler.labels import label
-from scheduler.operations.permissions import Action, may
 from scheduler.states import RunStatus
-from scheduler.store.outcomes import Outcome, last_outcomes
+from scheduler.store.outcomes import Outcome
 
 STRIP_LENGTH: Final = 30
 
@@ -28,19 +25,6 @@ _TIMED: Final = {
     RunStatus.FAILED.value,
     RunStatus.TIMEOUT.value,
 }
-
-
-class JobChangeList(TimedChangeList):
-    """Puts `outcomes` and `shows_links` on each row; one query for all of them."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows = list(self.result_list)
-        found = last_outcomes([row.pk for row in rows], STRIP_LENGTH)
-        shows_links = may(request.user, Action.VIEW_EXECUTIONS)
-        for row in rows:
-            row.outcomes = found.get(row.pk, [])
-            row.shows_links = shows_links
 
 
 def strip(outcomes: Sequence[Outcome], *, linked: bool) -> SafeString | str:

@@ -1,0 +1,109 @@
+"""The list of jobs: its columns, and what is read for all rows at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.contrib import admin
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import formatting
+from scheduler.admin.jobs import sparkline
+from scheduler.admin.listing import TimedChangeList
+from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.models import CronJob
+from scheduler.operations.permissions import Action, may
+from scheduler.schedule.words import in_words
+from scheduler.store.outcomes import last_outcomes
+
+# A slot this late means that no beat looks at it.
+OVERDUE_AFTER: Final = timedelta(seconds=60)
+
+
+class JobChangeList(TimedChangeList):
+    """Puts `outcomes` and `shows_links` on each row; one query for all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        found = last_outcomes([row.pk for row in rows], sparkline.STRIP_LENGTH)
+        shows_links = may(request.user, Action.VIEW_EXECUTIONS)
+        for row in rows:
+            row.outcomes = found.get(row.pk, [])
+            row.shows_links = shows_links
+
+
+class JobColumns(ModelAdmin):
+    """The columns of the list of jobs. Rows come from JobChangeList, which knows the instant."""
+
+    @admin.display(description=_("state"), ordering="is_enabled")
+    def state(self, job: CronJob) -> SafeString:
+        return state_badge(job)
+
+    @admin.display(description=_("schedule"), ordering="cron_expression")
+    def schedule(self, job: CronJob) -> SafeString:
+        return format_html(
+            '<span title="{}">{}<br><span class="text-xs">{}</span></span>',
+            in_words(job.cron_expression),
+            formatting.code(job.cron_expression),
+            formatting.zone_of(job),
+        )
+
+    @admin.display(description=_("next run"), ordering=F("next_run_at").asc(nulls_last=True))
+    def next_run(self, job: CronJob) -> SafeString | str:
+        return next_run(job, job.seen_at)  # type: ignore[attr-defined]
+
+    @admin.display(description=_("last result"), ordering="last_run_at")
+    def last_result(self, job: CronJob) -> SafeString | str:
+        return last_result(job, job.seen_at)  # type: ignore[attr-defined]
+
+    @admin.display(description=_("last runs"))
+    def strip(self, job: CronJob) -> SafeString | str:
+        return sparkline.strip(job.outcomes, linked=job.shows_links)  # type: ignore[attr-defined]
+
+    @admin.display(description=_("took"))
+    def durations(self, job: CronJob) -> SafeString | str:
+        return sparkline.durations(job.outcomes)  # type: ignore[attr-defined]
+
+
+def state_badge(job: CronJob) -> SafeString:
+    if job.is_enabled:
+        return formatting.badge(gettext("enabled"), "good")
+    if job.schedule_error:
+        return formatting.badge(gettext("error"), "bad", job.schedule_error)
+    if job.pause_reason or job.paused_until:
+        return formatting.badge(gettext("paused"), "warn", job.pause_reason)
+    return formatting.badge(gettext("disabled"), "calm")
+
+
+def next_run(job: CronJob, now: datetime) -> SafeString | str:
+    if not job.is_enabled:
+        return formatting.NOTHING
+    if job.next_run_at is None:
+        return formatting.badge(
+            gettext("beat will say"), "calm", gettext("New or just edited: beat computes it.")
+        )
+    if now - job.next_run_at > OVERDUE_AFTER:
+        return format_html(
+            "{} {}",
+            formatting.instant(job.next_run_at, now),
+            formatting.badge(gettext("overdue"), "bad"),
+        )
+    return formatting.instant(job.next_run_at, now)
+
+
+def last_result(job: CronJob, now: datetime) -> SafeString | str:
+    if job.last_run_at is None:
+        return formatting.NOTHING
+    return format_html(
+        '{}<br><span class="text-xs" title="{}">{}</span>',
+        formatting.status(job.last_status),
+        formatting.exact(job.last_run_at),
+        formatting.distance(job.last_run_at, now),
+    )

@@ -1,0 +1,105 @@
+"""What the page of one job shows around its form, and what of it moves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.contrib.admin.utils import quote
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext, pgettext
+
+from scheduler.admin import formatting, live
+from scheduler.admin.explain import job_story
+from scheduler.admin.jobs import columns, sparkline
+from scheduler.admin.liveness import missing_parts
+from scheduler.labels import label_of
+from scheduler.models import CronJob, JobExecution
+from scheduler.operations.permissions import Action, may
+from scheduler.states import ParamSource
+from scheduler.store.outcomes import last_outcomes
+
+LAST_RUNS: Final = 30
+
+
+def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
+    """What stands around the form of an existing job."""
+    shown = moving(job, now, person)
+    return {
+        "job": job,
+        "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
+        "missing_parts": missing_parts(now),
+        "story": job_story(job, now),
+        "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
+        "live_mark": mark_of(job, shown["runs"], now),
+        **shown,
+    }
+
+
+def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
+    """What moves on the page of a job: next run, last runs, strip."""
+    sees_runs = may(person, Action.VIEW_EXECUTIONS)
+    runs = _newest_runs(job) if sees_runs else []
+    outcomes = last_outcomes([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
+    runs_url = reverse("admin:scheduler_jobexecution_changelist")
+    return {
+        "runs": runs,
+        "sees_runs": sees_runs,
+        "glance": [
+            (gettext("state"), columns.state_badge(job)),
+            (gettext("next run"), columns.next_run(job, now)),
+            (gettext("last result"), columns.last_result(job, now)),
+            (gettext("took"), sparkline.durations(outcomes)),
+            (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
+        ],
+        "last_runs": _table_of(runs, now),
+        "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
+        "backfill_url": _backfill_url(job) if may(person, Action.RUN_JOB) else "",
+    }
+
+
+def mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:
+    """Moves with all that is shown, and once a minute for the distances."""
+    shown = [(run.pk, run.status, run.attempt, run.started_at, run.finished_at) for run in runs]
+    state = (job.is_enabled, job.schedule_error, job.next_run_at, job.last_run_at, job.last_status)
+    return live.mark_of(state, shown, now.replace(second=0, microsecond=0))
+
+
+def _newest_runs(job: CronJob) -> list[JobExecution]:
+    """The newest executions, by the index on (job, scheduled_time)."""
+    newest = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time")
+    return list(
+        newest.only(
+            "id", "scheduled_time", "status", "param_source", "attempt", "started_at", "finished_at"
+        )[:LAST_RUNS]
+    )
+
+
+def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
+    rows = [
+        (
+            formatting.link(
+                reverse("admin:scheduler_jobexecution_change", args=[quote(run.pk)]), f"#{run.pk}"
+            ),
+            formatting.status(run.status),
+            formatting.instant(run.scheduled_time),
+            formatting.distance(run.scheduled_time, now),
+            label_of(ParamSource, run.param_source),
+            run.attempt,
+            formatting.took(run.started_at, run.finished_at),
+        )
+        for run in runs
+    ]
+    headers = [
+        gettext("execution"), gettext("status"), gettext("slot"),
+        pgettext("of a past run", "distance"), gettext("source"), gettext("attempts"),
+        gettext("took"),
+    ]  # fmt: skip
+    return {"headers": headers, "rows": rows}
+
+
+def _backfill_url(job: CronJob) -> str:
+    try:
+        return f"{reverse('admin:scheduler_backfill_add')}?job={job.pk}"
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,121 @@
+"""Saving and deleting jobs through Control: races, refusals, and the history of edits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext
+
+from scheduler.admin import formatting
+from scheduler.admin.actions import VerbsMixin
+from scheduler.admin.jobs.form import refusal_of
+from scheduler.admin.listing import COUNT_LIMIT, GuardedList
+from scheduler.models import CronJob, JobExecution
+from scheduler.operations import job_history
+from scheduler.operations.control import Control, InvalidJob, StaleEdit
+from scheduler.operations.history import TRIES
+
+_SCHEDULE: Final = frozenset({"cron_expression", "timezone", "calendar", "start_at", "end_at"})
+
+
+class SavesJobs(VerbsMixin, GuardedList):
+    """A ModelAdmin of jobs whose form and deletions are Control's."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """As ever; but what Control refuses on saving (a race) is shown like any other mistake."""
+        for once_more in reversed(range(TRIES)):
+            try:
+                # One transaction: the change and its line in the history, both or neither.
+                return super().changeform_view(
+                    request, object_id, form_url, dict(extra_context or {})
+                )
+            except (InvalidJob, StaleEdit) as error:
+                # A StaleEdit may only be beat that moved the job on: the form looks again.
+                if isinstance(error, InvalidJob) or once_more == 1:
+                    request.refusal = refusal_of(error)  # type: ignore[attr-defined]
+        raise AssertionError("a form with a refusal is never saved")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+    ) -> Any:
+        refusal = getattr(request, "refusal", None)
+        if refusal:
+            options["form"] = type(
+                "RefusedJobForm", (self.form,), {"refusal": refusal, "__module__": __name__}
+            )
+        return super().get_form(request, obj, change, **options)
+
+    def save_model(self, request: HttpRequest, obj: CronJob, form: Any, change: bool) -> None:
+        control = Control(actor=request.user.get_username())
+        values = form.values()
+        request.asks_missed = False  # type: ignore[attr-defined]
+        if change:
+            before = CronJob.objects.get(pk=obj.pk)
+            is_switched_on = values.get("is_enabled") and not before.is_enabled
+            is_edited = bool(set(form.changed_data) & _SCHEDULE)
+            if is_switched_on and not is_edited and control.missed(obj.pk).count:
+                # What becomes of the missed slots is asked on the page that enables it.
+                values["is_enabled"] = False
+                request.asks_missed = True  # type: ignore[attr-defined]
+            saved = control.update_job(obj.pk, tick_seq=form.tick_seq_now, **values)
+            changes = job_history.changes_between(
+                job_history.values_of(before), job_history.values_of(saved)
+            )
+            request.job_changes = job_history.message(  # type: ignore[attr-defined]
+                changes, before.updated_at
+            )
+        else:
+            saved = control.create_job(**values)
+        obj.pk = saved.pk
+        obj.refresh_from_db()
+        for warning in control.warnings(obj):
+            messages.warning(request, warning)
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        if add:
+            return super().construct_change_message(request, form, formsets, add)
+        return getattr(request, "job_changes", [])
+
+    def response_change(self, request: HttpRequest, obj: CronJob) -> HttpResponse:
+        if getattr(request, "asks_missed", False):
+            messages.info(
+                request, gettext("Saved, and still off: it missed slots. Say what becomes of them.")
+            )
+            return HttpResponseRedirect(reverse("admin:scheduler_cronjob_enable", args=[obj.pk]))
+        return super().response_change(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: CronJob) -> None:
+        Control(actor=request.user.get_username()).delete_job(obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> None:
+        for job_id in queryset.values_list("pk", flat=True):
+            try:
+                Control(actor=request.user.get_username()).delete_job(job_id)
+            except CronJob.DoesNotExist:
+                continue  # somebody was faster; gone is gone
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What goes with the jobs, counted by the database up to a limit instead of loaded."""
+        jobs = list(objs)
+        gone = JobExecution.objects.filter(job_id__in=[job.pk for job in jobs])[
+            : COUNT_LIMIT + 1
+        ].count()
+        executions = gettext("more than %s") % COUNT_LIMIT if gone > COUNT_LIMIT else gone
+        counts = {
+            str(self.opts.verbose_name_plural): len(jobs),
+            gettext("executions with their logs"): executions,
+        }
+        lacking = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return [formatting.link(self._page_of(job), job) for job in jobs], counts, lacking, []
