@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.admin.executions.page import log_text
+from scheduler.admin.executions.log import log_text
 from scheduler.admin.explain import job_story
 from scheduler.models import (
     Backfill,
@@ -213,7 +213,7 @@ def test_the_log_is_filtered_by_level(admin):
 
 @on_each_database
 def test_the_whole_log_is_a_file_read_in_chunks(admin, monkeypatch):
-    monkeypatch.setattr("scheduler.admin.executions.page.LOG_CHUNK", 3)
+    monkeypatch.setattr("scheduler.admin.executions.log.LOG_CHUNK", 3)
     run = make_run(make_job())
     log(run, 5, attempt=1)
     log(run, 4, attempt=2)

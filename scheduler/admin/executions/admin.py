@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -22,80 +19,28 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import filters, formatting, live
+from scheduler.admin import filters, live
 from scheduler.admin.actions import RunsAdmin
-from scheduler.admin.executions import page, retry_range
-from scheduler.admin.executions.actions import (
-    CANCEL,
-    DELETE,
-    REPLAY,
-    REPLAY_UNSEEN,
-    RETRY,
-)
-from scheduler.admin.listing import TimedChangeList
-from scheduler.admin.liveness import missing_parts
+from scheduler.admin.executions import log, page, retry_range
+from scheduler.admin.executions.actions import CANCEL, DELETE, REPLAY, REPLAY_UNSEEN, RETRY
+from scheduler.admin.executions.columns import ExecutionChangeList, ExecutionColumns
+from scheduler.admin.executions.search import execution_of_task, matching
 from scheduler.admin.unfold_compat import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     page_action,
 )
-from scheduler.labels import label_of
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import JobExecution
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
-
-# More jobs than this under one word of the search: the word says too little.
-JOBS_SEARCHED: Final = 500
-LARGEST_ID: Final = 2**63 - 1
-# Rows of the list that are kept up to date at a time, and newer ones that are counted.
-LIVE_ROWS: Final = 200
-NEWER_COUNTED: Final = 100
-# store.publishing.task_id, as Flower shows it.
-TASK_ID: Final = re.compile(r"jobu-([0-9]{1,19})-[0-9]+-[0-9]+", re.ASCII)
-
-LISTED: Final = (
-    "id", "job_id", "job_name", "handler_name", "scheduled_time", "status", "param_source",
-    "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
-)  # fmt: skip
-
-
-class ExecutionChangeList(TimedChangeList):
-    live_url = ""
-    missing_parts: list[str] = []
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Without params, results and errors, which may be large and are not listed."""
-        return super().get_queryset(request, exclude_parameters).only(*LISTED)
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """A range of days is read from its own index: by number, the database would walk through
-        all that is newer."""
-        by_day = any(name in self.params for name in ("scheduled_time_from", "scheduled_time_to"))
-        if by_day and ORDER_VAR not in self.params:
-            return ["-scheduled_time", "-id"]
-        return super().get_ordering(request, queryset)
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.missing_parts = missing_parts(Control().clock.now())
-        unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
-        asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
-        # Newer ones belong above the first row only where the list is the newest of all.
-        if not self.params and self.page_num == 1:
-            asked["newest"] = str(max((row.pk for row in self.result_list), default=0))
-        if asked:
-            rows = reverse("admin:scheduler_jobexecution_rows")
-            self.live_url = f"{rows}?{urlencode(asked)}"
+from scheduler.states import FINAL
 
 
 @admin.register(JobExecution)
-class JobExecutionAdmin(RunsAdmin):
+class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     list_display = (
         "number", "job_and_handler", "slot", "status_badge", "source_and_person", "start",
         "duration", "tries",
@@ -159,65 +104,7 @@ class JobExecutionAdmin(RunsAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By number, or through the short lists of jobs and handlers: no scan of the history."""
-        for word in search_term.split()[:10]:
-            task = TASK_ID.fullmatch(word)
-            number = task[1] if task else word.removeprefix("#")
-            if number.isascii() and number.isdigit():
-                queryset = queryset.filter(id=min(int(number[:19]), LARGEST_ID))
-                continue
-            found = CronJob.objects.filter(name__icontains=word).order_by("-id")
-            jobs = list(found.values_list("id", flat=True)[:JOBS_SEARCHED])
-            handlers = [name for name in filters.known_handlers() if word.lower() in name.lower()]
-            queryset = queryset.filter(Q(job_id__in=jobs) | Q(handler_name__in=handlers))
-        return queryset, False
-
-    @admin.display(description=_("job and handler"))
-    def job_and_handler(self, execution: JobExecution) -> SafeString:
-        return format_html(
-            '<div style="min-width: 11rem">{}<br><span class="text-xs">{}</span></div>',
-            page.job_link(execution),
-            execution.handler_name,
-        )
-
-    @admin.display(description=_("slot"))
-    def slot(self, execution: JobExecution) -> SafeString | str:
-        return formatting.instant(execution.scheduled_time)
-
-    @admin.display(description=_("source, requested by"))
-    def source_and_person(self, execution: JobExecution) -> SafeString:
-        return format_html(
-            '{}<br><span class="text-xs">{}</span>',
-            label_of(ParamSource, execution.param_source),
-            execution.requested_by,
-        )
-
-    # These four move: `rows` sends the same cells again.
-
-    @admin.display(description=_("status"))
-    def status_badge(self, execution: JobExecution) -> SafeString:
-        badge = formatting.status(execution.status)
-        if execution.status == RunStatus.RUNNING and execution.progress is not None:
-            percent = f"{execution.progress:.0f} %"
-            badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
-        return _cell(execution, "status", badge)
-
-    @admin.display(description=_("started"))
-    def start(self, execution: JobExecution) -> SafeString:
-        return _cell(execution, "start", formatting.instant(execution.started_at))
-
-    @admin.display(description=_("took"))
-    def duration(self, execution: JobExecution) -> SafeString:
-        seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
-        return _cell(execution, "took", page.took(execution, seen_at))
-
-    @admin.display(description=_("attempts"))
-    def tries(self, execution: JobExecution) -> SafeString:
-        text = str(execution.attempt)
-        if execution.failures:
-            counts = {"attempts": execution.attempt, "failures": execution.failures}
-            text = gettext("%(attempts)s, %(failures)s failed") % counts
-        return _cell(execution, "tries", formatting.unbroken(text))
+        return matching(queryset, search_term), False
 
     # --- addresses beside Django's ---------------------------------------------------------------
 
@@ -237,46 +124,11 @@ class JobExecutionAdmin(RunsAdmin):
 
     def task_view(self, request: HttpRequest, task: str) -> HttpResponse:
         """From a task in Flower to its execution."""
-        found = TASK_ID.fullmatch(task)
-        if found is None:
+        execution_id = execution_of_task(task)
+        if execution_id is None:
             raise Http404(gettext("%s is not the id of a task that runs an execution") % task)
         return HttpResponseRedirect(
-            reverse("admin:scheduler_jobexecution_change", args=[min(int(found[1]), LARGEST_ID)])
-        )
-
-    def rows_view(self, request: HttpRequest) -> HttpResponse:
-        """The moving cells of the list's rows, for live.js."""
-        self._must_view(request)
-        ids = [int(text) for text in _numbers(request.GET.get("ids", ""))[:LIVE_ROWS]]
-        newest = _numbers(request.GET.get("newest", ""))
-        now = Control().clock.now()
-        rows = list(JobExecution.objects.filter(pk__in=ids).only(*LISTED)) if ids else []
-        newer = 0
-        if newest:
-            above = JobExecution.objects.filter(pk__gt=int(newest[0])).order_by("pk")
-            newer = len(above.values_list("pk")[:NEWER_COUNTED])
-        state = [
-            (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at)
-            for row in rows
-        ]
-
-        def render() -> str:
-            cells = []
-            for row in rows:
-                row.seen_at = now  # type: ignore[attr-defined]
-                cells += [
-                    self.status_badge(row),
-                    self.start(row),
-                    self.duration(row),
-                    self.tries(row),
-                ]
-            return "".join((*cells, _newer_note(newer)))
-
-        return live.answer(
-            request,
-            mark=live.mark_of(state, newer),
-            render=render,
-            is_done=not newest and all(row.status in FINAL for row in rows),
+            reverse("admin:scheduler_jobexecution_change", args=[execution_id])
         )
 
     def live_view(self, request: HttpRequest, execution_id: int) -> HttpResponse:
@@ -299,9 +151,9 @@ class JobExecutionAdmin(RunsAdmin):
         self._must_view(request)
         if not JobExecution.objects.filter(pk=execution_id).exists():
             raise Http404
-        level = page.level_of(request.GET.get("level"))
+        level = log.level_of(request.GET.get("level"))
         return StreamingHttpResponse(
-            page.log_text(execution_id, level),
+            log.log_text(execution_id, level),
             content_type="text/plain; charset=utf-8",
             headers={
                 "Content-Disposition": f'attachment; filename="execution-{execution_id}.log"',
@@ -318,7 +170,7 @@ class JobExecutionAdmin(RunsAdmin):
     def _fragment(
         self, request: HttpRequest, execution: JobExecution, now: datetime
     ) -> dict[str, Any]:
-        level = page.level_of(request.GET.get("level"))
+        level = log.level_of(request.GET.get("level"))
         return page.fragment(execution, now, person=request.user, level=level)
 
     def get_object(
@@ -351,7 +203,7 @@ class JobExecutionAdmin(RunsAdmin):
             context |= {"title": str(execution), **self._fragment(request, execution, now)}
             if state is not None and execution.status not in FINAL:
                 url = reverse("admin:scheduler_jobexecution_live", args=[execution.pk])
-                level = page.level_of(request.GET.get("level"))
+                level = log.level_of(request.GET.get("level"))
                 context["live_url"] = f"{url}?level={level}" if level else url
                 context["live_mark"] = state.mark
         return super().change_view(request, object_id, form_url, context)
@@ -398,24 +250,3 @@ class JobExecutionAdmin(RunsAdmin):
         self, request: HttpRequest, queryset: QuerySet[JobExecution]
     ) -> HttpResponse | None:
         return self.ask_many(request, queryset, DELETE)
-
-
-def _cell(execution: JobExecution, name: str, content: object) -> SafeString:
-    """A cell of the list that live.js finds again."""
-    return format_html('<span id="run-{}-{}">{}</span>', execution.pk, name, content)
-
-
-def _newer_note(count: int) -> SafeString:
-    """Above the list: that it is not the newest any more."""
-    if not count:
-        return SafeString('<p id="newer-runs"></p>')
-    text = ngettext(
-        "%(count)s newer execution; show it", "%(count)s newer executions; show them", count
-    ) % {"count": f"{count}+" if count == NEWER_COUNTED else count}
-    url = reverse("admin:scheduler_jobexecution_changelist")
-    return format_html('<p id="newer-runs" class="mb-3">{}</p>', formatting.link(url, text))
-
-
-def _numbers(text: str) -> list[str]:
-    """The ids of a request; anything else in it is left out."""
-    return [part for part in text.split(",") if re.fullmatch(r"[0-9]{1,18}", part, re.ASCII)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
+from scheduler.admin.executions import log
 from scheduler.admin.explain import story
 from scheduler.admin.live import mark_of
 from scheduler.labels import label_of
@@ -22,9 +23,6 @@ from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, RunStatus
 from scheduler.store.publishing import task_id
 
-LOG_LINES: Final = 200
-LOG_CHUNK: Final = 2_000
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Words such as "3 s ago" are made anew after so long, although no row has changed.
 WORDS_LAST_SECONDS: Final = 10
 
@@ -68,7 +66,7 @@ def fragment(
     """The template's context. `level`: the lowest that the log shows."""
     sees_params = may(person, Action.VIEW_PARAMS)
     attempts = list(JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt"))
-    lines = _last_lines(execution, level)
+    lines = log.last_lines(execution, level)
     return {
         "execution": execution,
         "status": formatting.status(execution.status),
@@ -83,29 +81,12 @@ def fragment(
         "params": formatting.as_json(execution.params) if sees_params else "",
         "has_result": execution.result is not None,
         "result": formatting.as_json(execution.result) if sees_params else "",
-        "log_lines": lines[-LOG_LINES:],
-        "log_is_cut": len(lines) > LOG_LINES,
-        "log_limit": LOG_LINES,
-        "log_levels": _level_links(execution, level),
+        "log_lines": lines[-log.LOG_LINES :],
+        "log_is_cut": len(lines) > log.LOG_LINES,
+        "log_limit": log.LOG_LINES,
+        "log_levels": log.level_links(execution, level),
         "log_url": _url("log", execution.pk) + (f"?level={level}" if level else ""),
     }
-
-
-def level_of(text: str | None) -> str:
-    """A level that a request names; empty when it is none."""
-    return text if text in LEVELS else ""
-
-
-def log_text(execution_id: int, level: str) -> Iterator[str]:
-    """The whole log as text, a chunk of lines at a time."""
-    lines = _lines(execution_id, level).order_by("attempt", "seq")
-    place = Q()
-    while chunk := list(lines.filter(place)[:LOG_CHUNK]):
-        yield "".join(
-            f"{line.at.isoformat()} {line.attempt} {line.level} {line.message}\n" for line in chunk
-        )
-        last = chunk[-1]
-        place = Q(attempt__gt=last.attempt) | Q(attempt=last.attempt, seq__gt=last.seq)
 
 
 def took(execution: JobExecution, now: datetime) -> SafeString | str:
@@ -300,28 +281,3 @@ def _attempts(
         )
         waited_since = attempt.ended_at
     return found
-
-
-def _lines(execution_id: int, level: str) -> Any:
-    lines = JobLog.objects.filter(execution_id=execution_id)
-    if not level or level == LEVELS[0]:
-        return lines
-    return lines.filter(level__in=[*LEVELS[LEVELS.index(level) :], "CRITICAL"])
-
-
-def _last_lines(execution: JobExecution, level: str) -> list[JobLog]:
-    """The newest lines, in their order; one more than is shown if there are older ones."""
-    lines = _lines(execution.pk, level).order_by("-attempt", "-seq")
-    return list(lines[: LOG_LINES + 1])[::-1]
-
-
-def _level_links(execution: JobExecution, level: str) -> list[dict[str, object]]:
-    page = _url("change", execution.pk)
-    return [
-        {
-            "title": _("all") if name == LEVELS[0] else name,
-            "url": f"{page}?level={name}#log",
-            "is_current": name == (level or LEVELS[0]),
-        }
-        for name in LEVELS
-    ]

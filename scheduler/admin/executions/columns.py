@@ -1,0 +1,175 @@
+"""The list of executions: its columns and its order, and the rows that change while one looks."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import formatting, live
+from scheduler.admin.executions import page
+from scheduler.admin.listing import TimedChangeList
+from scheduler.admin.liveness import missing_parts
+from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.labels import label_of
+from scheduler.models import JobExecution
+from scheduler.operations.control import Control
+from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
+
+# Rows of the list that are kept up to date at a time, and newer ones that are counted.
+LIVE_ROWS: Final = 200
+NEWER_COUNTED: Final = 100
+
+LISTED: Final = (
+    "id", "job_id", "job_name", "handler_name", "scheduled_time", "status", "param_source",
+    "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
+)  # fmt: skip
+
+
+class ExecutionChangeList(TimedChangeList):
+    live_url = ""
+    missing_parts: list[str] = []
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Without params, results and errors, which may be large and are not listed."""
+        return super().get_queryset(request, exclude_parameters).only(*LISTED)
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """A range of days is read from its own index: by number, the database would walk through
+        all that is newer."""
+        by_day = any(name in self.params for name in ("scheduled_time_from", "scheduled_time_to"))
+        if by_day and ORDER_VAR not in self.params:
+            return ["-scheduled_time", "-id"]
+        return super().get_ordering(request, queryset)
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.missing_parts = missing_parts(Control().clock.now())
+        unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
+        asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
+        # Newer ones belong above the first row only where the list is the newest of all.
+        if not self.params and self.page_num == 1:
+            asked["newest"] = str(max((row.pk for row in self.result_list), default=0))
+        if asked:
+            rows = reverse("admin:scheduler_jobexecution_rows")
+            self.live_url = f"{rows}?{urlencode(asked)}"
+
+
+class ExecutionColumns(ModelAdmin):
+    """The columns of the list of executions, and the view that sends those that move again."""
+
+    @admin.display(description=_("job and handler"))
+    def job_and_handler(self, execution: JobExecution) -> SafeString:
+        return format_html(
+            '<div style="min-width: 11rem">{}<br><span class="text-xs">{}</span></div>',
+            page.job_link(execution),
+            execution.handler_name,
+        )
+
+    @admin.display(description=_("slot"))
+    def slot(self, execution: JobExecution) -> SafeString | str:
+        return formatting.instant(execution.scheduled_time)
+
+    @admin.display(description=_("source, requested by"))
+    def source_and_person(self, execution: JobExecution) -> SafeString:
+        return format_html(
+            '{}<br><span class="text-xs">{}</span>',
+            label_of(ParamSource, execution.param_source),
+            execution.requested_by,
+        )
+
+    # These four move: `rows_view` sends the same cells again.
+
+    @admin.display(description=_("status"))
+    def status_badge(self, execution: JobExecution) -> SafeString:
+        badge = formatting.status(execution.status)
+        if execution.status == RunStatus.RUNNING and execution.progress is not None:
+            percent = f"{execution.progress:.0f} %"
+            badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
+        return _cell(execution, "status", badge)
+
+    @admin.display(description=_("started"))
+    def start(self, execution: JobExecution) -> SafeString:
+        return _cell(execution, "start", formatting.instant(execution.started_at))
+
+    @admin.display(description=_("took"))
+    def duration(self, execution: JobExecution) -> SafeString:
+        seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
+        return _cell(execution, "took", page.took(execution, seen_at))
+
+    @admin.display(description=_("attempts"))
+    def tries(self, execution: JobExecution) -> SafeString:
+        text = str(execution.attempt)
+        if execution.failures:
+            counts = {"attempts": execution.attempt, "failures": execution.failures}
+            text = gettext("%(attempts)s, %(failures)s failed") % counts
+        return _cell(execution, "tries", formatting.unbroken(text))
+
+    def rows_view(self, request: HttpRequest) -> HttpResponse:
+        """The moving cells of the list's rows, for live.js."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        ids = [int(text) for text in _numbers(request.GET.get("ids", ""))[:LIVE_ROWS]]
+        newest = _numbers(request.GET.get("newest", ""))
+        now = Control().clock.now()
+        rows = list(JobExecution.objects.filter(pk__in=ids).only(*LISTED)) if ids else []
+        newer = 0
+        if newest:
+            above = JobExecution.objects.filter(pk__gt=int(newest[0])).order_by("pk")
+            newer = len(above.values_list("pk")[:NEWER_COUNTED])
+        state = [
+            (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at)
+            for row in rows
+        ]
+
+        def render() -> str:
+            cells = []
+            for row in rows:
+                row.seen_at = now  # type: ignore[attr-defined]
+                cells += [
+                    self.status_badge(row),
+                    self.start(row),
+                    self.duration(row),
+                    self.tries(row),
+                ]
+            return "".join((*cells, _newer_note(newer)))
+
+        return live.answer(
+            request,
+            mark=live.mark_of(state, newer),
+            render=render,
+            is_done=not newest and all(row.status in FINAL for row in rows),
+        )
+
+
+def _cell(execution: JobExecution, name: str, content: object) -> SafeString:
+    """A cell of the list that live.js finds again."""
+    return format_html('<span id="run-{}-{}">{}</span>', execution.pk, name, content)
+
+
+def _newer_note(count: int) -> SafeString:
+    """Above the list: that it is not the newest any more."""
+    if not count:
+        return SafeString('<p id="newer-runs"></p>')
+    text = ngettext(
+        "%(count)s newer execution; show it", "%(count)s newer executions; show them", count
+    ) % {"count": f"{count}+" if count == NEWER_COUNTED else count}
+    url = reverse("admin:scheduler_jobexecution_changelist")
+    return format_html('<p id="newer-runs" class="mb-3">{}</p>', formatting.link(url, text))
+
+
+def _numbers(text: str) -> list[str]:
+    """The ids of a request; anything else in it is left out."""
+    return [part for part in text.split(",") if re.fullmatch(r"[0-9]{1,18}", part, re.ASCII)]
