@@ -1,0 +1,85 @@
+"""What a person types to start a backfill: the job, then the range and how to run it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import formatting
+from scheduler.admin.job_name_field import JobNameField
+from scheduler.admin.params_field import ParamsField
+from scheduler.admin.unfold_compat import (
+    IntegerWidget,
+    SelectWidget,
+    SplitDateTimeWidget,
+    name_date_and_time,
+)
+from scheduler.models import CronJob
+from scheduler.operations.backfills import LARGEST_PARALLELISM, InvalidJob
+from scheduler.states import BackfillOrder
+
+ORDERS: Final = {
+    BackfillOrder.OLDEST_FIRST.value: _("oldest first"),
+    BackfillOrder.NEWEST_FIRST.value: _("newest first"),
+}
+_IN_ZONE: Final = format_lazy(_("in {zone}"), zone=formatting.SCREEN_ZONE)
+
+
+class JobChoice(forms.Form):
+    """Which job, where the address does not say it."""
+
+    use_required_attribute = False  # as below
+
+    name = JobNameField(
+        help_text=_("Its name. The page of a job has a button that leads here, too.")
+    )
+
+
+class BackfillForm(forms.Form):
+    # The server says what is missing; a browser would mark empty fields before anything is typed.
+    use_required_attribute = False
+
+    since = forms.SplitDateTimeField(
+        label=_("First slot"), widget=SplitDateTimeWidget(), help_text=_IN_ZONE
+    )
+    until = forms.SplitDateTimeField(
+        label=_("Last slot"),
+        widget=SplitDateTimeWidget(),
+        help_text=format_lazy(_("{zone}; it belongs to the range"), zone=_IN_ZONE),
+    )
+    order = forms.ChoiceField(label=_("Order"), choices=list(ORDERS.items()), widget=SelectWidget())
+    parallelism = forms.IntegerField(
+        label=_("At once"),
+        min_value=1,
+        max_value=LARGEST_PARALLELISM,
+        initial=1,
+        widget=IntegerWidget(),
+        help_text=_("how many of its runs may be unfinished at a time"),
+    )
+    params = ParamsField(
+        label=_("Parameters"),
+        required=False,
+        help_text=_(
+            "For these runs only. In texts, {slot} becomes the slot in ISO 8601, and "
+            "{slot:%Y-%m-%d} its date in the job's zone. ******** stands for a stored secret."
+        ),
+    )
+
+    def __init__(self, *args: Any, job: CronJob, sees_params: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        name_date_and_time(self)
+        params = self.fields["params"]
+        assert isinstance(params, ParamsField)
+        params.stored = params.initial = job.handler_params
+        if not sees_params:
+            del self.fields["params"]
+
+    def add_problems(self, error: InvalidJob) -> None:
+        for field, texts in error.problems.items():
+            if field in self.fields:
+                self.add_error(field, texts)
+            else:
+                self.add_error(None, [f"{field}: {text}" for text in texts])

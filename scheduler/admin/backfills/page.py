@@ -1,0 +1,138 @@
+"""What the page of a backfill shows; the whole page and its live fragment are made from it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin import formatting, live
+from scheduler.admin.backfills.forms import ORDERS
+from scheduler.models import Backfill
+from scheduler.operations.backfills import Standing
+from scheduler.operations.permissions import Action, may
+from scheduler.states import UNFINISHED, BackfillState, RunStatus
+
+_MEANINGS: Final = {
+    BackfillState.ACTIVE.value: "busy",
+    BackfillState.PAUSED.value: "warn",
+    BackfillState.CANCELLED.value: "warn",
+    BackfillState.DONE.value: "good",
+}
+_STATES: Final = {
+    BackfillState.ACTIVE.value: _("active"),
+    BackfillState.PAUSED.value: _("paused"),
+    BackfillState.CANCELLED.value: _("cancelled"),
+    BackfillState.DONE.value: _("done"),
+}
+
+
+def fragment(
+    backfill: Backfill, standing: Standing, now: datetime, *, person: Any
+) -> dict[str, Any]:
+    runs_url = reverse("admin:scheduler_jobexecution_changelist")
+
+    def runs_of(**query: Any) -> str:
+        return f"{runs_url}?{urlencode({'backfill': backfill.pk, **query})}"
+
+    ends = formatting.instant(standing.ends_at, now) if standing.ends_at else formatting.NOTHING
+    return {
+        "backfill": backfill,
+        "state": state_badge(backfill),
+        "percent": standing.percent,
+        "bar": progress_bar(standing.percent),
+        "ended": standing.ended,
+        "counts": [
+            (
+                formatting.link(runs_of(status__exact=status.value), formatting.status(status)),
+                number,
+            )
+            for status in RunStatus
+            if (number := standing.counts.get(status))
+        ],
+        "runs_url": runs_of(),
+        "facts": [
+            (gettext("job"), job_link(backfill)),
+            (gettext("first slot"), formatting.instant(backfill.since)),
+            (gettext("last slot"), formatting.instant(backfill.until)),
+            (gettext("order"), ORDERS.get(backfill.order, backfill.order)),
+            (gettext("at once"), backfill.parallelism),
+            (gettext("made up to"), formatting.instant(backfill.cursor)),
+            (gettext("requested by"), backfill.requested_by or formatting.NOTHING),
+            (gettext("created"), formatting.instant(backfill.created_at, now)),
+            (gettext("all made, or cancelled"), formatting.instant(backfill.ended_at, now)),
+            (gettext("ends about"), ends),
+        ],
+        "params": formatting.block(formatting.as_json(backfill.params))
+        if may(person, Action.VIEW_PARAMS)
+        else "",
+        "buttons": _buttons(backfill, standing, person),
+    }
+
+
+def state_badge(backfill: Backfill) -> SafeString:
+    text = _STATES.get(backfill.state, backfill.state)
+    if backfill.error:
+        return formatting.badge(text, "bad", backfill.error)
+    return formatting.badge(text, _MEANINGS.get(backfill.state, "calm"))
+
+
+def job_link(backfill: Backfill) -> SafeString:
+    url = reverse("admin:scheduler_cronjob_change", args=[backfill.job_id])
+    return formatting.link(url, backfill.job)
+
+
+def progress_bar(percent: int) -> SafeString:
+    return format_html(
+        '<div class="bg-base-100 h-2 my-1 rounded-default w-full dark:bg-base-800" '
+        'style="min-width: 8rem" role="progressbar" aria-label="{}" aria-valuenow="{}" '
+        'aria-valuemin="0" aria-valuemax="100">'
+        '<div class="bg-primary-600 h-2 rounded-default" style="width: {}%"></div></div>',
+        gettext("progress"),
+        percent,
+        percent,
+    )
+
+
+def is_over(backfill: Backfill, standing: Standing) -> bool:
+    is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
+    return not is_open and not _is_going_on(standing)
+
+
+def mark_of(backfill: Backfill, standing: Standing) -> str:
+    return live.mark_of(
+        backfill.state, backfill.made, backfill.error, sorted(standing.counts.items())
+    )
+
+
+def _buttons(backfill: Backfill, standing: Standing, person: Any) -> list[dict[str, Any]]:
+    """What is possible in its state."""
+    is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
+    possible: dict[str, tuple[Any, bool]] = {
+        "resume": (_("Resume"), backfill.state == BackfillState.PAUSED),
+        "pause": (_("Pause"), backfill.state == BackfillState.ACTIVE),
+        "cancel": (_("Cancel"), is_open or _is_going_on(standing)),
+    }
+    found = [
+        {
+            "title": title,
+            "url": reverse(f"admin:scheduler_backfill_{name}", args=[backfill.pk]),
+            "variant": "danger" if name == "cancel" else "primary",
+        }
+        for name, (title, is_possible) in possible.items()
+        if is_possible and may(person, Action.RUN_JOB)
+    ]
+    if not is_open and may(person, Action.DELETE_EXECUTION):
+        url = reverse("admin:scheduler_backfill_delete", args=[backfill.pk])
+        found.append({"title": _("Delete"), "url": url, "variant": "default"})
+    return found
+
+
+def _is_going_on(standing: Standing) -> bool:
+    return any(standing.counts.get(status) for status in UNFINISHED)

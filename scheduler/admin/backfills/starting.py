@@ -1,0 +1,130 @@
+"""Starting a backfill in two steps: a form, then a page that shows what would run and asks.
+
+Nothing is kept between the two but what the second page sends along.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.dates import WEEKDAYS_ABBR
+from django.utils.translation import gettext
+
+from scheduler.admin import formatting
+from scheduler.admin.actions import RunsAdmin
+from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
+from scheduler.admin.filters import LARGEST_ID
+from scheduler.models import Backfill, CronJob
+from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
+from scheduler.operations.permissions import Action, may
+from scheduler.transient import in_transaction
+
+
+class StartsBackfills(RunsAdmin):
+    """The pages that Django calls adding."""
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        job = _asked_for(request)
+        if job is None:
+            choice = JobChoice(request.GET if "name" in request.GET else None)
+            if not choice.is_valid():
+                return self._page(request, "choose_job", {"form": choice})
+            return HttpResponseRedirect(f"{request.path}?job={choice.cleaned_data['name'].pk}")
+        sees_params = may(request.user, Action.VIEW_PARAMS)
+        given = request.POST if request.method == "POST" else None
+        form = BackfillForm(given, job=job, sees_params=sees_params)
+        context: dict[str, Any] = {
+            "job": job,
+            "zone": formatting.zone_of(job),
+            "form": form,
+            "media": self.media + form.media,
+            "job_url": reverse("admin:scheduler_cronjob_change", args=[job.pk]),
+        }
+        if given is None or "edit" in given or not form.is_valid():
+            return self._page(request, "form", context)
+        try:
+            if "start" in given:
+                return self._start(request, job, form)
+            preview = _preview(request, job, form)
+        except InvalidJob as error:
+            form.add_problems(error)
+            return self._page(request, "form", context)
+        if not preview.total:
+            form.add_error("until", gettext("The job has no slot in this range."))
+            return self._page(request, "form", context)
+        context |= self._dry_run(job, form, preview, sees_params)
+        return self._page(request, "dry_run", context)
+
+    def _start(self, request: HttpRequest, job: CronJob, form: BackfillForm) -> HttpResponse:
+        def work() -> Backfill:
+            control = BackfillControl(actor=request.user.get_username())
+            started = control.start(job.pk, **form.cleaned_data)
+            self.log_addition(request, started, f"Started for {started.total} slots")
+            return started
+
+        started = in_transaction(work)
+        text = gettext("Backfill #%(id)s is started: beat makes its %(total)s runs.")
+        messages.success(request, text % {"id": started.pk, "total": started.total})
+        return HttpResponseRedirect(self._page_of(started))
+
+    def _dry_run(
+        self, job: CronJob, form: BackfillForm, preview: Preview, sees_params: bool
+    ) -> dict[str, Any]:
+        asked = form.cleaned_data
+        zone = ZoneInfo(formatting.zone_of(job))
+        rows = [
+            (
+                number,
+                f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
+                local.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            )
+            for number, local in enumerate((slot.astimezone(zone) for slot in preview.slots), 1)
+        ]
+        headers = [gettext("number"), gettext("in %s") % zone.key, gettext("in UTC")]
+        return {
+            "total": preview.total,
+            "unlisted": preview.total - len(rows),
+            "slots": {"headers": headers, "rows": rows},
+            "parallelism": asked["parallelism"],
+            "order": ORDERS[asked["order"]],
+            "first_params": formatting.block(formatting.as_json(preview.params_of_first))
+            if sees_params
+            else "",
+            "warnings": BackfillControl().warnings(
+                job, parallelism=asked["parallelism"], until=asked["until"]
+            ),
+        }
+
+    def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        whole = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Backfill"),
+            "opts": self.opts,
+            **context,
+        }
+        return TemplateResponse(request, f"scheduler/backfills/{name}.html", whole)
+
+
+def _asked_for(request: HttpRequest) -> CronJob | None:
+    """The job whose number the address says."""
+    number = request.GET.get("job", "")
+    if not (number.isascii() and number.isdigit()):
+        return None
+    return CronJob.objects.filter(pk=min(int(number[:19]), LARGEST_ID)).first()
+
+
+def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
+    asked = {name: value for name, value in form.cleaned_data.items() if name != "parallelism"}
+    return BackfillControl(actor=request.user.get_username()).preview(job.pk, **asked)
