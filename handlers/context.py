@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from handlers.storable import storable_text
+from handlers.json_safe import storable_text
 
 LOG_MESSAGE_BYTES = 4096
 PROGRESS_MESSAGE_BYTES = 500
@@ -113,7 +113,7 @@ class HandlerContext:
         self._monotonic = monotonic
         self._deadline = monotonic() + info.timeout_seconds
         self._stop = False
-        # What the run has started and may leave behind; kept up to date by leftovers.py.
+        # What the run has started and may leave behind; kept up to date by task_tracking.py.
         self.tasks: set[Task[Any]] = set()
         self.thread_calls: set[Future[Any]] = set()
 

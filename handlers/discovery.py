@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlers.json_safe import storable_text
 from handlers.registry import forget_module
-from handlers.storable import storable_text
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from handlers.errors import PermanentError, TaskExit
-from handlers.storable import storable_text
+from handlers.json_safe import storable_text
 
 Severity = Literal["info", "warning", "error"]
 
@@ -23,7 +23,7 @@ MAX_TRACEBACK_BYTES = 16 * 1024
 _CHAIN_LIMIT = 8
 _GROUP_LIMIT = 5
 _HERE = Path(__file__).parent
-_OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "leftovers.py")}
+_OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "task_tracking.py")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
 from handlers.errors import DatabaseNotConfiguredError, HandlerNotFoundError, InvalidParamsError
 from handlers.failure import Failure, Severity, describe, summary, thread_stack
-from handlers.leftovers import end_tasks, prepare_loop, threads_left
+from handlers.json_safe import storable_result, storable_text
 from handlers.params import checked_mapping, validate_params
 from handlers.registry import get_handler
-from handlers.storable import storable_result, storable_text
+from handlers.task_tracking import end_tasks, prepare_loop, threads_left
 
 T = TypeVar("T")
 

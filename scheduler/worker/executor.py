@@ -18,9 +18,9 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections, connection
 
 from handlers.context import RunInfo
+from handlers.json_safe import storable_text
 from handlers.params import without_values
 from handlers.runner import Outcome, OutcomeKind, run_handler
-from handlers.storable import storable_text
 from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current

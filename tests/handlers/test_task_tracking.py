@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from handlers import BaseHandler, current, handler
-from handlers.leftovers import prepare_loop
 from handlers.runner import run_handler
+from handlers.task_tracking import prepare_loop
 from tests.handlers.conftest import ListSink, register, run_info
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from handlers import HandlerResult
-from handlers.storable import MAX_DEPTH, storable_result, storable_text
+from handlers.json_safe import MAX_DEPTH, storable_result, storable_text
 
 
 class Colour(enum.Enum):
