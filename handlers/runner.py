@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -221,14 +221,19 @@ def _returned(value: object, max_result_bytes: int, facts: dict[str, Any]) -> Ou
             kind=OutcomeKind.FAILED, error=problem, error_class="UnstorableResult",
             severity="error", **facts,
         )  # fmt: skip
-    if isinstance(result, dict) and result.get("success") is False:
-        said = result.get("error") or "success is false"
+    # Look at both: a cut result may have lost the member, and a model may write it under an alias.
+    if _success_of(value) is False or _success_of(result) is False:
+        reason = (result.get("error") if isinstance(result, dict) else None) or "success is false"
         return Outcome(
             kind=OutcomeKind.FAILED, result=result, error_class="HandlerReportedFailure",
-            error=storable_text(f"Handler reported failure: {said}", 16384),
+            error=storable_text(f"Handler reported failure: {reason}", 16384),
             severity="error", **facts,
         )  # fmt: skip
     return Outcome(kind=OutcomeKind.SUCCESS, result=result, **facts)
+
+
+def _success_of(value: object) -> object:
+    return value.get("success") if isinstance(value, Mapping) else getattr(value, "success", None)
 
 
 def _failed(failure: Failure, **facts: Any) -> Outcome:

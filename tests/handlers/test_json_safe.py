@@ -1,4 +1,4 @@
-"""What comes out can be stored by every database we know, and says what went in."""
+"""Text and results become something that every job database can store."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def stored(value, max_bytes=65536):
         (deque([1]), [1]),
         (range(3), [0, 1, 2]),
         ({1: "a", None: "b", False: "c"}, {"1": "a", "null": "b", "false": "c"}),
+        ({date(2025, 1, 1): 1, Colour.RED: 2}, {"2025-01-01": 1, "red": 2}),
         (OrderedDict(a=1).items(), [["a", 1]]),
         (Pair(1, 2), {"left": 1, "right": 2}),
         (Point(1, date(2025, 1, 1)), {"x": 1, "when": "2025-01-01"}),
@@ -124,6 +125,7 @@ def test_a_model_inside_is_stored_too():
         (int, "result is of type 'type'"),
         ({"a": [len]}, "result.a[0] is of type 'builtin_function_or_method'"),
         ((n for n in range(3)), "result is of type 'generator'"),
+        ({"ids": iter([1])}, "result.ids is of type 'list_iterator'"),
         ({("a", 1): 2}, "result has a key of type 'tuple'"),
         ({1: 2, "1": 3}, "result has two keys that read '1'"),
     ],

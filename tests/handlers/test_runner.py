@@ -229,6 +229,16 @@ async def test_success_false_is_a_failure_that_keeps_its_result(run, made_as):
     assert outcome.retryable
 
 
+async def test_success_false_is_seen_although_the_result_is_cut_before_it(run):
+    async def execute(self, params):
+        return {**{f"step {n}": "x" * 100 for n in range(1000)}, "success": False}
+
+    outcome = await run(execute, max_result_bytes=1000)
+
+    assert outcome.kind == OutcomeKind.FAILED
+    assert "success" not in outcome.result
+
+
 async def test_permanent_error_asks_for_no_retry(run):
     async def execute(self, params):
         raise PermanentError("account closed")
