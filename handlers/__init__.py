@@ -21,6 +21,7 @@ from handlers.context import HandlerContext, current
 from handlers.databases import require_databases
 from handlers.discovery import discover
 from handlers.errors import (
+    CannotRunError,
     DatabaseNotConfiguredError,
     DuplicateHandlerError,
     HandlerError,
@@ -31,9 +32,11 @@ from handlers.errors import (
 from handlers.params import HandlerParams
 from handlers.registry import get_handler, get_registered_handlers, handler
 from handlers.result import HandlerResult
+from handlers.validation import ValidCall, validate_params
 
 __all__ = [
     "BaseHandler",
+    "CannotRunError",
     "DatabaseNotConfiguredError",
     "DuplicateHandlerError",
     "HandlerContext",
@@ -43,10 +46,12 @@ __all__ = [
     "HandlerResult",
     "InvalidParamsError",
     "PermanentError",
+    "ValidCall",
     "current",
     "discover",
     "get_handler",
     "get_registered_handlers",
     "handler",
     "require_databases",
+    "validate_params",
 ]

@@ -1,12 +1,13 @@
-"""What can go wrong between a handler's name and its result.
+"""The errors of handlers.
 
 HandlerError
-  HandlerNotFoundError     no handler of that name
-  DuplicateHandlerError    two classes want one name
-  InvalidParamsError       the params do not fit the handler
-  PermanentError           raised BY a handler: this failed, and trying again will not help
+  CannotRunError             no attempt can be made
+    HandlerNotFoundError     no handler has that name
+    InvalidParamsError       the handler does not accept the params
+  DuplicateHandlerError      two classes claim one name
+  PermanentError             a handler raises it: the run failed and a retry does not help
     DatabaseNotConfiguredError  this worker has no database of a name that the handler needs
-TaskExit (BaseException)   SystemExit or KeyboardInterrupt in a task that a handler spawned
+TaskExit (BaseException)     SystemExit or KeyboardInterrupt in a task that a handler started
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ class HandlerError(Exception):
     """Root of this package's errors."""
 
 
-class HandlerNotFoundError(HandlerError):
+class CannotRunError(HandlerError):
+    """No attempt can be made with this handler name and these params; see the subclasses."""
+
+
+class HandlerNotFoundError(CannotRunError):
     """No handler is registered under `name`; `hint` is the nearest name that exists, or None."""
 
     def __init__(self, name: str, hint: str | None = None) -> None:
@@ -29,27 +34,20 @@ class HandlerNotFoundError(HandlerError):
         super().__init__(f"Handler not found: {name}{tail}")
 
 
-class DuplicateHandlerError(HandlerError):
-    """A second class asks for a name that is taken; `first` and `second` say where both are."""
-
-    def __init__(self, name: str, first: str, second: str) -> None:
-        self.name = name
-        self.first = first
-        self.second = second
-        super().__init__(f"Handler {name!r} is defined twice: in {first} and in {second}")
-
-
 @dataclass(frozen=True)
 class ParamError:
-    """One thing that is wrong with params. Never holds the value: it may be a secret."""
+    """One mistake in params. Never contains the value, because it may be a secret."""
 
     loc: str
     message: str
     type: str
 
 
-class InvalidParamsError(HandlerError):
-    """The params do not fit; `errors` holds every reason, the message the first twenty."""
+class InvalidParamsError(CannotRunError):
+    """The handler does not accept the params.
+
+    `errors` holds every mistake, the message the first twenty.
+    """
 
     SHOWN = 20
 
@@ -61,8 +59,18 @@ class InvalidParamsError(HandlerError):
         super().__init__("Invalid params: " + "; ".join(shown))
 
 
+class DuplicateHandlerError(HandlerError):
+    """A second class claims a name that is taken; `first` and `second` say where both are."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        self.first = first
+        self.second = second
+        super().__init__(f"Handler {name!r} is defined twice: in {first} and in {second}")
+
+
 class PermanentError(HandlerError):
-    """Raise it in a handler to fail without retries, whatever the job's max_retry says."""
+    """A handler raises it to fail without retries, whatever the job's max_retry is."""
 
 
 class DatabaseNotConfiguredError(PermanentError):
@@ -74,8 +82,8 @@ class DatabaseNotConfiguredError(PermanentError):
 
 
 class TaskExit(BaseException):
-    """Stands in for SystemExit or KeyboardInterrupt raised in a task a handler spawned.
+    """Replaces a SystemExit or KeyboardInterrupt raised in a task that a handler started.
 
-    asyncio lets those two stop the event loop, which all runs of a worker share. The original
-    is the `__cause__`. Not an Exception, so that `except Exception` lets it pass as it would them.
+    asyncio lets those two end the event loop, which all runs of a worker share. The original is
+    the `__cause__`. Like the two, it is no Exception: `except Exception` does not catch it.
     """

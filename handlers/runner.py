@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from handlers.base import BaseHandler
 from handlers.call import Call, call_handler
 from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
-from handlers.errors import DatabaseNotConfiguredError, HandlerNotFoundError, InvalidParamsError
+from handlers.errors import CannotRunError, DatabaseNotConfiguredError
 from handlers.failure import Failure, Severity, describe, summary, thread_stack
 from handlers.json_safe import storable_result, storable_text
-from handlers.params import checked_mapping, validate_params
-from handlers.registry import get_handler
 from handlers.task_tracking import end_tasks, prepare_loop, threads_left
+from handlers.validation import ValidCall, validate_params
 
 T = TypeVar("T")
 
@@ -77,18 +75,16 @@ async def run_handler(
     Threads and stray tasks get `grace_seconds` to end before they are given up.
     """
     try:
-        cls = get_handler(info.handler_name)
-        params = validate_params(cls, raw_params)
-        argument: object = checked_mapping(raw_params) if cls.takes_dict else params
-        require_databases(*cls.databases)
-    except (HandlerNotFoundError, InvalidParamsError, DatabaseNotConfiguredError) as exc:
+        valid = validate_params(info.handler_name, raw_params)
+        require_databases(*valid.handler.databases)
+    except (CannotRunError, DatabaseNotConfiguredError) as exc:
         return _invalid(exc)
     except BaseException as exc:  # noqa: BLE001 - resolvers and validators are user code
         return _failed(describe(exc))
     try:
         prepare_loop(asyncio.get_running_loop())
         context = HandlerContext(info, sink, monotonic)
-        run = _Run(cls, argument, context, monotonic, grace_seconds)
+        run = _Run(valid, context, monotonic, grace_seconds)
         return await run.outcome(max_result_bytes)
     except BaseException as exc:  # noqa: BLE001 - user code: results are read, logs are written
         return _failed(describe(exc))
@@ -99,8 +95,7 @@ class _Run:
 
     def __init__(
         self,
-        cls: type[BaseHandler],
-        argument: object,
+        valid: ValidCall,
         context: HandlerContext,
         monotonic: Callable[[], float],
         grace_seconds: float,
@@ -116,8 +111,8 @@ class _Run:
         # Not loop.create_task: this task is ours, and is not to be noted as one of the run's.
         self.task = asyncio.Task(
             call_handler(
-                cls,
-                argument,
+                valid.handler,
+                valid.params,
                 call=self.call,
                 context=context,
                 monotonic=monotonic,
@@ -244,9 +239,7 @@ def _failed(failure: Failure, **facts: Any) -> Outcome:
     )  # fmt: skip
 
 
-def _invalid(
-    exc: HandlerNotFoundError | InvalidParamsError | DatabaseNotConfiguredError,
-) -> Outcome:
+def _invalid(exc: CannotRunError | DatabaseNotConfiguredError) -> Outcome:
     return Outcome(
         kind=OutcomeKind.INVALID, error=storable_text(str(exc), 16384),
         error_class=type(exc).__name__, severity="error", retryable=False,

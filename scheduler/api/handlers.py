@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Router
 
 from handlers import get_handler
-from handlers.params import json_schema
+from handlers.validation import json_schema
 from handlers.registry import handler_names
 from scheduler.api.auth import needs
 from scheduler.api.paging import refuse_unknown

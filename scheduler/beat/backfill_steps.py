@@ -7,7 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.params import validate_params
+from handlers.validation import validate_params
 from scheduler import failpoints
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings

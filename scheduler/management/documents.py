@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from handlers import BaseHandler
-from handlers.params import json_schema
+from handlers.validation import json_schema
 from scheduler.models import Backfill, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import mask
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.params import validate_params
+from handlers.validation import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import current
 from scheduler.labels import label, label_of

@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.databases import database_warning
-from handlers.params import validate_params
+from handlers.validation import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.labels import label, label_of

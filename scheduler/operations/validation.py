@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.errors import ParamError
-from handlers.params import validate_params
+from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import LIMITS, CronJob
 from scheduler.schedule import cron

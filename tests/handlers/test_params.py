@@ -9,8 +9,15 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
-from handlers import BaseHandler, HandlerNotFoundError, HandlerParams, InvalidParamsError, handler
-from handlers.params import json_schema, validate_params
+from handlers import (
+    BaseHandler,
+    CannotRunError,
+    HandlerNotFoundError,
+    HandlerParams,
+    InvalidParamsError,
+    handler,
+)
+from handlers.validation import json_schema, validate_params
 
 
 class Address(BaseModel):
@@ -35,21 +42,26 @@ class Plain(BaseHandler):
         return None
 
 
-def refused(handler, raw) -> InvalidParamsError:
+def accepted(cls: type[BaseHandler], raw: object) -> Any:
+    """Returns what `execute` of the class would receive."""
+    return validate_params(handler("tested")(cls).handler_name, raw).params
+
+
+def refused(cls: type[BaseHandler], raw: object) -> InvalidParamsError:
     with pytest.raises(InvalidParamsError) as caught:
-        validate_params(handler, raw)
+        accepted(cls, raw)
     return caught.value
 
 
 def test_defaults_and_extra_fields():
-    params: Any = validate_params(Plain, {"value": 5, "colour": "red"})
+    params = accepted(Plain, {"value": 5, "colour": "red"})
 
     assert (params.action, params.id, params.name, params.value) == ("read", None, None, 5)
     assert params.colour == "red"
 
 
 def test_params_can_be_read_like_a_dict():
-    params: Any = validate_params(Mail, {"to": "a", "colour": "red"})
+    params = accepted(Mail, {"to": "a", "colour": "red"})
 
     assert params["to"] == "a"
     assert params["colour"] == "red"
@@ -60,11 +72,11 @@ def test_params_can_be_read_like_a_dict():
         params["none"]
 
 
-def test_nothing_counts_as_empty():
-    assert validate_params(Plain, None).model_dump()["action"] == "read"
+def test_none_counts_as_empty_params():
+    assert accepted(Plain, None).action == "read"
 
 
-def test_every_mistake_is_told_with_its_place():
+def test_every_mistake_is_reported_with_its_place():
     error = refused(Mail, {"copies": "many", "address": {"street": None}})
 
     assert str(error) == (
@@ -79,7 +91,7 @@ def test_every_mistake_is_told_with_its_place():
     ]
 
 
-def test_no_more_than_twenty_mistakes_are_told():
+def test_the_message_names_at_most_twenty_mistakes():
     class Many(Plain):
         params_model = type(
             "ManyParams", (HandlerParams,), {"__annotations__": {f"f{n}": int for n in range(50)}}
@@ -92,7 +104,7 @@ def test_no_more_than_twenty_mistakes_are_told():
 
 
 @pytest.mark.parametrize("raw", [[], "{}", 5, b"{}", True])
-def test_only_an_object_will_do(raw):
+def test_params_must_be_an_object(raw):
     assert str(refused(Plain, raw)).startswith("Invalid params: must be an object, not ")
 
 
@@ -147,7 +159,7 @@ def test_a_refusal_never_contains_the_value(raw):
     assert error.__cause__ is None
 
 
-def test_a_validators_own_words_arrive():
+def test_message_of_a_validator_is_kept_without_the_value():
     class Talking(Plain):
         params_model = Talkative
 
@@ -181,17 +193,43 @@ def test_depth_is_limited_to_twenty():
             value = {"a": value}
         return value
 
-    validate_params(Plain, nested(20))
+    accepted(Plain, nested(20))
     assert str(refused(Plain, nested(21))) == "Invalid params: nested deeper than 20 levels"
     refused(Plain, nested(100_000))
 
 
-def test_a_name_works_as_well_as_a_class():
+def test_a_valid_call_holds_the_handler_and_its_params():
+    cls = handler("mail", params=MailParams)(type("Named", (Mail,), {}))
+
+    call = validate_params("mail", {"to": "a"})
+
+    assert (call.handler, call.params) == (cls, MailParams(to="a"))
+
+
+def test_a_handler_of_dicts_gets_the_dict_as_it_is():
+    cls = handler("dicts", params=dict)(type("Dicts", (Plain,), {}))
+
+    call = validate_params("dicts", {"to": "a"})
+
+    assert (call.handler, call.params) == (cls, {"to": "a"})
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "error"),
+    [
+        ("nobody", {}, HandlerNotFoundError),
+        ("nobody", [], HandlerNotFoundError),  # the name is looked up first
+        ("mail", {}, InvalidParamsError),
+        ("mail", [], InvalidParamsError),
+    ],
+)
+def test_an_unknown_name_and_wrong_params_are_one_kind_of_error(name, params, error):
     handler("mail", params=MailParams)(type("Named", (Mail,), {}))
 
-    assert validate_params("mail", {"to": "a"}) == MailParams(to="a")
-    with pytest.raises(HandlerNotFoundError):
-        validate_params("nobody", {})
+    with pytest.raises(CannotRunError) as caught:
+        validate_params(name, params)
+
+    assert type(caught.value) is error
 
 
 def test_schema_of_a_model():
@@ -201,7 +239,7 @@ def test_schema_of_a_model():
     assert schema["properties"]["copies"]["default"] == 1
 
 
-def test_schema_where_there_is_none():
+def test_schema_of_a_dict_and_of_a_model_that_has_none():
     class Takes(Plain):
         takes_dict = True
 

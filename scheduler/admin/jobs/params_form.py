@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.params import HandlerParams, json_schema, validate_params
+from handlers.params import HandlerParams
+from handlers.validation import json_schema, validate_params
 from scheduler.operations.masking import MASK, looks_secret, mask
 from scheduler.operations.validation import bad_param
 
