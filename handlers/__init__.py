@@ -1,4 +1,4 @@
-"""What a job does. One import for people who write handlers:
+"""Handlers: what jobs do. A handler's author needs this import only:
 
     from handlers import BaseHandler, HandlerParams, HandlerResult, handler
 
@@ -13,7 +13,7 @@
             self.context.log.info("sending")
             return HandlerResult(count=1)
 
-Knows names, params, runs and results. Must not know Django, Celery, schedules or tables.
+Knows handler names, params, runs and results. Must not know Django, Celery, schedules or tables.
 """
 
 from handlers.base import BaseHandler

@@ -1,4 +1,4 @@
-"""The class every handler extends."""
+"""The base class of handlers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from handlers.params import HandlerParams
 
 
 class BaseHandler(ABC):
-    """One job's work. A new instance is made for every run, so `self` may keep the run's state.
+    """The work of a job. Each run gets a new instance, so `self` may hold the state of the run.
 
-    `@handler` fills the class attributes; a class made by a resolver sets them itself.
+    `@handler` sets the class attributes; a class that comes from a resolver sets them itself.
     """
 
     handler_name: ClassVar[str] = ""
     description: ClassVar[str] = ""
     params_model: ClassVar[type[BaseModel]] = HandlerParams
     takes_dict: ClassVar[bool] = False
-    """True: `execute` receives the params as the plain dict that was stored, not as a model."""
+    """True: `execute` receives the params as the stored dict, not as a model."""
     databases: ClassVar[tuple[str, ...]] = ()
-    """Names of the databases without which it cannot run. Doors warn and runs fail where one is
-    not configured.
+    """Names of the databases that the handler needs.
+
+    Where one is not configured, saving a job warns and a run fails.
     """
 
     _context: HandlerContext | None = None
@@ -33,16 +34,16 @@ class BaseHandler(ABC):
     def execute(self, params: Any) -> Any:
         """Do the work and return a HandlerResult, a dict, or None.
 
-        Write `async def execute`. A plain `def execute` runs in a thread of its own; it cannot be
-        interrupted, so let it look at `self.context.stop_requested` now and then.
+        Write `async def execute`. A plain `def execute` runs in its own thread and cannot be
+        interrupted, so it should check `self.context.stop_requested` regularly.
         Raise any exception to fail, PermanentError to fail without retries.
         """
 
     @property
     def context(self) -> HandlerContext:
-        """This run's context. Works in any thread once the handler has been made."""
+        """The context of this run. Works in every thread that the handler starts."""
         return self._context if self._context is not None else current()
 
     def bind(self, context: HandlerContext) -> None:
-        """Tie this instance to its run; the runner calls it once."""
+        """Set the context of this instance; the runner calls it once."""
         self._context = context

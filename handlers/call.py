@@ -1,4 +1,4 @@
-"""Calling `execute`, async or plain, and keeping what came of it as data."""
+"""Calls `execute`, async or plain, and records the outcome as data."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from handlers.context import HandlerContext
 
 @dataclass
 class ThreadCall:
-    """What a thread made of `execute`; written by that thread alone, `ended` last."""
+    """The outcome of `execute` in a thread. Only that thread writes it, `ended` last."""
 
     value: Any = None
     error: BaseException | None = None
-    undisturbed: bool = False
-    """True: it ended before it was told to stop."""
+    ended_before_stop: bool = False
+    """True: it ended before a stop was requested."""
     ended: bool = False
     ident: int | None = None
 
 
 @dataclass
 class Call:
-    """What happened to one call of `execute`. Filled in place: nothing is raised or returned,
-    because StopIteration cannot leave a coroutine, and a task cancelled in its last step
-    forgets its value.
+    """The outcome of one call of `execute`, filled in place.
+
+    It is neither returned nor raised, because StopIteration cannot leave a coroutine and a task
+    that is cancelled in its last step loses its value.
     """
 
     value: Any = None
     error: BaseException | None = None
     ended_at: float | None = None
     """By the runner's monotonic clock; None: it has not ended."""
-    undisturbed: bool = False
-    """True: it was done in its thread when a cancellation came; the cancellation does not count."""
+    ended_before_stop: bool = False
+    """True: it had ended in its thread when a cancellation came, so the cancellation is ignored."""
     thread: ThreadCall | None = None
-    """Set for a plain `execute`; not `ended`: it is still at work."""
+    """Set for a plain `execute`; it still runs while `thread.ended` is False."""
 
 
 async def call_handler(
@@ -53,7 +54,7 @@ async def call_handler(
     monotonic: Callable[[], float],
     thread_grace_seconds: float,
 ) -> None:
-    """Make the handler, run it, put what came of it into `call`. Raises nothing."""
+    """Create the handler, run it, and write the outcome into `call`. Raises nothing."""
     try:
         instance = cls()
         instance.bind(context)
@@ -62,21 +63,21 @@ async def call_handler(
         else:
             await _in_thread(instance.execute, argument, call, context, thread_grace_seconds)
             if call.error is None and inspect.isawaitable(call.value):
-                # A plain wrapper around an async method: the work only begins now.
-                call.undisturbed = False
+                # `execute` is a plain wrapper around an async method: the work begins only now.
+                call.ended_before_stop = False
                 if context.stop_requested:
                     if inspect.iscoroutine(call.value):
                         call.value.close()
                     raise asyncio.CancelledError
                 call.value = await call.value
-    except BaseException as exc:  # noqa: BLE001 - user code: SystemExit and the like are data here
+    except BaseException as exc:  # noqa: BLE001 - user code; SystemExit and others become data
         call.error = exc
     finally:
         call.ended_at = monotonic()
 
 
-def resolve(ended: asyncio.Future[None]) -> None:
-    """Wake whoever waits for `ended`; called on its loop."""
+def wake_waiter(ended: asyncio.Future[None]) -> None:
+    """Wake the task that waits for `ended`. Must be called on its loop."""
     if not ended.done():
         ended.set_result(None)
 
@@ -88,24 +89,28 @@ async def _in_thread(
     context: HandlerContext,
     grace_seconds: float,
 ) -> None:
-    """A daemon thread of its own: a stuck call neither starves other runs nor holds up the exit."""
+    """Run `execute` in a new daemon thread.
+
+    With a thread of its own, a call that hangs takes no place from other runs; a daemon does not
+    delay the exit of the process.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
-    call.thread = made = ThreadCall()
+    call.thread = thread_call = ThreadCall()
 
     def work() -> None:
-        made.ident = threading.get_ident()
+        thread_call.ident = threading.get_ident()
         try:
-            made.value = execute(argument)
+            thread_call.value = execute(argument)
         except BaseException as exc:  # noqa: BLE001 - as above
-            made.error = exc
-        # Asked here, in its own thread: one that stops halfway because it was told to must not
-        # pass for one that was done.
-        made.undisturbed = not context.stop_requested
-        made.ended = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(resolve, ended)
+            thread_call.error = exc
+        # Read here, in this thread: a call that stops halfway because of the request must not
+        # count as a call that was complete.
+        thread_call.ended_before_stop = not context.stop_requested
+        thread_call.ended = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
+            loop.call_soon_threadsafe(wake_waiter, ended)
 
     thread = threading.Thread(
         target=contextvars.copy_context().run,
@@ -122,9 +127,9 @@ async def _in_thread(
         await asyncio.wait({ended})  # not `await ended`: a cancellation would cancel the future
     except asyncio.CancelledError:
         context.request_stop()
-        if not made.ended:
+        if not thread_call.ended:
             await asyncio.wait({ended}, timeout=grace_seconds)
-        if not made.ended:
+        if not thread_call.ended:
             raise
-        call.undisturbed = made.undisturbed
-    call.value, call.error = made.value, made.error
+        call.ended_before_stop = thread_call.ended_before_stop
+    call.value, call.error = thread_call.value, thread_call.error

@@ -1,4 +1,4 @@
-"""What a running handler may know about its run, and how it reports from it."""
+"""What a running handler knows about its run, and how it reports from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRESS_MESSAGE_BYTES = 500
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """The facts of one attempt, as the scheduler knows them. Instants are aware UTC."""
+    """The facts of one attempt, given by the scheduler. Instants are aware UTC."""
 
     execution_id: int
     job_id: int | None
@@ -35,8 +35,8 @@ class RunInfo:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at one slot: send it along to systems that can deduplicate."""
-        # A run that stands for a slot is to do its work again: it has a key of its own.
+        """The same for all attempts at one slot; send it to systems that can deduplicate."""
+        # A backfill or a replay repeats the work of a slot on purpose, so its key is another one.
         if self.job_id is None or self.logical_time is not None:
             return f"execution:{self.execution_id}"
         slot = self.scheduled_time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -44,12 +44,12 @@ class RunInfo:
 
     @property
     def fencing_token(self) -> int:
-        """Rises with each attempt; a downstream system should refuse a lower one than it saw."""
+        """Rises with each attempt; another system can refuse a token lower than one it has seen."""
         return self.attempt
 
 
 class Sink(Protocol):
-    """Where a run's log and progress go. Called from any thread; must not block nor raise."""
+    """Receives the log and the progress of a run, from any thread. Must not block or raise."""
 
     def log(self, level: str, message: str) -> None:
         """`level`: DEBUG, INFO, WARNING or ERROR; `message`: storable, at most 4 KiB."""
@@ -59,7 +59,7 @@ class Sink(Protocol):
 
 
 class RunLog:
-    """The run's own log, called like a logger: `log.info("%s rows", n)`. Never raises."""
+    """The log of one run, used like a logger: `log.info("%s rows", n)`. Never raises."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -77,7 +77,7 @@ class RunLog:
         self._write("ERROR", message, args)
 
     def exception(self, message: object, *args: object) -> None:
-        """Like error(), followed by the traceback of the exception being handled."""
+        """Like error(), with the traceback of the exception that is being handled."""
         self._write("ERROR", message, args, tail="\n" + traceback.format_exc().rstrip())
 
     def _write(
@@ -85,16 +85,16 @@ class RunLog:
     ) -> None:
         try:
             text = str(message)
-            # One mapping alone serves named placeholders, as in the standard logging.
+            # A single mapping fills named placeholders, as in the standard library's logging.
             values: Any = args[0] if len(args) == 1 and isinstance(args[0], dict) else args
             text = text % values if args else text
-        except Exception as exc:  # noqa: BLE001 - a slip in a log line must not fail the job
+        except Exception as exc:  # noqa: BLE001 - a mistake in a log line must not fail the job
             text = f"{message!r} (could not be formatted: {type(exc).__name__})"
         self._sink.log(level, storable_text(text + tail, LOG_MESSAGE_BYTES))
 
 
 class HandlerContext:
-    """One attempt as its handler sees it: who it is, how long it has, where its words go."""
+    """One attempt as its handler sees it: its facts, its log, its progress, its time left."""
 
     def __init__(self, info: RunInfo, sink: Sink, monotonic: Callable[[], float]) -> None:
         self.info = info
@@ -113,13 +113,13 @@ class HandlerContext:
         self._monotonic = monotonic
         self._deadline = monotonic() + info.timeout_seconds
         self._stop = False
-        # What the run has started and may leave behind; kept up to date by task_tracking.py.
+        # Tasks and calls in threads that the run started; task_tracking.py keeps them up to date.
         self.tasks: set[Task[Any]] = set()
         self.thread_calls: set[Future[Any]] = set()
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this slot; see RunInfo."""
+        """The same for all attempts at this slot; see RunInfo."""
         return self.info.idempotency_key
 
     @property
@@ -128,7 +128,7 @@ class HandlerContext:
         return self.info.fencing_token
 
     def progress(self, percent: float | None, message: str = "") -> None:
-        """Say how far the run is; `percent` is held within 0 to 100, None means unknown."""
+        """Report how far the run is; `percent` is limited to 0..100, None means unknown."""
         if percent is not None:
             percent = float(percent)
             if math.isnan(percent):
@@ -137,16 +137,16 @@ class HandlerContext:
         self._sink.progress(percent, storable_text(str(message), PROGRESS_MESSAGE_BYTES))
 
     def seconds_left(self) -> float:
-        """Seconds until the timeout; 0 when it has passed."""
+        """Returns the seconds until the timeout; 0 after it."""
         return max(0.0, self._deadline - self._monotonic())
 
     @property
     def stop_requested(self) -> bool:
-        """True once the run was cancelled or timed out: code in a thread should return."""
+        """True after a cancellation or timeout: code in a thread should return."""
         return self._stop
 
     def request_stop(self) -> None:
-        """Let code in threads know that its run is over; the runner calls it."""
+        """Tell code in threads that its run is over; the runner calls it."""
         self._stop = True
 
 
@@ -154,10 +154,10 @@ running: ContextVar[HandlerContext] = ContextVar("jobu_running")
 
 
 def current() -> HandlerContext:
-    """The context of the run this code is part of; RuntimeError outside of a run.
+    """Returns the context of the run that this code belongs to; RuntimeError outside of a run.
 
-    Tasks and `asyncio.to_thread` inherit it; a bare `threading.Thread` does not (use
-    `self.context` there).
+    Tasks and `asyncio.to_thread` inherit it. A `threading.Thread` does not: use `self.context`
+    there.
     """
     try:
         return running.get()

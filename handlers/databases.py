@@ -1,4 +1,4 @@
-"""Which databases a handler needs, and what to tell people where one of them is not configured."""
+"""Which databases a handler needs, and messages for those that are not configured."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from handlers.errors import DatabaseNotConfiguredError
 
 
 def require_databases(*names: str) -> None:
-    """DatabaseNotConfiguredError unless this worker may open every one of them.
+    """Raises DatabaseNotConfiguredError unless all these databases are configured on this worker.
 
-    The runner asks it for `BaseHandler.databases`; ask it yourself where params choose a database.
-    Connects to nothing.
+    The runner calls it for `BaseHandler.databases`. Call it in a handler whose params choose the
+    database. It opens no connection.
     """
     missing = missing_databases(names, DatabaseRegistry.get_all())
     if missing:
@@ -25,12 +25,11 @@ def require_databases(*names: str) -> None:
 def database_warning(
     needed: Iterable[str], configured: Collection[str], translate: Callable[[str], str] = str
 ) -> str | None:
-    """For a person who saves a job: what is missing and what to do. None: nothing is. Pure.
+    """Returns what is missing and what to do, for a person who saves a job; None if nothing is.
 
-    A guess and no more: the workers, who will run it, may have databases that `configured`, of the
-    process that asks, lacks.
-
-    `translate` gives the person's words for an English text; placeholders are filled in afterwards.
+    It may be wrong: `configured` belongs to this process, and workers may have other databases.
+    `translate` returns an English text in the person's language; placeholders are filled in
+    afterwards.
     """
     missing = missing_databases(needed, configured)
     if not missing:
@@ -50,7 +49,7 @@ def database_warning(
 
 
 def missing_databases(needed: Iterable[str], configured: Collection[str]) -> tuple[str, ...]:
-    """Those of `needed` that are not among `configured`, in their order."""
+    """Returns the names in `needed` that are not in `configured`, in their order."""
     return tuple(name for name in needed if name not in configured)
 
 

@@ -1,4 +1,4 @@
-"""Finding handlers: import every module below the packages that the settings name."""
+"""Finds handlers by importing every module below the packages that the settings name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from handlers.registry import forget_module
 
 @dataclass(frozen=True)
 class DiscoveryReport:
-    """`modules`: imported, in order; `failures`: (module, "ErrorClass: reason") for the others."""
+    """The outcome of an import of handler packages.
+
+    `modules`: those that were imported, in order. `failures`: (module, "ErrorClass: reason") for
+    those that could not be imported.
+    """
 
     modules: tuple[str, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
 
 
 def discover(packages: Sequence[str]) -> DiscoveryReport:
-    """Import the packages and everything below them.
+    """Import the packages and everything below them, except `__main__` modules.
 
-    A module that fails is reported and leaves no handler behind; the others go on. `__main__`
-    modules are left alone. Calling it again imports nothing twice.
+    A module that fails is reported, registers no handler, and does not stop the others. A second
+    call imports nothing again.
     """
     modules: list[str] = []
     failures: list[tuple[str, str]] = []
@@ -38,7 +42,7 @@ def discover(packages: Sequence[str]) -> DiscoveryReport:
         try:
             module = importlib.import_module(name)
             below = list(_children(name, getattr(module, "__path__", ())))
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - any module may do anything at import
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - modules are user code
             forget_module(name)
             failures.append((name, storable_text(f"{type(exc).__name__}: {exc}", 2048)))
             continue
@@ -50,7 +54,7 @@ def discover(packages: Sequence[str]) -> DiscoveryReport:
 def _children(package: str, paths: Sequence[str]) -> Iterator[str]:
     found = {info.name for info in pkgutil.iter_modules(paths)}
     for path in paths:
-        # pkgutil does not see folders without __init__.py; python imports them all the same.
+        # pkgutil does not list folders without __init__.py, although Python imports them.
         if Path(path).is_dir():
             found.update(d.name for d in Path(path).iterdir() if _is_bare_package(d))
     for name in sorted(found - {"__main__"}):

@@ -1,4 +1,4 @@
-"""Putting an exception into words that can be stored, whatever it is or does when asked."""
+"""Describes an exception as text that can be stored, even if its own methods raise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "task_track
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One exception, told: `error` "ValueError: text", `error_class` with its module."""
+    """The description of one exception.
+
+    `error` is "ValueError: text", `error_class` includes the module.
+    """
 
     error: str
     error_class: str
@@ -38,7 +41,10 @@ class Failure:
 
 
 def describe(exc: BaseException) -> Failure:
-    """`exc` in words. Raises nothing, calls nothing of it but str(); no locals, no values."""
+    """Returns the description of `exc`, without local variables.
+
+    Raises nothing; of the exception's own methods it calls only str().
+    """
     exc = _original(exc)
     return Failure(
         error=summary(exc),
@@ -50,9 +56,9 @@ def describe(exc: BaseException) -> Failure:
 
 
 def summary(exc: BaseException) -> str:
-    """ "ValueError: text", at most 16 KiB; a group names the first five of its exceptions."""
+    """Returns "ValueError: text", at most 16 KiB; of a group the first five exceptions too."""
     exc = _original(exc)
-    text = f"{type(exc).__name__}: {_text(exc)}".removesuffix(": ")
+    text = f"{type(exc).__name__}: {_message(exc)}".removesuffix(": ")
     if isinstance(exc, BaseExceptionGroup):
         shown = [summary(inner) for inner in exc.exceptions[:_GROUP_LIMIT]]
         text += ": " + "; ".join(shown)
@@ -60,7 +66,7 @@ def summary(exc: BaseException) -> str:
 
 
 def thread_stack(ident: int) -> str:
-    """Where the thread is right now, outermost call first; "" when it has ended."""
+    """Returns the present stack of the thread, outermost call first; "" if it has ended."""
     frame = sys._current_frames().get(ident)
     if frame is None:
         return ""
@@ -76,7 +82,7 @@ def _original(exc: BaseException) -> BaseException:
     return exc.__cause__ if isinstance(exc, TaskExit) and exc.__cause__ is not None else exc
 
 
-def _text(exc: BaseException) -> str:
+def _message(exc: BaseException) -> str:
     if isinstance(exc, ValidationError):
         # Its str() quotes the input, which may be a secret.
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
@@ -95,9 +101,9 @@ def _class_name(cls: type[BaseException]) -> str:
 
 
 def _severity(exc: BaseException) -> Severity:
-    """A pool without a free connection heals by itself; everything else is a person's business.
+    """Returns "warning" for a pool without a free connection, "error" for everything else.
 
-    Told by class name, so that this package needs no driver.
+    Such a pool recovers by itself. Class names are compared, so that this module imports no driver.
     """
     leaves = list(_leaves(exc))
     busy = [any(c.__name__ == "ConnectionPoolExhaustedError" for c in type(leaf).__mro__)
@@ -115,13 +121,16 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
 
 def _traceback(exc: BaseException) -> str:
     try:
-        return storable_text("\n".join(_told(exc)).rstrip(), MAX_TRACEBACK_BYTES)
-    except BaseException as inner:  # noqa: BLE001 - no memory left, a broken __cause__, ...
+        return storable_text("\n".join(_format_chain(exc)).rstrip(), MAX_TRACEBACK_BYTES)
+    except BaseException as inner:  # noqa: BLE001 - no memory, a broken __cause__, ...
         return f"(the traceback could not be written: {type(inner).__name__})"
 
 
-def _told(exc: BaseException) -> Iterator[str]:
-    """The chain, oldest first. Written here because the standard one prints str() unfiltered."""
+def _format_chain(exc: BaseException) -> Iterator[str]:
+    """Yields the chain of causes, oldest first.
+
+    The traceback module would print the str() of each exception, which may contain secrets.
+    """
     chain = [exc]
     links: list[str] = []
     while len(chain) < _CHAIN_LIMIT:
@@ -138,12 +147,12 @@ def _told(exc: BaseException) -> Iterator[str]:
         links.append(link)
     links.append("")
     for each, link in zip(reversed(chain), reversed(["", *links[:-1]]), strict=True):
-        yield from _one(each)
+        yield from _format_exception(each)
         if link:
             yield f"\n{link}\n"
 
 
-def _one(exc: BaseException) -> Iterator[str]:
+def _format_exception(exc: BaseException) -> Iterator[str]:
     frames = traceback.StackSummary.extract(
         traceback.walk_tb(_without_our_frames(exc.__traceback__)), limit=-40
     )
@@ -157,7 +166,7 @@ def _one(exc: BaseException) -> Iterator[str]:
     if isinstance(exc, BaseExceptionGroup):
         for number, inner in enumerate(exc.exceptions[:_GROUP_LIMIT], start=1):
             yield f"  -- {number} of {len(exc.exceptions)} --"
-            for text in _one(_original(inner)):
+            for text in _format_exception(_original(inner)):
                 yield "\n".join("  " + line for line in text.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Names of handlers: `@handler` puts them here, workers and doors look them up."""
+"""The registry of handler names: `@handler` adds a name, workers and doors look it up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from handlers.params import HandlerParams
 
 HandlerClass = TypeVar("HandlerClass", bound=type[BaseHandler])
 Resolver = Callable[[str], type[BaseHandler] | None]
-Names = Callable[[], Iterable[str]]
+ListNames = Callable[[], Iterable[str]]
 
 MAX_NAME_LENGTH = 100
 
@@ -28,11 +28,11 @@ MAX_NAME_LENGTH = 100
 @dataclass(frozen=True)
 class _Entry:
     cls: type[BaseHandler]
-    made_by: object  # the module's __spec__ at that time: a reload makes a new one
+    module_spec: object  # __spec__ of the class's module; a reload of the module replaces it
 
 
 _entries: dict[str, _Entry] = {}
-_resolvers: dict[str, tuple[Resolver, Names]] = {}
+_resolvers: dict[str, tuple[Resolver, ListNames]] = {}
 _lock = threading.RLock()
 
 
@@ -44,9 +44,9 @@ def handler(
 ) -> Callable[[HandlerClass], HandlerClass]:
     """Register a BaseHandler subclass under `name` (and `aliases`).
 
-    `params`: a pydantic model, or `dict` for the plain dict. Without it the annotation of
-    `execute` decides (a model or dict), else HandlerParams. `description`: the first line of the
-    docstring unless given.
+    `params`: a pydantic model, or `dict` for a plain dict. The default is the annotation of
+    `execute`, if it is a model or a dict, else HandlerParams. `description`: the default is the
+    first line of the docstring.
     """
 
     def register(cls: HandlerClass) -> HandlerClass:
@@ -57,8 +57,8 @@ def handler(
             entry = _Entry(cls, getattr(sys.modules.get(cls.__module__), "__spec__", None))
             for each in (name, *aliases):
                 _check_free(each, entry)
-            if "handler_name" not in cls.__dict__:  # a second decorator only adds a name
-                _describe(cls, name, params, description)
+            if "handler_name" not in cls.__dict__:  # a second decorator only adds names
+                _set_attributes(cls, name, params, description)
             for each in (name, *aliases):
                 _entries[each] = entry
         return cls
@@ -67,7 +67,10 @@ def handler(
 
 
 def get_handler(name: str) -> type[BaseHandler]:
-    """The class registered under `name`, or what a resolver makes of it; HandlerNotFoundError."""
+    """Returns the class registered under `name`, or the class of a resolver.
+
+    Raises HandlerNotFoundError.
+    """
     entry = _entries.get(name)
     if entry is not None:
         return entry.cls
@@ -81,31 +84,34 @@ def get_handler(name: str) -> type[BaseHandler]:
 
 
 def get_registered_handlers() -> dict[str, type[BaseHandler]]:
-    """Every registered name (aliases too) and its class, by name. Resolvers are not asked."""
+    """Returns all registered names, aliases too, with their classes, sorted by name.
+
+    Handlers of resolvers are not included.
+    """
     with _lock:
         return {name: _entries[name].cls for name in sorted(_entries)}
 
 
 def handler_names() -> list[str]:
-    """Every name a job may use, the resolvers' included, sorted."""
+    """Returns every name that a job may use, resolvers' names too, sorted."""
     names = set(_entries)
     for _, known in tuple(_resolvers.values()):
         names.update(known())
     return sorted(names)
 
 
-def add_resolver(prefix: str, resolver: Resolver, names: Names = tuple) -> None:
-    """Let `resolver` answer for names that begin with `prefix`; it gets the whole name.
+def add_resolver(prefix: str, resolver: Resolver, names: ListNames = tuple) -> None:
+    """Use `resolver` for names that begin with `prefix`; it receives the whole name.
 
-    It returns a BaseHandler class, or None for "no such handler". `names` lists what it knows,
-    for menus and for did-you-mean. Adding a prefix again replaces its resolver.
+    It returns a BaseHandler class, or None if there is no such handler. `names` lists the names
+    that it knows, for menus and for hints. A second resolver of a prefix replaces the first.
     """
     with _lock:
         _resolvers[prefix] = (resolver, names)
 
 
 def forget_module(module: str) -> None:
-    """Take out what `module` registered: its import failed halfway and its globals are missing."""
+    """Remove the handlers of `module`: its import failed, so some of its globals are missing."""
     with _lock:
         for name in [n for n, entry in _entries.items() if entry.cls.__module__ == module]:
             del _entries[name]
@@ -113,7 +119,7 @@ def forget_module(module: str) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put names and resolvers back as they were when the block ends. For tests."""
+    """Restores names and resolvers when the block ends. For tests."""
     with _lock:
         entries, resolvers = dict(_entries), dict(_resolvers)
     try:
@@ -151,14 +157,14 @@ def _check_free(name: str, new: _Entry) -> None:
     if old is None or old.cls is new.cls:
         return
     same_place = _place(old.cls) == _place(new.cls)
-    # The same class from a module that was executed again (importlib.reload) takes over; two
-    # classes of one name from one execution are a copy-and-paste slip.
-    if same_place and (old.made_by is not new.made_by or new.cls.__module__ == "__main__"):
+    # A class of a module that was executed again (importlib.reload) replaces the old one. Two
+    # classes of one name in one execution are a mistake.
+    if same_place and (old.module_spec is not new.module_spec or new.cls.__module__ == "__main__"):
         return
     raise DuplicateHandlerError(name, _place_with_line(old.cls), _place_with_line(new.cls))
 
 
-def _describe(
+def _set_attributes(
     cls: type[BaseHandler], name: str, params: type[Any] | None, description: str
 ) -> None:
     model = params if params is not None else _annotated_params(cls)
@@ -171,7 +177,7 @@ def _describe(
 
 
 def _annotated_params(cls: type[BaseHandler]) -> type[Any] | None:
-    """The model or dict that `execute` says it takes; None when it says nothing of the kind."""
+    """Returns the model or dict in the annotation of `execute`; None if it has neither."""
     try:
         hints = typing.get_type_hints(cls.execute)
         names = [n for n in inspect.signature(cls.execute).parameters if n != "self"]

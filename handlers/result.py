@@ -1,4 +1,4 @@
-"""What a handler may give back."""
+"""The result of a handler."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class HandlerResult(BaseModel):
-    """A handler's answer; further fields are welcome and are stored with the execution.
+    """What `execute` returns; extra fields are allowed and are stored with the execution.
 
-    `success=False` is the handler's own verdict that it failed: the execution becomes FAILED
-    (and is retried as its job says), with `error` as the reason and this result kept beside it.
-    A green row over a failed night would be worse. A plain dict with `"success": False` counts
-    likewise.
+    With `success=False` the handler reports that it failed: the execution becomes FAILED, with
+    `error` as its reason, keeps this result, and is retried as its job says. A plain dict with
+    `"success": False` does the same.
     """
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)

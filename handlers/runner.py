@@ -1,6 +1,6 @@
-"""One attempt, from name and params to an Outcome. The place where user code runs.
+"""Runs one attempt of a handler, from its name and params to an Outcome.
 
-Whatever a handler does, `run_handler` returns data: the scheduler writes it down.
+Whatever the handler does, `run_handler` returns data, which the scheduler stores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRACE_SECONDS = 1.0
 
 
 class OutcomeKind(StrEnum):
-    """How an attempt ended. INVALID: no attempt was worth making."""
+    """How an attempt ended. INVALID: the handler was not called."""
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
@@ -40,22 +40,22 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one attempt; every text and value in it can be stored as it is."""
+    """The outcome of one attempt; its texts and values can be stored without further checks."""
 
     kind: OutcomeKind
     result: Any = None
-    """Strict JSON or None. Also set when the handler returned in spite of a timeout or cancel."""
+    """Strict JSON or None. Also set if the handler returned after a timeout or cancellation."""
     error: str = ""
     traceback: str = ""
     error_class: str = ""
     severity: Severity = "info"
     ran_seconds: float = 0.0
     overran: bool = False
-    """It ended by itself, but after its timeout: the loop or the GIL was held meanwhile."""
+    """It ended by itself, but after its timeout, because something blocked the loop or the GIL."""
     leaked_thread: bool = False
-    """A thread of this run is still at work; until the process ends it can still act."""
+    """A thread of this run still runs; it can go on acting until the process ends."""
     retryable: bool = True
-    """False: trying again cannot help (INVALID, or the handler raised PermanentError)."""
+    """False: a retry cannot help (INVALID, or the handler raised PermanentError)."""
 
 
 async def run_handler(
@@ -67,12 +67,13 @@ async def run_handler(
     max_result_bytes: int = MAX_RESULT_BYTES,
     grace_seconds: float = GRACE_SECONDS,
 ) -> Outcome:
-    """Run one attempt of `info.handler_name` and say what became of it. Never raises.
+    """Run one attempt of `info.handler_name` and return its outcome. Never raises.
 
-    Cancel the task that awaits this to cancel the run: the handler gets a CancelledError and may
-    clean up, then Outcome(CANCELLED) is returned (not raised). So is a timeout. A handler that
-    ignores cancellation keeps this call waiting: guarding against that is the bridge's part.
-    Threads and stray tasks get `grace_seconds` to end before they are given up.
+    To cancel the run, cancel the task that awaits this call: the handler receives a CancelledError
+    and may clean up, then this call returns an outcome of kind CANCELLED. After a timeout it
+    returns one of kind TIMEOUT in the same way. It waits as long as a handler ignores the
+    cancellation; the caller must limit that. Threads and tasks that the handler left running have
+    `grace_seconds` to end.
     """
     try:
         valid = validate_params(info.handler_name, raw_params)
@@ -86,12 +87,12 @@ async def run_handler(
         context = HandlerContext(info, sink, monotonic)
         run = _Run(valid, context, monotonic, grace_seconds)
         return await run.outcome(max_result_bytes)
-    except BaseException as exc:  # noqa: BLE001 - user code: results are read, logs are written
+    except BaseException as exc:  # noqa: BLE001 - reading a result calls user code
         return _failed(describe(exc))
 
 
 class _Run:
-    """The handler in a task of its own, so that nothing it does to its task can reach ours."""
+    """Runs the handler in a separate task, so that it cannot cancel the task of the runner."""
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class _Run:
         self.started_at = monotonic()
         inside = contextvars.copy_context()
         inside.run(running.set, context)
-        # Not loop.create_task: this task is ours, and is not to be noted as one of the run's.
+        # Not loop.create_task: that would track this task as one that the handler started.
         self.task = asyncio.Task(
             call_handler(
                 valid.handler,
@@ -128,8 +129,8 @@ class _Run:
         ended_at = self.call.ended_at if self.call.ended_at is not None else self.monotonic()
         ran_seconds = max(0.0, ended_at - self.started_at)
         if any(not task.done() for task in self.context.tasks):
-            await self._uninterrupted(end_tasks(self.context, self.grace_seconds))
-        stopped = None if self.call.undisturbed else self.stopped
+            await self._shielded(end_tasks(self.context, self.grace_seconds))
+        stopped = None if self.call.ended_before_stop else self.stopped
         leaked = False
         if stopped is not None or self.call.error is not None:
             leaked = await self._threads_left()
@@ -142,16 +143,16 @@ class _Run:
         return _returned(self.call.value, max_result_bytes, facts)
 
     async def _until_ended(self) -> None:
-        """Wait for the handler; at the timeout, and at each cancellation of ours, cancel it."""
+        """Wait for the handler. Cancel it at the timeout, and whenever this task is cancelled."""
         seconds: float | None = max(0.0, self.context.timeout_seconds)
         while not self.task.done():
             try:
                 await asyncio.wait({self.task}, timeout=seconds)
-                reached = self.task.cancel()  # False: it has ended, there was no timeout
+                reached = self.task.cancel()  # False: it has ended, so there was no timeout
                 kind = OutcomeKind.TIMEOUT
             except asyncio.CancelledError:
-                # It may have ended in the same round of the loop; then the cancellation did not
-                # reach it and it keeps its result. But a loop that goes down cancels both tasks.
+                # If the handler ended in the same round of the loop, the cancellation did not
+                # reach it and its result counts. But a loop that shuts down cancels both tasks.
                 reached = self.task.cancel() or self._ended_cancelled()
                 kind = OutcomeKind.CANCELLED
             if reached:
@@ -159,7 +160,7 @@ class _Run:
                 self.context.request_stop()
                 seconds = None
         if self.call.ended_at is None and self.stopped is None:
-            self.call.error = asyncio.CancelledError()  # its task was cancelled behind our back
+            self.call.error = asyncio.CancelledError()  # other code cancelled the handler's task
 
     def _ended_cancelled(self) -> bool:
         return self.call.ended_at is None or isinstance(self.call.error, asyncio.CancelledError)
@@ -169,10 +170,10 @@ class _Run:
             return True
         if not self.context.thread_calls:
             return False
-        return await self._uninterrupted(threads_left(self.context, self.grace_seconds))
+        return await self._shielded(threads_left(self.context, self.grace_seconds))
 
-    async def _uninterrupted(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Await `coro`, bounded by its own grace, although we may be cancelled meanwhile."""
+    async def _shielded(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Await `coro` to its end, even if this task is cancelled. `coro` limits its own time."""
         task = asyncio.get_running_loop().create_task(coro)
         while not task.done():
             try:
@@ -184,7 +185,7 @@ class _Run:
     def _stopped_outcome(
         self, kind: OutcomeKind, max_result_bytes: int, facts: dict[str, Any]
     ) -> Outcome:
-        """TIMEOUT or CANCELLED, with what the handler still had to say about it."""
+        """Returns TIMEOUT or CANCELLED, with the result or the error of the handler's cleanup."""
         if kind is OutcomeKind.TIMEOUT:
             error = f"Execution timed out after {_seconds(self.context.timeout_seconds)} s"
             severity: Severity = "error"
@@ -192,7 +193,7 @@ class _Run:
             error, severity = "Execution was cancelled", "info"
         result, tb, last = None, "", self.call.error
         if last is not None:
-            # Where it stood when it was stopped, or where its thread still stands.
+            # Where the handler was stopped, or where its thread still is.
             thread = self.call.thread
             tb = (
                 thread_stack(thread.ident)

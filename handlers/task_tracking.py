@@ -1,9 +1,9 @@
-"""Knowing what a run started, so that nothing of it outlives the run unnoticed.
+"""Tracks the tasks and threads that a run starts, so that none outlives the run unnoticed.
 
-All runs of a worker share one event loop. Every task made inside a run inherits its context
-variable; the loop's task factory reads it and notes the task on the run's HandlerContext.
-Something that must outlive the run (a pool's housekeeping task) is made in an empty context:
-`loop.create_task(coro, context=contextvars.Context())`.
+All runs of a worker share one event loop. A task that is created inside a run inherits its
+context variable; the loop's task factory reads it and adds the task to the run's HandlerContext.
+A task that must outlive the run, such as the maintenance of a pool, is created in an empty
+context: `loop.create_task(coro, context=contextvars.Context())`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import Any, ParamSpec, TypeVar
 
-from handlers.call import resolve
+from handlers.call import wake_waiter
 from handlers.context import HandlerContext, running
 from handlers.errors import TaskExit
 from handlers.failure import summary
@@ -25,11 +25,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 64
-"""Calls of asyncio.to_thread that may run at once in one process."""
+"""How many calls of asyncio.to_thread run at the same time in one process."""
 
 
 def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Make `loop` note the tasks and threads of runs. Cheap when it was done before."""
+    """Make `loop` track the tasks and threads of runs. A repeated call costs next to nothing."""
     factory = loop.get_task_factory()
     if isinstance(factory, _TaskFactory):
         return
@@ -39,10 +39,10 @@ def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def end_tasks(context: HandlerContext, grace_seconds: float) -> None:
-    """Cancel the tasks that the run left, and say so in its log. Waits twice the grace at most.
+    """Cancel the tasks that still run, and log their names. Waits at most twice the grace.
 
-    A task that is born while the others are being cancelled (asyncpg asks the server to stop the
-    query in one) gets the grace to finish before it is cancelled as well.
+    A task that starts during the cancellation (asyncpg starts one to cancel the query on the
+    server) has the first grace to finish before it is cancelled too.
     """
     for _ in range(2):
         left = [task for task in context.tasks if not task.done()]
@@ -62,23 +62,25 @@ async def end_tasks(context: HandlerContext, grace_seconds: float) -> None:
 
 
 async def threads_left(context: HandlerContext, grace_seconds: float) -> bool:
-    """True when a call of asyncio.to_thread is still running after the grace."""
+    """Returns True if a call of asyncio.to_thread still runs after the grace."""
     context.request_stop()
     loop = asyncio.get_running_loop()
     for call in tuple(context.thread_calls):
         if call.cancel() or call.done():
             continue
         ended: asyncio.Future[None] = loop.create_future()
-        call.add_done_callback(functools.partial(_tell, loop, ended))
+        call.add_done_callback(functools.partial(_wake_from_thread, loop, ended))
         await asyncio.wait({ended}, timeout=grace_seconds)
         if not call.done():
             return True
     return False
 
 
-def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[Any]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(resolve, ended)
+def _wake_from_thread(
+    loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[Any]
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
+        loop.call_soon_threadsafe(wake_waiter, ended)
 
 
 async def _wait_for_all(context: HandlerContext, grace_seconds: float) -> None:
@@ -95,7 +97,7 @@ def _count(number: int, noun: str) -> str:
 
 
 class _TaskFactory:
-    """Makes tasks as the loop would, and notes those of a run on its context."""
+    """Creates tasks as the loop would, and adds those of a run to its context."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -120,9 +122,9 @@ class _TaskFactory:
 class _ExitGuard(Coroutine[Any, Any, Any]):
     """A coroutine in which SystemExit and KeyboardInterrupt become TaskExit.
 
-    asyncio re-raises those two out of Task.__step, which ends run_forever() and with it every
-    other run of the process. A class and not an `async def`, because a task that is cancelled
-    before its first step must close the inner coroutine, not leave it "never awaited".
+    asyncio raises those two out of Task.__step, which ends run_forever() and with it all other
+    runs of the process. This is a class and not an `async def`: if a task is cancelled before its
+    first step, the inner coroutine must be closed, or Python warns that it was never awaited.
     """
 
     def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
@@ -147,11 +149,11 @@ class _ExitGuard(Coroutine[Any, Any, Any]):
         return self._inner.__await__()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # cr_frame, cr_code, __qualname__: for reprs and stacks
+        return getattr(self._inner, name)  # reprs and stacks read cr_frame, cr_code, __qualname__
 
 
 class _RunThreads(ThreadPoolExecutor):
-    """The loop's default executor, noting which run each call belongs to."""
+    """The default executor of the loop, which adds each call to the context of its run."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future = super().submit(fn, *args, **kwargs)

@@ -1,10 +1,10 @@
-"""Trying a handler in a test: one real attempt, without Celery, tables or a worker.
+"""Runs a handler in a test: one real attempt, without Celery, tables or a worker.
 
     tried = await try_handler("greet", {"to": "Ann"})
     assert tried.outcome.kind == "SUCCESS"
 
-It goes through the same runner as in a worker: params are checked, timeouts and cancellation work,
-the result is what would be stored. Databases are those that the test has registered.
+The runner is the same as in a worker: it checks the params, timeouts and cancellation work, and the
+result is what would be stored. The databases are those that the test has registered.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SLOT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What became of the attempt, and what it reported meanwhile."""
+class TryReport:
+    """The outcome of the attempt, and what it logged and reported."""
 
     outcome: Outcome
     log: list[str]
-    """Its lines, "INFO hello"."""
+    """The lines of its log, such as "INFO hello"."""
     progress: list[tuple[float | None, str]]
 
 
 @dataclass(frozen=True)
-class _Report:
+class _ListSink:
     lines: list[str] = field(default_factory=list)
     steps: list[tuple[float | None, str]] = field(default_factory=list)
 
@@ -42,10 +42,12 @@ class _Report:
         self.steps.append((percent, message))
 
 
-async def try_handler(name: str, params: Mapping[str, Any] | None = None, **facts: Any) -> Tried:
-    """One attempt of the handler registered under `name`. Never raises: see `outcome`.
+async def try_handler(
+    name: str, params: Mapping[str, Any] | None = None, **facts: Any
+) -> TryReport:
+    """Make one attempt of the handler registered under `name`. Never raises: see `outcome`.
 
-    `facts` replace what the context says of the run: `attempt=2`, `timeout_seconds=0.1`,
+    `facts` replace the facts of the run in its context: `attempt=2`, `timeout_seconds=0.1`,
     `scheduled_time=...` and the other fields of RunInfo.
     """
     known: dict[str, Any] = {
@@ -60,6 +62,6 @@ async def try_handler(name: str, params: Mapping[str, Any] | None = None, **fact
         "timeout_seconds": 30.0,
         "lease_token": "a test",
     }
-    report = _Report()
-    outcome = await run_handler(RunInfo(**{**known, **facts}), params or {}, report)
-    return Tried(outcome, report.lines, report.steps)
+    sink = _ListSink()
+    outcome = await run_handler(RunInfo(**{**known, **facts}), params or {}, sink)
+    return TryReport(outcome, sink.lines, sink.steps)

@@ -1,1 +1,1 @@
-"""Handlers to learn from and to test a house with."""
+"""Example handlers, which are also useful to test an installation."""

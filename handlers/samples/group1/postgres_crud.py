@@ -1,4 +1,4 @@
-"""`sample2`: create, read, update and delete on PostgreSQL, where RETURNING gives the rows back."""
+"""`sample2`: create, read, update and delete on PostgreSQL, where RETURNING returns the rows."""
 
 from __future__ import annotations
 

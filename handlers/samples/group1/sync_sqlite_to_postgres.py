@@ -1,8 +1,7 @@
-"""`sample3`: copy every row of SQLite to PostgreSQL, both in one function's transactions.
+"""`sample3`: copy all rows from SQLite to PostgreSQL, in one transaction on each.
 
-A row keeps its id, so running it again changes nothing (an upsert). That matters: with two
-databases there is a moment in which one has committed and the other fails (PartialCommitError),
-and the answer to it is to run again.
+A row keeps its id and the copy is an upsert, so a second run changes nothing. This matters: with
+two databases, one may commit before the other fails (PartialCommitError). Then run it again.
 """
 
 from __future__ import annotations

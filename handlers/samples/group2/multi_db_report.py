@@ -1,7 +1,7 @@
-"""`sample6`: one report over three databases, all read-only.
+"""`sample6`: one report on three databases, all read-only.
 
-`transactional_readonly` makes each database refuse writes; each report is of one moment of its
-database. One .sql file serves the three engines.
+`transactional_readonly` makes each database refuse writes, and shows each database as it is at one
+moment. The three engines share one .sql file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class MultiDbReport(BaseHandler):
 
 
 async def report_of(database: str) -> DatabaseReport:
-    """The report of one database, inside the caller's transaction."""
+    """Returns the report on one database; runs inside the caller's transaction."""
     rows = await queries.written_by_handler(get_connection(database))
     by_handler = {row["handler"]: row["written"] for row in rows}
     return DatabaseReport(count=sum(by_handler.values()), by_handler=by_handler)

@@ -32,7 +32,7 @@ class MysqlCrud(BaseHandler):
         item_id = await queries.create(
             tx, name=params.name, value=params.value, writer_handler=self.handler_name
         )
-        # The server remembers the id for this connection, which is ours until the commit.
+        # The server stores the last id per connection, and this one is ours until the commit.
         rows = await queries.just_created(tx)
         return ItemResult(action=params.action, id=item_id, count=1, data=rows)
 

@@ -1,7 +1,7 @@
-"""`sample5`: copy rows of PostgreSQL to MySQL as they arrive, both in one function's transactions.
+"""`sample5`: copy rows from PostgreSQL to MySQL, in one transaction on each.
 
-The source is streamed, so that a large table needs little memory. A row keeps its id, so running it
-again changes nothing (ON DUPLICATE KEY UPDATE).
+The source is streamed, so a large table needs little memory. A row keeps its id and the copy is
+an upsert (ON DUPLICATE KEY UPDATE), so a second run changes nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class SyncPostgresToMysql(BaseHandler):
 
     async def execute(self, params: CopyParams) -> CopyResult:
         synced, last_id = await self.sync(params)
-        source: dict[str, Any] = {"from": "postgres_1"}  # a word of Python's own, not of JSON's
+        source: dict[str, Any] = {"from": "postgres_1"}  # a keyword of Python
         return CopyResult(id=last_id, count=synced, synced=synced, to="mysql_1", **source)
 
     @transactional("postgres_1", "mysql_1")
     async def sync(self, params: CopyParams) -> tuple[int, int]:
-        """How many rows were copied, and the id of the last."""
+        """Returns the number of copied rows and the id of the last one."""
         synced, last_id = 0, params.since_id
         async with queries.rows_since_cursor(
             get_connection("postgres_1"), id=params.since_id
@@ -46,7 +46,7 @@ class SyncPostgresToMysql(BaseHandler):
 
 
 async def in_pieces(rows: AsyncIterator[Row], size: int) -> AsyncIterator[list[Row]]:
-    """The rows in lists of `size`; the last one may be shorter, none is empty."""
+    """Yields the rows in lists of `size`; the last list may be shorter, none is empty."""
     piece: list[Row] = []
     async for row in rows:
         piece.append(row)

@@ -1,7 +1,7 @@
-"""`sample9`: ask three databases at the same time with asyncio.gather.
+"""`sample9`: query three databases at the same time with asyncio.gather.
 
-Each query is a child task, and a transaction belongs to one task: so each opens its own, on a
-connection of its own.
+Each query is a child task, and a transaction belongs to one task, so each query opens its own
+transaction on its own connection.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConcurrentQueries(BaseHandler):
 
 
 async def count_rows(database: str) -> int:
-    """Rows of `sample_data` in one database."""
+    """Returns the number of rows of `sample_data` in one database."""
     async with get_db(database).transaction(readonly=True) as tx:
         count: int = await queries.count_rows(tx)
         return count

@@ -1,7 +1,7 @@
-"""`sample8`: the transaction is one function, `do_work`, and nothing else is inside.
+"""`sample8`: the transaction is exactly one function, `do_work`.
 
-Before it: everything that may be slow or wrong and needs no transaction. After it: everything that
-must not happen unless the work is committed, such as telling others.
+Before it comes what may be slow or may fail and needs no transaction. After it comes what must
+happen only if the work is committed, such as a notification.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DoWorkPattern(BaseHandler):
 
     async def execute(self, params: WorkParams) -> WorkResult:
         if params.everywhere:
-            require_databases(*EVERYWHERE)  # what only some params need is asked for by hand
+            require_databases(*EVERYWHERE)  # only these params need all of them
         await ensure_sqlite_table()
         names = [f"{params.name} {number}" for number in range(1, params.rows + 1)]
 
@@ -50,7 +50,7 @@ class DoWorkPattern(BaseHandler):
     async def write(
         self, databases: Sequence[str], names: Sequence[str], should_fail: bool
     ) -> dict[str, list[int]]:
-        """Inside the caller's transactions: the new ids by database."""
+        """Returns the ids of the new rows by database; runs inside the caller's transactions."""
         ids = {}
         for database in databases:
             tx = get_connection(database)

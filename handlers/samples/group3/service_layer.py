@@ -1,7 +1,7 @@
-"""`sample7`: the handler is a controller. It reads the request, calls a service, words the answer.
+"""`sample7`: the handler is a controller. It reads the request, calls a service, builds the result.
 
-What the service raises becomes `success=False` with a reason: the execution is FAILED, and its
-result says why. An error that nobody foresaw is left alone: the runner keeps its traceback.
+An error that the service raises becomes `success=False` with a reason: the execution is FAILED,
+and its result says why. Unexpected errors are not caught, so the runner keeps their traceback.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ServiceLayer(BaseHandler):
 
 
 def needed_id(request: ItemRequest) -> int:
-    """The request's id; BadRequestError without one."""
+    """Returns the id of the request; BadRequestError if it has none."""
     if request.id is None:
         raise BadRequestError(f"{request.action} needs an id")
     return request.id

@@ -1,4 +1,4 @@
-"""The smallest handler: wait, report, succeed or fail as told."""
+"""The smallest handler: it waits, reports progress, then succeeds or fails as its params say."""
 
 from handlers.samples.sample.handler import SampleHandler, SampleParams
 

@@ -1,4 +1,4 @@
-"""`sample`: try out a schedule, a timeout, a retry or a cancel without touching anything."""
+"""`sample`: tries a schedule, a timeout, a retry or a cancellation without changing any data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEPS = 10
 
 
 class SampleParams(HandlerParams):
-    """How long to wait, whether to fail, what to say."""
+    """How long to wait, whether to fail, and what to log."""
 
     sleep_seconds: float = Field(default=0.0, ge=0, le=86400, allow_inf_nan=False)
     should_fail: bool = False

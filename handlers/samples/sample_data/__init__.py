@@ -1,6 +1,6 @@
-"""The table `sample_data`, which the sample handlers share: its rows, params, and how it is made.
+"""The table `sample_data`, which the sample handlers share: its rows, params and creation.
 
-PostgreSQL and MySQL get it from docker/init/; on SQLite there is nobody to run a script, so the
+On PostgreSQL and MySQL the scripts in docker/init/ create it. On SQLite no script runs, so the
 handlers call `ensure_sqlite_table` first.
 """
 

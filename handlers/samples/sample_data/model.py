@@ -1,4 +1,4 @@
-"""What goes in and out of the handlers that create, read, update and delete."""
+"""Params and results of the handlers that create, read, update and delete rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ItemParams(HandlerParams):
     id: int | None = Field(default=None, ge=1)
     name: str | None = Field(default=None, min_length=1, max_length=255)
     value: str | None = Field(default=None, max_length=10_000)
-    limit: int = Field(default=20, ge=1, le=1000, description="rows that a read gives at most")
+    limit: int = Field(default=20, ge=1, le=1000, description="the maximum number of rows that a read returns")
 
     @model_validator(mode="after")
     def _action_has_what_it_needs(self) -> Self:
@@ -41,13 +41,13 @@ class ItemParams(HandlerParams):
 
 
 class ItemResult(HandlerResult):
-    """`id` and `count` say what was touched, `data` the rows that were read."""
+    """`id` and `count` say which and how many rows were affected; `data` has the rows read."""
 
     data: list[Item] = []
 
     @classmethod
     def of_change(cls, action: str, item_id: int | None, changed: int) -> ItemResult:
-        """The result of an update or delete; no row of that id is a failure."""
+        """Returns the result of an update or delete; it is a failure if no row has that id."""
         if changed:
             return cls(action=action, id=item_id, count=changed)
         return cls(action=action, id=item_id, count=0, success=False, error=f"no row {item_id}")

@@ -1,4 +1,4 @@
-"""Making the table where no init script does."""
+"""Creates the table on SQLite, where no init script does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ queries = load_queries(Path(__file__).parent / "sql" / "sqlite_table.sql")
 
 
 async def ensure_sqlite_table(database: str = "sqlite_2") -> None:
-    """Create `sample_data` in a SQLite database if it is missing, in a transaction of its own."""
+    """Create `sample_data` in a SQLite database if it is missing, in a separate transaction."""
     async with get_db(database).transaction(readonly=True) as tx:
         if await queries.has_table(tx):
             return

@@ -1,4 +1,4 @@
-"""What the sync takes and gives."""
+"""Params and result of the sync."""
 
 from handlers.samples.group1.model.sync import SyncParams, SyncResult
 

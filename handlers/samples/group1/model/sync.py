@@ -10,7 +10,7 @@ from handlers import HandlerParams, HandlerResult
 
 
 class SyncParams(HandlerParams):
-    """How many rows to hold in memory at a time."""
+    """`batch_size`: how many rows are in memory at a time."""
 
     action: str = "sync"
     batch_size: int = Field(default=500, ge=1, le=10_000)
@@ -25,6 +25,6 @@ class SyncResult(HandlerResult):
 
     @classmethod
     def of(cls, synced: int, *, source: str, target: str) -> SyncResult:
-        # "from" is a word of Python's own: as a further field it can still be a key.
-        further: dict[str, Any] = {"from": source}
-        return cls(count=synced, synced=synced, to=target, **further)
+        # "from" is a keyword of Python, so it cannot be a declared field; an extra field can.
+        extra: dict[str, Any] = {"from": source}
+        return cls(count=synced, synced=synced, to=target, **extra)

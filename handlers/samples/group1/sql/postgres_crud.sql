@@ -5,7 +5,7 @@ values (:name, :value, :writer_handler)
 returning id;
 
 -- name: read(id, limit)
--- One row, or without an id the newest first. The casts tell PostgreSQL what a NULL would be.
+-- The row of that id, or without an id the newest rows first. The casts give a NULL its type.
 select id, name, value, created_at, writer_handler
   from sample_data
  where id = :id::bigint
@@ -14,7 +14,7 @@ select id, name, value, created_at, writer_handler
  limit :limit;
 
 -- name: update(id, name, value)
--- The row as it is now; what is not given stays. No row: there was none.
+-- Returns the changed row, or none if there is no such row. A NULL leaves the column unchanged.
 update sample_data
    set name = coalesce(:name, name),
        value = coalesce(:value, value)
@@ -22,7 +22,7 @@ update sample_data
 returning id, name, value, created_at, writer_handler;
 
 -- name: delete(id)
--- The row as it was.
+-- Returns the deleted row.
 delete from sample_data
  where id = :id
 returning id, name, value, created_at, writer_handler;

@@ -17,7 +17,7 @@ select id, name, value, created_at, writer_handler
  where id = :id;
 
 -- name: update(id, name, value)!
--- What is not given stays.
+-- A NULL leaves the column unchanged.
 update sample_data
    set name = coalesce(:name, name),
        value = coalesce(:value, value)

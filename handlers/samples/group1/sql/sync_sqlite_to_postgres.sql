@@ -1,5 +1,5 @@
 -- name: rows_after(id, batch_size)
--- From the source: the next rows in the order of their ids.
+-- In the source: the next rows by id.
 select id, name, value, created_at
   from sample_data
  where id > :id
@@ -7,7 +7,7 @@ select id, name, value, created_at
  limit :batch_size;
 
 -- name: keep_writers_out()!
--- On the target: others may read but not write until the commit. Two syncs take turns.
+-- In the target: until the commit, others may read but not write. A second sync waits.
 lock table sample_data in share row exclusive mode;
 
 -- name: upsert(id, name, value, created_at, writer_handler)*!
@@ -20,7 +20,7 @@ on conflict (id) do update
        writer_handler = excluded.writer_handler;
 
 -- name: move_sequence()$
--- Ids that were given by hand do not move the sequence: the next INSERT without one would collide.
+-- Rows inserted with an id do not advance the sequence: the next INSERT without one would collide.
 select setval(
     pg_get_serial_sequence('sample_data', 'id'),
     greatest(

@@ -1,4 +1,4 @@
-"""What the handlers of this group take and give."""
+"""Params and results of this group's handlers."""
 
 from handlers.samples.group2.model.copy import CopyParams, CopyResult
 from handlers.samples.group2.model.report import DatabaseReport, ReportResult

@@ -8,7 +8,7 @@ from handlers import HandlerParams, HandlerResult
 
 
 class CopyParams(HandlerParams):
-    """`since_id`: only rows with a higher id, for a source that only grows."""
+    """`since_id`: copy only rows with a higher id, for a source that only grows."""
 
     action: str = "sync"
     since_id: int = Field(default=0, ge=0)
@@ -16,7 +16,7 @@ class CopyParams(HandlerParams):
 
 
 class CopyResult(HandlerResult):
-    """{"synced": 3, "from": "postgres_1", "to": "mysql_1", ...}; `id` is the last one copied."""
+    """Stored as {"synced": 3, "from": "postgres_1", ...}; `id` is the last id that was copied."""
 
     action: str | None = "sync"
     synced: int

@@ -8,7 +8,7 @@ from handlers import HandlerResult
 
 
 class DatabaseReport(BaseModel):
-    """One database: how many rows there are, and how many each handler wrote."""
+    """One database: its number of rows, and the number that each handler wrote."""
 
     count: int
     by_handler: dict[str, int]

@@ -1,16 +1,16 @@
 -- name: create(name, value, writer_handler)<!
--- The id of the new row, which MySQL tells with its answer.
+-- The id of the new row, which is part of MySQL's response.
 insert into sample_data (name, value, writer_handler)
 values (:name, :value, :writer_handler);
 
 -- name: just_created()
--- The row that this connection has inserted last.
+-- The last row that this connection inserted.
 select id, name, value, created_at, writer_handler
   from sample_data
  where id = last_insert_id();
 
 -- name: read(id, limit)
--- One row, or without an id the newest first.
+-- The row of that id, or without an id the newest rows first.
 select id, name, value, created_at, writer_handler
   from sample_data
  where id = :id
@@ -19,7 +19,7 @@ select id, name, value, created_at, writer_handler
  limit :limit;
 
 -- name: update(id, name, value)!
--- What is not given stays.
+-- A NULL leaves the column unchanged.
 update sample_data
    set name = coalesce(:name, name),
        value = coalesce(:value, value)

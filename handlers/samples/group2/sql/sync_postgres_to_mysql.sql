@@ -1,12 +1,12 @@
 -- name: rows_since(id)
--- From the source, in the order of their ids.
+-- In the source: the rows by id.
 select id, name, value, created_at
   from sample_data
  where id > :id
  order by id;
 
 -- name: upsert(id, name, value, created_at, writer_handler)*!
--- On the target. VALUES() is what MySQL and MariaDB have in common here.
+-- In the target. MySQL and MariaDB both know VALUES(); newer syntax differs.
 insert into sample_data (id, name, value, created_at, writer_handler)
 values (:id, :name, :value, :created_at, :writer_handler)
 on duplicate key update

@@ -1,4 +1,4 @@
-"""What the handlers of this group take and give."""
+"""Params and results of this group's handlers."""
 
 from handlers.samples.group3.model.concurrent import ConcurrentParams, ConcurrentResult
 from handlers.samples.group3.model.item import ItemRequest

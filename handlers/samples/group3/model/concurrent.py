@@ -8,13 +8,13 @@ from handlers import HandlerParams, HandlerResult
 
 
 class ConcurrentParams(HandlerParams):
-    """`sequential` asks one database after the other, to compare."""
+    """`sequential` queries one database after the other, for comparison."""
 
     action: Literal["concurrent", "sequential"] = "concurrent"
 
 
 class ConcurrentResult(HandlerResult):
-    """`data`: rows by database; `elapsed_ms`: for all of them, whole milliseconds and parts."""
+    """`data`: number of rows by database; `elapsed_ms`: the time for all of them."""
 
     mode: str
     elapsed_ms: float

@@ -1,4 +1,4 @@
-"""Params of `service_layer`: any action is taken, the controller answers for the unknown ones."""
+"""Params of `service_layer`. Every action is valid here; the handler rejects unknown ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handlers import HandlerParams
 
 
 class ItemRequest(HandlerParams):
-    """What somebody wants done to an item."""
+    """A request to create, read, update or delete an item."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 

@@ -8,7 +8,7 @@ from handlers import HandlerParams, HandlerResult
 
 
 class WorkParams(HandlerParams):
-    """How much to write, and where; `should_fail` raises at the end, to see the rollback."""
+    """How many rows to write, and where; `should_fail` raises at the end, to show the rollback."""
 
     action: str = "work"
     name: str | None = Field(default="work", min_length=1, max_length=200)
@@ -18,7 +18,7 @@ class WorkParams(HandlerParams):
 
 
 class WorkResult(HandlerResult):
-    """`data`: the new ids by database."""
+    """`data`: the ids of the new rows by database."""
 
     action: str | None = "work"
     data: dict[str, list[int]]

@@ -1,4 +1,4 @@
-"""What can be done with items, whoever asks."""
+"""Operations on items, for any caller."""
 
 from handlers.samples.group3.service.items import ItemNotFoundError, ItemService
 

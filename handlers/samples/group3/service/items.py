@@ -1,4 +1,4 @@
-"""The service: rules and transactions, no handler, no params of jobs. Another door could use it."""
+"""The service: rules and transactions. It knows neither handlers nor params of jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ queries = load_queries(Path(__file__).parent.parent / "sql" / "items.sql")
 
 
 class ItemNotFoundError(Exception):
-    """There is no item of that id."""
+    """No item has that id."""
 
     def __init__(self, item_id: int) -> None:
         self.item_id = item_id
@@ -19,7 +19,7 @@ class ItemNotFoundError(Exception):
 
 
 class ItemService:
-    """Items in SQLite. Called inside a transaction it takes part in it, else it makes its own."""
+    """Items in SQLite. Its methods join the caller's transaction, or begin one."""
 
     def __init__(self, writer: str) -> None:
         self._writer = writer
@@ -56,7 +56,7 @@ class ItemService:
 
     @transactional("sqlite_2")
     async def delete(self, item_id: int) -> Item:
-        """The item as it was."""
+        """Returns the deleted item."""
         before = await self.get(item_id)
         await queries.delete(get_connection("sqlite_2"), id=item_id)
         return before

@@ -1,4 +1,4 @@
 -- name: add(name, writer_handler)<!
--- The new row's id. PostgreSQL has its own text in do_work.postgres.sql.
+-- The id of the new row. PostgreSQL uses do_work.postgres.sql instead.
 insert into sample_data (name, writer_handler)
 values (:name, :writer_handler);

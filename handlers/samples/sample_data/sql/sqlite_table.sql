@@ -1,12 +1,12 @@
 -- name: has_table()$
--- 1 when the table is there, else 0.
+-- 1 if the table exists, else 0.
 select count(*)
   from sqlite_master
  where type = 'table'
    and name = 'sample_data';
 
 -- name: create_table#
--- The same table as docker/init/postgres/init.sql and docker/init/mysql/init.sql make.
+-- The same table as in docker/init/postgres/init.sql and docker/init/mysql/init.sql.
 create table if not exists sample_data (
     id integer primary key autoincrement,
     name text not null,
