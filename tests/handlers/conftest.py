@@ -1,4 +1,4 @@
-"""What every test of handlers needs: a registry of its own, and a run without a scheduler."""
+"""Fixtures for tests of handlers: a separate registry, and runs without a scheduler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from handlers.runner import Outcome, run_handler
 
 @pytest.fixture(autouse=True)
 def own_registry() -> Iterator[None]:
-    # Imported first: what a test imports for the first time would be forgotten with the test.
+    # Imported before the snapshot: a handler that a test imports first is removed after the test.
     discover(["handlers.samples"])
     with registry.restored():
         yield
@@ -25,7 +25,7 @@ def own_registry() -> Iterator[None]:
 
 @dataclass
 class ListSink:
-    """Keeps what a run reported, and from which threads."""
+    """Records what a run reports, and from which threads."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     steps: list[tuple[float | None, str]] = field(default_factory=list)
@@ -66,7 +66,7 @@ def run_info(name: str = "tested", **changes: Any) -> RunInfo:
 
 @pytest.fixture
 def run(sink: ListSink) -> Callable[..., Any]:
-    """`await run(execute, params, timeout_seconds=...)`: one attempt of a handler made of it."""
+    """`await run(execute, params, timeout_seconds=...)`: one attempt with this `execute`."""
 
     async def run_one(
         execute: Callable[..., Any], params: object = None, **changes: Any

@@ -1,4 +1,4 @@
-"""What a running handler sees, and what it may say."""
+"""The context of a running handler: its facts, its log and its progress."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_idempotency_key_is_job_and_slot_in_utc():
     assert run_info(attempt=1).idempotency_key == run_info(attempt=2).idempotency_key
 
 
-def test_idempotency_key_of_a_run_that_does_a_slot_once_more_is_its_own():
+def test_idempotency_key_of_a_backfilled_or_replayed_slot_belongs_to_the_execution():
     slot = datetime(2025, 1, 10, 10, tzinfo=UTC)
     assert run_info(scheduled_time=slot, logical_time=slot).idempotency_key == "execution:7"
 
 
-def test_idempotency_key_of_an_event_without_a_job():
+def test_idempotency_key_without_a_job_belongs_to_the_execution():
     assert run_info(job_id=None).idempotency_key == "execution:7"
 
 
@@ -77,7 +77,7 @@ def test_log_takes_logging_style_arguments(context, sink):
     ]
 
 
-def test_a_slip_in_a_log_line_does_not_fail_the_run(context, sink):
+def test_a_mistake_in_a_log_line_does_not_fail_the_run(context, sink):
     context.log.info("%d rows", "three")
 
     assert sink.lines == [("INFO", "'%d rows' (could not be formatted: TypeError)")]
@@ -105,7 +105,7 @@ def test_log_messages_are_storable_and_at_most_four_kib(context, sink):
     ("given", "shown"),
     [(50, 50.0), (-1, 0.0), (101, 100.0), (float("inf"), 100.0), (Decimal("1.5"), 1.5)],
 )
-def test_progress_is_held_between_0_and_100(context, sink, given, shown):
+def test_progress_is_limited_to_0_to_100(context, sink, given, shown):
     context.progress(given, "x")
 
     assert sink.steps == [(shown, "x")]
@@ -123,12 +123,12 @@ def test_progress_that_is_not_a_number_is_refused(context):
         context.progress(float("nan"))
 
 
-def test_current_outside_of_a_run_is_an_error():
+def test_current_raises_outside_of_a_run():
     with pytest.raises(RuntimeError, match="outside of a running handler"):
         current()
 
 
-async def test_self_context_reaches_threads_that_inherit_nothing(run):
+async def test_self_context_works_in_a_thread_without_the_context_variable(run):
     async def execute(self, params):
         seen = []
         thread = threading.Thread(target=lambda: seen.append(self.context.execution_id))

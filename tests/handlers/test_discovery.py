@@ -1,4 +1,4 @@
-"""Every module is found; one that fails is named and holds up nobody."""
+"""Every module is imported; one that fails is reported and does not stop the others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_folder_without_init_is_found_and_one_without_python_is_not(shop):
         ("import sys; sys.exit(3)", "SystemExit: 3"),
     ],
 )
-def test_module_that_fails_is_named_and_the_others_go_on(shop, text, reason):
+def test_module_that_fails_is_reported_and_the_others_are_imported(shop, text, reason):
     write(shop / "bad.py", text)
     write(shop / "good.py", HANDLER.format(name="good"))
 
@@ -76,7 +76,7 @@ def test_module_that_fails_is_named_and_the_others_go_on(shop, text, reason):
     assert "good" in get_registered_handlers()
 
 
-def test_handler_of_a_module_that_failed_halfway_is_not_offered(shop):
+def test_handler_of_a_module_that_failed_later_is_not_registered(shop):
     write(shop / "half.py", HANDLER.format(name="half") + "1 / 0\n")
 
     discover(["shopjobs"])
@@ -84,7 +84,7 @@ def test_handler_of_a_module_that_failed_halfway_is_not_offered(shop):
     assert "half" not in get_registered_handlers()
 
 
-def test_duplicate_is_a_failure_that_names_both_and_leaves_the_first(shop):
+def test_duplicate_is_reported_with_both_places_and_the_first_stays(shop):
     write(shop / "one.py", HANDLER.format(name="same"))
     write(shop / "two.py", HANDLER.format(name="same"))
 
@@ -97,20 +97,20 @@ def test_duplicate_is_a_failure_that_names_both_and_leaves_the_first(shop):
     assert get_registered_handlers()["same"].__module__ == "shopjobs.one"
 
 
-def test_missing_package_is_a_failure_of_its_own(shop):
+def test_missing_package_is_reported_and_the_others_are_imported(shop):
     report = discover(["nowhere_jobs", "shopjobs"])
 
     assert [name for name, _ in report.failures] == ["nowhere_jobs"]
     assert report.modules == ("shopjobs",)
 
 
-def test_main_modules_are_not_run(shop):
+def test_main_modules_are_not_imported(shop):
     write(shop / "__main__.py", "raise SystemExit(1)")
 
     assert discover(["shopjobs"]).failures == ()
 
 
-def test_discovering_twice_is_harmless(shop):
+def test_discovering_twice_gives_the_same_report(shop):
     write(shop / "top.py", HANDLER.format(name="top"))
 
     assert discover(["shopjobs", "shopjobs"]) == discover(["shopjobs"])

@@ -8,6 +8,8 @@ import ipaddress
 import json
 import sqlite3
 from collections import OrderedDict, deque, namedtuple
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -33,7 +35,7 @@ class Point:
 
 
 class Row:
-    """Like a driver's row: keys() and [], but no Mapping."""
+    """Like a row of a database driver: it has keys() and [], but is no Mapping."""
 
     def keys(self):
         return ["a", "b"]
@@ -93,11 +95,11 @@ def stored(value, max_bytes=65536):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_values_and_what_they_become(value, expected):
+def test_value_is_converted_to_json(value, expected):
     assert stored(value) == expected
 
 
-def test_a_model_is_stored_with_its_extra_fields():
+def test_a_model_is_converted_with_its_extra_fields():
     value = HandlerResult(count=1, when=date(2025, 1, 1))
 
     assert stored(value) == {
@@ -111,7 +113,7 @@ def test_a_model_is_stored_with_its_extra_fields():
     }
 
 
-def test_a_model_inside_is_stored_too():
+def test_a_model_inside_a_list_is_converted():
     class Inner(BaseModel):
         token: SecretStr
 
@@ -130,7 +132,7 @@ def test_a_model_inside_is_stored_too():
         ({1: 2, "1": 3}, "result has two keys that read '1'"),
     ],
 )
-def test_what_is_not_json_is_an_error_that_names_its_place(value, place):
+def test_a_value_that_is_not_json_is_an_error_with_its_place(value, place):
     result, problem = storable_result(value, 65536)
 
     assert result is None
@@ -150,7 +152,7 @@ def test_a_property_that_raises_is_an_error():
     )
 
 
-def test_depth_is_cut_and_a_cycle_ends():
+def test_a_cycle_is_cut_at_the_maximum_depth():
     cycle: list = []
     cycle.append(cycle)
 
@@ -160,14 +162,14 @@ def test_depth_is_cut_and_a_cycle_ends():
     assert "deeper than 20 levels" in text
 
 
-def test_a_wide_cycle_ends_too():
+def test_a_wide_cycle_is_cut_to_the_limit():
     cycle: list = []
     cycle.extend([cycle] * 10)
 
     assert len(json.dumps(stored(cycle, 2000))) <= 2000
 
 
-def test_large_result_keeps_its_verdict_and_the_head_of_its_list():
+def test_large_result_keeps_its_small_members_and_the_start_of_its_list():
     rows = [{"id": n, "name": f"row {n}"} for n in range(10_000)]
 
     result = stored({"action": "read", "data": rows, "count": 10_000, "error": None}, 2000)
@@ -196,13 +198,13 @@ def test_a_result_of_exactly_the_limit_is_not_cut():
     assert stored(value, size - 1) != value
 
 
-def test_large_members_share_the_room():
+def test_large_members_all_keep_a_part():
     result = stored({"data": list(range(10_000)), "log": "x" * 10_000, "error": "e" * 600}, 3000)
 
     assert all(len(json.dumps(result[name])) > 500 for name in ("data", "log", "error"))
 
 
-def test_a_huge_list_is_not_walked_to_its_end():
+def test_a_huge_list_is_not_read_to_its_end():
     seen = []
 
     class Watched(list):
@@ -236,18 +238,22 @@ json_like = st.recursive(
 )
 
 
+@pytest.fixture(scope="module")
+def sqlite() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        yield connection
+
+
 @settings(deadline=None)
-@given(json_like, st.integers(min_value=64, max_value=2000))
-def test_every_value_becomes_strict_json_within_the_limit(value, max_bytes):
+@given(value=json_like, max_bytes=st.integers(min_value=64, max_value=2000))
+def test_every_value_becomes_strict_json_within_the_limit(sqlite, value, max_bytes):
     result, problem = storable_result(value, max_bytes)
 
     text = json.dumps(result, allow_nan=False)
     assert len(text) <= max_bytes
     assert "\\u0000" not in text
     result_as_utf8 = json.dumps(result, ensure_ascii=False).encode()  # no lone surrogates
-    with sqlite3.connect(":memory:") as connection:
-        assert connection.execute("select json_valid(?)", (result_as_utf8.decode(),)).fetchone()[0]
-    connection.close()
+    assert sqlite.execute("select json_valid(?)", (result_as_utf8.decode(),)).fetchone() == (1,)
     assert problem is None or "two keys" in problem
 
 
@@ -260,7 +266,7 @@ def test_every_text_becomes_storable_within_the_limit(text, max_bytes):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
-def test_text_that_fits_is_left_as_it_is(text):
+def test_text_that_fits_is_unchanged(text):
     assert storable_text(text, 4 * len(text) + 1) == text
 
 

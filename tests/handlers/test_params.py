@@ -1,4 +1,4 @@
-"""Params are refused where they are typed, with the reason and without the value."""
+"""Invalid params are refused with the reason, and without their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of handlers: one class per name, found again, missed with a hint."""
+"""The registry: one class per name, lookup by name, hints for unknown names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_registered_class_is_found_under_its_name():
     assert cls.handler_name == "mail"
 
 
-def test_registered_handlers_come_sorted():
+def test_registered_handlers_are_sorted():
     for name in ("zulu", "alpha", "mike"):
         handler(name)(blank())
 
@@ -67,13 +67,13 @@ def test_description_is_the_first_line_of_the_docstring():
         And more.
         """
 
-    @handler("told", description="Other words")
-    class Told(Documented):
+    @handler("described", description="Other words")
+    class Described(Documented):
         """Not these."""
 
     assert Documented.description == "Send the mail."
-    assert Told.description == "Other words"
-    assert handler("silent")(blank()).description == ""
+    assert Described.description == "Other words"
+    assert handler("undocumented")(blank()).description == ""
 
 
 def test_params_follow_the_decorator_then_the_annotation_then_the_base():
@@ -84,13 +84,13 @@ def test_params_follow_the_decorator_then_the_annotation_then_the_base():
     @handler("by_decorator", params=HandlerParams)
     class ByDecorator(ByAnnotation): ...
 
-    class Quiet(BaseHandler):
+    class NoAnnotation(BaseHandler):
         params_model = MailParams
 
         async def execute(self, params): ...
 
     @handler("by_base")
-    class ByBase(Quiet): ...
+    class ByBase(NoAnnotation): ...
 
     @handler("by_default")
     class ByDefault(Blank): ...
@@ -101,20 +101,20 @@ def test_params_follow_the_decorator_then_the_annotation_then_the_base():
     assert ByDefault.params_model is HandlerParams
 
 
-def test_older_contract_of_dicts_is_recognised():
+def test_handler_that_takes_a_dict_is_recognised():
     @handler("annotated")
     class Annotated(BaseHandler):
         async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
             return params
 
-    @handler("said", params=dict)
-    class Said(Blank): ...
+    @handler("by_decorator", params=dict)
+    class ByDecorator(Blank): ...
 
     assert Annotated.takes_dict
-    assert Said.takes_dict
+    assert ByDecorator.takes_dict
 
 
-async def test_older_contract_gets_and_gives_dicts(sink):
+async def test_handler_that_takes_a_dict_receives_and_returns_dicts(sink):
     from handlers.runner import run_handler
     from tests.handlers.conftest import run_info
 
@@ -128,7 +128,7 @@ async def test_older_contract_gets_and_gives_dicts(sink):
     assert outcome.result == {"got": {"a": 1}, "kind": "dict"}
 
 
-def test_unknown_name_is_missed_with_the_nearest():
+def test_unknown_name_is_an_error_with_the_nearest_name():
     handler("daily_sales")(blank())
 
     with pytest.raises(HandlerNotFoundError) as caught:
@@ -143,7 +143,7 @@ def test_unknown_name_without_a_neighbour_has_no_hint():
         get_handler("qqqqqqqqqqqq")
 
 
-def test_second_class_of_a_name_is_refused_and_both_places_named():
+def test_second_class_of_a_name_is_refused_with_both_places():
     @handler("twice")
     class First(Blank): ...
 
@@ -157,7 +157,7 @@ def test_second_class_of_a_name_is_refused_and_both_places_named():
     assert get_handler("twice") is First
 
 
-def test_a_refused_alias_leaves_nothing_behind():
+def test_a_refused_alias_registers_no_name():
     handler("taken")(blank())
 
     with pytest.raises(DuplicateHandlerError):
@@ -204,12 +204,12 @@ def test_import_after_removal_replaces_the_class(module):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "x" * 101, None, 5, "\u200b"])
-def test_names_that_cannot_be_typed_are_refused(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(ValueError, match="a handler's name"):
         handler(name)(blank())
 
 
-def test_only_a_whole_handler_can_be_registered():
+def test_only_a_complete_handler_class_can_be_registered():
     class Unfinished(BaseHandler): ...
 
     class Yields(BaseHandler):

@@ -1,4 +1,4 @@
-"""Whatever a handler raises or returns, the runner gives back data."""
+"""Whatever a handler raises or returns, the runner returns an outcome."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from handlers.runner import OutcomeKind, run_handler
 from tests.handlers.conftest import run_info
 
 
-class MuteError(Exception):
+class UnreadableError(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
-class RudeError(Exception):
+class ExitingError(Exception):
     def __str__(self) -> str:
         raise SystemExit(4)
 
@@ -45,14 +45,14 @@ EXCEPTIONS = [
         "ExceptionGroup",
     ),
     (
-        MuteError(),
-        "MuteError: (its message could not be read: RuntimeError)",
-        "tests.handlers.test_runner.MuteError",
+        UnreadableError(),
+        "UnreadableError: (its message could not be read: RuntimeError)",
+        "tests.handlers.test_runner.UnreadableError",
     ),
     (
-        RudeError(),
-        "RudeError: (its message could not be read: SystemExit)",
-        "tests.handlers.test_runner.RudeError",
+        ExitingError(),
+        "ExitingError: (its message could not be read: SystemExit)",
+        "tests.handlers.test_runner.ExitingError",
     ),
 ]
 
@@ -75,7 +75,7 @@ async def test_every_exception_becomes_a_failed_outcome(run, kind, exc, error, e
     assert outcome.retryable
 
 
-async def test_stop_iteration_names_itself_from_a_thread_and_is_wrapped_by_python_elsewhere(run):
+async def test_stop_iteration_in_a_thread_keeps_its_name(run):
     def plain(self, params):
         raise StopIteration(5)
 
@@ -84,7 +84,7 @@ async def test_stop_iteration_names_itself_from_a_thread_and_is_wrapped_by_pytho
     assert (outcome.kind, outcome.error) == ("FAILED", "StopIteration: 5")
 
 
-async def test_stop_iteration_in_a_coroutine(run):
+async def test_stop_iteration_in_a_coroutine_is_wrapped_by_python(run):
     async def execute(self, params):
         raise StopIteration
 
@@ -94,7 +94,7 @@ async def test_stop_iteration_in_a_coroutine(run):
     assert "StopIteration" in outcome.traceback
 
 
-async def test_real_recursion_ends_with_a_short_traceback(run):
+async def test_recursion_error_has_a_short_traceback(run):
     async def execute(self, params):
         recurse()
 
@@ -170,7 +170,7 @@ async def test_failing_constructor_is_a_failed_run(sink):
     assert (outcome.kind, outcome.error) == ("FAILED", "SystemExit: 9")
 
 
-async def test_each_run_gets_an_instance_of_its_own(sink):
+async def test_each_run_has_a_new_instance(sink):
     seen = []
 
     @handler("tested")
@@ -194,7 +194,7 @@ async def test_each_run_gets_an_instance_of_its_own(sink):
         ("text", "text"),
     ],
 )
-async def test_what_a_handler_returns_is_its_result(run, returned, stored):
+async def test_returned_value_is_the_result(run, returned, stored):
     async def execute(self, params):
         return returned
 
@@ -229,7 +229,7 @@ async def test_success_false_is_a_failure_that_keeps_its_result(run, made_as):
     assert outcome.retryable
 
 
-async def test_success_false_is_seen_although_the_result_is_cut_before_it(run):
+async def test_success_false_counts_even_if_it_is_cut_from_the_result(run):
     async def execute(self, params):
         return {**{f"step {n}": "x" * 100 for n in range(1000)}, "success": False}
 
@@ -239,7 +239,7 @@ async def test_success_false_is_seen_although_the_result_is_cut_before_it(run):
     assert "success" not in outcome.result
 
 
-async def test_permanent_error_asks_for_no_retry(run):
+async def test_permanent_error_is_not_retryable(run):
     async def execute(self, params):
         raise PermanentError("account closed")
 
@@ -249,7 +249,7 @@ async def test_permanent_error_asks_for_no_retry(run):
     assert outcome.error == "PermanentError: account closed"
 
 
-async def test_result_that_is_not_json_fails_and_names_the_place(run):
+async def test_result_that_is_not_json_is_a_failure_with_the_place(run):
     async def execute(self, params):
         return {"data": [1, {"lock": object()}]}
 
@@ -261,7 +261,7 @@ async def test_result_that_is_not_json_fails_and_names_the_place(run):
     )
 
 
-async def test_result_whose_reading_raises_is_a_failed_run(run):
+async def test_result_that_raises_when_read_is_a_failed_run(run):
     class Nasty(dict):
         def __iter__(self):
             raise SystemExit(1)
@@ -312,7 +312,7 @@ async def test_bad_params_are_invalid_and_execute_is_not_called(sink):
     assert outcome.error == "Invalid params: to: Field required"
 
 
-async def test_validator_that_raises_something_odd_is_invalid_params(sink):
+async def test_validator_that_raises_an_unusual_error_means_invalid_params(sink):
     class Params(HandlerParams):
         to: str
 
@@ -363,7 +363,7 @@ async def test_full_pool_is_a_warning_other_database_errors_are_errors(run):
 
 async def test_late_finish_while_the_loop_was_blocked_is_a_success_that_overran(run):
     async def execute(self, params):
-        time.sleep(0.05)  # noqa: ASYNC251, TID251 - the misdeed under test
+        time.sleep(0.05)  # noqa: ASYNC251, TID251 - blocking the loop is what is tested
         return {"n": 1}
 
     outcome = await run(execute, timeout_seconds=0.01)
@@ -375,7 +375,7 @@ async def test_late_finish_while_the_loop_was_blocked_is_a_success_that_overran(
 
 async def test_late_failure_while_the_loop_was_blocked_keeps_its_reason(run):
     async def execute(self, params):
-        time.sleep(0.05)  # noqa: ASYNC251, TID251 - the misdeed under test
+        time.sleep(0.05)  # noqa: ASYNC251, TID251 - blocking the loop is what is tested
         raise ValueError("late")
 
     outcome = await run(execute, timeout_seconds=0.01)
@@ -384,7 +384,7 @@ async def test_late_failure_while_the_loop_was_blocked_keeps_its_reason(run):
     assert outcome.overran
 
 
-async def test_duration_is_taken_from_the_clock_that_was_handed_in(run):
+async def test_duration_is_measured_with_the_given_clock(run):
     ticks = iter(range(100))
 
     async def execute(self, params):
@@ -408,7 +408,7 @@ async def test_async_method_behind_a_plain_wrapper_is_awaited(run):
     assert outcome.result == {"inner": True}
 
 
-async def test_hundreds_of_runs_side_by_side_do_not_meet(sink):
+async def test_hundreds_of_concurrent_runs_keep_their_own_context(sink):
     @handler("tested")
     class Echo(BaseHandler):
         async def execute(self, params):

@@ -1,4 +1,4 @@
-"""Timeouts and cancellation: whose was it, and did the handler get its chance?"""
+"""Timeouts and cancellation: who caused it, and whether the handler could clean up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def cancel_when(started: asyncio.Event, task: asyncio.Task):
     return await task
 
 
-async def test_timeout_is_delivered_and_cleaning_up_is_allowed(run):
+async def test_timeout_cancels_the_handler_which_may_clean_up(run):
     cleaned = []
 
     async def execute(self, params):
@@ -36,12 +36,12 @@ async def test_timeout_is_delivered_and_cleaning_up_is_allowed(run):
 
     assert outcome.kind == OutcomeKind.TIMEOUT
     assert outcome.error == "Execution timed out after 0.02 s"
-    assert "in execute" in outcome.traceback  # where it stood
+    assert "in execute" in outcome.traceback  # where it was stopped
     assert cleaned == [True]
     assert not outcome.overran
 
 
-async def test_whole_seconds_read_as_people_write_them(run):
+async def test_whole_seconds_are_written_without_a_fraction(run):
     async def execute(self, params):
         await asyncio.Event().wait()
 
@@ -50,7 +50,7 @@ async def test_whole_seconds_read_as_people_write_them(run):
     assert outcome.error == "Execution timed out after 0 s"
 
 
-async def test_handler_that_swallows_the_timeout_is_timed_out_all_the_same(run):
+async def test_handler_that_catches_the_cancellation_still_times_out(run):
     async def execute(self, params):
         try:
             await asyncio.Event().wait()
@@ -62,7 +62,7 @@ async def test_handler_that_swallows_the_timeout_is_timed_out_all_the_same(run):
     assert (outcome.kind, outcome.result) == ("TIMEOUT", {"half": True})
 
 
-async def test_trouble_while_cleaning_up_is_told_beside_the_timeout(run):
+async def test_error_during_cleanup_is_reported_with_the_timeout(run):
     async def execute(self, params):
         try:
             await asyncio.Event().wait()
@@ -78,7 +78,7 @@ async def test_trouble_while_cleaning_up_is_told_beside_the_timeout(run):
     )
 
 
-async def test_handlers_own_timeout_is_a_failure_not_a_timeout(run):
+async def test_timeout_inside_the_handler_is_a_failure_not_a_timeout(run):
     async def execute(self, params):
         async with asyncio.timeout(SOON):
             await asyncio.Event().wait()
@@ -88,7 +88,7 @@ async def test_handlers_own_timeout_is_a_failure_not_a_timeout(run):
     assert (outcome.kind, outcome.error) == ("FAILED", "TimeoutError")
 
 
-async def test_cancel_from_outside_is_returned_after_cleaning_up(run):
+async def test_cancel_from_outside_returns_an_outcome_after_cleanup(run):
     started, cleaned = asyncio.Event(), []
 
     async def execute(self, params):
@@ -106,7 +106,7 @@ async def test_cancel_from_outside_is_returned_after_cleaning_up(run):
     assert cleaned == [True]
 
 
-async def test_second_cancel_interrupts_the_cleaning_up_and_is_still_data(run):
+async def test_second_cancel_interrupts_the_cleanup_and_returns_an_outcome(run):
     started, cleaning = asyncio.Event(), asyncio.Event()
 
     async def execute(self, params):
@@ -127,27 +127,27 @@ async def test_second_cancel_interrupts_the_cleaning_up_and_is_still_data(run):
     assert outcome.kind == OutcomeKind.CANCELLED
 
 
-async def test_cancel_that_comes_after_the_last_step_does_not_undo_a_success(run):
+async def test_cancel_after_the_last_step_keeps_the_success(run):
     finished = asyncio.Event()
 
     async def execute(self, params):
         finished.set()
         return {"done": True}
 
-    # The event wakes this task in the same round of the loop in which the handler ends.
+    # The event wakes this task in the round of the loop in which the handler ends.
     outcome = await cancel_when(finished, asyncio.create_task(run(execute)))
 
     assert (outcome.kind, outcome.result) == ("SUCCESS", {"done": True})
 
 
-async def test_loop_going_down_before_the_first_step_is_a_cancel(run):
+async def test_shutdown_of_the_loop_before_the_first_step_is_a_cancellation(run):
     called = []
 
     async def execute(self, params):
         called.append(True)
 
     task = asyncio.create_task(run(execute))
-    await asyncio.sleep(0)  # the runner has made the handler's task; it has not had its turn
+    await asyncio.sleep(0)  # the runner has created the handler's task, which has not started
     for each in asyncio.all_tasks() - {asyncio.current_task()}:
         each.cancel()
     outcome = await task
@@ -155,7 +155,7 @@ async def test_loop_going_down_before_the_first_step_is_a_cancel(run):
     assert (outcome.kind, called) == ("CANCELLED", [])
 
 
-async def test_loop_going_down_in_the_middle_is_a_cancel(run):
+async def test_shutdown_of_the_loop_during_the_run_is_a_cancellation(run):
     started = asyncio.Event()
 
     async def execute(self, params):
@@ -171,7 +171,7 @@ async def test_loop_going_down_in_the_middle_is_a_cancel(run):
     assert outcome.kind == OutcomeKind.CANCELLED
 
 
-async def test_handlers_task_cancelled_by_a_stranger_has_failed(run):
+async def test_handler_task_cancelled_by_other_code_is_a_failure(run):
     started = asyncio.Event()
 
     async def execute(self, params):
@@ -187,7 +187,7 @@ async def test_handlers_task_cancelled_by_a_stranger_has_failed(run):
     assert (outcome.kind, outcome.error) == ("FAILED", "CancelledError")
 
 
-async def test_handler_that_cancels_itself_has_failed(run):
+async def test_handler_that_cancels_itself_is_a_failure(run):
     async def execute(self, params):
         this_task().cancel()
         await asyncio.sleep(0)
@@ -207,7 +207,7 @@ async def test_handler_that_cancels_itself_and_returns_at_once_keeps_its_result(
     assert (outcome.kind, outcome.result) == ("SUCCESS", {"n": 1})
 
 
-async def test_handler_cannot_reach_the_runner_through_uncancel(run):
+async def test_uncancel_in_the_handler_does_not_undo_the_timeout(run):
     async def execute(self, params):
         try:
             await asyncio.Event().wait()
@@ -232,7 +232,7 @@ async def test_cancelled_inner_task_is_a_failure_of_the_handler(run):
     assert (outcome.kind, outcome.error_class) == ("FAILED", "asyncio.exceptions.CancelledError")
 
 
-async def test_plain_execute_that_listens_is_stopped_without_a_trace(run):
+async def test_plain_execute_that_checks_stop_requested_leaves_no_thread(run):
     def execute(self, params):
         while not self.context.stop_requested:
             threading.Event().wait(0.001)
@@ -244,7 +244,7 @@ async def test_plain_execute_that_listens_is_stopped_without_a_trace(run):
     assert outcome.result == "stopped in time"
 
 
-async def test_plain_execute_that_does_not_listen_is_reported_as_leaked(run):
+async def test_plain_execute_that_ignores_stop_requested_is_reported_as_leaked(run):
     release = threading.Event()
 
     def execute(self, params):
@@ -292,7 +292,7 @@ async def test_plain_execute_that_ended_before_the_cancel_arrived_is_a_success(r
     task = asyncio.create_task(run(execute))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    # Blocking the loop on purpose: the thread ends, its message waits in the loop's queue.
+    # Block the loop on purpose: the thread ends, and its message waits in the loop's queue.
     ended.wait(10)
     threading.Event().wait(SOON)
     task.cancel()

@@ -1,4 +1,4 @@
-"""The sample does what its params say."""
+"""The sample handler follows its params."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handlers.runner import run_handler
 from tests.handlers.conftest import run_info
 
 
-async def test_it_succeeds_and_reports(sink):
+async def test_sample_succeeds_and_reports_progress(sink):
     outcome = await run_handler(run_info("sample"), {"message": "hello"}, sink)
 
     assert outcome.kind == "SUCCESS"
@@ -18,13 +18,13 @@ async def test_it_succeeds_and_reports(sink):
     assert sink.steps[-1] == (100.0, "done")
 
 
-async def test_it_fails_when_told(sink):
+async def test_sample_fails_with_should_fail(sink):
     outcome = await run_handler(run_info("sample"), {"should_fail": True, "message": "no"}, sink)
 
     assert (outcome.kind, outcome.error) == ("FAILED", "RuntimeError: told to fail: no")
 
 
-async def test_it_sleeps_past_its_timeout_when_told(sink):
+async def test_sample_times_out_when_it_sleeps_too_long(sink):
     info = run_info("sample", timeout_seconds=0.02)
 
     outcome = await run_handler(info, {"sleep_seconds": 60}, sink)
@@ -33,7 +33,7 @@ async def test_it_sleeps_past_its_timeout_when_told(sink):
 
 
 @pytest.mark.parametrize("seconds", [-1, "soon", 86401])
-async def test_it_refuses_naps_that_make_no_sense(sink, seconds):
+async def test_sample_refuses_invalid_sleep_seconds(sink, seconds):
     outcome = await run_handler(run_info("sample"), {"sleep_seconds": seconds}, sink)
 
     assert outcome.kind == "INVALID"

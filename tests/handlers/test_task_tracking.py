@@ -1,4 +1,4 @@
-"""What a run starts ends with it, and touches no other run."""
+"""Tasks and threads of a run end with it, and do not affect other runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from handlers.task_tracking import prepare_loop
 from tests.handlers.conftest import ListSink, register, run_info
 
 
-async def test_task_that_a_handler_forgot_is_cancelled_and_named(run, sink):
+async def test_task_left_by_a_handler_is_cancelled_and_logged(run, sink):
     seen = []
 
     async def forgotten():
@@ -36,7 +36,7 @@ async def test_task_that_a_handler_forgot_is_cancelled_and_named(run, sink):
     assert sink.lines == [("WARNING", "1 task left running, cancelled: heart")]
 
 
-async def test_siblings_of_a_failed_gather_do_not_live_on(run):
+async def test_other_tasks_of_a_failed_gather_are_cancelled(run):
     lived = []
 
     async def slow():
@@ -57,7 +57,7 @@ async def test_siblings_of_a_failed_gather_do_not_live_on(run):
     assert (outcome.error, lived) == ("ValueError: first", ["ended"])
 
 
-async def test_task_born_during_the_cancelling_may_finish(run):
+async def test_task_started_during_the_cancellation_may_finish(run):
     finished, kept = [], []
 
     async def goodbye():
@@ -79,7 +79,7 @@ async def test_task_born_during_the_cancelling_may_finish(run):
     assert finished == [True]
 
 
-async def test_task_that_ignores_cancellation_is_reported_and_not_waited_for(run, sink):
+async def test_task_that_ignores_cancellation_is_logged_and_not_awaited(run, sink):
     release, kept = asyncio.Event(), []
 
     async def stubborn():
@@ -99,7 +99,7 @@ async def test_task_that_ignores_cancellation_is_reported_and_not_waited_for(run
     await kept[0]
 
 
-async def test_neighbours_tasks_are_left_alone():
+async def test_tasks_of_other_runs_are_not_cancelled():
     first_done, second_task = asyncio.Event(), []
 
     @handler("second")
@@ -109,7 +109,7 @@ async def test_neighbours_tasks_are_left_alone():
             return await second_task[0]
 
     async def nothing(self, params):
-        asyncio.create_task(asyncio.Event().wait())  # noqa: RUF006 - forgotten on purpose
+        asyncio.create_task(asyncio.Event().wait())  # noqa: RUF006 - left running on purpose
         await asyncio.sleep(0)
 
     register(nothing)
@@ -124,7 +124,7 @@ async def test_neighbours_tasks_are_left_alone():
     assert await outside == "outside"
 
 
-async def test_housekeeping_in_an_empty_context_outlives_the_run(run):
+async def test_task_in_an_empty_context_outlives_the_run(run):
     kept = []
 
     async def execute(self, params):
@@ -152,7 +152,7 @@ async def test_exit_in_a_spawned_task_fails_the_run_and_not_the_loop(run, exc):
     assert outcome.error_class == type(exc).__name__
 
 
-async def test_exit_in_a_task_group_names_the_exit(run):
+async def test_exit_in_a_task_group_is_named_in_the_error(run):
     async def leave():
         sys.exit(3)
 
@@ -206,7 +206,7 @@ async def test_guarded_tasks_still_show_their_stack_and_name(run):
     assert outcome.result == {"frames": ["worker"], "named": True}
 
 
-async def test_context_is_at_hand_in_tasks_and_threads(run):
+async def test_current_works_in_tasks_and_threads(run):
     async def in_task():
         return current().execution_id
 
@@ -222,7 +222,7 @@ async def test_context_is_at_hand_in_tasks_and_threads(run):
     assert outcome.result == [7, 7, 7]
 
 
-async def test_context_is_at_hand_in_a_plain_execute(run):
+async def test_current_works_in_a_plain_execute(run):
     def execute(self, params):
         return [current() is self.context, current().attempt]
 
@@ -231,7 +231,7 @@ async def test_context_is_at_hand_in_a_plain_execute(run):
     assert outcome.result == [True, 2]
 
 
-async def test_preparing_a_loop_keeps_the_factory_it_had():
+async def test_preparing_a_loop_keeps_its_task_factory():
     made = []
 
     def theirs(loop, coro, **options):

@@ -43,7 +43,7 @@ def mysql_url(mariadb_server: MariaDB) -> Iterator[str]:
 
 @pytest.fixture
 async def sqlite(tmp_path: Path) -> AsyncIterator[None]:
-    """sqlite_2 alone, and no table in it yet."""
+    """Only sqlite_2, without the table."""
     await register({"sqlite_2": sqlite_entry(tmp_path)})
     yield
     await DatabaseRegistry.close_all(timeout_seconds=2)
@@ -51,7 +51,7 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def databases(tmp_path: Path, postgres_url: str, mysql_url: str) -> AsyncIterator[None]:
-    """sqlite_2, postgres_1 and mysql_1, the servers' as the handlers' own user."""
+    """sqlite_2, postgres_1 and mysql_1; on the servers as the user for handlers."""
     await register(
         {
             "sqlite_2": sqlite_entry(tmp_path),
@@ -88,7 +88,7 @@ def sink() -> ListSink:
 
 @pytest.fixture
 def run(sink: ListSink) -> Run:
-    """`await run("sample1", action="read")`: one attempt, as the worker makes it."""
+    """`await run("sample1", action="read")`: one attempt, as in a worker."""
 
     async def run_one(name: str, /, **params: Any) -> Outcome:
         return await run_handler(run_info(name), params, sink)
@@ -97,7 +97,7 @@ def run(sink: ListSink) -> Run:
 
 
 async def succeed(outcome: Awaitable[Outcome]) -> dict[str, Any]:
-    """The result of a run that must succeed."""
+    """Returns the result of a run that must succeed."""
     ended = await outcome
     assert ended.kind is OutcomeKind.SUCCESS, f"{ended.error}\n{ended.traceback}"
     result: dict[str, Any] = ended.result
@@ -105,7 +105,7 @@ async def succeed(outcome: Awaitable[Outcome]) -> dict[str, Any]:
 
 
 async def add(database: str, *names: str, writer: str = "test") -> list[int]:
-    """Rows put there directly; their ids."""
+    """Insert rows directly and return their ids."""
     async with get_db(database).transaction() as tx:
         sql = (
             "insert into sample_data (name, value, writer_handler) values (:name, :value, :writer)"

@@ -1,4 +1,4 @@
-"""Real databases for the samples, prepared by the very scripts that the containers run."""
+"""Real databases for the samples, prepared by the scripts that the containers run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MYSQL_INIT = ROOT / "docker" / "init" / "mysql" / "init.sql"
 
 
 def make_postgres(server: Postgres) -> str:
-    """URL of a new database with the samples' table."""
+    """Returns the URL of a new database with the table of the samples."""
     url = server.create_database("samples")
     run_postgres_init(url)
     return url
 
 
 def make_mysql(server: MariaDB) -> str:
-    """URL of a new database with the samples' table."""
+    """Returns the URL of a new database with the table of the samples."""
     url = server.create_database("samples")
     run_mysql_init(url)
     return url
@@ -60,7 +60,7 @@ def mysql(url: str) -> Any:
 
 
 def as_handler_user(url: str) -> str:
-    """The same database as the user that the init scripts make for handlers."""
+    """Returns the URL of the same database with the user that the init scripts create."""
     parts = urlsplit(url)
     host = f"{parts.hostname}:{parts.port}"
     return parts._replace(netloc=f"jobu_handlers:jobu_handlers@{host}").geturl()

@@ -18,7 +18,7 @@ CONFIG: dict[str, dict[str, Any]] = {
     "worker": {"cancel_poll_seconds": 0.5, "shutdown_timeout_seconds": 2},
 }
 CREATE = {"action": "create", "name": "apple", "value": "red"}
-# Both names of each sample, its params, and what must stand in its result.
+# Both names of each sample, its params, and what its result must contain.
 SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "sample1": (CREATE, {"action": "create", "count": 1}),
     "sqlite_crud": ({}, {"action": "read"}),
@@ -43,7 +43,7 @@ SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def insert_job(jobu: System, handler: str, params: dict[str, Any]) -> None:
-    """A job for the next seconds, as anybody makes one with an SQL client."""
+    """Insert a job that runs every two seconds, as with an SQL client."""
     values = {
         "name": f"job of {handler}",
         "cron_expression": "*/2 * * * * *",
@@ -57,7 +57,7 @@ def insert_job(jobu: System, handler: str, params: dict[str, Any]) -> None:
 
 
 def ended(jobu: System) -> dict[str, dict[str, Any]]:
-    """The first finished execution of each handler."""
+    """Returns the first finished execution of each handler."""
     rows = jobu.sql(
         "SELECT handler_name, status, result, error_message FROM job_executions"
         " WHERE finished_at IS NOT NULL AND status <> 'SKIPPED' ORDER BY id DESC"

@@ -1,4 +1,4 @@
-"""sample1, sample2, sample4 and sample7: the same story on SQLite, PostgreSQL and MySQL."""
+"""sample1, sample2, sample4 and sample7: the same operations on SQLite, PostgreSQL and MySQL."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ async def test_a_row_is_created_read_changed_and_deleted(databases: None, run: R
 
 
 def now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - the servers' own clock is what is compared
+    return datetime.now(UTC)  # noqa: TID251 - compared with the clock of the servers
 
 
 @EACH
-async def test_without_params_it_reads_the_newest_first(databases: None, run: Run, name: str):
+async def test_without_params_the_newest_rows_are_read(databases: None, run: Run, name: str):
     for each in ("a", "b", "c"):
         await succeed(run(name, action="create", name=each))
 
@@ -63,7 +63,7 @@ async def test_without_params_it_reads_the_newest_first(databases: None, run: Ru
 
 @EACH
 @pytest.mark.parametrize("action", ["update", "delete"])
-async def test_a_row_that_is_not_there_is_a_failure(
+async def test_changing_a_missing_row_is_a_failure(
     databases: None, run: Run, name: str, action: str
 ):
     outcome = await run(name, action=action, id=404, value="x")
@@ -74,7 +74,7 @@ async def test_a_row_that_is_not_there_is_a_failure(
 
 
 @pytest.mark.parametrize("name", ["sample1", "sample2", "sample4"])
-async def test_ids_count_on_from_the_last(databases: None, run: Run, name: str):
+async def test_new_ids_follow_the_last_id(databases: None, run: Run, name: str):
     (last,) = await add(CRUD[name], "last")
 
     created = await succeed(run(name, action="write", name="next", value=5))
@@ -97,7 +97,7 @@ async def test_ids_count_on_from_the_last(databases: None, run: Run, name: str):
         ({"action": "read", "limit": 100_000}, "limit: "),
     ],
 )
-async def test_params_that_make_no_sense_are_refused_at_the_door(
+async def test_invalid_params_are_refused(
     run: Run, name: str, params: dict[str, object], reason: str
 ):
     outcome = await run(name, **params)
@@ -117,13 +117,13 @@ async def test_sql_in_a_value_stays_a_value(databases: None, run: Run):
         assert await names(database) == [nasty]
 
 
-async def test_sample1_needs_no_server_and_makes_its_table_itself(sqlite: None, run: Run):
+async def test_sample1_needs_no_server_and_creates_its_table(sqlite: None, run: Run):
     created = await succeed(run("sample1", action="create", name="first"))
 
     assert (created["id"], created["count"]) == (1, 1)
 
 
-async def test_postgres_gives_the_changed_row_back(databases: None, run: Run):
+async def test_postgres_returns_the_changed_row(databases: None, run: Run):
     (item_id,) = await add("postgres_1", "old")
 
     updated = await succeed(run("sample2", action="update", id=item_id, name="new"))
@@ -132,7 +132,7 @@ async def test_postgres_gives_the_changed_row_back(databases: None, run: Run):
     assert updated["data"][0]["name"] == deleted["data"][0]["name"] == "new"
 
 
-async def test_mysql_gives_the_created_row_back(databases: None, run: Run):
+async def test_mysql_returns_the_created_row(databases: None, run: Run):
     created = await succeed(run("sample4", action="create", name="new"))
 
     assert created["data"][0]["id"] == created["id"]
@@ -147,7 +147,7 @@ async def test_mysql_gives_the_created_row_back(databases: None, run: Run):
         ({"action": "read", "id": 7}, "no item 7"),
     ],
 )
-async def test_the_controller_answers_with_success_false(
+async def test_the_controller_reports_errors_with_success_false(
     sqlite: None, run: Run, params: dict[str, object], reason: str
 ):
     outcome = await run("sample7", **params)

@@ -1,4 +1,4 @@
-"""docker/init/: the table and the user, on the real servers, as often as one likes."""
+"""The scripts in docker/init/ create the table and the user, and can run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A handler names the databases it needs: doors warn, runs fail at once and say what to do."""
+"""Without a database that the handler needs, saving warns and runs fail with what to do."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_run_without_its_database_fails_without_retries_and_says_what_to
         assert word in outcome.error
 
 
-async def test_a_run_with_its_databases_runs(tmp_path: Path):
+async def test_a_run_with_its_databases_succeeds(tmp_path: Path):
     make_handler("shop")
     await DatabaseRegistry.init_from_config(
         {"shop": {"type": "sqlite", "path": str(tmp_path / "shop.sqlite3")}}
@@ -69,19 +69,19 @@ def test_only_the_missing_databases_are_named():
     assert "stock" not in warning
 
 
-def test_nothing_is_said_when_nothing_is_missing():
+def test_no_warning_when_no_database_is_missing():
     assert database_warning(["shop"], {"shop": {}}) is None
     assert database_warning([], {}) is None
 
 
-def test_databases_that_params_choose_are_asked_for_by_hand():
+def test_require_databases_names_the_missing_databases():
     with pytest.raises(DatabaseNotConfiguredError) as caught:
         require_databases("shop", "stock")
 
     assert caught.value.names == ("shop", "stock")
 
 
-def test_a_text_in_place_of_a_tuple_is_refused():
+def test_databases_given_as_a_string_are_refused():
     members = {"execute": BaseHandler.execute, "databases": "shop", "__module__": __name__}
 
     with pytest.raises(TypeError, match=r"must be a tuple: \('shop',\)"):
@@ -90,7 +90,7 @@ def test_a_text_in_place_of_a_tuple_is_refused():
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_saving_such_a_job_warns_and_does_not_refuse(settings: Any):
+def test_a_job_with_a_missing_database_is_saved_with_a_warning(settings: Any):
     make_handler("shop")
     settings.JOBU = SchedulerSettings(default_timezone="UTC", databases={"default": {}})
     job = Control().create_job(name="a", cron_expression="* * * * *", handler_name="needs")
@@ -108,7 +108,7 @@ def test_a_job_with_an_unknown_handler_has_a_problem_and_no_warning():
     assert Control().warnings(CronJob(handler_name="nobody")) == []
 
 
-def test_every_sample_that_needs_a_database_says_so():
+def test_every_sample_declares_its_databases():
     needs = {name: cls.databases for name, cls in get_registered_handlers().items()}
 
     assert needs["sample"] == ()

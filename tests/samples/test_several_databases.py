@@ -23,7 +23,7 @@ SYNCS = [
 ]
 EACH_SYNC = pytest.mark.parametrize(("name", "source", "target"), SYNCS)
 
-# A trigger that raises at the COMMIT and not before: a deferred constraint, in the server itself.
+# A deferred constraint: its trigger raises at the COMMIT and not before.
 FAIL_AT_COMMIT = """
 create function refuse() returns trigger language plpgsql as
   $$ begin raise exception 'refused at commit'; end $$;
@@ -74,7 +74,7 @@ def without_writer(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @EACH_SYNC
-async def test_a_second_sync_updates_and_doubles_nothing(
+async def test_a_second_sync_updates_rows_and_adds_none(
     databases: None, run: Run, name: str, source: str, target: str
 ):
     await add(source, "one", "two")
@@ -89,7 +89,7 @@ async def test_a_second_sync_updates_and_doubles_nothing(
 
 
 @EACH_SYNC
-async def test_a_sync_goes_on_from_piece_to_piece(
+async def test_a_sync_copies_in_batches(
     databases: None, run: Run, sink: ListSink, name: str, source: str, target: str
 ):
     await add(source, *(f"row {number}" for number in range(7)))
@@ -102,7 +102,7 @@ async def test_a_sync_goes_on_from_piece_to_piece(
 
 
 @EACH_SYNC
-async def test_a_sync_of_nothing_is_a_success(
+async def test_a_sync_of_an_empty_table_is_a_success(
     databases: None, run: Run, name: str, source: str, target: str
 ):
     assert (await succeed(run(name)))["synced"] == 0
@@ -118,7 +118,7 @@ async def test_rows_made_after_a_sync_do_not_collide_with_copied_ids(databases: 
     assert await names("postgres_1") == ["one", "two", "three", "four"]
 
 
-async def test_a_sync_that_fails_in_its_middle_copies_nothing(
+async def test_a_sync_that_fails_halfway_copies_nothing(
     databases: None, run: Run, postgres_url: str
 ):
     await add("sqlite_2", "one", "two", "three")
@@ -132,7 +132,7 @@ async def test_a_sync_that_fails_in_its_middle_copies_nothing(
     assert_pools_whole()
 
 
-async def test_a_sync_to_mysql_that_fails_in_its_middle_copies_nothing(
+async def test_a_sync_to_mysql_that_fails_halfway_copies_nothing(
     databases: None, run: Run, mysql_url: str
 ):
     await add("postgres_1", "one", "two", "three")
@@ -146,7 +146,7 @@ async def test_a_sync_to_mysql_that_fails_in_its_middle_copies_nothing(
     assert_pools_whole()
 
 
-async def test_a_commit_that_fails_after_the_first_is_reported_as_it_is(
+async def test_a_second_commit_that_fails_is_reported_as_a_partial_commit(
     databases: None, run: Run, postgres_url: str
 ):
     await add("sqlite_2", "one")
@@ -158,7 +158,7 @@ async def test_a_commit_that_fails_after_the_first_is_reported_as_it_is(
     assert outcome.error_class == "dbpools.errors.PartialCommitError"
     assert "committed: sqlite_2; commit failed on postgres_1: it is rolled back" in outcome.error
     assert "refused at commit" in outcome.traceback
-    assert outcome.retryable  # the sync is made to be run again
+    assert outcome.retryable  # the sync can run again without harm
     assert await names("postgres_1") == []
 
 
@@ -184,12 +184,12 @@ async def test_three_databases_roll_back_when_the_function_raises(
 
     assert outcome.kind is OutcomeKind.FAILED
     assert [await names(database) for database in ALL] == [[], [], []]
-    assert sink.lines == []  # nobody was told of a commit
+    assert sink.lines == []  # no commit was logged
     assert_pools_whole()
 
 
 @pytest.mark.parametrize("culprit", ALL)
-async def test_three_databases_roll_back_when_any_one_refuses(
+async def test_three_databases_roll_back_when_one_of_them_fails(
     databases: None, run: Run, culprit: str, postgres_url: str, mysql_url: str
 ):
     if culprit == "sqlite_2":
@@ -211,7 +211,9 @@ async def test_three_databases_roll_back_when_any_one_refuses(
     assert_pools_whole()
 
 
-async def test_the_second_of_three_commits_fails(databases: None, run: Run, postgres_url: str):
+async def test_a_second_of_three_commits_that_fails_is_reported_and_the_third_rolled_back(
+    databases: None, run: Run, postgres_url: str
+):
     postgres_admin(postgres_url, FAIL_AT_COMMIT)
 
     outcome = await run("sample8", everywhere=True, rows=1)
@@ -247,7 +249,7 @@ async def test_sample8_alone_needs_no_server(sqlite: None, run: Run, sink: ListS
     assert sink.lines == [("INFO", "committed in sqlite_2")]
 
 
-async def test_sample8_everywhere_asks_for_what_is_missing(sqlite: None, run: Run):
+async def test_sample8_everywhere_names_the_missing_databases(sqlite: None, run: Run):
     outcome = await run("sample8", everywhere=True)
 
     assert outcome.kind is OutcomeKind.FAILED
@@ -291,7 +293,7 @@ async def test_both_modes_count_the_same(databases: None, run: Run, name: str, m
     assert_pools_whole()
 
 
-async def test_concurrent_is_what_it_is_without_params(databases: None, run: Run):
+async def test_the_default_mode_is_concurrent(databases: None, run: Run):
     assert (await succeed(run("sample9")))["mode"] == "concurrent"
 
 
@@ -309,7 +311,7 @@ async def test_concurrent_is_what_it_is_without_params(databases: None, run: Run
         ("sample9", ["postgres_1", "mysql_1"]),
     ],
 )
-async def test_a_missing_server_is_said_with_what_to_do(
+async def test_a_missing_server_is_an_error_that_says_what_to_do(
     sqlite: None, run: Run, name: str, missing: list[str]
 ):
     outcome = await run(name)

@@ -1,4 +1,4 @@
-"""config/*.yaml as it is shipped, with servers named: pools can be made of it."""
+"""Pools can be created from config/*.yaml as delivered, with the servers' URLs set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_every_database_of_the_samples_is_registered(tmp_path: Path):
     DatabaseRegistry.clear()
 
 
-def test_what_no_pool_can_be_made_of_is_said_when_settings_are_read(tmp_path: Path):
+def test_invalid_pool_settings_are_reported_when_the_configuration_is_read(tmp_path: Path):
     options = {"sqlite_2": {"options": {"journal_mod": "WAL"}, "pool": {"pool_size": 0}}}
     write_config(tmp_path / "config", {"databases": options})
     config = load(tmp_path / "config", {"JOBU_DATA_DIR": str(tmp_path)})

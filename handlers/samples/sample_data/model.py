@@ -29,7 +29,9 @@ class ItemParams(HandlerParams):
     id: int | None = Field(default=None, ge=1)
     name: str | None = Field(default=None, min_length=1, max_length=255)
     value: str | None = Field(default=None, max_length=10_000)
-    limit: int = Field(default=20, ge=1, le=1000, description="the maximum number of rows that a read returns")
+    limit: int = Field(
+        default=20, ge=1, le=1000, description="the maximum number of rows that a read returns"
+    )
 
     @model_validator(mode="after")
     def _action_has_what_it_needs(self) -> Self:
