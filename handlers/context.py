@@ -156,8 +156,7 @@ running: ContextVar[HandlerContext] = ContextVar("jobu_running")
 def current() -> HandlerContext:
     """Returns the context of the run that this code belongs to; RuntimeError outside of a run.
 
-    Tasks and `asyncio.to_thread` inherit it. A `threading.Thread` does not: use `self.context`
-    there.
+    Tasks and `asyncio.to_thread` inherit it. In a `threading.Thread` use `self.context` instead.
     """
     try:
         return running.get()

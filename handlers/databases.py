@@ -28,8 +28,7 @@ def database_warning(
     """Returns what is missing and what to do, for a person who saves a job; None if nothing is.
 
     It may be wrong: `configured` belongs to this process, and workers may have other databases.
-    `translate` returns an English text in the person's language; placeholders are filled in
-    afterwards.
+    `translate` returns a text in the person's language; its placeholders are filled in later.
     """
     missing = missing_databases(needed, configured)
     if not missing:
