@@ -8,8 +8,8 @@ from django.http import HttpRequest
 from ninja import Router
 
 from handlers import get_handler
-from handlers.validation import json_schema
 from handlers.registry import handler_names
+from handlers.validation import json_schema
 from scheduler.api.auth import needs
 from scheduler.api.paging import refuse_unknown
 from scheduler.api.responses import answers
