@@ -15,7 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 from jobu_project.config import LoggingConfig
 from scheduler.events import facts_of_run
 
-# Third parties that say at INFO what nobody asks for.
+# Third parties that log at INFO what nobody needs.
 _QUIET = (
     "amqp",
     "aiosqlite",
@@ -26,7 +26,7 @@ _QUIET = (
     "tornado.access",
 )
 # They bring handlers of their own. gunicorn's master reads this through gunicorn.conf.py.
-_OWN_LOOK = ("django", "django.server", "gunicorn.error")
+_OWN_HANDLERS = ("django", "django.server", "gunicorn.error")
 
 
 class RunFilter(logging.Filter):
@@ -43,7 +43,7 @@ class RunFilter(logging.Filter):
 class ConsoleFormatter(logging.Formatter):
     """`10:00:00.123 INFO    scheduler: text`, in UTC, control characters escaped.
 
-    What is logged during a run by somebody else than jobu ends with `[execution 7, attempt 1]`.
+    A line that other code logs during a run ends with `[execution 7, attempt 1]`.
     """
 
     converter = staticmethod(time.gmtime)
@@ -89,13 +89,13 @@ class JsonLineFormatter(JsonFormatter):
 
 
 def out_handler(style: Literal["console", "json"]) -> logging.Handler:
-    """The one handler of a process. In JSON, Python's warnings become lines, too."""
+    """Returns the handler of a process. With JSON, Python's warnings become lines as well."""
     logging.captureWarnings(style == "json")
     return logging.StreamHandler()
 
 
 def style_of(config: LoggingConfig, *, is_terminal: bool) -> Literal["console", "json"]:
-    """`auto` is for people on a terminal, else for machines."""
+    """Returns the style. `auto` means console on a terminal and JSON elsewhere."""
     if config.style == "auto":
         return "console" if is_terminal else "json"
     return config.style
@@ -124,11 +124,11 @@ def dict_config(config: LoggingConfig) -> dict[str, Any]:
         "root": {"level": config.level, "handlers": ["out"]},
         "loggers": {
             **{name: {"level": "WARNING"} for name in _QUIET},
-            # They bring handlers and a look of their own, which this takes away.
-            **{name: {"propagate": True, "handlers": []} for name in _OWN_LOOK},
-            # jobu.request says it, with more.
+            # Removes the handlers that they bring.
+            **{name: {"propagate": True, "handlers": []} for name in _OWN_HANDLERS},
+            # jobu.request logs the same, with more facts.
             "gunicorn.access": {"level": "WARNING", "propagate": True, "handlers": []},
-            # Every request has its line (jobu.request); what is left to say is a bug's traceback.
+            # Every request has its line (jobu.request). What remains is the traceback of a bug.
             "django.request": {"level": "ERROR"},
             **{name: {"level": level} for name, level in config.loggers.items()},
         },

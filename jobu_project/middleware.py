@@ -1,4 +1,4 @@
-"""Static files, one line for each request, and the API's one shape for errors that others made."""
+"""Static files, a log line for each request, and the API's error shape for errors of Django."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ logger = logging.getLogger("jobu.request")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# Asked every few seconds by machines; their lines would bury the others.
+# Machines ask for these every few seconds; their lines would bury the others.
 _PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
-# A load balancer or a kubelet knows an address, and no name of ours. Their views use no host.
+# A load balancer or a kubelet asks by IP address, which is no allowed host. These views use no
+# host.
 _ASKED_BY_ADDRESS: Final = frozenset({"/health", "/ready"})
 _LONGEST_QUERY: Final = 500
-# Of the 8 threads that the launcher gives the web process.
-_UNASKED: Final = 4
+# Requests that pass without a check of the database, of the 8 threads that the launcher gives the
+# web process.
+_UNCHECKED_REQUESTS: Final = 4
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """What collectstatic has put together; while there is no such directory, straight from the
-    packages.
-    """
+    """Serves what collectstatic has collected, or the packages' own files before it has run."""
 
     def add_files(self, root: str, prefix: str | None = None) -> None:
         if os.path.isdir(root):
@@ -76,13 +76,13 @@ class RequestLog:
 
 
 def _is_routine(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Asked every few seconds: by a machine, or by an open page (static/scheduler/live.js)."""
+    """True for what is asked every few seconds by a machine or an open page (live.js)."""
     is_live = "X-Live-Mark" in request.headers and response.status_code < 400
     return request.path in _PROBES or is_live
 
 
 def path_of(request: HttpRequest) -> str:
-    """The path with its query, values of secrets hidden; on one line whatever was sent."""
+    """Returns the path with its query on one line. Values of secrets are masked."""
     path = quote(request.path, safe="/:@!$&'()*+,;=~-._")
     query = request.META.get("QUERY_STRING", "")
     if not query:
@@ -95,7 +95,7 @@ def path_of(request: HttpRequest) -> str:
 
 
 def user_of(request: HttpRequest) -> str:
-    """Who it was, if anything had to know: a page that needs no session is not made to load one."""
+    """Returns the user's name, or `-`. Loads no session that the page did not need."""
     caller = getattr(request, "caller", None)
     if caller is not None:
         return str(caller.shown)
@@ -106,8 +106,8 @@ def user_of(request: HttpRequest) -> str:
 class DatabaseGate:
     """Keeps threads free for /health while the database hangs.
 
-    A request that waits for a frozen database holds its thread for as long as that lasts. Once some
-    are under way, the next ones ask first whether the database answers, and are refused if not.
+    A request that waits for a frozen database holds its thread. When several requests are under
+    way, the next one first asks whether the database answers, and is refused if it does not.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -121,7 +121,7 @@ class DatabaseGate:
             return self.get_response(request)
         with self._lock:
             self._under_way += 1
-            is_crowded = self._under_way > _UNASKED
+            is_crowded = self._under_way > _UNCHECKED_REQUESTS
         try:
             if is_crowded and self._database_hangs():
                 error = database_unavailable()
@@ -145,7 +145,7 @@ class DatabaseGate:
 
 
 class Common(CommonMiddleware):
-    """Django's own, which refuses hosts that are not ours; probes ask by whatever address."""
+    """Django's middleware, which refuses unknown hosts, but not for probes: they ask by address."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         if request.path in _ASKED_BY_ADDRESS:
@@ -154,7 +154,7 @@ class Common(CommonMiddleware):
 
 
 class ApiErrors:
-    """What Django and its middleware answer to calls of the API gets the API's shape of errors."""
+    """Gives the API's shape to errors that Django and its middleware answer below /api/."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

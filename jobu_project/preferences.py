@@ -15,10 +15,11 @@ from scheduler.models import Preference
 
 
 class PreferenceMiddleware:
-    """Behind LocaleMiddleware, whose choice (cookie, Accept-Language, configuration) holds for who
-    has chosen nothing, and behind the one that knows the user.
+    """Activates the reader's zone and language on pages of the admin.
 
-    Pages of the admin only: an address that asks about health may not need the database.
+    It stands after LocaleMiddleware, whose choice (cookie, Accept-Language, configuration) holds
+    for a reader without a preference, and after the authentication. Other addresses, such as
+    /health, must not need the database.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -49,8 +50,9 @@ class PreferenceMiddleware:
 
 
 def set_language(request: HttpRequest) -> HttpResponse:
-    """Django's own, for the switch on every page. It sets a cookie, which would mean nothing to who
-    has chosen a language: they have chosen this one now.
+    """Django's view behind the language switch of every page.
+
+    It sets a cookie. A stored preference would override the cookie, so that it is changed as well.
     """
     language = request.POST.get("language")
     is_known = request.method == "POST" and language in dict(settings.LANGUAGES)
@@ -65,7 +67,7 @@ def _is_page(namespaces: list[str], route: str) -> bool:
 
 
 def _zone(name: str) -> ZoneInfo | None:
-    """None for an empty name, and for one that this host does not know (any more)."""
+    """Returns None for an empty name, and for a zone that this host does not know."""
     if not name:
         return None
     try:

@@ -1,5 +1,7 @@
-"""Which of our transports Celery uses for a broker's URL. Only the one that is used gets loaded:
-Redis' client alone is a twentieth of the start of a process that may not need it.
+"""Which of our transports Celery uses for a broker's URL.
+
+Only the one in use is imported: the client of Redis alone takes a twentieth of the start of a
+process.
 """
 
 from __future__ import annotations
@@ -16,5 +18,5 @@ TRANSPORTS: Final = {
 
 
 def register() -> None:
-    """Make kombu and Celery know them. To be called before the first connection."""
+    """Register the transports with kombu. Call it before the first connection."""
     TRANSPORT_ALIASES.update(TRANSPORTS)

@@ -1,10 +1,11 @@
-"""kombu's Redis transport, without errors of its own that end a worker: when Redis goes away, and
-when what arrives is no message.
+"""kombu's Redis transport, without two errors that end a worker: Redis goes away, and what arrives
+is no message.
 
 Celery drops the transport of a connection that broke and then closes the connection. With a message
 still unacknowledged, closing wants to put it back, for which there is no transport any more: an
-AttributeError that nothing expects, and the worker's end. Such a message stays in Redis' own
-unacknowledged set; jobu's are sent again by beat, others come back after the visibility timeout.
+AttributeError that nothing expects ends the worker. Such a message stays in the set of
+unacknowledged messages in Redis: beat sends those of jobu again, others come back after the
+visibility timeout.
 
 Whoever reaches Redis may put anything into a queue. What is no message, or no task to Celery, is
 dropped with a line in the log.
@@ -58,7 +59,7 @@ class Message(virtual.Message):
 
 
 def _has_usable_limits(headers: dict[str, Any]) -> bool:
-    """The pool counts with them in the worker's main process, and ends it when it cannot."""
+    """True for time limits and retries that the pool can use. Others end the worker's process."""
     limits = headers.get("timelimit") or (None, None)
     if not isinstance(limits, list | tuple) or len(limits) != 2:
         return False
