@@ -1,4 +1,7 @@
-"""Read by every `gunicorn` that is started in this directory: its lines look as all others do."""
+"""Gives gunicorn's lines the look of all others.
+
+Read by every `gunicorn` that is started in this directory, and by the one that the launcher starts.
+"""
 
 import sys
 

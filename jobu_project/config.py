@@ -26,9 +26,9 @@ from pydantic import (
     model_validator,
 )
 
+from jobu_project import layout
 from scheduler.conf import BeatSettings, Count, Section, TimezoneName, WorkerSettings
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = ("database", "scheduler", "worker", "admin", "logging")
 
 
@@ -408,9 +408,9 @@ class _Reader:
 
 
 def load(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """Read `directory` (JOBU_CONFIG_DIR, or config/). Raises ConfigError with all mistakes."""
+    """Read `directory` (JOBU_CONFIG_DIR, or what jobu delivers). ConfigError has all mistakes."""
     environ = os.environ if environ is None else environ
-    directory = directory or Path(environ.get("JOBU_CONFIG_DIR") or ROOT / "config")
+    directory = directory or Path(environ.get("JOBU_CONFIG_DIR") or layout.CONFIG_DIR)
     if not directory.is_dir():
         raise ConfigError([f"{directory}: no such directory (JOBU_CONFIG_DIR)"])
     reader = _Reader(directory, environ, [])
@@ -426,11 +426,10 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
     }
     config = None
     if not reader.mistakes:
-        data_dir = Path(environ.get("JOBU_DATA_DIR") or ROOT / "data").absolute()
         config = reader.build(
             Config,
             {
-                "data_dir": data_dir,
+                "data_dir": _data_dir(environ),
                 "databases": databases,
                 "unconfigured_databases": unconfigured,
                 **sections,
@@ -441,6 +440,18 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
         raise ConfigError(reader.mistakes)
     assert isinstance(config, Config)
     return config
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    named = environ.get("JOBU_DATA_DIR")
+    if named:
+        return Path(named).absolute()
+    try:
+        return layout.default_data_dir(environ)
+    except KeyError as missing:
+        raise ConfigError(
+            [f"JOBU_DATA_DIR: must be set, because {missing.args[0]} is not set either"]
+        ) from missing
 
 
 def _databases(reader: _Reader) -> tuple[dict[str, DatabaseConfig], frozenset[str]]:

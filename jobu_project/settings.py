@@ -14,9 +14,9 @@ from django.urls import reverse_lazy
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
-from jobu_project import logs
+from jobu_project import layout, logs
 from jobu_project.brokers import folder
-from jobu_project.config import ROOT, Config, ConfigError, get_config
+from jobu_project.config import Config, ConfigError, get_config
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 
@@ -82,7 +82,6 @@ def _linked(draft: str, path: Path) -> None:
 
 # --- Django ---------------------------------------------------------------------------------------
 
-BASE_DIR = ROOT
 DATA_DIR = _made(config.data_dir)
 SECRET_KEY = config.admin.secret_key or kept_secret_key(DATA_DIR)
 DEBUG = config.admin.debug
@@ -147,7 +146,7 @@ ASGI_APPLICATION = "jobu_project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [ROOT / "templates"],
+        "DIRS": [layout.TEMPLATES_DIR],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -174,7 +173,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = config.admin.language
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
-LOCALE_PATHS = [ROOT / "scheduler" / "locale"]
+LOCALE_PATHS = [layout.ROOT / "scheduler" / "locale"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = config.admin.timezone

@@ -142,6 +142,7 @@ def test_the_documented_diagram_is_the_table_of_transitions():
 def test_only_the_configuration_reads_the_environment():
     allowed = {
         "jobu_project/config.py",
+        "jobu_project/__main__.py",  # DJANGO_SETTINGS_MODULE
         "jobu_project/celery.py",  # DJANGO_SETTINGS_MODULE
         "jobu_project/asgi.py",
         "jobu_project/wsgi.py",

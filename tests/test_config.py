@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from jobu_project import config as config_module
-from jobu_project.config import ROOT, Config, ConfigError, expand, load
+from jobu_project.config import Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases
+from jobu_project.layout import ROOT, default_data_dir
 from scheduler.conf import GRACE_SECONDS_MAX, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
 from tests import settings_page
@@ -100,6 +101,16 @@ def test_the_directory_can_be_chosen_and_must_exist(tmp_path: Path):
     assert load(None, {"JOBU_CONFIG_DIR": str(tmp_path)}).scheduler.batch_size == 7
     (mistake,) = mistakes_of(lambda: load(None, {"JOBU_CONFIG_DIR": str(tmp_path / "gone")}))
     assert "no such directory" in mistake
+
+
+def test_the_data_of_an_installed_jobu_lie_with_the_users_own_data() -> None:
+    def place(**environ: str) -> str:
+        return str(default_data_dir(environ, is_installed=True))
+
+    assert place(HOME="/home/ann") == "/home/ann/.local/share/jobu"
+    assert place(HOME="/home/ann", XDG_DATA_HOME="/data") == "/data/jobu"
+    assert place(HOME="/home/ann", XDG_DATA_HOME="data") == "/home/ann/.local/share/jobu"
+    assert default_data_dir({}, is_installed=False) == ROOT / "data"
 
 
 # --- mistakes -------------------------------------------------------------------------------------

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,3 +47,90 @@ def test_nobody_bends_the_import_path() -> None:
     ]
 
     assert found == []
+
+
+def pins() -> list[Requirement]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
+
+
+def ranges() -> dict[str, list[Requirement]]:
+    """What may be installed, by extra; what is always installed under the name ""."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = {"": project["dependencies"], **project["optional-dependencies"]}
+    found = {extra: [Requirement(text) for text in lines] for extra, lines in texts.items()}
+    # The project itself, with the extras that [site] includes.
+    return {
+        extra: [each for each in lines if each.name != project["name"]]
+        for extra, lines in found.items()
+    }
+
+
+def test_each_range_allows_the_version_that_is_tested() -> None:
+    tested = {(canonicalize_name(pin.name), str(pin.marker)): pin for pin in pins()}
+    wrong = []
+    for each in (each for lines in ranges().values() for each in lines):
+        pin = tested.get((canonicalize_name(each.name), str(each.marker)))
+        if pin is None or each.extras - pin.extras or not _allows(each, pin):
+            wrong.append(f"{each} is not tested: {pin}")
+
+    assert wrong == []
+
+
+def _allows(wanted: Requirement, pin: Requirement) -> bool:
+    (exact,) = pin.specifier
+    return wanted.specifier.contains(exact.version)
+
+
+def test_each_version_that_is_tested_has_its_range() -> None:
+    allowed = {canonicalize_name(each.name) for lines in ranges().values() for each in lines}
+
+    assert {canonicalize_name(pin.name) for pin in pins()} - allowed == set()
+
+
+def test_site_is_all_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (itself,) = [
+        requirement
+        for text in project["optional-dependencies"]["site"]
+        if (requirement := Requirement(text)).name == project["name"]
+    ]
+
+    assert itself.extras == set(project["optional-dependencies"]) - {"site"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "extras"),
+    [
+        # Drivers are imported when a database of their kind is opened, the theme if installed.
+        (("scheduler", "handlers", "dbpools"), {"", "postgres", "mysql", "site"}),
+        (("jobu_project",), {"", "flower", "redis", "postgres", "mysql", "site"}),
+    ],
+)
+def test_what_the_packages_import_is_asked_for(packages: tuple[str, ...], extras: set[str]) -> None:
+    asked = {canonicalize_name(each.name) for extra in extras for each in ranges()[extra]}
+    # Installed with one that is asked for, and part of its public face.
+    asked.add(canonicalize_name("pydantic-core"))
+    distributions = packages_distributions()
+    missing = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        for module in _imported(path)
+        if module not in sys.stdlib_module_names
+        and module not in ("jobu_project", "scheduler", "handlers", "dbpools")
+        and not asked & {canonicalize_name(name) for name in distributions.get(module, ())}
+    ]
+
+    assert missing == []
+
+
+def _imported(path: Path) -> set[str]:
+    """Top-level names of the modules that the file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found

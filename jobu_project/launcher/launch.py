@@ -23,8 +23,9 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 
+from jobu_project import layout
 from jobu_project.brokers import folder
-from jobu_project.config import ROOT, get_config
+from jobu_project.config import get_config
 from jobu_project.launcher.supervisor import Part, Supervisor
 from jobu_project.logs import style_of
 
@@ -208,22 +209,24 @@ def _flower_can_check(password: str) -> bool:
 def _part(name: str, *, web: Address, flower: Address, password: Password) -> Part:
     celery = [sys.executable, "-m", "celery", "-A", "jobu_project"]
     env = _environment(flower)
+    here = layout.start_dir()
     if name == "web":
         bind = f"[{web.host}]:{web.port}" if ":" in web.host else f"{web.host}:{web.port}"
         argv = [sys.executable, "-m", "gunicorn", "jobu_project.wsgi", "--bind", bind]
+        argv += ["--config", str(layout.GUNICORN_CONFIG)]
         argv += ["--threads", "8", "--graceful-timeout", "10", "--no-control-socket"]
-        return Part(name=name, argv=argv, env=env, cwd=ROOT)
+        return Part(name=name, argv=argv, env=env, cwd=here)
     if name == "beat":
-        return Part(name=name, argv=[*celery, "beat"], env=env, cwd=ROOT)
+        return Part(name=name, argv=[*celery, "beat"], env=env, cwd=here)
     if name == "worker":
         # Of two launchers on one machine each needs a node name of its own.
         node = f"--hostname=worker{os.getpid()}@%h"
         argv = [*celery, "worker", node, "--without-gossip", "--without-mingle", "-E"]
-        return Part(name=name, argv=argv, env=env, cwd=ROOT, stop_seconds=_drain_seconds())
+        return Part(name=name, argv=argv, env=env, cwd=here, stop_seconds=_drain_seconds())
     argv = [*celery, "flower", f"--address={flower.host}", f"--port={flower.port}"]
     # In the environment, because everybody on the machine may read command lines.
     env |= {"FLOWER_BASIC_AUTH": f"{ADMIN}:{password.value}"}
-    return Part(name=name, argv=argv, env=env, cwd=ROOT)
+    return Part(name=name, argv=argv, env=env, cwd=here)
 
 
 def _environment(flower: Address) -> dict[str, str]:

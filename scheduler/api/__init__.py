@@ -4,6 +4,3 @@
 decides who may ask it. Every error has one shape (`errors.py`), every body is strict JSON
 (`strict_json.py`).
 """
-
-#: Of jobu; the same as in pyproject.toml.
-VERSION = "0.1.0"

@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from scheduler.api import VERSION
+from scheduler import __version__
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
 from scheduler.api.schemas.jobs import JobState
@@ -40,7 +40,7 @@ _HEALTH_SECONDS: Final = 0.5
 def health_view(request: HttpRequest) -> JsonResponse:
     """This process answers: always 200. What it says of the database is for people."""
     state = health.database_state(timeout=_HEALTH_SECONDS)
-    return JsonResponse({"status": "ok", "database": state.value, "version": VERSION})
+    return JsonResponse({"status": "ok", "database": state.value, "version": __version__})
 
 
 @never_cache

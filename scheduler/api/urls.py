@@ -16,8 +16,8 @@ from ninja import NinjaAPI
 from ninja.openapi.docs import Redoc, Swagger
 from ninja.openapi.schema import OpenAPISchema
 
+from scheduler import __version__
 from scheduler.api import (
-    VERSION,
     backfills,
     cron_actions,
     crons,
@@ -68,7 +68,7 @@ class Api(NinjaAPI):
 def build(namespace: str) -> Api:
     api = Api(
         title="jobu",
-        version=VERSION,
+        version=__version__,
         description=_DESCRIPTION,
         urls_namespace=namespace,
         parser=StrictParser(),

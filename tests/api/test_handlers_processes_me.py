@@ -17,7 +17,8 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobu_project.config import ConfigError, load
-from scheduler.api import VERSION, probes
+from scheduler import __version__
+from scheduler.api import probes
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations import health
 from scheduler.operations.control import Control
@@ -108,7 +109,7 @@ def test_the_document_names_every_operation_its_errors_and_its_login(api: Progra
 @on_each_database
 def test_health_and_readiness_need_no_login():
     assert ok(Client().get("/health")) == {
-        "status": "ok", "database": "connected", "version": VERSION,
+        "status": "ok", "database": "connected", "version": __version__,
     }  # fmt: skip
     assert ok(Client().get("/ready")) == {
         "status": "ready", "database": "ok", "broker": "ok", "failed": [],
@@ -126,9 +127,12 @@ def test_probes_answer_by_any_address_and_without_tls(path: str, host: str, sett
     assert Client().get("/admin/", headers={"Host": host}, secure=True).status_code == 400
 
 
-def test_the_version_is_that_of_the_project():
+def test_the_version_is_that_of_the_project(api: Program):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["version"] == VERSION
+
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["hatch"]["version"]["path"] == "scheduler/__init__.py"
+    assert ok(api.get("/openapi.json"))["info"]["version"] == __version__
 
 
 @pytest.fixture
