@@ -1,4 +1,4 @@
-"""README and docs hang together: links lead somewhere, tables are whole, examples work."""
+"""All pages hang together: links lead somewhere, tables are whole, examples work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handlers import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
