@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -539,13 +540,15 @@ def test_the_page_explains_and_links(admin, job):
 # --- rows typed by SQL ---------------------------------------------------------------------------
 
 NESTED = {levels: '{"a": ' * levels + "1" + "}" * levels for levels in (700, 980)}
+# SQLite keeps 1000 levels of JSON. Python 3.11 cannot read as many, later ones can.
+NEARLY_1000 = "not readable" if sys.version_info < (3, 12) else "nested too deep"
 
 
 @pytest.mark.parametrize(
     ("typed", "shown"),
     [
         pytest.param(NESTED[700], "nested too deep", id="700 levels", marks=SQLITE_AND_POSTGRES),
-        pytest.param(NESTED[980], "not readable", id="980 levels", marks=SQLITE_AND_POSTGRES),
+        pytest.param(NESTED[980], NEARLY_1000, id="980 levels", marks=SQLITE_AND_POSTGRES),
         pytest.param(
             '{"a": ' + "9" * 5000 + "}",
             "not readable",
