@@ -35,7 +35,7 @@ from dbpools.errors import (
 )
 from dbpools.managed import ManagedTransaction
 from dbpools.pool import AsyncConnectionPool
-from dbpools.queries import QuerySet, load_queries
+from dbpools.queries import Queries, load_queries
 from dbpools.registry import DatabaseRegistry, get_db
 from dbpools.sqllog import StatementEvent, add_statement_listener
 from dbpools.statistics import PoolStatistics
@@ -62,9 +62,9 @@ __all__ = [
     "PoolConfig",
     "PoolStatistics",
     "PooledConnection",
+    "Queries",
     "QueryExecutionError",
     "QueryLoadError",
-    "QuerySet",
     "ReadOnlyTransactionError",
     "Row",
     "RowStream",

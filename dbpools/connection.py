@@ -26,8 +26,8 @@ from dbpools.stream import RowStream
 from dbpools.values import Row
 
 if TYPE_CHECKING:
+    from dbpools.member import PoolMember
     from dbpools.pool import AsyncConnectionPool
-    from dbpools.slot import Slot
 
 CLOSE_STREAM = "close_stream"
 """No method of a driver: `run` closes a stream on its way to any other statement."""
@@ -166,11 +166,11 @@ class Statements(ABC):
 class PooledConnection(Statements):
     """A connection lent by a pool. Outside a transaction each statement commits by itself."""
 
-    __slots__ = ("_cursor", "_pool", "_slot", "_stream")
+    __slots__ = ("_cursor", "_member", "_pool", "_stream")
 
-    def __init__(self, pool: "AsyncConnectionPool", slot: "Slot") -> None:
+    def __init__(self, pool: "AsyncConnectionPool", member: "PoolMember") -> None:
         self._pool = pool
-        self._slot: Slot | None = slot
+        self._member: PoolMember | None = member
         self._cursor: RowCursor | None = None
         self._stream: weakref.ref[RowStream] | None = None
 
@@ -183,53 +183,53 @@ class PooledConnection(Statements):
         return self._pool.driver
 
     @property
-    def slot(self) -> "Slot":
+    def member(self) -> "PoolMember":
         """The pool's record of the physical connection. PoolClosedError once given back."""
-        if self._slot is None:
+        if self._member is None:
             raise PoolClosedError(
                 f"this connection to {self.database!r} was already given back to its pool"
             )
-        return self._slot
+        return self._member
 
     @property
     def raw(self) -> Any:
         """The connection of the engine's own library, for what dbpools does not offer."""
-        return self.slot.connection.raw
+        return self.member.connection.raw
 
-    def detach(self) -> "Slot | None":
+    def detach(self) -> "PoolMember | None":
         """For the pool: give the physical connection up. None if that was done before."""
-        slot, self._slot = self._slot, None
-        if slot is not None and self._cursor is not None:
-            slot.is_spoiled = True  # rows of a stream that nobody finished are still on the wire
-        return slot
+        member, self._member = self._member, None
+        if member is not None and self._cursor is not None:
+            member.is_spoiled = True  # rows of a stream that nobody finished are still on the wire
+        return member
 
     async def run(self, method: str, title: str, *args: Any) -> Any:
         """One call of the driver: alone on its connection, in bounded time, errors made ours."""
-        slot = self._slot or self.slot
-        if slot.is_busy:
-            await slot.wait_turn()
-            if self._slot is None:  # given back meanwhile
-                slot.leave_turn()  # those behind us must hear of it, too
-            slot = self.slot
-        slot.is_busy = True
+        member = self._member or self.member
+        if member.is_busy:
+            await member.wait_turn()
+            if self._member is None:  # given back meanwhile
+                member.leave_turn()  # those behind us must hear of it, too
+            member = self.member
+        member.is_busy = True
         try:
-            if slot.is_spoiled:
+            if member.is_spoiled:
                 raise ConnectionLostError(
                     f"{title}: the connection to {self.database!r} was given up, because a "
                     "statement on it was cut off"
                 )
             if self._cursor is not None and method != "next_rows":
-                await self._settle_stream(slot, self._cursor, is_end=method == "end")
+                await self._settle_stream(member, self._cursor, is_end=method == "end")
             if method == CLOSE_STREAM:
                 return None
-            source = self._require_cursor(title) if method == "next_rows" else slot.connection
-            return await self._timed(slot, method, getattr(source, method), title, args)
+            source = self._require_cursor(title) if method == "next_rows" else member.connection
+            return await self._timed(member, method, getattr(source, method), title, args)
         finally:
-            slot.leave_turn()
+            member.leave_turn()
 
     async def _timed(
         self,
-        slot: "Slot",
+        member: "PoolMember",
         method: str,
         call: Callable[..., Any],
         title: str,
@@ -243,25 +243,25 @@ class PooledConnection(Statements):
         started = monotonic()
         # The pool looks at the deadlines of its connections; a timer for each statement would
         # cost more than binding it.
-        slot.task = task
-        slot.deadline = started + config.command_timeout_seconds
+        member.task = task
+        member.deadline = started + config.command_timeout_seconds
         # Until the call is through, nobody knows what the connection would say next.
-        slot.is_spoiled = True
+        member.is_spoiled = True
         try:
             answer = await call(*args)
-            slot.is_spoiled = False
+            member.is_spoiled = False
             return answer
         except CancelledError as error:
-            if slot.is_overdue and task.uncancel() <= cancelling:
+            if member.is_overdue and task.uncancel() <= cancelling:
                 raise self._overdue(title) from error
             raise
         except self._pool.driver.trouble as error:
-            if slot.is_overdue and task.uncancel() <= cancelling:
+            if member.is_overdue and task.uncancel() <= cancelling:
                 raise self._overdue(title) from error
-            raise self._translate(slot, error, title) from error
+            raise self._translate(member, error, title) from error
         finally:
-            slot.task = None
-            slot.is_overdue = False
+            member.task = None
+            member.is_overdue = False
             elapsed = monotonic() - started
             if elapsed >= config.slow_query_seconds or sqllog.is_wanted():
                 self._report(title, _row_count(method, answer), elapsed)
@@ -277,14 +277,14 @@ class PooledConnection(Statements):
             "was given up"
         )
 
-    def _translate(self, slot: "Slot", error: Exception, title: str) -> DatabaseError:
+    def _translate(self, member: "PoolMember", error: Exception, title: str) -> DatabaseError:
         fault = self.driver.fault(error)
-        if fault is Fault.LOST or not slot.connection.is_open():
+        if fault is Fault.LOST or not member.connection.is_open():
             return ConnectionLostError(
                 f"{title}: the connection to {self.database!r} broke: "
                 f"{error or type(error).__name__}"
             )
-        slot.is_spoiled = False
+        member.is_spoiled = False
         if fault is Fault.READ_ONLY:
             return ReadOnlyTransactionError(
                 f"{title}: {self.database!r} refused a write in a read-only transaction; use "
@@ -312,8 +312,8 @@ class PooledConnection(Statements):
 
     async def end_stream(self, stream: RowStream) -> None:
         """For RowStream: close its cursor, if that still can be done."""
-        slot = self._slot
-        if slot is None or slot.is_spoiled or not self._is_open(stream):
+        member = self._member
+        if member is None or member.is_spoiled or not self._is_open(stream):
             return
         self.forget_stream()
         await self.run(CLOSE_STREAM, "close a stream")
@@ -331,7 +331,9 @@ class PooledConnection(Statements):
             raise _ended(title)
         return self._cursor
 
-    async def _settle_stream(self, slot: "Slot", cursor: RowCursor, *, is_end: bool) -> None:
+    async def _settle_stream(
+        self, member: "PoolMember", cursor: RowCursor, *, is_end: bool
+    ) -> None:
         """Close the cursor of a stream that nobody holds any more, or whose transaction ends now.
 
         TransactionError for one that is being read.
@@ -341,7 +343,7 @@ class PooledConnection(Statements):
                 f"a stream is being read on this connection to {self.database!r}: read it to its "
                 "end, close it (async with), or run the statement on a second connection"
             )
-        await self._timed(slot, "close", cursor.close, "close a stream")
+        await self._timed(member, "close", cursor.close, "close a stream")
         self._cursor = None
 
 

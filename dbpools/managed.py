@@ -32,7 +32,7 @@ class ManagedTransaction:
             except ConnectionLostError:
                 # The server was restarted since this connection was used last. Nothing has
                 # happened on it yet, so another one may do; a new one that fails is an answer.
-                is_new = connection.slot.is_new
+                is_new = connection.member.is_new
                 await self._pool.release(connection)
                 if is_new:
                     raise

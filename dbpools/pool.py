@@ -27,7 +27,7 @@ from dbpools.errors import (
     PoolClosedError,
     WrongLoopError,
 )
-from dbpools.slot import Slot
+from dbpools.member import PoolMember
 from dbpools.statistics import Counters, PoolStatistics
 
 log = logging.getLogger("dbpools.pool")
@@ -59,10 +59,10 @@ class AsyncConnectionPool:
         self._jitter = jitter
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._idle: deque[Slot] = deque()
-        self._in_use: set[Slot] = set()
+        self._idle: deque[PoolMember] = deque()
+        self._in_use: set[PoolMember] = set()
         self._opening = 0
-        self._waiters: deque[asyncio.Future[Slot]] = deque()
+        self._waiters: deque[asyncio.Future[PoolMember]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -89,15 +89,15 @@ class AsyncConnectionPool:
             self._bind_to_loop()
         while True:
             now = self._now()
-            slot = self._pop_idle(now) if self._idle and not self._waiters else None
-            if slot is None:
-                slot = await self._wait_in_line(timeout_seconds)
-            if now - slot.idle_since < PING_AFTER_SECONDS or await self._answers(slot):
+            member = self._pop_idle(now) if self._idle and not self._waiters else None
+            if member is None:
+                member = await self._wait_in_line(timeout_seconds)
+            if now - member.idle_since < PING_AFTER_SECONDS or await self._answers(member):
                 break
         self._counters.acquired_count += 1
         if self._watch_timer is None:
             self._watch()
-        connection = PooledConnection(self, slot)
+        connection = PooledConnection(self, member)
         if holder is not None:
             holder.connection = connection
         return connection
@@ -108,30 +108,30 @@ class AsyncConnectionPool:
         A connection that is broken, too old, or was cut off in a statement is closed instead.
         Cancelling this leaves the pool whole: the connection is then given up.
         """
-        slot = connection.detach() if connection is not None else None
-        if slot is None or slot not in self._in_use:
+        member = connection.detach() if connection is not None else None
+        if member is None or member not in self._in_use:
             return  # given back before, or cut off when the pool closed
-        slot.is_new = False
-        driver_connection = slot.connection
+        member.is_new = False
+        driver_connection = member.connection
         is_clean = False
         try:
-            if not slot.is_spoiled and driver_connection.is_open() and not self._is_closed:
+            if not member.is_spoiled and driver_connection.is_open() and not self._is_closed:
                 if driver_connection.is_in_transaction() or driver_connection.needs_reset():
                     await self._clean(driver_connection)
                 is_clean = True
         except self.driver.trouble as error:
             log.warning("pool %s: a connection could not be reset: %s", self.name, error)
         finally:
-            self._in_use.discard(slot)
+            self._in_use.discard(member)
             now = self._now()
             if not is_clean:
-                self._discard(slot)
-            elif now >= slot.old_at:
+                self._discard(member)
+            elif now >= member.old_at:
                 self._counters.closed_old_count += 1
-                self._start(self._close_slot(slot))
+                self._start(self._close_member(member))
                 self._open_for_waiters()
             else:
-                self._hand_over(slot, now)
+                self._hand_over(member, now)
             if self._all_returned is not None and not self._in_use:
                 self._all_returned.set()
 
@@ -141,24 +141,24 @@ class AsyncConnectionPool:
                 await connection.end("ROLLBACK")
             await connection.reset()
 
-    def _pop_idle(self, now: float) -> Slot | None:
+    def _pop_idle(self, now: float) -> PoolMember | None:
         """The connection that was used last, if it is fit for use. The others may then age out."""
         while self._idle:
-            slot = self._idle.pop()
-            if not slot.connection.is_open():
-                self._discard(slot)
-            elif now >= slot.old_at:
+            member = self._idle.pop()
+            if not member.connection.is_open():
+                self._discard(member)
+            elif now >= member.old_at:
                 self._counters.closed_old_count += 1
-                self._start(self._close_slot(slot))
+                self._start(self._close_member(member))
             else:
-                self._in_use.add(slot)
-                return slot
+                self._in_use.add(member)
+                return member
         return None
 
-    async def _wait_in_line(self, timeout_seconds: float | None) -> Slot:
+    async def _wait_in_line(self, timeout_seconds: float | None) -> PoolMember:
         loop = self._require_loop()
         patience = self.config.pool_timeout_seconds if timeout_seconds is None else timeout_seconds
-        waiter: asyncio.Future[Slot] = loop.create_future()
+        waiter: asyncio.Future[PoolMember] = loop.create_future()
         self._waiters.append(waiter)
         started = loop.time()
         timer = loop.call_later(patience, self._give_up, waiter, patience)
@@ -177,7 +177,7 @@ class AsyncConnectionPool:
                 self._waiters.remove(waiter)
             self._counters.add_wait(loop.time() - started)
 
-    def _give_up(self, waiter: asyncio.Future[Slot], patience: float) -> None:
+    def _give_up(self, waiter: asyncio.Future[PoolMember], patience: float) -> None:
         if waiter.done():
             return
         self._counters.acquire_timeout_count += 1
@@ -194,32 +194,32 @@ class AsyncConnectionPool:
             )
         )
 
-    def _hand_over(self, slot: Slot, now: float) -> None:
+    def _hand_over(self, member: PoolMember, now: float) -> None:
         """Give a fit connection to the first in line, or keep it."""
-        slot.idle_since = now
+        member.idle_since = now
         if self._is_closed:
-            self._start(self._close_slot(slot))
+            self._start(self._close_member(member))
             return
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                self._in_use.add(slot)
-                waiter.set_result(slot)
+                self._in_use.add(member)
+                waiter.set_result(member)
                 return
-        self._idle.append(slot)
+        self._idle.append(member)
 
-    async def _answers(self, slot: Slot) -> bool:
+    async def _answers(self, member: PoolMember) -> bool:
         """Ask a connection that was idle for long; one that does not answer is replaced."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS):
-                await slot.connection.ping()
+                await member.connection.ping()
         except self.driver.trouble:
-            self._in_use.discard(slot)
-            self._discard(slot)
+            self._in_use.discard(member)
+            self._discard(member)
             return False
         except BaseException:
-            self._in_use.discard(slot)
-            self._discard(slot)
+            self._in_use.discard(member)
+            self._discard(member)
             raise
         return True
 
@@ -269,7 +269,7 @@ class AsyncConnectionPool:
         # Up to a tenth less, so that connections opened together are not replaced together.
         lifetime = self.config.max_lifetime_seconds * (1 - 0.1 * self._jitter())
         now = self._now()
-        self._hand_over(Slot(connection, now=now, old_at=now + lifetime), now)
+        self._hand_over(PoolMember(connection, now=now, old_at=now + lifetime), now)
 
     def _tell_waiters(self, error: DatabaseUnavailableError) -> None:
         """Fail the first in line; all of them where no connection is in use and could come back."""
@@ -283,18 +283,18 @@ class AsyncConnectionPool:
             self._has_warned = True
             log.warning("pool %s: %s", self.name, error)
 
-    def _discard(self, slot: Slot) -> None:
+    def _discard(self, member: PoolMember) -> None:
         """Close a connection that is not to be trusted, and open another if somebody waits."""
         self._counters.closed_broken_count += 1
-        self._start(self._abandon_slot(slot))
+        self._start(self._abandon_member(member))
         self._open_for_waiters()
 
-    async def _abandon_slot(self, slot: Slot) -> None:
-        await self._bounded(slot.connection.abandon())
+    async def _abandon_member(self, member: PoolMember) -> None:
+        await self._bounded(member.connection.abandon())
 
-    async def _close_slot(self, slot: Slot) -> None:
-        if not await self._bounded(slot.connection.close()):
-            await self._bounded(slot.connection.abandon())
+    async def _close_member(self, member: PoolMember) -> None:
+        if not await self._bounded(member.connection.close()):
+            await self._bounded(member.connection.abandon())
 
     async def _bounded(self, closing: Coroutine[Any, Any, None]) -> bool:
         try:
@@ -320,18 +320,18 @@ class AsyncConnectionPool:
         Runs by itself once a minute (more often for short `max_idle`).
         """
         now = self._now()
-        kept: deque[Slot] = deque()
-        for slot in self._idle:
-            if not slot.connection.is_open():
-                self._discard(slot)
-            elif now >= slot.old_at:
+        kept: deque[PoolMember] = deque()
+        for member in self._idle:
+            if not member.connection.is_open():
+                self._discard(member)
+            elif now >= member.old_at:
                 self._counters.closed_old_count += 1
-                self._start(self._close_slot(slot))
-            elif now - slot.idle_since >= self.config.max_idle_seconds:
+                self._start(self._close_member(member))
+            elif now - member.idle_since >= self.config.max_idle_seconds:
                 self._counters.closed_idle_count += 1
-                self._start(self._close_slot(slot))
+                self._start(self._close_member(member))
             else:
-                kept.append(slot)
+                kept.append(member)
         self._idle = kept
         self._fill_to_minimum()
 
@@ -339,8 +339,8 @@ class AsyncConnectionPool:
         """Cut off statements that are over their time, as long as any connection is in use."""
         loop = self._require_loop()
         now = loop.time()
-        for slot in self._in_use:
-            slot.cut_off_if_overdue(now)
+        for member in self._in_use:
+            member.cut_off_if_overdue(now)
         seconds = max(0.01, min(1.0, self.config.command_timeout_seconds / 10))
         self._watch_timer = (
             loop.call_later(seconds, self._watch, context=Context()) if self._in_use else None
@@ -382,7 +382,7 @@ class AsyncConnectionPool:
         self._require_loop()
         self._turn_everybody_away()
         while self._idle:
-            self._start(self._close_slot(self._idle.pop()))
+            self._start(self._close_member(self._idle.pop()))
         if self._in_use:
             self._all_returned = asyncio.Event()
             try:
@@ -390,10 +390,10 @@ class AsyncConnectionPool:
                     await self._all_returned.wait()
             except TimeoutError:
                 log.warning("pool %s: cutting off %d connections", self.name, len(self._in_use))
-                for slot in tuple(self._in_use):
-                    slot.is_spoiled = True
-                    self._in_use.discard(slot)
-                    self._discard(slot)
+                for member in tuple(self._in_use):
+                    member.is_spoiled = True
+                    self._in_use.discard(member)
+                    self._discard(member)
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 

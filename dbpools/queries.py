@@ -1,19 +1,21 @@
-"""SQL in files: `load_queries` gives one object that works on any of the three engines.
+"""SQL in files: `load_queries` returns one object that works on each of the three engines.
 
-aiosql parses the files; one adapter runs the queries on our connections. Which text runs is decided
-by the connection at the call, so files can be loaded when a module is imported, before any database
-is configured.
+aiosql parses the files; one adapter runs the queries on our connections. The connection of a call
+decides which text runs, so a module may load its files when it is imported, before any database is
+configured.
 
-`sales.sql` holds the queries; `sales.postgres.sql`, `sales.mysql.sql` and `sales.sqlite.sql` beside
-it are overlays and hold only what is different there, under the same name and parameters.
+`sales.sql` holds the queries. `sales.postgres.sql`, `sales.mysql.sql` and `sales.sqlite.sql` beside
+it are overlays: they hold only the queries whose text differs there, with the same name and
+parameters.
 """
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiosql.queries import Queries
+from aiosql.queries import Queries as AiosqlQueries
 from aiosql.query_loader import QueryLoader
 from aiosql.types import QueryDatum, SQLOperationType
 from aiosql.utils import SQLLoadException, SQLParseException
@@ -26,36 +28,47 @@ from dbpools.errors import QueryExecutionError, QueryLoadError, did_you_mean
 from dbpools.registry import DatabaseRegistry
 
 
-def load_queries(path: str | Path, db: str | BaseDatabase | None = None) -> "QuerySet":
-    """The queries of a .sql file, or of all below a directory (a subdirectory is an attribute).
+def load_queries(path: str | Path, db: str | BaseDatabase | None = None) -> "Queries":
+    """Returns the queries of a .sql file, or of all files below a directory.
 
-    With `db`, and if that database is registered by now, each query must have a text for it.
-    QueryLoadError names the file and line of what is missing, doubled or undeclared.
+    A subdirectory becomes an attribute. With `db`, and if that database is registered by now, each
+    query must have a text for it. QueryLoadError names the file and the line of what is missing,
+    defined twice or undeclared.
     """
     place = Path(path)
     if place.is_dir():
         queries = _load_directory(place)
     else:
-        queries = QuerySet(str(place), _load_file(place), {})
+        queries = Queries(str(place), _load_file(place), {})
     database = DatabaseRegistry.get_all().get(db) if isinstance(db, str) else db
     if database is not None:
         queries.require(database.dialect)
     return queries
 
 
-class QuerySet:
-    """Queries by name: `await queries.by_id(tx, id=7)`. What comes back depends on the mark.
+@dataclass(frozen=True)
+class Query:
+    """One query with the text of one engine."""
 
-    `name(...)` rows: await it for a list, or `async for`; `name_cursor(...)` the same as a stream;
-    `^` one row or None; `$` one value; `!` affected rows; `*!` the same for a list of parameters;
-    `<!` the new id; `#` a script, None.
+    run: Callable[..., Any]
+    """The function that aiosql made: `run(connection, **parameters)`."""
+    takes_rows: bool
+    """Whether it takes a list of parameters, and runs once for each element."""
+
+
+class Queries:
+    """Queries by name: `await queries.by_id(tx, id=7)`. The mark decides what a call returns.
+
+    `name(...)` returns rows: await it for a list, or use `async for`; `name_cursor(...)` streams
+    the same rows. `^` returns one row or None, `$` one value, `!` the number of affected rows, `*!`
+    the same for a list of parameters, `<!` the new id, `#` (a script) None.
     """
 
     def __init__(
         self,
         place: str,
-        by_dialect: dict[str, Queries],
-        children: "dict[str, QuerySet]",
+        by_dialect: Mapping[str, Mapping[str, Query]],
+        children: "Mapping[str, Queries]",
     ) -> None:
         self._place = place
         self._by_dialect = by_dialect
@@ -63,8 +76,8 @@ class QuerySet:
 
     @property
     def available_queries(self) -> list[str]:
-        """Every query's name, those of subdirectories with a dot."""
-        own = {name for each in self._by_dialect.values() for name in each.available_queries}
+        """The name of every query; a query of a subdirectory has a dot in its name."""
+        own = {name for queries in self._by_dialect.values() for name in queries}
         below = {
             f"{child}.{name}"
             for child, queries in self._children.items()
@@ -74,9 +87,8 @@ class QuerySet:
 
     def require(self, dialect: Dialect) -> None:
         """QueryLoadError if a query has no text for that engine."""
-        present = set(self._by_dialect[dialect.name].available_queries)
         own = {name for name in self.available_queries if "." not in name}
-        if missing := sorted(own - present):
+        if missing := sorted(own - set(self._by_dialect[dialect.name])):
             raise QueryLoadError(
                 f"{self._place}: no {dialect.name} text for {', '.join(missing)}; add it to the "
                 f"file or to its .{dialect.name}.sql overlay"
@@ -92,26 +104,23 @@ class QuerySet:
             raise AttributeError(f"{self._place} has no query {name!r}{did_you_mean(name, known)}")
 
         def query(connection: Statements, *args: Any, **parameters: Any) -> Any:
-            found = getattr(self._by_dialect[connection.dialect.name], name, None)
+            found = self._by_dialect[connection.dialect.name].get(name)
             if found is None:
                 raise QueryLoadError(
                     f"{self._place}: query {name!r} has no text for {connection.dialect.name}"
                 )
-            takes_rows = getattr(found, "operation", None) is _MANY
+            takes_rows = found.takes_rows
             if bool(args) != takes_rows or (takes_rows and (parameters or len(args) > 1)):
                 wanted = "one list of parameters" if takes_rows else "named parameters (name=value)"
                 raise QueryExecutionError(f"{name}: give the connection and then {wanted}")
-            answer: Any = found(connection, *args, **parameters)
-            return RowsOfQuery(answer) if hasattr(answer, "asend") else answer
+            answer = found.run(connection, *args, **parameters)
+            return RowsOfQuery(answer) if isinstance(answer, AsyncGenerator) else answer
 
         query.__name__ = name
         return query
 
     def __dir__(self) -> list[str]:
         return [*self.available_queries, *self._children]
-
-
-_MANY = SQLOperationType.INSERT_UPDATE_DELETE_MANY
 
 
 class RowsOfQuery:
@@ -131,9 +140,9 @@ class RowsOfQuery:
 
 
 class _Loader(QueryLoader):
-    """aiosql's parser, but what is a parameter is decided by our binder.
+    """aiosql's parser, but our binder decides what is a parameter.
 
-    aiosql's own scan takes `:word` in comments and after a backslash-escaped quote for parameters.
+    aiosql's own scan also finds `:word` in comments and after a backslash-escaped quote.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -157,7 +166,7 @@ class _Loader(QueryLoader):
         return inspect.Signature([own, *(inspect.Parameter(name, keyword) for name in used)])
 
 
-def _load_directory(place: Path) -> QuerySet:
+def _load_directory(place: Path) -> Queries:
     files = sorted(place.glob("*.sql"))
     children = {
         below.name: _load_directory(below)
@@ -166,10 +175,10 @@ def _load_directory(place: Path) -> QuerySet:
     }
     if not files and not children:
         raise QueryLoadError(f"{place}: no .sql file in this directory")
-    return QuerySet(str(place), _load_files(files), children)
+    return Queries(str(place), _load_files(files), children)
 
 
-def _load_file(place: Path) -> dict[str, Queries]:
+def _load_file(place: Path) -> dict[str, dict[str, Query]]:
     overlays = [place.with_suffix(f".{name}.sql") for name in DIALECTS]
     files = [file for file in (place, *overlays) if file.is_file()]
     if not files:
@@ -177,7 +186,7 @@ def _load_file(place: Path) -> dict[str, Queries]:
     return _load_files(files)
 
 
-def _load_files(files: Iterable[Path]) -> dict[str, Queries]:
+def _load_files(files: Iterable[Path]) -> dict[str, dict[str, Query]]:
     base = [file for file in files if _overlay_dialect(file) is None]
     loaded = {}
     for name, dialect in DIALECTS.items():
@@ -186,12 +195,24 @@ def _load_files(files: Iterable[Path]) -> dict[str, Queries]:
         different = _parse(overlays, dialect)
         for query, datum in different.items():
             _check_overlay(common.get(query), datum)
-        queries = Queries(ADAPTER(), kwargs_only=True)
         try:
-            loaded[name] = queries.load_from_list([*{**common, **different}.values()])
+            loaded[name] = _made_by_aiosql({**common, **different})
         except SQLLoadException as error:
             raise QueryLoadError(f"{', '.join(map(str, base + overlays))}: {error}") from error
     return loaded
+
+
+def _made_by_aiosql(data: Mapping[str, QueryDatum]) -> dict[str, Query]:
+    many = SQLOperationType.INSERT_UPDATE_DELETE_MANY
+    made = AiosqlQueries(ADAPTER(), kwargs_only=True).load_from_list([*data.values()])
+    return {
+        # aiosql offers its functions as attributes, and `name_cursor` beside each `name`.
+        name: Query(
+            run=getattr(made, name),
+            takes_rows=name in data and data[name].operation_type is many,
+        )
+        for name in made.available_queries
+    }
 
 
 def _overlay_dialect(file: Path) -> str | None:

@@ -19,8 +19,8 @@ from dbpools.errors import (
     ReadOnlyTransactionError,
     TransactionError,
 )
+from dbpools.shielded import shielded
 from dbpools.stream import RowStream
-from dbpools.uninterrupted import uninterrupted
 
 log = logging.getLogger("dbpools.transaction")
 
@@ -116,7 +116,7 @@ class TransactionContext(Statements):
             raise TransactionError(
                 f"commit() on {self.database!r} without begin(): {self._state.value}"
             )
-        await uninterrupted(self._end("COMMIT"))
+        await shielded(self._end("COMMIT"))
 
     async def commit_unless_ended(self) -> None:
         """Commit, except where the code has said commit() or rollback() itself already."""
@@ -130,7 +130,7 @@ class TransactionContext(Statements):
             raise TransactionError(
                 f"rollback() on {self.database!r} without begin(): {self._state.value}"
             )
-        await uninterrupted(self._end("ROLLBACK"))
+        await shielded(self._end("ROLLBACK"))
 
     async def flush(self) -> None:
         """Commit what is pending and go on in a new transaction of the same kind."""
@@ -307,7 +307,7 @@ class TransactionContext(Statements):
         return answer
 
     def _check_still_open(self, title: str) -> None:
-        if not self._connection.slot.connection.is_in_transaction():
+        if not self._connection.member.connection.is_in_transaction():
             error = TransactionError(
                 f"{title} ended the transaction on {self.database!r} (MySQL commits before "
                 "DDL): what came before it is committed. Run such statements in "
@@ -318,7 +318,7 @@ class TransactionContext(Statements):
 
     def _must_look_for_writes(self) -> bool:
         """In a read-only part where the database cannot be told to refuse them."""
-        return self._nested_read_only > 0 and not self._connection.slot.connection.nest_read_only
+        return self._nested_read_only > 0 and not self._connection.member.connection.nest_read_only
 
     def _refuse_write(self, method: str, title: str, sql: str) -> None:
         if self._must_look_for_writes() and (

@@ -26,8 +26,8 @@ from dbpools.errors import (
 )
 from dbpools.managed import ManagedTransaction
 from dbpools.registry import DatabaseRegistry
+from dbpools.shielded import shielded
 from dbpools.transaction import TransactionContext
-from dbpools.uninterrupted import uninterrupted
 
 log = logging.getLogger("dbpools.transaction")
 
@@ -189,7 +189,7 @@ async def _commit_all(contexts: list[TransactionContext]) -> None:
         for context in contexts:
             if context.is_open:
                 await context.fetch_val("SELECT 1", name="check before commit")
-        await uninterrupted(_commit_in_order(contexts))
+        await shielded(_commit_in_order(contexts))
 
 
 async def _commit_in_order(contexts: list[TransactionContext]) -> None:

@@ -164,7 +164,7 @@ async def test_open_connects_to_the_minimum(engine: Engine, open_database: Opene
 async def test_broken_connection_is_replaced(open_database: Opener) -> None:
     database = await open_database(size=1)
     async with database.pool.acquire() as connection:
-        await connection.slot.connection.abandon()
+        await connection.member.connection.abandon()
 
     async with database.pool.acquire() as connection:
         assert await connection.fetch_val("select 1") == 1
@@ -176,7 +176,7 @@ async def test_broken_connection_is_replaced(open_database: Opener) -> None:
 async def test_connection_that_broke_while_idle_is_replaced(open_database: Opener) -> None:
     database = await open_database(size=1)
     async with database.pool.acquire() as connection:
-        lost = connection.slot.connection
+        lost = connection.member.connection
     await lost.abandon()
 
     async with database.transaction() as tx:
@@ -230,7 +230,7 @@ async def test_lifetimes_differ_by_up_to_a_tenth() -> None:
     )
     taken = [await pool.acquire() for _ in range(3)]
 
-    assert sorted(each.slot.old_at for each in taken) == [900, 950, 1000]
+    assert sorted(each.member.old_at for each in taken) == [900, 950, 1000]
     for connection in taken:
         await pool.release(connection)
     await pool.close()
@@ -241,7 +241,7 @@ async def test_connection_that_was_idle_for_long_is_asked_first(fake_pool: FakeP
     driver = FakeDriver()
     pool = fake_pool(driver, clock=clock, max_size=1)
     async with pool.acquire() as connection:
-        connection.slot.connection.is_deaf = True  # type: ignore[attr-defined]
+        connection.member.connection.is_deaf = True  # type: ignore[attr-defined]
     clock.now += 31
 
     async with pool.acquire():

@@ -7,7 +7,7 @@ from typing import Any
 from dbpools.driver import DriverConnection
 
 
-class Slot:
+class PoolMember:
     """A connection with its age, its turn and the deadline of the statement that runs on it."""
 
     __slots__ = (

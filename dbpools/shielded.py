@@ -8,7 +8,7 @@ from typing import Any
 log = logging.getLogger("dbpools.transaction")
 
 
-async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+async def shielded(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end even if this task is cancelled; the cancellation is raised after.
 
     `work` must be bounded by itself.
