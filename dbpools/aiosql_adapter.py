@@ -8,9 +8,9 @@ import aiosql
 from aiosql.types import SQLOperationType
 
 from dbpools.binding import DIALECTS
-from dbpools.connection import Statements
 from dbpools.errors import did_you_mean
 from dbpools.registry import DatabaseRegistry
+from dbpools.statements import Statements
 from dbpools.stream import RowStream
 from dbpools.transaction import TransactionContext
 

@@ -1,16 +1,18 @@
-"""Batch mode: commit after every N rows, so that a long load holds no long transaction."""
+"""Batches: a commit after every N rows, so that a long load is not one long transaction."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import Any
 
-from dbpools.connection import Parameters, PooledConnection
+from dbpools.connection import PooledConnection
+from dbpools.driver import Ending
+from dbpools.operations import Answer, StatementOperation
+from dbpools.statements import Parameters
 from dbpools.transaction import TransactionContext
 
 
 class BatchContext(TransactionContext):
-    """A transaction that is committed and begun again after every `every` changed rows."""
+    """A transaction that commits and begins again after each `every` changed rows."""
 
     def __init__(self, connection: PooledConnection, *, every: int) -> None:
         if every < 1:
@@ -25,7 +27,7 @@ class BatchContext(TransactionContext):
     async def executemany(
         self, sql: str, rows: Iterable[Parameters], *, name: str | None = None
     ) -> int:
-        """As elsewhere, but in pieces, so that no commit holds more than `every` rows."""
+        """Like any executemany(), but in pieces, so that no commit holds more than `every` rows."""
         iterator = iter(rows)
         count = 0
         while piece := list(islice(iterator, max(self._every - self.pending_rows, 1))):
@@ -34,7 +36,7 @@ class BatchContext(TransactionContext):
 
     @asynccontextmanager
     async def savepoint(self, *, readonly: bool = False) -> AsyncIterator[TransactionContext]:
-        """As elsewhere; commits wait for its end."""
+        """Like any savepoint(). The batch commits nothing before it ends."""
         pending_before = self.pending_rows
         try:
             async with super().savepoint(readonly=readonly):
@@ -43,19 +45,16 @@ class BatchContext(TransactionContext):
             self.pending_rows = pending_before
             raise
 
-    async def _end(self, word: str) -> None:
-        await super()._end(word)
-        # Here, because a commit that is cancelled meanwhile takes effect all the same.
-        if word == "COMMIT":
+    async def _end(self, ending: Ending) -> None:
+        await super()._end(ending)
+        # Counted here, because a commit takes effect even if its caller is cancelled meanwhile.
+        if ending is Ending.COMMIT:
             self.committed_rows += self.pending_rows
         self.pending_rows = 0
 
-    async def run(self, method: str, title: str, *args: Any) -> Any:
-        answer = await super().run(method, title, *args)
-        if method in ("execute", "execute_many"):
-            self.pending_rows += answer
-        elif method == "insert":
-            self.pending_rows += 1
+    async def run(self, operation: StatementOperation[Answer]) -> Answer:
+        answer = await super().run(operation)
+        self.pending_rows += operation.changed_rows(answer)
         if self.pending_rows >= self._every and not self.is_in_savepoint:
             await self.flush()
         return answer

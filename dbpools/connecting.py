@@ -1,4 +1,4 @@
-"""Opening a connection: in bounded time, again and again while the server is away."""
+"""Opening a connection in bounded time. While the server is away, it is tried again."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from dbpools.driver import Driver, DriverConnection, Fault
 from dbpools.errors import DatabaseUnavailableError
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
-"""Between two attempts to reach a server that is away."""
+"""The pauses between two attempts to reach a server that is away."""
 
 
 class Connector:
-    """Opens the connections of one pool and remembers what keeps it from doing so."""
+    """Opens the connections of one pool, and remembers the last failure."""
 
     def __init__(
         self, name: str, driver: Driver, config: PoolConfig, jitter: Callable[[], float]
@@ -21,14 +21,14 @@ class Connector:
         self._driver = driver
         self._config = config
         self._jitter = jitter
-        self.trouble: Exception | None = None
-        """The last failure, until a connection could be opened."""
+        self.last_error: Exception | None = None
+        """The last failure; None again once a connection was opened."""
 
     async def connect(self, is_wanted: Callable[[], bool]) -> DriverConnection:
-        """A new connection, within `connect_timeout`. DatabaseUnavailableError.
+        """Returns a new connection within `connect_timeout`, or raises DatabaseUnavailableError.
 
-        A server that is away is tried again as long as `is_wanted` says so; a wrong password or
-        an unknown database is an answer.
+        A server that is away is tried again as long as `is_wanted` returns True. A wrong password
+        or an unknown database is final.
         """
         pause = FIRST_PAUSE_SECONDS
         try:
@@ -37,18 +37,18 @@ class Connector:
                     try:
                         connection = await self._driver.connect()
                     except Exception as error:
-                        # Whatever it is, a caller in line must hear of it.
-                        self.trouble = error
+                        # Whatever it is, a caller in line must learn of it.
+                        self.last_error = error
                         if not is_wanted() or self._driver.fault(error) is not Fault.LOST:
                             raise self.unavailable(error) from error
                     else:
-                        self.trouble = None
+                        self.last_error = None
                         return connection
                     await asyncio.sleep(pause * (0.5 + self._jitter()))
                     pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         except TimeoutError as late:
-            trouble = self.trouble or late
-            raise self.unavailable(trouble) from trouble
+            reason = self.last_error or late
+            raise self.unavailable(reason) from reason
 
     def unavailable(self, error: Exception) -> DatabaseUnavailableError:
         """The error for the caller, with what to do about it."""

@@ -1,19 +1,17 @@
-"""Statements on one connection, written once for every engine.
+"""A connection that a pool lends out.
 
-`Statements` is what people call; `PooledConnection` runs them: it binds parameters, lets one
-statement at a time through, limits its time, turns errors into ours and writes the SQL log.
+It runs one operation at a time, limits its duration, translates the driver's errors into those of
+dbpools and writes the SQL log.
 """
 
 import weakref
-from abc import ABC, abstractmethod
 from asyncio import CancelledError, current_task
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dbpools import sqllog
-from dbpools.binding import Dialect, compile_statement, title_of
-from dbpools.driver import Args, Driver, Fault, RowCursor
+from dbpools.config import PoolConfig
+from dbpools.driver import Driver, Fault, RowCursor
 from dbpools.errors import (
     ConnectionLostError,
     DatabaseError,
@@ -22,262 +20,133 @@ from dbpools.errors import (
     ReadOnlyTransactionError,
     TransactionError,
 )
-from dbpools.stream import RowStream
+from dbpools.member import PoolMember
+from dbpools.operations import Answer, CloseCursor, NextRows, OpenCursor, Operation
+from dbpools.statements import Statements
 from dbpools.values import Row
-
-if TYPE_CHECKING:
-    from dbpools.member import PoolMember
-    from dbpools.pool import AsyncConnectionPool
-
-CLOSE_STREAM = "close_stream"
-"""No method of a driver: `run` closes a stream on its way to any other statement."""
-
-Parameters = Mapping[str, Any] | Sequence[Any] | None
-
-
-Bound = tuple[str, Args, str]
-"""A statement as the driver takes it, its arguments, and what the SQL log calls it."""
-
-
-class Statements(ABC):
-    """Run SQL. `:name` parameters come as a mapping; a sequence fills the engine's own markers
-    (`?` on SQLite, `$1` on PostgreSQL, `%s` on MySQL). `name` is what the SQL log calls it.
-
-    Every method raises QueryExecutionError (the driver's error is its `__cause__`),
-    ReadOnlyTransactionError or ConnectionLostError.
-    """
-
-    __slots__ = ()
-
-    @property
-    @abstractmethod
-    def database(self) -> str:
-        """The name of the database."""
-
-    @property
-    @abstractmethod
-    def driver(self) -> Driver:
-        """The engine."""
-
-    @abstractmethod
-    async def run(self, method: str, title: str, *args: Any) -> Any:
-        """Call a method of the driver's connection: the one door for every statement."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """How this engine writes SQL."""
-        return self.driver.dialect
-
-    async def execute(self, sql: str, params: Parameters = None, *, name: str | None = None) -> int:
-        """How many rows the statement inserted, updated (found, even if unchanged) or deleted."""
-        text, args, title = self.bind(sql, params, name)
-        count: int = await self.run("execute", title, text, args)
-        return count
-
-    async def executemany(
-        self, sql: str, rows: Iterable[Parameters], *, name: str | None = None
-    ) -> int:
-        """Run the statement once per row of parameters; how many rows changed altogether."""
-        bound = [self.bind(sql, row, name) for row in rows]
-        if not bound:
-            return 0
-        text, _, title = bound[0]
-        count: int = await self.run("execute_many", title, text, [args for _, args, _ in bound])
-        return count
-
-    async def fetch_all(
-        self, sql: str, params: Parameters = None, *, name: str | None = None
-    ) -> list[Row]:
-        """Every row, as a dict of column -> value."""
-        text, args, title = self.bind(sql, params, name)
-        rows: list[Row] = await self.run("query", title, text, args, 0)
-        return rows
-
-    async def fetch_one(
-        self, sql: str, params: Parameters = None, *, name: str | None = None
-    ) -> Row | None:
-        """The first row, or None."""
-        text, args, title = self.bind(sql, params, name)
-        rows: list[Row] = await self.run("query", title, text, args, 1)
-        return rows[0] if rows else None
-
-    async def fetch_val(
-        self, sql: str, params: Parameters = None, *, name: str | None = None
-    ) -> Any:
-        """The first column of the first row; None where there is no row."""
-        text, args, title = self.bind(sql, params, name)
-        return await self.run("value", title, text, args)
-
-    async def insert(self, sql: str, params: Parameters = None, *, name: str | None = None) -> Any:
-        """Run an INSERT; the first column of its RETURNING, or the new id where the engine tells.
-
-        PostgreSQL tells only what RETURNING asks for; without it the answer is None there.
-        """
-        text, args, title = self.bind(sql, params, name)
-        return await self.run("insert", title, text, args)
-
-    async def execute_script(self, sql: str, *, name: str | None = None) -> None:
-        """Run a text of several statements. It takes no parameters."""
-        await self.run("script", name or title_of(sql), sql)
-
-    def bind(self, sql: str, params: Parameters, name: str | None) -> Bound:
-        """The statement and its arguments as the driver takes them. Touches no database."""
-        driver = self.driver
-        dialect = driver.dialect
-        statement = compile_statement(sql, dialect)
-        title = name or statement.title
-        if statement.control:
-            raise TransactionError(
-                f"{statement.control} in SQL text would go behind the back of the transaction; "
-                "use begin(), commit(), rollback() or savepoint()"
-            )
-        try:
-            if not params and not statement.names:
-                return sql, None, title
-            if params is None or isinstance(params, Mapping):
-                args = self._adapt_all(statement.names, statement.arguments(params or {}))
-                by_name = dialect.style == "pyformat"
-                named = dict(zip(statement.names, args, strict=True)) if by_name else args
-                return statement.sql, named, title
-            if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
-                raise TypeError("parameters are a mapping or a list, not one value")
-            places = [str(number) for number in range(1, len(params) + 1)]
-            return sql, self._adapt_all(places, params), title
-        except LookupError as error:
-            raise QueryExecutionError(f"{title}: {error.args[0]}") from error
-        except (TypeError, ValueError) as error:
-            raise QueryExecutionError(f"{title}: {error}") from error
-
-    def _adapt_all(self, names: Sequence[str], values: Sequence[Any]) -> list[Any]:
-        adapt = self.driver.adapters.adapt
-        try:
-            return [adapt(value) for value in values]
-        except (TypeError, ValueError):
-            pass
-        # Again, one by one: this time to say which parameter it is.
-        for name, value in zip(names, values, strict=True):
-            try:
-                adapt(value)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"parameter :{name}: {error}") from error
-        raise AssertionError("adapting is deterministic")
 
 
 class PooledConnection(Statements):
     """A connection lent by a pool. Outside a transaction each statement commits by itself."""
 
-    __slots__ = ("_cursor", "_member", "_pool", "_stream")
+    __slots__ = ("_config", "_cursor", "_database", "_driver", "_member", "_reader")
 
-    def __init__(self, pool: "AsyncConnectionPool", member: "PoolMember") -> None:
-        self._pool = pool
+    def __init__(
+        self, database: str, driver: Driver, config: PoolConfig, member: PoolMember
+    ) -> None:
+        self._database = database
+        self._driver = driver
+        self._config = config
         self._member: PoolMember | None = member
         self._cursor: RowCursor | None = None
-        self._stream: weakref.ref[RowStream] | None = None
+        self._reader: weakref.ref[object] | None = None
+        """Who reads the cursor. Weak: a stream that nobody holds any more ends by itself."""
 
     @property
     def database(self) -> str:
-        return self._pool.name
+        return self._database
 
     @property
     def driver(self) -> Driver:
-        return self._pool.driver
+        return self._driver
 
     @property
-    def member(self) -> "PoolMember":
-        """The pool's record of the physical connection. PoolClosedError once given back."""
+    def member(self) -> PoolMember:
+        """The physical connection. PoolClosedError once it was given back."""
         if self._member is None:
-            raise PoolClosedError(
-                f"this connection to {self.database!r} was already given back to its pool"
-            )
+            raise self._given_back()
         return self._member
+
+    def _given_back(self) -> PoolClosedError:
+        return PoolClosedError(
+            f"this connection to {self.database!r} was already given back to its pool"
+        )
 
     @property
     def raw(self) -> Any:
         """The connection of the engine's own library, for what dbpools does not offer."""
         return self.member.connection.raw
 
-    def detach(self) -> "PoolMember | None":
-        """For the pool: give the physical connection up. None if that was done before."""
+    def detach(self) -> PoolMember | None:
+        """For the pool: gives the physical connection up. None if that was done before."""
         member, self._member = self._member, None
         if member is not None and self._cursor is not None:
-            member.is_spoiled = True  # rows of a stream that nobody finished are still on the wire
+            member.is_spoiled = True  # rows of an unfinished stream are still on their way
         return member
 
-    async def run(self, method: str, title: str, *args: Any) -> Any:
-        """One call of the driver: alone on its connection, in bounded time, errors made ours."""
+    async def run(self, operation: Operation[Answer]) -> Answer:
+        """Runs an operation when it is its turn."""
         member = self._member or self.member
         if member.is_busy:
-            await member.wait_turn()
-            if self._member is None:  # given back meanwhile
-                member.leave_turn()  # those behind us must hear of it, too
-            member = self.member
+            await self._wait_turn(member)
         member.is_busy = True
         try:
-            if member.is_spoiled:
-                raise ConnectionLostError(
-                    f"{title}: the connection to {self.database!r} was given up, because a "
-                    "statement on it was cut off"
-                )
-            if self._cursor is not None and method != "next_rows":
-                await self._settle_stream(member, self._cursor, is_end=method == "end")
-            if method == CLOSE_STREAM:
-                return None
-            source = self._require_cursor(title) if method == "next_rows" else member.connection
-            return await self._timed(member, method, getattr(source, method), title, args)
+            self._require_sound(member, operation.title)
+            if self._cursor is not None:
+                await self._close_unread_cursor(member, self._cursor, operation)
+            return await self._timed(member, operation)
         finally:
             member.leave_turn()
 
-    async def _timed(
-        self,
-        member: "PoolMember",
-        method: str,
-        call: Callable[..., Any],
-        title: str,
-        args: tuple[Any, ...] = (),
-    ) -> Any:
-        config = self._pool.config
+    async def _wait_turn(self, member: PoolMember) -> None:
+        await member.wait_turn()
+        if self._member is None:  # given back meanwhile
+            member.leave_turn()  # those behind us must learn of it, too
+            raise self._given_back()
+
+    def _require_sound(self, member: PoolMember, title: str) -> None:
+        if member.is_spoiled:
+            raise ConnectionLostError(
+                f"{title}: the connection to {self.database!r} was given up, because a "
+                "statement on it was cut off"
+            )
+
+    async def _timed(self, member: PoolMember, operation: Operation[Answer]) -> Answer:
+        config = self._config
         task = current_task()
         assert task is not None  # a coroutine of asyncio runs in a task
         cancelling = task.cancelling()
-        answer = _FAILED
+        is_done = False
         started = monotonic()
-        # The pool looks at the deadlines of its connections; a timer for each statement would
-        # cost more than binding it.
+        # The pool checks the deadlines of its connections. A timer for each statement would cost
+        # more than binding it.
         member.task = task
         member.deadline = started + config.command_timeout_seconds
-        # Until the call is through, nobody knows what the connection would say next.
+        # Until the call returns, nobody knows what the connection would answer next.
         member.is_spoiled = True
         try:
-            answer = await call(*args)
+            answer = await operation.start(member.connection)
             member.is_spoiled = False
+            is_done = True
             return answer
         except CancelledError as error:
             if member.is_overdue and task.uncancel() <= cancelling:
-                raise self._overdue(title) from error
+                raise self._overdue(operation.title) from error
             raise
-        except self._pool.driver.trouble as error:
+        except self._driver.caught_errors as error:
             if member.is_overdue and task.uncancel() <= cancelling:
-                raise self._overdue(title) from error
-            raise self._translate(member, error, title) from error
+                raise self._overdue(operation.title) from error
+            raise self._translate(member, error, operation.title) from error
         finally:
             member.task = None
             member.is_overdue = False
             elapsed = monotonic() - started
             if elapsed >= config.slow_query_seconds or sqllog.is_wanted():
-                self._report(title, _row_count(method, answer), elapsed)
+                rows = operation.row_count(answer) if is_done else sqllog.FAILED_ROWS
+                self._report(operation.title, rows, elapsed)
 
     def _report(self, title: str, rows: int, elapsed: float) -> None:
-        is_slow = elapsed >= self._pool.config.slow_query_seconds
+        is_slow = elapsed >= self._config.slow_query_seconds
         sqllog.report(sqllog.StatementEvent(self.database, title, rows, elapsed * 1000, is_slow))
 
     def _overdue(self, title: str) -> ConnectionLostError:
         return ConnectionLostError(
             f"{title}: {self.database!r} took longer than "
-            f"{self._pool.config.command_timeout_seconds:g} s (command_timeout); its connection "
+            f"{self._config.command_timeout_seconds:g} s (command_timeout); its connection "
             "was given up"
         )
 
-    def _translate(self, member: "PoolMember", error: Exception, title: str) -> DatabaseError:
+    def _translate(self, member: PoolMember, error: Exception, title: str) -> DatabaseError:
         fault = self.driver.fault(error)
         if fault is Fault.LOST or not member.connection.is_open():
             return ConnectionLostError(
@@ -295,71 +164,74 @@ class PooledConnection(Statements):
             f"{title}: {self.database!r} refused: {error}" + (f" ({hint})" if hint else "")
         )
 
-    # -- streams ------------------------------------------------------------------------------
+    # -- cursors of streams -------------------------------------------------------------------
 
-    async def start_stream(self, stream: RowStream, bound: Bound, chunk_rows: int) -> None:
-        """For RowStream: run its statement."""
-        text, args, title = bound
-        self._cursor = await self.run("stream", title, text, args, chunk_rows)
-        self._stream = weakref.ref(stream)
+    async def open_cursor(self, reader: object, operation: OpenCursor) -> None:
+        """Starts a query; from now on `reader` may fetch its rows."""
+        self._cursor = await self.run(operation)
+        self._reader = weakref.ref(reader)
 
-    async def next_rows(self, stream: RowStream, title: str) -> list[Row]:
-        """For RowStream: the next rows of its cursor, [] at the end."""
-        if not self._is_open(stream):
-            raise _ended(title)
-        rows: list[Row] = await self.run("next_rows", title)
-        return rows
+    async def next_rows(self, reader: object, title: str) -> list[Row]:
+        """Returns the next rows of the cursor that `reader` opened, [] at the end."""
+        self._require_cursor(reader, title)
+        member = self.member
+        if member.is_busy:
+            await self._wait_turn(member)
+        member.is_busy = True
+        try:
+            self._require_sound(member, title)
+            cursor = self._require_cursor(reader, title)
+            return await self._timed(member, NextRows(title, cursor))
+        finally:
+            member.leave_turn()
 
-    async def end_stream(self, stream: RowStream) -> None:
-        """For RowStream: close its cursor, if that still can be done."""
-        member = self._member
-        if member is None or member.is_spoiled or not self._is_open(stream):
+    async def close_cursor(self, reader: object) -> None:
+        """Closes the cursor that `reader` opened, if that is still possible."""
+        member, cursor = self._member, self._cursor
+        if member is None or member.is_spoiled or not self._is_read_by(reader):
             return
-        self.forget_stream()
-        await self.run(CLOSE_STREAM, "close a stream")
+        self.forget_reader()
+        if member.is_busy:
+            await self._wait_turn(member)
+        member.is_busy = True
+        try:
+            self._require_sound(member, CLOSE_TITLE)
+            if cursor is not None and cursor is self._cursor:  # nobody closed it meanwhile
+                await self._close(member, cursor)
+        finally:
+            member.leave_turn()
 
-    def forget_stream(self) -> None:
-        """Let the next statement close the open cursor, even if somebody still holds its stream."""
-        self._stream = None
+    def forget_reader(self) -> None:
+        """Lets the next operation close the cursor, even if somebody still holds its stream."""
+        self._reader = None
 
-    def _is_open(self, stream: RowStream) -> bool:
-        """Whether the open cursor is that stream's, and not one of a later transaction."""
-        return self._cursor is not None and self._stream is not None and self._stream() is stream
+    def _is_read_by(self, reader: object) -> bool:
+        """Whether the open cursor is the one of `reader`, and not of a later transaction."""
+        return self._cursor is not None and self._reader is not None and self._reader() is reader
 
-    def _require_cursor(self, title: str) -> RowCursor:
-        if self._cursor is None:
-            raise _ended(title)
+    def _require_cursor(self, reader: object, title: str) -> RowCursor:
+        if self._cursor is None or not self._is_read_by(reader):
+            raise TransactionError(f"{title}: the stream ended with its transaction")
         return self._cursor
 
-    async def _settle_stream(
-        self, member: "PoolMember", cursor: RowCursor, *, is_end: bool
+    async def _close_unread_cursor(
+        self, member: PoolMember, cursor: RowCursor, operation: Operation[Any]
     ) -> None:
-        """Close the cursor of a stream that nobody holds any more, or whose transaction ends now.
+        """Closes a cursor that nobody reads any more, or whose transaction `operation` ends.
 
-        TransactionError for one that is being read.
+        TransactionError if somebody still reads it.
         """
-        if not is_end and self._stream is not None and self._stream() is not None:
+        is_read = self._reader is not None and self._reader() is not None
+        if is_read and not operation.ends_transaction:
             raise TransactionError(
                 f"a stream is being read on this connection to {self.database!r}: read it to its "
                 "end, close it (async with), or run the statement on a second connection"
             )
-        await self._timed(member, "close", cursor.close, "close a stream")
+        await self._close(member, cursor)
+
+    async def _close(self, member: PoolMember, cursor: RowCursor) -> None:
+        await self._timed(member, CloseCursor(CLOSE_TITLE, cursor))
         self._cursor = None
 
 
-def _ended(title: str) -> TransactionError:
-    return TransactionError(f"{title}: the stream ended with its transaction")
-
-
-_FAILED: Any = object()
-
-
-def _row_count(method: str, answer: Any) -> int:
-    """For the log: rows changed or returned; -1 for a statement that failed."""
-    if answer is _FAILED:
-        return -1
-    if method in ("execute", "execute_many"):
-        return int(answer)
-    if method in ("insert", "value"):
-        return 1
-    return len(answer) if isinstance(answer, list) else 0
+CLOSE_TITLE = "close a stream"

@@ -1,27 +1,24 @@
 """A transaction with a connection of its own, for `async with`."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from dbpools.connection import PooledConnection
 from dbpools.errors import ConnectionLostError, TransactionError
+from dbpools.pool import AsyncConnectionPool
 from dbpools.transaction import TransactionContext
-
-if TYPE_CHECKING:
-    from dbpools.pool import AsyncConnectionPool
 
 
 class ManagedTransaction:
     """`async with db.transaction() as tx`: commits at the end, rolls back on an exception."""
 
-    def __init__(self, pool: "AsyncConnectionPool", *, readonly: bool = False) -> None:
+    def __init__(self, pool: AsyncConnectionPool, *, readonly: bool = False) -> None:
         self._pool = pool
         self._readonly = readonly
         self._connection: PooledConnection | None = None
         self._context: TransactionContext | None = None
 
     async def start(self) -> TransactionContext:
-        """Take a connection and begin on it."""
+        """Takes a connection and begins a transaction on it."""
         if self._connection is not None:
             raise TransactionError("this transaction() was entered before; make a new one")
         while True:
@@ -30,8 +27,8 @@ class ManagedTransaction:
             try:
                 await context.begin(readonly=self._readonly)
             except ConnectionLostError:
-                # The server was restarted since this connection was used last. Nothing has
-                # happened on it yet, so another one may do; a new one that fails is an answer.
+                # The server was restarted since this connection was used last. Nothing has happened
+                # on it yet, so another one may be tried; a failure of a new one is final.
                 is_new = connection.member.is_new
                 await self._pool.release(connection)
                 if is_new:
@@ -44,7 +41,7 @@ class ManagedTransaction:
                 return context
 
     async def give_back(self) -> None:
-        """Give the connection back; what is not committed is rolled back."""
+        """Gives the connection back; what is not committed is rolled back."""
         if self._context is not None:
             self._context.finish()
         if self._connection is not None:

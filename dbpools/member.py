@@ -1,4 +1,4 @@
-"""One physical connection and what its pool knows of it."""
+"""A member of a pool: one physical connection and what the pool knows about it."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from dbpools.driver import DriverConnection
 
 
 class PoolMember:
-    """A connection with its age, its turn and the deadline of the statement that runs on it."""
+    """A connection with its age, the tasks that wait for it, and the deadline of its statement."""
 
     __slots__ = (
         "_turns",
@@ -26,23 +26,23 @@ class PoolMember:
     def __init__(self, connection: DriverConnection, *, now: float, old_at: float) -> None:
         self.connection = connection
         self.old_at = old_at
-        """When it is to be replaced, on the pool's clock."""
+        """When the connection is replaced, on the pool's clock."""
         self.idle_since = now
         self.is_spoiled = False
-        """True once a statement was cut off: nobody knows what the connection would say next."""
+        """True after a statement was cut off: nobody knows what the connection answers next."""
         self.is_new = True
-        """True until it was lent and given back once."""
+        """True until the connection was lent and given back once."""
         self.is_busy = False
         """True while a task runs a statement."""
         self.task: asyncio.Task[Any] | None = None
-        """The task whose statement runs, to be cancelled at the deadline."""
+        """The task whose statement runs. It is cancelled at the deadline."""
         self.deadline = 0.0
         self.is_overdue = False
-        """True once the statement was cut off by its deadline."""
+        """True after the deadline has cut the statement off."""
         self._turns: deque[asyncio.Future[None]] = deque()
 
     async def wait_turn(self) -> None:
-        """Wait until no other task runs a statement. First come, first served."""
+        """Returns when no other task runs a statement. First come, first served."""
         while self.is_busy:
             turn = asyncio.get_running_loop().create_future()
             self._turns.append(turn)
@@ -50,11 +50,11 @@ class PoolMember:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._wake_next()  # it was our turn just now, and we do not take it
+                    self._wake_next()  # our turn came just now, and we do not take it
                 raise
 
     def leave_turn(self) -> None:
-        """Let the next task run its statement."""
+        """Lets the next task run its statement."""
         self.is_busy = False
         if self._turns:
             self._wake_next()
@@ -67,7 +67,7 @@ class PoolMember:
                 return
 
     def cut_off_if_overdue(self, now: float) -> None:
-        """Cancel the statement that runs for too long, once."""
+        """Cancels a statement that is past its deadline, once."""
         if self.task is not None and now >= self.deadline and not self.is_overdue:
             self.is_overdue = True
             self.task.cancel()

@@ -1,26 +1,25 @@
 """A pool of connections of one database, for one event loop.
 
-`acquire` gives an idle connection at once, or waits in line. Opening is done by tasks of the pool,
-never by the caller: a caller that is cancelled or times out leaves the line, and the connection
-that was being opened for it goes to the next one. Nothing is awaited between taking a connection
-out of the pool's books and handing it over, so none is ever lost.
+`acquire` returns an idle connection at once, or waits in line. Tasks of the pool open connections,
+never the caller: a caller that is cancelled or times out leaves the line, and the connection that
+was opened for it goes to the next one. Nothing is awaited between taking a connection out of the
+pool's books and handing it over, so none is ever lost.
 """
 
 import asyncio
-import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import Context
 from time import monotonic
-from typing import Any
 
 from dbpools.acquisition import Acquisition
+from dbpools.background import CLEANUP_SECONDS, BackgroundTasks, log
 from dbpools.config import PoolConfig
 from dbpools.connecting import Connector
 from dbpools.connection import PooledConnection
-from dbpools.driver import Driver, DriverConnection
+from dbpools.driver import Driver, DriverConnection, Ending
 from dbpools.errors import (
     ConnectionPoolExhaustedError,
     DatabaseUnavailableError,
@@ -29,19 +28,16 @@ from dbpools.errors import (
 )
 from dbpools.member import PoolMember
 from dbpools.statistics import Counters, PoolStatistics
-
-log = logging.getLogger("dbpools.pool")
+from dbpools.waiting import WaitingLine
 
 SWEEP_SECONDS = 60.0
-"""How often idle connections are looked at, at least."""
+"""The longest pause between two checks of the idle connections."""
 PING_AFTER_SECONDS = 30.0
-"""A connection that was idle for longer is asked for a sign of life before it is handed out."""
-CLEANUP_SECONDS = 5.0
-"""How long rolling back, resetting or closing one connection may take."""
+"""A connection that was idle for longer is pinged before it is lent."""
 
 
 class AsyncConnectionPool:
-    """Connections of one database. Belongs to the event loop that it is first used on."""
+    """Connections of one database. Belongs to the event loop that first uses it."""
 
     def __init__(
         self,
@@ -62,34 +58,36 @@ class AsyncConnectionPool:
         self._idle: deque[PoolMember] = deque()
         self._in_use: set[PoolMember] = set()
         self._opening = 0
-        self._waiters: deque[asyncio.Future[PoolMember]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         self._all_returned: asyncio.Event | None = None
         self._has_warned = False
         self._counters = Counters()
+        self._line = WaitingLine(
+            self._counters, take_back=self._take_back, timeout_error=self._timeout_error
+        )
+        self._background = BackgroundTasks(name, driver.caught_errors)
         self._connector = Connector(name, driver, config, jitter)
 
     # -- taking and giving back ---------------------------------------------------------------
 
-    def acquire(self, timeout_seconds: float | None = None) -> "Acquisition":
+    def acquire(self, timeout_seconds: float | None = None) -> Acquisition:
         """A connection: `async with pool.acquire() as connection`, or await it and release it.
 
-        Waits at most `timeout_seconds` (the pool's own by default) in line with the others.
+        Waits in line for at most `timeout_seconds` (by default the pool's own limit).
         ConnectionPoolExhaustedError, DatabaseUnavailableError, PoolClosedError, WrongLoopError.
         """
         return Acquisition(self, timeout_seconds)
 
     async def take(
-        self, timeout_seconds: float | None = None, holder: "Acquisition | None" = None
+        self, timeout_seconds: float | None = None, holder: Acquisition | None = None
     ) -> PooledConnection:
-        """What `acquire` awaits. Notes the connection in the holder, which will give it back."""
+        """What `acquire` awaits. Notes the connection in the holder, which will release it."""
         if self._is_closed or self._loop is not asyncio.get_running_loop():
             self._bind_to_loop()
         while True:
             now = self._now()
-            member = self._pop_idle(now) if self._idle and not self._waiters else None
+            member = self._pop_idle(now) if self._idle and not self._line else None
             if member is None:
                 member = await self._wait_in_line(timeout_seconds)
             if now - member.idle_since < PING_AFTER_SECONDS or await self._answers(member):
@@ -97,16 +95,16 @@ class AsyncConnectionPool:
         self._counters.acquired_count += 1
         if self._watch_timer is None:
             self._watch()
-        connection = PooledConnection(self, member)
+        connection = PooledConnection(self.name, self.driver, self.config, member)
         if holder is not None:
             holder.connection = connection
         return connection
 
     async def release(self, connection: PooledConnection | None) -> None:
-        """Take a connection back: roll back what is open, reset it, hand it to the next in line.
+        """Takes a connection back: rolls back what is open, resets it, gives it to the next caller.
 
-        A connection that is broken, too old, or was cut off in a statement is closed instead.
-        Cancelling this leaves the pool whole: the connection is then given up.
+        A connection that is broken, too old, or was cut off in a statement is closed instead. If
+        this call is cancelled, the connection is given up, and the pool stays whole.
         """
         member = connection.detach() if connection is not None else None
         if member is None or member not in self._in_use:
@@ -119,7 +117,7 @@ class AsyncConnectionPool:
                 if driver_connection.is_in_transaction() or driver_connection.needs_reset():
                     await self._clean(driver_connection)
                 is_clean = True
-        except self.driver.trouble as error:
+        except self.driver.caught_errors as error:
             log.warning("pool %s: a connection could not be reset: %s", self.name, error)
         finally:
             self._in_use.discard(member)
@@ -127,8 +125,7 @@ class AsyncConnectionPool:
             if not is_clean:
                 self._discard(member)
             elif now >= member.old_at:
-                self._counters.closed_old_count += 1
-                self._start(self._close_member(member))
+                self._close_old(member)
                 self._open_for_waiters()
             else:
                 self._hand_over(member, now)
@@ -138,7 +135,7 @@ class AsyncConnectionPool:
     async def _clean(self, connection: DriverConnection) -> None:
         async with asyncio.timeout(CLEANUP_SECONDS):
             if connection.is_in_transaction():
-                await connection.end("ROLLBACK")
+                await connection.end(Ending.ROLLBACK)
             await connection.reset()
 
     def _pop_idle(self, now: float) -> PoolMember | None:
@@ -148,72 +145,45 @@ class AsyncConnectionPool:
             if not member.connection.is_open():
                 self._discard(member)
             elif now >= member.old_at:
-                self._counters.closed_old_count += 1
-                self._start(self._close_member(member))
+                self._close_old(member)
             else:
                 self._in_use.add(member)
                 return member
         return None
 
     async def _wait_in_line(self, timeout_seconds: float | None) -> PoolMember:
-        loop = self._require_loop()
+        self._require_loop()
         patience = self.config.pool_timeout_seconds if timeout_seconds is None else timeout_seconds
-        waiter: asyncio.Future[PoolMember] = loop.create_future()
-        self._waiters.append(waiter)
-        started = loop.time()
-        timer = loop.call_later(patience, self._give_up, waiter, patience)
-        self._open_for_waiters()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # The connection may have been handed over just before the cancellation came.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._in_use.discard(waiter.result())
-                self._hand_over(waiter.result(), self._now())
-            raise
-        finally:
-            timer.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            self._counters.add_wait(loop.time() - started)
+        self._open_for_waiters(newcomers=1)
+        return await self._line.wait(patience)
 
-    def _give_up(self, waiter: asyncio.Future[PoolMember], patience: float) -> None:
-        if waiter.done():
-            return
-        self._counters.acquire_timeout_count += 1
-        self._waiters.remove(waiter)
-        if self._connector.trouble is not None:
-            waiter.set_exception(self._connector.unavailable(self._connector.trouble))
-            return
-        waiter.set_exception(
-            ConnectionPoolExhaustedError(
-                self.name,
-                waited_seconds=patience,
-                size=self._size(),
-                waiting=len(self._waiters),
-            )
+    def _timeout_error(self, waited_seconds: float) -> Exception:
+        if self._connector.last_error is not None:
+            return self._connector.unavailable(self._connector.last_error)
+        return ConnectionPoolExhaustedError(
+            self.name, waited_seconds=waited_seconds, size=self._size(), waiting=len(self._line)
         )
 
+    def _take_back(self, member: PoolMember) -> None:
+        self._in_use.discard(member)
+        self._hand_over(member, self._now())
+
     def _hand_over(self, member: PoolMember, now: float) -> None:
-        """Give a fit connection to the first in line, or keep it."""
+        """Gives a fit connection to the first in line, or keeps it."""
         member.idle_since = now
         if self._is_closed:
-            self._start(self._close_member(member))
-            return
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._in_use.add(member)
-                waiter.set_result(member)
-                return
-        self._idle.append(member)
+            self._background.close(member.connection)
+        elif self._line and self._line.hand_over(member):
+            self._in_use.add(member)
+        else:
+            self._idle.append(member)
 
     async def _answers(self, member: PoolMember) -> bool:
-        """Ask a connection that was idle for long; one that does not answer is replaced."""
+        """Pings a connection that was idle for long. One that does not answer is discarded."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS):
                 await member.connection.ping()
-        except self.driver.trouble:
+        except self.driver.caught_errors:
             self._in_use.discard(member)
             self._discard(member)
             return False
@@ -226,19 +196,23 @@ class AsyncConnectionPool:
     # -- opening and closing connections ------------------------------------------------------
 
     async def open(self) -> None:
-        """Open `min_size` connections now (at least one), to learn early that the server is there.
+        """Opens the smallest number of connections now (at least one).
 
-        Not needed: the first use opens what it needs. DatabaseUnavailableError.
+        Nobody needs to call it: the first use opens what it needs. But it finds out early whether
+        the server is there. DatabaseUnavailableError.
         """
         wanted = max(self.config.min_size, 1)
         async with AsyncExitStack() as taken:  # gives each back, even if cancelled at one
             for _ in range(wanted):
                 await taken.enter_async_context(self.acquire())
 
-    def _open_for_waiters(self) -> None:
-        """Start opening as many connections as there are callers without one, within the size."""
+    def _open_for_waiters(self, *, newcomers: int = 0) -> None:
+        """Starts to open one connection for each caller without one, within the largest size.
+
+        `newcomers` are callers that are about to stand in line.
+        """
         room = self.config.max_size - self._size()
-        wanted = len(self._waiters) - self._opening
+        wanted = len(self._line) + newcomers - self._opening
         for _ in range(min(room, wanted)):
             self._start_opening()
 
@@ -248,16 +222,16 @@ class AsyncConnectionPool:
 
     def _start_opening(self) -> None:
         self._opening += 1
-        self._start(self._open_one())
+        self._background.start(self._open_one())
 
     async def _open_one(self) -> None:
-        """Open one connection for whoever is first in line then."""
+        """Opens one connection for whoever is first in line then."""
         try:
             connection = await self._connector.connect(lambda: not self._is_closed)
         except DatabaseUnavailableError as error:
             self._opening -= 1
             self._counters.open_failure_count += 1
-            self._tell_waiters(error)
+            self._fail_waiters(error)
             self._open_for_waiters()
             return
         except BaseException:
@@ -271,53 +245,31 @@ class AsyncConnectionPool:
         now = self._now()
         self._hand_over(PoolMember(connection, now=now, old_at=now + lifetime), now)
 
-    def _tell_waiters(self, error: DatabaseUnavailableError) -> None:
-        """Fail the first in line; all of them where no connection is in use and could come back."""
-        is_told = False
-        while self._waiters and not (is_told and self._in_use):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)
-                is_told = True
-        if not is_told and not self._has_warned:
+    def _fail_waiters(self, error: DatabaseUnavailableError) -> None:
+        """Fails the first in line; everybody if no connection is in use and could come back."""
+        if self._line.fail_first(error):
+            if not self._in_use:
+                self._line.fail_all(lambda: error)
+        elif not self._has_warned:
             self._has_warned = True
             log.warning("pool %s: %s", self.name, error)
 
     def _discard(self, member: PoolMember) -> None:
-        """Close a connection that is not to be trusted, and open another if somebody waits."""
+        """Closes a connection that cannot be trusted, and opens another if somebody waits."""
         self._counters.closed_broken_count += 1
-        self._start(self._abandon_member(member))
+        self._background.abandon(member.connection)
         self._open_for_waiters()
 
-    async def _abandon_member(self, member: PoolMember) -> None:
-        await self._bounded(member.connection.abandon())
-
-    async def _close_member(self, member: PoolMember) -> None:
-        if not await self._bounded(member.connection.close()):
-            await self._bounded(member.connection.abandon())
-
-    async def _bounded(self, closing: Coroutine[Any, Any, None]) -> bool:
-        try:
-            async with asyncio.timeout(CLEANUP_SECONDS):
-                await closing
-        except self.driver.trouble as error:
-            log.debug("pool %s: closing a connection: %s", self.name, error)
-            return False
-        return True
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._loop is not None  # bound by the first acquire
-        # The pool's work is not that of the run that happens to ask: neither are its log lines.
-        task = self._loop.create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _close_old(self, member: PoolMember) -> None:
+        self._counters.closed_old_count += 1
+        self._background.close(member.connection)
 
     # -- time ---------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Close what is idle for too long or too old, and open what `min_size` asks for.
+        """Closes what is idle for too long or too old, and opens what `min_size` asks for.
 
-        Runs by itself once a minute (more often for short `max_idle`).
+        Runs by itself once a minute (more often with a short `max_idle_seconds`).
         """
         now = self._now()
         kept: deque[PoolMember] = deque()
@@ -325,18 +277,17 @@ class AsyncConnectionPool:
             if not member.connection.is_open():
                 self._discard(member)
             elif now >= member.old_at:
-                self._counters.closed_old_count += 1
-                self._start(self._close_member(member))
+                self._close_old(member)
             elif now - member.idle_since >= self.config.max_idle_seconds:
                 self._counters.closed_idle_count += 1
-                self._start(self._close_member(member))
+                self._background.close(member.connection)
             else:
                 kept.append(member)
         self._idle = kept
         self._fill_to_minimum()
 
     def _watch(self) -> None:
-        """Cut off statements that are over their time, as long as any connection is in use."""
+        """Cuts off statements that are over their time, as long as any connection is in use."""
         loop = self._require_loop()
         now = loop.time()
         for member in self._in_use:
@@ -346,14 +297,12 @@ class AsyncConnectionPool:
             loop.call_later(seconds, self._watch, context=Context()) if self._in_use else None
         )
 
-    def _sweep_and_come_back(self) -> None:
+    def _sweep_and_repeat(self) -> None:
         if self._loop is None or self._is_closed:
             return
         self.sweep()
         pause = min(SWEEP_SECONDS, self.config.max_idle_seconds / 2)
-        self._sweep_timer = self._loop.call_later(
-            pause, self._sweep_and_come_back, context=Context()
-        )
+        self._sweep_timer = self._loop.call_later(pause, self._sweep_and_repeat, context=Context())
 
     # -- the whole pool -----------------------------------------------------------------------
 
@@ -367,14 +316,14 @@ class AsyncConnectionPool:
             idle=len(self._idle),
             in_use=len(self._in_use),
             opening=self._opening,
-            waiting=len(self._waiters),
+            waiting=len(self._line),
             **vars(self._counters),
         )
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
-        """Let nobody in, wait for the connections in use, close all. Safe to call twice.
+        """Refuses new callers, waits for the connections in use, closes all. May be called twice.
 
-        What is not given back within `timeout_seconds` is cut off.
+        A connection that is not given back within `timeout_seconds` is cut off.
         """
         if self._loop is None:
             self._is_closed = True
@@ -382,7 +331,7 @@ class AsyncConnectionPool:
         self._require_loop()
         self._turn_everybody_away()
         while self._idle:
-            self._start(self._close_member(self._idle.pop()))
+            self._background.close(self._idle.pop().connection)
         if self._in_use:
             self._all_returned = asyncio.Event()
             try:
@@ -394,8 +343,7 @@ class AsyncConnectionPool:
                     member.is_spoiled = True
                     self._in_use.discard(member)
                     self._discard(member)
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._background.finish()
 
     @property
     def is_closed(self) -> bool:
@@ -406,10 +354,7 @@ class AsyncConnectionPool:
         self._is_closed = True
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(PoolClosedError(f"pool {self.name!r} was closed"))
+        self._line.fail_all(lambda: PoolClosedError(f"pool {self.name!r} was closed"))
 
     def _size(self) -> int:
         return len(self._idle) + len(self._in_use) + self._opening
@@ -422,7 +367,7 @@ class AsyncConnectionPool:
             )
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._sweep_and_come_back()
+            self._sweep_and_repeat()
         self._require_loop()
 
     def _require_loop(self) -> asyncio.AbstractEventLoop:

@@ -22,10 +22,10 @@ from aiosql.utils import SQLLoadException, SQLParseException
 
 from dbpools.aiosql_adapter import ADAPTER
 from dbpools.binding import DIALECTS, Dialect, compile_statement
-from dbpools.connection import Statements
 from dbpools.database import BaseDatabase
 from dbpools.errors import QueryExecutionError, QueryLoadError, did_you_mean
 from dbpools.registry import DatabaseRegistry
+from dbpools.statements import Statements
 
 
 def load_queries(path: str | Path, db: str | BaseDatabase | None = None) -> "Queries":

@@ -1,4 +1,4 @@
-"""Steps that must not be torn by a cancellation, such as COMMIT."""
+"""Steps that a cancellation must not interrupt, such as COMMIT."""
 
 import asyncio
 import logging
@@ -9,9 +9,9 @@ log = logging.getLogger("dbpools.transaction")
 
 
 async def shielded(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end even if this task is cancelled; the cancellation is raised after.
+    """Runs `work` to its end even if this task is cancelled; raises the cancellation afterwards.
 
-    `work` must be bounded by itself.
+    `work` itself must be limited in time.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -1,8 +1,9 @@
-"""The SQL log: which query, how many rows, how many milliseconds. Never a parameter's value.
+"""The SQL log: query, number of rows, milliseconds. Never the value of a parameter.
 
-Logger `dbpools.sql`: DEBUG for every statement, WARNING for slow ones. To ship statements
-elsewhere, attach a logging.Handler to that logger, or register a listener here; both get the same
-facts, the handler as attributes of the record (`database`, `query`, `rows`, `elapsed_ms`).
+The logger `dbpools.sql` writes every statement at DEBUG and slow ones at WARNING. To send
+statements elsewhere, attach a logging.Handler to that logger, or register a listener here. Both get
+the same facts; the handler finds them as attributes of the record (`database`, `query`, `rows`,
+`elapsed_ms`).
 """
 
 import logging
@@ -10,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 logger = logging.getLogger("dbpools.sql")
+
+FAILED_ROWS = -1
+"""What stands for the number of rows of a statement that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class StatementEvent:
     query: str
     """The name given to it, or the beginning of its text (markers in it, never values)."""
     rows: int
-    """Rows returned or changed; -1 when it failed."""
+    """Rows returned or changed; FAILED_ROWS when it failed."""
     elapsed_ms: float
     is_slow: bool
 
@@ -30,10 +34,10 @@ _listeners: list[Listener] = []
 
 
 def add_statement_listener(listener: Listener) -> Callable[[], None]:
-    """Call `listener` after every statement, on the event loop: it must not block.
+    """Calls `listener` after every statement, on the event loop: it must not block.
 
-    Gives a function that removes it again. What a listener raises is logged once per call and
-    never reaches the statement.
+    Returns a function that removes it again. What a listener raises is logged, and never reaches
+    the statement.
     """
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
@@ -45,7 +49,7 @@ def is_wanted() -> bool:
 
 
 def report(event: StatementEvent) -> None:
-    """Tell the log and the listeners."""
+    """Writes the statement to the log and calls the listeners."""
     logger.log(
         logging.WARNING if event.is_slow else logging.DEBUG,
         "%s on %s: %d rows in %.1f ms",

@@ -3,34 +3,30 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from dbpools.connection import PooledConnection
+from dbpools.operations import OpenCursor
 from dbpools.values import Row
-
-if TYPE_CHECKING:
-    from dbpools.connection import Bound, PooledConnection
 
 
 class RowStream:
     """`async for row in tx.stream(...)`. The statement starts with the first row.
 
-    Until it ends, its transaction takes no other statement. Leaving the loop early is fine when
+    Until the stream ends, its transaction takes no other statement. A loop may be left early if
     nothing else holds the stream; otherwise close it, or use it in `async with`.
     """
 
     def __init__(
         self,
-        connection: "PooledConnection",
-        bound: "Bound",
-        chunk_rows: int,
+        connection: PooledConnection,
+        operation: OpenCursor,
         step: Callable[[bool], AbstractContextManager[None]],
     ) -> None:
         self._connection = connection
+        self._operation = operation
         self._step = step
-        """Its transaction around each use of the connection; True for the first."""
-        self._bound = bound
-        self._title = bound[2]
-        self._chunk_rows = chunk_rows
+        """Its transaction's checks around each use of the connection; True for the first."""
         self._chunk: list[Row] = []
         self._position = 0
         self._is_started = False
@@ -52,19 +48,19 @@ class RowStream:
         is_first, self._is_started = not self._is_started, True
         with self._step(is_first):
             if is_first:
-                await self._connection.start_stream(self, self._bound, self._chunk_rows)
-            self._chunk = await self._connection.next_rows(self, self._title)
+                await self._connection.open_cursor(self, self._operation)
+            self._chunk = await self._connection.next_rows(self, self._operation.title)
         self._position = 0
         if not self._chunk:
             await self.aclose()
             raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the stream now. Safe to call twice."""
+        """Ends the stream now. A second call does nothing."""
         if self._is_started and not self._is_over:
             self._is_over = True
             with self._step(False):
-                await self._connection.end_stream(self)
+                await self._connection.close_cursor(self)
         self._is_over = True
 
     async def __aenter__(self) -> Self:

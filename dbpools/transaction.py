@@ -1,7 +1,8 @@
 """Transactions on one database: begin, commit, rollback, savepoints.
 
-One meaning on every engine, PostgreSQL's: after a failed statement the transaction takes nothing
-but rollback, or the rollback of a savepoint around the failure. Committing it is an error.
+They mean the same on every engine, namely what they mean on PostgreSQL: after a failed statement
+the transaction accepts only a rollback, or the rollback of a savepoint around the failure. A commit
+is then an error.
 """
 
 import logging
@@ -11,23 +12,31 @@ from enum import Enum
 from typing import Any
 
 from dbpools.binding import compile_statement
-from dbpools.connection import Parameters, PooledConnection, Statements
-from dbpools.driver import Driver
+from dbpools.connection import PooledConnection
+from dbpools.driver import Driver, Ending
 from dbpools.errors import (
     ConnectionLostError,
     DatabaseError,
     ReadOnlyTransactionError,
     TransactionError,
 )
+from dbpools.operations import (
+    Answer,
+    Begin,
+    BeginReadOnlyPart,
+    Command,
+    End,
+    EndReadOnlyPart,
+    OpenCursor,
+    StatementOperation,
+)
 from dbpools.shielded import shielded
+from dbpools.statements import Parameters, Statements
 from dbpools.stream import RowStream
 
 log = logging.getLogger("dbpools.transaction")
 
-
-WRITES = ("execute", "execute_many", "insert")
-"""The ways of running a statement whose answer tells that it wrote."""
-# With those of DDL, before which MySQL would commit what the outer function has written.
+# With the verbs of DDL, before which MySQL would commit what the outer function has written.
 WRITE_VERBS = {
     *("INSERT", "REPLACE", "UPDATE", "DELETE"),
     *("TRUNCATE", "DROP", "ALTER", "CREATE", "RENAME"),
@@ -42,7 +51,7 @@ class _State(Enum):
 
 
 class TransactionContext(Statements):
-    """A connection with a transaction on it. Several tasks that share it take turns."""
+    """A connection with a transaction on it. Tasks that share it take turns."""
 
     def __init__(self, connection: PooledConnection, *, autocommit: bool = False) -> None:
         self._connection = connection
@@ -54,7 +63,7 @@ class TransactionContext(Statements):
         self._nested_read_only = 0
         self._savepoint_count = 0
         self._is_doomed = False
-        """True when not even the rollback of a savepoint can help."""
+        """True if not even the rollback of a savepoint can help."""
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -94,17 +103,17 @@ class TransactionContext(Statements):
     # -- its life -----------------------------------------------------------------------------
 
     async def begin(self, *, readonly: bool = False) -> None:
-        """Start a transaction. TransactionError if one is open."""
+        """Starts a transaction. TransactionError if one is open."""
         if self._state is not _State.IDLE:
             raise TransactionError(f"begin() on {self.database!r}: {self._state.value} already")
-        await self._connection.run("begin", "begin", readonly)
+        await self._connection.run(Begin("begin", readonly))
         self._state = _State.OPEN
         self._is_read_only = readonly
 
     async def commit(self) -> None:
-        """Make the work since begin() last. TransactionError if there is nothing to commit.
+        """Makes the work since begin() permanent. TransactionError if nothing can be committed.
 
-        Runs to its end even if this task is cancelled meanwhile; the cancellation comes after.
+        Runs to its end even if this task is cancelled; the cancellation is raised afterwards.
         """
         self._require_no_savepoint("commit()")
         if self._state is _State.FAILED:
@@ -116,34 +125,35 @@ class TransactionContext(Statements):
             raise TransactionError(
                 f"commit() on {self.database!r} without begin(): {self._state.value}"
             )
-        await shielded(self._end("COMMIT"))
+        await shielded(self._end(Ending.COMMIT))
 
     async def commit_unless_ended(self) -> None:
-        """Commit, except where the code has said commit() or rollback() itself already."""
+        """Commits, unless the code has called commit() or rollback() already."""
         if self._state is not _State.IDLE:
             await self.commit()
 
     async def rollback(self) -> None:
-        """Undo the work since begin(). TransactionError without begin()."""
+        """Undoes the work since begin(). TransactionError without begin()."""
         self._require_no_savepoint("rollback()")
         if self._state not in (_State.OPEN, _State.FAILED):
             raise TransactionError(
                 f"rollback() on {self.database!r} without begin(): {self._state.value}"
             )
-        await shielded(self._end("ROLLBACK"))
+        await shielded(self._end(Ending.ROLLBACK))
 
     async def flush(self) -> None:
-        """Commit what is pending and go on in a new transaction of the same kind."""
+        """Commits what is pending and begins a new transaction of the same kind."""
         readonly = self._is_read_only
         await self.commit()
         await self.begin(readonly=readonly)
 
-    async def _end(self, word: str) -> None:
+    async def _end(self, ending: Ending) -> None:
+        title = ending.lower()
         try:
-            await self._connection.run("end", word.lower(), word)
+            await self._connection.run(End(title, ending))
         except ConnectionLostError as error:
             self._fail(error)
-            if word == "ROLLBACK":
+            if ending is Ending.ROLLBACK:
                 self._state = _State.IDLE  # the server rolls back what lost its connection
                 return
             raise TransactionError(
@@ -152,16 +162,14 @@ class TransactionContext(Statements):
             ) from error
         except DatabaseError as error:
             self._fail(error)
-            raise TransactionError(
-                f"{word.lower()} on {self.database!r} was refused: {error}"
-            ) from error
+            raise TransactionError(f"{title} on {self.database!r} was refused: {error}") from error
         self._state = _State.IDLE
         self._failure = None
         self._is_doomed = False
         self._is_read_only = False
 
     def finish(self) -> None:
-        """For the owner: from here on every use is an error."""
+        """For the owner: from now on every use is an error."""
         self._state = _State.OVER
 
     @property
@@ -173,16 +181,17 @@ class TransactionContext(Statements):
 
     @asynccontextmanager
     async def savepoint(self, *, readonly: bool = False) -> AsyncIterator["TransactionContext"]:
-        """A part that can be undone by itself: an exception in it rolls back only this part.
+        """A part that can be undone alone: an exception in it rolls back only this part.
 
-        With `readonly` the database refuses writes in it. MySQL cannot change a transaction's
-        mode: there the statement is looked at, and what writes nevertheless is undone.
+        With `readonly` the database refuses writes in it. MySQL cannot change the mode of a
+        transaction: there the text of each statement is checked, and what writes nevertheless is
+        undone.
         """
         self._require_open("savepoint()")
         readonly = readonly and not self._is_read_only
         self._savepoint_count += 1
         name = f"dbpools_{self._savepoint_count}"
-        await self._step(f"SAVEPOINT {name}")
+        await self._command("savepoint", f"SAVEPOINT {name}")
         self._savepoints.append(name)
         try:
             if readonly:
@@ -202,23 +211,19 @@ class TransactionContext(Statements):
             await self._undo_savepoint(name, readonly)
         else:
             self._leave_savepoint(name)
-            await self._step(f"RELEASE SAVEPOINT {name}")
+            await self._command("release savepoint", f"RELEASE SAVEPOINT {name}")
 
     async def _undo_savepoint(self, name: str, readonly: bool) -> None:
-        """Roll back to the savepoint; the transaction is open again afterwards if that worked."""
+        """Rolls back to the savepoint. If that works, the transaction is open again."""
         try:
             self._leave_savepoint(name)
-            self._connection.forget_stream()  # it began in here, and goes with it
-            await self._connection.run(
-                "command",
-                "rollback to savepoint",
-                f"ROLLBACK TO SAVEPOINT {name}",
-                f"RELEASE SAVEPOINT {name}",
-            )
+            self._connection.forget_reader()  # its stream began in the savepoint and ends with it
+            undo = (f"ROLLBACK TO SAVEPOINT {name}", f"RELEASE SAVEPOINT {name}")
+            await self._connection.run(Command("rollback to savepoint", undo))
             if readonly:
                 self._nested_read_only -= 1
                 if not self._nested_read_only:
-                    await self._connection.run("end_nested_read_only", "end read-only")
+                    await self._connection.run(EndReadOnlyPart("end read-only"))
         except BaseException as error:
             # The database rolled back everything (a deadlock), or the connection is gone.
             log.warning("savepoint on %s could not be rolled back: %r", self.database, error)
@@ -246,11 +251,11 @@ class TransactionContext(Statements):
     async def _enter_read_only(self) -> None:
         self._nested_read_only += 1
         if self._nested_read_only == 1:
-            await self._connection.run("begin_nested_read_only", "begin read-only")
+            await self._connection.run(BeginReadOnlyPart("begin read-only"))
 
-    async def _step(self, sql: str) -> None:
+    async def _command(self, title: str, sql: str) -> None:
         try:
-            await self._connection.run("command", sql.split(" dbpools_")[0].lower(), sql)
+            await self._connection.run(Command(title, (sql,)))
         except BaseException as error:
             self._fail(error)
             raise
@@ -271,12 +276,13 @@ class TransactionContext(Statements):
         """
         self._require_open("stream()")
         bound = self.bind(sql, params, name)
-        self._refuse_write("stream", bound[2], bound[0])
-        return RowStream(self._connection, bound, chunk_rows, self._step_of_stream)
+        operation = OpenCursor(bound.title, bound.sql, bound.args, chunk_rows)
+        self._refuse_write(operation)
+        return RowStream(self._connection, operation, self._step_of_stream)
 
     @contextmanager
     def _step_of_stream(self, is_first: bool) -> Iterator[None]:
-        """A stream does not go through `run`, but is bound to the transaction in the same way."""
+        """What `run` does around a statement: a stream uses the connection without it."""
         if is_first:
             self._require_open("stream()")
         try:
@@ -284,26 +290,26 @@ class TransactionContext(Statements):
         except BaseException as error:
             if type(error) is not TransactionError:
                 self._fail(error)
-                self._connection.forget_stream()  # the error's traceback holds it
+                self._connection.forget_reader()  # the traceback of the error holds the stream
             raise
 
-    async def run(self, method: str, title: str, *args: Any) -> Any:
-        """Every statement goes through here: is this a moment for it, and did it do harm?"""
+    async def run(self, operation: StatementOperation[Answer]) -> Answer:
+        """Runs a statement if the transaction accepts one now, and checks what it did to it."""
         if self._state is not _State.OPEN and not (self._state is _State.IDLE and self._autocommit):
-            self._require_open(title)
+            self._require_open(operation.title)
         was_open = self._state is _State.OPEN
-        self._refuse_write(method, title, args[0])
+        self._refuse_write(operation)
         try:
-            answer = await self._connection.run(method, title, *args)
+            answer = await self._connection.run(operation)
         except BaseException as error:
             # A plain TransactionError is a misuse that never reached the database.
             if was_open and type(error) is not TransactionError:
                 self._fail(error)
             raise
         if was_open:
-            self._check_still_open(title)
-            if answer and method in WRITES and self._must_look_for_writes():
-                raise self._write_in_read_only(title)
+            self._check_still_open(operation.title)
+            if self._must_look_for_writes() and operation.changed_rows(answer):
+                raise self._write_in_read_only(operation.title)
         return answer
 
     def _check_still_open(self, title: str) -> None:
@@ -317,14 +323,15 @@ class TransactionContext(Statements):
             raise error
 
     def _must_look_for_writes(self) -> bool:
-        """In a read-only part where the database cannot be told to refuse them."""
+        """In a read-only part of a transaction whose database cannot refuse writes there."""
         return self._nested_read_only > 0 and not self._connection.member.connection.nest_read_only
 
-    def _refuse_write(self, method: str, title: str, sql: str) -> None:
+    def _refuse_write(self, operation: StatementOperation[Any]) -> None:
         if self._must_look_for_writes() and (
-            method == "script" or compile_statement(sql, self.dialect).verb in WRITE_VERBS
+            operation.is_script
+            or compile_statement(operation.sql, self.dialect).verb in WRITE_VERBS
         ):
-            raise self._write_in_read_only(title)
+            raise self._write_in_read_only(operation.title)
 
     def _write_in_read_only(self, title: str) -> ReadOnlyTransactionError:
         error = ReadOnlyTransactionError(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import asyncpg
 
 from dbpools.binding import POSTGRES, compile_statement
-from dbpools.driver import Args, Driver, DriverConnection, Fault, RowCursor, to_rows
+from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
 from dbpools.drivers import schemas
 from dbpools.drivers.tls import SYSTEM, authority_of, mode_of
 from dbpools.values import AdapterTable, Json, Row, dump_json, unchanged
@@ -157,9 +157,9 @@ class PostgresConnection(DriverConnection):
     async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
         return PostgresCursor(await self.raw.cursor(sql, *(args or ())), chunk_rows)
 
-    async def end(self, word: str) -> None:
+    async def end(self, ending: Ending) -> None:
         # PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error.
-        if await self.raw.execute(word) != word:
+        if await self.raw.execute(ending.value) != ending:
             raise asyncpg.InFailedSQLTransactionError("a statement failed; all was rolled back")
 
     async def command(self, *statements: str) -> None:

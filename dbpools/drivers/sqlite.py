@@ -19,7 +19,7 @@ import aiosqlite
 
 from dbpools.binding import SQLITE
 from dbpools.config import DatabaseConfig
-from dbpools.driver import Args, Driver, DriverConnection, Fault, RowCursor, to_rows
+from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
 from dbpools.drivers import schemas
 from dbpools.drivers.sqlite_types import use_declared_types
 from dbpools.values import AdapterTable, Row, to_sql_text
@@ -149,11 +149,11 @@ class SqliteConnection(DriverConnection):
         cursor = await self.in_thread(self.raw._conn.execute, sql, args or ())
         return SqliteCursor(self, cursor, chunk_rows)
 
-    async def end(self, word: str) -> None:
-        if word == "ROLLBACK" and not self.is_in_transaction():
+    async def end(self, ending: Ending) -> None:
+        if ending is Ending.ROLLBACK and not self.is_in_transaction():
             await self._then_allow_writes()  # a conflict or a full disk has rolled back already
         else:
-            await super().end(word)
+            await super().end(ending)
 
     async def command(self, *statements: str) -> None:
         await self.in_thread(_run_all, self.raw._conn, statements)

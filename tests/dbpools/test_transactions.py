@@ -920,9 +920,9 @@ async def test_failed_stream_in_a_savepoint_undoes_only_that(
 
 
 async def test_stream_does_not_outlive_its_transaction(shop: BaseDatabase) -> None:
-    await save(*(f"n{number}" for number in range(9)))
     async with shop.connection() as connection:
         await connection.begin()
+        await add(connection, *(f"n{number}" for number in range(9)))
         unstarted = connection.stream("select name from item")
         early = connection.stream("select name from item", chunk_rows=1)
         await anext(early)
