@@ -24,7 +24,7 @@ import asyncpg
 
 from dbpools import AsyncConnectionPool, BaseDatabase
 from dbpools.config import parse_database
-from dbpools.drivers import SCHEMAS, make_driver
+from dbpools.drivers import make_driver
 from tests.servers import MariaDB, Postgres, Server, ServerUnavailableError
 from tests.servers.pool import start_server
 
@@ -90,8 +90,8 @@ def database_at(engine: str, place: str) -> BaseDatabase:
     """A database of ours with a warm pool of POOL_SIZE at most."""
     where = {"path": place} if engine == "sqlite" else {"dsn": place}
     entry = {"type": engine, **where, "pool_size": POOL_SIZE}
-    config = parse_database("bench", entry, SCHEMAS)
-    return BaseDatabase(config, make_driver(config))
+    config = parse_database("bench", entry)
+    return BaseDatabase("bench", config, make_driver(config))
 
 
 def through_our_pool(pool: AsyncConnectionPool) -> Contender:

@@ -1,7 +1,7 @@
 """Asynchronous pools, transactions and SQL files for SQLite, PostgreSQL and MySQL or MariaDB.
 
-Knows databases and event loops. Does not know Django, Celery, jobs, YAML or the environment: its
-configuration is a plain mapping.
+It knows databases and event loops. It does not know Django, Celery, jobs, YAML or the environment:
+its configuration is a plain mapping.
 
     await DatabaseRegistry.init_from_config({"default": {"type": "sqlite", "path": "jobs.db"}})
 

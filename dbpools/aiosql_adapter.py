@@ -1,4 +1,4 @@
-"""aiosql's operations on our connections: one adapter for every engine."""
+"""aiosql's operations on the connections of dbpools: one adapter for every engine."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +21,7 @@ class DbpoolsAdapter:
     is_aio_driver = True
 
     def process_sql(self, query_name: str, op_type: SQLOperationType, sql: str) -> str:
-        """The text as it stands: the connection binds `:name` when it runs."""
+        """Returns the text without its semicolon. The connection binds `:name` when it runs."""
         return sql if op_type is SQLOperationType.SCRIPT else sql.strip().removesuffix(";")
 
     async def select(
@@ -76,22 +76,22 @@ class DbpoolsAdapter:
         return "DONE"
 
 
-# aiosql's types say that an asynchronous adapter returns no counts; its code passes them on.
+# For aiosql's types an asynchronous adapter returns no counts; its code passes them on.
 ADAPTER: Any = DbpoolsAdapter
 
 
 def get_aiosql_adapter(db_type: str) -> DbpoolsAdapter:
-    """The aiosql adapter for an engine. One serves all; an unknown type is a ValueError."""
+    """Returns the aiosql adapter for an engine. ValueError for an unknown type."""
     if db_type not in DIALECTS:
         raise ValueError(f"unknown database type {db_type!r}{did_you_mean(db_type, DIALECTS)}")
     return DbpoolsAdapter()
 
 
 def get_aiosql_adapter_for_db(name: str) -> DbpoolsAdapter:
-    """The aiosql adapter for a registered database. UnknownDatabaseError."""
+    """Returns the aiosql adapter for a registered database. UnknownDatabaseError."""
     return get_aiosql_adapter(DatabaseRegistry.get(name).db_type)
 
 
-# For people who load their files with aiosql itself; aiosql has no asynchronous MySQL adapter.
+# For code that loads its files with aiosql itself; aiosql has no asynchronous MySQL adapter.
 aiosql.register_adapter("dbpools", ADAPTER)
 aiosql.register_adapter("asyncmy", ADAPTER)

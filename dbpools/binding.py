@@ -1,8 +1,8 @@
-"""`:name` parameters for every engine. Literals, comments, casts and slices are left alone.
+"""`:name` parameters for every engine. Literals, comments, casts and slices stay as they are.
 
-`compile_statement` reads the SQL text once per dialect and remembers the answer. Its rule: a colon
-followed by a letter or underscore starts a parameter, unless it stands in a literal, a quoted
-name or a comment, or right behind a colon, a word, `)` or `]` (`::type`, `a[lo:hi]`).
+`compile_statement` reads the SQL text once per dialect and remembers the answer. The rule: a colon
+followed by a letter or an underscore starts a parameter, unless it is in a literal, a quoted name
+or a comment, or directly after a colon, a word, `)` or `]` (`::type`, `a[lo:hi]`).
 """
 
 import re
@@ -16,11 +16,11 @@ from dbpools.errors import did_you_mean
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """How one engine writes SQL text: what may hold a colon, and how a parameter is marked."""
+    """How one engine writes SQL: where a colon is no parameter, and how it marks a parameter."""
 
     name: str
     opaque: tuple[str, ...]
-    """Patterns of text in which nothing is a parameter: literals, quoted names, comments."""
+    """Patterns of text without parameters: literals, quoted names, comments."""
     style: str
     """`qmark` (?), `numeric` ($1) or `pyformat` (%(name)s)."""
 
@@ -31,7 +31,7 @@ _QUOTED_NAME = r'"(?:[^"]|"")*(?:"|\Z)'
 _BACKTICKED_NAME = r"`(?:[^`]|``)*(?:`|\Z)"
 _LINE_COMMENT = r"--[^\n]*"
 _BLOCK_COMMENT = r"/\*.*?(?:\*/|\Z)"
-# PostgreSQL nests block comments; a pattern can follow three levels, as deep as people go.
+# PostgreSQL nests block comments. This pattern follows three levels; people use no more.
 _NESTED_COMMENT = (
     r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?\*/)*\*/)*(?:\*/|\Z)"
 )
@@ -77,22 +77,22 @@ DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLITE, POSTGRES
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text as a driver takes it, and which parameter goes where."""
+    """SQL text as a driver takes it, and the places of its parameters."""
 
     sql: str
     names: tuple[str, ...]
     """One name per marker for qmark; each name once for numeric and pyformat."""
     control: str
-    """BEGIN, COMMIT and the like when the text is one of these, else an empty string."""
+    """BEGIN, COMMIT and similar if the text is such a command, else an empty string."""
     words: frozenset[str]
-    """RETURNING, when the statement itself (not a literal or a comment) says so."""
+    """RETURNING if it is a word of the statement itself, not of a literal or a comment."""
     verb: str
     """The first word, upper case."""
     title: str
-    """The beginning of the author's text, on one line: what the SQL log calls it without a name."""
+    """The beginning of the text, on one line. The SQL log shows it if there is no name."""
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in marker order. LookupError names what is missing or not asked for."""
+        """Returns the values in marker order. LookupError names missing and unknown parameters."""
         try:
             found = [values[name] for name in self.names]
         except KeyError:
@@ -117,7 +117,7 @@ def _complaint(missing: list[str], unknown: list[str], names: set[str]) -> str:
 
 @lru_cache(maxsize=2048)
 def compile_statement(sql: str, dialect: Dialect) -> Statement:
-    """The statement in the engine's own parameter style. Pure; the same text costs one lookup."""
+    """Returns the statement in the parameter style of the engine. Pure, and cached by text."""
     names: list[str] = []
     pieces: list[str] = []
     bare: list[str] = []
@@ -138,7 +138,7 @@ def compile_statement(sql: str, dialect: Dialect) -> Statement:
     pieces.append(sql[end:])
     bare.append(sql[end:])
     if names and dialect.style == "pyformat":
-        # asyncmy runs `sql % parameters`, so every percent sign of the author is doubled.
+        # asyncmy runs `sql % parameters`, so every other percent sign is doubled.
         pieces = [piece if _is_marker(piece) else piece.replace("%", "%%") for piece in pieces]
     words = re.findall(r"\w+", "".join(bare).upper())
     return Statement(
@@ -152,13 +152,13 @@ def compile_statement(sql: str, dialect: Dialect) -> Statement:
 
 
 def title_of(sql: str) -> str:
-    """At most 80 characters of the text, on one line."""
+    """Returns at most 80 characters of the text, on one line."""
     words = " ".join(sql[:400].split())
     return words if len(words) <= 80 else words[:77] + "..."
 
 
 class _Marker(str):
-    """A piece of text that this module wrote, told apart from the author's."""
+    """A marker that this module wrote; the other pieces are the author's text."""
 
     __slots__ = ()
 
@@ -182,7 +182,7 @@ def _pattern(dialect: Dialect) -> re.Pattern[str]:
 
 
 def _control_word(words: list[str]) -> str:
-    """The word with which this statement would end or start a transaction behind our back."""
+    """The first word of a statement that would begin or end a transaction behind our back."""
     first, second = (*words[:2], "", "")[:2]
     if first in ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ABORT", "END"):
         return first

@@ -1,224 +1,304 @@
-"""The configuration of one database, checked and typed. All its mistakes are told at once.
+"""The configuration of one database: the only description of its keys.
 
-A plain mapping comes in (`type`, a place, `pool`, `options`); each engine declares its keys as
-`Key` tables, so the names in YAML stay those that people know from the engine's own driver.
+Each engine has a model with its keys, their types, units and defaults. A field's alias is its key,
+so that a configuration uses the names that people know from the engine's own driver. Durations are
+seconds unless the description names another unit.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import (
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from dbpools.dsn import DatabaseType, take_apart
 from dbpools.errors import ConfigurationError, did_you_mean
+from dbpools.section import Number, Section, Whole, mistakes_of
+from dbpools.tls import MySQLTlsOptions, TlsOptions
+
+Size = Annotated[Whole, Field(ge=1)]
+Smallest = Annotated[
+    Whole, Field(ge=0, description="Connections that stay open while the pool is idle.")
+]
+Largest = Annotated[
+    Size,
+    Field(description="Connections open at most, including those that are being opened."),
+]
+MaxIdle = Annotated[
+    Number, Field(ge=1, description="A connection that is idle for this long is closed. Seconds.")
+]
+Port = Annotated[Whole, Field(ge=1, le=65535, description="The server's port.")]
+Type = Field(description="sqlite, postgres or mysql (also for MariaDB).")
+UPPER_CASE = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
 
-@dataclass(frozen=True)
-class PoolConfig:
-    """How many connections a pool keeps and how long anything may take. Seconds throughout."""
+class PoolConfig(Section):
+    """How many connections a pool keeps, and how long anything may take."""
 
-    min_size: int = 0
-    """Connections kept open while the pool is idle."""
-    max_size: int = 10
-    """Connections open at most, those being opened included."""
-    pool_timeout_seconds: float = 30.0
-    """How long a caller waits for a connection before ConnectionPoolExhaustedError."""
-    max_idle_seconds: float = 300.0
-    """An idle connection above `min_size` is closed after this; one below is renewed."""
-    max_lifetime_seconds: float = 3600.0
-    """A connection is replaced at this age, less up to a tenth, so that not all go at once."""
-    connect_timeout_seconds: float = 10.0
-    """How long opening one connection may take, login included."""
-    command_timeout_seconds: float = 60.0
-    """How long one statement may take; its connection is given up after that."""
-    slow_query_seconds: float = 1.0
-    """Statements at least this slow are logged as WARNING."""
+    max_size: Largest = 10
+    pool_timeout_seconds: Number = Field(
+        30.0,
+        alias="pool_timeout",
+        ge=0.001,
+        description="How long a caller waits for a connection. Seconds.",
+    )
+    max_idle_seconds: MaxIdle = Field(300.0, alias="max_idle_time")
+    max_lifetime_seconds: Number = Field(
+        3600.0,
+        alias="max_lifetime",
+        ge=1,
+        description="A connection is replaced at this age, less up to a tenth. Seconds.",
+    )
+    connect_timeout_seconds: Number = Field(
+        10.0,
+        alias="connect_timeout",
+        ge=0.001,
+        description="How long opening a connection may take, including the login. Seconds.",
+    )
+    command_timeout_seconds: Number = Field(
+        60.0,
+        alias="command_timeout",
+        ge=0.001,
+        description="How long one statement may take; then its connection is given up. Seconds.",
+    )
+    slow_query_seconds: Number = Field(
+        1.0, ge=0, description="A statement that takes this long is logged as a WARNING. Seconds."
+    )
+
+    @property
+    def kept_open(self) -> int:
+        """How many connections stay open while the pool is idle."""
+        return 0
 
 
-@dataclass(frozen=True)
-class DatabaseConfig:
-    """One entry of `databases:`, checked."""
+class SqlitePoolConfig(PoolConfig):
+    """SQLite has no smallest size: opening a file costs next to nothing."""
 
-    name: str
-    type: str
-    place: Mapping[str, Any] = field(repr=False)
-    """Where it is: path, or host, port, database, user, password, or dsn. Holds the password."""
+    max_size: Largest = Field(5, alias="pool_size")
+
+
+class ServerPoolConfig(PoolConfig):
+    """A pool of connections to a server, where opening one takes time."""
+
+    min_size: Smallest = 2
+
+    @property
+    def kept_open(self) -> int:
+        return self.min_size
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.min_size > self.max_size:
+            raise ValueError(
+                f"the smallest size {self.min_size} is above the largest, {self.max_size}"
+            )
+        return self
+
+
+class PostgresPoolConfig(ServerPoolConfig):
+    """The names of asyncpg."""
+
+    max_idle_seconds: MaxIdle = Field(300.0, alias="max_inactive_connection_lifetime")
+
+
+class MySQLPoolConfig(ServerPoolConfig):
+    """The names of asyncmy."""
+
+    min_size: Smallest = Field(2, alias="minsize")
+    max_size: Largest = Field(10, alias="maxsize")
+    max_idle_seconds: MaxIdle = Field(300.0, alias="pool_recycle")
+
+
+class SqliteOptions(Section):
+    """PRAGMAs of each connection."""
+
+    busy_timeout: Whole = Field(
+        5000, ge=0, description="How long a statement waits for another writer. Milliseconds."
+    )
+    journal_mode: Annotated[
+        Literal["WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"], UPPER_CASE
+    ] = Field("WAL", description="With WAL, readers and the writer do not wait for each other.")
+    synchronous: Annotated[Literal["OFF", "NORMAL", "FULL", "EXTRA"], UPPER_CASE] = Field(
+        "NORMAL", description="How often SQLite waits until data is on the disk."
+    )
+    cache_size: Whole = Field(-2000, description="Pages if positive, KiB if negative.")
+    foreign_keys: bool = Field(True, description="Whether foreign keys are checked.")
+
+
+class PostgresOptions(TlsOptions):
+    """Settings of each session."""
+
+    timezone: str = Field("UTC", description="The session's time zone.")
+    statement_timeout: Whole | None = Field(
+        None, ge=1, description="The server ends a statement after this time. Milliseconds."
+    )
+    idle_in_transaction_session_timeout: Whole | None = Field(
+        None,
+        ge=1,
+        description="The server ends a session that is idle in a transaction. Milliseconds.",
+    )
+
+
+class MySQLOptions(MySQLTlsOptions):
+    """Settings of each session."""
+
+    charset: str = Field("utf8mb4", description="The character set of the connection.")
+    autocommit: bool = Field(
+        False,
+        description="Whether a statement outside begin() on db.connection() commits by itself;"
+        " else it is an error.",
+    )
+    sql_mode: str | None = Field(None, description="The session's sql_mode; else the server's.")
+
+    @field_validator("sql_mode")
+    @classmethod
+    def _escapes_with_backslashes(cls, mode: str | None) -> str | None:
+        if "NO_BACKSLASH_ESCAPES" in (mode or "").upper():
+            raise ValueError(
+                "NO_BACKSLASH_ESCAPES cannot be used: asyncmy would quote bytes wrongly"
+            )
+        return mode
+
+
+class DatabaseConfig(Section):
+    """One database: its type, its place, its pool and its options."""
+
+    type: Annotated[DatabaseType, Type]
+    dsn: str | None = Field(
+        None,
+        repr=False,
+        description="One URL instead of the place: type://user:password@host:port/database or"
+        " sqlite:///path. A key that stands beside it wins.",
+    )
+    pool_size: Size | None = Field(
+        None, description="Short form of the pool's largest size; the smallest is not above it."
+    )
     pool: PoolConfig
-    options: Mapping[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        # An empty text is what `${NAME:-}` leaves where NAME is not set.
+        return cls._with_pool_size({key: value for key, value in data.items() if value != ""})
+
+    @classmethod
+    def _with_pool_size(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Carries `pool_size` over to the pool."""
+        pool_model = cls.model_fields["pool"].annotation
+        assert isinstance(pool_model, type)
+        assert issubclass(pool_model, PoolConfig)
+        pool = data.get("pool") or {}
+        if data.get("pool_size") is None or not isinstance(pool, Mapping):
+            return data
+        with suppress(ValidationError):  # the fields themselves report it
+            size = _SIZE.validate_python(data["pool_size"])
+            pool = {**pool, pool_model.key_of("max_size"): size}
+            if "min_size" in pool_model.model_fields:
+                key = pool_model.key_of("min_size")
+                given = pool.get(key, pool_model.model_fields["min_size"].default)
+                pool[key] = min(_WHOLE.validate_python(given), size)
+        return {**data, "pool": pool}
+
+    @property
+    def autocommits(self) -> bool:
+        """Whether statements on db.connection() commit by themselves unless the caller says so."""
+        return False
 
 
-@dataclass(frozen=True)
-class Key:
-    """A key that may be given: the kind of its value, its default and the smallest number."""
-
-    kind: type[bool] | type[int] | type[float] | type[str]
-    default: Any = None
-    minimum: float | None = None
-    choices: tuple[str, ...] = ()
-    field: str = ""
-    """For keys of `pool`: the field of PoolConfig that it sets."""
-    takes_bool: bool = False
-    """Text that may be written as YAML's true and false, too."""
-
-    def read(self, value: Any) -> Any:
-        """The value as this key's kind; text is accepted, because `${ENV}` is text. ValueError."""
-        if value is None:
-            return self.default
-        if self.takes_bool and isinstance(value, bool):
-            value = str(value).lower()
-        converted = _CONVERTERS[self.kind](value)
-        if self.minimum is not None and converted < self.minimum:
-            raise ValueError(f"must be at least {self.minimum:g}, not {value!r}")
-        if self.choices and str(converted).upper() not in self.choices:
-            raise ValueError(f"must be one of {', '.join(self.choices)}, not {value!r}")
-        return converted
+_SIZE, _WHOLE = TypeAdapter[int](Size), TypeAdapter[int](Whole)
 
 
-def _to_bool(value: Any) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True}
-    words |= {"false": False, "no": False, "off": False, "0": False}
-    try:
-        return words[str(value).strip().lower()]
-    except KeyError:
-        raise ValueError(f"must be true or false, not {value!r}") from None
+class SqliteConfig(DatabaseConfig):
+    """A file."""
+
+    type: Annotated[Literal["sqlite"], Type] = "sqlite"
+    path: str = Field(description="The file.")
+    pool: SqlitePoolConfig = SqlitePoolConfig()
+    options: SqliteOptions = SqliteOptions()
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_file(cls, path: str) -> str:
+        if path == ":memory:" or "mode=memory" in path:
+            raise ValueError(
+                f"every connection to {path} would be a database of its own; name a file"
+            )
+        return path
 
 
-def _to_number(kind: Callable[[Any], Any], word: str) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        try:
-            if isinstance(value, bool) or kind(value) != float(value):
-                raise ValueError  # int(2.5) is 2, and a bool is a number to Python
-            return kind(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"must be {word}, not {value!r}") from None
+class ServerConfig(DatabaseConfig):
+    """A database on a server."""
 
-    return convert
-
-
-def _to_text(value: Any) -> str:
-    if isinstance(value, (bool, Mapping, list)):
-        raise ValueError(f"must be text, not {value!r}")
-    return str(value)
+    host: str | None = Field(
+        None, description="The server; a path that begins with / is its socket."
+    )
+    port: Port
+    database: str = Field(description="The database on the server.")
+    user: str = Field(description="Who signs in.")
+    password: str | None = Field(None, repr=False, description="The password, if there is one.")
 
 
-_CONVERTERS: Mapping[type, Callable[[Any], Any]] = {
-    bool: _to_bool,
-    int: _to_number(int, "a whole number"),
-    float: _to_number(float, "a number"),
-    str: _to_text,
+class PostgresConfig(ServerConfig):
+    """PostgreSQL. Without a host it is reached by the local socket, as in libpq."""
+
+    type: Annotated[Literal["postgres"], Type] = "postgres"
+    port: Port = 5432
+    pool: PostgresPoolConfig = PostgresPoolConfig()
+    options: PostgresOptions = PostgresOptions()
+
+
+class MySQLConfig(ServerConfig):
+    """MySQL or MariaDB."""
+
+    type: Annotated[Literal["mysql"], Type] = "mysql"
+    host: str = Field("localhost", description="The server; a path is the file of its socket.")
+    port: Port = 3306
+    pool: MySQLPoolConfig = MySQLPoolConfig()
+    options: MySQLOptions = MySQLOptions()
+
+    @property
+    def autocommits(self) -> bool:
+        return self.options.autocommit
+
+
+MODELS: Mapping[str, type[DatabaseConfig]] = {
+    "sqlite": SqliteConfig,
+    "postgres": PostgresConfig,
+    "mysql": MySQLConfig,
 }
 
-# Every engine has these beside its own names.
-COMMON_POOL_KEYS: Mapping[str, Key] = {
-    "pool_timeout": Key(float, 30.0, minimum=0.001, field="pool_timeout_seconds"),
-    "max_lifetime": Key(float, 3600.0, minimum=1, field="max_lifetime_seconds"),
-    "connect_timeout": Key(float, 10.0, minimum=0.001, field="connect_timeout_seconds"),
-    "command_timeout": Key(float, 60.0, minimum=0.001, field="command_timeout_seconds"),
-    "slow_query_seconds": Key(float, 1.0, minimum=0, field="slow_query_seconds"),
-}
 
+def parse_database(name: str, entry: Any) -> DatabaseConfig:
+    """Returns the checked configuration of one database. ConfigurationError lists all mistakes.
 
-@dataclass(frozen=True)
-class Schema:
-    """What one engine can be told: its place, its pool and its options."""
-
-    place: Mapping[str, Key]
-    pool: Mapping[str, Key]
-    options: Mapping[str, Key]
-    required: tuple[tuple[str, ...], ...]
-    """Of each group one key must be given."""
-    impossible: Callable[[Mapping[str, Any], Mapping[str, Any]], str] = lambda place, options: ""
-    """What this place and these options name that the engine's library cannot do, with its key."""
-
-
-def parse_database(name: str, entry: Any, schemas: Mapping[str, Schema]) -> DatabaseConfig:
-    """The checked configuration of one database. ConfigurationError lists all its mistakes."""
+    `entry` is a mapping of plain values, or a configuration that was checked before.
+    """
+    if isinstance(entry, DatabaseConfig):
+        return entry
+    where = f"databases.{name}"
     if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"databases.{name} must be a mapping, not {entry!r}")
-    kind = str(entry.get("type", ""))
-    schema = schemas.get(kind)
-    if schema is None:
-        raise ConfigurationError(
-            f"databases.{name}.type is {kind!r}{did_you_mean(kind, schemas)}; "
-            f"known types: {', '.join(schemas)}"
-        )
-    mistakes: list[str] = []
-    top = {key: value for key, value in entry.items() if key not in ("type", "pool", "options")}
-    short_size = top.pop("pool_size", None)
-    place = _read_section(f"databases.{name}", top, schema.place, mistakes, _TOP_LEVEL_KEYS)
-    pool_keys = {**schema.pool, **COMMON_POOL_KEYS}
-    pool = _read_section(f"databases.{name}.pool", entry.get("pool"), pool_keys, mistakes)
-    options = _read_section(
-        f"databases.{name}.options", entry.get("options"), schema.options, mistakes
-    )
-    if short_size is not None:
-        _use_short_size(name, short_size, pool_keys, pool, mistakes)
-    mistakes += [
-        f"databases.{name} needs {' or '.join(group)}"
-        for group in schema.required
-        if not any(place.get(key) for key in group)
-    ]
-    if impossible := schema.impossible(place, options):
-        mistakes.append(f"databases.{name}.{impossible}")
-    sizes = {pool_keys[key].field: value for key, value in pool.items()}
-    if sizes.get("min_size", 0) > sizes["max_size"]:
-        mistakes.append(
-            f"databases.{name}.pool: the smallest size {sizes['min_size']} is above "
-            f"the largest, {sizes['max_size']}"
-        )
-    if mistakes:
-        raise ConfigurationError("\n".join(mistakes))
-    return DatabaseConfig(
-        name=name, type=kind, place=place, pool=PoolConfig(**sizes), options=options
-    )
-
-
-_TOP_LEVEL_KEYS = ("type", "pool", "options", "pool_size")
-
-
-def _read_section(
-    where: str,
-    given: Any,
-    keys: Mapping[str, Key],
-    mistakes: list[str],
-    also_known: Iterable[str] = (),
-) -> dict[str, Any]:
-    """Every key of the section with its value or default; adds what is wrong to `mistakes`."""
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping):
-        mistakes.append(f"{where} must be a mapping, not {given!r}")
-        given = {}
-    known = [*keys, *also_known]
-    mistakes += [
-        f"{where}.{key} is not a known key{did_you_mean(str(key), known)}"
-        for key in given
-        if key not in keys
-    ]
-    values: dict[str, Any] = {}
-    for key, rule in keys.items():
-        try:
-            values[key] = rule.read(given.get(key))
-        except ValueError as error:
-            values[key] = rule.default
-            # A password is never repeated, not even a wrong one.
-            reason = "is not valid" if key in ("password", "dsn") else str(error)
-            mistakes.append(f"{where}.{key} {reason}")
-    return values
-
-
-def _use_short_size(
-    name: str,
-    value: Any,
-    keys: Mapping[str, Key],
-    pool: dict[str, Any],
-    mistakes: list[str],
-) -> None:
-    """`pool_size: 5` right under a database: the largest size, and the smallest is not above."""
-    by_field = {rule.field: key for key, rule in keys.items()}
-    largest, smallest = by_field["max_size"], by_field.get("min_size")
+        raise ConfigurationError([f"{where}: expected a mapping"])
     try:
-        pool[largest] = keys[largest].read(value)
+        given = take_apart(entry)
     except ValueError as error:
-        mistakes.append(f"databases.{name}.pool_size {error}")
-        return
-    if smallest is not None:
-        pool[smallest] = min(pool[smallest], pool[largest])
+        raise ConfigurationError([f"{where}: {error}"]) from None
+    kind = given.get("type", "")
+    model = MODELS.get(str(kind))
+    if model is None:
+        known = "'sqlite', 'postgres' or 'mysql'"
+        hint = did_you_mean(str(kind), MODELS)
+        raise ConfigurationError([f"{where}.type: must be {known}, not {kind!r}{hint}"])
+    try:
+        return model.model_validate(given, by_alias=True, by_name=False)
+    except ValidationError as error:
+        mistakes = mistakes_of(error, model)
+    raise ConfigurationError([f"{where}{mistake}" for mistake in mistakes])

@@ -1,4 +1,4 @@
-"""One database of a process: its pool, and the ways to a connection of it."""
+"""One database of a process: its pool, and the ways to get a connection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,16 +14,16 @@ from dbpools.transaction import TransactionContext
 
 
 class BaseDatabase:
-    """A database by its name. The engines differ in their driver only."""
+    """A database with a name. Only the drivers of the engines differ."""
 
-    def __init__(self, config: DatabaseConfig, driver: Driver) -> None:
+    def __init__(self, name: str, config: DatabaseConfig, driver: Driver) -> None:
         self.config = config
-        self.pool = AsyncConnectionPool(config.name, driver, config.pool)
+        self.pool = AsyncConnectionPool(name, driver, config.pool)
 
     @property
     def name(self) -> str:
         """The name in the configuration."""
-        return self.config.name
+        return self.pool.name
 
     @property
     def db_type(self) -> str:
@@ -38,7 +38,7 @@ class BaseDatabase:
     def transaction(self, readonly: bool = False) -> ManagedTransaction:
         """`async with db.transaction() as tx`: commit at the end, rollback on an exception.
 
-        Has nothing to do with @transactional: it is a transaction of its own wherever it stands.
+        It is independent of @transactional: always a transaction of its own.
         """
         return ManagedTransaction(self.pool, readonly=readonly)
 
@@ -46,14 +46,14 @@ class BaseDatabase:
     async def connection(
         self, *, autocommit: bool | None = None
     ) -> AsyncIterator[TransactionContext]:
-        """A connection for begin(), commit() and rollback() by hand; what is left open at the
-        end is rolled back.
+        """A connection for begin(), commit() and rollback() by hand.
 
-        With `autocommit` statements outside begin() commit one by one; without, they are an
-        error. The default is the option `autocommit` of the database, else False.
+        What is still open at the end is rolled back. With `autocommit`, statements outside
+        begin() commit one by one; without, they are an error. The default is the option
+        `autocommit` of the database, else False.
         """
         if autocommit is None:
-            autocommit = bool(self.config.options.get("autocommit", False))
+            autocommit = self.config.autocommits
         async with self.pool.acquire() as connection:
             context = TransactionContext(connection, autocommit=autocommit)
             try:
@@ -63,10 +63,10 @@ class BaseDatabase:
 
     @asynccontextmanager
     async def batch(self, *, every: int) -> AsyncIterator[BatchContext]:
-        """Work that commits after every `every` changed rows, and at the end.
+        """A batch that commits after every `every` changed rows, and at the end.
 
         An exception rolls back what came after the last commit; `committed_rows` of the batch
-        tells what stays.
+        is the number of rows that stay.
         """
         async with self.pool.acquire() as connection:
             context = BatchContext(connection, every=every)
@@ -78,13 +78,13 @@ class BaseDatabase:
                 context.finish()
 
     async def open(self) -> None:
-        """Connect now instead of at the first use, to learn early that the server is there."""
+        """Connects now, not at the first use, to find out early whether the server is there."""
         await self.pool.open()
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
-        """Wait for the connections in use, at most so long, and close all."""
+        """Waits for the connections in use, for a limited time, and closes all."""
         await self.pool.close(timeout_seconds)
 
     def statistics(self) -> PoolStatistics:
-        """Its pool right now."""
+        """The state of its pool right now."""
         return self.pool.statistics()

@@ -10,7 +10,6 @@ from enum import Enum, StrEnum
 from typing import Any, ClassVar
 
 from dbpools.binding import Dialect
-from dbpools.config import DatabaseConfig, Schema
 from dbpools.values import AdapterTable, Row
 
 # Errors of Python and of the network that a driver may raise beside its own. TimeoutError and
@@ -155,7 +154,6 @@ class Driver(ABC):
     """One engine."""
 
     dialect: ClassVar[Dialect]
-    schema: ClassVar[Schema]
     adapters: ClassVar[AdapterTable]
     errors: ClassVar[tuple[type[Exception], ...]]
     """What its library raises, beside the errors of Python and of the network."""
@@ -166,10 +164,6 @@ class Driver(ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.caught_errors = (*COMMON_ERRORS, *cls.errors)
-
-    def __init__(self, config: DatabaseConfig) -> None:
-        """Checks what only this engine can check. ConfigurationError."""
-        self.config = config
 
     @abstractmethod
     async def connect(self) -> DriverConnection:

@@ -21,11 +21,15 @@ from difflib import get_close_matches
 
 
 class DatabaseError(Exception):
-    """The root: everything that dbpools raises on purpose."""
+    """The root of everything that dbpools raises on purpose."""
 
 
 class ConfigurationError(DatabaseError, ValueError):
     """The configuration of a database cannot be used. Lists every mistake that was found."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
 
 
 class UnknownDatabaseError(DatabaseError, KeyError):
@@ -46,7 +50,7 @@ class UnknownDatabaseError(DatabaseError, KeyError):
 
 
 class QueryLoadError(DatabaseError):
-    """A .sql file is missing, cannot be parsed, or says two things at once."""
+    """A .sql file is missing, cannot be parsed, or contradicts itself."""
 
 
 class WrongLoopError(DatabaseError):
@@ -124,6 +128,6 @@ class PartialCommitError(TransactionError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of the known words, or an empty string."""
+    """Returns `; did you mean 'x'?` with the nearest of the known words, or an empty string."""
     nearest = get_close_matches(word, list(known), n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""

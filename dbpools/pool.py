@@ -201,7 +201,7 @@ class AsyncConnectionPool:
         Nobody needs to call it: the first use opens what it needs. But it finds out early whether
         the server is there. DatabaseUnavailableError.
         """
-        wanted = max(self.config.min_size, 1)
+        wanted = max(self.config.kept_open, 1)
         async with AsyncExitStack() as taken:  # gives each back, even if cancelled at one
             for _ in range(wanted):
                 await taken.enter_async_context(self.acquire())
@@ -217,7 +217,7 @@ class AsyncConnectionPool:
             self._start_opening()
 
     def _fill_to_minimum(self) -> None:
-        for _ in range(self.config.min_size - self._size()):
+        for _ in range(self.config.kept_open - self._size()):
             self._start_opening()
 
     def _start_opening(self) -> None:
@@ -267,7 +267,7 @@ class AsyncConnectionPool:
     # -- time ---------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Closes what is idle for too long or too old, and opens what `min_size` asks for.
+        """Closes what is idle for too long or too old, and opens what the smallest size asks for.
 
         Runs by itself once a minute (more often with a short `max_idle_seconds`).
         """
@@ -310,7 +310,7 @@ class AsyncConnectionPool:
         """The pool right now."""
         return PoolStatistics(
             name=self.name,
-            min_size=self.config.min_size,
+            min_size=self.config.kept_open,
             max_size=self.config.max_size,
             size=self._size(),
             idle=len(self._idle),

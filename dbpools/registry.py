@@ -5,17 +5,17 @@ from typing import Any, ClassVar
 
 from dbpools.config import parse_database
 from dbpools.database import BaseDatabase
-from dbpools.drivers import SCHEMAS, make_driver
+from dbpools.drivers import make_driver
 from dbpools.errors import ConfigurationError, UnknownDatabaseError
 
 DEFAULT_NAME = "default"
 
 
 class DatabaseRegistry:
-    """Every database that this process may use. One per process; never an instance.
+    """Every database that this process may use. There are no instances of this class.
 
     Registering connects to nothing: a pool opens on the event loop that first uses it, so a server
-    that is away is found out by those who need it. `get_db(name).open()` asks earlier.
+    that is away disturbs only those who need it. `get_db(name).open()` finds it out earlier.
     """
 
     _databases: ClassVar[dict[str, BaseDatabase]] = {}
@@ -29,26 +29,27 @@ class DatabaseRegistry:
         *,
         default: str | None = None,
     ) -> None:
-        """Register the databases named (all of them by default) from `databases:`.
+        """Registers the databases that `names` lists (by default all) from a configuration.
 
-        Those that are registered already stay as they are. `default` is the one that a bare
-        @transactional uses. ConfigurationError lists the mistakes of all databases named.
+        An entry is a mapping of plain values or a checked DatabaseConfig. A database that is
+        registered already stays as it is. A bare @transactional uses the database `default`.
+        ConfigurationError lists the mistakes of all these databases.
         """
         wanted = list(config) if names is None else list(names)
         parsed = []
-        mistakes = []
+        mistakes: list[str] = []
         for name in wanted:
             if name in cls._databases:
                 continue
             if name not in config:
                 raise UnknownDatabaseError(name, config)
             try:
-                checked = parse_database(name, config[name], SCHEMAS)
-                parsed.append(BaseDatabase(checked, make_driver(checked)))
+                checked = parse_database(name, config[name])
+                parsed.append(BaseDatabase(name, checked, make_driver(checked)))
             except ConfigurationError as error:
-                mistakes.append(str(error))
+                mistakes += error.mistakes
         if mistakes:
-            raise ConfigurationError("\n".join(mistakes))
+            raise ConfigurationError(mistakes)
         for database in parsed:
             cls.register(database)
         if default is not None:
@@ -56,24 +57,24 @@ class DatabaseRegistry:
 
     @classmethod
     def register(cls, database: BaseDatabase) -> None:
-        """Add a database. ConfigurationError if its name is taken."""
+        """Adds a database. ConfigurationError if its name is taken."""
         if database.name in cls._databases:
-            raise ConfigurationError(f"a database named {database.name!r} is registered already")
+            raise ConfigurationError([f"a database named {database.name!r} is registered already"])
         cls._databases[database.name] = database
 
     @classmethod
     def set_default(cls, name: str) -> None:
-        """Which database a bare @transactional and get_db() without a name mean."""
+        """Sets which database a bare @transactional and get_db() without a name mean."""
         cls._default_name = name
 
     @classmethod
     def default_name(cls) -> str:
-        """The name of the default database; whether it is registered shows at its use."""
+        """The name of the default database. It need not be registered."""
         return cls._default_name
 
     @classmethod
     def get(cls, name: str | None = None) -> BaseDatabase:
-        """The database of that name (the default one without). UnknownDatabaseError."""
+        """Returns the database of that name, or the default one. UnknownDatabaseError."""
         wanted = cls._default_name if name is None else name
         try:
             return cls._databases[wanted]
@@ -82,12 +83,12 @@ class DatabaseRegistry:
 
     @classmethod
     def get_all(cls) -> dict[str, BaseDatabase]:
-        """Every registered database by name; a copy."""
+        """Returns every registered database by name, as a copy."""
         return dict(cls._databases)
 
     @classmethod
     async def close_all(cls, timeout_seconds: float = 10.0) -> None:
-        """Close every pool, one after the other, and forget the databases."""
+        """Closes every pool, one after the other, and forgets the databases."""
         while cls._databases:
             _, database = cls._databases.popitem()
             await database.close(timeout_seconds)
@@ -95,11 +96,11 @@ class DatabaseRegistry:
 
     @classmethod
     def clear(cls) -> None:
-        """Forget every database without closing: for a forked child, and for tests."""
+        """Forgets every database without closing it: for a forked child, and for tests."""
         cls._databases.clear()
         cls._default_name = DEFAULT_NAME
 
 
 def get_db(name: str | None = None) -> BaseDatabase:
-    """The registered database of that name; the default one without a name."""
+    """Returns the registered database of that name; without a name, the default one."""
     return DatabaseRegistry.get(name)

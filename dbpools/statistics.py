@@ -1,11 +1,11 @@
-"""What a pool tells about itself. Units are in the names."""
+"""The figures of a pool. Units are in the names."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolStatistics:
-    """A pool at one moment. Counters only ever rise."""
+    """A pool at one moment. Counters never decrease."""
 
     name: str
     min_size: int
@@ -30,7 +30,7 @@ class PoolStatistics:
 
 @dataclass
 class Counters:
-    """What a pool counts as it goes; they become part of PoolStatistics under the same names."""
+    """What a pool counts. PoolStatistics shows the counters under the same names."""
 
     acquired_count: int = 0
     acquire_wait_seconds_total: float = 0.0
@@ -43,6 +43,6 @@ class Counters:
     closed_broken_count: int = 0
 
     def add_wait(self, seconds: float) -> None:
-        """One caller waited so long."""
+        """Counts one caller that waited for this long."""
         self.acquire_wait_seconds_total += seconds
         self.acquire_wait_seconds_max = max(self.acquire_wait_seconds_max, seconds)

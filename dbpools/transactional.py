@@ -1,9 +1,10 @@
 """`@transactional`: a function is one transaction, on one database or on several.
 
-The transaction belongs to the task that entered the function. Calling another decorated function
-in the same task nests (a savepoint). A child task (asyncio.gather, create_task, and wait_for
-before Python 3.12) inherits the context but not the transaction: a decorated function gets its
-own there, and get_connection() says so instead of writing into the parent's.
+The transaction belongs to the task that called the function. Another decorated function that is
+called in the same task is nested: a savepoint. A child task (asyncio.gather, create_task, and
+wait_for before Python 3.12) inherits the context but not the transaction: there a decorated
+function gets a transaction of its own, and get_connection() raises an error instead of writing into
+the transaction of the parent.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ AsyncFunction = Callable[P, Coroutine[Any, Any, T]]
 
 @dataclass(frozen=True)
 class _Scope:
-    """The transactions that are open around the code that runs now."""
+    """The transactions around the code that runs now."""
 
     owner: "asyncio.Task[Any] | None"
     contexts: dict[str, TransactionContext] = field(default_factory=dict)
@@ -54,12 +55,12 @@ def transactional(
     *databases: str | BaseDatabase, readonly: bool = False
 ) -> Callable[[AsyncFunction[P, T]], AsyncFunction[P, T]]: ...
 def transactional(*databases: Any, readonly: bool = False) -> Any:
-    """Run an async function in a transaction: commit when it returns, roll back when it raises.
+    """Runs an async function in a transaction: commits when it returns, rolls back when it raises.
 
     `@transactional` means the default database; `@transactional("orders", "stock")` opens one
     transaction on each, in that order, and commits in that order. A failure before the first
-    commit rolls all back; one after it is a PartialCommitError that says what was committed.
-    Databases are looked up when the function is called.
+    commit rolls all back; a failure after it is a PartialCommitError that lists what was committed.
+    The databases are looked up when the function is called.
     """
     if len(databases) == 1 and callable(databases[0]):
         return _decorate(databases[0], (), readonly)
@@ -85,18 +86,18 @@ def transactional_readonly(
     *databases: str | BaseDatabase,
 ) -> Callable[[AsyncFunction[P, T]], AsyncFunction[P, T]]: ...
 def transactional_readonly(*databases: Any) -> Any:
-    """As `transactional`, but the database refuses every write: ReadOnlyTransactionError."""
+    """Like `transactional`, but the database refuses every write: ReadOnlyTransactionError."""
     if len(databases) == 1 and callable(databases[0]):
         return _decorate(databases[0], (), True)
     return transactional(*databases, readonly=True)
 
 
 def get_connection(name: str | None = None) -> TransactionContext:
-    """The connection of the transaction around this code (on the default database without name).
+    """Returns the connection of the transaction around this code.
 
-    NoTransactionError outside of one. TransactionError in a child task of the one that opened it:
-    there, call a @transactional function, or pass the connection on as an argument. Read-only
-    transactions may be read from child tasks.
+    Without a name, that is the transaction on the default database. NoTransactionError if there is
+    none. TransactionError in a child task of the task that opened it: there, call a @transactional
+    function, or pass the connection as an argument. Child tasks may use a read-only transaction.
     """
     wanted = DatabaseRegistry.default_name() if name is None else name
     scope = _scope.get()
@@ -141,7 +142,7 @@ def _decorate(
 async def _entered(
     databases: Sequence[str | BaseDatabase], *, readonly: bool
 ) -> AsyncIterator[None]:
-    """Open what is not open yet, nest in what is; end everything together."""
+    """Opens the transactions that are not open yet, nests in the others, ends all together."""
     resolved = [
         database if isinstance(database, BaseDatabase) else DatabaseRegistry.get(database)
         for database in (databases or (None,))
@@ -179,10 +180,10 @@ def _check_can_nest(present: TransactionContext, readonly: bool) -> None:
 
 
 async def _commit_all(contexts: list[TransactionContext]) -> None:
-    """Commit in order. What can be found out before the first commit is."""
+    """Commits in order. Finds out before the first commit whatever can be found out by then."""
     for context in contexts:
         if context.failure is not None:
-            await context.commit()  # raises, and says which error was swallowed
+            await context.commit()  # raises, and names the error that was swallowed
     if len(contexts) == 1:
         await contexts[0].commit_unless_ended()
     elif contexts:

@@ -1,4 +1,4 @@
-"""Values on their way into and out of a database: what is the same on every engine."""
+"""Values that go into a database or come out of it: what is the same on every engine."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,15 +21,17 @@ class Json:
 
 
 def dump_json(value: Any) -> str:
-    """JSON text of a Python value. NaN, infinities and objects raise ValueError or TypeError."""
+    """Returns a value as JSON text. ValueError or TypeError for NaN, infinities and objects."""
     return json.dumps(
         value.value if isinstance(value, Json) else value, ensure_ascii=False, allow_nan=False
     )
 
 
 def to_utc(value: datetime) -> datetime:
-    """The same instant in UTC. ValueError for one that Python has no year for there, and for a
-    naive datetime: nobody knows which instant it is.
+    """Returns the same instant in UTC.
+
+    ValueError for a naive datetime, because nobody knows which instant it means, and for an instant
+    whose year in UTC is outside of Python's range.
     """
     if value.tzinfo is None:
         raise ValueError(
@@ -43,21 +45,21 @@ def to_utc(value: datetime) -> datetime:
 
 
 def as_utc(value: datetime) -> datetime:
-    """A stored instant as aware UTC: one without an offset is in UTC already."""
+    """Returns a stored instant as aware UTC. One without an offset is in UTC already."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def to_sql_text(value: datetime) -> str:
-    """`2026-01-31 12:00:00[.123456]` in UTC: sorts as text, as CURRENT_TIMESTAMP is written."""
+    """Returns `2026-01-31 12:00:00[.123456]` in UTC: it sorts as text, like CURRENT_TIMESTAMP."""
     return str(to_utc(value).replace(tzinfo=None))
 
 
 def unchanged(value: Any) -> Any:
-    """The value itself: every driver takes it as it is."""
+    """Returns the value itself."""
     return value
 
 
-# What every driver takes as it is; a driver's own table adds the rest.
+# The types that every driver takes, and how; the table of each driver adds its own.
 PLAIN: Mapping[type[Any], Adapter] = {
     type(None): unchanged,
     int: unchanged,
@@ -80,13 +82,13 @@ PLAIN: Mapping[type[Any], Adapter] = {
 
 
 class AdapterTable:
-    """How each Python type goes into one engine: exact type first, then its nearest base."""
+    """How each Python type is passed to one engine: by its exact type, else by its nearest base."""
 
     def __init__(self, *, overrides: Mapping[type[Any], Adapter]) -> None:
         self._adapters: dict[type[Any], Adapter] = {**PLAIN, **overrides}
 
     def adapt(self, value: Any) -> Any:
-        """The value as the driver takes it. TypeError for a type that no column can hold."""
+        """Returns the value as the driver takes it. TypeError for a type that no column holds."""
         adapter = self._adapters.get(type(value))
         if adapter is None:
             adapter = self._adapters[type(value)] = self._adapter_of_base(type(value))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 from pydantic import (
@@ -26,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from dbpools import ConfigurationError
+from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
 from scheduler.conf import BeatSettings, Count, Section, TimezoneName, WorkerSettings
 
@@ -42,122 +43,6 @@ class ConfigError(Exception):
         )
 
 
-DatabaseType = Literal["sqlite", "postgres", "mysql"]
-SCHEMES: Mapping[str, DatabaseType] = {
-    "sqlite": "sqlite",
-    "postgres": "postgres",
-    "postgresql": "postgres",
-    "mysql": "mysql",
-    "mariadb": "mysql",
-}
-
-
-# What a URL may say behind its question mark, and the option that it sets: (key, words).
-_SSL_MODES = {
-    word: word for word in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-}
-_MYSQL_SSL_MODES = {
-    "DISABLED": "disable",
-    "REQUIRED": "require",
-    "VERIFY_CA": "verify-ca",
-    "VERIFY_IDENTITY": "verify-full",
-}
-_QUERY: Mapping[DatabaseType, Mapping[str, tuple[str, Mapping[str, str] | None]]] = {
-    "sqlite": {},
-    "postgres": {"sslmode": ("ssl", _SSL_MODES), "sslrootcert": ("sslrootcert", None)},
-    "mysql": {"ssl-mode": ("ssl", _MYSQL_SSL_MODES), "ssl-ca": ("sslrootcert", None)},
-}
-
-
-class DatabaseConfig(Section):
-    """One entry of `databases:`. Either a dsn, or its parts. Pool and engine options belong to
-    dbpools.
-    """
-
-    type: DatabaseType
-    path: str | None = None
-    host: str | None = None
-    port: int | None = Field(default=None, gt=0, lt=65536)
-    database: str | None = None
-    user: str | None = None
-    password: str | None = Field(default=None, repr=False)
-    dsn: str | None = Field(default=None, repr=False)
-    pool_size: int | None = Field(default=None, gt=0)
-    pool: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _type_from_dsn(cls, data: Any) -> Any:
-        """Take a dsn apart; its scheme may stand in for `type`."""
-        if not isinstance(data, dict) or not data.get("dsn"):
-            return data
-        try:
-            parts = urlsplit(str(data["dsn"]))
-            port = parts.port
-            if "@" in parts.query:  # the one behind the password
-                raise ValueError
-        except ValueError:  # its text would show parts of the password
-            raise ValueError(
-                "dsn: host or port cannot be read; in a user name or password the characters"
-                " / : @ [ ] ? # must be written as %2F %3A %40 %5B %5D %3F %23"
-            ) from None
-        scheme = parts.scheme.split("+")[0]
-        if scheme not in SCHEMES:
-            raise ValueError(f"dsn: unknown scheme {scheme!r}, one of {', '.join(SCHEMES)}")
-        found: dict[str, Any] = {"type": SCHEMES[scheme]}
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if found["type"] == "sqlite":
-            # As SQLAlchemy and dj-database-url write it: three slashes relative, four absolute.
-            found["path"] = unquote(parts.path.removeprefix("/"))
-        else:
-            found["host"] = parts.hostname or query.get("host")
-            found["port"] = port
-            found["database"] = unquote(parts.path.lstrip("/"))
-            found["user"] = unquote(parts.username) if parts.username else None
-            found["password"] = unquote(parts.password) if parts.password else None
-        declared = data.get("type")
-        if declared not in (None, found["type"]):
-            raise ValueError(f"type is {declared!r} but the dsn's scheme says {found['type']!r}")
-        found |= {key: value for key, value in data.items() if value is not None}
-        found["options"] = _options_of(query, found)
-        return found
-
-    @model_validator(mode="after")
-    def _complete(self) -> DatabaseConfig:
-        needed = ("path",) if self.type == "sqlite" else ("database", "user")
-        missing = [key for key in needed if not getattr(self, key)]
-        if missing:
-            raise ValueError(f"{' and '.join(missing)} missing for a {self.type} database")
-        return self
-
-
-def _options_of(query: Mapping[str, str], entry: Mapping[str, Any]) -> Any:
-    """The entry's options with those that its URL names. ValueError for what would be dropped."""
-    known, options = _QUERY[entry["type"]], entry.get("options", {})
-    places = [] if entry["type"] == "sqlite" else ["host"]
-    for name, value in query.items():
-        if name in places:
-            continue
-        if name not in known:
-            possible = ", ".join([*places, *known]) or "nothing"
-            raise ValueError(
-                f"dsn: {name!r} cannot be said behind the question mark (possible: {possible});"
-                " everything else has its place in `options` or `pool`"
-            )
-        option, words = known[name]
-        if words is not None and value not in words:
-            raise ValueError(f"dsn: {name} must be one of {', '.join(words)}")
-        wanted = value if words is None else words[value]
-        if not wanted:
-            raise ValueError(f"dsn: {name} is empty")
-        if not isinstance(options, dict):
-            return options  # refused for that
-        # False is what stands there where nobody demands anything.
-        if str(options.get(option) or False).lower() not in ("false", wanted.lower()):
-            raise ValueError(f"dsn: its {name} contradicts options.{option}; keep one of them")
-        options = {**options, option: wanted}
-    return options
 
 
 BROKERS = ("jobufs", "redis", "rediss", "amqp", "amqps", "pyamqp")
@@ -324,12 +209,6 @@ class Config(Section):
     def job_database(self) -> DatabaseConfig:
         return self.databases[self.scheduler.database]
 
-    def sqlite_path(self, entry: DatabaseConfig) -> str:
-        """The file of a SQLite entry; relative paths lie in the data directory."""
-        if entry.path == ":memory:":
-            return ":memory:"
-        return str(self.data_dir / (entry.path or ""))
-
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -455,20 +334,20 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _databases(reader: _Reader) -> tuple[dict[str, DatabaseConfig], frozenset[str]]:
-    found = {}
+    """The configured databases, and the names of those whose dsn is empty."""
+    found: dict[str, DatabaseConfig] = {}
     empty = set()
     for name, entry in reader.section("database", "databases").items():
-        where = f"database.yaml: databases.{name}"
-        if not isinstance(entry, dict):
-            reader.mistakes.append(f"{where}: expected a mapping")
-        elif entry.get("dsn") == "" and not entry.get("path") and not entry.get("host"):
+        given = entry if isinstance(entry, dict) else {}
+        if given.get("dsn") == "" and not given.get("path") and not given.get("host"):
             empty.add(name)
-        else:
-            built = reader.build(DatabaseConfig, entry, where)
-            if built is not None:
-                found[name] = built
+            continue
+        try:
+            found[name] = parse_database(name, entry)
+        except ConfigurationError as error:
+            reader.mistakes += [f"database.yaml: {mistake}" for mistake in error.mistakes]
     if not found and not reader.mistakes:
-        found["default"] = DatabaseConfig(type="sqlite", path="jobu.sqlite3")
+        found["default"] = SqliteConfig(path="jobu.sqlite3")
     return found, frozenset(empty)
 
 

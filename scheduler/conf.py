@@ -15,6 +15,8 @@ from zoneinfo import available_timezones
 from django.conf import settings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dbpools.config import DatabaseConfig
+
 TASK_NAME = "scheduler.execute"
 # Celery's own limit is the last ring, behind the runner's and the bridge's. It works under prefork
 # only.
@@ -141,7 +143,7 @@ class SchedulerSettings(BeatSettings, WorkerSettings):
     """All that the scheduler needs to know."""
 
     # Not in repr, because it holds passwords.
-    databases: Mapping[str, Mapping[str, Any]] = Field(
+    databases: Mapping[str, DatabaseConfig | Mapping[str, Any]] = Field(
         {}, repr=False, description="what handlers may open: entries as dbpools takes them"
     )
     default_database: str = Field("default", description="what a bare @transactional uses")

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dbpools.config import MySQLConfig, PostgresConfig, ServerConfig, SqliteConfig
 from jobu_project import config as config_module
 from jobu_project.config import Config, ConfigError, expand, load
-from jobu_project.databases import django_databases, pool_databases
+from jobu_project.databases import django_databases, pool_databases, sqlite_path
 from jobu_project.layout import ROOT, default_data_dir
 from scheduler.conf import GRACE_SECONDS_MAX, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
@@ -47,8 +48,8 @@ def mistakes_of(call: Callable[[], object]) -> list[str]:
 
 def test_without_any_file_everything_has_its_default(load_files: Loader, tmp_path: Path):
     config = load_files()
-    assert config.job_database.type == "sqlite"
-    assert config.sqlite_path(config.job_database) == str(tmp_path / "data" / "jobu.sqlite3")
+    assert isinstance(config.job_database, SqliteConfig)
+    assert sqlite_path(config, config.job_database) == str(tmp_path / "data" / "jobu.sqlite3")
     assert (config.scheduler.poll_interval_seconds, config.scheduler.retention_days) == (1, 30)
     assert (config.worker.lease_seconds, config.admin.timezone) == (60, "Asia/Seoul")
 
@@ -116,7 +117,7 @@ def test_the_data_of_an_installed_jobu_lie_with_the_users_own_data() -> None:
 # --- mistakes -------------------------------------------------------------------------------------
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(load_files: Loader):
+def test_all_mistakes_of_all_files_are_listed_at_once(load_files: Loader):
     found = mistakes_of(
         lambda: load_files(
             scheduler="scheduler: {pol_interval_seconds: 2, batch_size: 0}",
@@ -169,7 +170,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(load_files: Loader):
         ({"logging": "logging: {level: LOUD}"}, "'DEBUG'"),
         ({"database": "databases: {default: {type: oracle}}"}, "'sqlite', 'postgres' or 'mysql'"),
         ({"database": "databases: {default: jobu.db}"}, "databases.default: expected a mapping"),
-        ({"database": "databases: {default: {type: sqlite}}"}, "path missing for a sqlite"),
+        ({"database": "databases: {default: {type: sqlite}}"}, "databases.default: path missing"),
         ({"database": "databases: {default: {dsn: 'oracle://x/y'}}"}, "unknown scheme 'oracle'"),
         (
             {"database": "databases: {default: {type: mysql, dsn: 'postgres://u@h/d'}}"},
@@ -245,7 +246,7 @@ def test_variables_work_in_lists_and_numbers(load_files: Loader):
             {"type": "postgres", "host": "host", "port": 5433, "database": "jobu", "user": "user",
              "password": "pass"},
         ),
-        ("postgresql+psycopg://u@h/d", {"type": "postgres", "host": "h", "port": None}),
+        ("postgresql+psycopg://u@h/d", {"type": "postgres", "host": "h", "port": 5432}),
         ("postgresql://u:p%40ss%2Fw@[::1]/d", {"host": "::1", "password": "p@ss/w"}),
         ("postgresql://u@/d?host=/run/postgresql", {"host": "/run/postgresql"}),
         ("mysql://u:p@h:3307/d", {"type": "mysql", "port": 3307}),
@@ -261,7 +262,8 @@ def test_a_part_given_beside_the_url_wins(load_files: Loader):
     config = load_files(
         database="databases: {default: {dsn: 'postgres://u:a@h/d', password: b, pool_size: 3}}"
     )
-    assert (config.job_database.password, config.job_database.pool_size) == ("b", 3)
+    assert isinstance(config.job_database, PostgresConfig)
+    assert (config.job_database.password, config.job_database.pool.max_size) == ("b", 3)
 
 
 def test_an_entry_with_an_empty_url_is_not_configured_here(load_files: Loader):
@@ -296,15 +298,12 @@ def test_a_postgresql_whose_host_vanished_is_given_up_within_half_a_minute(load_
         ),
     ],
 )
-def test_what_an_engine_cannot_do_is_told_before_a_worker_runs(
+def test_what_an_engine_cannot_do_is_refused_before_a_worker_runs(
     entry: str, key: str, load_files: Loader
 ):
-    config = load_files(
-        database=f"databases: {{default: {{type: sqlite, path: x}}, other: {entry}}}",
-        worker="worker: {databases: [default, other]}",
-    )
+    text = f"databases: {{default: {{type: sqlite, path: x}}, other: {entry}}}"
 
-    (mistake,) = mistakes_of(lambda: pool_databases(config))
+    (mistake,) = mistakes_of(lambda: load_files(database=text))
 
     assert mistake.startswith(f"database.yaml: databases.other.{key}")
 
@@ -370,9 +369,9 @@ def test_the_tls_of_a_url_arrives_at_the_pools_whatever_the_delivered_file_says(
         },
     )
     tls = {
-        name: (entry.options["ssl"], entry.options["sslrootcert"])
-        for name, entry in config.databases.items()
-        if name in ("postgres_1", "mysql_1")
+        name: (entry.options.ssl, entry.options.sslrootcert)
+        for name, entry in pool_databases(config).items()
+        if isinstance(entry, (PostgresConfig, MySQLConfig))
     }
     assert tls == {
         "postgres_1": ("verify-full", "/ca.pem"),
@@ -383,18 +382,24 @@ def test_the_tls_of_a_url_arrives_at_the_pools_whatever_the_delivered_file_says(
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("{dsn: 'postgres://u@h/d?connect_timeout=3'}", "'connect_timeout' cannot be said"),
+        ("{dsn: 'postgres://u@h/d?connect_timeout=3'}", "'connect_timeout' is not possible"),
         ("{dsn: 'postgres://u@h/d?sslmode=verify-ful'}", "sslmode must be one of disable, allow"),
         ("{dsn: 'postgres://u@h/d?sslmode='}", "sslmode must be one of"),
         ("{dsn: 'postgres://u@h/d?sslmode=require', options: {ssl: true}}", "contradicts"),
         ("{dsn: 'postgres://u@h/d?sslrootcert=/ca.pem'}", "verifies nothing"),
-        ("{dsn: 'postgres://u@h/d', options: {ssl: verify-ful}}", "options.ssl must be one of"),
-        ("{dsn: 'postgres://u@h/d', options: {sll: true}}", "options.sll is not a known key"),
+        (
+            "{dsn: 'postgres://u@h/d', options: {ssl: verify-ful}}",
+            "options.ssl: must be one of false, true, disable",
+        ),
+        (
+            "{dsn: 'postgres://u@h/d', options: {sll: true}}",
+            "options.sll: unknown key; did you mean 'ssl'?",
+        ),
         ("{dsn: 'mysql://u@h/d?ssl-mode=required'}", "ssl-mode must be one of DISABLED, REQUIRED"),
         ("{dsn: 'mysql://u@h/d?charset=latin1'}", "possible: host, ssl-mode, ssl-ca"),
         ("{dsn: 'mysql://u@h/d?ssl-mode=VERIFY_CA'}", "verify-ca needs sslrootcert (ssl-ca)"),
         ("{dsn: 'mysql://u@h/d', options: {ssl: true}}", "true needs sslrootcert"),
-        ("{dsn: 'sqlite:///jobu.db?timeout=20'}", "'timeout' cannot be said"),
+        ("{dsn: 'sqlite:///jobu.db?timeout=20'}", "'timeout' is not possible"),
     ],
 )
 def test_what_would_be_dropped_of_a_url_is_refused_by_name(
@@ -415,6 +420,7 @@ def test_no_secret_is_seen_in_a_repr(load_files: Loader):
         scheduler="scheduler: {broker_url: 'redis://:${PASSWORD}@h/0'}",
         admin="admin: {secret_key: '${PASSWORD}'}",
     )
+    assert isinstance(config.job_database, ServerConfig)
     assert config.job_database.password == SECRET
     assert SECRET not in repr(config)
     assert SECRET not in str(config)
@@ -431,6 +437,9 @@ def test_no_secret_is_seen_in_a_repr(load_files: Loader):
         {"database": f"databases: {{default: {{dsn: 'postgres://u:1?{SECRET}=1@h/d'}}}}"},
         {"database": f"databases: {{default: {{dsn: 'postgres://u@h/d?password={SECRET}'}}}}"},
         {"database": f"databases: {{default: {{dsn: 'oracle://u:{SECRET}@h/d'}}}}"},
+        {"database": f"databases: {{default: {{type: mysql, database: d, user: [{SECRET}]}}}}"},
+        {"database": f"databases: {{default: {{type: mysql, port: 'x{SECRET}'}}}}"},
+        {"database": f"databases: {{default: 'postgres://u:{SECRET}@h/d'}}"},
         {"database": f"databases: {{default: {{type: postgres, password: [{SECRET}]}}}}"},
         {"database": f"databases:\n  default:\n    password: '{SECRET}\n    x: y\n"},
         {"database": f"databases:\n  default:\n   password: {SECRET}: x\n"},

@@ -128,7 +128,10 @@ class Reached:
 
     async def _by_a_pool(self, connect_timeout: float) -> Any:
         entries = pool_databases(self._config)
-        entries["default"]["pool"] = {"connect_timeout": connect_timeout}
+        pool = entries["default"].pool.model_copy(
+            update={"connect_timeout_seconds": connect_timeout}
+        )
+        entries["default"] = entries["default"].model_copy(update={"pool": pool})
         try:
             await DatabaseRegistry.init_from_config(entries)
             async with DatabaseRegistry.get("default").connection(autocommit=True) as connection:

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 import yaml
 
+from dbpools.config import MySQLConfig, PostgresConfig
 from handlers import get_registered_handlers
 from handlers.databases import database_warning
 from jobu_project.config import Config, WorkerConfig, load
@@ -216,10 +217,13 @@ def config_of(service: dict[str, Any], data_dir: Path) -> Config:
 def test_each_url_of_the_example_is_one_that_jobu_reads(services, tmp_path):
     for name in OURS:
         config = config_of(services[name], tmp_path)
+        assert isinstance(config.job_database, PostgresConfig)
         assert config.job_database.host == "postgres", name
         assert config.scheduler.broker_url.startswith("redis://:demo-redis@"), name
         if name.startswith("worker"):
-            assert config.databases["mysql_1"].user == "jobu_handlers"
+            mysql = config.databases["mysql_1"]
+            assert isinstance(mysql, MySQLConfig)
+            assert mysql.user == "jobu_handlers"
 
 
 def test_the_admin_does_not_claim_that_the_workers_lack_what_only_they_have(services, tmp_path):

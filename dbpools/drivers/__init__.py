@@ -1,26 +1,22 @@
-"""The engines, by the name that `databases.<name>.type` uses. A library is imported when used."""
+"""The driver of each engine. Its library is imported when a driver is made."""
 
-from collections.abc import Mapping
-from importlib import import_module
-
-from dbpools.config import DatabaseConfig, Schema
+from dbpools.config import DatabaseConfig, MySQLConfig, PostgresConfig, SqliteConfig
 from dbpools.driver import Driver
-from dbpools.drivers import schemas
-
-_CLASSES: Mapping[str, tuple[str, str]] = {
-    "sqlite": ("dbpools.drivers.sqlite", "SqliteDriver"),
-    "postgres": ("dbpools.drivers.postgres", "PostgresDriver"),
-    "mysql": ("dbpools.drivers.mysql", "MySQLDriver"),
-}
-SCHEMAS: Mapping[str, Schema] = {
-    "sqlite": schemas.SQLITE,
-    "postgres": schemas.POSTGRES,
-    "mysql": schemas.MYSQL,
-}
 
 
 def make_driver(config: DatabaseConfig) -> Driver:
-    """The driver for a checked configuration."""
-    module, name = _CLASSES[config.type]
-    driver: type[Driver] = getattr(import_module(module), name)
-    return driver(config)
+    """Returns the driver for a checked configuration."""
+    match config:
+        case SqliteConfig():
+            from dbpools.drivers.sqlite import SqliteDriver
+
+            return SqliteDriver(config)
+        case PostgresConfig():
+            from dbpools.drivers.postgres import PostgresDriver
+
+            return PostgresDriver(config)
+        case MySQLConfig():
+            from dbpools.drivers.mysql import MySQLDriver
+
+            return MySQLDriver(config)
+    raise TypeError(f"no driver for {type(config).__name__}")

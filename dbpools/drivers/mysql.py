@@ -1,8 +1,8 @@
-"""MySQL and MariaDB through asyncmy: how they differ.
+"""The driver for MySQL and MariaDB, on top of asyncmy.
 
-The session speaks UTC and autocommits outside of our transactions; UPDATE counts the rows it found.
-What the protocol does not tell about a column (MariaDB's JSON is text to it) is asked once per
-table; see `mysql_types`.
+The session uses UTC and autocommits outside of transactions. UPDATE counts the rows that it found.
+The protocol does not describe every column (MariaDB's JSON looks like text): the driver then asks
+the database, once per table; see `mysql_types`.
 """
 
 import re
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import asyncmy
@@ -18,7 +17,7 @@ from asyncmy.constants import CLIENT, CR, SERVER_STATUS
 from asyncmy.cursors import Cursor, SSCursor
 
 from dbpools.binding import MYSQL
-from dbpools.config import DatabaseConfig
+from dbpools.config import MySQLConfig
 from dbpools.driver import (
     Args,
     Driver,
@@ -28,13 +27,10 @@ from dbpools.driver import (
     RowCursor,
     to_rows,
 )
-from dbpools.drivers import schemas
 from dbpools.drivers.mysql_types import PLAIN_TYPES, ColumnTypes
-from dbpools.drivers.tls import mysql_ssl
-from dbpools.errors import ConfigurationError
 from dbpools.values import AdapterTable, Row, to_utc
 
-# Shutdown, killed, timed out: the server says good-bye in many ways.
+# The server ends a connection for many reasons: shutdown, kill, time limits.
 LOST_CODES = {
     CR.CR_SERVER_GONE_ERROR,
     CR.CR_SERVER_LOST,
@@ -49,12 +45,12 @@ LOST_CODES = {
     1927,
     4031,
 }
-# asyncmy's executemany sends as it stands what follows the list of values: parameters would stay
-# markers there, and percent signs doubled.
+# asyncmy's executemany does not format the text after the list of values: parameters would stay
+# markers there, and percent signs would stay doubled.
 _PERCENT_BEHIND_VALUES = re.compile(
     r"(?:\bON\s+DUPLICATE\b|\bRETURNING\b|\)\s*AS\b)[^%]*%", re.IGNORECASE
 )
-# 1290 and 1836 are a read-only server (a replica): there the server's own words say what to do.
+# 1290 and 1836 mean a read-only server (a replica): there the server's own message is the best.
 READ_ONLY_TRANSACTION = 1792
 DEADLOCK, LOCK_TIMEOUT = 1213, 1205
 
@@ -63,7 +59,6 @@ class MySQLDriver(Driver):
     """MySQL 8.0 and MariaDB 10.6, and later ones."""
 
     dialect = MYSQL
-    schema = schemas.MYSQL
     errors = (asyncmy.errors.Error, asyncmy.errors.Warning)
     adapters = AdapterTable(
         overrides={
@@ -73,19 +68,18 @@ class MySQLDriver(Driver):
         }
     )
 
-    def __init__(self, config: DatabaseConfig) -> None:
-        super().__init__(config)
-        self._where = _place(config)
+    def __init__(self, config: MySQLConfig) -> None:
+        self._config = config
         self.column_types = ColumnTypes()
 
     async def connect(self) -> DriverConnection:
         raw = await self.connect_raw()
         connection = MySQLConnection(self, raw)
         try:
-            # asyncmy reads the status only now, from the answer to its first command.
+            # asyncmy reads the server status from the answer to its first command.
             settings = ["time_zone = '+00:00'"]
-            if self.config.options["sql_mode"] is not None:
-                settings.append(f"sql_mode = {raw.escape(self.config.options['sql_mode'])}")
+            if self._config.options.sql_mode is not None:
+                settings.append(f"sql_mode = {raw.escape(self._config.options.sql_mode)}")
             await connection.command(f"SET {', '.join(settings)}")
             if raw.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
                 raise ValueError(
@@ -99,13 +93,22 @@ class MySQLDriver(Driver):
 
     async def connect_raw(self) -> Any:
         """An asyncmy connection with nothing set."""
+        config = self._config
+        place: dict[str, Any] = {"database": config.database, "user": config.user}
+        if config.host.startswith("/"):  # a socket, as in Django
+            place["unix_socket"] = config.host
+        else:
+            place["host"] = config.host
+        if config.password is not None:
+            place["password"] = config.password
         return await asyncmy.connect(
-            **self._where,
-            charset=self.config.options["charset"],
-            autocommit=True,  # we say START TRANSACTION ourselves
+            **place,
+            port=config.port,
+            charset=config.options.charset,
+            autocommit=True,  # dbpools sends START TRANSACTION itself
             client_flag=CLIENT.FOUND_ROWS,
-            ssl=mysql_ssl(self.config),
-            connect_timeout=self.config.pool.connect_timeout_seconds,
+            ssl=config.options.ssl_argument(),
+            connect_timeout=config.pool.connect_timeout_seconds,
         )
 
     def fault(self, error: BaseException) -> Fault:
@@ -115,7 +118,7 @@ class MySQLDriver(Driver):
         if code == READ_ONLY_TRANSACTION:
             return Fault.READ_ONLY
         if code in LOST_CODES or not isinstance(error, self.errors):
-            return Fault.LOST  # an error of Python in the middle of the protocol
+            return Fault.LOST  # or an error of Python in the middle of the protocol
         return Fault.LOST if isinstance(error, asyncmy.errors.InterfaceError) else Fault.STATEMENT
 
     def hint(self, error: BaseException) -> str:
@@ -127,54 +130,30 @@ class MySQLDriver(Driver):
         return ""
 
 
-def _place(config: DatabaseConfig) -> dict[str, Any]:
-    keys = ("host", "port", "database", "user", "password")
-    if not config.place["dsn"]:
-        where = {key: config.place[key] for key in keys if config.place[key] is not None}
-        if where["host"].startswith("/"):  # as Django has it
-            where["unix_socket"] = where.pop("host")
-        return where
-    try:
-        url = urlsplit(config.place["dsn"])
-        port = url.port
-    except ValueError as error:
-        raise ConfigurationError(f"databases.{config.name}.dsn: {error}") from error
-    found = (url.hostname, port, url.path.lstrip("/"), url.username, url.password)
-    if not url.scheme.startswith(("mysql", "mariadb")) or parse_qsl(url.query):
-        raise ConfigurationError(
-            f"databases.{config.name}.dsn must be mysql://user:password@host:port/database"
-        )
-    return {
-        key: unquote(value) if isinstance(value, str) else value
-        for key, value in zip(keys, found, strict=True)
-        if value
-    }
-
-
 def _encodable(value: str) -> str:
     if not value.isascii():
-        value.encode()  # asyncmy would send the bytes that a lone surrogate stands for
+        value.encode()  # raises for a lone surrogate, whose bytes asyncmy would send
     return value
 
 
 class QuietCursor(Cursor):
-    """Does not fetch and log the server's warnings: they quote values, and cost a round trip."""
+    """Does not fetch and log the server's warnings: they show values and cost a round trip."""
 
     async def _show_warnings(self, conn: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class QuietStreamCursor(SSCursor):
     """The same for unbuffered results."""
 
     async def _show_warnings(self, conn: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class MySQLConnection(DriverConnection):
     """One asyncmy connection."""
 
-    # Of the session, too: MariaDB ends the transaction before DDL, and would then let it through.
+    # Also for the session: MariaDB ends the transaction before DDL, and would then allow it.
     begin_read_only = ("SET SESSION TRANSACTION READ ONLY", "START TRANSACTION READ ONLY")
     allow_writes = ("SET SESSION TRANSACTION READ WRITE",)
 
@@ -182,12 +161,12 @@ class MySQLConnection(DriverConnection):
         self.raw = raw
         self._driver = driver
         self._is_busy = False
-        """True while a statement runs, and for good when it was cut off."""
+        """True while a statement runs. Stays True if it was cut off."""
 
     async def _run(self, sql: str, args: Args) -> Any:
-        """Run a statement; asyncmy's result: rows, description, affected_rows, insert_id.
+        """Runs a statement. Returns asyncmy's result: rows, description, affected_rows, insert_id.
 
-        Without asyncmy's cursor, which would cost half as much again and log the server's
+        Uses no cursor of asyncmy, which would take half as long again and log the server's
         warnings, with values in them.
         """
         if args is not None:
@@ -198,8 +177,9 @@ class MySQLConnection(DriverConnection):
         return self.raw._result
 
     def _filled(self, sql: str, args: Sequence[Any] | dict[str, Any]) -> str:
-        """The statement with its values. asyncmy's ProgrammingError if they do not fit: nothing
-        was sent yet, so what Python says of it must not look like a broken connection.
+        """Returns the statement with its values. asyncmy's ProgrammingError if they do not fit.
+
+        Nothing was sent by then, so an error of Python must not look like a broken connection.
         """
         literal = self.raw.literal
         try:
@@ -218,7 +198,7 @@ class MySQLConnection(DriverConnection):
         return await self.typed_rows(result.fields, result.rows[:limit] if limit else result.rows)
 
     async def query_plain(self, sql: str, args: Args) -> list[Row]:
-        """The rows as the protocol has them: what asks for the types of columns needs none."""
+        """Returns the rows as the protocol has them, for the question about column types."""
         result = await self._run(sql, args)
         return to_rows([field.name for field in result.fields], result.rows)
 
@@ -234,7 +214,7 @@ class MySQLConnection(DriverConnection):
         return typed[0][fields[0].name]
 
     async def typed_rows(self, fields: list[Any], found: Any) -> list[Row]:
-        """The rows as mappings, with values as their columns mean them."""
+        """Returns the rows as mappings, with the values that the columns mean."""
         rows = to_rows([field.name for field in fields], found)
         if PLAIN_TYPES.issuperset([field.type_code for field in fields]):
             return rows
@@ -257,13 +237,13 @@ class MySQLConnection(DriverConnection):
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
         if rows[0] is None or _PERCENT_BEHIND_VALUES.search(sql):
             return sum([await self.execute(sql, args) for args in rows])
-        cursor = self.raw.cursor(QuietCursor)  # it knows how to send many rows in one statement
+        cursor = self.raw.cursor(QuietCursor)  # it sends many rows in one statement
         self._is_busy = True
         try:
             count = await cursor.executemany(sql, rows)
         except (TypeError, ValueError, KeyError):
             for args in rows:
-                self._filled(sql, args or ())  # raises if this is where it comes from
+                self._filled(sql, args or ())  # raises if this is the reason
             raise
         self._is_busy = False
         return int(count)
@@ -284,8 +264,8 @@ class MySQLConnection(DriverConnection):
         types = self._driver.column_types
         unknown = types.unknown_tables(cursor._result.fields or ())
         if unknown:
-            # The connection takes no question while rows are on their way: read them off, ask,
-            # and start again. Once per table and pool.
+            # The connection takes no other query while rows are on their way: read the rest, ask,
+            # and start again. This happens once per table and pool.
             await cursor.close()
             for table in unknown:
                 await types.learn(table, self)
@@ -324,8 +304,8 @@ class MySQLConnection(DriverConnection):
             await self._kill_statement()
 
     async def _kill_statement(self) -> None:
-        # The server notices a closed socket only when it writes; until then the statement would
-        # run on and hold its locks.
+        # The server notices a closed socket only when it writes. Until then the statement would
+        # go on and hold its locks.
         other = await self._driver.connect_raw()
         try:
             with suppress(asyncmy.errors.Error):  # it may be over by now
@@ -335,7 +315,7 @@ class MySQLConnection(DriverConnection):
 
 
 class MySQLCursor(RowCursor):
-    """An unbuffered result: the server sends it all, and we read it piece by piece."""
+    """An unbuffered result: the server sends all of it, and it is read piece by piece."""
 
     def __init__(self, connection: MySQLConnection, cursor: Any, chunk_rows: int) -> None:
         self._connection = connection

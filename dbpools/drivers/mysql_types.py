@@ -1,8 +1,8 @@
 """What a MySQL column means beyond what the protocol says.
 
-Known at once: instants (a naive datetime is UTC), booleans (TINYINT(1)) and MySQL's JSON. MariaDB's
-JSON is LONGTEXT with a check, and a UUID is CHAR(36) with the comment 'uuid' (or MariaDB's UUID):
-those are looked up in information_schema, once per table and pool.
+The protocol describes instants (a naive datetime is UTC), booleans (TINYINT(1)) and MySQL's JSON.
+MariaDB's JSON is LONGTEXT with a check, and a UUID is CHAR(36) with the comment 'uuid' (or
+MariaDB's UUID): those are looked up in information_schema, once per table and pool.
 """
 
 import json
@@ -35,19 +35,19 @@ class Field(Protocol):
 
 
 class Connection(Protocol):
-    """What can be asked about a table."""
+    """A connection that can be asked about a table."""
 
     async def query_plain(self, sql: str, args: Args) -> list[Row]: ...
 
 
 class ColumnTypes:
-    """The types of columns that the protocol does not tell, as far as they were asked for."""
+    """The types of columns that the protocol does not describe, as far as they are known."""
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, Converter]] = {}
 
     def unknown_tables(self, fields: Iterable[Field]) -> set[str]:
-        """The tables that `converters` would have to know."""
+        """Returns the tables that `converters` needs and does not know yet."""
         return {
             field.org_table
             for field in fields
@@ -57,8 +57,9 @@ class ColumnTypes:
         }
 
     async def learn(self, table: str, connection: Connection) -> None:
-        """Ask the database for the columns of a table. Known once the answer is there: until then
-        other connections ask, too.
+        """Asks the database for the columns of a table.
+
+        Until the answer is there, other connections ask, too.
         """
         found: dict[str, Converter] = {}
         for column in await connection.query_plain(COLUMNS, {"table_name": table}):
@@ -69,7 +70,7 @@ class ColumnTypes:
         self._tables[table] = found
 
     def converters(self, fields: Iterable[Field]) -> list[tuple[str, Converter]]:
-        """Which columns of a result need converting, and how."""
+        """Returns which columns of a result need conversion, and how."""
         found: list[tuple[str, Converter]] = []
         for field in fields:
             code = field.type_code
@@ -83,7 +84,7 @@ class ColumnTypes:
         return found
 
 
-# A table of that name in another schema may differ; then its columns stay what the protocol says.
+# If tables of that name in several schemas differ, their columns stay what the protocol says.
 COLUMNS = """
     select c.column_name as name,
            min(c.data_type = 'uuid' or lower(c.column_comment) = 'uuid') as is_uuid,
@@ -108,7 +109,7 @@ def _is_ambiguous(field: Field) -> bool:
 
 
 def _instant(value: Any) -> Any:
-    # A zero date comes as text, because no instant is meant.
+    # A zero date comes as text, because it means no instant.
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
@@ -117,7 +118,7 @@ def _truth(value: Any) -> Any:
 
 
 def _json(value: Any) -> Any:
-    with suppress(ValueError):  # the column was JSON when we asked, and is text now
+    with suppress(ValueError):  # the column was JSON when the driver asked, and is text now
         return json.loads(value)
     return value
 
@@ -135,7 +136,7 @@ _CERTAIN: dict[int, Converter] = {
     FIELD_TYPE.TINY: _truth,
     FIELD_TYPE.JSON: json.loads,
 }
-# Numbers, dates and short text mean what the protocol says.
+# For numbers, dates and short text the protocol says everything.
 PLAIN_TYPES = {
     FIELD_TYPE.DECIMAL,
     FIELD_TYPE.NEWDECIMAL,

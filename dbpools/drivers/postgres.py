@@ -1,7 +1,7 @@
-"""PostgreSQL through asyncpg: how it differs.
+"""The driver for PostgreSQL, on top of asyncpg.
 
-asyncpg checks the type of every parameter against the statement, so a number does not go into a
-text column by itself. JSON and `timestamp` (without a zone: read as UTC) get codecs of ours.
+asyncpg checks the type of every parameter against the statement, so a number is not converted for a
+text column. dbpools adds codecs for JSON and for `timestamp`, which has no zone and is read as UTC.
 """
 
 import json
@@ -13,9 +13,9 @@ from urllib.parse import quote
 import asyncpg
 
 from dbpools.binding import POSTGRES, compile_statement
+from dbpools.config import PostgresConfig
 from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
-from dbpools.drivers import schemas
-from dbpools.drivers.tls import SYSTEM, authority_of, mode_of
+from dbpools.tls import SYSTEM, TlsOptions
 from dbpools.values import AdapterTable, Json, Row, dump_json, unchanged
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -28,26 +28,31 @@ class PostgresDriver(Driver):
     """PostgreSQL 13 and later."""
 
     dialect = POSTGRES
-    schema = schemas.POSTGRES
     errors = (asyncpg.PostgresError, asyncpg.InterfaceError)
-    # Lists are arrays here unless the column is JSON; the codec below tells.
+    # Lists are arrays here unless the column is JSON: then the codec below converts them.
     adapters = AdapterTable(overrides={dict: unchanged, list: unchanged, Json: unchanged})
 
+    def __init__(self, config: PostgresConfig) -> None:
+        self._config = config
+
     async def connect(self) -> DriverConnection:
-        place, options = self.config.place, self.config.options
-        if place["dsn"]:
-            where = {"dsn": place["dsn"]}
-        else:
-            where = {key: place[key] for key in ("host", "port", "database", "user", "password")}
-        where |= self._tls()
-        timeouts = ("statement_timeout", "idle_in_transaction_session_timeout")
+        config, options = self._config, self._config.options
+        timeouts = {
+            "statement_timeout": options.statement_timeout,
+            "idle_in_transaction_session_timeout": options.idle_in_transaction_session_timeout,
+        }
         raw = await asyncpg.connect(
-            **where,
-            timeout=self.config.pool.connect_timeout_seconds,
+            host=config.host,
+            port=config.port,
+            database=config.database,
+            user=config.user,
+            password=config.password,
+            **_tls(options),
+            timeout=config.pool.connect_timeout_seconds,
             server_settings={
                 "application_name": "jobu",
-                "timezone": options["timezone"],
-                **{key: str(options[key]) for key in timeouts if options[key] is not None},
+                "timezone": options.timezone,
+                **{key: str(value) for key, value in timeouts.items() if value is not None},
             },
         )
         try:
@@ -56,22 +61,6 @@ class PostgresDriver(Driver):
             raw.terminate()
             raise
         return PostgresConnection(raw)
-
-    def _tls(self) -> Mapping[str, Any]:
-        mode, authority = mode_of(self.config), authority_of(self.config)
-        dsn = self.config.place["dsn"]
-        if mode is None:
-            return {}  # as libpq: TLS if the server has it
-        if authority == SYSTEM:
-            return {"ssl": True}  # the same to asyncpg: the host's authorities, and verify-full
-        if authority is None:
-            return {"ssl": mode}
-        # asyncpg takes the file in a URL alone; what is given beside the URL wins.
-        dsn = dsn or "postgresql://"
-        return {
-            "ssl": mode,
-            "dsn": f"{dsn}{'&' if '?' in dsn else '?'}sslrootcert={quote(authority)}",
-        }
 
     def fault(self, error: BaseException) -> Fault:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
@@ -89,6 +78,18 @@ class PostgresDriver(Driver):
         return ""
 
 
+def _tls(options: TlsOptions) -> Mapping[str, Any]:
+    mode, authority = options.ssl_mode, options.ssl_authority
+    if mode is None:
+        return {}  # as in libpq: TLS if the server has it
+    if authority == SYSTEM:
+        return {"ssl": True}  # which is to asyncpg: verify-full, with the host's certificates
+    if authority is None:
+        return {"ssl": mode}
+    # asyncpg takes the file only in a URL; the other arguments win over the rest of that.
+    return {"ssl": mode, "dsn": f"postgresql://?sslrootcert={quote(authority)}"}
+
+
 async def _use_our_codecs(raw: Any) -> None:
     for name in ("json", "jsonb"):
         await raw.set_type_codec(
@@ -104,7 +105,7 @@ async def _use_our_codecs(raw: Any) -> None:
 
 
 def _encode_json(value: Any) -> str:
-    # Text is JSON already, as on the other engines, where the driver cannot see the column.
+    # Text is JSON already, as on the other engines, whose drivers do not know the column.
     return value if isinstance(value, str) else dump_json(value)
 
 
@@ -115,14 +116,14 @@ def _encode_timestamp(value: datetime) -> tuple[int]:
 def _decode_timestamp(value: tuple[int]) -> datetime:
     try:
         return EPOCH + timedelta(microseconds=value[0])
-    except OverflowError:  # infinity, as asyncpg itself shows it
+    except OverflowError:  # infinity; asyncpg itself does the same
         return FAR_FUTURE if value[0] > 0 else FAR_PAST
 
 
 class PostgresConnection(DriverConnection):
     """One asyncpg connection."""
 
-    # Rolling back to the savepoint takes it back; nothing else could.
+    # Only the rollback to the savepoint ends this mode.
     nest_read_only = ("SET TRANSACTION READ ONLY",)
 
     def __init__(self, raw: Any) -> None:
@@ -143,8 +144,8 @@ class PostgresConnection(DriverConnection):
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
         statement = compile_statement(sql, POSTGRES)
         if statement.verb in ("INSERT", "UPDATE", "DELETE") and rows[0]:
-            # asyncpg's executemany counts nothing; what RETURNING gives back can be counted, and
-            # goes through the same pipeline.
+            # asyncpg's executemany returns no count. The rows of RETURNING can be counted, and use
+            # the same pipeline.
             if "RETURNING" not in statement.words:
                 sql = f"{sql.rstrip().removesuffix(';')}\nRETURNING 1"
             return len(await self.raw.fetchmany(sql, rows))
@@ -189,7 +190,7 @@ class PostgresConnection(DriverConnection):
 
 
 class PostgresCursor(RowCursor):
-    """A portal; the server closes it with its transaction."""
+    """A portal of the server, which closes it at the end of the transaction."""
 
     def __init__(self, cursor: Any, chunk_rows: int) -> None:
         self._cursor = cursor
@@ -199,18 +200,18 @@ class PostgresCursor(RowCursor):
         return _rows(await self._cursor.fetch(self._chunk_rows))
 
     async def close(self) -> None:
-        """Nothing to do: an unread portal costs the connection nothing."""
+        """Does nothing: an unread portal does not block the connection."""
 
 
 def _rows(records: list[Any]) -> list[Row]:
     rows = [dict(record) for record in records]
     if rows and len(rows[0]) != len(records[0]):
-        return to_rows(list(records[0].keys()), records)  # raises, and names them
+        return to_rows(list(records[0].keys()), records)  # raises, and names the columns
     return rows
 
 
 def _affected(status: str) -> int:
-    """The count in `INSERT 0 5` or `UPDATE 5`; 0 for statements that change no rows."""
+    """Returns the count in `INSERT 0 5` or `UPDATE 5`; 0 for statements that change no rows."""
     verb, _, count = status.partition(" ")
     if verb not in ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY"):
         return 0

@@ -1,7 +1,8 @@
-"""SQLite through aiosqlite: how it differs.
+"""The driver for SQLite, on top of aiosqlite.
 
-Every statement is one hop to the connection's thread, rows included; aiosqlite's own cursors would
-take three. Declared column types (DATETIME, JSON, ...) say what a value is; see `sqlite_types`.
+Every statement is one call in the thread of the connection, including its rows; aiosqlite's own
+cursors would need three. The declared type of a column (DATETIME, JSON, ...) decides what its
+values are; see `sqlite_types`.
 """
 
 import sqlite3
@@ -18,9 +19,8 @@ from uuid import UUID
 import aiosqlite
 
 from dbpools.binding import SQLITE
-from dbpools.config import DatabaseConfig
+from dbpools.config import SqliteConfig
 from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
-from dbpools.drivers import schemas
 from dbpools.drivers.sqlite_types import use_declared_types
 from dbpools.values import AdapterTable, Row, to_sql_text
 
@@ -29,10 +29,9 @@ _SWITCH_PAUSE_MS = 10
 
 
 class SqliteDriver(Driver):
-    """Files. Writers take turns: a write transaction is BEGIN IMMEDIATE."""
+    """SQLite files. Writers take turns: a write transaction starts with BEGIN IMMEDIATE."""
 
     dialect = SQLITE
-    schema = schemas.SQLITE
     errors = (sqlite3.Error, sqlite3.Warning)
     adapters = AdapterTable(
         overrides={
@@ -44,17 +43,17 @@ class SqliteDriver(Driver):
         }
     )
 
-    def __init__(self, config: DatabaseConfig) -> None:
-        super().__init__(config)
-        self._path = Path(str(config.place["path"])).expanduser()
+    def __init__(self, config: SqliteConfig) -> None:
+        self._options = config.options
+        self._path = Path(config.path).expanduser()
 
     async def connect(self) -> DriverConnection:
         self._check_place()
         raw = aiosqlite.connect(
             self._path,
-            isolation_level=None,  # we say BEGIN ourselves
+            isolation_level=None,  # dbpools sends BEGIN itself
             detect_types=sqlite3.PARSE_DECLTYPES,
-            timeout=self.config.options["busy_timeout"] / 1000,
+            timeout=self._options.busy_timeout / 1000,
         )
         # A pool that nobody closed must not keep the process from ending.
         raw._thread.daemon = True
@@ -62,9 +61,8 @@ class SqliteDriver(Driver):
         try:
             await connection.in_thread(use_declared_types)
             await connection.command(*self._pragmas())
-            options = self.config.options
             await connection.in_thread(
-                _switch_journal, raw._conn, options["journal_mode"], options["busy_timeout"]
+                _switch_journal, raw._conn, self._options.journal_mode, self._options.busy_timeout
             )
         except BaseException:
             await connection.abandon()
@@ -80,12 +78,12 @@ class SqliteDriver(Driver):
             raise IsADirectoryError(f"{self._path} is a directory; `path` names a file")
 
     def _pragmas(self) -> list[str]:
-        options = self.config.options
+        options = self._options
         return [
-            f"PRAGMA busy_timeout = {options['busy_timeout']:d}",
-            f"PRAGMA synchronous = {options['synchronous']}",
-            f"PRAGMA cache_size = {options['cache_size']:d}",
-            f"PRAGMA foreign_keys = {'ON' if options['foreign_keys'] else 'OFF'}",
+            f"PRAGMA busy_timeout = {options.busy_timeout:d}",
+            f"PRAGMA synchronous = {options.synchronous}",
+            f"PRAGMA cache_size = {options.cache_size:d}",
+            f"PRAGMA foreign_keys = {'ON' if options.foreign_keys else 'OFF'}",
         ]
 
     def fault(self, error: BaseException) -> Fault:
@@ -101,7 +99,7 @@ class SqliteDriver(Driver):
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return (
                 f"another connection is writing to {self._path} and did not finish within "
-                f"{self.config.options['busy_timeout']} ms (options.busy_timeout): SQLite has one "
+                f"{self._options.busy_timeout} ms (options.busy_timeout): SQLite has one "
                 "writer at a time, so keep write transactions short, and do not start a second "
                 "one while this task holds the first"
             )
@@ -123,8 +121,8 @@ class SqliteConnection(DriverConnection):
         self.raw = raw
 
     async def in_thread(self, work: Callable[..., Answer], *args: Any) -> Answer:
-        """Run `work` in the connection's thread. When cancelled, SQLite is told to stop."""
-        # aiosqlite 0.22 has no public way to run more than one call per hop.
+        """Runs `work` in the connection's thread. A cancellation interrupts SQLite."""
+        # aiosqlite 0.22 has no public way to run several calls of sqlite3 at once.
         try:
             answer: Answer = await self.raw._execute(work, *args)
         except CancelledError:
@@ -216,12 +214,12 @@ def _fetch(db: sqlite3.Connection, sql: str, args: Any, limit: int) -> list[Row]
 def _execute(db: sqlite3.Connection, sql: str, args: Any) -> int:
     before = db.total_changes
     with closing(db.execute(sql, args)) as cursor:
-        cursor.fetchall()  # RETURNING: the statement is not done before its rows are read
+        cursor.fetchall()  # with RETURNING, a statement ends when its rows are read
         if cursor.rowcount >= 0:
             return cursor.rowcount
         if db.total_changes == before:
             return 0
-    # sqlite3 does not see that `WITH ... INSERT` writes.
+    # sqlite3 does not recognise `WITH ... INSERT` as a write.
     return int(db.execute("SELECT changes()").fetchone()[0])
 
 
@@ -242,8 +240,10 @@ def _run_all(db: sqlite3.Connection, statements: tuple[str, ...] | list[str]) ->
 
 
 def _switch_journal(db: sqlite3.Connection, mode: str, patience_ms: int) -> None:
-    """The first connections to a new file all switch it to WAL. That asks for the file alone, and
-    SQLite refuses at once where it would otherwise wait for `busy_timeout`.
+    """Switches the file to its journal mode, and waits for other connections if necessary.
+
+    The first connections to a new file all switch it to WAL. That needs exclusive access, and here
+    SQLite refuses at once instead of waiting for `busy_timeout`.
     """
     tries_left = patience_ms // _SWITCH_PAUSE_MS
     while True:
@@ -259,7 +259,7 @@ def _switch_journal(db: sqlite3.Connection, mode: str, patience_ms: int) -> None
 
 
 def split_script(sql: str) -> list[str]:
-    """The statements of a script, as SQLite itself ends them (triggers stay whole)."""
+    """Returns the statements of a script, split where SQLite ends them (triggers stay whole)."""
     statements: list[str] = []
     pending = ""
     for piece in sql.split(";"):

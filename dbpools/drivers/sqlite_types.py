@@ -1,7 +1,7 @@
-"""What a SQLite column's declared type means: instants, dates, decimals, JSON, UUID, bool.
+"""What the declared type of a SQLite column means: instants, dates, decimals, JSON, UUID, bool.
 
-sqlite3 keeps one table of converters for the whole process, and Django fills it too. Ours steps in
-front of what is there, and only in the threads that dbpools' connections run in.
+sqlite3 has one table of converters for the whole process, and Django also uses it. The converters
+of dbpools work only in the threads of its own connections; other threads get what was there before.
 """
 
 import json
@@ -21,7 +21,7 @@ _here = threading.local()
 
 
 def use_declared_types() -> None:
-    """From now on, connections of this thread give typed values."""
+    """From now on, connections of this thread return typed values."""
     _here.is_ours = True
     for name, ours in CONVERTERS.items():
         present = sqlite3.converters.get(name)
@@ -30,7 +30,7 @@ def use_declared_types() -> None:
 
 
 class _InOurThreads:
-    """A converter that answers in our threads and leaves the others what they had."""
+    """A converter for the threads of dbpools; in other threads the earlier one works."""
 
     def __init__(self, ours: Converter, others: Converter | None) -> None:
         self._ours = ours
@@ -43,8 +43,8 @@ class _InOurThreads:
 
 
 def _as_without_converter(stored: bytes) -> Any:
-    # A converter is not told the storage class; these types have NUMERIC affinity in SQLite, so
-    # what reads as a number was one. (Django's DecimalField, declared "decimal", wants a float.)
+    # A converter does not learn the storage class. These types have NUMERIC affinity in SQLite, so
+    # text that looks like a number was one. (Django's DecimalField, "decimal", needs a float.)
     if re.fullmatch(rb"-?\d+", stored):
         return int(stored)
     if re.fullmatch(rb"-?\d+\.\d+(e[+-]?\d+)?", stored, re.IGNORECASE):
@@ -74,7 +74,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "BOOLEAN": _truth,
     "DECIMAL": lambda stored: Decimal(stored.decode()),
     "NUMERIC": lambda stored: Decimal(stored.decode()),
-    # NUMERIC affinity keeps 15 digits; a declared type with TEXT in its name keeps them all.
+    # NUMERIC affinity keeps 15 digits; a declared type with TEXT in its name keeps all.
     "DECIMAL_TEXT": lambda stored: Decimal(stored.decode()),
     "JSON": json.loads,
     "UUID": lambda stored: UUID(stored.decode()),

@@ -11,6 +11,7 @@ import pytest
 from celery import current_app
 from django.db import connection
 
+from dbpools.config import parse_database
 from scheduler.models import JobExecution, SchedulerProcess
 from scheduler.operations import health
 from scheduler.operations.health import DatabaseState, check_broker, check_database, database_state
@@ -45,10 +46,10 @@ def broker(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Red
 @contextmanager
 def pointed_at(url: str) -> Iterator[None]:
     """Django's connection settings, for the time of the block, name the test's own server."""
-    from jobu_project.config import DatabaseConfig, get_config
-    from jobu_project.databases import _django_entry
+    from jobu_project.config import get_config
+    from jobu_project.databases import django_entry
 
-    entry = _django_entry(get_config(), DatabaseConfig.model_validate({"dsn": url}))
+    entry = django_entry(get_config(), parse_database("server", {"dsn": url}))
     shared = connection.settings_dict  # by all threads
     before = dict(shared)
     shared.update(entry)

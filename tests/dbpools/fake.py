@@ -5,9 +5,7 @@ import random
 from typing import Any
 
 from dbpools.binding import SQLITE
-from dbpools.config import DatabaseConfig, PoolConfig
 from dbpools.driver import Args, Driver, DriverConnection, Fault, RowCursor
-from dbpools.drivers import schemas
 from dbpools.values import AdapterTable, Row
 
 
@@ -19,14 +17,10 @@ class FakeDriver(Driver):
     """Opens connections that answer 1 to everything."""
 
     dialect = SQLITE
-    schema = schemas.SQLITE
     adapters = AdapterTable(overrides={})
     errors = (FakeError,)
 
     def __init__(self, chance: random.Random | None = None) -> None:
-        super().__init__(
-            DatabaseConfig(name="fake", type="sqlite", place={}, pool=PoolConfig(), options={})
-        )
         self.chance = chance
         self.is_away = False
         self.open_seconds = 0.0

@@ -1,5 +1,6 @@
 """The configuration: every key with its default, and every mistake by its name."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,58 @@ from dbpools import (
     UnknownDatabaseError,
     get_db,
 )
-from dbpools.config import DatabaseConfig, parse_database
-from dbpools.drivers import SCHEMAS
+from dbpools.config import (
+    MODELS,
+    DatabaseConfig,
+    MySQLConfig,
+    PostgresConfig,
+    SqliteConfig,
+    parse_database,
+)
+from dbpools.section import Section
 
 
 def parse(**entry: Any) -> DatabaseConfig:
-    return parse_database("shop", entry, SCHEMAS)
+    return parse_database("shop", entry)
+
+
+def sqlite(**entry: Any) -> SqliteConfig:
+    config = parse(type="sqlite", path="shop.db", **entry)
+    assert isinstance(config, SqliteConfig)
+    return config
+
+
+def postgres(**entry: Any) -> PostgresConfig:
+    config = parse(**{"type": "postgres", "database": "shop", "user": "me", **entry})
+    assert isinstance(config, PostgresConfig)
+    return config
+
+
+def mysql(**entry: Any) -> MySQLConfig:
+    config = parse(**{"type": "mysql", "database": "shop", "user": "me", **entry})
+    assert isinstance(config, MySQLConfig)
+    return config
+
+
+def sizes(pool: PoolConfig) -> tuple[int, int]:
+    return pool.kept_open, pool.max_size
+
+
+DURATIONS = {
+    "pool_timeout_seconds": 30,
+    "max_idle_seconds": 300,
+    "max_lifetime_seconds": 3600,
+    "connect_timeout_seconds": 10,
+    "command_timeout_seconds": 60,
+    "slow_query_seconds": 1,
+}
 
 
 def test_sqlite_defaults() -> None:
-    config = parse(type="sqlite", path="shop.db")
+    config = sqlite()
 
-    assert config.pool == PoolConfig(
-        min_size=0, max_size=5, pool_timeout_seconds=30, max_idle_seconds=300
-    )
-    assert config.options == {
+    assert config.pool.model_dump() == {"max_size": 5, **DURATIONS}
+    assert config.options.model_dump() == {
         "busy_timeout": 5000,
         "journal_mode": "WAL",
         "synchronous": "NORMAL",
@@ -36,14 +74,11 @@ def test_sqlite_defaults() -> None:
 
 
 def test_postgres_defaults() -> None:
-    config = parse(type="postgres", database="shop", user="me", password="secret")
+    config = postgres(password="secret")
 
-    assert config.place["host"] is None
-    assert config.place["port"] == 5432
-    assert config.pool == PoolConfig(
-        min_size=2, max_size=10, max_idle_seconds=300, command_timeout_seconds=60
-    )
-    assert config.options == {
+    assert (config.host, config.port) == (None, 5432)
+    assert config.pool.model_dump() == {"min_size": 2, "max_size": 10, **DURATIONS}
+    assert config.options.model_dump() == {
         "timezone": "UTC",
         "ssl": "false",
         "sslrootcert": None,
@@ -54,11 +89,11 @@ def test_postgres_defaults() -> None:
 
 
 def test_mysql_defaults() -> None:
-    config = parse(type="mysql", database="shop")
+    config = mysql()
 
-    assert config.place["port"] == 3306
-    assert config.pool == PoolConfig(min_size=2, max_size=10, max_idle_seconds=300)
-    assert config.options == {
+    assert (config.host, config.port) == ("localhost", 3306)
+    assert config.pool.model_dump() == {"min_size": 2, "max_size": 10, **DURATIONS}
+    assert config.options.model_dump() == {
         "charset": "utf8mb4",
         "autocommit": False,
         "sql_mode": None,
@@ -67,82 +102,112 @@ def test_mysql_defaults() -> None:
     }
 
 
+def test_each_engine_has_its_own_names_for_the_pool() -> None:
+    of_sqlite = sqlite(pool={"pool_size": "7", "pool_timeout": "2.5", "max_idle_time": 9}).pool
+    of_postgres = postgres(
+        pool={"min_size": 1, "max_size": 3, "max_inactive_connection_lifetime": 5}
+    ).pool
+    of_mysql = mysql(pool={"minsize": 1, "maxsize": 3, "pool_recycle": 5, "max_lifetime": 60}).pool
+
+    assert sizes(of_sqlite) == (0, 7)
+    assert (of_sqlite.pool_timeout_seconds, of_sqlite.max_idle_seconds) == (2.5, 9)
+    assert sizes(of_postgres) == (1, 3)
+    assert of_postgres.max_idle_seconds == 5
+    assert sizes(of_mysql) == (1, 3)
+    assert (of_mysql.max_idle_seconds, of_mysql.max_lifetime_seconds) == (5, 60)
+
+
 @pytest.mark.parametrize(
-    ("kind", "keys", "expected"),
+    ("config", "expected"),
     [
-        (
-            "sqlite",
-            {"pool_size": "7", "pool_timeout": "2.5", "max_idle_time": 9},
-            PoolConfig(max_size=7, pool_timeout_seconds=2.5, max_idle_seconds=9),
-        ),
-        (
-            "postgres",
-            {
-                "min_size": 1,
-                "max_size": 3,
-                "max_inactive_connection_lifetime": 5,
-                "command_timeout": 7,
-            },
-            PoolConfig(min_size=1, max_size=3, max_idle_seconds=5, command_timeout_seconds=7),
-        ),
-        (
-            "mysql",
-            {"minsize": 1, "maxsize": 3, "pool_recycle": 5, "max_lifetime": 60},
-            PoolConfig(min_size=1, max_size=3, max_idle_seconds=5, max_lifetime_seconds=60),
-        ),
+        (lambda: sqlite(pool_size=1), (0, 1)),
+        (lambda: postgres(pool_size="1"), (1, 1)),
+        (lambda: mysql(pool_size=1, dsn="mysql://u:p@h/x"), (1, 1)),
+        (lambda: postgres(pool_size=20, pool={"min_size": "15"}), (15, 20)),
+        (lambda: mysql(pool_size=3, pool={"minsize": 5, "maxsize": 9}), (3, 3)),
     ],
 )
-def test_each_engine_has_its_own_names_for_the_pool(
-    kind: str, keys: dict[str, Any], expected: PoolConfig
+def test_short_form_of_the_size(
+    config: Callable[[], DatabaseConfig], expected: tuple[int, int]
 ) -> None:
-    place = {"path": "x"} if kind == "sqlite" else {"database": "x"}
-
-    assert parse(type=kind, **place, pool=keys).pool == expected
+    assert sizes(config().pool) == expected
 
 
-@pytest.mark.parametrize(("kind", "smallest"), [("sqlite", 0), ("postgres", 1), ("mysql", 1)])
-def test_short_form_of_the_size(kind: str, smallest: int) -> None:
-    config = (
-        parse(type=kind, path="x", pool_size=1)
-        if kind == "sqlite"
-        else parse(type=kind, dsn=f"{kind}://u:p@h/x", pool_size=1)
-    )
+def test_a_key_without_a_value_has_its_default() -> None:
+    config = postgres(host="", port=None, password="", pool=None, options={"timezone": None})
 
-    assert config.pool.max_size == 1
-    assert config.pool.min_size == smallest
+    assert (config.host, config.port, config.password) == (None, 5432, None)
+    assert config.options.timezone == "UTC"
+    assert mysql(options={"sql_mode": ""}).options.sql_mode == ""
+
+
+def test_a_configuration_that_was_checked_is_taken_as_it_is() -> None:
+    config = sqlite()
+
+    assert parse_database("other", config) is config
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    def undescribed(model: type[Section]) -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                yield from undescribed(field.annotation)
+            elif not field.description:
+                yield f"{model.__name__}.{name}"
+
+    assert [name for model in MODELS.values() for name in undescribed(model)] == []
 
 
 @pytest.mark.parametrize(
     ("entry", "messages"),
     [
-        ({"type": "postgress"}, ["databases.shop.type is 'postgress'; did you mean 'postgres'?"]),
-        ({}, ["databases.shop.type is ''", "known types: sqlite, postgres, mysql"]),
-        ({"type": "sqlite"}, ["databases.shop needs path"]),
-        ({"type": "mysql"}, ["databases.shop needs dsn or database"]),
+        (
+            {"type": "postgress"},
+            [
+                "databases.shop.type: must be 'sqlite', 'postgres' or 'mysql', not 'postgress'; "
+                "did you mean 'postgres'?"
+            ],
+        ),
+        ({}, ["databases.shop.type: must be 'sqlite', 'postgres' or 'mysql', not ''"]),
+        ({"type": "sqlite"}, ["databases.shop: path missing"]),
+        ({"type": "mysql", "user": ""}, ["databases.shop: database and user missing"]),
         (
             {"type": "sqlite", "path": "x", "pool": {"poolsize": 3}, "option": {}},
             [
-                "databases.shop.pool.poolsize is not a known key; did you mean 'pool_size'?",
-                "databases.shop.option is not a known key; did you mean 'options'?",
+                "databases.shop.pool.poolsize: unknown key; did you mean 'pool_size'?",
+                "databases.shop.option: unknown key; did you mean 'options'?",
             ],
         ),
         (
+            {"type": "sqlite", "path": "x", "pool": {"max_idle_seconds": 3}},
+            ["databases.shop.pool.max_idle_seconds: unknown key; did you mean 'max_idle_time'?"],
+        ),
+        (
             {"type": "sqlite", "path": "x", "options": {"journal_mode": "WALL"}},
-            ["databases.shop.options.journal_mode must be one of WAL, DELETE"],
+            ["databases.shop.options.journal_mode: must be one of WAL, DELETE", "not 'WALL'"],
         ),
         (
             {"type": "sqlite", "path": "x", "options": {"foreign_keys": "maybe"}},
-            ["foreign_keys must be true or false, not 'maybe'"],
+            ["foreign_keys: must be true or false, not 'maybe'"],
         ),
         (
-            {"type": "postgres", "database": "x", "port": "abc", "pool": {"max_size": 0}},
-            ["databases.shop.port must be a whole number", "max_size must be at least 1, not 0"],
+            {"type": "sqlite", "path": "x", "options": {"cache_size": True, "busy_timeout": 2.5}},
+            ["cache_size: must be a number", "busy_timeout: must be a whole number, not 2.5"],
+        ),
+        (
+            {"type": "postgres", "port": "abc", "pool": {"max_size": 0}},
+            [
+                "databases.shop: database and user missing",
+                "databases.shop.port: must be a whole number",
+                "max_size: must be at least 1, not 0",
+            ],
         ),
         (
             {"type": "postgres", "database": "x", "pool": {"min_size": 5, "max_size": 2}},
             ["the smallest size 5 is above the largest, 2"],
         ),
-        ({"type": "mysql", "database": "x", "pool": [1]}, ["pool must be a mapping"]),
+        ({"type": "postgres", "pool_size": 0}, ["databases.shop.pool_size: must be at least 1"]),
+        ({"type": "mysql", "database": "x", "pool": [1]}, ["pool: expected a mapping"]),
     ],
 )
 def test_every_mistake_is_named(entry: dict[str, Any], messages: list[str]) -> None:
@@ -154,14 +219,24 @@ def test_every_mistake_is_named(entry: dict[str, Any], messages: list[str]) -> N
     assert isinstance(caught.value, ValueError)
 
 
-def test_password_is_never_repeated() -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"password": ["hunter2"]},
+        {"dsn": "mysql://u:hunter2/@h/d"},
+        {"user": 5, "port": "hunter2"},
+        {"options": "hunter2"},
+    ],
+)
+def test_password_is_never_repeated(entry: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse(type="mysql", database="x", password=["hunter2"])
+        mysql(**entry)
 
-    assert "hunter2" not in str(caught.value)
+    seen = f"{caught.value}\n{caught.value.__cause__}\n{caught.value.__context__}"
+    assert "hunter2" not in seen
 
 
-async def test_mistakes_of_all_databases_are_told_at_once() -> None:
+async def test_mistakes_of_all_databases_are_listed_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         await DatabaseRegistry.init_from_config(
             {"a": {"type": "sqlite"}, "b": {"type": "oracle"}, "c": "text"}
@@ -176,10 +251,15 @@ async def test_mistakes_of_all_databases_are_told_at_once() -> None:
     ("entry", "message"),
     [
         ({"type": "sqlite", "path": ":memory:"}, "name a file"),
-        ({"type": "mysql", "dsn": "http://u@h/x"}, "dsn must be mysql://"),
+        ({"type": "mysql", "dsn": "http://u@h/x"}, "unknown scheme 'http'"),
         ({"type": "mysql", "dsn": "mysql://u@h:port/x"}, "dsn"),
         (
-            {"type": "mysql", "database": "x", "options": {"sql_mode": "no_backslash_escapes"}},
+            {
+                "type": "mysql",
+                "database": "x",
+                "user": "me",
+                "options": {"sql_mode": "no_backslash_escapes"},
+            },
             "NO_BACKSLASH_ESCAPES",
         ),
     ],

@@ -19,6 +19,7 @@ from dbpools import (
     PoolConfig,
     WrongLoopError,
 )
+from dbpools.config import ServerPoolConfig
 from dbpools.driver import DriverConnection
 from tests.dbpools.conftest import Opener, assert_whole
 from tests.dbpools.engines import Engine
@@ -43,8 +44,13 @@ def fake_pool() -> FakePool:
     """A pool of connections that exist only in this process."""
 
     def make(driver: FakeDriver | None = None, *, clock: Clock | None = None, **config: Any):
+        config = {"min_size": 0, **config}
         return AsyncConnectionPool(
-            "fake", driver or FakeDriver(), PoolConfig(**config), clock=clock, jitter=lambda: 0.0
+            "fake",
+            driver or FakeDriver(),
+            ServerPoolConfig(**config),
+            clock=clock,
+            jitter=lambda: 0.0,
         )
 
     return make

@@ -19,6 +19,7 @@ from dbpools import (
     TransactionError,
     get_db,
 )
+from dbpools.config import SqliteConfig
 from dbpools.drivers import mysql_types
 from tests.dbpools.engines import Engine
 
@@ -43,7 +44,8 @@ async def test_converters_of_others_are_left_alone(engine_of: EngineOf, tmp_path
             ours = await connection.fetch_one("select * from t")
 
         def read() -> tuple[object, object]:
-            path = database.config.place["path"]
+            assert isinstance(database.config, SqliteConfig)
+            path = database.config.path
             other = sqlite3.connect(path, detect_types=sqlite3.PARSE_DECLTYPES)
             row: tuple[object, object] = other.execute("select * from t").fetchone()
             other.close()

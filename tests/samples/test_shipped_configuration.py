@@ -29,13 +29,12 @@ async def test_every_database_of_the_samples_is_registered(tmp_path: Path):
 def test_invalid_pool_settings_are_reported_when_the_configuration_is_read(tmp_path: Path):
     options = {"sqlite_2": {"options": {"journal_mod": "WAL"}, "pool": {"pool_size": 0}}}
     write_config(tmp_path / "config", {"databases": options})
-    config = load(tmp_path / "config", {"JOBU_DATA_DIR": str(tmp_path)})
 
     with pytest.raises(ConfigError) as caught:
-        pool_databases(config)
+        load(tmp_path / "config", {"JOBU_DATA_DIR": str(tmp_path)})
 
     assert len(caught.value.mistakes) == 2
     assert "did you mean 'journal_mode'?" in str(caught.value)
-    assert "database.yaml: databases.sqlite_2.pool.pool_size must be at least 1" in str(
+    assert "database.yaml: databases.sqlite_2.pool.pool_size: must be at least 1" in str(
         caught.value
     )
