@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 
 from dbpools import BaseDatabase, DatabaseRegistry, PoolStatistics
+from tests.dbpools.databases import DatabaseSupply
 from tests.dbpools.engines import Engine, make_engine
 from tests.dbpools.proxy import proxied
 
 FIXTURES = {"postgres": "postgres_server", "mysql": "mariadb_server"}
 ROUGH = "postgres behind a rough network"
 KINDS = ("sqlite", "postgres", "mysql")
-CONFORMANCE = ("test_statements", "test_transactions", "test_queries", "test_sqllog")
+CONFORMANCE = (
+    *("test_statements", "test_queries", "test_sqllog"),
+    *("test_transactions", "test_read_only", "test_transactional", "test_tasks"),
+    *("test_batches", "test_streams"),
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -25,23 +30,47 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", kinds, indirect=True)
 
 
+SupplyOf = Callable[[str], DatabaseSupply | None]
+
+
+@pytest.fixture(scope="session")
+def supplies() -> dict[str, DatabaseSupply]:
+    """The databases that wait for the next test, by the name of their engine."""
+    return {}
+
+
 @pytest.fixture
-async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+def supply_of(request: pytest.FixtureRequest, supplies: dict[str, DatabaseSupply]) -> SupplyOf:
+    """The databases of an engine by its name. None for SQLite."""
+
+    def supply(kind: str) -> DatabaseSupply | None:
+        if kind not in FIXTURES:
+            return None
+        server = request.getfixturevalue(FIXTURES[kind])
+        return supplies.setdefault(kind, DatabaseSupply(server))
+
+    return supply
+
+
+@pytest.fixture
+async def engine(
+    request: pytest.FixtureRequest, supply_of: SupplyOf, tmp_path: Path
+) -> AsyncIterator[Engine]:
     """SQLite, PostgreSQL and MySQL or MariaDB in turn, and PostgreSQL again behind a proxy.
 
     The proxy delays every piece, chops it small, refuses connections and cuts them when they were
-    given back to the pool. The tests do not know.
+    given back to the pool. The tests expect the same as without it.
     """
     kind = "postgres" if request.param == ROUGH else request.param
-    server = request.getfixturevalue(FIXTURES[kind]) if kind in FIXTURES else None
-    engine = make_engine(kind, server, tmp_path)
-    if request.param != ROUGH or server is None:
+    databases = supply_of(kind)
+    engine = make_engine(kind, databases, tmp_path)
+    if request.param != ROUGH or databases is None:
         yield engine
         engine.close()
         return
     seed = random.SystemRandom().randrange(2**32)
     print(f"the proxy's seed: {seed}")
-    async with proxied(server.url, seed) as proxy:
+    async with proxied(databases.server.url, seed) as proxy:
         proxy.delay_seconds = 0.001
         proxy.is_chopping = True
         proxy.idle_drop_chance = 0.3
@@ -54,13 +83,12 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
+def engine_of(supply_of: SupplyOf, tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
     """An engine by its name, for tests that need a certain one or several."""
     made: list[Engine] = []
 
     def make(kind: str) -> Engine:
-        server = request.getfixturevalue(FIXTURES[kind]) if kind in FIXTURES else None
-        made.append(make_engine(kind, server, tmp_path))
+        made.append(make_engine(kind, supply_of(kind), tmp_path))
         return made[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""How the three engines are reached and spelled in these tests. The tests' bodies are one."""
+"""The three engines: how a test reaches them and what it calls their types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from tests.servers import MariaDB, Postgres, Server
+from tests.dbpools.databases import DatabaseSupply
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Engine:
     """One engine: where its databases come from and what its column types are called."""
 
     kind: str
-    server: Server | None
+    databases: DatabaseSupply | None
     """None for SQLite."""
     directory: Path
     types: Mapping[str, str]
@@ -24,21 +24,25 @@ class Engine:
     detours: list[SplitResult] = field(default_factory=list)
 
     def config(self, *, size: int = 4, **pool: Any) -> dict[str, Any]:
-        """The configuration of a new, empty database."""
+        """Returns the configuration of a new, empty database."""
         keys = {self.sizes["largest"]: size, "pool_timeout": 5, **pool}
         if "smallest" in self.sizes:
             keys.setdefault(self.sizes["smallest"], 0)
-        if self.server is None:
+        if self.databases is None:
             self.urls.append(f"file{len(self.urls)}")
             place = {"path": str(self.directory / f"{self.urls[-1]}.sqlite3")}
         else:
-            assert isinstance(self.server, (Postgres, MariaDB))
-            self.urls.append(self.server.create_database("dbpools"))
+            self.urls.append(self.databases.take())
             place = {"dsn": self._reached_through(self.urls[-1])}
         return {"type": self.kind, **place, "pool": keys, "options": {}}
 
+    @property
+    def is_rough(self) -> bool:
+        """Whether the way to the server chops, delays and cuts: a row then takes milliseconds."""
+        return bool(self.detours)
+
     def through(self, url: str) -> None:
-        """Reach the server at another host and port from now on."""
+        """Reaches the server at another host and port from now on."""
         self.detours.append(urlsplit(url))
 
     def _reached_through(self, url: str) -> str:
@@ -48,18 +52,17 @@ class Engine:
         return url
 
     def create_table(self, table: str, /, **columns: str) -> str:
-        """`create table` with an id; columns are named by our words for their types."""
+        """Returns a `create table` with an id; a column's type is a key of `types`."""
         parts = [f"id {self.types['id']}"]
         parts += [f"{column} {self.types[kind]}" for column, kind in columns.items()]
         return f"create table {table} ({', '.join(parts)})"
 
     def close(self) -> None:
-        """Drop the databases that `config` made."""
-        if self.server is not None:
-            assert isinstance(self.server, (Postgres, MariaDB))
-            self.server.heal()
+        """Gives back the databases that `config` took."""
+        if self.databases is not None:
+            self.databases.server.heal()
             for url in self.urls:
-                self.server.drop_database(url)
+                self.databases.give_back(url)
 
 
 SQLITE_TYPES = {
@@ -101,5 +104,5 @@ SIZES = {
 }
 
 
-def make_engine(kind: str, server: Server | None, directory: Path) -> Engine:
-    return Engine(kind, server, directory, TYPES[kind], SIZES[kind])
+def make_engine(kind: str, databases: DatabaseSupply | None, directory: Path) -> Engine:
+    return Engine(kind, databases, directory, TYPES[kind], SIZES[kind])

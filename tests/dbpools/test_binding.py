@@ -81,14 +81,15 @@ def test_mysql_formatting_gives_the_text_back(pieces: list[tuple[str, str]]) -> 
     assert filled == sql
 
 
+DATABASE = sqlite3.connect(":memory:")
+
+
 @given(st.dictionaries(NAMES, st.one_of(st.none(), st.integers(-9, 9), st.text()), min_size=1))
 def test_sqlite_gets_each_value_in_its_place(values: dict[str, Any]) -> None:
     columns = [f"':{name}' as x{place}, :{name}" for place, name in enumerate(values)]
     statement = compile_statement(f"select {', '.join(columns)} -- :end", SQLITE)
 
-    connection = sqlite3.connect(":memory:")
-    row = connection.execute(statement.sql, statement.arguments(values)).fetchone()
-    connection.close()
+    row = DATABASE.execute(statement.sql, statement.arguments(values)).fetchone()
 
     assert row == tuple(each for name, value in values.items() for each in (f":{name}", value))
 

@@ -136,7 +136,7 @@ async def test_connection_lost_before_the_first_commit_rolls_back_all(shops: Sho
     assert_pools_whole()
 
 
-async def test_second_commit_that_fails_after_the_first_is_told_honestly(shops: Shops) -> None:
+async def test_second_commit_that_fails_after_the_first_is_reported(shops: Shops) -> None:
     proxies = await shops(through=("two",))
 
     @transactional(*ALL)

@@ -25,39 +25,38 @@ class Size(IntEnum):
     LARGE = 3
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("text", "plain"),
-        ("text", "emoji \U0001f600, quote ' \" \\ and 100 %s :name"),
-        ("text", ""),
-        ("number", 2**63 - 1),
-        ("number", -(2**63)),
-        ("real", 0.1 + 0.2),
-        ("decimal", Decimal("123456789012345678901234567890.0123456789")),
-        ("instant", datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)),
-        ("instant", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
-        ("day", date(2024, 2, 29)),
-        ("flag", True),
-        ("flag", False),
-        ("bytes", b"\x00\xff'\\%"),
-        ("json", {"name": "Café", "list": [1, 2.5, None, True], "nested": {"a": []}}),
-        ("json", [1, "two"]),
-        ("uuid", uuid.UUID("12345678-1234-5678-1234-567812345678")),
-    ],
-)
-async def test_value_comes_back_as_it_went_in(
-    engine: Engine, database: BaseDatabase, kind: str, value: Any
-) -> None:
+VALUES: list[tuple[str, Any]] = [
+    ("text", "plain"),
+    ("text", "emoji \U0001f600, quote ' \" \\ and 100 %s :name"),
+    ("text", ""),
+    ("number", 2**63 - 1),
+    ("number", -(2**63)),
+    ("real", 0.1 + 0.2),
+    ("decimal", Decimal("123456789012345678901234567890.0123456789")),
+    ("instant", datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)),
+    ("instant", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+    ("day", date(2024, 2, 29)),
+    ("flag", True),
+    ("flag", False),
+    ("bytes", b"\x00\xff'\\%"),
+    ("json", {"name": "Café", "list": [1, 2.5, None, True], "nested": {"a": []}}),
+    ("json", [1, "two"]),
+    ("uuid", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+]
+
+
+async def test_values_come_back_as_they_went_in(engine: Engine, database: BaseDatabase) -> None:
     async with database.connection(autocommit=True) as connection:
-        await connection.execute(engine.create_table("thing", content=kind))
+        for number, (kind, value) in enumerate(VALUES):
+            await connection.execute(engine.create_table(f"thing{number}", content=kind))
+            insert = f"insert into thing{number} (content) values (:value)"
+            await connection.execute(insert, {"value": value})
+            await connection.execute(insert, {"value": None})
 
-        await connection.execute("insert into thing (content) values (:value)", {"value": value})
-        await connection.execute("insert into thing (content) values (:value)", {"value": None})
+            rows = await connection.fetch_all(f"select content from thing{number} order by id")
 
-        rows = await connection.fetch_all("select content from thing order by id")
-    assert rows == [{"content": value}, {"content": None}]
-    assert isinstance(rows[0]["content"], type(value))
+            assert rows == [{"content": value}, {"content": None}]
+            assert isinstance(rows[0]["content"], type(value))
 
 
 async def test_instant_with_another_offset_comes_back_in_utc(
@@ -204,10 +203,11 @@ async def test_insert_from_a_select_counts(shop: BaseDatabase) -> None:
     assert count == 1
 
 
-async def test_executemany_counts_all_rows(shop: BaseDatabase) -> None:
-    rows = [{"name": f"n{number}", "amount": number} for number in range(1234)]
+async def test_executemany_counts_all_rows(engine: Engine, shop: BaseDatabase) -> None:
+    count = 123 if engine.is_rough else 1234
+    rows = [{"name": f"n{number}", "amount": number} for number in range(count)]
     async with shop.transaction() as tx:
-        assert await tx.executemany(ADD, rows) == 1234
+        assert await tx.executemany(ADD, rows) == count
         assert await tx.executemany(ADD, []) == 0
         assert (
             await tx.executemany(
@@ -216,7 +216,7 @@ async def test_executemany_counts_all_rows(shop: BaseDatabase) -> None:
             )
             == 1
         )
-        assert await tx.fetch_val("select count(*) from item") == 1234
+        assert await tx.fetch_val("select count(*) from item") == count
 
 
 async def test_executemany_of_rows_without_parameters(shop: BaseDatabase) -> None:
