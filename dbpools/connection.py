@@ -81,7 +81,8 @@ class PooledConnection(Statements):
             await self._wait_turn(member)
         member.is_busy = True
         try:
-            self._require_sound(member, operation.title)
+            if member.is_spoiled:
+                raise self._spoiled(operation.title)
             if self._cursor is not None:
                 await self._close_unread_cursor(member, self._cursor, operation)
             return await self._timed(member, operation)
@@ -94,12 +95,11 @@ class PooledConnection(Statements):
             member.leave_turn()  # those behind us must learn of it, too
             raise self._given_back()
 
-    def _require_sound(self, member: PoolMember, title: str) -> None:
-        if member.is_spoiled:
-            raise ConnectionLostError(
-                f"{title}: the connection to {self.database!r} was given up, because a "
-                "statement on it was cut off"
-            )
+    def _spoiled(self, title: str) -> ConnectionLostError:
+        return ConnectionLostError(
+            f"{title}: the connection to {self.database!r} was given up, because a statement on it "
+            "was cut off"
+        )
 
     async def _timed(self, member: PoolMember, operation: Operation[Answer]) -> Answer:
         config = self._config
@@ -179,7 +179,8 @@ class PooledConnection(Statements):
             await self._wait_turn(member)
         member.is_busy = True
         try:
-            self._require_sound(member, title)
+            if member.is_spoiled:
+                raise self._spoiled(title)
             cursor = self._require_cursor(reader, title)
             return await self._timed(member, NextRows(title, cursor))
         finally:
@@ -195,7 +196,8 @@ class PooledConnection(Statements):
             await self._wait_turn(member)
         member.is_busy = True
         try:
-            self._require_sound(member, CLOSE_TITLE)
+            if member.is_spoiled:
+                raise self._spoiled(CLOSE_TITLE)
             if cursor is not None and cursor is self._cursor:  # nobody closed it meanwhile
                 await self._close(member, cursor)
         finally:

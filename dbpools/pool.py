@@ -87,7 +87,7 @@ class AsyncConnectionPool:
             self._bind_to_loop()
         while True:
             now = self._now()
-            member = self._pop_idle(now) if self._idle and not self._line else None
+            member = self._pop_idle(now) if self._idle and not self._line.waiters else None
             if member is None:
                 member = await self._wait_in_line(timeout_seconds)
             if now - member.idle_since < PING_AFTER_SECONDS or await self._answers(member):
@@ -161,7 +161,10 @@ class AsyncConnectionPool:
         if self._connector.last_error is not None:
             return self._connector.unavailable(self._connector.last_error)
         return ConnectionPoolExhaustedError(
-            self.name, waited_seconds=waited_seconds, size=self._size(), waiting=len(self._line)
+            self.name,
+            waited_seconds=waited_seconds,
+            size=self._size(),
+            waiting=len(self._line.waiters),
         )
 
     def _take_back(self, member: PoolMember) -> None:
@@ -173,7 +176,7 @@ class AsyncConnectionPool:
         member.idle_since = now
         if self._is_closed:
             self._background.close(member.connection)
-        elif self._line and self._line.hand_over(member):
+        elif self._line.waiters and self._line.hand_over(member):
             self._in_use.add(member)
         else:
             self._idle.append(member)
@@ -212,7 +215,7 @@ class AsyncConnectionPool:
         `newcomers` are callers that are about to stand in line.
         """
         room = self.config.max_size - self._size()
-        wanted = len(self._line) + newcomers - self._opening
+        wanted = len(self._line.waiters) + newcomers - self._opening
         for _ in range(min(room, wanted)):
             self._start_opening()
 
@@ -316,7 +319,7 @@ class AsyncConnectionPool:
             idle=len(self._idle),
             in_use=len(self._in_use),
             opening=self._opening,
-            waiting=len(self._line),
+            waiting=len(self._line.waiters),
             **vars(self._counters),
         )
 

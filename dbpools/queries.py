@@ -1,12 +1,12 @@
 """SQL in files: `load_queries` returns one object that works on each of the three engines.
 
 aiosql parses the files; one adapter runs the queries on our connections. The connection of a call
-decides which text runs, so a module may load its files when it is imported, before any database is
-configured.
+decides which text runs. So a module may load its files when it is imported, even if no database is
+configured by then.
 
 `sales.sql` holds the queries. `sales.postgres.sql`, `sales.mysql.sql` and `sales.sqlite.sql` beside
-it are overlays: they hold only the queries whose text differs there, with the same name and
-parameters.
+it are overlays. An overlay holds only the queries whose text differs there, with the same names
+and the same parameters.
 """
 
 import inspect

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from dbpools.binding import Dialect, compile_statement, title_of
 from dbpools.driver import Args, Driver
@@ -22,13 +22,8 @@ from dbpools.values import Row
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 
-class BoundStatement(NamedTuple):
-    """A statement with its parameters in their places, as the driver takes it."""
-
-    title: str
-    """What the SQL log calls it."""
-    sql: str
-    args: Args
+BoundStatement = tuple[str, str, Args]
+"""What the SQL log calls a statement, its text and its arguments as the driver takes them."""
 
 
 class Statements(ABC):
@@ -63,11 +58,11 @@ class Statements(ABC):
         return self.driver.dialect
 
     async def execute(self, sql: str, params: Parameters = None, *, name: str | None = None) -> int:
-        """Returns how many rows the statement inserted, updated (found, even if unchanged) or
-        deleted.
+        """Returns how many rows the statement inserted, updated or deleted.
+
+        A row that UPDATE found counts even if it did not change.
         """
-        bound = self.bind(sql, params, name)
-        return await self.run(Execute(bound.title, bound.sql, bound.args))
+        return await self.run(Execute(*self.bind(sql, params, name)))
 
     async def executemany(
         self, sql: str, rows: Iterable[Parameters], *, name: str | None = None
@@ -76,38 +71,34 @@ class Statements(ABC):
         bound = [self.bind(sql, row, name) for row in rows]
         if not bound:
             return 0
-        first = bound[0]
-        return await self.run(ExecuteMany(first.title, first.sql, [each.args for each in bound]))
+        title, text, _ = bound[0]
+        return await self.run(ExecuteMany(title, text, [args for _, _, args in bound]))
 
     async def fetch_all(
         self, sql: str, params: Parameters = None, *, name: str | None = None
     ) -> list[Row]:
         """Returns every row, as a dict of column -> value."""
-        bound = self.bind(sql, params, name)
-        return await self.run(Fetch(bound.title, bound.sql, bound.args, limit=0))
+        return await self.run(Fetch(*self.bind(sql, params, name), limit=0))
 
     async def fetch_one(
         self, sql: str, params: Parameters = None, *, name: str | None = None
     ) -> Row | None:
         """Returns the first row, or None."""
-        bound = self.bind(sql, params, name)
-        rows = await self.run(Fetch(bound.title, bound.sql, bound.args, limit=1))
+        rows = await self.run(Fetch(*self.bind(sql, params, name), limit=1))
         return rows[0] if rows else None
 
     async def fetch_val(
         self, sql: str, params: Parameters = None, *, name: str | None = None
     ) -> Any:
         """Returns the first column of the first row; None if there is no row."""
-        bound = self.bind(sql, params, name)
-        return await self.run(FetchValue(bound.title, bound.sql, bound.args))
+        return await self.run(FetchValue(*self.bind(sql, params, name)))
 
     async def insert(self, sql: str, params: Parameters = None, *, name: str | None = None) -> Any:
         """Runs an INSERT. Returns the first column of its RETURNING, or the new id.
 
         PostgreSQL reports no id without RETURNING: the answer is then None.
         """
-        bound = self.bind(sql, params, name)
-        return await self.run(Insert(bound.title, bound.sql, bound.args))
+        return await self.run(Insert(*self.bind(sql, params, name)))
 
     async def execute_script(self, sql: str, *, name: str | None = None) -> None:
         """Runs a text of several statements. It takes no parameters."""
@@ -126,16 +117,16 @@ class Statements(ABC):
             )
         try:
             if not params and not statement.names:
-                return BoundStatement(title, sql, None)
+                return title, sql, None
             if params is None or isinstance(params, Mapping):
                 args = self._adapt_all(statement.names, statement.arguments(params or {}))
                 by_name = dialect.style == "pyformat"
                 named = dict(zip(statement.names, args, strict=True)) if by_name else args
-                return BoundStatement(title, statement.sql, named)
+                return title, statement.sql, named
             if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
                 raise TypeError("parameters are a mapping or a list, not one value")
             places = [str(number) for number in range(1, len(params) + 1)]
-            return BoundStatement(title, sql, self._adapt_all(places, params))
+            return title, sql, self._adapt_all(places, params)
         except LookupError as error:
             raise QueryExecutionError(f"{title}: {error.args[0]}") from error
         except (TypeError, ValueError) as error:

@@ -183,9 +183,8 @@ class TransactionContext(Statements):
     async def savepoint(self, *, readonly: bool = False) -> AsyncIterator["TransactionContext"]:
         """A part that can be undone alone: an exception in it rolls back only this part.
 
-        With `readonly` the database refuses writes in it. MySQL cannot change the mode of a
-        transaction: there the text of each statement is checked, and what writes nevertheless is
-        undone.
+        With `readonly` the database refuses writes in it. MySQL cannot change the mode of an open
+        transaction: there the text of each statement is checked, and other writes are undone.
         """
         self._require_open("savepoint()")
         readonly = readonly and not self._is_read_only
@@ -275,8 +274,7 @@ class TransactionContext(Statements):
         Needs an open transaction. While it is read, the transaction takes no other statement.
         """
         self._require_open("stream()")
-        bound = self.bind(sql, params, name)
-        operation = OpenCursor(bound.title, bound.sql, bound.args, chunk_rows)
+        operation = OpenCursor(*self.bind(sql, params, name), chunk_rows)
         self._refuse_write(operation)
         return RowStream(self._connection, operation, self._step_of_stream)
 

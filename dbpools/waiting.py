@@ -23,16 +23,14 @@ class WaitingLine:
         """Gets a connection whose caller was cancelled just after it was handed over."""
         self._timeout_error = timeout_error
         """Makes the error for a caller that has waited so many seconds in vain."""
-        self._waiters: deque[asyncio.Future[PoolMember]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiters)
+        self.waiters: deque[asyncio.Future[PoolMember]] = deque()
+        """The pool only reads it."""
 
     async def wait(self, patience_seconds: float) -> PoolMember:
         """Returns the connection that is handed over; raises the timeout error after that time."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[PoolMember] = loop.create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         started = loop.time()
         timer = loop.call_later(patience_seconds, self._give_up, waiter, patience_seconds)
         try:
@@ -44,15 +42,15 @@ class WaitingLine:
             raise
         finally:
             timer.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
             self._counters.add_wait(loop.time() - started)
 
     def _give_up(self, waiter: asyncio.Future[PoolMember], patience_seconds: float) -> None:
         if waiter.done():
             return
         self._counters.acquire_timeout_count += 1
-        self._waiters.remove(waiter)
+        self.waiters.remove(waiter)
         waiter.set_exception(self._timeout_error(patience_seconds))
 
     def hand_over(self, member: PoolMember) -> bool:
@@ -75,8 +73,8 @@ class WaitingLine:
             pass
 
     def _pop(self) -> asyncio.Future[PoolMember] | None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        while self.waiters:
+            waiter = self.waiters.popleft()
             if not waiter.done():
                 return waiter
         return None
