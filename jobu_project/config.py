@@ -43,8 +43,6 @@ class ConfigError(Exception):
         )
 
 
-
-
 BROKERS = ("jobufs", "redis", "rediss", "amqp", "amqps", "pyamqp")
 
 
