@@ -13,15 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.schedule.calendars import (
-    Calendar,
-    CalendarSchedule,
-    CalendarSpec,
-    Rule,
-    build_schedule,
-)
-from scheduler.schedule.cron import (
-    MAX_EXPRESSION_LENGTH,
+from scheduler.schedule import (
     CronIntervalTooShortError,
     CronNeverFiresError,
     ScheduleError,
@@ -29,6 +21,14 @@ from scheduler.schedule.cron import (
     parse,
     slots_between,
 )
+from scheduler.schedule.calendars import (
+    Calendar,
+    CalendarSchedule,
+    CalendarSpec,
+    Rule,
+    build_schedule,
+)
+from scheduler.schedule.cron import MAX_EXPRESSION_LENGTH
 from tests.oracles import debian_slots, moved_days, random_expression
 
 SECOND = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scheduler.schedule.cron import (
+from scheduler.schedule import (
     CronIntervalTooShortError,
     CronNeverFiresError,
     CronParseError,

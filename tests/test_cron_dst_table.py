@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from cronsim import CronSim
 
-from scheduler.schedule.cron import parse, slots_between
+from scheduler.schedule import parse, slots_between
 from tests.oracles import debian_slots
 
 SECOND = timedelta(seconds=1)

@@ -15,8 +15,7 @@ from cronsim import CronSim, CronSimError
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.schedule.cron import (
-    MAX_EXPRESSION_LENGTH,
+from scheduler.schedule import (
     CronNeverFiresError,
     CronSchedule,
     ScheduleError,
@@ -24,6 +23,7 @@ from scheduler.schedule.cron import (
     parse,
     slots_between,
 )
+from scheduler.schedule.cron import MAX_EXPRESSION_LENGTH
 from tests.oracles import Expression, debian_slots, random_expression, slots_in_utc
 
 SECOND = timedelta(seconds=1)

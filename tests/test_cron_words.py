@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.schedule import cron
+from scheduler.schedule import parse
+from scheduler.schedule.cron import clock_changes
 from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -89,7 +90,7 @@ FOUR_YEARS = [date(2024, 1, 1) + timedelta(days=number) for number in range(1461
 
 def meaning(expression: str) -> object:
     """What an expression runs at: the times of a day, and which days."""
-    pattern = cron.parse(expression, "UTC").pattern
+    pattern = parse(expression, "UTC").pattern
     days = [day for day in FOUR_YEARS if pattern.days.match(day)]
     return pattern.seconds, pattern.minutes, pattern.hours, days
 
@@ -156,7 +157,7 @@ def test_what_surprises_people_is_said(expression: str, warnings: list[str]):
     ],
 )
 def test_the_nights_on_which_clocks_change_are_named(expression, zone: str, parts: list[str]):
-    found = clock_change_warnings(cron.parse(expression, zone), NEW_YEAR)
+    found = clock_change_warnings(parse(expression, zone), NEW_YEAR)
 
     assert len(found) == len(parts), found
     for text, part in zip(found, parts, strict=True):
@@ -165,9 +166,9 @@ def test_the_nights_on_which_clocks_change_are_named(expression, zone: str, part
 
 
 def test_the_changes_of_a_zones_clock_are_found():
-    zone = cron.parse("0 0 * * *", "Europe/Berlin").zone
+    zone = parse("0 0 * * *", "Europe/Berlin").zone
 
-    changes = cron.clock_changes(zone, NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC))
+    changes = clock_changes(zone, NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC))
 
     assert [change.at for change in changes] == [
         datetime(2026, 3, 29, 1, tzinfo=UTC),

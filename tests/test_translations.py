@@ -31,7 +31,8 @@ from scheduler.labels import label
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
-from scheduler.schedule import cron
+from scheduler.schedule import ScheduleError, parse
+from scheduler.schedule.cron import CronDays, Pattern
 from scheduler.schedule.words import in_words, warnings_of
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
@@ -225,16 +226,16 @@ def test_two_expressions_that_differ_do_not_read_alike_in_korean(one: str, other
     assert not alike or _meaning(first) == _meaning(second)
 
 
-def _pattern(text: str) -> cron.Pattern | None:
+def _pattern(text: str) -> Pattern | None:
     try:
-        return cron.parse(text, "UTC").pattern
-    except cron.ScheduleError:
+        return parse(text, "UTC").pattern
+    except ScheduleError:
         return None
 
 
-def _meaning(pattern: cron.Pattern | None) -> object:
+def _meaning(pattern: Pattern | None) -> object:
     assert pattern is not None
-    assert isinstance(pattern.days, cron.CronDays)
+    assert isinstance(pattern.days, CronDays)
     year = datetime(2024, 1, 1, tzinfo=UTC)
     days = tuple(
         day for day in range(4 * 366) if pattern.days.match((year + timedelta(days=day)).date())
@@ -302,8 +303,8 @@ def test_what_is_not_possible_says_so_in_korean():
      "* * * * mon#", "0 0 30 2 *", "* " * 60],
 )  # fmt: skip
 def test_every_reason_why_an_expression_is_refused_is_korean(text: str):
-    with pytest.raises(cron.ScheduleError) as caught:
-        cron.parse(text, "UTC")
+    with pytest.raises(ScheduleError) as caught:
+        parse(text, "UTC")
 
     reason = caught.value.reason
     assert re.search("[가-힣]", reason)

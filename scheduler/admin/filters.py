@@ -19,7 +19,7 @@ from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, RangeDateF
 from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
+from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import RunStatus
 from scheduler.store.statistics import FAILING, JOB_STATES
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin.suggesting_input import SuggestingInput
 from scheduler.admin.unfold_compat import ModelAdmin, SelectWidget
 from scheduler.models import Preference
-from scheduler.schedule import cron
+from scheduler.schedule import ScheduleError, parse
 
 
 class PreferenceForm(forms.Form):
@@ -45,8 +45,8 @@ class PreferenceForm(forms.Form):
         name: str = self.cleaned_data["timezone"].strip()
         if name:
             try:
-                cron.parse("@daily", name)
-            except cron.ScheduleError as error:
+                parse("@daily", name)
+            except ScheduleError as error:
                 raise ValidationError(error.reason) from error
         return name
 

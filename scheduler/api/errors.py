@@ -16,7 +16,7 @@ from handlers import HandlerNotFoundError
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.validation import describe, no_handler
-from scheduler.schedule.cron import ScheduleError
+from scheduler.schedule import ScheduleError
 
 # Where in a request pydantic was when it found a mistake: not part of a field's name.
 _PLACES = frozenset({"body", "query", "path", "header", "given", "filters"})

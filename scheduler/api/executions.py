@@ -29,7 +29,7 @@ from scheduler.api.schemas.executions import (
 )
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action
-from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
+from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
 
 router = Router(tags=["jobs"])

@@ -13,9 +13,8 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
-from scheduler.schedule import cron
+from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
-from scheduler.schedule.from_job import schedule_of
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
 from scheduler.transient import in_transaction, is_outage, is_transient
@@ -127,10 +126,10 @@ def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-def _schedule(job: CronJob, settings: SchedulerSettings) -> cron.Schedule:
+def _schedule(job: CronJob, settings: SchedulerSettings) -> Schedule:
     try:
         return schedule_of(job, settings)
-    except cron.ScheduleError as error:
+    except ScheduleError as error:
         raise _Unusable(f"the job's schedule cannot be used any more: {error}") from error
 
 

@@ -21,8 +21,7 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.operations import validation
-from scheduler.schedule import cron
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.states import MisfirePolicy, RunStatus
 from scheduler.store import backfills, publishing, slots, upkeep
@@ -176,7 +175,7 @@ class Dispatcher:
                 continue
             try:
                 planned = self._plan(job, now, plans)
-            except cron.ScheduleError as error:
+            except ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
                 self._disable(job.id, job.name, reason, job.missed_since, now)
                 continue

@@ -14,8 +14,7 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations import validation
-from scheduler.schedule import cron
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, first_slot, plan
 from scheduler.states import MisfirePolicy
 from scheduler.store import slots, upkeep
@@ -61,7 +60,7 @@ def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Ret
         return _Return()
     try:
         schedule = schedule_of(job, settings)
-    except cron.ScheduleError:
+    except ScheduleError:
         return _Return()
     over = _just_before(job.paused_until)
     # Switched off by SQL, it still has its watermark.

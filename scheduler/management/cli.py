@@ -24,7 +24,7 @@ from scheduler.management.output import Printer, printable, wants_colours
 from scheduler.operations import history, validation
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
-from scheduler.schedule import cron
+from scheduler.schedule import ScheduleError
 
 T = TypeVar("T")
 ACTOR_LENGTH: Final = 150
@@ -33,7 +33,7 @@ ACTOR_LENGTH: Final = 150
 BY: Final = "(command line)"
 
 # What a verb may raise for a person to read. Everything else is a bug, and shows its traceback.
-REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, cron.ScheduleError)
+REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, ScheduleError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ def reason_of(error: Exception) -> str:
 def fields_of(error: Exception) -> validation.Problems | None:
     if isinstance(error, InvalidJob):
         return error.problems
-    if isinstance(error, cron.ScheduleError):
+    if isinstance(error, ScheduleError):
         return {error.field: [error.reason]}
     return getattr(error, "fields", None)
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.schedule.cron import FIRST_INSTANT, LAST_INSTANT
+from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import (
     FINAL,
     AttemptOutcome,

@@ -21,9 +21,8 @@ from scheduler.labels import label, label_of
 from scheduler.models import Backfill, CronJob
 from scheduler.operations import validation
 from scheduler.operations.control import InvalidJob, NotPossible
-from scheduler.schedule import cron
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
-from scheduler.schedule.from_job import schedule_of
 from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, RunStatus
 from scheduler.store import backfills
 from scheduler.store.connection import database_now
@@ -254,7 +253,7 @@ def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder)
             job,
             current(),
         )
-    except cron.ScheduleError as error:
+    except ScheduleError as error:
         raise InvalidJob({error.field: [error.reason]}) from error
     slots = next_slots(
         schedule, since=since, until=until, order=order, cursor=None, count=BACKFILL_LIMIT + 1

@@ -27,8 +27,7 @@ from scheduler.models import EDITABLE, CronJob, JobExecution
 from scheduler.operations import validation
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.validation import InvalidJob
-from scheduler.schedule import cron
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import Schedule, ScheduleError, schedule_of, slots_between
 from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
 from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, RunStatus
 from scheduler.store import people, runs, slots
@@ -197,13 +196,13 @@ class Control:
         until = self._just_before_now()
         try:
             due = None if job.is_enabled else self._missed_slots(job)
-        except cron.ScheduleError:
+        except ScheduleError:
             return Missed()  # such a job cannot be enabled either
         if due is None:
             return Missed()
         until = min(until, due.end_at) if due.end_at else until
         before = due.next_run_at - _INSTANT
-        counted = cron.slots_between(due.schedule, before, until, COUNTED_SKIPS + 1)
+        counted = slots_between(due.schedule, before, until, COUNTED_SKIPS + 1)
         if not counted:
             return Missed()
         more = len(counted) > COUNTED_SKIPS
@@ -234,7 +233,7 @@ class Control:
     def _missed_slots(
         self, job: CronJob, policy: MisfirePolicy = MisfirePolicy.SKIP
     ) -> DueSchedule | None:
-        """What there is to plan for a job that is off. Raises cron.ScheduleError."""
+        """What there is to plan for a job that is off. Raises ScheduleError."""
         # Switched off by SQL, it still has its watermark.
         since = job.missed_from or job.next_run_at
         if since is None or since > self._just_before_now():
@@ -270,7 +269,7 @@ class Control:
             return
         try:
             schedule = self._schedule(old)
-        except cron.ScheduleError:
+        except ScheduleError:
             return  # such a one has no slots
         planned = plan(
             DueSchedule(
@@ -286,8 +285,8 @@ class Control:
         records = slots.records_of(old.pk, planned, spread_seconds=old.jitter_seconds)
         slots.record_slots(records, now)
 
-    def _schedule(self, job: CronJob) -> cron.Schedule:
-        """Raises cron.ScheduleError."""
+    def _schedule(self, job: CronJob) -> Schedule:
+        """Raises ScheduleError."""
         return schedule_of(job, self.settings)
 
     def _first_slot(self, job: CronJob, after: datetime) -> datetime | None:
@@ -303,7 +302,7 @@ class Control:
             raise CronJob.DoesNotExist
 
     def preview(self, job: CronJob, count: int = 20) -> list[datetime]:
-        """The next `count` slots as aware UTC. Raises cron.ScheduleError."""
+        """The next `count` slots as aware UTC. Raises ScheduleError."""
         schedule = self._schedule(job)
         now = self.clock.now()
         after = now

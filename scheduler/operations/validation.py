@@ -17,8 +17,13 @@ from handlers.errors import ParamError
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import LIMITS, CronJob
-from scheduler.schedule import cron
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import (
+    FIRST_INSTANT,
+    LAST_INSTANT,
+    ScheduleError,
+    check_interval,
+    schedule_of,
+)
 from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
@@ -108,8 +113,8 @@ def instant_problem(value: object) -> str | None:
         return _("must be an instant")
     if value.tzinfo is None:
         return _("must say its time zone")
-    if not cron.FIRST_INSTANT <= value <= cron.LAST_INSTANT:
-        years = {"first": cron.FIRST_INSTANT.year, "last": cron.LAST_INSTANT.year}
+    if not FIRST_INSTANT <= value <= LAST_INSTANT:
+        years = {"first": FIRST_INSTANT.year, "last": LAST_INSTANT.year}
         return _("is not between %(first)s and %(last)s") % years
     return None
 
@@ -208,8 +213,8 @@ def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[
         return [("end_at", _("must be after the start"))]
     try:
         schedule = schedule_of(job, settings)
-        cron.check_interval(schedule, settings.min_cron_interval_seconds, now)
-    except cron.ScheduleError as error:
+        check_interval(schedule, settings.min_cron_interval_seconds, now)
+    except ScheduleError as error:
         return [(error.field, error.reason)]
     if first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at) is None:
         if job.end_at and job.end_at <= now:

@@ -18,16 +18,16 @@ from django.db.models import Count
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
-from scheduler.schedule.calendars import CalendarSchedule
-from scheduler.schedule.cron import (
+from scheduler.schedule import (
     CronSchedule,
-    Pattern,
     Schedule,
     ScheduleError,
     parse,
+    schedule_of,
     slots_between,
 )
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule.calendars import CalendarSchedule
+from scheduler.schedule.cron import Pattern
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
@@ -98,7 +98,7 @@ class _Columns(NamedTuple):
     calendar: str
 
 
-# cron.parse keeps fewer, which is enough for a tick: here all schedules pass by, in the same order
+# `parse` keeps fewer, which is enough for a tick: here all schedules pass by, in the same order
 # each time, and a smaller memory would have forgotten every one before it comes again.
 _parsed = lru_cache(maxsize=20_000)(parse)
 

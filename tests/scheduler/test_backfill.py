@@ -16,8 +16,8 @@ from handlers import BaseHandler, HandlerParams
 from scheduler import failpoints
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
+from scheduler.schedule import parse
 from scheduler.schedule.backfill_plan import next_slots, params_for
-from scheduler.schedule.cron import parse
 from scheduler.states import BackfillOrder, BackfillState, RunStatus
 from scheduler.store import backfills, upkeep
 from tests.scheduler.conftest import START, House, fresh

@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection
 
 from scheduler.beat import dispatcher as dispatcher_module
 from scheduler.models import CronJob, JobAttempt, JobExecution
-from scheduler.schedule.cron import parse
+from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
 from scheduler.store import runs

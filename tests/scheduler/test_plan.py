@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.schedule.cron import parse, slots_between
+from scheduler.schedule import parse, slots_between
 from scheduler.schedule.plan import (
     COUNTED_SKIPS,
     SLOTS_PER_PLAN,

@@ -15,8 +15,7 @@ from scheduler.admin import formatting
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.schedule import cron
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEXT_RUNS: Final = 20
@@ -34,7 +33,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
             job,
             current(),
         )
-    except cron.ScheduleError as error:
+    except ScheduleError as error:
         return {"words": words, "preview_error": str(error)}
     except (ValueError, OSError, OverflowError) as error:  # a zone typed by SQL, an odd instant
         return {"words": words, "preview_error": str(error)}

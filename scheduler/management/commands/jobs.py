@@ -17,7 +17,7 @@ from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.history import ADDITION, CHANGE, DELETION
 from scheduler.operations.masking import mask
-from scheduler.schedule import cron, words
+from scheduler.schedule import ScheduleError, words
 from scheduler.store import people
 
 STATES: Final = ("enabled", "disabled", "paused", "error")
@@ -118,7 +118,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
         slots = command.control.preview(job, SLOTS_SHOWN)
         in_words = words.in_words(job.cron_expression)
         warnings = words.warnings_of(job.cron_expression)
-    except cron.ScheduleError as error:
+    except ScheduleError as error:
         slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]
     # By the index on (job, scheduled_time): a job with a million runs shows as fast.

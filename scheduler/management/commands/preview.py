@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.models import CronJob
-from scheduler.schedule import words
-from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule import schedule_of, words
 
 
 class Command(JobuCommand):
