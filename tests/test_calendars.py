@@ -28,7 +28,7 @@ from scheduler.schedule.calendars import (
     Rule,
     build_schedule,
 )
-from scheduler.schedule.cron import MAX_EXPRESSION_LENGTH
+from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH
 from tests.oracles import debian_slots, moved_days, random_expression
 
 SECOND = timedelta(seconds=1)

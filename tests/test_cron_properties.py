@@ -23,7 +23,7 @@ from scheduler.schedule import (
     parse,
     slots_between,
 )
-from scheduler.schedule.cron import MAX_EXPRESSION_LENGTH
+from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH
 from tests.oracles import Expression, debian_slots, random_expression, slots_in_utc
 
 SECOND = timedelta(seconds=1)

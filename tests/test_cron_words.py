@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.schedule import parse
-from scheduler.schedule.cron import clock_changes
+from scheduler.schedule.expression import clock_changes
 from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

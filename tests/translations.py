@@ -140,14 +140,14 @@ def texts_of(path: Path) -> Iterator[Key]:
 def _codes() -> Iterator[tuple[str, str, str]]:
     """See scheduler/labels.py."""
     from scheduler import states
-    from scheduler.schedule import cron
+    from scheduler.schedule import expression
 
     for name, codes in vars(states).items():
         if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
             for code in codes:
                 yield "scheduler/states.py", name, code.value
-    for kind in cron._SIX:
-        yield "scheduler/schedule/cron.py", "field", kind.name
+    for kind in expression._SIX:
+        yield "scheduler/schedule/expression.py", "field", kind.name
 
 
 def _permissions() -> Iterator[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ Pure: takes the time, reads no clock, no database and no settings. The names bel
 face; `plan`, `backfill_plan`, `words` and `calendars` are modules of their own.
 """
 
-from scheduler.schedule.cron import (
+from scheduler.schedule.expression import (
     FIRST_INSTANT,
     LAST_INSTANT,
     CronIntervalTooShortError,

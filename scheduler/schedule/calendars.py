@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
-from scheduler.schedule.cron import (
+from scheduler.schedule.expression import (
     CronSchedule,
     Days,
     Pattern,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.cron import Schedule
+from scheduler.schedule.expression import Schedule
 
 
 class ScheduledJob(Protocol):

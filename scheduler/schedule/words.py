@@ -17,7 +17,14 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext, pgettext
 
-from scheduler.schedule import cron
+from scheduler.schedule.expression import (
+    LAST_OF_MONTH,
+    CronDays,
+    Pattern,
+    ScheduleError,
+    clock_changes,
+    parse,
+)
 
 # More times of the day than these are not listed one by one.
 MOST_TIMES: Final = 6
@@ -28,7 +35,7 @@ _ORDINALS: Final[dict[int, Callable[[], str]]] = {
     3: lambda: _("third"),
     4: lambda: _("fourth"),
     5: lambda: _("fifth"),
-    cron.LAST_OF_MONTH: lambda: _("last"),
+    LAST_OF_MONTH: lambda: _("last"),
 }
 _NAMED_WEEKDAYS: Final[dict[tuple[int, ...], Callable[[], str]]] = {
     (0, 1, 2, 3, 4): lambda: _("Monday to Friday"),
@@ -38,21 +45,21 @@ _LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30,
 
 
 class Zoned(Protocol):
-    """What cron.parse and calendars.build_schedule give."""
+    """What parse and calendars.build_schedule give."""
 
     @property
     def zone(self) -> ZoneInfo: ...
     @property
-    def pattern(self) -> cron.Pattern: ...
+    def pattern(self) -> Pattern: ...
 
 
 def in_words(expression: str) -> str:
     """`Every 10 minutes from 09:00 to 17:50, on Monday to Friday`. Empty if it cannot be read."""
     try:
-        pattern = cron.parse(expression, "UTC").pattern
-    except cron.ScheduleError:
+        pattern = parse(expression, "UTC").pattern
+    except ScheduleError:
         return ""
-    assert isinstance(pattern.days, cron.CronDays)
+    assert isinstance(pattern.days, CronDays)
     times, is_list = _times(pattern)
     days, months = _days(pattern.days), _months(pattern.days.months)
     said = {"times": times, "days": days, "months": months}
@@ -73,11 +80,11 @@ def warnings_of(expression: str) -> list[str]:
     Of the nights on which clocks change only the zone knows: see `clock_change_warnings`.
     """
     try:
-        pattern = cron.parse(expression, "UTC").pattern
-    except cron.ScheduleError:
+        pattern = parse(expression, "UTC").pattern
+    except ScheduleError:
         return []
     days = pattern.days
-    assert isinstance(days, cron.CronDays)
+    assert isinstance(days, CronDays)
     return [*_about_days(days), *_about_steps(expression)]
 
 
@@ -87,10 +94,10 @@ def clock_change_warnings(schedule: object, now: datetime) -> list[str]:
     `schedule`: any; only one that knows its zone and pattern has something to be said.
     """
     zone, pattern = getattr(schedule, "zone", None), getattr(schedule, "pattern", None)
-    if not isinstance(zone, ZoneInfo) or not isinstance(pattern, cron.Pattern):
+    if not isinstance(zone, ZoneInfo) or not isinstance(pattern, Pattern):
         return []
     found = []
-    for change in cron.clock_changes(zone, now, now + timedelta(days=366)):
+    for change in clock_changes(zone, now, now + timedelta(days=366)):
         low, high = sorted((change.wall_before, change.wall_after))
         first = pattern.after(low - timedelta(seconds=1))
         if first is None or first >= high:
@@ -128,7 +135,7 @@ def clock_change_warnings(schedule: object, now: datetime) -> list[str]:
 # --- the times of a day ---------------------------------------------------------------------------
 
 
-def _times(pattern: cron.Pattern) -> tuple[str, bool]:
+def _times(pattern: Pattern) -> tuple[str, bool]:
     """The times of a day in words; True when they are a list of clock times."""
     seconds, minutes, hours = pattern.seconds, pattern.minutes, pattern.hours
     if len(seconds) * len(minutes) * len(hours) <= MOST_TIMES:
@@ -237,7 +244,7 @@ def _clock(wall: datetime) -> str:
 # --- days and months ------------------------------------------------------------------------------
 
 
-def _days(days: cron.CronDays) -> str:
+def _days(days: CronDays) -> str:
     """The days within the months; empty for every day."""
     of_month = "" if len(days.doms) == 31 else _of_month(days)
     of_week = "" if len(days.dows) == 7 else _of_week(days, alone=not of_month)
@@ -252,7 +259,7 @@ def _days(days: cron.CronDays) -> str:
     return _("on %(days)s") % {"days": of_month or of_week} if of_month or of_week else ""
 
 
-def _of_month(days: cron.CronDays) -> str:
+def _of_month(days: CronDays) -> str:
     # Other languages say "of every month", but not after the names of some months.
     if len(days.months) == 12:
         last = _("the last day of the month")
@@ -271,7 +278,7 @@ def _of_month(days: cron.CronDays) -> str:
     return _both(listed, last) if days.last_dom else listed
 
 
-def _of_week(days: cron.CronDays, *, alone: bool = False) -> str:
+def _of_week(days: CronDays, *, alone: bool = False) -> str:
     """`alone`: nothing else says how often these days come round."""
     # A week begins on Monday: Friday, Saturday and Sunday are neighbours.
     plain = sorted((dow or 7) - 1 for dow in days.dows)
@@ -300,7 +307,7 @@ def _months(months: Sequence[int]) -> str:
 # --- warnings -------------------------------------------------------------------------------------
 
 
-def _about_days(days: cron.CronDays) -> Iterator[str]:
+def _about_days(days: CronDays) -> Iterator[str]:
     restricts_month = len(days.doms) < 31
     restricts_week = len(days.dows) < 7
     if restricts_month and restricts_week:
@@ -321,7 +328,7 @@ def _about_days(days: cron.CronDays) -> Iterator[str]:
             yield _("Months with only four of that weekday are skipped.")
 
 
-def _about_missing_days(days: cron.CronDays) -> Iterator[str]:
+def _about_missing_days(days: CronDays) -> Iterator[str]:
     """Days that some of the months do not have."""
     if not 0 < len(days.doms) < 31 or days.last_dom:
         return

@@ -27,7 +27,7 @@ from scheduler.schedule import (
     slots_between,
 )
 from scheduler.schedule.calendars import CalendarSchedule
-from scheduler.schedule.cron import Pattern
+from scheduler.schedule.expression import Pattern
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
