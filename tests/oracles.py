@@ -1,4 +1,4 @@
-"""Slow, plain readings of what cron promises, to hold scheduler/schedule/expression.py against.
+"""Slow, plain readings of what cron promises, to compare scheduler/schedule with.
 
 Nothing here uses croniter, cronsim or our own code. A field is matched item by item against one
 value; time is walked minute by minute through the main loop of Debian's cron.c (3.0pl1), virtual

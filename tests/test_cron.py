@@ -343,7 +343,7 @@ def test_same_text_gives_the_same_schedule():
 def test_schedule_shows_what_it_was_made_of():
     schedule = parse(" 0 9 * * MON", "Asia/Seoul")
 
-    assert (schedule.expression, schedule.timezone) == ("0 9 * * MON", "Asia/Seoul")
+    assert (schedule.expression, schedule.zone.key) == ("0 9 * * MON", "Asia/Seoul")
     assert schedule.zone == SEOUL
 
 

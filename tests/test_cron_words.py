@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.schedule import parse
-from scheduler.schedule.expression import clock_changes
+from scheduler.schedule.clock_changes import changes_between
 from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -168,7 +168,7 @@ def test_the_nights_on_which_clocks_change_are_named(expression, zone: str, part
 def test_the_changes_of_a_zones_clock_are_found():
     zone = parse("0 0 * * *", "Europe/Berlin").zone
 
-    changes = clock_changes(zone, NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC))
+    changes = changes_between(zone, NEW_YEAR, datetime(2027, 1, 1, tzinfo=UTC))
 
     assert [change.at for change in changes] == [
         datetime(2026, 3, 29, 1, tzinfo=UTC),

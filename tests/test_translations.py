@@ -32,7 +32,7 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, Schedule
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
 from scheduler.schedule import ScheduleError, parse
-from scheduler.schedule.expression import CronDays, Pattern
+from scheduler.schedule.pattern import CronDays, Pattern
 from scheduler.schedule.words import in_words, warnings_of
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now

@@ -146,7 +146,7 @@ def _codes() -> Iterator[tuple[str, str, str]]:
         if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
             for code in codes:
                 yield "scheduler/states.py", name, code.value
-    for kind in expression._SIX:
+    for kind in expression.FIELDS:
         yield "scheduler/schedule/expression.py", "field", kind.name
 
 

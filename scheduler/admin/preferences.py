@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin.suggesting_input import SuggestingInput
 from scheduler.admin.unfold_compat import ModelAdmin, SelectWidget
 from scheduler.models import Preference
-from scheduler.schedule import ScheduleError, parse
+from scheduler.schedule import ScheduleError, load_zone
 
 
 class PreferenceForm(forms.Form):
@@ -45,7 +45,7 @@ class PreferenceForm(forms.Form):
         name: str = self.cleaned_data["timezone"].strip()
         if name:
             try:
-                parse("@daily", name)
+                load_zone(name)
             except ScheduleError as error:
                 raise ValidationError(error.reason) from error
         return name

@@ -1,24 +1,26 @@
 """When a job runs: expressions, clock changes, calendars, and the plan of what is due.
 
-Pure: takes the time, reads no clock, no database and no settings. The names below are the public
-face; `plan`, `backfill_plan`, `words` and `calendars` are modules of their own.
+Pure: takes the time as an argument; reads no clock, no database and no settings. The names below
+are the public face. `plan`, `backfill_plan`, `words` and `calendars` are imported by their names.
 """
 
-from scheduler.schedule.expression import (
-    FIRST_INSTANT,
-    LAST_INSTANT,
+from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse
+from scheduler.schedule.errors import (
     CronIntervalTooShortError,
     CronNeverFiresError,
     CronParseError,
-    CronSchedule,
-    Schedule,
     ScheduleError,
     UnknownTimezoneError,
-    check_interval,
-    parse,
-    slots_between,
 )
 from scheduler.schedule.from_job import schedule_of
+from scheduler.schedule.slots import (
+    FIRST_INSTANT,
+    LAST_INSTANT,
+    Schedule,
+    check_interval,
+    slots_between,
+)
+from scheduler.schedule.zones import load_zone
 
 __all__ = [
     "FIRST_INSTANT",
@@ -30,7 +32,9 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "UnknownTimezoneError",
+    "ZonedSchedule",
     "check_interval",
+    "load_zone",
     "parse",
     "schedule_of",
     "slots_between",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from scheduler.schedule.expression import Schedule, slots_between
+from scheduler.schedule.slots import Schedule, slots_between
 from scheduler.states import BackfillOrder
 
 #: More slots than this in one range are most likely a slip of the person who typed it.

@@ -1,16 +1,16 @@
-"""Named sets of excluded days, and schedules that step over them. Reads no clock, knows no table.
+"""Named sets of excluded days, and schedules that run on business days only.
 
-A job's `calendar` column holds "name" or "name:rule". The rule says what becomes of a slot whose
-local date is no business day: `skip` drops it (the default), `next` and `previous` move it to the
-nearest business day on that side, same local time. Slots that meet there are one. Examples are in
-docs/schedules.md.
+A job's `calendar` column holds "name" or "name:rule". The rule decides about a slot whose local
+date is not a business day: `skip` (the default) drops it, `next` and `previous` move it to the
+nearest business day on that side, at the same local time. Slots that meet there become one.
+docs/schedules.md has examples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
@@ -19,27 +19,21 @@ from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
-from scheduler.schedule.expression import (
-    CronSchedule,
-    Days,
-    Pattern,
-    Schedule,
-    ScheduleError,
-    first_after,
-    newest_until,
-    parse,
-)
+from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse
+from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.pattern import Days, Pattern
+from scheduler.schedule.slots import Schedule
 
 _DAY: Final = timedelta(days=1)
 
 LONGEST_CLOSURE: Final = timedelta(days=3 * 366)
-"""A calendar without a business day for so long has none: the search for one ends here."""
+"""The search for a business day ends here. A calendar that is closed for longer has none."""
 MOST_DROPPED: Final = 600
-"""A schedule that met so many excluded days in a row has no slot: 600 Saturdays are 11 years."""
+"""The search for a slot ends after so many excluded days in a row: 600 Saturdays are 11 years."""
 
 
 class Rule(StrEnum):
-    """What becomes of a slot on a day that is no business day."""
+    """What happens to a slot on a day that is not a business day."""
 
     SKIP = "skip"
     NEXT = "next"
@@ -48,11 +42,11 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarSpec:
-    """What a calendar excludes, as configured. Hashable; dates may be given as any iterable."""
+    """What a calendar excludes, as configured. Hashable; any iterable of dates is accepted."""
 
     name: str
     country: str | None = None
-    """ISO code for the public holidays of the `holidays` library, such as KR; None: no holidays."""
+    """ISO code of a country in the `holidays` library, such as KR. None: no public holidays."""
     subdivision: str | None = None
     """A state or province that the library knows, such as BY in DE."""
     weekends: bool = False
@@ -60,7 +54,7 @@ class CalendarSpec:
     dates: frozenset[date] = frozenset()
     """Further excluded days."""
     working_dates: frozenset[date] = frozenset()
-    """Business days in spite of everything above."""
+    """Business days, whatever the other fields exclude."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dates", frozenset(self.dates))
@@ -68,7 +62,7 @@ class CalendarSpec:
 
 
 class Calendar:
-    """Answers whether a day is a business day, and which one is nearest."""
+    """Knows which days are business days, and which one is nearest."""
 
     def __init__(self, spec: CalendarSpec) -> None:
         """Raises ScheduleError if the country or subdivision is unknown."""
@@ -87,11 +81,11 @@ class Calendar:
         )
 
     def on_or_after(self, day: date) -> date | None:
-        """The first business day from `day` on; None if there is none for three years."""
+        """Returns the first business day from `day` on; None if three years hold none."""
         return self._nearest(day, range(LONGEST_CLOSURE.days))
 
     def on_or_before(self, day: date) -> date | None:
-        """The last business day until `day`; None if there is none for three years."""
+        """Returns the last business day until `day`; None if three years hold none."""
         return self._nearest(day, range(0, -LONGEST_CLOSURE.days, -1))
 
     def _nearest(self, day: date, distances: Iterable[int]) -> date | None:
@@ -107,12 +101,15 @@ class Calendar:
 
 @lru_cache(maxsize=1024)
 def _public_holidays(country: str, subdivision: str | None, year: int) -> frozenset[date]:
-    """Public holidays, substitute ones included. Empty for years the library does not cover."""
+    """Returns the public holidays and their substitutes. Empty for years the library does not know.
+
+    Raises ScheduleError if the country or subdivision is unknown.
+    """
     try:
-        # Here, because it takes long to import and most processes never ask.
+        # Imported here: the import is slow, and most processes never need it.
         import holidays
 
-        # Not `holidays.KR(...)`: a shared mapping would grow, and change under another thread.
+        # Not one mapping for all years: it grows when it is read, and threads share it.
         return frozenset(holidays.country_holidays(country, subdiv=subdivision, years=year))
     except NotImplementedError as error:
         text = _("holidays are not known: %(error)s") % {"error": error}
@@ -120,49 +117,35 @@ def _public_holidays(country: str, subdivision: str | None, year: int) -> frozen
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalendarSchedule:
-    """`base` on the business days of `spec`. Implements cron.Schedule; threads may share it."""
+class CalendarSchedule(ZonedSchedule):
+    """`base` on the business days of `spec`. Equality and hash use these two and the rule."""
 
     base: CronSchedule
     spec: CalendarSpec
     rule: Rule = Rule.SKIP
+    zone: ZoneInfo = field(init=False, compare=False, repr=False)
     pattern: Pattern = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         calendar, pattern = Calendar(self.spec), self.base.pattern
         days: Days
-        if self.rule is Rule.SKIP:
-            days = _KeptDays(pattern.days, calendar)
-        elif self.rule is Rule.NEXT:
-            days = _DaysMovedOn(pattern.days, calendar)
-        else:
-            days = _DaysMovedBack(pattern.days, calendar)
+        match self.rule:
+            case Rule.SKIP:
+                days = _KeptDays(pattern.days, calendar)
+            case Rule.NEXT:
+                days = _DaysMovedForward(pattern.days, calendar)
+            case Rule.PREVIOUS:
+                days = _DaysMovedBack(pattern.days, calendar)
+        object.__setattr__(self, "zone", self.base.zone)
         object.__setattr__(self, "pattern", replace(pattern, days=days))
-
-    @property
-    def expression(self) -> str:
-        return self.base.expression
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return self.base.zone
-
-    def next_after(self, instant: datetime) -> datetime | None:
-        return first_after(self.pattern, self.zone, instant)
-
-    def last_until(self, instant: datetime) -> datetime | None:
-        return newest_until(self.pattern, self.zone, instant)
-
-    def shortest_interval_seconds(self, enough_seconds: int) -> int:
-        return self.pattern.shortest_interval_seconds(enough_seconds)
 
 
 def build_schedule(
     expression: str, timezone: str, calendar: str, calendars: Mapping[str, CalendarSpec]
 ) -> Schedule:
-    """The schedule that a job's three columns mean; the same object for the same arguments.
+    """Returns the schedule of a job's three columns, cached. An empty `calendar` means none.
 
-    An empty `calendar` means none. Raises cron.ScheduleError naming the column.
+    Raises ScheduleError, which names the column.
     """
     base = parse(expression, timezone)
     if not calendar:
@@ -196,12 +179,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return _("; there are no calendars")
 
 
-# Days under a rule. Each is a cron.Days, so that cron.py puts the times and the DST edges on top.
+# The days of a base under each rule. They implement pattern.Days: a Pattern adds the times of day.
 
 
 @dataclass(frozen=True)
 class _KeptDays:
-    """The base's days that are business days."""
+    """The days of the base that are business days."""
 
     base: Days
     calendar: Calendar
@@ -215,7 +198,7 @@ class _KeptDays:
             open_day = found and self.calendar.on_or_after(found)
             if not found or not open_day or found == open_day:
                 return open_day
-            day = open_day - _DAY  # over the closure in one leap, not base day by base day
+            day = open_day - _DAY  # skip the whole closure at once, not one base day at a time
         return None
 
     def before(self, day: date) -> date | None:
@@ -232,8 +215,8 @@ class _KeptDays:
 
 
 @dataclass(frozen=True)
-class _DaysMovedOn:
-    """The base's days, those in a closure moved to the first business day behind it."""
+class _DaysMovedForward:
+    """The days of the base. Those in a closure move to the first business day after it."""
 
     base: Days
     calendar: Calendar
@@ -245,7 +228,7 @@ class _DaysMovedOn:
         return last is not None and self.calendar.on_or_after(last) == day
 
     def after(self, day: date) -> date | None:
-        # Whatever lies behind the last business day until `day` ends up after `day`.
+        # All base days after the last business day until `day` move to a day after `day`.
         open_day = self.calendar.on_or_before(day)
         found = self.base.after(open_day or day - LONGEST_CLOSURE)
         return found and self.calendar.on_or_after(found)
@@ -253,19 +236,19 @@ class _DaysMovedOn:
     def before(self, day: date) -> date | None:
         found = self.base.before(day)
         moved = found and self.calendar.on_or_after(found)
-        if found and (not moved or moved >= day):  # its closure reaches up to `day`: go before it
+        if found and (not moved or moved >= day):  # `found` is in the closure that ends at `day`
             open_day = self.calendar.on_or_before(found)
             found = open_day and self.base.before(open_day + _DAY)
             moved = found and self.calendar.on_or_after(found)
         return moved
 
     def shortest_distance(self) -> int:
-        return 1  # moving can bring any two days together
+        return 1  # a move can make any two days neighbours
 
 
 @dataclass(frozen=True)
 class _DaysMovedBack:
-    """The base's days, those in a closure moved to the last business day before it."""
+    """The days of the base. Those in a closure move to the last business day before it."""
 
     base: Days
     calendar: Calendar
@@ -279,7 +262,7 @@ class _DaysMovedBack:
     def after(self, day: date) -> date | None:
         found = self.base.after(day)
         moved = found and self.calendar.on_or_before(found)
-        if found and (not moved or moved <= day):  # its closure begins right behind `day`
+        if found and (not moved or moved <= day):  # `found` is in the closure that follows `day`
             open_day = self.calendar.on_or_after(found)
             found = open_day and self.base.after(open_day - _DAY)
             moved = found and self.calendar.on_or_before(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.expression import Schedule
+from scheduler.schedule.slots import Schedule
 
 
 class ScheduledJob(Protocol):

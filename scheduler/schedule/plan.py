@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler.schedule.expression import Schedule, slots_between
+from scheduler.schedule.slots import Schedule, slots_between
 from scheduler.states import MisfirePolicy
 
 # At most so many slots of one job in one transaction; what is left is due again at once.

@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final, Protocol
-from zoneinfo import ZoneInfo
+from typing import Final
 
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext, pgettext
 
-from scheduler.schedule.expression import (
-    LAST_OF_MONTH,
-    CronDays,
-    Pattern,
-    ScheduleError,
-    clock_changes,
-    parse,
-)
+from scheduler.schedule.clock_changes import changes_between
+from scheduler.schedule.cron_schedule import ZonedSchedule, parse
+from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
+from scheduler.schedule.slots import Schedule
 
 # More times of the day than these are not listed one by one.
 MOST_TIMES: Final = 6
@@ -42,15 +38,6 @@ _NAMED_WEEKDAYS: Final[dict[tuple[int, ...], Callable[[], str]]] = {
     (5, 6): lambda: _("Saturday and Sunday"),
 }
 _LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
-
-
-class Zoned(Protocol):
-    """What parse and calendars.build_schedule give."""
-
-    @property
-    def zone(self) -> ZoneInfo: ...
-    @property
-    def pattern(self) -> Pattern: ...
 
 
 def in_words(expression: str) -> str:
@@ -88,16 +75,16 @@ def warnings_of(expression: str) -> list[str]:
     return [*_about_days(days), *_about_steps(expression)]
 
 
-def clock_change_warnings(schedule: object, now: datetime) -> list[str]:
+def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
     """What the next year's clock changes of its zone do to a schedule, with the very nights.
 
     `schedule`: any; only one that knows its zone and pattern has something to be said.
     """
-    zone, pattern = getattr(schedule, "zone", None), getattr(schedule, "pattern", None)
-    if not isinstance(zone, ZoneInfo) or not isinstance(pattern, Pattern):
+    if not isinstance(schedule, ZonedSchedule):
         return []
+    zone, pattern = schedule.zone, schedule.pattern
     found = []
-    for change in clock_changes(zone, now, now + timedelta(days=366)):
+    for change in changes_between(zone, now, now + timedelta(days=366)):
         low, high = sorted((change.wall_before, change.wall_after))
         first = pattern.after(low - timedelta(seconds=1))
         if first is None or first >= high:
@@ -108,12 +95,12 @@ def clock_change_warnings(schedule: object, now: datetime) -> list[str]:
             "after": _clock(change.wall_after),
             "zone": zone.key,
         }
-        if change.repeated and change.repeats(pattern):
+        if change.runs_twice(pattern):
             text = _(
                 "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
                 "falls between runs twice, in both passes."
             )
-        elif change.repeated:
+        elif change.moves_back:
             text = _(
                 "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
                 "falls between runs once, in the first pass."

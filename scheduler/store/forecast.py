@@ -19,15 +19,14 @@ from django.db.models import Count
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.schedule import (
-    CronSchedule,
     Schedule,
     ScheduleError,
+    ZonedSchedule,
     parse,
     schedule_of,
     slots_between,
 )
-from scheduler.schedule.calendars import CalendarSchedule
-from scheduler.schedule.expression import Pattern
+from scheduler.schedule.pattern import Pattern
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
@@ -172,7 +171,7 @@ def _per_hour(
     schedule: Schedule, window: _Window, after: datetime, end_at: datetime | None
 ) -> list[tuple[int, int]]:
     """(number of the hour, slots in a part of it); hours without slots are left out."""
-    if isinstance(schedule, CronSchedule | CalendarSchedule):
+    if isinstance(schedule, ZonedSchedule):
         offset = window.constant_offset(schedule.zone)
         if offset is not None:
             return _by_the_clock(schedule.pattern, window.stretches(offset, after, end_at))
