@@ -37,8 +37,8 @@ from scheduler.schedule.words import in_words, warnings_of
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations
+from tests.schedule.test_properties import expressions
 from tests.scheduler.conftest import FakeClock, RecordingPublisher
-from tests.test_cron_properties import expressions
 
 KOREAN = {"Accept-Language": "ko"}
 _PLACEHOLDERS = re.compile(r"%\((\w+)\)[sd]|%s|%%|\{[\w:%-]*\}|</?\w[^>]*>")

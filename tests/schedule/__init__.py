@@ -1,0 +1,1 @@
+"""When a job runs. No test here touches a database."""
