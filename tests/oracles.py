@@ -1,8 +1,8 @@
-"""Slow, plain readings of what cron promises, to compare scheduler/schedule with.
+"""Slow and simple implementations of cron, to compare scheduler/schedule with.
 
-Nothing here uses croniter, cronsim or our own code. A field is matched item by item against one
-value; time is walked minute by minute through the main loop of Debian's cron.c (3.0pl1), virtual
-time and all.
+They use neither croniter nor cronsim nor our own code. A field is matched item by item against one
+value. Time passes minute by minute through the main loop of Debian's cron.c (3.0pl1), with its
+virtual time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
 MINUTE = timedelta(minutes=1)
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (wall-clock minutes are counted from here, zone or not)
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (wall-clock minutes are counted from here)
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
@@ -25,7 +25,7 @@ WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 class Expression:
-    """An expression that is known to be well formed, matched value by value."""
+    """A well-formed expression, matched value by value."""
 
     def __init__(self, text: str) -> None:
         fields = text.lower().split()
@@ -45,13 +45,6 @@ class Expression:
         if self.dom[0] in "*?" or self.dow[0] in "*?":
             return in_month and in_week
         return in_month or in_week
-
-    def matches_minute(self, wall: datetime) -> bool:
-        return (
-            wall.minute in self.minutes
-            and wall.hour in self.hours
-            and self.matches_day(wall.date())
-        )
 
     def _day_of_month(self, day: date) -> bool:
         is_last = day.day == monthrange(day.year, day.month)[1]
@@ -90,7 +83,7 @@ def _in_numbers(text: str, names: Sequence[str], low: int) -> str:
 
 
 def _matches(text: str, value: int, high: int, *, low: int = 0) -> bool:
-    """Whether a field (or one item of it) holds `value`, by arithmetic on the item's own words."""
+    """Returns whether a field, or one item of it, holds `value`."""
     for item in text.split(","):
         span, _, step = item.partition("/")
         if span in ("*", "?"):
@@ -108,7 +101,7 @@ def _matches(text: str, value: int, high: int, *, low: int = 0) -> bool:
 
 
 class Wakeup(NamedTuple):
-    """A call of find_jobs() at `instant` for the minute `wall`; `late`: the clock leapt past it."""
+    """A call of find_jobs() at `instant` for the minute `wall`. `late`: the clock skipped it."""
 
     instant: datetime
     wall: datetime
@@ -119,7 +112,7 @@ class Wakeup(NamedTuple):
 
 @lru_cache(maxsize=64)
 def wakeups(zone: str, start: datetime, end: datetime) -> list[Wakeup]:
-    """What Debian's cron does in [start, end), had it been running for a while before."""
+    """Returns what a Debian cron that runs since before `start` does in [start, end)."""
     tz, calls = ZoneInfo(zone), []
     instant = start - timedelta(hours=30)
     virtual = _wall_minute(instant, tz)
@@ -158,20 +151,21 @@ def debian_slots(
     *,
     matches_day: Callable[[date], bool] | None = None,
 ) -> list[datetime]:
-    """The instants in [start, end) at which Debian's cron would run `text`, each once.
+    """Returns the instants in [start, end) at which Debian's cron runs `text`, each once.
 
-    `matches_day` replaces the day fields: calendars move days and leave the rest to cron. A minute
-    that the clock leapt past runs where the leap ends, whatever its seconds.
+    `matches_day` replaces the day fields: a calendar moves the days and keeps the times. A minute
+    that the clock skipped runs at the end of the gap, whatever its seconds.
     """
     expression = Expression(text)
     on_day = lru_cache(maxsize=None)(matches_day or expression.matches_day)
     seconds = [timedelta(seconds=second) for second in expression.seconds]
+    minutes, hours = set(expression.minutes), set(expression.hours)
     slots: set[datetime] = set()
     for call in wakeups(zone, start, end):
         if (
             (call.wild if expression.interval_like else call.fixed)
-            and call.wall.minute in expression.minutes
-            and call.wall.hour in expression.hours
+            and call.wall.minute in minutes
+            and call.wall.hour in hours
             and on_day(call.wall.date())
         ):
             slots.update([call.instant] if call.late else [call.instant + s for s in seconds])
@@ -179,7 +173,7 @@ def debian_slots(
 
 
 def slots_in_utc(text: str, first: date, last: date) -> list[datetime]:
-    """The slots of `text` in UTC from `first` to `last`, both days included, day by day."""
+    """Returns the slots of `text` in UTC from `first` to `last`, both days included."""
     expression = Expression(text)
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     return [
@@ -198,7 +192,7 @@ def slots_in_utc(text: str, first: date, last: date) -> list[datetime]:
 def moved_days(
     text: str, is_business_day: Callable[[date], bool], rule: str
 ) -> Callable[[date], bool]:
-    """The days of `text` after a calendar's rule, by trying every day of the two months around."""
+    """Returns a function: whether `text` runs on a day under the rule. It tries the days around."""
     expression = Expression(text)
 
     def matches_day(day: date) -> bool:
@@ -223,7 +217,7 @@ def moved_days(
 
 
 def random_expression(choose: Callable[[Sequence[T]], T], *, seconds: bool = False) -> str:
-    """A well-formed expression of the accepted dialect; `choose` picks from a sequence."""
+    """Returns a well-formed expression. `choose` picks from a sequence."""
     pick: Callable[[Sequence[object]], object] = choose  # type: ignore[assignment]
 
     def field(low: int, high: int, items: Sequence[str], names: Sequence[str] = ()) -> str:

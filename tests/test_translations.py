@@ -37,7 +37,7 @@ from scheduler.schedule.words import in_words, warnings_of
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations
-from tests.schedule.test_properties import expressions
+from tests.schedule.generated import expressions
 from tests.scheduler.conftest import FakeClock, RecordingPublisher
 
 KOREAN = {"Accept-Language": "ko"}
