@@ -1,4 +1,4 @@
-"""The schedule that the columns of a job mean."""
+"""The schedule of a job, from its columns and the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ScheduledJob(Protocol):
 
 
 class ScheduleSettings(Protocol):
-    """The settings that decide it, too."""
+    """The settings that decide when a job runs."""
 
     @property
     def default_timezone(self) -> str: ...

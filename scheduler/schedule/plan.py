@@ -1,7 +1,8 @@
-"""What a due job's slots become. Pure: takes `now`, touches nothing.
+"""What happens to the slots of a due job.
 
-On time (at most `misfire_grace_seconds` late) every slot runs. Older ones are missed; the misfire
-policy picks which of them still run, and the rest is recorded as skipped, with the reason.
+A slot that is at most `misfire_grace_seconds` late is on time and runs. An older slot is missed.
+The misfire policy selects the missed slots that still run. The others are recorded as skipped, with
+the reason.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from datetime import datetime, timedelta
 from scheduler.schedule.slots import Schedule, slots_between
 from scheduler.states import MisfirePolicy
 
-# At most so many slots of one job in one transaction; what is left is due again at once.
+# One transaction records at most so many slots of one job. The rest is due again at once.
 SLOTS_PER_PLAN = 200
-# Skipped slots are counted up to here; a year of missed seconds need not be walked through.
+# Skipped slots are counted up to this number, so that a year of missed seconds costs little.
 COUNTED_SKIPS = 1000
 
 _INSTANT = timedelta(microseconds=1)
@@ -33,14 +34,12 @@ class DueSchedule:
     max_catchup: int = 100
     end_at: datetime | None = None
     decided_by: str = ""
-    """Who said which of the missed slots run, if that was not the job's misfire policy."""
+    """Who selected the missed slots that run, if not the job's misfire policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedSlots:
-    """Slots that will not run: from `first` to `last`, both slots. `count` is exact unless it is
-    None.
-    """
+    """Slots that will not run, from `first` to `last`, both included. `count` is exact or None."""
 
     first: datetime
     last: datetime
@@ -50,9 +49,7 @@ class SkippedSlots:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Slots to record, oldest first; slots that are skipped; and the new watermark (None: none
-    follows).
-    """
+    """Slots to record, oldest first; slots to skip; the new watermark (None: no slot follows)."""
 
     slots: tuple[datetime, ...] = ()
     skipped: SkippedSlots | None = None
@@ -60,18 +57,17 @@ class Plan:
 
 
 def plan(job: DueSchedule, now: datetime) -> Plan:
-    """The plan for a job whose `next_run_at` is not after `now`."""
+    """Returns the plan of a job whose `next_run_at` is not after `now`."""
     until = min(now, job.end_at) if job.end_at else now
     on_time_from = max(job.next_run_at, now - timedelta(seconds=job.misfire_grace_seconds))
     missed_until = on_time_from - _INSTANT
 
-    # Both ends of slots_between count "after"; the watermark itself is a slot, hence the instant.
     newest_missed = _last_slot(job.schedule, job.next_run_at, min(missed_until, until))
+    # slots_between excludes its start, but a slot at `on_time_from` is on time.
     on_time = slots_between(job.schedule, on_time_from - _INSTANT, until, SLOTS_PER_PLAN)
     if newest_missed is None:
         return _recorded(job, on_time, None, now)
-    # Slots on time are newer than every missed one, so `latest` has nothing to catch up beside
-    # them.
+    # A slot on time is newer than all missed ones: beside it, `latest` runs none of them.
     wanted = {
         MisfirePolicy.SKIP: 0,
         MisfirePolicy.LATEST: 0 if on_time else 1,
@@ -88,7 +84,7 @@ def _recorded(
 ) -> Plan:
     slots = slots[:SLOTS_PER_PLAN]
     if len(slots) == SLOTS_PER_PLAN:
-        # More may be due: the watermark stops behind the last one recorded, and the job stays due.
+        # More slots may be due: the watermark stops after the last recorded one; the job stays due.
         now = slots[-1]
     return Plan(
         slots=tuple(slots),
@@ -104,13 +100,10 @@ def _skipped(job: DueSchedule, until: datetime) -> SkippedSlots | None:
         return None
     counted = slots_between(job.schedule, job.next_run_at - _INSTANT, last, COUNTED_SKIPS + 1)
     count = len(counted) if len(counted) <= COUNTED_SKIPS else None
-    how_many = (
-        f"more than {COUNTED_SKIPS} slots"
-        if count is None
-        else "1 slot"
-        if count == 1
-        else f"{count} slots"
-    )
+    if count is None:
+        how_many = f"more than {COUNTED_SKIPS} slots"
+    else:
+        how_many = "1 slot" if count == 1 else f"{count} slots"
     span = _iso(first) if first == last else f"{_iso(first)} to {_iso(last)}"
     decided_by = job.decided_by or f"misfire policy {job.misfire_policy}"
     reason = f"{how_many} missed ({span}), not run by {decided_by}"
@@ -124,7 +117,7 @@ def _iso(instant: datetime) -> str:
 
 
 def _last_slot(schedule: Schedule, since: datetime, until: datetime) -> datetime | None:
-    """The newest slot in [since, until], walking back from `until`: a long outage costs nothing."""
+    """Returns the newest slot in [since, until]. Walks back: a long outage costs nothing."""
     if until < since:
         return None
     found = schedule.last_until(until)
@@ -134,7 +127,7 @@ def _last_slot(schedule: Schedule, since: datetime, until: datetime) -> datetime
 def _newest_slots(
     schedule: Schedule, since: datetime, newest: datetime, limit: int
 ) -> list[datetime]:
-    """The newest `limit` slots in [since, newest], oldest first."""
+    """Returns the newest `limit` slots in [since, newest], oldest first."""
     found: list[datetime] = []
     slot: datetime | None = newest
     while slot is not None and len(found) < limit:
@@ -150,16 +143,14 @@ def first_slot(
     start_at: datetime | None = None,
     end_at: datetime | None = None,
 ) -> datetime | None:
-    """The first slot after `now`, not before `start_at` and not after `end_at`; None when there is
-    none.
-    """
+    """Returns the first slot after `now` in [start_at, end_at]; None if there is none."""
     after = max(now, start_at - _INSTANT) if start_at else now
     slot = schedule.next_after(after)
     return None if slot is None or (end_at is not None and slot > end_at) else slot
 
 
 def jitter_seconds(job_id: int, slot: datetime, spread_seconds: int) -> int:
-    """How much later a slot may be claimed: 0 to `spread_seconds`, the same at every asking."""
+    """Returns the delay of a slot's claim: 0 to `spread_seconds`, always the same for one slot."""
     if spread_seconds <= 0:
         return 0
     return zlib.crc32(f"{job_id}:{slot.timestamp():.0f}".encode()) % (spread_seconds + 1)
@@ -168,10 +159,11 @@ def jitter_seconds(job_id: int, slot: datetime, spread_seconds: int) -> int:
 def backoff_seconds(
     failures: int, base_seconds: float, maximum_seconds: float, random: Callable[[], float]
 ) -> float:
-    """The wait before the next attempt after `failures` charged ones: doubling, bounded, +- 20 %.
+    """Returns the wait before the next attempt after `failures` charged ones.
 
-    `random` gives numbers in [0, 1): runs that failed together must not come back together.
+    It doubles from `base_seconds` to `maximum_seconds`, and varies by 20 % either way: runs that
+    failed together must not return together. `random` returns numbers in [0, 1).
     """
-    # The exponent is bounded because failures may be anything that a row says.
+    # The exponent is bounded: `failures` comes from a row, which may hold any number.
     delay = min(base_seconds * 2.0 ** min(max(failures - 1, 0), 64), maximum_seconds)
     return float(delay * (0.8 + 0.4 * random()))

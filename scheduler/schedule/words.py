@@ -1,7 +1,7 @@
-"""A cron expression in plain words, in the current language, and what people get wrong about it.
+"""A cron expression in words, in the active language, and warnings about surprising ones.
 
-Said of the values that the expression means, never of its text: `*/15`, `0-59/15` and `0,15,30,45`
-read alike, and two expressions that run at different times never do.
+The words describe the values of the fields, not the text: `*/15`, `0-59/15` and `0,15,30,45` read
+the same. Two expressions that run at different times never read the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
 from scheduler.schedule.slots import Schedule
 
-# More times of the day than these are not listed one by one.
+# A longer list of times is described by its fields.
 MOST_TIMES: Final = 6
 
 _ORDINALS: Final[dict[int, Callable[[], str]]] = {
@@ -41,7 +41,10 @@ _LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30,
 
 
 def in_words(expression: str) -> str:
-    """`Every 10 minutes from 09:00 to 17:50, on Monday to Friday`. Empty if it cannot be read."""
+    """Returns words like `Every 10 minutes from 09:00 to 17:50, on Monday to Friday`.
+
+    Empty if the expression cannot be used.
+    """
     try:
         pattern = parse(expression, "UTC").pattern
     except ScheduleError:
@@ -49,22 +52,22 @@ def in_words(expression: str) -> str:
     assert isinstance(pattern.days, CronDays)
     times, is_list = _times(pattern)
     days, months = _days(pattern.days), _months(pattern.days.months)
-    said = {"times": times, "days": days, "months": months}
+    facts = {"times": times, "days": days, "months": months}
     if days and months:
-        text = _("%(times)s, %(days)s, in %(months)s") % said
+        text = _("%(times)s, %(days)s, in %(months)s") % facts
     elif days:
-        text = _("%(times)s, %(days)s") % said
+        text = _("%(times)s, %(days)s") % facts
     elif months:
-        text = _("%(times)s, every day in %(months)s") % said
+        text = _("%(times)s, every day in %(months)s") % facts
     else:
-        text = _("every day %(times)s") % said if is_list else times
+        text = _("every day %(times)s") % facts if is_list else times
     return capfirst(text)
 
 
 def warnings_of(expression: str) -> list[str]:
-    """What is surprising about an expression, in words for a person. Empty: nothing, or unreadable.
+    """Returns a sentence for each surprise in an expression. Empty if it cannot be used.
 
-    Of the nights on which clocks change only the zone knows: see `clock_change_warnings`.
+    See `clock_change_warnings` for the nights on which clocks change: those depend on the zone.
     """
     try:
         pattern = parse(expression, "UTC").pattern
@@ -76,10 +79,7 @@ def warnings_of(expression: str) -> list[str]:
 
 
 def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
-    """What the next year's clock changes of its zone do to a schedule, with the very nights.
-
-    `schedule`: any; only one that knows its zone and pattern has something to be said.
-    """
+    """Returns what the clock changes of the next year do to a schedule, one sentence for each."""
     if not isinstance(schedule, ZonedSchedule):
         return []
     zone, pattern = schedule.zone, schedule.pattern
@@ -89,7 +89,7 @@ def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
         first = pattern.after(low - timedelta(seconds=1))
         if first is None or first >= high:
             continue
-        said = {
+        facts = {
             "day": change.wall_before.strftime("%Y-%m-%d"),
             "before": _clock(change.wall_before),
             "after": _clock(change.wall_after),
@@ -115,7 +115,7 @@ def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
                 "On %(day)s the clock of %(zone)s leaps from %(before)s to %(after)s: what falls "
                 "between does not run."
             )
-        found.append(text % said)
+        found.append(text % facts)
     return found
 
 
@@ -123,7 +123,7 @@ def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
 
 
 def _times(pattern: Pattern) -> tuple[str, bool]:
-    """The times of a day in words; True when they are a list of clock times."""
+    """Returns the times of a day in words, and whether they are a list of times."""
     seconds, minutes, hours = pattern.seconds, pattern.minutes, pattern.hours
     if len(seconds) * len(minutes) * len(hours) <= MOST_TIMES:
         shown = [
@@ -150,7 +150,7 @@ def _times(pattern: Pattern) -> tuple[str, bool]:
 
 
 def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: int) -> str | None:
-    """For one second of the minute. None: better said field by field."""
+    """Returns words for one second of the minute; None if field by field is better."""
     with_second = second != 0
     run = _run(hours)
     every_minute = _every(
@@ -170,8 +170,8 @@ def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: 
         if every_hour is not None and minutes == (0,):
             text = pgettext("on the hour", "every hour") if len(hours) == 24 else every_hour
         elif every_hour is not None:
-            said = {"hours": every_hour, "minute": minutes[0]}
-            text = _("%(hours)s at minute %(minute)s") % said
+            facts = {"hours": every_hour, "minute": minutes[0]}
+            text = _("%(hours)s at minute %(minute)s") % facts
         elif run:
             first = _hms(run[0], minutes[0], second, with_second=with_second)
             last = _hms(run[1], minutes[0], second, with_second=with_second)
@@ -186,15 +186,15 @@ def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: 
 
 
 def _field_by_field(seconds: Sequence[int], minutes: Sequence[int], hours: Sequence[int]) -> str:
-    """Long, and right for whatever it is."""
-    said = []
+    """Returns long words that are right for all times."""
+    parts: list[str] = []
     if seconds != (0,) and len(seconds) < 60:
-        said.append(_("the second is %s") % _series(seconds))
+        parts.append(_("the second is %s") % _series(seconds))
     if len(minutes) < 60:
-        said.append(_("the minute is %s") % _series(minutes))
+        parts.append(_("the minute is %s") % _series(minutes))
     if len(hours) < 24:
-        said.append(_("the hour is %s") % _series(hours))
-    first, last = ", ".join(said[:-1]), said[-1]
+        parts.append(_("the hour is %s") % _series(hours))
+    first, last = ", ".join(parts[:-1]), parts[-1]
     both = pgettext("conditions", "%(first)s and %(last)s") % {"first": first, "last": last}
     when = {"conditions": both if first else last}
     if len(seconds) == 60:
@@ -207,7 +207,7 @@ def _field_by_field(seconds: Sequence[int], minutes: Sequence[int], hours: Seque
 def _every(
     values: Sequence[int], size: int, one: Callable[[], str], many: Callable[[int], str]
 ) -> str | None:
-    """Words for values that lie evenly over the whole, from 0 on; None for all others."""
+    """Returns words for values that repeat evenly from 0 on; None for all other values."""
     if len(values) < 2 or size % len(values):
         return None
     step = size // len(values)
@@ -232,22 +232,22 @@ def _clock(wall: datetime) -> str:
 
 
 def _days(days: CronDays) -> str:
-    """The days within the months; empty for every day."""
+    """Returns the days in words; empty for every day."""
     of_month = "" if len(days.doms) == 31 else _of_month(days)
     of_week = "" if len(days.dows) == 7 else _of_week(days, alone=not of_month)
     if days.both:
         if of_month and of_week:
-            said = {"weekdays": of_week, "days": of_month}
-            return _("on %(weekdays)s, but only on %(days)s") % said
+            facts = {"weekdays": of_week, "days": of_month}
+            return _("on %(weekdays)s, but only on %(days)s") % facts
     elif not (of_month and of_week):
-        return ""  # one match is enough, and one of them always matches
+        return ""  # one match is enough, and one of the two fields matches every day
     else:
         return _("on %(days)s and on %(weekdays)s") % {"weekdays": of_week, "days": of_month}
     return _("on %(days)s") % {"days": of_month or of_week} if of_month or of_week else ""
 
 
 def _of_month(days: CronDays) -> str:
-    # Other languages say "of every month", but not after the names of some months.
+    # Other languages say "of every month" here, which is wrong after the names of some months.
     if len(days.months) == 12:
         last = _("the last day of the month")
         text = ngettext("day %(days)s of the month", "days %(days)s of the month", len(days.doms))
@@ -266,25 +266,25 @@ def _of_month(days: CronDays) -> str:
 
 
 def _of_week(days: CronDays, *, alone: bool = False) -> str:
-    """`alone`: nothing else says how often these days come round."""
-    # A week begins on Monday: Friday, Saturday and Sunday are neighbours.
+    """`alone`: no other words say how often these days repeat."""
+    # Counted from Monday, so that Friday, Saturday and Sunday are one range.
     plain = sorted((dow or 7) - 1 for dow in days.dows)
-    said = []
+    parts: list[str] = []
     if tuple(plain) in _NAMED_WEEKDAYS:
-        said.append(_NAMED_WEEKDAYS[tuple(plain)]())
+        parts.append(_NAMED_WEEKDAYS[tuple(plain)]())
     elif plain:
         named = _series(plain, lambda day: str(WEEKDAYS[day]))
         text = pgettext("every week", "%(weekdays)s") if alone else "%(weekdays)s"
-        said.append(text % {"weekdays": named})
+        parts.append(text % {"weekdays": named})
     if len(days.months) == 12:
         nth = _("the %(ordinal)s %(weekday)s of the month")
     else:
         nth = pgettext("of some months", "the %(ordinal)s %(weekday)s of the month")
-    said += [
+    parts += [
         nth % {"ordinal": _ORDINALS[count](), "weekday": WEEKDAYS[((dow or 7) - 1)]}
         for dow, count in days.nths
     ]
-    return _listed(said)
+    return _listed(parts)
 
 
 def _months(months: Sequence[int]) -> str:
@@ -298,7 +298,7 @@ def _about_days(days: CronDays) -> Iterator[str]:
     restricts_month = len(days.doms) < 31
     restricts_week = len(days.dows) < 7
     if restricts_month and restricts_week:
-        said = {"days": _of_month(days), "weekdays": _of_week(days)}
+        facts = {"days": _of_month(days), "weekdays": _of_week(days)}
         text = _(
             "Both day fields are restricted, so one match is enough: it runs on %(days)s, and on "
             "%(weekdays)s as well."
@@ -308,7 +308,7 @@ def _about_days(days: CronDays) -> Iterator[str]:
                 "Both day fields are restricted and one begins with *, so both must match: it runs "
                 "on %(weekdays)s, but only on %(days)s."
             )
-        yield text % said
+        yield text % facts
     if days.both:
         yield from _about_missing_days(days)
         if days.nths and all(count == 5 for _dow, count in days.nths) and not days.dows:
@@ -316,7 +316,7 @@ def _about_days(days: CronDays) -> Iterator[str]:
 
 
 def _about_missing_days(days: CronDays) -> Iterator[str]:
-    """Days that some of the months do not have."""
+    """Yields warnings about days that some of the months do not have."""
     if not 0 < len(days.doms) < 31 or days.last_dom:
         return
     without = [str(MONTHS[month]) for month in days.months if _LENGTHS[month] < days.doms[0]]
@@ -330,10 +330,10 @@ def _about_missing_days(days: CronDays) -> Iterator[str]:
 
 
 def _about_steps(expression: str) -> Iterator[str]:
-    """Steps that begin anew before they are through."""
+    """Yields warnings about steps that do not divide their field."""
     fields = expression.split()
     if len(fields) not in (5, 6):
-        return  # an alias has no steps
+        return  # an alias, which has no steps
     sizes = ([60] if len(fields) == 6 else []) + [60, 24]
     for text, size in zip(fields, sizes, strict=False):
         if not text.startswith("*/") or not text[2:].isdigit():
@@ -350,11 +350,11 @@ def _about_steps(expression: str) -> Iterator[str]:
 
 
 def _series(values: Sequence[int], name: Callable[[int], str] = str) -> str:
-    """`1 to 5, 10 and 12`; `0 to 56 in steps of 7`."""
+    """Returns words like `1 to 5, 10 and 12` or `0 to 56 in steps of 7`."""
     distances = {b - a for a, b in pairwise(values)}
     if len(values) > 3 and len(distances) == 1 and (step := distances.pop()) > 1:
-        said = {"first": name(values[0]), "last": name(values[-1]), "step": step}
-        return _("%(first)s to %(last)s in steps of %(step)s") % said
+        facts = {"first": name(values[0]), "last": name(values[-1]), "step": step}
+        return _("%(first)s to %(last)s in steps of %(step)s") % facts
     items: list[str] = []
     at = 0
     while at < len(values):
@@ -362,8 +362,8 @@ def _series(values: Sequence[int], name: Callable[[int], str] = str) -> str:
         while end + 1 < len(values) and values[end + 1] == values[end] + 1:
             end += 1
         if end - at >= 2:
-            said = {"first": name(values[at]), "last": name(values[end])}
-            items.append(pgettext("range", "%(first)s to %(last)s") % said)
+            facts = {"first": name(values[at]), "last": name(values[end])}
+            items.append(pgettext("range", "%(first)s to %(last)s") % facts)
         else:
             items += [name(value) for value in values[at : end + 1]]
         at = end + 1
@@ -371,7 +371,7 @@ def _series(values: Sequence[int], name: Callable[[int], str] = str) -> str:
 
 
 def _run(values: Sequence[int]) -> tuple[int, int] | None:
-    """First and last of at least two values without a gap."""
+    """Returns the first and last of two or more values without a gap; else None."""
     if len(values) > 1 and values[-1] - values[0] == len(values) - 1:
         return values[0], values[-1]
     return None
