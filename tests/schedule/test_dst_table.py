@@ -1,4 +1,4 @@
-"""The nights of 2026 on which clocks change, written out slot by slot.
+"""Nights on which clocks change, written out slot by slot: those of 2026, and two at the limit.
 
 Asia/Seoul has no clock changes, so nobody there notices a mistake: the table stays in the gate. A
 slot is written as "day of month, local time, offset", as a local clock shows it.
@@ -208,6 +208,28 @@ NIGHTS = {
             "0 */12 6 * *": "",
         },
     ),
+    # Three hours back are DST: the second pass is a repetition.
+    "CASEY_BACK": Night(
+        zone="Antarctica/Casey",
+        start="2018-03-11T01:00+11:00",
+        end="2018-03-11T06:00+08:00",
+        slots={
+            "30 3 * * *": "11T03:30+11",
+            "0 1-5 * * *": "11T01:00+11 11T02:00+11 11T03:00+11 11T04:00+08 11T05:00+08",
+            "*/30 3 * * *": "11T03:00+11 11T03:30+11 11T03:00+08 11T03:30+08",
+        },
+    ),
+    # Three hours forward are a corrected clock: nothing runs late.
+    "CASEY_FORWARD": Night(
+        zone="Antarctica/Casey",
+        start="2018-10-07T03:00+08:00",
+        end="2018-10-07T10:00+11:00",
+        slots={
+            "30 6 * * *": "",
+            "30 3-8 * * *": "07T03:30+08 07T07:30+11 07T08:30+11",
+            "*/30 6 * * *": "",
+        },
+    ),
 }
 
 # cronsim 2.8 is a second opinion. Where it deviates we follow Debian's cron.c, as the oracle does.
@@ -216,6 +238,9 @@ CRONSIM_DEVIATES = {
     ("LORD_HOWE_AUTUMN", "45 */1 * * *"): "05T00:45+11 05T01:45+11 05T02:45+10:30 05T03:45+10:30 "
     "05T04:45+10:30",
     ("LORD_HOWE_AUTUMN", "0 */2 * * *"): "05T00:00+11 05T04:00+10:30",
+    # It runs late after a gap of three hours.
+    ("CASEY_FORWARD", "30 6 * * *"): "07T07:00+11",
+    ("CASEY_FORWARD", "30 3-8 * * *"): "07T03:30+08 07T07:00+11 07T07:30+11 07T08:30+11",
     # It lands on the missing midnight of the wanted day, and takes 01:00 for it.
     ("SANTIAGO_SPRING", "0 */12 6 * *"): "06T01:00-03",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim, CronSimError
@@ -23,7 +24,7 @@ from tests.schedule.generated import examples, expressions, walk_back
 
 SECOND = timedelta(seconds=1)
 
-# Instants at which a zone's clock changes, each odd in its own way.
+# Clock changes, each with a peculiarity, and two leap days.
 EDGES = [
     ("Europe/Berlin", "2024-03-31T01:00"),
     ("Europe/Berlin", "2027-10-31T01:00"),
@@ -35,7 +36,7 @@ EDGES = [
     ("America/Havana", "2026-11-01T05:00"),
     ("America/Santiago", "2026-09-06T04:00"),  # midnight is missing
     ("America/Santiago", "2026-04-05T03:00"),  # the last hour of Saturday comes twice
-    ("America/Caracas", "2016-05-01T07:00"),  # half an hour once and for all
+    ("America/Caracas", "2016-05-01T07:00"),  # half an hour, for ever
     ("Australia/Lord_Howe", "2026-10-03T15:30"),  # half an hour of DST
     ("Australia/Lord_Howe", "2026-04-04T15:00"),
     ("Pacific/Chatham", "2026-04-04T14:00"),  # changes at a quarter to
@@ -45,9 +46,9 @@ EDGES = [
     ("Africa/Cairo", "2026-10-29T21:00"),
     ("Antarctica/Troll", "2026-03-29T01:00"),  # two hours of DST
     ("Antarctica/Troll", "2026-10-25T01:00"),
-    ("Antarctica/Casey", "2018-03-10T18:00"),  # three hours back: caught up with
-    ("Antarctica/Casey", "2018-10-06T21:00"),  # three hours on: a changed clock
-    ("Antarctica/Vostok", "1994-01-31T17:00"),  # seven hours back: a changed clock
+    ("Antarctica/Casey", "2018-03-10T17:00"),  # three hours back: still DST
+    ("Antarctica/Casey", "2018-10-06T20:00"),  # three hours forward: a corrected clock
+    ("Antarctica/Vostok", "1994-01-31T17:00"),  # seven hours back: a corrected clock
     ("Pacific/Apia", "2011-12-30T10:00"),  # a whole day is missing
     ("Asia/Pyongyang", "2018-05-04T15:00"),
     ("Asia/Seoul", "1988-05-07T17:00"),  # DST for the Olympic Games
@@ -76,6 +77,20 @@ def instants() -> st.SearchStrategy[datetime]:
     return st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
+@st.composite
+def expressions_at_edges(
+    draw: st.DrawFn, *, seconds: bool = False
+) -> tuple[str, tuple[str, datetime]]:
+    """Draws an expression and a clock change. Most expressions name an hour close to the change."""
+    text, (zone, change) = draw(expressions(seconds=seconds)), draw(edges())
+    if draw(st.integers(0, 3)):
+        *clock, _hour, _day, _month, _weekday = text.split()
+        before = (change - SECOND).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        near = before + timedelta(hours=draw(st.integers(-3, 4)))
+        text = " ".join([*clock, str(near.hour), "* * *"])
+    return text, (zone, change)
+
+
 def window(text: str, change: datetime, many: timedelta) -> tuple[datetime, datetime]:
     """Returns a window around `change`: days for few slots, `many` for an expression with many."""
     expression = Expression(text)
@@ -85,9 +100,9 @@ def window(text: str, change: datetime, many: timedelta) -> tuple[datetime, date
 
 
 @examples(100)
-@given(expressions(), edges())
-def test_slots_around_a_clock_change_are_those_of_debian_cron(text, edge):
-    zone, change = edge
+@given(expressions_at_edges())
+def test_slots_around_a_clock_change_are_those_of_debian_cron(drawn):
+    text, (zone, change) = drawn
     start, end = window(text, change, timedelta(hours=4))
     schedule = schedule_or_reject(text, zone)
 
@@ -99,9 +114,9 @@ def test_slots_around_a_clock_change_are_those_of_debian_cron(text, edge):
 
 
 @examples(60)
-@given(expressions(seconds=True), edges())
-def test_slots_with_seconds_around_a_clock_change_are_those_of_debian_cron(text, edge):
-    zone, change = edge
+@given(expressions_at_edges(seconds=True))
+def test_slots_with_seconds_around_a_clock_change_are_those_of_debian_cron(drawn):
+    text, (zone, change) = drawn
     start, end = window(text, change, timedelta(minutes=70))
     schedule = schedule_or_reject(text, zone)
     expected = debian_slots(text, zone, start, end)
