@@ -33,7 +33,8 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
 from scheduler.schedule import ScheduleError, parse
 from scheduler.schedule.pattern import CronDays, Pattern
-from scheduler.schedule.words import in_words, warnings_of
+from scheduler.schedule.warnings import warnings_of
+from scheduler.schedule.words import in_words
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations

@@ -34,7 +34,8 @@ from scheduler.models import CronJob
 from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
-from scheduler.schedule.words import in_words, warnings_of
+from scheduler.schedule.warnings import warnings_of
+from scheduler.schedule.words import in_words
 from scheduler.store import people
 
 router = Router(tags=["crons"])

@@ -1,7 +1,8 @@
 """When a job runs: expressions, clock changes, calendars, and the plan of what is due.
 
 Pure: takes the time as an argument; reads no clock, no database and no settings. The names below
-are the public face. `plan`, `backfill_plan`, `words` and `calendars` are imported by their names.
+are the public face. `plan`, `backfill_plan`, `words`, `warnings` and `calendars` are imported as
+modules.
 """
 
 from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse

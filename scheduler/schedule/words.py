@@ -1,4 +1,4 @@
-"""A cron expression in words, in the active language, and warnings about surprising ones.
+"""A cron expression in words, in the active language.
 
 The words describe the values of the fields, not the text: `*/15`, `0-59/15` and `0,15,30,45` read
 the same. Two expressions that run at different times never read the same.
@@ -6,8 +6,7 @@ the same. Two expressions that run at different times never read the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -16,11 +15,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext, pgettext
 
-from scheduler.schedule.clock_changes import changes_between
-from scheduler.schedule.cron_schedule import ZonedSchedule, parse
+from scheduler.schedule.cron_schedule import parse
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
-from scheduler.schedule.slots import Schedule
 
 # A longer list of times is described by its fields.
 MOST_TIMES: Final = 6
@@ -37,7 +34,6 @@ _NAMED_WEEKDAYS: Final[dict[tuple[int, ...], Callable[[], str]]] = {
     (0, 1, 2, 3, 4): lambda: _("Monday to Friday"),
     (5, 6): lambda: _("Saturday and Sunday"),
 }
-_LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
 
 def in_words(expression: str) -> str:
@@ -64,61 +60,6 @@ def in_words(expression: str) -> str:
     return capfirst(text)
 
 
-def warnings_of(expression: str) -> list[str]:
-    """Returns a sentence for each surprise in an expression. Empty if it cannot be used.
-
-    See `clock_change_warnings` for the nights on which clocks change: those depend on the zone.
-    """
-    try:
-        pattern = parse(expression, "UTC").pattern
-    except ScheduleError:
-        return []
-    days = pattern.days
-    assert isinstance(days, CronDays)
-    return [*_about_days(days), *_about_steps(expression)]
-
-
-def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
-    """Returns what the clock changes of the next year do to a schedule, one sentence for each."""
-    if not isinstance(schedule, ZonedSchedule):
-        return []
-    zone, pattern = schedule.zone, schedule.pattern
-    found = []
-    for change in changes_between(zone, now, now + timedelta(days=366)):
-        low, high = sorted((change.wall_before, change.wall_after))
-        first = pattern.after(low - timedelta(seconds=1))
-        if first is None or first >= high:
-            continue
-        facts = {
-            "day": change.wall_before.strftime("%Y-%m-%d"),
-            "before": _clock(change.wall_before),
-            "after": _clock(change.wall_after),
-            "zone": zone.key,
-        }
-        if change.runs_twice(pattern):
-            text = _(
-                "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
-                "falls between runs twice, in both passes."
-            )
-        elif change.moves_back:
-            text = _(
-                "On %(day)s the clock of %(zone)s goes back from %(before)s to %(after)s: what "
-                "falls between runs once, in the first pass."
-            )
-        elif change.catches_up(pattern):
-            text = _(
-                "On %(day)s the clock of %(zone)s leaps from %(before)s to %(after)s: what falls "
-                "between runs at %(after)s, once."
-            )
-        else:
-            text = _(
-                "On %(day)s the clock of %(zone)s leaps from %(before)s to %(after)s: what falls "
-                "between does not run."
-            )
-        found.append(text % facts)
-    return found
-
-
 # --- the times of a day ---------------------------------------------------------------------------
 
 
@@ -127,12 +68,12 @@ def _times(pattern: Pattern) -> tuple[str, bool]:
     seconds, minutes, hours = pattern.seconds, pattern.minutes, pattern.hours
     if len(seconds) * len(minutes) * len(hours) <= MOST_TIMES:
         shown = [
-            _hms(hour, minute, second, with_second=seconds != (0,))
+            clock_time(hour, minute, second, with_second=seconds != (0,))
             for hour in hours
             for minute in minutes
             for second in seconds
         ]
-        return _("at %(times)s") % {"times": _listed(shown)}, True
+        return _("at %(times)s") % {"times": listed(shown)}, True
     every_second = _every(
         seconds, 60, lambda: _("every second"), lambda step: _("every %s seconds") % step
     )
@@ -144,8 +85,8 @@ def _times(pattern: Pattern) -> tuple[str, bool]:
         if len(minutes) == 60 and len(hours) == 24:
             return every_second, False
         if len(minutes) == 60 and (run := _run(hours)):
-            last = _hms(run[1], 59, seconds[-1], with_second=True)
-            return _from_to(every_second, _hms(run[0], 0, 0, with_second=True), last), False
+            last = clock_time(run[1], 59, seconds[-1], with_second=True)
+            return _from_to(every_second, clock_time(run[0], 0, 0, with_second=True), last), False
     return _field_by_field(seconds, minutes, hours), False
 
 
@@ -160,8 +101,8 @@ def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: 
     if every_minute is not None and len(hours) == 24:
         text = every_minute
     elif every_minute is not None and run:
-        first = _hms(run[0], minutes[0], second, with_second=with_second)
-        last = _hms(run[1], minutes[-1], second, with_second=with_second)
+        first = clock_time(run[0], minutes[0], second, with_second=with_second)
+        last = clock_time(run[1], minutes[-1], second, with_second=with_second)
         return _from_to(every_minute, first, last)
     elif len(minutes) == 1:
         every_hour = _every(
@@ -173,12 +114,12 @@ def _minutes_and_hours(minutes: Sequence[int], hours: Sequence[int], *, second: 
             facts = {"hours": every_hour, "minute": minutes[0]}
             text = _("%(hours)s at minute %(minute)s") % facts
         elif run:
-            first = _hms(run[0], minutes[0], second, with_second=with_second)
-            last = _hms(run[1], minutes[0], second, with_second=with_second)
+            first = clock_time(run[0], minutes[0], second, with_second=with_second)
+            last = clock_time(run[1], minutes[0], second, with_second=with_second)
             return _from_to(pgettext("from to", "every hour"), first, last)
     elif len(hours) == 1 and (within := _run(minutes)):
-        first = _hms(hours[0], within[0], second, with_second=with_second)
-        last = _hms(hours[0], within[1], second, with_second=with_second)
+        first = clock_time(hours[0], within[0], second, with_second=with_second)
+        last = clock_time(hours[0], within[1], second, with_second=with_second)
         return _from_to(_("every minute"), first, last)
     if text is not None and with_second:
         return _("%(times)s at second %(second)s") % {"times": text, "second": second}
@@ -220,12 +161,8 @@ def _from_to(what: str, first: str, last: str) -> str:
     return _("%(what)s from %(first)s to %(last)s") % {"what": what, "first": first, "last": last}
 
 
-def _hms(hour: int, minute: int, second: int, *, with_second: bool) -> str:
+def clock_time(hour: int, minute: int, second: int, *, with_second: bool) -> str:
     return f"{hour:02}:{minute:02}" + (f":{second:02}" if with_second else "")
-
-
-def _clock(wall: datetime) -> str:
-    return _hms(wall.hour, wall.minute, wall.second, with_second=wall.second != 0)
 
 
 # --- days and months ------------------------------------------------------------------------------
@@ -233,8 +170,8 @@ def _clock(wall: datetime) -> str:
 
 def _days(days: CronDays) -> str:
     """Returns the days in words; empty for every day."""
-    of_month = "" if len(days.doms) == 31 else _of_month(days)
-    of_week = "" if len(days.dows) == 7 else _of_week(days, alone=not of_month)
+    of_month = "" if len(days.doms) == 31 else days_of_month(days)
+    of_week = "" if len(days.dows) == 7 else weekdays(days, alone=not of_month)
     if days.both:
         if of_month and of_week:
             facts = {"weekdays": of_week, "days": of_month}
@@ -246,7 +183,7 @@ def _days(days: CronDays) -> str:
     return _("on %(days)s") % {"days": of_month or of_week} if of_month or of_week else ""
 
 
-def _of_month(days: CronDays) -> str:
+def days_of_month(days: CronDays) -> str:
     # Other languages say "of every month" here, which is wrong after the names of some months.
     if len(days.months) == 12:
         last = _("the last day of the month")
@@ -265,7 +202,7 @@ def _of_month(days: CronDays) -> str:
     return _both(listed, last) if days.last_dom else listed
 
 
-def _of_week(days: CronDays, *, alone: bool = False) -> str:
+def weekdays(days: CronDays, *, alone: bool = False) -> str:
     """`alone`: no other words say how often these days repeat."""
     # Counted from Monday, so that Friday, Saturday and Sunday are one range.
     plain = sorted((dow or 7) - 1 for dow in days.dows)
@@ -284,66 +221,11 @@ def _of_week(days: CronDays, *, alone: bool = False) -> str:
         nth % {"ordinal": _ORDINALS[count](), "weekday": WEEKDAYS[((dow or 7) - 1)]}
         for dow, count in days.nths
     ]
-    return _listed(parts)
+    return listed(parts)
 
 
 def _months(months: Sequence[int]) -> str:
     return "" if len(months) == 12 else _series(months, lambda month: str(MONTHS[month]))
-
-
-# --- warnings -------------------------------------------------------------------------------------
-
-
-def _about_days(days: CronDays) -> Iterator[str]:
-    restricts_month = len(days.doms) < 31
-    restricts_week = len(days.dows) < 7
-    if restricts_month and restricts_week:
-        facts = {"days": _of_month(days), "weekdays": _of_week(days)}
-        text = _(
-            "Both day fields are restricted, so one match is enough: it runs on %(days)s, and on "
-            "%(weekdays)s as well."
-        )
-        if days.both:
-            text = _(
-                "Both day fields are restricted and one begins with *, so both must match: it runs "
-                "on %(weekdays)s, but only on %(days)s."
-            )
-        yield text % facts
-    if days.both:
-        yield from _about_missing_days(days)
-        if days.nths and all(count == 5 for _dow, count in days.nths) and not days.dows:
-            yield _("Months with only four of that weekday are skipped.")
-
-
-def _about_missing_days(days: CronDays) -> Iterator[str]:
-    """Yields warnings about days that some of the months do not have."""
-    if not 0 < len(days.doms) < 31 or days.last_dom:
-        return
-    without = [str(MONTHS[month]) for month in days.months if _LENGTHS[month] < days.doms[0]]
-    if days.doms == (29,) and days.months == (2,):
-        yield _("29 February only: at most once in four years.")
-    elif without:
-        text = _("No such day in %(months)s: nothing runs then. L is the last day of any month.")
-        yield text % {"months": _listed(without)}
-    elif days.doms[0] == 29 and 2 in days.months:
-        yield _("In February it runs in leap years only. L is the last day of any month.")
-
-
-def _about_steps(expression: str) -> Iterator[str]:
-    """Yields warnings about steps that do not divide their field."""
-    fields = expression.split()
-    if len(fields) not in (5, 6):
-        return  # an alias, which has no steps
-    sizes = ([60] if len(fields) == 6 else []) + [60, 24]
-    for text, size in zip(fields, sizes, strict=False):
-        if not text.startswith("*/") or not text[2:].isdigit():
-            continue
-        step = int(text[2:])
-        rest = size % step
-        if rest and step < size:
-            yield _(
-                "%(text)s begins anew after %(last)s: the last distance is %(rest)s, not %(step)s."
-            ) % {"text": text, "last": size - rest, "rest": rest, "step": step}
 
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -367,7 +249,7 @@ def _series(values: Sequence[int], name: Callable[[int], str] = str) -> str:
         else:
             items += [name(value) for value in values[at : end + 1]]
         at = end + 1
-    return _listed(items)
+    return listed(items)
 
 
 def _run(values: Sequence[int]) -> tuple[int, int] | None:
@@ -377,7 +259,7 @@ def _run(values: Sequence[int]) -> tuple[int, int] | None:
     return None
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else _both(", ".join(items[:-1]), items[-1])
 
 

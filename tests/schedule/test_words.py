@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from scheduler.schedule import parse
 from scheduler.schedule.clock_changes import changes_between
-from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
+from scheduler.schedule.warnings import clock_change_warnings, warnings_of
+from scheduler.schedule.words import in_words
 from tests.schedule.generated import examples, expressions
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

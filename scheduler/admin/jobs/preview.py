@@ -16,7 +16,8 @@ from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
 from scheduler.schedule import ScheduleError, schedule_of
-from scheduler.schedule.words import clock_change_warnings, in_words, warnings_of
+from scheduler.schedule.warnings import clock_change_warnings, warnings_of
+from scheduler.schedule.words import in_words
 
 NEXT_RUNS: Final = 20
 

@@ -18,6 +18,7 @@ from scheduler.operations.control import InvalidJob
 from scheduler.operations.history import ADDITION, CHANGE, DELETION
 from scheduler.operations.masking import mask
 from scheduler.schedule import ScheduleError, words
+from scheduler.schedule.warnings import warnings_of
 from scheduler.store import people
 
 STATES: Final = ("enabled", "disabled", "paused", "error")
@@ -117,7 +118,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
         in_words = words.in_words(job.cron_expression)
-        warnings = words.warnings_of(job.cron_expression)
+        warnings = warnings_of(job.cron_expression)
     except ScheduleError as error:
         slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]
