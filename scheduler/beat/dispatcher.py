@@ -19,13 +19,13 @@ from scheduler.beat import backfill_steps, pauses
 from scheduler.beat.publisher import Publisher
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
+from scheduler.db_retry import in_transaction, is_outage
 from scheduler.events import emit
 from scheduler.operations import validation
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.states import MisfirePolicy, RunStatus
-from scheduler.store import backfills, publishing, slots, upkeep
-from scheduler.transient import in_transaction, is_outage
+from scheduler.store import backfills, last_results, publishing, slots
 
 # A tick that found work which another beat holds asks again after this.
 _CONTENDED_SECONDS = 0.05
@@ -291,7 +291,9 @@ class Dispatcher:
         if monotonic - self._healthy_since < settings.lease_seconds:
             return False
         self._next_sweep = monotonic + settings.sweep_interval_seconds
-        rescued = upkeep.rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
+        rescued = last_results.rescue_expired(
+            self._clock.now(), settings.batch_size, random=self._random
+        )
         for run in rescued:
             emit(
                 "execution.rescued",
@@ -312,7 +314,7 @@ class Dispatcher:
         # The windows overlap, because a worker's `now` is older than its commit.
         begin = self._results_since or now - timedelta(seconds=60)
         since = begin - timedelta(seconds=10)
-        shown = upkeep.refresh_last_results(since, now)
+        shown = last_results.refresh_last_results(since, now)
         if self._results_since is None:
             self._older_results_until = since
         # Of a job that somebody holds, the next round tells.
@@ -324,9 +326,9 @@ class Dispatcher:
         if resumed:
             emit("job.resumed", jobs=resumed)
         if monotonic >= self._next_prune:
-            pruned = upkeep.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
+            pruned = last_results.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
             backfills.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
-            upkeep.forget_silent_processes(now - timedelta(days=1))
+            last_results.forget_silent_processes(now - timedelta(days=1))
             # Small batches: a big DELETE would hold its locks, and a SQLite database, for long.
             self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
             if pruned:
@@ -338,7 +340,7 @@ class Dispatcher:
         if until is None:
             return
         try:
-            older = upkeep.refresh_older_results(since, until, _OLDER_RESULTS)
+            older = last_results.refresh_older_results(since, until, _OLDER_RESULTS)
         except _ROW_ERRORS as error:
             if is_outage(error):
                 raise

@@ -19,11 +19,11 @@ from scheduler.beat.dispatcher import Dispatcher
 from scheduler.beat.publisher import CeleryPublisher
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
+from scheduler.db_retry import is_transient
 from scheduler.events import emit
 from scheduler.states import ProcessKind
-from scheduler.store import upkeep
+from scheduler.store import last_results
 from scheduler.store.connection import database_now
-from scheduler.transient import is_transient
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
@@ -105,7 +105,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
     def close(self) -> None:
         try:
             if self._started_at is not None and self._failed_since is None:
-                upkeep.forget_process(self._name)
+                last_results.forget_process(self._name)
             self._publisher.close()
         # Going away in any case; the row's heartbeat goes stale by itself.
         except Exception:  # noqa: BLE001
@@ -119,7 +119,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
         now = self._clock.now()
         self._started_at = self._started_at or now
-        upkeep.heartbeat(
+        last_results.heartbeat(
             name=self._name,
             kind=ProcessKind.BEAT,
             host=socket.gethostname(),

@@ -22,6 +22,7 @@ from handlers.databases import database_warning
 from handlers.validation import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
+from scheduler.db_retry import in_transaction
 from scheduler.labels import label, label_of
 from scheduler.models import EDITABLE, CronJob, JobExecution
 from scheduler.operations import validation
@@ -30,10 +31,9 @@ from scheduler.operations.validation import InvalidJob
 from scheduler.schedule import Schedule, ScheduleError, schedule_of, slots_between
 from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
 from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, RunStatus
-from scheduler.store import people, runs, slots
+from scheduler.store import executions, runs, slots
 from scheduler.store.connection import database_now
-from scheduler.store.people import FailedRange, StaleEdit
-from scheduler.transient import in_transaction
+from scheduler.store.executions import FailedRange, StaleEdit
 
 __all__ = [
     "Control",
@@ -102,7 +102,7 @@ class Control:
         now = self.clock.now()
         try:
             next_run_at = self._first_slot(job, now) if job.is_enabled else None
-            return people.create_job(self._editable(job), now=now, next_run_at=next_run_at)
+            return executions.create_job(self._editable(job), now=now, next_run_at=next_run_at)
         except IntegrityError as error:
             raise InvalidJob({"name": [gettext("is taken by another job")]}) from error
 
@@ -121,7 +121,7 @@ class Control:
         wanted = _known(values)
 
         def work() -> CronJob:
-            job = people.lock_job(job_id)
+            job = executions.lock_job(job_id)
             was_enabled, watermark = job.is_enabled, job.next_run_at
             old = copy(job)
             given = wanted
@@ -163,7 +163,7 @@ class Control:
                 changed["missed_from"] = None if job.is_enabled else (went_off and watermark) or now
             if changed:
                 expected = job.tick_seq if tick_seq is None else tick_seq
-                people.update_job(job.pk, changed, tick_seq=expected, now=now)
+                executions.update_job(job.pk, changed, tick_seq=expected, now=now)
             if due is not None:
                 self._record_missed(job_id, job.jitter_seconds, due)
             return self._job(job_id)
@@ -186,7 +186,7 @@ class Control:
         if problem:
             raise InvalidJob({"name": [problem]})
         try:
-            return people.create_job(clone, now=self.clock.now())
+            return executions.create_job(clone, now=self.clock.now())
         except IntegrityError as error:
             raise InvalidJob({"name": [gettext("is taken by another job")]}) from error
 
@@ -298,7 +298,7 @@ class Control:
         return (self.clock.now() - timedelta(seconds=0.5)).replace(microsecond=500_000)
 
     def delete_job(self, job_id: int) -> None:
-        if not people.delete_job(job_id):
+        if not executions.delete_job(job_id):
             raise CronJob.DoesNotExist
 
     def preview(self, job: CronJob, count: int = 20) -> list[datetime]:
@@ -323,7 +323,7 @@ class Control:
         job = self._job(job_id)
         given = job.handler_params if params is None else params
         self._check_params(job.handler_name, given)
-        execution, _ = people.create_execution(
+        execution, _ = executions.create_execution(
             job,
             handler_name=job.handler_name,
             params=given,
@@ -342,7 +342,7 @@ class Control:
         given = original.params if params is None else params
         self._check_params(original.handler_name, given)
         slot = original.scheduled_time if original.param_source == ParamSource.CRON else None
-        execution, _ = people.create_execution(
+        execution, _ = executions.create_execution(
             original.job,
             handler_name=original.handler_name,
             params=given,
@@ -380,7 +380,7 @@ class Control:
             problem = validation.text_problem(idempotency_key, 255, required=True)
             if problem:
                 raise InvalidJob({"idempotency_key": [problem]})
-        return people.create_execution(
+        return executions.create_execution(
             job,
             handler_name=handler_name,
             params=merged,
@@ -399,7 +399,7 @@ class Control:
         now = self.clock.now()
         # Twice: it may be claimed, or put back, between the two tries.
         for _ in range(2):
-            if people.cancel_pending(execution_id, now=now, reason=reason):
+            if executions.cancel_pending(execution_id, now=now, reason=reason):
                 return RunStatus.CANCELLED
             if runs.request_cancel(execution_id, now=now, reason=reason):
                 return RunStatus.RUNNING
@@ -413,7 +413,7 @@ class Control:
 
     def retry(self, execution_id: int) -> JobExecution:
         """An unsuccessful execution once more, with a fresh budget of retries."""
-        if people.retry(execution_id, now=self.clock.now()):
+        if executions.retry(execution_id, now=self.clock.now()):
             return self._execution(execution_id)
         execution = self._execution(execution_id)
         raise NotPossible(
@@ -442,12 +442,12 @@ class Control:
                 return retried, False
             ids = [id_ for _, id_ in batch]
             now = self.clock.now()
-            retried += in_transaction(partial(people.retry_all, ids, now=now))
+            retried += in_transaction(partial(executions.retry_all, ids, now=now))
             rows = failed.after(*batch[-1])
         return retried, rows.exists()
 
     def delete_execution(self, execution_id: int) -> None:
-        if not people.delete_execution(execution_id):
+        if not executions.delete_execution(execution_id):
             execution = self._execution(execution_id)
             raise NotPossible(
                 gettext("execution #%(id)s is %(status)s; cancel it first")

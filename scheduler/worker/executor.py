@@ -27,7 +27,7 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
-from scheduler.store import publishing, runs, upkeep
+from scheduler.store import last_results, publishing, runs
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport, StopReason
 
@@ -335,8 +335,8 @@ class Executor:
         if outcome.retryable and row.failures + 1 <= row.max_retry:
             delay = backoff_seconds(
                 row.failures + 1,
-                _or(row.retry_backoff_seconds, upkeep.DEFAULT_BACKOFF_SECONDS),
-                _or(row.retry_backoff_max_seconds, upkeep.DEFAULT_BACKOFF_MAX_SECONDS),
+                _or(row.retry_backoff_seconds, last_results.DEFAULT_BACKOFF_SECONDS),
+                _or(row.retry_backoff_max_seconds, last_results.DEFAULT_BACKOFF_MAX_SECONDS),
                 self._random,
             )
             return _Verdict(status=RunStatus.PENDING, ending=how, charged=True, delay_seconds=delay)

@@ -28,7 +28,7 @@ from scheduler.models import (
 from scheduler.operations import control as control_module
 from scheduler.operations.control import Control, FailedRange, InvalidJob
 from scheduler.states import RunStatus
-from scheduler.store import people, upkeep
+from scheduler.store import executions, last_results
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import (
     JOBS,
@@ -372,7 +372,7 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
     monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 3)
     retried: list[int] = []
-    retry_all = people.retry_all
+    retry_all = executions.retry_all
 
     def fails_at_once(ids: Any, *, now: datetime) -> int:
         retried.extend(ids)
@@ -382,7 +382,7 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
         )
         return done
 
-    monkeypatch.setattr(people, "retry_all", fails_at_once)
+    monkeypatch.setattr(executions, "retry_all", fails_at_once)
     assert Control().retry_range(range_of()) == (3, False)
     assert len(retried) == len(set(retried)) == 3
 
@@ -598,7 +598,7 @@ def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
     admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})
     assert "By alice." in why(job)
     CronJob.objects.update(paused_until=database_now() - timedelta(seconds=1))
-    assert upkeep.resume_all(database_now()) == 1
+    assert last_results.resume_all(database_now()) == 1
     Control().pause(job.pk, reason="moving")
     assert "moving" in why(job)
     assert "By " not in why(job)

@@ -25,7 +25,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
-from scheduler.store.outcomes import Outcome, last_outcomes
+from scheduler.store.recent_runs import Outcome, last_outcomes
 from tests.admin.test_admin import (
     JOBS,
     RUNS,

@@ -13,7 +13,7 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
-from scheduler.store import people
+from scheduler.store import executions
 from tests.scheduler.conftest import START, House, fresh
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -393,7 +393,7 @@ def test_a_run_of_a_job_that_was_deleted_meanwhile_is_refused(system: House):
     seen = system.job()
     system.control.delete_job(seen.pk)
     with pytest.raises(CronJob.DoesNotExist):
-        people.create_execution(
+        executions.create_execution(
             seen, handler_name="ok", params={}, source=ParamSource.MANUAL, now=START
         )
     assert not JobExecution.objects.exists()

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
-from scheduler.store import people, runs, slots, upkeep
+from scheduler.store import executions, last_results, runs, slots
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -170,7 +170,7 @@ def test_beats_that_show_the_last_results_at_once_agree(system: House):
             shape = {"status": RunStatus.FAILED, "publish_at": None, "started_at": started_at}
             system.execution(job, finished_at=now, **shape)
         since = now - timedelta(seconds=12)
-        together(*[lambda since=since, now=now: upkeep.refresh_last_results(since, now)] * 4)
+        together(*[lambda since=since, now=now: last_results.refresh_last_results(since, now)] * 4)
         for job in CronJob.objects.prefetch_related("executions"):
             newest = max(row.started_at for row in job.executions.all() if row.started_at)
             assert (job.last_run_at, job.last_status) == (newest, "FAILED")
@@ -276,7 +276,7 @@ def test_an_editor_with_a_stale_copy_loses_against_beat(system: House):
     seen = CronJob.objects.get(pk=job.pk)
     system.clock.advance(60)
     system.tick()
-    with pytest.raises(people.StaleEdit):
+    with pytest.raises(executions.StaleEdit):
         system.control.update_job(job.pk, tick_seq=seen.tick_seq, cron_expression="0 0 * * *")
     assert CronJob.objects.get(pk=job.pk).cron_expression == "* * * * *"
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RunStatus
-from scheduler.store import publishing, slots, upkeep
+from scheduler.store import last_results, publishing, slots
 from tests.scheduler.conftest import START, House
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -121,7 +121,7 @@ def test_what_is_to_be_published_is_an_index_probe(many_executions: House):
 
 def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
     def rescue() -> object:
-        return upkeep.rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
+        return last_results.rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
 
     for statement, plan in plans(rescue):
         assert "executions_to_rescue" in plan, f"{statement}\n{plan}"
@@ -129,7 +129,7 @@ def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
 
 def test_results_of_history_are_read_from_an_index_step_by_step(many_executions: House):
     def step() -> object:
-        return upkeep.refresh_older_results(START - timedelta(days=30), START, 500)
+        return last_results.refresh_older_results(START - timedelta(days=30), START, 500)
 
     [(statement, plan)] = plans(step)
     assert "executions_ended" in plan, f"{statement}\n{plan}"
@@ -138,7 +138,7 @@ def test_results_of_history_are_read_from_an_index_step_by_step(many_executions:
 
 def test_the_last_results_are_read_from_the_index_of_what_ended(many_executions: House):
     def read() -> object:
-        return upkeep.refresh_last_results(START, START + timedelta(seconds=12))
+        return last_results.refresh_last_results(START, START + timedelta(seconds=12))
 
     [(statement, plan)] = plans(read)
     assert "executions_ended" in plan, f"{statement}\n{plan}"
@@ -198,7 +198,7 @@ def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
 def refresh() -> tuple[int, list[str]]:
     """Jobs written, and the statements that it took."""
     with CaptureQueriesContext(connection) as captured:
-        shown = upkeep.refresh_last_results(START - timedelta(seconds=12), START)
+        shown = last_results.refresh_last_results(START - timedelta(seconds=12), START)
     assert shown.left_out == 0
     return shown.jobs, [query["sql"] for query in captured.captured_queries]
 
@@ -229,5 +229,5 @@ def test_a_job_that_shows_a_later_run_keeps_it(system: House):
     shown = dict(CronJob.objects.values_list("id", "last_status"))
     assert shown == {before.pk: "TIMEOUT", same.pk: "SUCCESS", after.pk: "SUCCESS"}
     # It was shown after we had looked.
-    assert upkeep._show_results({before.pk: (START, "FAILED")}).jobs == 0
+    assert last_results._show_results({before.pk: (START, "FAILED")}).jobs == 0
     assert CronJob.objects.get(pk=before.pk).last_run_at == later

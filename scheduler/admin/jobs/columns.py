@@ -20,7 +20,7 @@ from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.models import CronJob
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule.words import in_words
-from scheduler.store.outcomes import last_outcomes
+from scheduler.store.recent_runs import last_outcomes
 
 # A slot this late means that no beat looks at it.
 OVERDUE_AFTER: Final = timedelta(seconds=60)

@@ -17,7 +17,7 @@ from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.permissions import Action, may
 from scheduler.states import ParamSource
-from scheduler.store.outcomes import last_outcomes
+from scheduler.store.recent_runs import last_outcomes
 
 LAST_RUNS: Final = 30
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.labels import label
 from scheduler.states import RunStatus
-from scheduler.store.outcomes import Outcome
+from scheduler.store.recent_runs import Outcome
 
 STRIP_LENGTH: Final = 30
 

@@ -17,7 +17,7 @@ from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.operations.history import CHANGE
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
-from scheduler.store.people import FailedRange
+from scheduler.store.executions import FailedRange
 
 _UNSUCCESSFUL: Final = (RunStatus.FAILED, RunStatus.TIMEOUT)
 

@@ -11,12 +11,12 @@ from typing import Any
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 from scheduler import failpoints
+from scheduler.db_retry import in_transaction
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import FINAL, AttemptOutcome, ProcessKind, RunStatus
 from scheduler.store import runs
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
-from scheduler.transient import in_transaction
 
 # For runs without a job (events), and the table's own defaults.
 DEFAULT_BACKOFF_SECONDS = 30
