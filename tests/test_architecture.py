@@ -76,7 +76,7 @@ def test_nobody_saves_an_execution():
 def allowed_save(path: str, call: ast.Call) -> bool:
     """super().save() of forms and of people's accounts, Django's log, and the processes' table."""
     return path.startswith(("scheduler/admin/", "scheduler/operations/history.py")) or (
-        path == "scheduler/store/last_results.py" and "SchedulerProcess" in ast.unparse(call)
+        path == "scheduler/store/processes.py" and "SchedulerProcess" in ast.unparse(call)
     )
 
 

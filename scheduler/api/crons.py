@@ -36,7 +36,7 @@ from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
 from scheduler.schedule.warnings import warnings_of
 from scheduler.schedule.words import in_words
-from scheduler.store import executions
+from scheduler.store import jobs
 
 router = Router(tags=["crons"])
 
@@ -132,7 +132,7 @@ def change_cron(
 
     def work() -> CronJob:
         # Locked: the secrets that go back are those that stand there when it is saved.
-        job = executions.lock_job(cron_id)
+        job = jobs.lock_job(cron_id)
         values = _values(given, job)
         if expected is not None and expected != job.tick_seq:
             raise StaleEdit

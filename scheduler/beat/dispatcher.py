@@ -25,7 +25,16 @@ from scheduler.operations import validation
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.states import MisfirePolicy, RunStatus
-from scheduler.store import backfills, last_results, publishing, slots
+from scheduler.store import (
+    backfills,
+    last_results,
+    processes,
+    publishing,
+    rescue,
+    retention,
+    slots,
+)
+from scheduler.store.jobs import disable_job
 
 # A tick that found work which another beat holds asks again after this.
 _CONTENDED_SECONDS = 0.05
@@ -191,7 +200,7 @@ class Dispatcher:
                 reason = "the schedule has no further slot" + (
                     " before its end" if job.end_at else ""
                 )
-                slots.disable_job(job.id, now=now, reason=reason)
+                disable_job(job.id, now=now, reason=reason)
                 emit("job.ended", job=job.name, job_id=job.id, reason=reason)
         slots.record_slots(records, now)
         failpoints.point("record.inserted")
@@ -241,7 +250,7 @@ class Dispatcher:
     ) -> None:
         """From its watermark on it misses its slots: who repairs it may run them."""
         since = watermark or now
-        if slots.disable_job(job_id, now=now, error=reason, missed_from=since):
+        if disable_job(job_id, now=now, error=reason, missed_from=since):
             emit("job.disabled", job=name, job_id=job_id, reason=reason)
 
     def _go_on_with_backfills(self) -> bool:
@@ -291,9 +300,7 @@ class Dispatcher:
         if monotonic - self._healthy_since < settings.lease_seconds:
             return False
         self._next_sweep = monotonic + settings.sweep_interval_seconds
-        rescued = last_results.rescue_expired(
-            self._clock.now(), settings.batch_size, random=self._random
-        )
+        rescued = rescue.rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
         for run in rescued:
             emit(
                 "execution.rescued",
@@ -326,9 +333,9 @@ class Dispatcher:
         if resumed:
             emit("job.resumed", jobs=resumed)
         if monotonic >= self._next_prune:
-            pruned = last_results.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
+            pruned = retention.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
             backfills.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
-            last_results.forget_silent_processes(now - timedelta(days=1))
+            processes.forget_silent_processes(now - timedelta(days=1))
             # Small batches: a big DELETE would hold its locks, and a SQLite database, for long.
             self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
             if pruned:

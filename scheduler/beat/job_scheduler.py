@@ -22,7 +22,7 @@ from scheduler.conf import current
 from scheduler.db_retry import is_transient
 from scheduler.events import emit
 from scheduler.states import ProcessKind
-from scheduler.store import last_results
+from scheduler.store import processes
 from scheduler.store.connection import database_now
 
 _FIRST_BACKOFF_SECONDS = 0.5
@@ -105,7 +105,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
     def close(self) -> None:
         try:
             if self._started_at is not None and self._failed_since is None:
-                last_results.forget_process(self._name)
+                processes.forget_process(self._name)
             self._publisher.close()
         # Going away in any case; the row's heartbeat goes stale by itself.
         except Exception:  # noqa: BLE001
@@ -119,7 +119,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
         now = self._clock.now()
         self._started_at = self._started_at or now
-        last_results.heartbeat(
+        processes.heartbeat(
             name=self._name,
             kind=ProcessKind.BEAT,
             host=socket.gethostname(),

@@ -18,7 +18,7 @@ from scheduler.operations import validation
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, first_slot, plan
 from scheduler.states import MisfirePolicy
-from scheduler.store import last_results, slots
+from scheduler.store import jobs, slots
 
 _HALF_A_SECOND = timedelta(milliseconds=500)
 
@@ -35,17 +35,15 @@ def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
     """Enable up to a batch of jobs whose pause is over; gives how many. Those that another beat is
     at are left to it.
     """
-    if not last_results.any_pause_over(clock.now()):
+    if not jobs.any_pause_over(clock.now()):
         return 0
 
     def work() -> int:
         now = clock.now()
-        jobs = last_results.claim_paused(now, settings.batch_size)
-        returns = {job.pk: _return_of(job, now, settings) for job in jobs}
+        paused = jobs.claim_paused(now, settings.batch_size)
+        returns = {job.pk: _return_of(job, now, settings) for job in paused}
         slots.record_slots([r for found in returns.values() for r in found.records], now)
-        return last_results.resume(
-            {id_: found.watermark for id_, found in returns.items()}, now=now
-        )
+        return jobs.resume({id_: found.watermark for id_, found in returns.items()}, now=now)
 
     try:
         return in_transaction(work)
@@ -53,7 +51,7 @@ def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
     except Exception as error:
         if is_outage(error):
             raise
-        return last_results.resume_all(clock.now())
+        return jobs.resume_all(clock.now())
 
 
 def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Return:

@@ -31,9 +31,10 @@ from scheduler.operations.validation import InvalidJob
 from scheduler.schedule import Schedule, ScheduleError, schedule_of, slots_between
 from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
 from scheduler.states import RETRYABLE, MisfirePolicy, OverlapPolicy, ParamSource, RunStatus
-from scheduler.store import executions, runs, slots
+from scheduler.store import executions, jobs, slots
 from scheduler.store.connection import database_now
-from scheduler.store.executions import FailedRange, StaleEdit
+from scheduler.store.executions import FailedRange
+from scheduler.store.jobs import StaleEdit
 
 __all__ = [
     "Control",
@@ -102,7 +103,7 @@ class Control:
         now = self.clock.now()
         try:
             next_run_at = self._first_slot(job, now) if job.is_enabled else None
-            return executions.create_job(self._editable(job), now=now, next_run_at=next_run_at)
+            return jobs.create_job(self._editable(job), now=now, next_run_at=next_run_at)
         except IntegrityError as error:
             raise InvalidJob({"name": [gettext("is taken by another job")]}) from error
 
@@ -121,7 +122,7 @@ class Control:
         wanted = _known(values)
 
         def work() -> CronJob:
-            job = executions.lock_job(job_id)
+            job = jobs.lock_job(job_id)
             was_enabled, watermark = job.is_enabled, job.next_run_at
             old = copy(job)
             given = wanted
@@ -163,7 +164,7 @@ class Control:
                 changed["missed_from"] = None if job.is_enabled else (went_off and watermark) or now
             if changed:
                 expected = job.tick_seq if tick_seq is None else tick_seq
-                executions.update_job(job.pk, changed, tick_seq=expected, now=now)
+                jobs.update_job(job.pk, changed, tick_seq=expected, now=now)
             if due is not None:
                 self._record_missed(job_id, job.jitter_seconds, due)
             return self._job(job_id)
@@ -186,7 +187,7 @@ class Control:
         if problem:
             raise InvalidJob({"name": [problem]})
         try:
-            return executions.create_job(clone, now=self.clock.now())
+            return jobs.create_job(clone, now=self.clock.now())
         except IntegrityError as error:
             raise InvalidJob({"name": [gettext("is taken by another job")]}) from error
 
@@ -298,7 +299,7 @@ class Control:
         return (self.clock.now() - timedelta(seconds=0.5)).replace(microsecond=500_000)
 
     def delete_job(self, job_id: int) -> None:
-        if not executions.delete_job(job_id):
+        if not jobs.delete_job(job_id):
             raise CronJob.DoesNotExist
 
     def preview(self, job: CronJob, count: int = 20) -> list[datetime]:
@@ -401,7 +402,7 @@ class Control:
         for _ in range(2):
             if executions.cancel_pending(execution_id, now=now, reason=reason):
                 return RunStatus.CANCELLED
-            if runs.request_cancel(execution_id, now=now, reason=reason):
+            if executions.request_cancel(execution_id, now=now, reason=reason):
                 return RunStatus.RUNNING
         execution = self._execution(execution_id)
         if execution.status == RunStatus.RUNNING:

@@ -17,7 +17,8 @@ from django.db.models import Model, QuerySet
 from scheduler.db_retry import in_transaction
 from scheduler.models import CronJob, JobExecution
 from scheduler.store.connection import database_now
-from scheduler.store.executions import FailedRange, StaleEdit
+from scheduler.store.executions import FailedRange
+from scheduler.store.jobs import StaleEdit
 
 __all__ = [
     "ADDITION",

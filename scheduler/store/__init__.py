@@ -1,9 +1,13 @@
-"""Every statement on jobu's tables, one function per step of the story.
+"""Every statement on jobu's tables. A file holds the statements of one step or of one table.
 
-Each takes `now`, reads no clock and decides no policy; zero rows is an answer, not an exception.
-Nobody else writes an execution: a stale object's save() would undo what another process has
-written.
+Functions take `now` and read no clock. They decide no policy: a caller says which status a row
+gets. "No row matched" is an answer, not an exception. Nobody else writes an execution: save() on a
+stale object would undo what another process has written.
 
-slots: due jobs become executions. publishing: executions become messages. runs: an attempt begins,
-is renewed and ends. people: what a person asks for. upkeep: rescue, retention, heartbeats.
+The path of a run: slots (due jobs become executions), publishing (executions become messages),
+runs (claim and renew), overlap (runs of a job that must not overlap), run_reports (log lines and
+progress), endings (an attempt ends), rescue (leases that ran out).
+What people change: jobs, executions, backfills, tokens.
+What beat keeps in order: last_results, retention, processes.
+What pages show: statistics, hours, job_trends, forecast, recent_runs.
 """

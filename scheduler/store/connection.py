@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import connection
 from django.db.models import Model, QuerySet
@@ -18,6 +18,13 @@ _NOW = {
     "postgresql": "SELECT clock_timestamp()",
     "mysql": "SELECT UTC_TIMESTAMP(6)",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
+
+# Seconds between a run's start and its end.
+TOOK: Final = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM finished_at - started_at) AS double precision)",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, started_at, finished_at) / 1000000e0",
+    "sqlite": "(julianday(finished_at) - julianday(started_at)) * 86400.0",
 }
 
 

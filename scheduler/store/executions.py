@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
-
-
-class StaleEdit(Exception):
-    """Somebody else, or beat, has changed the job since it was read."""
 
 
 def create_execution(
@@ -150,31 +146,11 @@ def delete_execution(execution_id: int) -> bool:
     return ended.delete()[0] > 0
 
 
-def create_job(
-    values: Mapping[str, Any], *, now: datetime, next_run_at: datetime | None = None
-) -> CronJob:
-    """Insert a job. IntegrityError when the name is taken."""
-    with transaction.atomic():
-        return CronJob.objects.create(
-            **values, next_run_at=next_run_at, created_at=now, updated_at=now
-        )
-
-
-def lock_job(job_id: int) -> CronJob:
-    """A job as it is, kept so until the transaction ends: beat's ticks move `tick_seq`, too."""
-    no_key = connection.features.has_select_for_no_key_update
-    return CronJob.objects.select_for_update(no_key=no_key).get(pk=job_id)
-
-
-def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
-    """Change a job that is still as it was read (`tick_seq`). StaleEdit when it is not."""
-    changed = CronJob.objects.filter(id=job_id, tick_seq=tick_seq).update(
-        **values, tick_seq=F("tick_seq") + 1, updated_at=now
+def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
+    """Ask the worker of a RUNNING execution to cancel it; it looks every few seconds. The reason
+    waits in `error_message` for the verdict.
+    """
+    running = JobExecution.objects.filter(
+        id=execution_id, status=RunStatus.RUNNING, cancel_requested_at__isnull=True
     )
-    if changed == 0:
-        raise StaleEdit
-
-
-def delete_job(job_id: int) -> bool:
-    """Remove a job; the database removes its executions, attempts and logs."""
-    return CronJob.objects.filter(id=job_id).delete()[0] > 0
+    return running.update(cancel_requested_at=now, error_message=reason) == 1

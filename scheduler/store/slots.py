@@ -192,30 +192,6 @@ def advance_jobs(watermarks: dict[int, datetime]) -> None:
         )
 
 
-def disable_job(
-    job_id: int,
-    *,
-    now: datetime,
-    error: str = "",
-    reason: str = "",
-    missed_from: datetime | None = None,
-) -> bool:
-    """Take a job out of planning, with what is wrong (`error`) or why it is over (`reason`) in
-    view. `missed_from`: its watermark, where slots are missed from here on.
-    """
-    changed = CronJob.objects.filter(id=job_id, is_enabled=True).update(
-        is_enabled=False,
-        next_run_at=None,
-        missed_from=missed_from,
-        schedule_error=error[:1000],
-        pause_reason=reason[:500],
-        paused_until=None,  # a pause that is over would enable it again
-        tick_seq=F("tick_seq") + 1,
-        updated_at=now,
-    )
-    return changed == 1
-
-
 def next_due_at() -> datetime | None:
     """The nearest watermark of any enabled job. One index probe."""
     enabled = _enabled().filter(next_run_at__isnull=False)

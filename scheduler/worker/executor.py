@@ -27,7 +27,7 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
-from scheduler.store import last_results, publishing, runs
+from scheduler.store import endings, executions, overlap, publishing, rescue, runs
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport, StopReason
 
@@ -49,7 +49,7 @@ class _Verdict:
     """What is to be written: a final status, PENDING for another try, or None to write nothing."""
 
     status: RunStatus | None
-    ending: runs.Ending
+    ending: endings.Ending
     result: object = None
     overran: bool = False
     charged: bool = False
@@ -154,38 +154,38 @@ class Executor:
     def _hold_back(self, row: runs.Candidate, now: datetime) -> None:
         """Another run of the job is going on: wait, give up or replace it, as the job says."""
         assert row.job_id is not None
-        running = runs.running_execution(row.job_id)
+        running = overlap.running_execution(row.job_id)
         by = f"#{running}" if running is not None else "another run"
         # SKIPPED says "never ran": a run that has failed already waits for its next try.
         has_run = row.attempt > 0
         if row.overlap_policy == OverlapPolicy.SKIP and not has_run:
             reason = f"skipped by overlap policy skip: {by} was still running"
-            done = runs.skip(row.id, now=now, reason=reason)
+            done = overlap.skip(row.id, now=now, reason=reason)
         elif row.overlap_policy in (OverlapPolicy.SKIP, OverlapPolicy.QUEUE_ONE):
-            older = runs.waits_before(row, now=now)
-            asleep = None if has_run or older else runs.waits_for_its_time(row, now=now)
+            older = overlap.waits_before(row, now=now)
+            asleep = None if has_run or older else overlap.waits_for_its_time(row, now=now)
             if has_run or not (older or asleep):
                 reason = f"waits behind {by}"
-                done = runs.hold(row.id, now=now, in_front=len(older))
+                done = overlap.hold(row.id, now=now, in_front=len(older))
             else:
                 reason = f"skipped by overlap policy queue_one: {_waits_already(older, asleep, by)}"
-                done = runs.skip(row.id, now=now, reason=reason)
+                done = overlap.skip(row.id, now=now, reason=reason)
         else:
-            younger = runs.waits_behind(row)
+            younger = overlap.waits_behind(row)
             if running is not None and running > row.id:  # an older run that is tried again
                 younger = running
             if younger is not None and has_run:
                 reason = f"cancelled by overlap policy replace: #{younger} is newer"
-                done = runs.cancel_waiting(row.id, now=now, reason=reason)
+                done = overlap.cancel_waiting(row.id, now=now, reason=reason)
             elif younger is not None:
                 reason = f"skipped by overlap policy replace: #{younger} is newer"
-                done = runs.skip(row.id, now=now, reason=reason)
+                done = overlap.skip(row.id, now=now, reason=reason)
             else:
                 reason = f"replaces {by}, which was asked to stop"
-                done = runs.hold(row.id, now=now)
+                done = overlap.hold(row.id, now=now)
                 if running is not None:
                     why = f"replaced by #{row.id} under overlap policy replace"
-                    runs.request_cancel(running, now=now, reason=why)
+                    executions.request_cancel(running, now=now, reason=why)
         if done:
             failpoints.point("overlap.held")
             emit(
@@ -313,13 +313,13 @@ class Executor:
         error = storable_text(outcome.error, _ERROR_BYTES)
         traceback = storable_text(outcome.traceback, _TRACEBACK_BYTES)
 
-        def ending(kind: AttemptOutcome) -> runs.Ending:
-            return runs.Ending(outcome=kind, error=error, traceback=traceback)
+        def ending(kind: AttemptOutcome) -> endings.Ending:
+            return endings.Ending(outcome=kind, error=error, traceback=traceback)
 
         if outcome.kind == OutcomeKind.SUCCESS:
             return _Verdict(
                 status=RunStatus.SUCCESS,
-                ending=runs.Ending(outcome=AttemptOutcome.SUCCESS),
+                ending=endings.Ending(outcome=AttemptOutcome.SUCCESS),
                 result=outcome.result,
                 overran=outcome.overran,
             )
@@ -335,8 +335,8 @@ class Executor:
         if outcome.retryable and row.failures + 1 <= row.max_retry:
             delay = backoff_seconds(
                 row.failures + 1,
-                _or(row.retry_backoff_seconds, last_results.DEFAULT_BACKOFF_SECONDS),
-                _or(row.retry_backoff_max_seconds, last_results.DEFAULT_BACKOFF_MAX_SECONDS),
+                _or(row.retry_backoff_seconds, rescue.DEFAULT_BACKOFF_SECONDS),
+                _or(row.retry_backoff_max_seconds, rescue.DEFAULT_BACKOFF_MAX_SECONDS),
                 self._random,
             )
             return _Verdict(status=RunStatus.PENDING, ending=how, charged=True, delay_seconds=delay)
@@ -363,13 +363,13 @@ class Executor:
             takes_writes = False
             try:
                 if tried is not None:
-                    if runs.has_ended(held.lease):
+                    if endings.has_ended(held.lease):
                         return tried  # the COMMIT whose answer was lost had happened
                     self._write_something(held.lease)
                     takes_writes = True
                 if refusals < _REFUSALS_OF_DETAILS:
                     tried = verdict
-                    written = self._write_with_said(held, tried)
+                    written = self._write_with_report(held, tried)
                 else:
                     tried = _bare(verdict)
                     written = self._write_once(held.lease, tried)
@@ -389,20 +389,20 @@ class Executor:
         seconds = self._settings().lease_seconds
         runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
 
-    def _write_with_said(self, held: HeldRun, verdict: _Verdict) -> bool:
-        said = held.report.take()
+    def _write_with_report(self, held: HeldRun, verdict: _Verdict) -> bool:
+        report = held.report.take()
         try:
-            ending = replace(verdict.ending, said=said)
+            ending = replace(verdict.ending, report=report)
             return self._write_once(held.lease, replace(verdict, ending=ending))
         except DatabaseError:
-            held.report.put_back(said)
+            held.report.put_back(report)
             raise
 
     def _write_once(self, lease: runs.Lease, verdict: _Verdict) -> bool:
         assert verdict.status is not None
         now = self._clock.now()
         if verdict.status != RunStatus.PENDING:
-            written = runs.finish(
+            written = endings.finish(
                 lease,
                 verdict.ending,
                 status=verdict.status,
@@ -413,13 +413,13 @@ class Executor:
             )
         elif verdict.charged:
             again_at = now + timedelta(seconds=verdict.delay_seconds)
-            written = runs.retry_later(lease, verdict.ending, now=now, available_at=again_at)
+            written = endings.retry_later(lease, verdict.ending, now=now, available_at=again_at)
         else:
-            written = runs.hand_back(lease, now=now, reason=verdict.ending.error)
+            written = endings.hand_back(lease, now=now, reason=verdict.ending.error)
         if written:
             failpoints.point("end.committed")
         if written and lease.exclusive and lease.job_id is not None:
-            runs.wake_waiting(lease.job_id, now=now)
+            overlap.wake_waiting(lease.job_id, now=now)
         return written
 
     def _tell(
@@ -471,8 +471,8 @@ class Executor:
 
     def _hand_back(self, other: HeldRun, now: datetime, reason: str) -> None:
         try:
-            self._leases.save_said(other)
-            runs.hand_back(other.lease, now=now, reason=reason)
+            self._leases.save_report(other)
+            endings.hand_back(other.lease, now=now, reason=reason)
         except DatabaseError:
             connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
 
@@ -484,7 +484,7 @@ def _bare(verdict: _Verdict) -> _Verdict:
     outcome = AttemptOutcome.FAILED if status == RunStatus.FAILED else verdict.ending.outcome
     return _Verdict(
         status=status,
-        ending=runs.Ending(
+        ending=endings.Ending(
             outcome=outcome, error="the outcome could not be stored in the database"
         ),
         charged=verdict.charged or status == RunStatus.FAILED,

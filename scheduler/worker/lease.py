@@ -19,7 +19,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
-from scheduler.store import runs
+from scheduler.store import run_reports, runs
 
 # Without a renewal for this part of the lease we stop by ourselves, before a beat declares us lost.
 _ABANDON_SHARE = 0.8
@@ -44,9 +44,9 @@ class RunReport:
         self._now = now
         self._max_lines = max_lines
         self._lock = threading.Lock()
-        self._lines: list[runs.LogLine] = []
+        self._lines: list[run_reports.LogLine] = []
         self._count = 0
-        self._doubtful = False
+        self._maybe_saved = False
         self._progress: tuple[float | None, str] | None = None
 
     def log(self, level: str, message: str) -> None:
@@ -60,26 +60,28 @@ class RunReport:
                 )
             if self._count <= self._max_lines + 1:
                 self._lines.append(
-                    runs.LogLine(seq=self._count, at=at, level=level, message=message)
+                    run_reports.LogLine(seq=self._count, at=at, level=level, message=message)
                 )
 
     def progress(self, percent: float | None, message: str) -> None:
         with self._lock:
             self._progress = (percent, message)
 
-    def take(self) -> runs.Said:
-        """What has been said since the last time."""
+    def take(self) -> run_reports.Report:
+        """What was reported since the last call."""
         with self._lock:
-            said = runs.Said(lines=self._lines, progress=self._progress, doubtful=self._doubtful)
-            self._lines, self._progress, self._doubtful = [], None, False
-        return said
+            report = run_reports.Report(
+                lines=self._lines, progress=self._progress, maybe_saved=self._maybe_saved
+            )
+            self._lines, self._progress, self._maybe_saved = [], None, False
+        return report
 
-    def put_back(self, said: runs.Said) -> None:
-        """It could not be saved; the next one who takes gets it again."""
+    def put_back(self, report: run_reports.Report) -> None:
+        """`report` could not be saved. The next call of `take` returns it again."""
         with self._lock:
-            self._lines = [*said.lines, *self._lines]
-            self._progress = self._progress or said.progress
-            self._doubtful = True
+            self._lines = [*report.lines, *self._lines]
+            self._progress = self._progress or report.progress
+            self._maybe_saved = True
 
 
 @dataclass(eq=False)
@@ -193,13 +195,13 @@ class LeaseKeeper:
         if self._thread is not None:
             self._thread.join(5)
 
-    def save_said(self, run: HeldRun) -> None:
-        """Write what the run has said. Database errors pass through, and nothing is lost."""
-        said = run.report.take()
+    def save_report(self, run: HeldRun) -> None:
+        """Save what the run has reported. A database error is raised and loses no line."""
+        report = run.report.take()
         try:
-            runs.save_said(run.lease, said)
+            run_reports.save_report(run.lease, report)
         except DatabaseError:
-            run.report.put_back(said)
+            run.report.put_back(report)
             raise
 
     def _keep(self) -> None:
@@ -257,7 +259,7 @@ class LeaseKeeper:
                 # nothing.
                 run.stop(StopReason.LOST, self._clock.monotonic())
             else:
-                self.save_said(run)
+                self.save_report(run)
 
     def _stop(self, held: Sequence[HeldRun], reason: StopReason) -> None:
         for run in held:

@@ -32,7 +32,7 @@ from scheduler.clock import DatabaseClock, pause
 from scheduler.conf import TASK_NAME, current
 from scheduler.events import emit
 from scheduler.states import ProcessKind
-from scheduler.store import last_results
+from scheduler.store import processes
 from scheduler.store.connection import database_now
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.executor import Executor
@@ -171,7 +171,7 @@ def _keep_alive_row() -> None:
             try:
                 now = database_now()
                 started_at = started_at or now
-                last_results.heartbeat(
+                processes.heartbeat(
                     name=name,
                     kind=ProcessKind.WORKER,
                     host=socket.gethostname(),
@@ -181,7 +181,7 @@ def _keep_alive_row() -> None:
                     now=now,
                 )
                 if _heartbeat_stop.is_set():
-                    last_results.forget_process(name)
+                    processes.forget_process(name)
             except DatabaseError:
                 pass  # the heartbeat goes stale, which says it
             finally:

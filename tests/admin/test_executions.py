@@ -28,7 +28,7 @@ from scheduler.models import (
 from scheduler.operations import control as control_module
 from scheduler.operations.control import Control, FailedRange, InvalidJob
 from scheduler.states import RunStatus
-from scheduler.store import executions, last_results
+from scheduler.store import executions, jobs
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import (
     JOBS,
@@ -598,7 +598,7 @@ def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
     admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})
     assert "By alice." in why(job)
     CronJob.objects.update(paused_until=database_now() - timedelta(seconds=1))
-    assert last_results.resume_all(database_now()) == 1
+    assert jobs.resume_all(database_now()) == 1
     Control().pause(job.pk, reason="moving")
     assert "moving" in why(job)
     assert "By " not in why(job)

@@ -10,7 +10,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations import job_history
 from scheduler.operations.masking import MASK
-from scheduler.store import executions
+from scheduler.store import jobs
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
 
 pytestmark = pytest.mark.django_db
@@ -190,13 +190,13 @@ def test_a_mask_stands_for_the_secret_at_the_moment_of_saving(
     api: Program, monkeypatch: pytest.MonkeyPatch
 ):
     job = make_job(handler_params={"password": "hunter2"})
-    lock = executions.lock_job
+    lock = jobs.lock_job
 
     def somebody_else_was_just_before(job_id: int) -> CronJob:
         CronJob.objects.filter(pk=job_id).update(handler_params={"password": "newer"})
         return lock(job_id)
 
-    monkeypatch.setattr(executions, "lock_job", somebody_else_was_just_before)
+    monkeypatch.setattr(jobs, "lock_job", somebody_else_was_just_before)
 
     ok(api.put(f"/crons/{job.pk}", {"handler_params": {"password": MASK, "name": "y"}}))
     job.refresh_from_db()

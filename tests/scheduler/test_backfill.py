@@ -16,7 +16,7 @@ from scheduler import failpoints
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
 from scheduler.states import BackfillState, RunStatus
-from scheduler.store import backfills, last_results
+from scheduler.store import backfills, retention
 from tests.scheduler.conftest import START, House, fresh
 from tests.scheduler.test_races import together
 from tests.scheduler.test_statements import assert_probes
@@ -366,7 +366,7 @@ def test_an_old_backfill_goes_with_the_last_of_its_runs(system: House, control: 
     system.tick()
     before = system.clock.now() - timedelta(hours=1)
     assert backfills.prune(before, 100) == 0
-    last_results.prune(before, 100)
+    retention.prune(before, 100)
     assert backfills.prune(before, 100) == 1
     assert [one.pk for one in Backfill.objects.all()] == [young.pk]
     assert old.pk != young.pk

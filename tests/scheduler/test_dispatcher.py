@@ -13,7 +13,7 @@ from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
-from scheduler.store import runs
+from scheduler.store import overlap, runs
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -600,7 +600,7 @@ def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: House)
     system.tick()
     system.clock.advance(61)
     held = system.execution(job)
-    runs.hold(held.pk, now=system.clock.now())
+    overlap.hold(held.pk, now=system.clock.now())
     system.tick(2)
     assert fresh(held).available_at == system.clock.now()
 

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import RunStatus
-from scheduler.store import runs
+from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
 from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
 from tests.waiting import wait_until
@@ -366,10 +366,10 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
     lease = claimed(row)
     system.control.cancel(row.pk, reason="wrong day")
     system.control.cancel(row.pk, reason="too late to ask")
-    assert runs.hand_back(lease, now=START, reason="the worker leaves")
+    assert endings.hand_back(lease, now=START, reason="the worker leaves")
     assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
-    assert not runs.hand_back(lease, now=START, reason="the worker leaves")
+    assert not endings.hand_back(lease, now=START, reason="the worker leaves")
     assert outcomes(row) == ["CANCELLED"]
 
 
@@ -758,7 +758,7 @@ def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: H
 def test_replace_wakes_the_newest_of_those_that_wait(system: House):
     overlapping = Overlapping(system, "replace")
     second = system.execution(overlapping.job)
-    runs.hold(second.pk, now=START)
+    overlap.hold(second.pk, now=START)
     third = run(system, system.execution(overlapping.job))
     ended(overlapping.thread)
     assert (fresh(third).available_at, fresh(second).available_at) == (
@@ -852,7 +852,7 @@ def test_those_behind_many_others_ask_ever_more_rarely(system: House):
     row = system.execution()
     waits = []
     for in_front in (0, 1, 60, 200, 10_000):
-        runs.hold(row.pk, now=START, in_front=in_front)
+        overlap.hold(row.pk, now=START, in_front=in_front)
         waits.append((fresh(row).available_at - START).total_seconds())
     assert waits == [5, 60, 60, 200, 600]
 
@@ -1025,7 +1025,7 @@ def test_log_lines_whose_commit_answer_was_lost_are_not_saved_twice(system: Hous
     seen = runs.candidate(row.pk)
     assert seen is not None
     lease = runs.lease_for(seen, token="t" * 32, owner="w", now=START)
-    lines = [runs.LogLine(seq=n, at=START, level="INFO", message=str(n)) for n in (1, 2, 3)]
-    runs.save_said(lease, runs.Said(lines=lines[:2]))
-    runs.save_said(lease, runs.Said(lines=lines, doubtful=True))
+    lines = [run_reports.LogLine(seq=n, at=START, level="INFO", message=str(n)) for n in (1, 2, 3)]
+    run_reports.save_report(lease, run_reports.Report(lines=lines[:2]))
+    run_reports.save_report(lease, run_reports.Report(lines=lines, maybe_saved=True))
     assert list(JobLog.objects.order_by("seq").values_list("message", flat=True)) == ["1", "2", "3"]

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import NotPossible
 from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, RunStatus
-from scheduler.store import runs
+from scheduler.store import endings, runs
 from tests.scheduler.conftest import House
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -99,8 +99,8 @@ class Lives(RuleBasedStateMachine):
     def a_silent_worker_answers_perhaps_too_late(self, which: int, status: RunStatus) -> None:
         lease = self.leases[which % len(self.leases)]
         ours = runs.holds(lease)
-        ending = runs.Ending(outcome=AttemptOutcome(status.value))
-        written = runs.finish(lease, ending, status=status, now=self.clock.now())
+        ending = endings.Ending(outcome=AttemptOutcome(status.value))
+        written = endings.finish(lease, ending, status=status, now=self.clock.now())
         assert written == ours
         if written:
             self.see()

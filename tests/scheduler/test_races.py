@@ -19,7 +19,8 @@ from django.db import connection, transaction
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
-from scheduler.store import executions, last_results, runs, slots
+from scheduler.store import last_results, runs, slots
+from scheduler.store.jobs import StaleEdit
 from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -276,7 +277,7 @@ def test_an_editor_with_a_stale_copy_loses_against_beat(system: House):
     seen = CronJob.objects.get(pk=job.pk)
     system.clock.advance(60)
     system.tick()
-    with pytest.raises(executions.StaleEdit):
+    with pytest.raises(StaleEdit):
         system.control.update_job(job.pk, tick_seq=seen.tick_seq, cron_expression="0 0 * * *")
     assert CronJob.objects.get(pk=job.pk).cron_expression == "* * * * *"
 

@@ -14,8 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.states import FINAL, RunStatus
-from scheduler.store import forecast, statistics
-from scheduler.store.statistics import HOUR
+from scheduler.store import forecast, job_trends, statistics
+from scheduler.store import hours as by_hour
+from scheduler.store.hours import HOUR
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -92,9 +93,9 @@ def test_an_empty_database_has_nothing_to_say():
     )
     assert statistics.ended_since(NOW - timedelta(days=1)).counts == {}
     assert statistics.longest_running(10) == []
-    assert statistics.failing_jobs(10) == ([], statistics.Capped(value=0))
-    assert statistics.speeds(NOW, 10) == statistics.Speeds(slowest=[], slowing=[])
-    hours = statistics.hours_until(THIS_HOUR, 3, is_late=never)
+    assert job_trends.failing_jobs(10) == ([], statistics.Capped(value=0))
+    assert job_trends.speeds(NOW, 10) == job_trends.Speeds(slowest=[], slowing=[])
+    hours = by_hour.hours_until(THIS_HOUR, 3, is_late=never)
     assert [hour.counts for hour in hours.hours if hour] == [{}, {}, {}]
     planned = forecast.planned_by_hour(NOW, THIS_HOUR, 3, settings=SETTINGS, is_late=never)
     assert planned == forecast.Forecast(counts=(0, 0, 0), uncounted_jobs=0)
@@ -184,7 +185,7 @@ def test_an_hour_counts_by_status_and_knows_its_durations():
     make_run(RunStatus.SKIPPED, took=None)
     make_run(took=77.0, ago=into + timedelta(microseconds=1))  # the hour before
 
-    hour = statistics.hour(THIS_HOUR)
+    hour = by_hour.hour(THIS_HOUR)
 
     assert hour.counts == {"SUCCESS": 20, "FAILED": 1, "SKIPPED": 1}
     assert hour.percentile(50) == pytest.approx(10, rel=0.06)
@@ -197,7 +198,7 @@ def test_the_percentile_of_equal_durations_is_exact():
     for _ in range(5):
         make_run(took=2.5)
 
-    hour = statistics.hour(THIS_HOUR)
+    hour = by_hour.hour(THIS_HOUR)
 
     assert hour.percentile(50) == pytest.approx(2.5, abs=0.001)
     assert hour.percentile(95) == pytest.approx(2.5, abs=0.001)
@@ -206,30 +207,30 @@ def test_the_percentile_of_equal_durations_is_exact():
 def test_an_hour_without_successful_runs_has_no_percentile():
     make_run(RunStatus.FAILED)
 
-    assert statistics.hour(THIS_HOUR).percentile(50) is None
+    assert by_hour.hour(THIS_HOUR).percentile(50) is None
 
 
 def test_a_run_that_took_no_time_has_a_duration():
     make_run(took=0.0)
 
-    assert statistics.hour(THIS_HOUR).percentile(50) == pytest.approx(0, abs=0.001)
+    assert by_hour.hour(THIS_HOUR).percentile(50) == pytest.approx(0, abs=0.001)
 
 
 def test_a_crowded_hour_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(statistics, "HOUR_LIMIT", 2)
+    monkeypatch.setattr(by_hour, "HOUR_LIMIT", 2)
     for _ in range(5):
         make_run()
 
-    assert statistics.hour(THIS_HOUR).is_capped
+    assert by_hour.hour(THIS_HOUR).is_capped
 
 
 def test_hours_that_are_over_are_counted_once():
     make_run(ago=timedelta(hours=2))
-    first = statistics.hours_until(THIS_HOUR, 4, is_late=never)
+    first = by_hour.hours_until(THIS_HOUR, 4, is_late=never)
 
     make_run()  # in the hour that goes on
     with CaptureQueriesContext(connection) as statements:
-        second = statistics.hours_until(THIS_HOUR, 4, is_late=never)
+        second = by_hour.hours_until(THIS_HOUR, 4, is_late=never)
 
     assert [hour and dict(hour.counts) for hour in first.hours] == [{}, {"SUCCESS": 1}, {}, {}]
     assert [hour and dict(hour.counts) for hour in second.hours] == [
@@ -241,8 +242,8 @@ def test_hours_that_are_over_are_counted_once():
 def test_when_it_is_late_the_newest_hours_are_there_and_the_rest_follows():
     answers = iter([False, True, True, True])
 
-    part = statistics.hours_until(THIS_HOUR, 5, is_late=lambda: next(answers, True))
-    rest = statistics.hours_until(THIS_HOUR, 5, is_late=never)
+    part = by_hour.hours_until(THIS_HOUR, 5, is_late=lambda: next(answers, True))
+    rest = by_hour.hours_until(THIS_HOUR, 5, is_late=never)
 
     assert [hour is None for hour in part.hours] == [True, True, False, False, False]
     assert (part.missing, part.counted) == (2, 2)
@@ -250,7 +251,7 @@ def test_when_it_is_late_the_newest_hours_are_there_and_the_rest_follows():
 
 
 def test_however_late_it_is_something_more_is_known_each_time():
-    parts = [statistics.hours_until(THIS_HOUR, 5, is_late=lambda: True) for _again in range(5)]
+    parts = [by_hour.hours_until(THIS_HOUR, 5, is_late=lambda: True) for _again in range(5)]
 
     assert [part.missing for part in parts] == [3, 2, 1, 0, 0]
     assert [part.counted for part in parts] == [1, 1, 1, 1, 0]
@@ -269,7 +270,7 @@ def test_a_failing_job_fails_since_the_first_failure_in_a_row():
     make_job(last_status="SUCCESS", last_run_at=NOW)
     make_job(last_status="FAILED", last_run_at=NOW, is_enabled=False)
 
-    found, total = statistics.failing_jobs(10)
+    found, total = job_trends.failing_jobs(10)
 
     assert total.value == 1
     assert [one.job for one in found] == [job]
@@ -282,7 +283,7 @@ def test_a_failing_job_fails_since_the_first_failure_in_a_row():
 def test_a_failing_job_without_history_fails_since_its_last_run():
     job = make_job(last_status="FAILED", last_run_at=NOW - timedelta(days=40))
 
-    (found,), _total = statistics.failing_jobs(10)
+    (found,), _total = job_trends.failing_jobs(10)
 
     assert (found.since, found.failures) == (job.last_run_at, 1)
 
@@ -298,7 +299,7 @@ def test_slow_jobs_and_jobs_that_get_slower():
     make_run(job=slower, took=12.0)
     make_run(RunStatus.FAILED, job=slower, took=500.0)
 
-    found = statistics.speeds(NOW, 10)
+    found = job_trends.speeds(NOW, 10)
 
     assert [(speed.job_id, speed.runs) for speed in found.slowest] == [
         (steady.pk, 1),

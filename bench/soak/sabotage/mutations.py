@@ -15,7 +15,7 @@ def no_fence() -> None:
     """The lease token does not count: a worker that was declared lost goes on, and writes."""
     from django.db import connection
 
-    from scheduler.store import runs
+    from scheduler.store import endings, runs
 
     def nobody_tells(leases: Collection[runs.Lease]) -> runs.LeaseReport:
         return runs.LeaseReport(
@@ -23,15 +23,15 @@ def no_fence() -> None:
         )
 
     runs.watch_leases = nobody_tells
-    runs._WHERE_MINE = "WHERE id = %s AND status = %s AND (lease_token = %s OR attempt > 0)"
+    endings._WHERE_MINE = "WHERE id = %s AND status = %s AND (lease_token = %s OR attempt > 0)"
     # The second fence, behind the first: an attempt ends once.
     ignoring = {"sqlite": "INSERT OR IGNORE INTO", "mysql": "INSERT IGNORE INTO"}
-    statement = runs._INSERT_ATTEMPT
+    statement = endings._INSERT_ATTEMPT
     if connection.vendor in ignoring:
         statement = statement.replace("INSERT INTO", ignoring[connection.vendor])
     else:
         statement += " ON CONFLICT DO NOTHING"
-    runs._INSERT_ATTEMPT = statement
+    endings._INSERT_ATTEMPT = statement
 
 
 def watermark_first() -> None:

@@ -18,7 +18,7 @@ from scheduler.labels import label
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
 from scheduler.store import forecast, statistics
-from scheduler.store.statistics import HOUR, Hour
+from scheduler.store.hours import HOUR, Hour, hours_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def charts_context(now: datetime, sees: Mapping[str, bool], days: int) -> dict[s
     is_all_known = True
     if sees["executions"]:
         wanted = 24 * days + 1
-        hours = statistics.hours_until(this_hour, wanted, is_late=within(limits.HOURS_SECONDS))
+        hours = hours_until(this_hour, wanted, is_late=within(limits.HOURS_SECONDS))
         past, is_all_known = hours.hours, not hours.counted
         if hours.missing:
             text = _("%(missing)s of %(count)s hours are still being counted.")

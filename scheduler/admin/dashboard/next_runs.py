@@ -14,7 +14,7 @@ from scheduler.admin.dashboard import limits, links, wording
 from scheduler.conf import current
 from scheduler.operations.control import Control
 from scheduler.store import forecast
-from scheduler.store.statistics import HOUR
+from scheduler.store.hours import HOUR
 
 
 def from_hour(request: HttpRequest, now: datetime) -> datetime | None:

@@ -16,7 +16,7 @@ from scheduler.admin.liveness import is_alive, missing_parts
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
 from scheduler.states import ProcessKind, RunStatus
-from scheduler.store import statistics
+from scheduler.store import job_trends, statistics
 from scheduler.store.statistics import Capped
 
 
@@ -34,7 +34,7 @@ def now_context(
             problems.append(("warn", _("A run has been waiting for a worker for %s.") % since))
     if sees["jobs"]:
         jobs = statistics.job_counts(now)
-        failing, failing_count = statistics.failing_jobs(limits.LISTED)
+        failing, failing_count = job_trends.failing_jobs(limits.LISTED)
         context["cards"].append(cards.job_card(jobs))
         context["failing"] = _failing(now, failing, failing_count)
         context["next_runs"] = next_runs.rows(now, from_hour)
@@ -73,7 +73,7 @@ def _percent(progress: float | None) -> int | None:
 
 
 def _failing(
-    now: datetime, failing: Sequence[statistics.FailingJob], count: Capped
+    now: datetime, failing: Sequence[job_trends.FailingJob], count: Capped
 ) -> dict[str, Any]:
     rows = [
         {

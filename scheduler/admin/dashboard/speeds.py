@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
 from scheduler.admin.dashboard import limits, links, wording
-from scheduler.store import statistics
+from scheduler.store import job_trends
 
 
 def job_speeds(now: datetime, *, may_count: bool) -> dict[str, Any] | None:
@@ -20,7 +20,7 @@ def job_speeds(now: datetime, *, may_count: bool) -> dict[str, Any] | None:
     if found is None:
         if not may_count:
             return None
-        found = statistics.speeds(now, limits.LISTED)
+        found = job_trends.speeds(now, limits.LISTED)
         cache.set("jobu.speeds", found, limits.CHARTS_SECONDS)
     return {
         "slowest": [_speed(speed) for speed in found.slowest],
@@ -28,7 +28,7 @@ def job_speeds(now: datetime, *, may_count: bool) -> dict[str, Any] | None:
     }
 
 
-def _speed(speed: statistics.JobSpeed) -> dict[str, Any]:
+def _speed(speed: job_trends.JobSpeed) -> dict[str, Any]:
     earlier, times = speed.earlier_mean_seconds, speed.times_slower
     return {
         "url": links.job(speed.job_id),

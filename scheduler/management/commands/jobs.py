@@ -19,7 +19,7 @@ from scheduler.operations.history import ADDITION, CHANGE, DELETION
 from scheduler.operations.masking import mask
 from scheduler.schedule import ScheduleError, words
 from scheduler.schedule.warnings import warnings_of
-from scheduler.store import executions
+from scheduler.store import jobs
 
 STATES: Final = ("enabled", "disabled", "paused", "error")
 SLOTS_SHOWN: Final = 5
@@ -178,7 +178,7 @@ def _update(command: Command, options: dict[str, Any]) -> int:
     before: dict[str, Any] = {}
 
     def work() -> CronJob:
-        stored = executions.lock_job(job.pk)
+        stored = jobs.lock_job(job.pk)
         before.update(job_history.values_of(stored), updated_at=stored.updated_at)
         return command.control.update_job(job.pk, **given)
 

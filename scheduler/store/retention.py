@@ -1,0 +1,20 @@
+"""Old history is deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from scheduler.models import JobExecution
+from scheduler.states import FINAL
+
+
+def prune(before: datetime, limit: int) -> int:
+    """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
+
+    The watermark, not the row, forbids that a slot runs again.
+    """
+    old = JobExecution.objects.filter(finished_at__lt=before, status__in=sorted(FINAL))
+    ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+    if not ids:
+        return 0
+    return JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL)).delete()[0]
