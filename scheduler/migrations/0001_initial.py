@@ -2,7 +2,7 @@
 
 import datetime
 import django.db.models.deletion
-import scheduler.models.jobs
+import scheduler.models.fields
 import scheduler.states
 from django.conf import settings
 from django.db import migrations, models
@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(blank=True, help_text='empty: never', null=True, verbose_name='expires')),
                 ('revoked_at', models.DateTimeField(blank=True, null=True, verbose_name='revoked')),
                 ('last_used_at', models.DateTimeField(blank=True, null=True, verbose_name='last used')),
-                ('created_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), editable=False, verbose_name='created')),
+                ('created_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), editable=False, verbose_name='created')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL, verbose_name='acts as')),
             ],
             options={
@@ -102,8 +102,8 @@ class Migration(migrations.Migration):
                 ('schedule_error', models.CharField(blank=True, db_default='', default='', editable=False, max_length=1000, verbose_name='schedule error')),
                 ('last_run_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last run')),
                 ('last_status', models.CharField(blank=True, db_default='', default='', editable=False, max_length=20, verbose_name='last status')),
-                ('created_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), editable=False, verbose_name='created')),
-                ('updated_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), editable=False, verbose_name='updated')),
+                ('created_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), editable=False, verbose_name='updated')),
             ],
             options={
                 'verbose_name': 'cron job',
@@ -130,7 +130,7 @@ class Migration(migrations.Migration):
                 ('made', models.IntegerField(default=0, verbose_name='made')),
                 ('error', models.CharField(blank=True, default='', max_length=1000, verbose_name='error')),
                 ('requested_by', models.CharField(blank=True, default='', max_length=150, verbose_name='requested by')),
-                ('created_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), editable=False, verbose_name='created')),
+                ('created_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), editable=False, verbose_name='created')),
                 ('ended_at', models.DateTimeField(blank=True, null=True, verbose_name='ended')),
                 ('job', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='backfills', to='scheduler.cronjob', verbose_name='job')),
             ],
@@ -160,8 +160,8 @@ class Migration(migrations.Migration):
                 ('timeout_seconds', models.IntegerField(db_default=3600, default=3600, verbose_name='timeout')),
                 ('queue', models.CharField(blank=True, db_default='', default='', max_length=100, verbose_name='queue')),
                 ('priority', models.IntegerField(db_default=0, default=0, verbose_name='priority')),
-                ('available_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), verbose_name='available')),
-                ('publish_at', models.DateTimeField(blank=True, db_default=scheduler.models.jobs.UtcNow(), null=True, verbose_name='publish')),
+                ('available_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), verbose_name='available')),
+                ('publish_at', models.DateTimeField(blank=True, db_default=scheduler.models.fields.UtcNow(), null=True, verbose_name='publish')),
                 ('publish_count', models.IntegerField(db_default=0, default=0, verbose_name='published')),
                 ('lease_token', models.CharField(blank=True, max_length=32, null=True)),
                 ('lease_owner', models.CharField(blank=True, max_length=255, null=True, verbose_name='worker')),
@@ -177,7 +177,7 @@ class Migration(migrations.Migration):
                 ('final_token', models.CharField(blank=True, max_length=32, null=True)),
                 ('result', models.JSONField(blank=True, null=True, verbose_name='result')),
                 ('error_message', models.TextField(blank=True, null=True, verbose_name='error')),
-                ('created_at', models.DateTimeField(db_default=scheduler.models.jobs.UtcNow(), verbose_name='created')),
+                ('created_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), verbose_name='created')),
                 ('backfill', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='executions', to='scheduler.backfill', verbose_name='backfill')),
                 ('job', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='executions', to='scheduler.cronjob', verbose_name='job')),
             ],

@@ -1,24 +1,17 @@
-"""The tables. jobs: schedules and what became of them. access: who may come in, and how they like
-it.
+"""The tables. jobs: what runs when. executions: what became of it. backfills: runs for the slots of
+a range. processes: beats and workers. access: tokens of the API and people's preferences.
 
-Columns have database defaults, so that a plain INSERT from any SQL client makes a working job. What
-each column of an execution means and who writes it: docs/architecture.md. All writes on executions
-go through scheduler/store.
+Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
+docs/architecture.md says what each column means and who writes it. All writes of executions go
+through scheduler/store.
 """
 
 from scheduler.models.access import ApiToken, Preference
-from scheduler.models.jobs import (
-    EDITABLE,
-    INSTANTS,
-    LIMITS,
-    Backfill,
-    CronJob,
-    JobAttempt,
-    JobExecution,
-    JobLog,
-    SchedulerProcess,
-    UtcNow,
-)
+from scheduler.models.backfills import Backfill
+from scheduler.models.executions import JobAttempt, JobExecution, JobLog
+from scheduler.models.fields import UtcNow
+from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, CronJob
+from scheduler.models.processes import SchedulerProcess
 
 __all__ = [
     "EDITABLE",

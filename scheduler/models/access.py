@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.jobs import UtcNow
+from scheduler.models.fields import UtcNow
 
 
 class ApiToken(models.Model):

@@ -1,0 +1,74 @@
+"""Backfills."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.models.fields import StoredJSON, UtcNow, between, choices_of, one_of
+from scheduler.models.jobs import CronJob
+from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
+from scheduler.states import BackfillOrder, BackfillState
+
+
+class Backfill(models.Model):
+    """Runs for the slots of a range, a few at a time. Beat makes them; a person may stop it."""
+
+    job = models.ForeignKey(
+        CronJob,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="backfills",
+        verbose_name=_("job"),
+    )
+    # Both ends belong to it.
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"))
+    order = models.CharField(
+        _("order"),
+        max_length=20,
+        choices=choices_of(BackfillOrder),
+        default=BackfillOrder.OLDEST_FIRST.value,
+    )
+    parallelism = models.IntegerField(
+        _("at once"), default=1, help_text=_("how many of its runs may be unfinished at a time")
+    )
+    # A text that contains {slot} gets the slot there, in ISO 8601.
+    params = StoredJSON(_("parameters"), default=dict)
+    state = models.CharField(
+        _("state"),
+        max_length=20,
+        choices=choices_of(BackfillState),
+        default=BackfillState.ACTIVE.value,
+    )
+    # The slot made last; NULL before the first.
+    cursor = models.DateTimeField(_("made up to"), null=True, blank=True)
+    total = models.IntegerField(_("slots"))
+    made = models.IntegerField(_("made"), default=0)
+    error = models.CharField(_("error"), max_length=1000, blank=True, default="")
+    requested_by = models.CharField(_("requested by"), max_length=150, blank=True, default="")
+    created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+
+    class Meta:
+        db_table = "backfills"
+        verbose_name = _("backfill")
+        verbose_name_plural = _("backfills")
+        ordering = ["-id"]
+        indexes = [
+            # "is there one to go on with?"
+            models.Index(fields=["state", "id"], name="backfills_active"),
+        ]
+        constraints = [
+            one_of("order", BackfillOrder, "backfill_order_is_known"),
+            one_of("state", BackfillState, "backfill_state_is_known"),
+            between("parallelism", 1, 100, "parallelism_in_range"),
+            *(
+                between(field, FIRST_INSTANT, LAST_INSTANT, f"backfill_{field}_in_range")
+                for field in ("since", "until", "cursor", "created_at", "ended_at")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return gettext("backfill #%(id)s") % {"id": self.pk}

@@ -1,0 +1,225 @@
+"""Executions, their attempts and their log lines. docs/architecture.md explains each column."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import CheckConstraint, Q, UniqueConstraint
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.models.fields import StoredJSON, UtcNow, choices_of, one_of
+from scheduler.models.jobs import CronJob
+from scheduler.states import FINAL, AttemptOutcome, ParamSource, RunStatus
+
+
+class JobExecution(models.Model):
+    """What became of one slot, one manual run, one event or one backfilled slot."""
+
+    # The database cascades (migration 0002): deleting a job with a million rows loads none of them.
+    job = models.ForeignKey(
+        CronJob,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="executions",
+        verbose_name=_("job"),
+        db_index=False,
+    )
+    job_name = models.CharField(
+        _("job name"), max_length=255, blank=True, default="", db_default=""
+    )
+    handler_name = models.CharField(_("handler"), max_length=255)
+    scheduled_time = models.DateTimeField(
+        _("scheduled"),
+        help_text=_("whole seconds for slots; with microseconds for everything else"),
+    )
+    logical_time = models.DateTimeField(_("stands for slot"), null=True, blank=True)
+    # Who asked for it: a user's name, empty for slots. A name, because history outlives accounts.
+    requested_by = models.CharField(
+        _("requested by"), max_length=150, blank=True, default="", db_default=""
+    )
+    # By the database's own means, as `job`: a backfill that is deleted leaves its runs.
+    backfill = models.ForeignKey(
+        "Backfill",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="executions",
+        verbose_name=_("backfill"),
+        db_index=False,
+    )
+    # Compared exactly, on MySQL, too: migration 0006 gives the column a binary collation.
+    dedupe_key = models.CharField(
+        _("idempotency key"), max_length=255, null=True, blank=True, unique=True
+    )
+    status = models.CharField(
+        _("status"),
+        max_length=20,
+        choices=choices_of(RunStatus),
+        default=RunStatus.PENDING.value,
+        db_default=RunStatus.PENDING.value,
+    )
+    params = StoredJSON(_("parameters"), default=dict, db_default={})
+    param_source = models.CharField(
+        _("source"),
+        max_length=20,
+        choices=choices_of(ParamSource),
+        default=ParamSource.CRON.value,
+        db_default=ParamSource.CRON.value,
+    )
+    attempt = models.IntegerField(_("attempt"), default=0, db_default=0)  # claims so far
+    failures = models.IntegerField(_("failures"), default=0, db_default=0)  # charged attempts
+    max_retry = models.IntegerField(_("retries"), default=3, db_default=3)
+    timeout_seconds = models.IntegerField(_("timeout"), default=3600, db_default=3600)
+    queue = models.CharField(_("queue"), max_length=100, blank=True, default="", db_default="")
+    priority = models.IntegerField(_("priority"), default=0, db_default=0)
+    available_at = models.DateTimeField(_("available"), db_default=UtcNow())  # earliest claim
+    # PENDING: publish (again) then.
+    publish_at = models.DateTimeField(_("publish"), null=True, blank=True, db_default=UtcNow())
+    publish_count = models.IntegerField(_("published"), default=0, db_default=0)
+    lease_token = models.CharField(max_length=32, null=True, blank=True)
+    lease_owner = models.CharField(_("worker"), max_length=255, null=True, blank=True)
+    lease_expires_at = models.DateTimeField(_("lease ends"), null=True, blank=True)
+    deadline_at = models.DateTimeField(_("deadline"), null=True, blank=True)
+    # The job's id while a job that may not overlap runs: the database itself forbids a second run.
+    running_key = models.BigIntegerField(_("running alone as"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True, blank=True)
+    progress = models.FloatField(_("progress"), null=True, blank=True)
+    progress_message = models.CharField(
+        _("progress message"), max_length=500, blank=True, default="", db_default=""
+    )
+    overran = models.BooleanField(_("overran"), default=False, db_default=False)
+    final_token = models.CharField(max_length=32, null=True, blank=True)
+    result = StoredJSON(_("result"), null=True, blank=True)
+    error_message = models.TextField(_("error"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), db_default=UtcNow())
+
+    class Meta:
+        db_table = "job_executions"
+        verbose_name = _("execution")
+        verbose_name_plural = _("executions")
+        permissions = [
+            ("cancel_jobexecution", "Can cancel executions"),
+            ("retry_jobexecution", "Can retry executions"),
+        ]
+        indexes = [
+            # take_to_publish, and "when is the next one due?"
+            models.Index(fields=["status", "publish_at"], name="executions_to_publish"),
+            # rescue_expired
+            models.Index(fields=["status", "lease_expires_at"], name="executions_to_rescue"),
+            # retention, last results, and the dashboard's last hours, which it answers by itself
+            models.Index(
+                fields=["finished_at", "status", "started_at", "job"], name="executions_ended"
+            ),
+            # lists and filters of admin and API
+            models.Index(fields=["handler_name"], name="executions_handler"),
+            models.Index(fields=["param_source"], name="executions_source"),
+            models.Index(fields=["created_at"], name="executions_created"),
+            models.Index(fields=["scheduled_time"], name="executions_scheduled"),
+            # how far a backfill is
+            models.Index(fields=["backfill", "status"], name="executions_backfill"),
+        ]
+        constraints = [
+            UniqueConstraint(fields=["job", "scheduled_time"], name="one_execution_per_slot"),
+            UniqueConstraint(fields=["running_key"], name="one_run_without_overlap"),
+            one_of("status", RunStatus, "status_is_known"),
+            one_of("param_source", ParamSource, "param_source_is_known"),
+            CheckConstraint(
+                name="running_exactly_while_leased",
+                condition=Q(
+                    status=RunStatus.RUNNING.value,
+                    lease_token__isnull=False,
+                    lease_expires_at__isnull=False,
+                    deadline_at__isnull=False,
+                )
+                | (
+                    ~Q(status=RunStatus.RUNNING.value)
+                    & Q(
+                        lease_token__isnull=True,
+                        lease_expires_at__isnull=True,
+                        deadline_at__isnull=True,
+                        running_key__isnull=True,
+                    )
+                ),
+            ),
+            CheckConstraint(
+                name="finished_exactly_when_final",
+                condition=Q(status__in=sorted(FINAL), finished_at__isnull=False)
+                | Q(
+                    status__in=sorted({RunStatus.PENDING, RunStatus.RUNNING}),
+                    finished_at__isnull=True,
+                ),
+            ),
+            CheckConstraint(
+                name="pending_is_looked_at_again",
+                condition=~Q(status=RunStatus.PENDING.value) | Q(publish_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.job_name or self.handler_name}"
+
+
+class JobAttempt(models.Model):
+    """One ended attempt of an execution, written in the transaction that ended it."""
+
+    execution = models.ForeignKey(
+        JobExecution,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="attempts",
+        db_index=False,
+    )
+    attempt = models.IntegerField(_("attempt"))
+    lease_token = models.CharField(max_length=32, unique=True)
+    worker = models.CharField(_("worker"), max_length=255, blank=True, default="")
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"))
+    outcome = models.CharField(_("outcome"), max_length=20, choices=choices_of(AttemptOutcome))
+    error = models.TextField(_("error"), blank=True, default="")
+    traceback = models.TextField(_("traceback"), blank=True, default="")
+
+    class Meta:
+        db_table = "job_attempts"
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ["attempt"]
+        constraints = [
+            UniqueConstraint(fields=["execution", "attempt"], name="one_row_per_attempt"),
+            one_of("outcome", AttemptOutcome, "outcome_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of #{self.execution_id}"
+
+
+class JobLog(models.Model):
+    """One line that a handler logged for its run."""
+
+    execution = models.ForeignKey(
+        JobExecution,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="logs",
+        db_index=False,
+    )
+    attempt = models.IntegerField(_("attempt"))
+    seq = models.IntegerField(_("line"))
+    at = models.DateTimeField(_("at"))
+    level = models.CharField(_("level"), max_length=10)
+    message = models.TextField(_("message"))
+
+    class Meta:
+        db_table = "job_logs"
+        verbose_name = _("log line")
+        verbose_name_plural = _("log lines")
+        ordering = ["attempt", "seq"]
+        constraints = [
+            UniqueConstraint(fields=["execution", "attempt", "seq"], name="one_row_per_log_line"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.message[:60]}"

@@ -1,0 +1,52 @@
+"""What the tables share: the database's clock as a default, JSON, choices and CHECKs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from django.db import models
+from django.db.models import CheckConstraint, Q
+from django.db.models.functions import Now
+from django.utils.translation import pgettext_lazy
+
+
+class UtcNow(Now):
+    """The database's current instant in UTC, whatever zone an SQL client's session has."""
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
+
+
+UNREADABLE = "(not readable: nested too deep, or a number with too many digits)"
+
+
+class StoredJSON(models.JSONField):
+    """What SQL has typed may be right to the database and too much for Python's reader: such a
+    value is UNREADABLE, and the row's neighbours on a page are not lost with it.
+    """
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (RecursionError, ValueError):
+            return UNREADABLE
+
+    def deconstruct(self) -> Any:
+        # Nothing for the database, and so nothing for a migration.
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
+
+
+def choices_of(values: Iterable[StrEnum]) -> list[tuple[str, Any]]:
+    # As scheduler/labels.py.
+    return [(value.value, pgettext_lazy(type(value).__name__, value.value)) for value in values]
+
+
+def one_of(field: str, values: type[StrEnum], name: str) -> CheckConstraint:
+    return CheckConstraint(condition=Q(**{f"{field}__in": [v.value for v in values]}), name=name)
+
+
+def between(field: str, low: object, high: object, name: str) -> CheckConstraint:
+    return CheckConstraint(condition=Q(**{f"{field}__gte": low, f"{field}__lte": high}), name=name)

@@ -1,0 +1,31 @@
+"""Processes of the scheduler."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.models.fields import choices_of
+from scheduler.states import ProcessKind
+
+
+class SchedulerProcess(models.Model):
+    """A beat or a worker process and its heartbeat: liveness for people and alerts, not for
+    correctness.
+    """
+
+    name = models.CharField(_("name"), max_length=255, unique=True)
+    kind = models.CharField(_("kind"), max_length=10, choices=choices_of(ProcessKind))
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.IntegerField(_("process id"))
+    started_at = models.DateTimeField(_("started"))
+    heartbeat_at = models.DateTimeField(_("heartbeat"))
+    running = models.IntegerField(_("running"), default=0)  # runs in progress
+
+    class Meta:
+        db_table = "scheduler_process"
+        verbose_name = _("process")
+        verbose_name_plural = _("processes")
+
+    def __str__(self) -> str:
+        return self.name
