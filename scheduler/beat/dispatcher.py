@@ -17,6 +17,7 @@ from django.utils import translation
 from scheduler import failpoints
 from scheduler.beat import backfill_steps, pauses
 from scheduler.beat.publisher import Publisher
+from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.db_retry import in_transaction, is_outage
@@ -30,7 +31,6 @@ from scheduler.store import (
     last_results,
     processes,
     publishing,
-    rescue,
     retention,
     slots,
 )
@@ -300,7 +300,7 @@ class Dispatcher:
         if monotonic - self._healthy_since < settings.lease_seconds:
             return False
         self._next_sweep = monotonic + settings.sweep_interval_seconds
-        rescued = rescue.rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
+        rescued = rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
         for run in rescued:
             emit(
                 "execution.rescued",

@@ -1,4 +1,6 @@
-"""How an attempt ends: one fenced UPDATE and the attempt's own row, in one transaction."""
+"""How an attempt ends: one fenced UPDATE of its execution and the attempt's own row, in one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,6 @@ from scheduler.store.connection import execute, to_json
 from scheduler.store.run_reports import Report, insert_logs
 from scheduler.store.runs import Lease, rows_of
 
-_NO_LEASE: dict[str, Any] = {
-    "lease_token": None,
-    "lease_expires_at": None,
-    "deadline_at": None,
-    "running_key": None,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -30,7 +25,8 @@ class Ending:
     outcome: AttemptOutcome
     error: str = ""
     traceback: str = ""
-    report: Report = field(default_factory=Report)  # what is not saved yet
+    report: Report = field(default_factory=Report)
+    """What the handler has reported and nobody has saved yet."""
 
 
 def finish(
@@ -42,8 +38,12 @@ def finish(
     result: Any = None,
     overran: bool = False,
     charged: bool = False,
+    expired_before: datetime | None = None,
 ) -> bool:
-    """RUNNING -> a final state. False: the run is no longer ours, nothing was written."""
+    """RUNNING -> a final state. False: the run is no longer ours, nothing was written.
+
+    `expired_before`, here and below: only if the lease ran out before then (rescue).
+    """
     changes = {
         "status": status,
         "finished_at": now,
@@ -51,14 +51,21 @@ def finish(
         "overran": overran,
         "final_token": lease.token,
         "publish_at": None,
-        # What an earlier attempt said stays in job_attempts; a success has no error.
+        # The errors of earlier attempts stay in job_attempts. A success has no error.
         "error_message": ending.error or None,
     }
-    return end_attempt(lease, ending, now=now, changes=changes, charged=charged)
+    return _end_attempt(lease, ending, changes, now=now, charged=charged, expired=expired_before)
 
 
-def retry_later(lease: Lease, ending: Ending, *, now: datetime, available_at: datetime) -> bool:
-    """RUNNING -> PENDING after a charged failure. The reason stays in sight while it waits."""
+def retry_later(
+    lease: Lease,
+    ending: Ending,
+    *,
+    now: datetime,
+    available_at: datetime,
+    expired_before: datetime | None = None,
+) -> bool:
+    """RUNNING -> PENDING after a charged failure. Its error stays on the row meanwhile."""
     changes = {
         "status": RunStatus.PENDING,
         "available_at": available_at,
@@ -66,44 +73,42 @@ def retry_later(lease: Lease, ending: Ending, *, now: datetime, available_at: da
         "publish_count": 0,
         "error_message": ending.error or None,
     }
-    return end_attempt(lease, ending, now=now, changes=changes, charged=True)
+    return _end_attempt(lease, ending, changes, now=now, charged=True, expired=expired_before)
 
 
-def hand_back(lease: Lease, *, now: datetime, reason: str) -> bool:
-    """RUNNING -> PENDING, not charged: the worker leaves, the run has done nothing wrong."""
+def hand_back(lease: Lease, ending: Ending, *, now: datetime) -> bool:
+    """RUNNING -> PENDING, not charged: the worker goes away, the run has done nothing wrong."""
     changes = {
         "status": RunStatus.PENDING,
         "available_at": now,
         "publish_at": now,
         "publish_count": 0,
     }
-    ending = Ending(outcome=AttemptOutcome.RELEASED, error=reason)
-    return end_attempt(lease, ending, now=now, changes=changes, charged=False)
+    return _end_attempt(lease, ending, changes, now=now, charged=False)
 
 
+_NO_LEASE: dict[str, Any] = {
+    "lease_token": None,
+    "lease_expires_at": None,
+    "deadline_at": None,
+    "running_key": None,
+}
 _WHERE_MINE = "WHERE id = %s AND status = %s AND lease_token = %s"
-_INSERT_ATTEMPT = """
-INSERT INTO job_attempts
-       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
 
 
-def end_attempt(
+def _end_attempt(
     lease: Lease,
     ending: Ending,
+    changes: dict[str, Any],
     *,
     now: datetime,
-    changes: dict[str, Any],
     charged: bool,
-    expired_before: datetime | None = None,
+    expired: datetime | None = None,
 ) -> bool:
-    """The one way out of RUNNING: the fenced UPDATE and the attempt's row, in one transaction.
+    """The only way out of RUNNING. In a transaction of its own, unless the caller has one open.
 
-    A run that somebody wants cancelled does not go back to PENDING, where nobody would claim it: it
-    ends CANCELLED, uncharged, and says why somebody wanted it. `expired_before` (rescue) demands
-    besides that the lease ran out before then. In a transaction of its own unless the caller has
-    one open.
+    A run that somebody wants cancelled does not go back to PENDING, where no worker would claim it:
+    it ends CANCELLED, uncharged, with the reason of whoever asked for it.
     """
     goes_back = changes["status"] == RunStatus.PENDING
     changes = {**_NO_LEASE, **changes}
@@ -117,9 +122,9 @@ def end_attempt(
         columns.append("failures = failures + 1")
     statement = f"UPDATE job_executions SET {', '.join(columns)} {_WHERE_MINE}"  # noqa: S608 - names of ours
     parameters = [*changes.values(), lease.execution_id, RunStatus.RUNNING, lease.token]
-    if expired_before is not None:
+    if expired is not None:
         statement += " AND lease_expires_at < %s"
-        parameters.append(expired_before)
+        parameters.append(expired)
     if goes_back:
         statement += " AND cancel_requested_at IS NULL"
     with transaction.atomic():
@@ -131,27 +136,29 @@ def end_attempt(
             return True
     if not goes_back:
         return False
-    # Either no longer ours, which the same WHERE says again, or to be cancelled.
-    return end_attempt(
-        lease,
-        replace(ending, outcome=AttemptOutcome.CANCELLED),
-        now=now,
-        changes={
-            "status": RunStatus.CANCELLED,
-            "finished_at": now,
-            "publish_at": None,
-            "final_token": lease.token,
-            "error_message": ending.error or None,
-        },
-        charged=False,
-        expired_before=expired_before,
-    )
+    # No row matched: the run is to be cancelled, or it is no longer ours. The same WHERE tells.
+    cancelled = replace(ending, outcome=AttemptOutcome.CANCELLED)
+    changes = {
+        "status": RunStatus.CANCELLED,
+        "finished_at": now,
+        "publish_at": None,
+        "final_token": lease.token,
+        "error_message": ending.error or None,
+    }
+    return _end_attempt(lease, cancelled, changes, now=now, charged=False, expired=expired)
 
 
 def _reason_to_cancel(lease: Lease) -> str | None:
-    """What the one who asked for it gave; it stays as it is while this attempt runs."""
+    """The reason that `request_cancel` wrote; nothing overwrites it while this attempt runs."""
     asked = rows_of([lease]).filter(cancel_requested_at__isnull=False)
     return asked.values_list("error_message", flat=True).first()
+
+
+_INSERT_ATTEMPT = """
+INSERT INTO job_attempts
+       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
 
 
 def _insert_attempt(lease: Lease, ending: Ending, now: datetime) -> None:
@@ -172,5 +179,5 @@ def _insert_attempt(lease: Lease, ending: Ending, now: datetime) -> None:
 
 
 def has_ended(lease: Lease) -> bool:
-    """Has the end of this attempt been written? Likewise, for the COMMIT of its outcome."""
+    """Is the end of this attempt in the database? Ask it after a COMMIT whose answer was lost."""
     return JobAttempt.objects.filter(lease_token=lease.token).exists()

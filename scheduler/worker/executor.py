@@ -11,7 +11,6 @@ import random as random_module
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,14 +24,14 @@ from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
-from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
-from scheduler.store import endings, executions, overlap, publishing, rescue, runs
+from scheduler.store import endings, executions, overlap, publishing, runs
+from scheduler.store.run_reports import Report
+from scheduler.worker import verdict as verdicts
 from scheduler.worker.bridge import Bridge, Run
-from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport, StopReason
+from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
+from scheduler.worker.verdict import Budget, Verdict
 
-_ERROR_BYTES = 16_384
-_TRACEBACK_BYTES = 32_768
 _LARGEST_ID = 2**63 - 1
 _REPORT_PAUSE_SECONDS = 0.5
 # A value the database refuses is not going to be taken the tenth time either.
@@ -42,18 +41,6 @@ _SLICE_SECONDS = 0.5
 _TOLD_KEPT = 1000
 # What handlers/runner.py calls the task of the handler itself.
 _HANDLER_TASK = "jobu-run-{}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Verdict:
-    """What is to be written: a final status, PENDING for another try, or None to write nothing."""
-
-    status: RunStatus | None
-    ending: endings.Ending
-    result: object = None
-    overran: bool = False
-    charged: bool = False
-    delay_seconds: float = 0.0
 
 
 class Executor:
@@ -309,56 +296,28 @@ class Executor:
 
     # --- what became of it ------------------------------------------------------------------------
 
-    def _verdict(self, row: runs.Candidate, held: HeldRun, outcome: Outcome) -> _Verdict:
-        error = storable_text(outcome.error, _ERROR_BYTES)
-        traceback = storable_text(outcome.traceback, _TRACEBACK_BYTES)
-
-        def ending(kind: AttemptOutcome) -> endings.Ending:
-            return endings.Ending(outcome=kind, error=error, traceback=traceback)
-
-        if outcome.kind == OutcomeKind.SUCCESS:
-            return _Verdict(
-                status=RunStatus.SUCCESS,
-                ending=endings.Ending(outcome=AttemptOutcome.SUCCESS),
-                result=outcome.result,
-                overran=outcome.overran,
-            )
-        if outcome.kind == OutcomeKind.CANCELLED:
-            if held.stop_reason == StopReason.DRAIN:
-                return _Verdict(status=RunStatus.PENDING, ending=ending(AttemptOutcome.RELEASED))
-            if held.stop_reason == StopReason.CANCELLED:
-                return _Verdict(status=RunStatus.CANCELLED, ending=ending(AttemptOutcome.CANCELLED))
-            # LOST or ABANDONED: the verdict is somebody else's now.
-            return _Verdict(status=None, ending=ending(AttemptOutcome.LOST))
-        timed_out = outcome.kind == OutcomeKind.TIMEOUT
-        how = ending(AttemptOutcome.TIMEOUT if timed_out else AttemptOutcome.FAILED)
-        if outcome.retryable and row.failures + 1 <= row.max_retry:
-            delay = backoff_seconds(
-                row.failures + 1,
-                _or(row.retry_backoff_seconds, rescue.DEFAULT_BACKOFF_SECONDS),
-                _or(row.retry_backoff_max_seconds, rescue.DEFAULT_BACKOFF_MAX_SECONDS),
-                self._random,
-            )
-            return _Verdict(status=RunStatus.PENDING, ending=how, charged=True, delay_seconds=delay)
-        return _Verdict(
-            status=RunStatus.TIMEOUT if timed_out else RunStatus.FAILED,
-            ending=how,
-            result=outcome.result,
-            overran=outcome.overran,
-            charged=True,
+    def _verdict(self, row: runs.Candidate, held: HeldRun, outcome: Outcome) -> Verdict | None:
+        budget = Budget(
+            failures=row.failures,
+            max_retry=row.max_retry,
+            backoff_seconds=row.retry_backoff_seconds,
+            backoff_max_seconds=row.retry_backoff_max_seconds,
+        )
+        return verdicts.of_attempt(
+            outcome, budget, stop_reason=held.stop_reason, random=self._random
         )
 
-    def _write(self, row: runs.Candidate, held: HeldRun, verdict: _Verdict) -> _Verdict | None:
+    def _write(self, row: runs.Candidate, held: HeldRun, verdict: Verdict | None) -> Verdict | None:
         """Write the verdict, again and again while the lease may still be ours. Gives what was
         written.
         """
-        if verdict.status is None:
+        if verdict is None:
             return None
         # A refusal of what the handler gave: the database took another write just before. The class
         # of the error tells less: too big a packet looks like an outage. And one that reads, but is
         # read-only or full, refuses nothing that it would not take later.
         refusals = 0
-        tried: _Verdict | None = None
+        tried: Verdict | None = None
         while True:
             takes_writes = False
             try:
@@ -371,8 +330,8 @@ class Executor:
                     tried = verdict
                     written = self._write_with_report(held, tried)
                 else:
-                    tried = _bare(verdict)
-                    written = self._write_once(held.lease, tried)
+                    tried = verdicts.without_details(verdict)
+                    written = self._write_once(held.lease, tried, Report())
                 return tried if written else None
             except DatabaseError as error:
                 # Not even the bare verdict: then it was not what the handler gave.
@@ -389,22 +348,26 @@ class Executor:
         seconds = self._settings().lease_seconds
         runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
 
-    def _write_with_report(self, held: HeldRun, verdict: _Verdict) -> bool:
+    def _write_with_report(self, held: HeldRun, verdict: Verdict) -> bool:
         report = held.report.take()
         try:
-            ending = replace(verdict.ending, report=report)
-            return self._write_once(held.lease, replace(verdict, ending=ending))
+            return self._write_once(held.lease, verdict, report)
         except DatabaseError:
             held.report.put_back(report)
             raise
 
-    def _write_once(self, lease: runs.Lease, verdict: _Verdict) -> bool:
-        assert verdict.status is not None
+    def _write_once(self, lease: runs.Lease, verdict: Verdict, report: Report) -> bool:
         now = self._clock.now()
+        ending = endings.Ending(
+            outcome=verdict.outcome,
+            error=verdict.error,
+            traceback=verdict.traceback,
+            report=report,
+        )
         if verdict.status != RunStatus.PENDING:
             written = endings.finish(
                 lease,
-                verdict.ending,
+                ending,
                 status=verdict.status,
                 now=now,
                 result=verdict.result,
@@ -413,9 +376,9 @@ class Executor:
             )
         elif verdict.charged:
             again_at = now + timedelta(seconds=verdict.delay_seconds)
-            written = endings.retry_later(lease, verdict.ending, now=now, available_at=again_at)
+            written = endings.retry_later(lease, ending, now=now, available_at=again_at)
         else:
-            written = endings.hand_back(lease, now=now, reason=verdict.ending.error)
+            written = endings.hand_back(lease, ending, now=now)
         if written:
             failpoints.point("end.committed")
         if written and lease.exclusive and lease.job_id is not None:
@@ -427,7 +390,7 @@ class Executor:
         row: runs.Candidate,
         lease: runs.Lease,
         outcome: Outcome,
-        verdict: _Verdict | None,
+        verdict: Verdict | None,
     ) -> None:
         """`verdict`: what was written, if anything."""
         facts: dict[str, Any] = {
@@ -439,11 +402,11 @@ class Executor:
             "worker": self._owner,
             "ran_seconds": outcome.ran_seconds,
         }
-        if verdict is None or verdict.status is None:
+        if verdict is None:
             emit("execution.stale", **facts)
             return
         # A handler's own words may quote a parameter. The row shows them to those who may see it.
-        error = without_values(verdict.ending.error, row.params)
+        error = without_values(verdict.error, row.params)
         if verdict.status == RunStatus.PENDING and verdict.charged:
             emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
         elif verdict.status == RunStatus.PENDING:
@@ -472,24 +435,10 @@ class Executor:
     def _hand_back(self, other: HeldRun, now: datetime, reason: str) -> None:
         try:
             self._leases.save_report(other)
-            endings.hand_back(other.lease, now=now, reason=reason)
+            ending = endings.Ending(outcome=AttemptOutcome.RELEASED, error=reason)
+            endings.hand_back(other.lease, ending, now=now)
         except DatabaseError:
             connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
-
-
-def _bare(verdict: _Verdict) -> _Verdict:
-    """Without anything that the handler produced, which the database will not take."""
-    assert verdict.status is not None
-    status = RunStatus.FAILED if verdict.status == RunStatus.SUCCESS else verdict.status
-    outcome = AttemptOutcome.FAILED if status == RunStatus.FAILED else verdict.ending.outcome
-    return _Verdict(
-        status=status,
-        ending=endings.Ending(
-            outcome=outcome, error="the outcome could not be stored in the database"
-        ),
-        charged=verdict.charged or status == RunStatus.FAILED,
-        delay_seconds=verdict.delay_seconds,
-    )
 
 
 _STUCK = "StuckRun"
@@ -520,7 +469,3 @@ def _waits_already(older: list[int], asleep: tuple[int, bool] | None, by: str) -
         return f"#{min(older)} waits already behind {by}"
     other, is_retry = asleep
     return f"#{other} waits already for its {'next try' if is_retry else 'jitter'}"
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value

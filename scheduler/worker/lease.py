@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from django.db import DatabaseError, close_old_connections, connection
 
@@ -20,17 +19,11 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.store import run_reports, runs
+from scheduler.worker.verdict import StopReason
 
 # Without a renewal for this part of the lease we stop by ourselves, before a beat declares us lost.
 _ABANDON_SHARE = 0.8
 _LOOP_ANSWERS_SECONDS = 1.0
-
-
-class StopReason(StrEnum):
-    CANCELLED = "cancelled by a person"
-    LOST = "the lease is no longer ours"
-    ABANDONED = "the lease could not be renewed"
-    DRAIN = "the worker is shutting down"
 
 
 class RunReport:

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import RunStatus
+from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
 from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
@@ -366,10 +366,11 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
     lease = claimed(row)
     system.control.cancel(row.pk, reason="wrong day")
     system.control.cancel(row.pk, reason="too late to ask")
-    assert endings.hand_back(lease, now=START, reason="the worker leaves")
+    leaving = endings.Ending(outcome=AttemptOutcome.RELEASED, error="the worker leaves")
+    assert endings.hand_back(lease, leaving, now=START)
     assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
-    assert not endings.hand_back(lease, now=START, reason="the worker leaves")
+    assert not endings.hand_back(lease, leaving, now=START)
     assert outcomes(row) == ["CANCELLED"]
 
 

@@ -10,9 +10,10 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from scheduler.beat.rescue import rescue_expired
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RunStatus
-from scheduler.store import last_results, publishing, rescue, slots
+from scheduler.store import last_results, publishing, slots
 from tests.scheduler.conftest import START, House
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -121,7 +122,7 @@ def test_what_is_to_be_published_is_an_index_probe(many_executions: House):
 
 def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
     def expired() -> object:
-        return rescue.rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
+        return rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
 
     for statement, plan in plans(expired):
         assert "executions_to_rescue" in plan, f"{statement}\n{plan}"

@@ -1,0 +1,174 @@
+"""What becomes of a run when one of its attempts has ended.
+
+Pure: no clock, no database. The worker asks when its handler has ended (executor.py), beat when a
+lease has run out (beat/rescue.py), so that both follow one rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from handlers.runner import Outcome, OutcomeKind
+from handlers.storable import storable_text
+from scheduler.schedule.plan import backoff_seconds
+from scheduler.states import AttemptOutcome, RunStatus
+
+# For runs without a job (events): the defaults of the jobs' table.
+_BACKOFF_SECONDS = 30
+_BACKOFF_MAX_SECONDS = 3600
+_ERROR_BYTES = 16_384
+_TRACEBACK_BYTES = 32_768
+
+
+class StopReason(StrEnum):
+    """Why a worker stops a run before its end."""
+
+    CANCELLED = "cancelled by a person"
+    LOST = "the lease is no longer ours"
+    ABANDONED = "the lease could not be renewed"
+    DRAIN = "the worker is shutting down"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How often a run may fail, and how long it waits before the next attempt."""
+
+    failures: int
+    """Charged attempts before this one."""
+    max_retry: int
+    backoff_seconds: int | None = None
+    backoff_max_seconds: int | None = None
+
+    @property
+    def is_used_up(self) -> bool:
+        """True when one more failure is the last one."""
+        return self.failures + 1 > self.max_retry
+
+    def delay_seconds(self, random: Callable[[], float]) -> float:
+        """The wait after one more failure."""
+        base, longest = self.backoff_seconds, self.backoff_max_seconds
+        return backoff_seconds(
+            self.failures + 1,
+            _BACKOFF_SECONDS if base is None else base,
+            _BACKOFF_MAX_SECONDS if longest is None else longest,
+            random,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to be written about an attempt and its run."""
+
+    status: RunStatus
+    """A final status, or PENDING: the run gets another attempt after `delay_seconds`."""
+    outcome: AttemptOutcome
+    error: str = ""
+    traceback: str = ""
+    result: object = None
+    overran: bool = False
+    charged: bool = False
+    """The attempt counts as a failure."""
+    delay_seconds: float = 0.0
+
+
+def of_attempt(
+    outcome: Outcome,
+    budget: Budget,
+    *,
+    stop_reason: StopReason | None,
+    random: Callable[[], float],
+) -> Verdict | None:
+    """The verdict on an attempt whose handler has ended, or was given up.
+
+    None: nothing may be written, because the attempt is no longer this worker's.
+    """
+    if outcome.kind == OutcomeKind.SUCCESS:
+        return Verdict(
+            status=RunStatus.SUCCESS,
+            outcome=AttemptOutcome.SUCCESS,
+            result=outcome.result,
+            overran=outcome.overran,
+        )
+    if outcome.kind == OutcomeKind.CANCELLED:
+        return _of_stopped(outcome, stop_reason)
+    is_timeout = outcome.kind == OutcomeKind.TIMEOUT
+    failed = Verdict(
+        status=RunStatus.TIMEOUT if is_timeout else RunStatus.FAILED,
+        outcome=AttemptOutcome.TIMEOUT if is_timeout else AttemptOutcome.FAILED,
+        error=storable_text(outcome.error, _ERROR_BYTES),
+        traceback=storable_text(outcome.traceback, _TRACEBACK_BYTES),
+        charged=True,
+    )
+    if not outcome.retryable or budget.is_used_up:
+        return replace(failed, result=outcome.result, overran=outcome.overran)
+    return _tried_again(failed, budget, random)
+
+
+def _of_stopped(outcome: Outcome, stop_reason: StopReason | None) -> Verdict | None:
+    error = storable_text(outcome.error, _ERROR_BYTES)
+    if stop_reason == StopReason.DRAIN:
+        return Verdict(status=RunStatus.PENDING, outcome=AttemptOutcome.RELEASED, error=error)
+    if stop_reason == StopReason.CANCELLED:
+        return Verdict(
+            status=RunStatus.CANCELLED,
+            outcome=AttemptOutcome.CANCELLED,
+            error=error,
+            traceback=storable_text(outcome.traceback, _TRACEBACK_BYTES),
+        )
+    # The lease is lost or could not be renewed: rescue decides.
+    return None
+
+
+def of_lost_attempt(
+    budget: Budget,
+    *,
+    worker: str,
+    timeout_seconds: int,
+    is_cancelled: bool,
+    is_past_deadline: bool,
+    random: Callable[[], float],
+) -> Verdict:
+    """The verdict on an attempt whose lease ran out.
+
+    It is charged like a failure: a run that always kills its worker ends, it does not loop.
+    """
+    if is_cancelled:
+        return Verdict(
+            status=RunStatus.CANCELLED,
+            outcome=AttemptOutcome.CANCELLED,
+            error="cancelled; the worker was lost",
+        )
+    if is_past_deadline:
+        lost = Verdict(
+            status=RunStatus.TIMEOUT,
+            outcome=AttemptOutcome.TIMEOUT,
+            error=f"Execution timed out after {timeout_seconds} s (its worker did not end it)",
+            charged=True,
+        )
+    else:
+        lost = Verdict(
+            status=RunStatus.FAILED,
+            outcome=AttemptOutcome.LOST,
+            error=f"worker lost: {worker} stopped renewing its lease",
+            charged=True,
+        )
+    return lost if budget.is_used_up else _tried_again(lost, budget, random)
+
+
+def _tried_again(failed: Verdict, budget: Budget, random: Callable[[], float]) -> Verdict:
+    delay = budget.delay_seconds(random)
+    return replace(failed, status=RunStatus.PENDING, delay_seconds=delay)
+
+
+def without_details(verdict: Verdict) -> Verdict:
+    """The verdict without anything that the handler produced, for when the database refuses it."""
+    is_failed = verdict.status in (RunStatus.SUCCESS, RunStatus.FAILED)
+    return Verdict(
+        status=RunStatus.FAILED if is_failed else verdict.status,
+        outcome=AttemptOutcome.FAILED if is_failed else verdict.outcome,
+        error="the outcome could not be stored in the database",
+        charged=verdict.charged or is_failed,
+        delay_seconds=verdict.delay_seconds,
+    )
