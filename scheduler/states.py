@@ -71,6 +71,42 @@ class AttemptOutcome(StrEnum):
     RELEASED = "RELEASED"
 
 
+class ReasonCode(StrEnum):
+    """Why an execution is what it is: skipped, held, cancelled, failed, or to be tried again.
+
+    Stored as `reason_code` beside the text in `error_message`. Programs read the code, people read
+    the text. In brackets: the keys of `reason_facts`.
+    """
+
+    # SKIPPED by beat [first, last, count; a count of null: more than beat counts]
+    MISFIRE = "misfire"  # missed slots that the misfire policy does not run [policy, max_catchup]
+    MISSED = "missed"  # missed slots of a job that was off or was edited [decided_by]
+
+    # the overlap policy
+    OVERLAP_RUNNING = "overlap_running"  # SKIPPED: another run of the job goes on [running]
+    OVERLAP_WAITING = "overlap_waiting"  # SKIPPED: another run waits already [waiting, waits_for]
+    OVERLAP_NEWER = "overlap_newer"  # SKIPPED or CANCELLED: a newer run takes its place [newer]
+    OVERLAP_HELD = "overlap_held"  # PENDING until another run of the job ends [running]
+    REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]
+
+    # CANCELLED by a person
+    CANCELLED_BY_PERSON = "cancelled_by_person"
+    BACKFILL_CANCELLED = "backfill_cancelled"  # [backfill]
+
+    # a failed attempt; the run is final, or PENDING for its next attempt
+    HANDLER_FAILED = "handler_failed"
+    HANDLER_NOT_FOUND = "handler_not_found"
+    INVALID_PARAMS = "invalid_params"
+    DATABASE_NOT_CONFIGURED = "database_not_configured"
+    TIMEOUT = "timeout"  # [timeout_seconds; worker, if the worker did not end it]
+    WORKER_LOST = "worker_lost"  # [worker]
+    OUTCOME_NOT_STORED = "outcome_not_stored"  # the database refused what the handler produced
+
+    # PENDING again without a failure
+    WORKER_DRAINED = "worker_drained"  # the worker was shut down
+    PROCESS_ENDED = "process_ended"  # a run that could not be stopped ended the process [culprit]
+
+
 class OverlapPolicy(StrEnum):
     ALLOW = "allow"
     SKIP = "skip"

@@ -19,6 +19,7 @@ from scheduler.states import (
     MisfirePolicy,
     OverlapPolicy,
     ParamSource,
+    ReasonCode,
     RunStatus,
 )
 
@@ -98,6 +99,7 @@ def test_only_the_store_writes_our_tables():
 def test_the_database_knows_the_same_words_as_states():
     assert words(JobExecution, "status") == set(RunStatus)
     assert words(JobExecution, "param_source") == set(ParamSource)
+    assert words(JobExecution, "reason_code") == set(ReasonCode)
     assert words(JobAttempt, "outcome") == set(AttemptOutcome)
     assert words(CronJob, "overlap_policy") == set(OverlapPolicy)
     assert words(CronJob, "misfire_policy") == set(MisfirePolicy)
@@ -117,6 +119,7 @@ def test_the_columns_have_room_for_every_word():
     rooms: list[tuple[type[Model], str, type[StrEnum]]] = [
         (JobExecution, "status", RunStatus),
         (JobExecution, "param_source", ParamSource),
+        (JobExecution, "reason_code", ReasonCode),
         (CronJob, "last_status", RunStatus),
         (CronJob, "overlap_policy", OverlapPolicy),
         (CronJob, "misfire_policy", MisfirePolicy),

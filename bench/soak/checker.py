@@ -6,7 +6,6 @@ Nothing here asks jobu what it meant to do. The slots come from a brute-force re
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,10 +61,8 @@ LEGAL = frozenset(
     }
 )
 _CLOCK_SLACK = timedelta(seconds=1)
-_MISFIRE = re.compile(
-    r"(?:(?P<count>\d+) slots?|more than \d+ slots) missed"
-    r" \((?P<first>\S+?)Z(?: to (?P<last>\S+)Z)?\), not run by misfire policy"
-)
+# The reason_code of a row that stands for missed slots: docs/architecture.md.
+_MISFIRE = "misfire"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,18 +191,18 @@ def _completeness_of(job: Job, rows: Sequence[Execution], history: History) -> I
     if history.until is not None and job.watermarks[-1] <= history.until:
         yield Broken(what="missing", detail=f"{name} stood still at {job.watermarks[-1]:%H:%M:%S}")
     expected = expected_slots(job, history)
-    runs = {row.slot for row in rows if not _MISFIRE.match(row.error)}
+    runs = {row.slot for row in rows if row.reason_code != _MISFIRE}
     skipped: Counter[datetime] = Counter()
     for row in rows:
-        if span := _MISFIRE.match(row.error):
-            first = datetime.fromisoformat(span["first"] + "+00:00")
-            last = datetime.fromisoformat((span["last"] or span["first"]) + "+00:00")
+        if row.reason_code == _MISFIRE:
+            facts = row.reason_facts
+            first, last = (datetime.fromisoformat(facts[end]) for end in ("first", "last"))
             covered = [slot for slot in expected if first <= slot <= last]
             skipped.update(covered)
-            if span["count"] and int(span["count"]) != len(covered):
+            if facts["count"] is not None and facts["count"] != len(covered):
                 yield Broken(
                     what="miscounted",
-                    detail=f"{name}: row {row.id} says {row.error!r}, there are {len(covered)}",
+                    detail=f"{name}: row {row.id} says {dict(facts)}, there are {len(covered)}",
                 )
     for slot in expected:
         if slot not in runs and slot not in skipped:
@@ -427,7 +424,7 @@ def delays(history: History, bounds: Bounds) -> list[Delay]:
 
 def _row_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
     for row in history.executions:
-        if not _MISFIRE.match(row.error):
+        if row.reason_code != _MISFIRE:
             extra = _extra(history.faults, bounds, row.slot, row.created_at)
             yield Delay(
                 what=RECORDED,

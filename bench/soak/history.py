@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,7 +44,8 @@ class Execution:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     final_token: str | None = None
-    error: str = ""
+    reason_code: str | None = None
+    reason_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,8 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
                 started_at=instant_or_none(row["started_at"]),
                 finished_at=instant_or_none(row["finished_at"]),
                 final_token=row["final_token"],
-                error=row["error_message"] or "",
+                reason_code=row["reason_code"],
+                reason_facts=_json(row["reason_facts"]),
             )
             for row in system.sql("SELECT * FROM job_executions WHERE param_source = 'cron'")
         ],
@@ -265,6 +267,12 @@ def _events(system: System) -> Iterator[dict[str, Any]]:
                 except ValueError:
                     continue  # two processes wrote at once, or one was killed in the middle
                 yield {"process": path.stem, **event}
+
+
+def _json(value: Any) -> dict[str, Any]:
+    """A JSON object that a driver returned as text or as a value; NULL is an empty one."""
+    found = json.loads(value) if isinstance(value, str) else value
+    return dict(found or {})
 
 
 def instant(value: Any) -> datetime:

@@ -206,7 +206,7 @@ class Dispatcher:
         failpoints.point("record.inserted")
         slots.advance_jobs(watermarks)
         failpoints.point("record.advanced")
-        skipped = sum(record.skipped_reason is not None for record in records)
+        skipped = sum(record.skipped is not None for record in records)
         return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
 
     def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:

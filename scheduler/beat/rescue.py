@@ -60,7 +60,12 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
 
 
 def _write(run: ExpiredRun, verdict: Verdict, now: datetime) -> bool:
-    ending = endings.Ending(outcome=verdict.outcome, error=verdict.error)
+    ending = endings.Ending(
+        outcome=verdict.outcome,
+        error=verdict.error,
+        reason_code=verdict.reason_code,
+        reason_facts=verdict.reason_facts,
+    )
     if verdict.status == RunStatus.PENDING:
         again_at = now + timedelta(seconds=verdict.delay_seconds)
         return endings.retry_later(

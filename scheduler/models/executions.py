@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.models.fields import StoredJSON, UtcNow, choices_of, one_of
 from scheduler.models.jobs import CronJob
-from scheduler.states import FINAL, AttemptOutcome, ParamSource, RunStatus
+from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, RunStatus
 
 
 class JobExecution(models.Model):
@@ -95,6 +95,9 @@ class JobExecution(models.Model):
     final_token = models.CharField(max_length=32, null=True, blank=True)
     result = StoredJSON(_("result"), null=True, blank=True)
     error_message = models.TextField(_("error"), null=True, blank=True)
+    # Why it is what it is, for programs: states.ReasonCode. NULL: nothing to explain.
+    reason_code = models.CharField(max_length=40, null=True, blank=True, editable=False)
+    reason_facts = StoredJSON(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow())
 
     class Meta:
@@ -127,6 +130,7 @@ class JobExecution(models.Model):
             UniqueConstraint(fields=["running_key"], name="one_run_without_overlap"),
             one_of("status", RunStatus, "status_is_known"),
             one_of("param_source", ParamSource, "param_source_is_known"),
+            one_of("reason_code", ReasonCode, "reason_code_is_known"),
             CheckConstraint(
                 name="running_exactly_while_leased",
                 condition=Q(

@@ -8,12 +8,13 @@ the reason.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from scheduler.schedule.slots import Schedule, slots_between
-from scheduler.states import MisfirePolicy
+from scheduler.states import MisfirePolicy, ReasonCode
 
 # One transaction records at most so many slots of one job. The rest is due again at once.
 SLOTS_PER_PLAN = 200
@@ -45,6 +46,8 @@ class SkippedSlots:
     last: datetime
     count: int | None
     reason: str
+    reason_code: ReasonCode
+    reason_facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,21 @@ def _skipped(job: DueSchedule, until: datetime) -> SkippedSlots | None:
     reason = f"{how_many} missed ({span}), not run by {decided_by}"
     if job.misfire_policy == MisfirePolicy.ALL:
         reason += f" beyond max_catchup {job.max_catchup}"
-    return SkippedSlots(first=first, last=last, count=count, reason=reason)
+    facts: dict[str, Any] = {"first": _iso(first), "last": _iso(last), "count": count}
+    if job.decided_by:
+        facts["decided_by"] = job.decided_by
+    else:
+        facts["policy"] = job.misfire_policy.value
+    if job.misfire_policy == MisfirePolicy.ALL:
+        facts["max_catchup"] = job.max_catchup
+    return SkippedSlots(
+        first=first,
+        last=last,
+        count=count,
+        reason=reason,
+        reason_code=ReasonCode.MISSED if job.decided_by else ReasonCode.MISFIRE,
+        reason_facts=facts,
+    )
 
 
 def _iso(instant: datetime) -> str:

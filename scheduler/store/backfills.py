@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from scheduler.models import Backfill, CronJob, JobExecution
-from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, RunStatus
+from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import execute, lock_skipping
+from scheduler.store.executions import cancel_all_pending, request_cancel_of_all
 
 ENDED = (BackfillState.CANCELLED, BackfillState.DONE)
 _UNFINISHED = sorted(UNFINISHED)
@@ -52,23 +53,21 @@ def set_state(
 
 
 def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
-    """Its executions that wait -> CANCELLED at once."""
-    waiting = JobExecution.objects.filter(backfill_id=backfill_id, status=RunStatus.PENDING)
-    return waiting.update(
-        status=RunStatus.CANCELLED,
-        finished_at=now,
-        publish_at=None,
-        cancel_requested_at=now,
-        error_message=reason,
-    )
+    """Its executions that wait -> CANCELLED at once. Returns how many."""
+    return cancel_all_pending(_runs_of(backfill_id), now=now, reason=reason, **_why(backfill_id))
 
 
 def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> int:
-    """Ask the workers of its executions that run to cancel them."""
-    running = JobExecution.objects.filter(
-        backfill_id=backfill_id, status=RunStatus.RUNNING, cancel_requested_at__isnull=True
-    )
-    return running.update(cancel_requested_at=now, error_message=reason)
+    """Ask the workers of its executions that run to cancel them. Returns how many were asked."""
+    return request_cancel_of_all(_runs_of(backfill_id), now=now, reason=reason, **_why(backfill_id))
+
+
+def _runs_of(backfill_id: int) -> QuerySet[JobExecution]:
+    return JobExecution.objects.filter(backfill_id=backfill_id)
+
+
+def _why(backfill_id: int) -> dict[str, Any]:
+    return {"code": ReasonCode.BACKFILL_CANCELLED, "facts": {"backfill": backfill_id}}
 
 
 def delete(backfill_id: int) -> bool:

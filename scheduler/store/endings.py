@@ -4,6 +4,7 @@ transaction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from django.db import transaction
 
 from scheduler import failpoints
 from scheduler.models import JobAttempt
-from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store.connection import execute, to_json
 from scheduler.store.run_reports import Report, insert_logs
 from scheduler.store.runs import Lease, rows_of
@@ -25,6 +26,9 @@ class Ending:
     outcome: AttemptOutcome
     error: str = ""
     traceback: str = ""
+    reason_code: ReasonCode | None = None
+    """Why the execution is what it is afterwards, for its own row."""
+    reason_facts: Mapping[str, Any] | None = None
     report: Report = field(default_factory=Report)
     """What the handler has reported and nobody has saved yet."""
 
@@ -93,6 +97,8 @@ _NO_LEASE: dict[str, Any] = {
     "deadline_at": None,
     "running_key": None,
 }
+# Whoever asked for the cancel has written it. NULL: it was asked for by SQL.
+_KEEP_REASON = f"reason_code = COALESCE(reason_code, '{ReasonCode.CANCELLED_BY_PERSON}')"
 _WHERE_MINE = "WHERE id = %s AND status = %s AND lease_token = %s"
 
 
@@ -111,13 +117,19 @@ def _end_attempt(
     it ends CANCELLED, uncharged, with the reason of whoever asked for it.
     """
     goes_back = changes["status"] == RunStatus.PENDING
+    is_cancelled = changes["status"] == RunStatus.CANCELLED
     changes = {**_NO_LEASE, **changes}
-    if changes["status"] == RunStatus.CANCELLED and (reason := _reason_to_cancel(lease)):
+    if is_cancelled and (reason := _reason_to_cancel(lease)):
         error = changes["error_message"]
         changes["error_message"] = f"{error} ({reason})" if error else reason
+    if not is_cancelled:
+        changes["reason_code"] = ending.reason_code
+        changes["reason_facts"] = to_json(ending.reason_facts)
     if ending.report.progress is not None:
         changes["progress"], changes["progress_message"] = ending.report.progress
     columns = [f"{name} = %s" for name in changes]
+    if is_cancelled:
+        columns.append(_KEEP_REASON)
     if charged:
         columns.append("failures = failures + 1")
     statement = f"UPDATE job_executions SET {', '.join(columns)} {_WHERE_MINE}"  # noqa: S608 - names of ours

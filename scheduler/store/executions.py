@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
-from scheduler.states import RETRYABLE, ParamSource, RunStatus
+from scheduler.states import RETRYABLE, ParamSource, ReasonCode, RunStatus
 
 
 def create_execution(
@@ -74,17 +74,68 @@ def _still_there(job: CronJob | None) -> None:
         raise CronJob.DoesNotExist
 
 
-def cancel_pending(execution_id: int, *, now: datetime, reason: str) -> bool:
+def cancel_pending(
+    execution_id: int,
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode = ReasonCode.CANCELLED_BY_PERSON,
+    facts: Mapping[str, Any] | None = None,
+) -> bool:
     """PENDING -> CANCELLED at once."""
-    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
-    changed = pending.update(
+    pending = JobExecution.objects.filter(id=execution_id)
+    return cancel_all_pending(pending, now=now, reason=reason, code=code, facts=facts) == 1
+
+
+def cancel_all_pending(
+    rows: QuerySet[JobExecution],
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode,
+    facts: Mapping[str, Any] | None,
+) -> int:
+    """The same for all of `rows` that are PENDING. Returns how many there were."""
+    return rows.filter(status=RunStatus.PENDING).update(
         status=RunStatus.CANCELLED,
         finished_at=now,
         publish_at=None,
         cancel_requested_at=now,
         error_message=reason,
+        reason_code=code,
+        reason_facts=facts,
     )
-    return changed == 1
+
+
+def request_cancel(
+    execution_id: int,
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode = ReasonCode.CANCELLED_BY_PERSON,
+    facts: Mapping[str, Any] | None = None,
+) -> bool:
+    """Ask the worker of a RUNNING execution to cancel it. False: it does not run, or was asked.
+
+    The worker looks every few seconds. When it has cancelled the run, the reason stays on the row.
+    """
+    running = JobExecution.objects.filter(id=execution_id)
+    return request_cancel_of_all(running, now=now, reason=reason, code=code, facts=facts) == 1
+
+
+def request_cancel_of_all(
+    rows: QuerySet[JobExecution],
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode,
+    facts: Mapping[str, Any] | None,
+) -> int:
+    """The same for all of `rows` that are RUNNING. Returns how many were asked."""
+    running = rows.filter(status=RunStatus.RUNNING, cancel_requested_at__isnull=True)
+    return running.update(
+        cancel_requested_at=now, error_message=reason, reason_code=code, reason_facts=facts
+    )
 
 
 def retry(execution_id: int, *, now: datetime) -> bool:
@@ -107,6 +158,8 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
         overran=False,
         progress=None,
         progress_message="",
+        reason_code=None,
+        reason_facts=None,
     )
 
 
@@ -144,13 +197,3 @@ def delete_execution(execution_id: int) -> bool:
         id=execution_id, status__in=sorted({*RETRYABLE, RunStatus.SUCCESS})
     )
     return ended.delete()[0] > 0
-
-
-def request_cancel(execution_id: int, *, now: datetime, reason: str) -> bool:
-    """Ask the worker of a RUNNING execution to cancel it; it looks every few seconds. The reason
-    waits in `error_message` for the verdict.
-    """
-    running = JobExecution.objects.filter(
-        id=execution_id, status=RunStatus.RUNNING, cancel_requested_at__isnull=True
-    )
-    return running.update(cancel_requested_at=now, error_message=reason) == 1

@@ -1,18 +1,20 @@
-"""Runs of a job that must not overlap: who runs, who waits, and who is next."""
+"""Runs of a job that must not overlap: which one runs, which ones wait, which one is next."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import F, Q, QuerySet
 
 from scheduler.models import JobExecution
-from scheduler.states import OverlapPolicy, RunStatus
+from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store.runs import Candidate
 
-# A run held back by another run of its job asks again after this, if nobody wakes it before.
+# How long the first run in line waits before it asks again, if nobody wakes it before.
 HELD_SECONDS = 5
-# With others in front of it, it asks more rarely: a second for each of them, within these bounds.
+# The others ask more rarely: a second for each run before them, within these bounds.
 _IN_LINE_SECONDS = (60, 600)
 
 
@@ -22,16 +24,17 @@ def running_execution(job_id: int) -> int | None:
 
 
 def waits_before(row: Candidate, *, now: datetime) -> list[int]:
-    """Older executions of the same job that only wait for their turn; so many as `hold` counts."""
+    """Older executions of the same job that only wait for their turn; as many as `hold` counts."""
     their_turn = Q(available_at__lte=now) | Q(publish_count__gt=0)  # see `hold`
     older = _pending_of(row).filter(their_turn, id__lt=row.id)
-    # In no order: by id the database might walk the history instead of what is pending.
+    # Not ordered: for an order by id the database might walk the whole history.
     return list(older.values_list("id", flat=True)[: _IN_LINE_SECONDS[1]])
 
 
 def waits_for_its_time(row: Candidate, *, now: datetime) -> tuple[int, bool] | None:
-    """An older execution of the same job whose time has not come, and whether that is its next try:
-    else it is its jitter.
+    """An older execution of the same job that may not start yet.
+
+    The flag says what it waits for: True its next attempt, False its jitter.
     """
     asleep = _pending_of(row).filter(id__lt=row.id, available_at__gt=now, publish_count=0)
     for id_, attempt in asleep.values_list("id", "attempt")[:1]:
@@ -52,46 +55,76 @@ def _pending_of(row: Candidate) -> QuerySet[JobExecution]:
     return JobExecution.objects.filter(job_id=row.job_id, status=RunStatus.PENDING)
 
 
-def hold(execution_id: int, *, now: datetime, in_front: int = 0) -> bool:
-    """Put a waiting run back for a while: `in_front` of it so many others wait. They are woken one
-    by one, by the runs that end.
+def hold(
+    execution_id: int, *, now: datetime, running: int | None = None, in_front: int = 0
+) -> bool:
+    """Make a PENDING run wait, because `running` goes on and `in_front` older runs wait before it.
+
+    The run that ends wakes the next one (`wake_waiting`). Should that be lost, this one asks again
+    after a time that grows with `in_front`.
     """
     shortest, longest = _IN_LINE_SECONDS
     seconds = min(max(in_front, shortest), longest) if in_front else HELD_SECONDS
     later = now + timedelta(seconds=seconds)
     pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
-    # Counted anew: its messages did arrive, and a lost one is to be sent again soon. Not from 0:
-    # that is what they have before their time whom nobody may wake, next tries and slots in their
-    # jitter.
-    return pending.update(available_at=later, publish_at=later, publish_count=1) == 1
+    held = pending.update(
+        available_at=later,
+        publish_at=later,
+        # Reset to 1, not to 0: a count of 0 marks runs that wait for their time (back-off, jitter),
+        # and `wake_waiting` must skip those.
+        publish_count=1,
+        reason_code=ReasonCode.OVERLAP_HELD,
+        reason_facts={"running": running},
+    )
+    return held == 1
 
 
-def skip(execution_id: int, *, now: datetime, reason: str) -> bool:
-    """PENDING -> SKIPPED, with the reason. For what never ran."""
-    return _give_up(execution_id, RunStatus.SKIPPED, now=now, reason=reason)
+def skip(
+    execution_id: int, *, now: datetime, reason: str, code: ReasonCode, facts: Mapping[str, Any]
+) -> bool:
+    """PENDING -> SKIPPED, with the reason. For a run that has had no attempt."""
+    return _give_up(execution_id, RunStatus.SKIPPED, now, reason, code, facts)
 
 
-def cancel_waiting(execution_id: int, *, now: datetime, reason: str) -> bool:
-    """PENDING -> CANCELLED, with the reason. For what has run before; its attempts keep their
-    errors.
+def cancel_waiting(
+    execution_id: int, *, now: datetime, reason: str, code: ReasonCode, facts: Mapping[str, Any]
+) -> bool:
+    """PENDING -> CANCELLED, with the reason. For a run that has had attempts: SKIPPED would say
+    that it never ran.
     """
-    return _give_up(execution_id, RunStatus.CANCELLED, now=now, reason=reason)
+    return _give_up(execution_id, RunStatus.CANCELLED, now, reason, code, facts)
 
 
-def _give_up(execution_id: int, status: RunStatus, *, now: datetime, reason: str) -> bool:
+def _give_up(
+    execution_id: int,
+    status: RunStatus,
+    now: datetime,
+    reason: str,
+    code: ReasonCode,
+    facts: Mapping[str, Any],
+) -> bool:
     pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
-    changed = pending.update(status=status, finished_at=now, publish_at=None, error_message=reason)
+    changed = pending.update(
+        status=status,
+        finished_at=now,
+        publish_at=None,
+        error_message=reason,
+        reason_code=code,
+        reason_facts=dict(facts),
+    )
     return changed == 1
 
 
 def wake_waiting(job_id: int, *, now: datetime) -> bool:
-    """The run that held the job's running_key has ended: the oldest of those put back may try at
-    once, under policy `replace` the newest. The others would only be put back again.
+    """Let the next held run of a job try at once, because the run that held running_key has ended.
+
+    The next one is the oldest, under policy `replace` the newest. The others would only be held
+    again.
     """
     held = JobExecution.objects.filter(
         job_id=job_id, status=RunStatus.PENDING, available_at__gt=now, publish_count__gt=0
     )
-    # By the plain id the database might walk the history instead of what is pending.
+    # For an order by the plain id the database might walk the whole history.
     by_id = F("id") + 0
     found = held.order_by(by_id).values_list("id", "job__overlap_policy").first()
     if found is None:
@@ -99,6 +132,6 @@ def wake_waiting(job_id: int, *, now: datetime) -> bool:
     id_, policy = found
     if policy == OverlapPolicy.REPLACE:
         id_ = held.order_by(by_id.desc()).values_list("id", flat=True).first() or id_
-    # Still held: by now it may have been claimed, have failed, and wait for its next try.
+    # Only if it is still held: meanwhile it may have run, failed, and wait for its next attempt.
     woken = held.filter(id=id_).update(available_at=now, publish_at=now, publish_count=0)
     return woken == 1

@@ -111,7 +111,7 @@ _CLAIM = """
 UPDATE job_executions
    SET status = %s, attempt = %s, lease_token = %s, lease_owner = %s, lease_expires_at = %s,
        deadline_at = %s, running_key = %s, started_at = %s, publish_at = NULL, progress = NULL,
-       progress_message = '', overran = FALSE
+       progress_message = '', overran = FALSE, reason_code = NULL, reason_facts = NULL
  WHERE id = %s AND status = %s AND attempt = %s AND available_at <= %s
    AND cancel_requested_at IS NULL
 """

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from django.db.models import F, QuerySet
 
 from scheduler.models import CronJob
-from scheduler.schedule.plan import Plan, jitter_seconds
-from scheduler.states import ParamSource, RunStatus
-from scheduler.store.connection import execute, lock_skipping
+from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
+from scheduler.states import ParamSource, ReasonCode, RunStatus
+from scheduler.store.connection import execute, lock_skipping, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,12 @@ class DueJob:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotRecord:
-    """A slot to be written: PENDING from `available_at` on, or SKIPPED with a reason."""
+    """A slot to be written: PENDING from `available_at` on, or SKIPPED for all of `skipped`."""
 
     job_id: int
     slot: datetime
     available_at: datetime
-    skipped_reason: str | None = None
+    skipped: SkippedSlots | None = None
 
 
 def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotRecord]:
@@ -76,7 +76,7 @@ def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotR
                 job_id=job_id,
                 slot=planned.skipped.last,
                 available_at=planned.skipped.last,
-                skipped_reason=planned.skipped.reason,
+                skipped=planned.skipped,
             )
         )
     return records
@@ -133,13 +133,17 @@ _RECORD = """
 INSERT INTO job_executions
        (job_id, job_name, handler_name, scheduled_time, status, params, param_source, max_retry,
         timeout_seconds, queue, priority, available_at, publish_at, finished_at, error_message,
-        created_at)
+        reason_code, reason_facts, created_at)
 SELECT j.id, j.name, j.handler_name, %s, %s, j.handler_params, %s, j.max_retry,
-       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s
+       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s, %s, %s
   FROM cron_jobs j
  WHERE j.id IN ({ids})
    AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.scheduled_time = %s)
 """
+
+
+# Text, code, and facts as JSON.
+_Reason = tuple[str, ReasonCode, str | None]
 
 
 def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
@@ -148,14 +152,15 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     The jobs must be locked by this transaction. One INSERT ... SELECT for all jobs that share a
     slot and its fate, so a burst costs a few statements and parameters never leave the database.
     """
-    groups: dict[tuple[datetime, datetime, str | None], list[int]] = {}
+    groups: dict[tuple[datetime, datetime, _Reason | None], list[int]] = {}
     for record in records:
-        key = (record.slot, record.available_at, record.skipped_reason)
+        key = (record.slot, record.available_at, _reason_of(record))
         groups.setdefault(key, []).append(record.job_id)
     written = 0
     for (slot, available_at, reason), ids in groups.items():
         status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
         publish_at, finished_at = (available_at, None) if reason is None else (None, now)
+        text, code, facts = reason or (None, None, None)
         written += execute(
             _RECORD.format(ids=", ".join(["%s"] * len(ids))),
             [
@@ -165,13 +170,22 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 available_at,
                 publish_at,
                 finished_at,
-                reason,
+                text,
+                code,
+                facts,
                 now,
                 *sorted(ids),
                 slot,
             ],
         )
     return written
+
+
+def _reason_of(record: SlotRecord) -> _Reason | None:
+    skipped = record.skipped
+    if skipped is None:
+        return None
+    return skipped.reason, skipped.reason_code, to_json(skipped.reason_facts)
 
 
 def advance_jobs(watermarks: dict[int, datetime]) -> None:

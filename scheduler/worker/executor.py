@@ -17,14 +17,13 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections, connection
 
 from handlers.context import RunInfo
-from handlers.json_safe import storable_text
 from handlers.params import without_values
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
-from scheduler.states import AttemptOutcome, OverlapPolicy, RunStatus
+from scheduler.states import AttemptOutcome, OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store import endings, executions, overlap, publishing, runs
 from scheduler.store.run_reports import Report
 from scheduler.worker import verdict as verdicts
@@ -147,36 +146,55 @@ class Executor:
         has_run = row.attempt > 0
         if row.overlap_policy == OverlapPolicy.SKIP and not has_run:
             reason = f"skipped by overlap policy skip: {by} was still running"
-            done = overlap.skip(row.id, now=now, reason=reason)
+            done = overlap.skip(
+                row.id,
+                now=now,
+                reason=reason,
+                code=ReasonCode.OVERLAP_RUNNING,
+                facts={"running": running},
+            )
         elif row.overlap_policy in (OverlapPolicy.SKIP, OverlapPolicy.QUEUE_ONE):
             older = overlap.waits_before(row, now=now)
             asleep = None if has_run or older else overlap.waits_for_its_time(row, now=now)
             if has_run or not (older or asleep):
                 reason = f"waits behind {by}"
-                done = overlap.hold(row.id, now=now, in_front=len(older))
+                done = overlap.hold(row.id, now=now, running=running, in_front=len(older))
             else:
-                reason = f"skipped by overlap policy queue_one: {_waits_already(older, asleep, by)}"
-                done = overlap.skip(row.id, now=now, reason=reason)
+                why, facts = _waits_already(older, asleep, by)
+                reason = f"skipped by overlap policy queue_one: {why}"
+                done = overlap.skip(
+                    row.id, now=now, reason=reason, code=ReasonCode.OVERLAP_WAITING, facts=facts
+                )
         else:
             younger = overlap.waits_behind(row)
             if running is not None and running > row.id:  # an older run that is tried again
                 younger = running
-            if younger is not None and has_run:
-                reason = f"cancelled by overlap policy replace: #{younger} is newer"
-                done = overlap.cancel_waiting(row.id, now=now, reason=reason)
-            elif younger is not None:
-                reason = f"skipped by overlap policy replace: #{younger} is newer"
-                done = overlap.skip(row.id, now=now, reason=reason)
+            if younger is not None:
+                give_up = overlap.cancel_waiting if has_run else overlap.skip
+                what = "cancelled" if has_run else "skipped"
+                reason = f"{what} by overlap policy replace: #{younger} is newer"
+                done = give_up(
+                    row.id,
+                    now=now,
+                    reason=reason,
+                    code=ReasonCode.OVERLAP_NEWER,
+                    facts={"newer": younger},
+                )
             else:
                 reason = f"replaces {by}, which was asked to stop"
-                done = overlap.hold(row.id, now=now)
+                done = overlap.hold(row.id, now=now, running=running)
                 if running is not None:
-                    why = f"replaced by #{row.id} under overlap policy replace"
-                    executions.request_cancel(running, now=now, reason=why)
+                    executions.request_cancel(
+                        running,
+                        now=now,
+                        reason=f"replaced by #{row.id} under overlap policy replace",
+                        code=ReasonCode.REPLACED,
+                        facts={"newer": row.id},
+                    )
         if done:
             failpoints.point("overlap.held")
             emit(
-                # It comes by every few seconds, for as long as the other one runs.
+                # A held run asks again every few seconds; only what is new is worth a line.
                 "execution.held" if self._is_news(row.id, reason) else "execution.still_held",
                 execution_id=row.id,
                 job=row.job_name or row.handler_name,
@@ -304,7 +322,11 @@ class Executor:
             backoff_max_seconds=row.retry_backoff_max_seconds,
         )
         return verdicts.of_attempt(
-            outcome, budget, stop_reason=held.stop_reason, random=self._random
+            outcome,
+            budget,
+            timeout_seconds=row.timeout_seconds,
+            stop_reason=held.stop_reason,
+            random=self._random,
         )
 
     def _write(self, row: runs.Candidate, held: HeldRun, verdict: Verdict | None) -> Verdict | None:
@@ -362,6 +384,8 @@ class Executor:
             outcome=verdict.outcome,
             error=verdict.error,
             traceback=verdict.traceback,
+            reason_code=verdict.reason_code,
+            reason_facts=verdict.reason_facts,
             report=report,
         )
         if verdict.status != RunStatus.PENDING:
@@ -425,17 +449,22 @@ class Executor:
         )
         try:
             now = self._clock.now()
+            ending = endings.Ending(
+                outcome=AttemptOutcome.RELEASED,
+                error=reason,
+                reason_code=ReasonCode.PROCESS_ENDED,
+                reason_facts={"culprit": row.id},
+            )
             for other in self._leases.others(held):
-                self._hand_back(other, now, reason)
+                self._hand_back(other, ending, now)
         except DatabaseError:
             connection.close()
         finally:
             self._end_process(reason)
 
-    def _hand_back(self, other: HeldRun, now: datetime, reason: str) -> None:
+    def _hand_back(self, other: HeldRun, ending: endings.Ending, now: datetime) -> None:
         try:
             self._leases.save_report(other)
-            ending = endings.Ending(outcome=AttemptOutcome.RELEASED, error=reason)
             endings.hand_back(other.lease, ending, now=now)
         except DatabaseError:
             connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
@@ -463,9 +492,13 @@ def _not_claimable(row: runs.Candidate | None, now: datetime) -> str:
     return ""
 
 
-def _waits_already(older: list[int], asleep: tuple[int, bool] | None, by: str) -> str:
-    """Which execution it is that waits, and what for."""
+def _waits_already(
+    older: list[int], asleep: tuple[int, bool] | None, by: str
+) -> tuple[str, dict[str, Any]]:
+    """Which execution waits and what for: in words, and as facts."""
     if asleep is None:
-        return f"#{min(older)} waits already behind {by}"
+        first = min(older)
+        return f"#{first} waits already behind {by}", {"waiting": first, "waits_for": "turn"}
     other, is_retry = asleep
-    return f"#{other} waits already for its {'next try' if is_retry else 'jitter'}"
+    what = "next try" if is_retry else "jitter"
+    return f"#{other} waits already for its {what}", {"waiting": other, "waits_for": what}

@@ -6,20 +6,29 @@ lease has run out (beat/rescue.py), so that both follow one rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
-from handlers.runner import Outcome, OutcomeKind
 from handlers.storable import storable_text
+
+from handlers.errors import DatabaseNotConfiguredError, HandlerNotFoundError, InvalidParamsError
+from handlers.runner import Outcome, OutcomeKind
 from scheduler.schedule.plan import backoff_seconds
-from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 
 # For runs without a job (events): the defaults of the jobs' table.
 _BACKOFF_SECONDS = 30
 _BACKOFF_MAX_SECONDS = 3600
 _ERROR_BYTES = 16_384
 _TRACEBACK_BYTES = 32_768
+# Why no attempt was worth making: what the runner calls the error.
+_CODES_OF_ERRORS = {
+    HandlerNotFoundError.__name__: ReasonCode.HANDLER_NOT_FOUND,
+    InvalidParamsError.__name__: ReasonCode.INVALID_PARAMS,
+    DatabaseNotConfiguredError.__name__: ReasonCode.DATABASE_NOT_CONFIGURED,
+}
 
 
 class StopReason(StrEnum):
@@ -71,12 +80,15 @@ class Verdict:
     charged: bool = False
     """The attempt counts as a failure."""
     delay_seconds: float = 0.0
+    reason_code: ReasonCode | None = None
+    reason_facts: Mapping[str, Any] | None = None
 
 
 def of_attempt(
     outcome: Outcome,
     budget: Budget,
     *,
+    timeout_seconds: int,
     stop_reason: StopReason | None,
     random: Callable[[], float],
 ) -> Verdict | None:
@@ -100,6 +112,14 @@ def of_attempt(
         error=storable_text(outcome.error, _ERROR_BYTES),
         traceback=storable_text(outcome.traceback, _TRACEBACK_BYTES),
         charged=True,
+        reason_code=(
+            ReasonCode.TIMEOUT
+            if is_timeout
+            else _CODES_OF_ERRORS.get(outcome.error_class, ReasonCode.HANDLER_FAILED)
+            if outcome.kind == OutcomeKind.INVALID
+            else ReasonCode.HANDLER_FAILED
+        ),
+        reason_facts={"timeout_seconds": timeout_seconds} if is_timeout else None,
     )
     if not outcome.retryable or budget.is_used_up:
         return replace(failed, result=outcome.result, overran=outcome.overran)
@@ -109,7 +129,12 @@ def of_attempt(
 def _of_stopped(outcome: Outcome, stop_reason: StopReason | None) -> Verdict | None:
     error = storable_text(outcome.error, _ERROR_BYTES)
     if stop_reason == StopReason.DRAIN:
-        return Verdict(status=RunStatus.PENDING, outcome=AttemptOutcome.RELEASED, error=error)
+        return Verdict(
+            status=RunStatus.PENDING,
+            outcome=AttemptOutcome.RELEASED,
+            error=error,
+            reason_code=ReasonCode.WORKER_DRAINED,
+        )
     if stop_reason == StopReason.CANCELLED:
         return Verdict(
             status=RunStatus.CANCELLED,
@@ -146,6 +171,8 @@ def of_lost_attempt(
             outcome=AttemptOutcome.TIMEOUT,
             error=f"Execution timed out after {timeout_seconds} s (its worker did not end it)",
             charged=True,
+            reason_code=ReasonCode.TIMEOUT,
+            reason_facts={"timeout_seconds": timeout_seconds, "worker": worker},
         )
     else:
         lost = Verdict(
@@ -153,6 +180,8 @@ def of_lost_attempt(
             outcome=AttemptOutcome.LOST,
             error=f"worker lost: {worker} stopped renewing its lease",
             charged=True,
+            reason_code=ReasonCode.WORKER_LOST,
+            reason_facts={"worker": worker},
         )
     return lost if budget.is_used_up else _tried_again(lost, budget, random)
 
@@ -171,4 +200,5 @@ def without_details(verdict: Verdict) -> Verdict:
         error="the outcome could not be stored in the database",
         charged=verdict.charged or is_failed,
         delay_seconds=verdict.delay_seconds,
+        reason_code=ReasonCode.OUTCOME_NOT_STORED,
     )

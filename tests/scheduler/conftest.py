@@ -245,3 +245,9 @@ def outcomes(execution: JobExecution) -> list[str]:
 
 def fresh(execution: JobExecution) -> JobExecution:
     return JobExecution.objects.get(pk=execution.pk)
+
+
+def reason_of(execution: JobExecution) -> tuple[str | None, dict[str, Any] | None]:
+    """The code and the facts that say why an execution is what it is."""
+    row = fresh(execution)
+    return row.reason_code, row.reason_facts

@@ -17,7 +17,7 @@ from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
 from scheduler.states import BackfillState, RunStatus
 from scheduler.store import backfills, retention
-from tests.scheduler.conftest import START, House, fresh
+from tests.scheduler.conftest import START, House, fresh, reason_of
 from tests.scheduler.test_races import together
 from tests.scheduler.test_statements import assert_probes
 
@@ -327,6 +327,10 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
     control.cancel(made.pk, running=True)
     assert fresh(running).cancel_requested_at == system.clock.now()
     assert fresh(running).error_message == f"backfill #{made.pk} was cancelled"
+    stopped = [running, *JobExecution.objects.filter(status=RunStatus.CANCELLED)]
+    assert [reason_of(row) for row in stopped] == [
+        ("backfill_cancelled", {"backfill": made.pk})
+    ] * 3
     with pytest.raises(NotPossible, match="is cancelled already"):
         control.cancel(made.pk)
     with pytest.raises(NotPossible, match="is cancelled, not paused"):

@@ -14,7 +14,7 @@ from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
 from scheduler.store import overlap, runs
-from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
+from tests.scheduler.conftest import START, House, fresh, outcomes, reason_of, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -163,6 +163,8 @@ def test_slots_missed_in_an_outage_follow_the_policy_and_are_recorded(system: Ho
         "6 slots missed (2026-01-12T10:10:00Z to 2026-01-12T11:00:00Z), "
         "not run by misfire policy skip"
     )
+    missed = {"first": "2026-01-12T10:10:00Z", "last": "2026-01-12T11:00:00Z", "count": 6}
+    assert reason_of(skipped) == ("misfire", {**missed, "policy": "skip"})
     assert skipped.scheduled_time == at("2026-01-12T11:00")
     assert skipped.finished_at == system.clock.now()
     for job in jobs.values():
@@ -261,6 +263,15 @@ def test_the_slots_of_a_pause_become_one_skipped_row(system: House):
     assert (skipped.status, skipped.scheduled_time) == ("SKIPPED", at("2026-01-12T10:10"))
     assert skipped.error_message == (
         "10 slots missed (2026-01-12T10:01:00Z to 2026-01-12T10:10:00Z), not run by the pause"
+    )
+    assert reason_of(skipped) == (
+        "missed",
+        {
+            "first": "2026-01-12T10:01:00Z",
+            "last": "2026-01-12T10:10:00Z",
+            "count": 10,
+            "decided_by": "the pause",
+        },
     )
 
 
@@ -539,6 +550,7 @@ def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
     assert (lost.status, lost.failures, lost.attempt) == (RunStatus.PENDING, 1, 1)
     assert lost.available_at == lost.publish_at == system.clock.now() + timedelta(seconds=30)
     assert lost.error_message == "worker lost: gone stopped renewing its lease"
+    assert reason_of(row) == ("worker_lost", {"worker": "gone"})
     assert outcomes(row) == ["LOST"]
     assert JobAttempt.objects.get().worker == "gone"
 

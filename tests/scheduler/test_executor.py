@@ -17,7 +17,15 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
-from tests.scheduler.conftest import START, House, ProcessEnded, fresh, outcomes, statuses
+from tests.scheduler.conftest import (
+    START,
+    House,
+    ProcessEnded,
+    fresh,
+    outcomes,
+    reason_of,
+    statuses,
+)
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -75,6 +83,7 @@ def test_a_success_after_failures_shows_no_error(system: House):
     system.clock.advance(30)
     row = run(system, row)
     assert (row.status, row.error_message, row.failures) == (RunStatus.SUCCESS, None, 1)
+    assert reason_of(row) == (None, None)
     assert tries == [1, 2]
     assert outcomes(row) == ["FAILED", "SUCCESS"]
 
@@ -101,6 +110,7 @@ def test_a_timeout_is_counted_and_told(system: House):
     row = run(system, row)
     assert row.status == RunStatus.TIMEOUT
     assert row.error_message == "Execution timed out after 1 s"
+    assert reason_of(row) == ("timeout", {"timeout_seconds": 1})
     assert outcomes(row) == ["TIMEOUT", "TIMEOUT"]
 
 
@@ -114,9 +124,11 @@ def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: Ho
     unknown = run(system, system.execution(handler_name="okay"))
     assert (unknown.status, unknown.attempt) == (RunStatus.FAILED, 1)
     assert unknown.error_message == "Handler not found: okay (did you mean 'ok'?)"
+    assert reason_of(unknown) == ("handler_not_found", None)
     invalid = run(system, system.execution(handler_name="numbers", params={"number": "x"}))
     assert invalid.status == RunStatus.FAILED
     assert (invalid.error_message or "").startswith("Invalid params: number: ")
+    assert reason_of(invalid) == ("invalid_params", None)
     listed = run(system, system.execution(handler_name="ok", params=[1, 2]))
     assert listed.status == RunStatus.FAILED
     assert "must be an object" in (listed.error_message or "")
@@ -323,6 +335,7 @@ def test_a_waiting_run_is_cancelled_at_once(system: House):
     assert system.control.cancel(row.pk) == RunStatus.CANCELLED
     assert system.worker.execute(row.pk) is None
     assert fresh(row).error_message == "cancelled by a person"
+    assert reason_of(row) == ("cancelled_by_person", None)
     assert fresh(row).finished_at == START
 
 
@@ -337,6 +350,7 @@ def test_a_running_run_is_cancelled_within_a_poll(system: House):
     after = fresh(row)
     assert (after.status, after.failures) == (RunStatus.CANCELLED, 0)
     assert after.error_message == "Execution was cancelled (cancelled by a person)"
+    assert reason_of(row) == ("cancelled_by_person", None)
     assert outcomes(row) == ["CANCELLED"]
 
 
@@ -370,6 +384,7 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
     assert endings.hand_back(lease, leaving, now=START)
     assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
+    assert reason_of(row) == ("cancelled_by_person", None)
     assert not endings.hand_back(lease, leaving, now=START)
     assert outcomes(row) == ["CANCELLED"]
 
@@ -424,9 +439,31 @@ def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: Ho
     after = fresh(row)
     assert (after.status, after.failures, after.attempt) == (RunStatus.PENDING, 0, 1)
     assert (after.publish_at, after.publish_count) == (START, 0)
+    assert reason_of(row) == ("worker_drained", None)
     assert outcomes(row) == ["RELEASED"]
     waiting.release.set()
     assert system.new_worker("next").execute(row.pk) == RunStatus.SUCCESS
+
+
+def test_what_a_run_logs_while_it_is_handed_back_is_kept(system: House):
+    system.configure(cancel_poll_seconds=0.05)
+    begun = threading.Event()
+
+    async def tidies_up(self: BaseHandler, params: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.context.log.info("tidied up")
+
+    system.handler("tidies-up", tidies_up)
+    row = system.execution(handler_name="tidies-up")
+    thread = start(system.worker, row)
+    assert begun.wait(20)
+    system.worker.drain.set(system.clock.monotonic())
+    ended(thread)
+    assert outcomes(row) == ["RELEASED"]
+    assert list(JobLog.objects.values_list("message", flat=True)) == ["tidied up"]
 
 
 def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
@@ -517,6 +554,8 @@ def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_othe
     assert "await asyncio.sleep(0.01)" in JobAttempt.objects.get(execution=row).traceback
     assert (spared.status, spared.failures) == (RunStatus.PENDING, 0)
     assert outcomes(other) == ["RELEASED"]
+    assert reason_of(stuck) == ("timeout", {"timeout_seconds": 1})
+    assert reason_of(other) == ("process_ended", {"culprit": row.pk})
     assert len(system.worker.ended) == 1
     assert "ignores its timeout" in caplog.text
     waiting.release.set()
@@ -654,6 +693,7 @@ def test_skip_records_why_a_run_was_skipped(system: House):
         f"skipped by overlap policy skip: #{overlapping.running.pk} was still running"
     )
     assert second.attempt == 0
+    assert reason_of(second) == ("overlap_running", {"running": overlapping.running.pk})
     overlapping.end()
     assert run(system, system.execution(overlapping.job)).status == RunStatus.SUCCESS
 
@@ -668,8 +708,10 @@ def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
     row = run(system, failed)
     assert (row.status, row.error_message) == (RunStatus.PENDING, "it broke")
     assert row.available_at == START + timedelta(seconds=60)
+    assert reason_of(failed) == ("overlap_held", {"running": overlapping.running.pk})
     overlapping.end()  # wakes it
     assert run(system, failed).status == RunStatus.SUCCESS
+    assert reason_of(failed) == (None, None)
 
 
 def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: House):
@@ -686,7 +728,7 @@ def test_queue_one_lets_one_run_wait_and_wakes_it(system: House):
     assert fresh(second).available_at == START + timedelta(seconds=5)
     dropped = run(system, third)
     assert dropped.status == RunStatus.SKIPPED
-    assert f"#{second.pk} waits already" in (dropped.error_message or "")
+    assert reason_of(dropped) == ("overlap_waiting", {"waiting": second.pk, "waits_for": "turn"})
     overlapping.end()
     assert fresh(second).publish_at == fresh(second).available_at == START
     assert run(system, second).status == RunStatus.SUCCESS
@@ -716,6 +758,7 @@ def test_replace_stops_the_running_one_for_the_newer(system: House):
     first = fresh(overlapping.running)
     assert first.status == RunStatus.CANCELLED
     assert f"replaced by #{second.pk}" in (first.error_message or "")
+    assert reason_of(first) == ("replaced", {"newer": second.pk})
     assert fresh(second).available_at == START  # woken
     overlapping.waiting.release.set()
     assert run(system, second).status == RunStatus.SUCCESS
@@ -725,7 +768,7 @@ def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
     overlapping = Overlapping(system, "replace")
     second, third = (system.execution(overlapping.job) for _ in range(2))
     assert run(system, second).status == RunStatus.SKIPPED
-    assert f"#{third.pk} is newer" in (fresh(second).error_message or "")
+    assert reason_of(second) == ("overlap_newer", {"newer": third.pk})
     ended_by = run(system, third)
     assert ended_by.status == RunStatus.PENDING
     ended(overlapping.thread)
@@ -751,9 +794,11 @@ def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: H
     assert row.error_message == (
         f"cancelled by overlap policy replace: #{overlapping.running.pk} is newer"
     )
+    assert reason_of(row) == ("overlap_newer", {"newer": overlapping.running.pk})
     overlapping.end()
     assert fresh(overlapping.running).status == RunStatus.SUCCESS
     assert system.control.retry(row.pk).status == RunStatus.PENDING
+    assert reason_of(row) == (None, None)
 
 
 def test_replace_wakes_the_newest_of_those_that_wait(system: House):
@@ -782,6 +827,7 @@ def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
         RunStatus.SKIPPED,
         f"skipped by overlap policy queue_one: #{older.pk} waits already for its {what}",
     )
+    assert reason_of(dropped) == ("overlap_waiting", {"waiting": older.pk, "waits_for": what})
     overlapping.end()
     # Nobody is woken before the time.
     assert fresh(older).available_at == later

@@ -18,7 +18,7 @@ from django.db import OperationalError, connection
 from handlers import BaseHandler
 from scheduler.clock import DatabaseClock
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import FINAL, RunStatus
+from scheduler.states import FINAL, ReasonCode, RunStatus
 from scheduler.store.connection import database_now
 from tests.scheduler.conftest import House, fresh, outcomes, statuses
 
@@ -175,6 +175,7 @@ def test_what_the_database_refuses_again_and_again_still_becomes_final(system: H
     after = fresh(row)
     assert (after.status, after.result) == (RunStatus.FAILED, None)
     assert after.error_message == "the outcome could not be stored in the database"
+    assert after.reason_code == ReasonCode.OUTCOME_NOT_STORED
     assert outcomes(row) == ["FAILED"]
 
 
@@ -391,7 +392,7 @@ def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(seed: int, sys
         slots = sorted(rows.values_list("scheduled_time", flat=True))
         assert len(slots) == len(set(slots))
         assert (slots[-1] - slots[0]).total_seconds() / 60 + 1 == len(slots) or any(
-            "missed" in (row.error_message or "") for row in rows
+            row.reason_code == ReasonCode.MISFIRE for row in rows
         )
         assert all(row.status in FINAL for row in rows)
         for row in rows:
