@@ -14,19 +14,19 @@ class Clock(Protocol):
         """The current instant, aware UTC."""
 
     def estimate(self) -> datetime:
-        """The same without asking anybody: for the event loop and for threads of handlers."""
+        """The same without a query, for the event loop and for threads of handlers."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back; only differences mean something."""
+        """Seconds that never go back. Only differences between two readings mean something."""
 
 
 class DatabaseClock:
     """The database's time, so that skew between hosts cannot matter.
 
-    `read` asks the database. Between two readings the host's monotonic clock carries the time on; a
-    reading older than `max_age_seconds` is renewed, so a step of the host's clock changes nothing,
-    and a suspended host lags (which delays, and never fires early) for `max_age_seconds` at the
-    most. `max_age_seconds=0` asks every time.
+    `read` asks the database. Between two readings the time is the last reading plus what the host's
+    monotonic clock has counted since. A reading older than `max_age_seconds` is renewed; 0 asks
+    each time. A step of the host's clock changes nothing. A host that was suspended is late for
+    `max_age_seconds` at most, which delays runs but never starts one early.
     """
 
     def __init__(self, read: Callable[[], datetime], max_age_seconds: float) -> None:
@@ -36,26 +36,26 @@ class DatabaseClock:
         self._reading: tuple[datetime, float] | None = None
 
     def now(self) -> datetime:
-        """May block for one query. Database errors pass through."""
+        """The current instant. May block for one query and raise the database's errors."""
         with self._lock:
             reading = self._reading
         if reading is None or self.monotonic() - reading[1] >= self._max_age_seconds:
-            # Stamped after the answer: the estimate then lags by the way back, and is never ahead.
+            # The monotonic time after the answer: the estimate may be late, but is never early.
             answer = self._read()
             reading = (answer, self.monotonic())
             with self._lock:
                 self._reading = reading
             if self._max_age_seconds <= 0:
                 return reading[0]
-        return self._carried_on(reading)
+        return self._since(reading)
 
     def estimate(self) -> datetime:
-        """The last reading carried on, however old it is. Before the first one it must be read."""
+        """The time by the last reading, however old it is. Without one, the database is asked."""
         with self._lock:
             reading = self._reading
-        return self.now() if reading is None else self._carried_on(reading)
+        return self.now() if reading is None else self._since(reading)
 
-    def _carried_on(self, reading: tuple[datetime, float]) -> datetime:
+    def _since(self, reading: tuple[datetime, float]) -> datetime:
         return reading[0] + timedelta(seconds=self.monotonic() - reading[1])
 
     def monotonic(self) -> float:
@@ -63,5 +63,5 @@ class DatabaseClock:
 
 
 def pause(seconds: float) -> None:
-    """Block this thread. For back-off between tries only; a signal's exception ends it at once."""
+    """Block this thread, for back-off between tries only. A signal's exception ends it at once."""
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""Which database errors pass by themselves, and trying again when they do."""
+"""Which database errors are worth another try, and the retry itself."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _POSTGRES = frozenset({"40001", "40P01", "55P03"})
 # Lock wait timeout, deadlock, record changed since the snapshot (MariaDB).
 _MYSQL = frozenset({1205, 1213, 1020})
 _SQLITE = ("database is locked", "database table is locked")
-# SQLite takes any bytes for text, and its driver calls what it cannot read an OperationalError.
+# SQLite stores any bytes as text. Its driver raises OperationalError for those it cannot read.
 _UNREADABLE = "Could not decode to UTF-8"
 
 
 def is_transient(error: BaseException) -> bool:
-    """True when the transaction lost a race and would succeed if it were run again."""
+    """True when the transaction lost a race and may succeed when it is run again."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) in _POSTGRES:
         return True
@@ -34,20 +34,19 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """A lost connection, a lock held for long, a full disk: no row is to blame, all may wait."""
+    """True for a lost connection, a lock held for long or a full disk: no row is to blame."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     return not str(error).startswith(_UNREADABLE)
 
 
 def in_transaction(work: Callable[[], T]) -> T:
-    """Run `work` in a transaction and commit; run it again, with jitter, when it lost a race.
+    """Run `work` in a transaction and commit. When it lost a race, run it again after a short wait.
 
-    Everything that `work` changes must be in the database: its Python side effects happen once per
-    try.
+    `work` must change only the database, because it may run several times.
     """
     if transaction.get_connection().in_atomic_block:
-        # Inside a caller's transaction there is nothing to repeat: a deadlock has ended all of it.
+        # Inside a caller's transaction nothing can be repeated: a deadlock ends all of it.
         with transaction.atomic():
             return work()
     for attempt in range(1, ATTEMPTS + 1):

@@ -1,7 +1,8 @@
-"""What happened, in one place: code emits events, this table owns their wording and level.
+"""The events that the scheduler logs: code emits them, this table has their wording and level.
 
-INFO: a person would want it tomorrow. WARNING: it healed itself. ERROR: a person must act. Fields
-go into the record's extras (JSON logs show them); never a parameter's value, which may be a secret.
+INFO: a person may want to know it tomorrow. WARNING: it has healed itself. ERROR: a person must
+act. The fields of an event are extras of the log record, and JSON logs show them. The value of a
+parameter is never a field, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ _run_facts: ContextVar[Mapping[str, Any] | None] = ContextVar("jobu_run_facts", 
 
 @contextmanager
 def lines_of_run(**facts: Any) -> Iterator[None]:
-    """Everything logged inside, by whomever, belongs to a run: jobu_project/logs.py adds `facts`.
+    """Mark all lines that are logged inside as lines of a run. jobu_project/logs.py adds `facts`.
 
-    Tasks and `asyncio.to_thread` inherit it, as they do all context variables.
+    It is a context variable, so tasks and `asyncio.to_thread` inherit it.
     """
     token = _run_facts.set(facts)
     try:
@@ -95,12 +96,12 @@ def lines_of_run(**facts: Any) -> Iterator[None]:
 
 
 def facts_of_run() -> Mapping[str, Any]:
-    """What is to be added to a line that is logged just here."""
+    """The facts of the run to which a line that is logged here belongs. Empty outside of runs."""
     return _run_facts.get() or {}
 
 
 def emit(event: str, /, *, exc_info: bool = False, **fields: Any) -> None:
-    """Log one event. An unknown name is a KeyError: every event is in the table above."""
+    """Log one event of the table above. KeyError when it has no such name."""
     level, template = EVENTS[event]
     if logger.isEnabledFor(level):
         logger.log(

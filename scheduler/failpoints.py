@@ -1,6 +1,6 @@
-"""Named places at which a test ends this process at once, as a power cut would.
+"""Named points at which a test can end this process at once, like a power failure.
 
-In production nothing arms one, and no setting or environment variable can: only tests call `arm`.
+Only tests call `arm`. No setting and no environment variable can arm a point in production.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping
 
-# What has happened, and what has not, when the process ends there.
+# What has happened, and what has not, when the process ends at the point.
 POINTS: Mapping[str, str] = {
     # beat
     "record.locked": "due jobs are locked; no slot is written",
@@ -23,7 +23,7 @@ POINTS: Mapping[str, str] = {
     "publish.taken": "executions are committed as published; nothing is sent",
     "publish.sent": "one message is sent; the others of its batch are not",
     "rescue.found": "a run with an expired lease was found; nothing is written",
-    "rescue.ended": "a lost run has gone back; whoever waits for it has not been woken",
+    "rescue.ended": "a lost run has gone back; the run that waits for it has not been woken",
     # worker
     "claim.read": "a message was taken from the broker; its execution is not claimed",
     "claim.committed": "the execution is claimed; its handler has not begun",
@@ -31,8 +31,8 @@ POINTS: Mapping[str, str] = {
     "run.ended": "the handler has ended; its outcome is not written",
     "end.updated": "the outcome is written, its attempt is not; not committed",
     "end.recorded": "outcome and attempt are written; not committed",
-    "end.committed": "the outcome is committed; whoever waits for it has not been woken",
-    "overlap.held": "a run was put back because another one of its job goes on",
+    "end.committed": "the outcome is committed; the run that waits for it has not been woken",
+    "overlap.held": "a run is held because another run of its job goes on",
 }
 
 _armed: str | None = None
@@ -40,8 +40,9 @@ _left = 0
 
 
 def arm(name: str, *, visit: int = 1) -> None:
-    """End this process at its `visit`-th visit to `name`. Children forked later count for
-    themselves.
+    """End this process at its `visit`-th visit to the point `name`.
+
+    Children that are forked later count their own visits.
     """
     global _armed, _left
     if name not in POINTS:
@@ -52,7 +53,7 @@ def arm(name: str, *, visit: int = 1) -> None:
 
 
 def point(name: str) -> None:
-    """Does nothing, unless a test has armed `name`."""
+    """A place where the process may end. Does nothing unless a test has armed `name`."""
     if _armed is not None and _armed == name:
         _crash()
 
@@ -61,5 +62,5 @@ def _crash() -> None:
     global _left
     _left -= 1
     if _left == 0:
-        # Not an exception: no `finally`, no rollback that we would send, no goodbye to anybody.
+        # Not an exception: no `finally` runs and no rollback is sent.
         os.kill(os.getpid(), signal.SIGKILL)

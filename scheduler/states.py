@@ -1,8 +1,7 @@
-"""What an execution can be, and every way it may change. Plain values; nobody else writes a status
-literal.
+"""The closed sets of words: states of an execution and their transitions, policies, reasons.
 
-The CHECK constraints of the tables, the admin's choices and the diagram in the documentation come
-from here or are tested against it.
+Plain values, and the only place with literals of them. The CHECK constraints of the tables, the
+choices in the admin and the diagram in the documentation come from here or are tested against it.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    PENDING = "PENDING"  # waits to be claimed; `publish_at` says when beat looks at it again
+    PENDING = "PENDING"  # waits for a claim; `publish_at` says when beat sends a message (again)
     RUNNING = "RUNNING"  # a worker holds the lease; `lease_expires_at` says until when
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
     TIMEOUT = "TIMEOUT"
-    CANCELLED = "CANCELLED"  # by a person, or by a newer run under overlap policy `replace`
-    SKIPPED = "SKIPPED"  # never ran, by misfire or overlap policy; the reason is in error_message
+    CANCELLED = "CANCELLED"  # by a person, or for a newer run under overlap policy `replace`
+    SKIPPED = "SKIPPED"  # never ran, because of the misfire or the overlap policy
 
 
 FINAL = frozenset(
@@ -31,10 +30,10 @@ FINAL = frozenset(
     }
 )
 UNFINISHED = frozenset(RunStatus) - FINAL
-# A person may send these back to PENDING.
+# A person may retry these: they become PENDING again.
 RETRYABLE = FINAL - {RunStatus.SUCCESS}
 
-# None stands for "not there yet".
+# None: the execution does not exist yet.
 TRANSITIONS: Mapping[RunStatus | None, frozenset[RunStatus]] = {
     None: frozenset({RunStatus.PENDING, RunStatus.SKIPPED}),
     RunStatus.PENDING: frozenset(
@@ -45,7 +44,7 @@ TRANSITIONS: Mapping[RunStatus | None, frozenset[RunStatus]] = {
             RunStatus.FAILED,
         }
     ),
-    # RUNNING -> PENDING: retry with back-off, rescue of a lost worker's run, hand-back on drain.
+    # RUNNING -> PENDING: retry after a back-off, rescue of a lost worker's run, hand-back on drain.
     RunStatus.RUNNING: frozenset(
         {
             RunStatus.SUCCESS,
@@ -61,7 +60,7 @@ TRANSITIONS: Mapping[RunStatus | None, frozenset[RunStatus]] = {
 
 
 class AttemptOutcome(StrEnum):
-    """How one attempt ended. LOST: its lease ran out. RELEASED: handed back, not charged."""
+    """How one attempt ended. LOST: its lease ran out. RELEASED: it was handed back, uncharged."""
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
@@ -136,7 +135,7 @@ class BackfillState(StrEnum):
     ACTIVE = "active"  # beat makes its runs
     PAUSED = "paused"
     CANCELLED = "cancelled"  # by a person
-    DONE = "done"  # every slot has its run; some may not have ended yet
+    DONE = "done"  # each slot has its run; some runs may not have ended yet
 
 
 class ProcessKind(StrEnum):

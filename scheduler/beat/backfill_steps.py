@@ -1,4 +1,4 @@
-"""Beat's part in a backfill: as many runs as may be unfinished, until every slot has one."""
+"""Beat's part in a backfill: it makes runs while there is room, until each slot has one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
 
-# One tick looks after so many; those behind them come in the next one.
+# How many backfills one tick looks at. The next tick goes on with the others.
 BACKFILLS_PER_TICK = 20
 
 
 class _Unusable(Exception):
-    """No further slot of this backfill can be run; the message says why."""
+    """No further slot of this backfill can be run. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a tick did for backfills. `after`: where the next one goes on."""
+    """What a tick did for backfills. `after`: the id after which the next tick goes on."""
 
     are_active: bool = False
     made: int = 0
@@ -38,27 +38,29 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class _Advance:
-    """What was done for one backfill. `total`: of all its runs, when these were the last."""
+    """What was done for one backfill. `total`: all its runs, if the last ones were made now."""
 
     job_name: str
     made: int = 0
     total: int | None = None
 
 
-def go_on(clock: Clock, settings: SchedulerSettings, *, after: int = 0) -> Step:
-    """Make runs for active backfills that have room, by id from `after` on. Without any, one index
-    probe. Any number of beats may be at it; each backfill is a transaction of its own.
+def advance(clock: Clock, settings: SchedulerSettings, *, after: int = 0) -> Step:
+    """Make runs for active backfills with room, in the order of their ids, only ids after `after`.
+
+    One index probe when there is no active backfill. Each backfill is a transaction of its own, and
+    several beats may do this at once.
     """
     if not backfills.any_active():
         return Step()
     found = backfills.with_room(after, BACKFILLS_PER_TICK)
-    made = sum(_advance(id_, job_id, clock, settings) for id_, job_id in found)
+    made = sum(_advance_one(id_, job_id, clock, settings) for id_, job_id in found)
     is_full = len(found) == BACKFILLS_PER_TICK
     return Step(are_active=True, made=made, after=found[-1][0] if is_full else 0)
 
 
-def _advance(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSettings) -> int:
-    """Runs made for one backfill."""
+def _advance_one(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSettings) -> int:
+    """Make runs for one backfill. Returns how many."""
 
     def work() -> _Advance | None:
         claimed = backfills.claim(backfill_id, job_id)
@@ -69,12 +71,12 @@ def _advance(backfill_id: int, job_id: int, clock: Clock, settings: SchedulerSet
 
     try:
         done = in_transaction(work)
-    # Whatever a row makes the arithmetic or the database do: the others go on, and this one shows
-    # the reason instead of failing in every tick.
+    # Whatever error one row causes: the other backfills go on, and this one is ended with the
+    # reason instead of failing in every tick.
     except Exception as error:
         if is_outage(error) or is_transient(error):
             raise
-        reason = str(error) if isinstance(error, _Unusable) else _described(error)
+        reason = str(error) if isinstance(error, _Unusable) else _first_line(error)
         if backfills.end(backfill_id, BackfillState.CANCELLED, now=clock.now(), error=reason):
             emit("backfill.failed", backfill_id=backfill_id, reason=reason)
         return 0
@@ -94,7 +96,7 @@ def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSe
         return _Advance(job_name=job.name)
     schedule = _schedule(job, settings)
     zone = ZoneInfo(job.timezone or settings.default_timezone)
-    # One more than is made: whether there is a further one says whether this was the last step.
+    # One slot more than there is room for, to know whether this is the last step.
     slots = next_slots(
         schedule,
         since=backfill.since,
@@ -115,14 +117,14 @@ def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSe
         failpoints.point("backfill.inserted")
     total = None
     if len(slots) <= room:
-        # The schedule may have changed since the start: then that many slots there were.
+        # If the schedule has changed since the start, this is how many slots there were.
         total = backfill.made + len(runs)
         backfills.end(backfill.pk, BackfillState.DONE, now=now, total=total)
     return _Advance(job_name=job.name, made=len(runs), total=total)
 
 
-def _described(error: Exception) -> str:
-    # The first line: in the further ones PostgreSQL quotes the row, and with it the params.
+def _first_line(error: Exception) -> str:
+    # Only the first line: in the others PostgreSQL quotes the row, and with it the params.
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 

@@ -1,7 +1,7 @@
 """One tick of beat: due jobs become executions, executions become messages, lost runs are rescued.
 
-Any number of beats tick at once. Each step is a transaction of its own that another beat may have
-done already; nothing here remembers a job between two ticks.
+Any number of beats may tick at once. Each step is a transaction of its own, and another beat may
+have done it already. Beat remembers no job between two ticks.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from scheduler.store import (
 )
 from scheduler.store.jobs import disable_job
 
-# A tick that found work which another beat holds asks again after this.
+# How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
-# A timer may ring early; waking just after the slot saves a tick that finds nothing.
+# A timer may end early. Beat wakes just after the slot, to save a tick that finds nothing.
 _LATE_SECONDS = 0.001
+_MAINTENANCE_SECONDS = 2
 _PRUNE_BATCH = 1000
 _OLDER_RESULTS = 5000
 _REPUBLISH_AFTER_FAILURE_SECONDS = 2
-# What one row can cause: a constraint, or a value that Python cannot hold (`infinity`, JSON that is
-# a thousand lists deep, and in SQLite any text).
+# Errors that one row can cause: it breaks a constraint, or holds a value that Python cannot read
+# (`infinity`, JSON that is a thousand lists deep, and in SQLite any text).
 _ROW_ERRORS = (
     DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError
 )  # fmt: skip
@@ -58,7 +59,7 @@ class _Recorded:
 
 
 class Dispatcher:
-    """The steps of a tick. `clock` is the database's in production."""
+    """The steps of a tick. In production `clock` is the database's clock."""
 
     def __init__(
         self,
@@ -74,32 +75,35 @@ class Dispatcher:
         self._random = random
         self._healthy_since: float | None = None
         self._next_sweep = 0.0
-        self._next_upkeep = 0.0
+        self._next_maintenance = 0.0
         self._next_prune = 0.0
         self._results_since: datetime | None = None
         self._older_results_until: datetime | None = None
         self._backfills = backfill_steps.Step()
 
     def tick(self) -> float:
-        """Do all that is due; gives the seconds to sleep. Database errors pass through; a tick that
-        is
-        cut off anywhere has either committed a step or not, and the next one goes on from there."""
+        """Do all that is due. Returns the seconds to sleep.
+
+        Database errors are raised. The steps that were committed before stay, and the next tick
+        does the others.
+        """
         now = self._clock.now()
         if self._healthy_since is None:
             self._healthy_since = self._clock.monotonic()
-        # What is wrong with a row is stored and logged for everybody: in English.
+        # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
             worked = self._record_all(now)
-            worked |= self._go_on_with_backfills()
+            worked |= self._advance_backfills()
         worked |= self._publish_all()
-        worked |= self._sweep()
-        self._keep_house()
+        worked |= self._rescue()
+        self._maintenance()
         return self._seconds_to_sleep(worked)
 
     def interrupted(self) -> None:
-        """The database was away. No rescue until it has been seen for one whole lease: all leases
-        ran
-        out together, and the workers' renewals must win that race."""
+        """The database was away. Rescue waits until it has answered for one whole lease.
+
+        All leases ran out in the outage, and the workers must be able to renew them first.
+        """
         self._healthy_since = None
 
     # --- due jobs become executions --------------------------------------------------------------
@@ -139,7 +143,7 @@ class Dispatcher:
         except _ROW_ERRORS as error:
             if is_outage(error):
                 raise
-            # One row that the database will not give or take must not stop the others: one by one.
+            # One row that cannot be read or written must not stop the others: one by one.
             claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
             if not claimed:
                 raise
@@ -160,7 +164,7 @@ class Dispatcher:
             except _ROW_ERRORS as error:
                 if is_outage(error):
                     raise
-                # A watermark that cannot be read is none to go on from.
+                # If not even the watermark could be read, slots count as missed from now on.
                 watermark = read[0].missed_since if read else None
                 reason = f"cannot be recorded: {error}"
                 self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
@@ -175,7 +179,8 @@ class Dispatcher:
     def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
         records: list[slots.SlotRecord] = []
         watermarks: dict[int, datetime] = {}
-        # Jobs with one schedule are mostly due together, and rows are locked meanwhile.
+        # Jobs with the same schedule are often due together. Each schedule is planned once, because
+        # rows are locked meanwhile.
         plans: dict[DueSchedule, Plan] = {}
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
@@ -188,7 +193,7 @@ class Dispatcher:
                 reason = f"{error.field}: {error.reason}"
                 self._disable(job.id, job.name, reason, job.missed_since, now)
                 continue
-            # Whatever a row makes the arithmetic do, the others go on; the row shows the reason.
+            # Whatever error one row causes, the other jobs go on and this one shows the reason.
             except Exception as error:  # noqa: BLE001
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, job.missed_since, now)
@@ -210,8 +215,9 @@ class Dispatcher:
         return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
 
     def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:
-        """Rows without a watermark may have been typed in by SQL, past every door: check them
-        whole.
+        """What is wrong with jobs without a watermark, by id.
+
+        SQL may have inserted them, so nobody has checked them before.
         """
         if not new:
             return {}
@@ -224,12 +230,9 @@ class Dispatcher:
         return found
 
     def _plan(self, job: slots.DueJob, now: datetime, known: dict[DueSchedule, Plan]) -> Plan:
-        schedule = schedule_of(
-            job,
-            self._settings(),
-        )
+        schedule = schedule_of(job, self._settings())
         if job.next_run_at is None:
-            # New, edited or enabled: never fires at once.
+            # New, edited or enabled: it never runs at once.
             return Plan(
                 next_run_at=first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at)
             )
@@ -248,13 +251,15 @@ class Dispatcher:
     def _disable(
         self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
     ) -> None:
-        """From its watermark on it misses its slots: who repairs it may run them."""
+        """Switch a broken job off. It misses its slots from `watermark` on; whoever repairs it may
+        run them.
+        """
         since = watermark or now
         if disable_job(job_id, now=now, error=reason, missed_from=since):
             emit("job.disabled", job=name, job_id=job_id, reason=reason)
 
-    def _go_on_with_backfills(self) -> bool:
-        step = backfill_steps.go_on(self._clock, self._settings(), after=self._backfills.after)
+    def _advance_backfills(self) -> bool:
+        step = backfill_steps.advance(self._clock, self._settings(), after=self._backfills.after)
         self._backfills = step
         return step.made > 0
 
@@ -272,7 +277,7 @@ class Dispatcher:
                 publishing.not_published(refused, publish_at=again)
             if refused or len(hints) < self._settings().batch_size:
                 break
-            # A long burst must not keep newly due jobs waiting.
+            # During a long burst, jobs that become due must not wait.
             self._record_all(self._clock.now())
         return published
 
@@ -292,7 +297,7 @@ class Dispatcher:
 
     # --- now and then ----------------------------------------------------------------------------
 
-    def _sweep(self) -> bool:
+    def _rescue(self) -> bool:
         settings = self._settings()
         monotonic = self._clock.monotonic()
         if monotonic < self._next_sweep or self._healthy_since is None:
@@ -311,38 +316,37 @@ class Dispatcher:
             )
         return any(run.status == RunStatus.PENDING for run in rescued)
 
-    def _keep_house(self) -> None:
+    def _maintenance(self) -> None:
         settings = self._settings()
         monotonic = self._clock.monotonic()
-        if monotonic < self._next_upkeep:
+        if monotonic < self._next_maintenance:
             return
-        self._next_upkeep = monotonic + 2
+        self._next_maintenance = monotonic + _MAINTENANCE_SECONDS
         now = self._clock.now()
+        self._refresh_last_results(now, settings)
+        # The reason of a skip is stored for everybody, so in English.
+        with translation.override("en"):
+            resumed = pauses.end_pauses(self._clock, settings)
+        if resumed:
+            emit("job.resumed", jobs=resumed)
+        if monotonic >= self._next_prune:
+            pruned = self._prune(now, settings)
+            # Small batches: a big DELETE would hold its locks, and a SQLite file, for long.
+            self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
+
+    def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.
         begin = self._results_since or now - timedelta(seconds=60)
         since = begin - timedelta(seconds=10)
         shown = last_results.refresh_last_results(since, now)
         if self._results_since is None:
             self._older_results_until = since
-        # Of a job that somebody holds, the next round tells.
+        # The jobs that were locked get their results in the next round.
         self._results_since = begin if shown.left_out else now
         self._refresh_older_results(now - timedelta(days=settings.retention_days))
-        # The reason of a skip is stored for everybody: in English.
-        with translation.override("en"):
-            resumed = pauses.end_pauses(self._clock, settings)
-        if resumed:
-            emit("job.resumed", jobs=resumed)
-        if monotonic >= self._next_prune:
-            pruned = retention.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
-            backfills.prune(now - timedelta(days=settings.retention_days), _PRUNE_BATCH)
-            processes.forget_silent_processes(now - timedelta(days=1))
-            # Small batches: a big DELETE would hold its locks, and a SQLite database, for long.
-            self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
-            if pruned:
-                emit("history.pruned", executions=pruned, days=settings.retention_days)
 
     def _refresh_older_results(self, since: datetime) -> None:
-        """Runs that ended while no beat was there: once after the start, back through history."""
+        """One step back through the history, for runs that ended while no beat was there."""
         until = self._older_results_until
         if until is None:
             return
@@ -351,26 +355,37 @@ class Dispatcher:
         except _ROW_ERRORS as error:
             if is_outage(error):
                 raise
-            older = None  # an old row that cannot be read: no summary is worth a stop
+            older = None  # an old row cannot be read; a summary must not stop beat
         self._older_results_until = older
 
+    def _prune(self, now: datetime, settings: SchedulerSettings) -> int:
+        before = now - timedelta(days=settings.retention_days)
+        pruned = retention.prune(before, _PRUNE_BATCH)
+        backfills.prune(before, _PRUNE_BATCH)
+        processes.forget_silent_processes(now - timedelta(days=1))
+        if pruned:
+            emit("history.pruned", executions=pruned, days=settings.retention_days)
+        return pruned
+
     def _seconds_to_sleep(self, worked: bool) -> float:
-        """Until the nearest due or publish instant, at most the (jittered) poll interval."""
+        """Until the next instant with work, at most the poll interval with its jitter."""
         settings = self._settings()
-        # Beats that started together must not tick together.
+        # Jitter: beats that started together must not tick together.
         longest = settings.poll_interval_seconds * (0.8 + 0.4 * self._random())
         longest = min(longest, settings.max_sleep_seconds)
         if self._backfills.are_active:
-            # What a backfill runs next starts this long after a run of it ends, at the latest.
+            # A run of a backfill that ends makes room for the next one: look without jitter.
             longest = min(longest, settings.poll_interval_seconds)
         if self._backfills.after:
-            return 0.0  # there were too many for one tick
-        wishes = [slots.next_due_at()]
+            return 0.0  # this tick could not look at all backfills
+        instants = [slots.next_due_at()]
         if self._publisher.ready():
-            wishes.append(publishing.next_publish_at())
+            instants.append(publishing.next_publish_at())
         now = self._clock.now()
         waits = [
-            (wish - now).total_seconds() + _LATE_SECONDS for wish in wishes if wish is not None
+            (instant - now).total_seconds() + _LATE_SECONDS
+            for instant in instants
+            if instant is not None
         ]
         shortest = 0.0 if worked else _CONTENDED_SECONDS
         return min([longest, *(max(wait, shortest) for wait in waits)])

@@ -1,8 +1,8 @@
 """`celery -A jobu_project beat`: Celery's beat with our tick in place of its in-memory schedule.
 
-Static entries of `beat_schedule` keep working through Celery's own tick. They are Celery's: each
-beat sends them, so what must run once belongs into a job. One that is due while the broker is away
-is sent once it is back, and holds up no job until then.
+Static entries of `beat_schedule` still work, through Celery's own tick. Each beat sends them, so
+what must run once belongs in a job. An entry that is due while the broker is away is sent when the
+broker is back, and delays no job until then.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from scheduler.store.connection import database_now
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 5.0
-# How long after a failure the broker is asked again for a static entry that is due.
+# How long a static entry waits that is due while the broker is away.
 _ENTRY_WAITS_SECONDS = 5.0
 
 
 class JobScheduler(beat.Scheduler):  # type: ignore[misc]
-    """Ticks the dispatcher, outlives outages of database and broker, says that it is alive."""
+    """Ticks the dispatcher, survives outages of database and broker, writes the heartbeat."""
 
     def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
         super().__init__(app, *args, lazy=lazy, **kwargs)
@@ -51,19 +51,19 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         return f"    . jobs -> {connection.vendor} database, any number of beats"
 
     def setup_schedule(self) -> None:
-        # Only what the user put there: Celery's default entries clean up a result backend we do not
+        # Only the user's entries: Celery's default ones clean a result backend that jobu does not
         # use.
         self.merge_inplace(self.app.conf.beat_schedule)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """One round. Nothing but a signal ends beat: an exception here would end the process."""
+        """One tick. An exception here would end the process, but only a signal may end beat."""
         try:
             close_old_connections()
             wait = self._dispatcher.tick()
             self._heartbeat()
             if self.schedule:
                 wait = min(wait, super().tick(*args, **kwargs))
-        # Beat must survive whatever a tick meets; the event names it, once per outage.
+        # Beat survives every error of a tick. The event reports it, once per outage.
         except Exception as error:  # noqa: BLE001
             return self._fail(error)
         if self._failed_since is not None:
@@ -74,31 +74,36 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
 
     @property
     def producer(self) -> Any:
-        """For Celery's tick. Its own would connect when the first entry is due, and try for ever:
-        a beat that waits there records no slot.
+        """The producer of Celery's tick.
+
+        Celery's own producer tries to connect for ever when an entry is due. Meanwhile beat would
+        record no slot.
         """
         return self._publisher.producer()
 
     def is_due(self, entry: Any) -> Any:
-        """Celery's tick asks this just before it sends the entry."""
+        """Whether the entry is due. Celery's tick asks just before it sends it."""
         due = super().is_due(entry)
         return (False, _ENTRY_WAITS_SECONDS) if due[0] and self.producer is None else due
 
     def apply_async(
         self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any
     ) -> Any:
-        """Celery's tick has marked the entry as sent, and would only log that it was not."""
+        """Send a static entry. If it fails, try once more, and then take back that it was sent.
+
+        Celery's tick has marked the entry as sent already, and would only log the failure.
+        """
         try:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
         except beat.SchedulingError as error:
             if not isinstance(error.__context__, OperationalError):
                 raise
-            # The broker is away, or will not have this message: kombu says the same of both.
+            # The broker is away or refuses this message: kombu raises the same error for both.
             self._publisher.close()
             fresh = self.producer
             if fresh is None:
                 self.schedule[entry.name] = entry
-                self._heap = None  # made anew from the schedule
+                self._heap = None  # Celery makes it again from the schedule
                 raise
         return super().apply_async(entry, producer=fresh, advance=advance, **kwargs)
 
@@ -107,7 +112,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             if self._started_at is not None and self._failed_since is None:
                 processes.forget_process(self._name)
             self._publisher.close()
-        # Going away in any case; the row's heartbeat goes stale by itself.
+        # The process ends in any case, and a row that stays goes stale by itself.
         except Exception:  # noqa: BLE001
             pass
         super().close()
@@ -130,7 +135,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         )
 
     def _fail(self, error: Exception) -> float:
-        # A lost race is no outage: rescue would wait for a whole lease because of a deadlock.
+        # A deadlock is no outage: it must not delay the rescue by a whole lease.
         if not is_transient(error):
             self._dispatcher.interrupted()
         connection.close()

@@ -1,8 +1,8 @@
-"""Beat's part in a pause: when it is over, the job is switched on, and what it missed is recorded.
+"""Beat's part in a pause: when it is over, the job is enabled and what it missed is recorded.
 
-The slots of the pause become one SKIPPED row, as when a person enables the job. From the end of the
-pause on the misfire policy holds: a slot that lies on it, or that no beat was there for, is not
-lost.
+The slots of the pause become one SKIPPED row, as when a person enables the job. Slots from the end
+of the pause on follow the misfire policy, so that a slot exactly at the end is not lost, nor one
+for which no beat was there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ _HALF_A_SECOND = timedelta(milliseconds=500)
 
 @dataclass(frozen=True, kw_only=True)
 class _Return:
-    """`watermark`: the first slot that is not the pause's; None: beat looks at the job as new."""
+    """How a job comes back. `watermark`: its first slot after the pause; None: treat it as new."""
 
     watermark: datetime | None = None
     records: tuple[slots.SlotRecord, ...] = ()
 
 
 def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
-    """Enable up to a batch of jobs whose pause is over; gives how many. Those that another beat is
-    at are left to it.
+    """Enable up to a batch of jobs whose pause is over. Returns how many.
+
+    Jobs that another beat holds are left to it.
     """
     if not jobs.any_pause_over(clock.now()):
         return 0
@@ -47,7 +48,7 @@ def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
 
     try:
         return in_transaction(work)
-    # What one row holds must not keep the others paused: without their slots, then.
+    # One bad row must not keep the others paused: all are enabled without recording their slots.
     except Exception as error:
         if is_outage(error):
             raise
@@ -55,7 +56,7 @@ def end_pauses(clock: Clock, settings: SchedulerSettings) -> int:
 
 
 def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Return:
-    # A row that no door has seen: with no watermark beat says what is wrong with it.
+    # SQL may have changed the row. Without a watermark, beat checks it and says what is wrong.
     if job.paused_until is None or validation.job_problems(job, now=now, settings=settings):
         return _Return()
     try:
@@ -63,10 +64,10 @@ def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Ret
     except ScheduleError:
         return _Return()
     over = _just_before(job.paused_until)
-    # Switched off by SQL, it still has its watermark.
+    # A job that was switched off by SQL still has its watermark.
     since = job.missed_from or job.next_run_at
     if since is None or since > over:
-        # Edited after the pause's end, it has been missing slots from then on.
+        # It was edited after the end of the pause, and misses slots since then.
         after = max(over, since - timedelta(microseconds=1)) if since else over
         return _Return(
             watermark=first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
@@ -92,6 +93,6 @@ def _return_of(job: CronJob, now: datetime, settings: SchedulerSettings) -> _Ret
 
 
 def _just_before(end: datetime) -> datetime:
-    """Slots are whole seconds: none lies on it, and none between it and `end`."""
+    """An instant before `end`. Slots are whole seconds: none is equal to it or between the two."""
     whole = end.replace(microsecond=0)
     return whole + _HALF_A_SECOND if end.microsecond else whole - _HALF_A_SECOND

@@ -1,5 +1,6 @@
-"""Messages to the workers. Each says only "look at this execution"; losing or doubling one is
-harmless.
+"""Messages to the workers. Each says only "look at this execution".
+
+A message that is lost or comes twice does no harm.
 """
 
 from __future__ import annotations
@@ -17,30 +18,31 @@ from scheduler.conf import TASK_NAME, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.events import emit
 from scheduler.store.publishing import Hint
 
-# After a failure the broker is left alone for a while, so that ticks keep flowing.
+# After a failure nothing is sent for a while, so that ticks go on.
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
-# So many failures in a row, each on a fresh connection, and the broker is away: no row is to blame.
+# After so many failures in a row, each on a fresh connection, the broker is away and no row is to
+# blame.
 _FAILURES_OF_AN_OUTAGE = 2
-# Of the executions that a queue refused, so many are named in a line.
+# How many of the executions that a queue refused are named in one log line.
 _NAMED = 10
 
 
 class Publisher(Protocol):
     def ready(self) -> bool:
-        """False while the broker is known to be away; then nothing should be taken to publish."""
+        """False while the broker is known to be away. Then nothing should be taken to publish."""
 
     def publish(self, hints: Sequence[Hint]) -> list[int]:
-        """Send the hints, those of one queue in their order; gives the ids of executions that were
-        not sent because the broker is away.
+        """Send the hints; those of one queue in their order.
 
-        One that the broker refuses while it takes others is not among them: asking again at once
-        would not help it.
+        Returns the ids of the executions that could not be sent because the broker is away: they
+        should be sent again soon. An execution that the broker refuses while it accepts others is
+        not returned, because another try at once would not help.
         """
 
 
 class _Away(Exception):
-    """No connection to the broker: no message is to blame."""
+    """There is no connection to the broker, so no message is to blame."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -48,11 +50,11 @@ class _Away(Exception):
 
 
 class CeleryPublisher:
-    """Sends through one connection and producer that are kept, and rebuilt after a failure.
+    """Sends through one connection and producer, which are kept and made anew after a failure.
 
-    A message fails because the broker is away, or because the broker will not have it: its queue is
-    a hash of Redis, a name that RabbitMQ keeps for itself, or was made with other arguments. What
-    is tried next, on a fresh connection and for another queue if there is one, tells which.
+    A message fails because the broker is away, or because the broker refuses it: the name of its
+    queue is a hash in Redis, is reserved by RabbitMQ, or was declared with other arguments. The
+    next try, on a fresh connection and for another queue if there is one, tells which.
     """
 
     def __init__(self, app: Celery, clock: Clock) -> None:
@@ -63,8 +65,7 @@ class CeleryPublisher:
         self._failed_since: float | None = None
         self._closed_until = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        # Queues that took nothing when they were tried last, and those of them that did so while
-        # others took messages.
+        # Queues whose last try failed; and those of them that failed while others worked.
         self._failing: set[str] = set()
         self._refusing: set[str] = set()
 
@@ -72,7 +73,7 @@ class CeleryPublisher:
         return self._clock.monotonic() >= self._closed_until
 
     def producer(self) -> Any:
-        """A connected producer of kombu, for other messages; None while the broker is away."""
+        """A connected producer of kombu for other messages. None while the broker is away."""
         if self._producer is None and self.ready():
             try:
                 self._connect()
@@ -84,7 +85,7 @@ class CeleryPublisher:
         unsent = {hint.execution_id: hint for hint in hints}
         waiting = self._failing_last(hints)
         errors: dict[str, Exception] = {}
-        taking: set[str] = set()  # the queues that took what they were given last
+        taking: set[str] = set()  # queues that accepted their last message
         failures = 0
         kept = self._producer
         while waiting:
@@ -97,8 +98,7 @@ class CeleryPublisher:
             except _Away as away:
                 self._fail(away.error)
                 return list(unsent)
-            # Whatever the broker's client raises, the answer is the same: the row is published
-            # again.
+            # Whatever the broker's client raises, the row is published again.
             except Exception as error:  # noqa: BLE001
                 errors[hint.queue] = error
                 taking.discard(hint.queue)
@@ -127,16 +127,16 @@ class CeleryPublisher:
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            # A broken connection may fail to close; it is gone either way.
+            # A broken connection may fail to close. It is dropped in any case.
             with contextlib.suppress(Exception):
                 connection.release()
 
     def _failing_last(self, hints: Iterable[Hint]) -> deque[Hint]:
-        """So that a queue that takes nothing never stands before the others."""
+        """The hints in an order in which a failing queue never delays the others."""
         return deque(sorted(hints, key=lambda hint: hint.queue in self._failing))
 
     def _is_hopeless(self, queue: str, errors: Mapping[str, Exception], taking: Set[str]) -> bool:
-        """It was tried just now, and is to blame: one more try costs one more connection."""
+        """True if the queue was tried just now and is to blame. Each try costs a connection."""
         if queue not in errors or queue in taking:
             return False
         return bool(taking) or queue in self._refusing
@@ -144,7 +144,7 @@ class CeleryPublisher:
     def _blame(
         self, unsent: Iterable[Hint], errors: Mapping[str, Exception], taking: Set[str]
     ) -> None:
-        """The broker took others: it is these that it will not have."""
+        """Report what was not sent although the broker accepted other messages."""
         by_queue: dict[str, list[int]] = {}
         for hint in unsent:
             by_queue.setdefault(hint.queue, []).append(hint.execution_id)
@@ -152,17 +152,19 @@ class CeleryPublisher:
             if queue not in taking:
                 self._refusing.add(queue)
             named = ", ".join(map(str, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
-            emit("publish.refused", queue=queue, executions=named, error=_told(errors[queue]))
+            emit(
+                "publish.refused", queue=queue, executions=named, error=format_error(errors[queue])
+            )
 
     def _send(self, hint: Hint, *, once: bool) -> None:
-        """Raises _Away without a connection, else whatever is wrong with this message.
+        """Send one message. Raises _Away without a connection, else what is wrong with it.
 
-        `once`: not again on a fresh connection when the one that was kept fails.
+        `once`: do not try again on a fresh connection when the kept one fails.
         """
         if self._producer is not None:
             try:
                 return self._put(hint)
-            # A kept connection may have died of old age.
+            # A connection that was kept for long may be closed by the other side.
             except Exception:
                 self.close()
                 if once:
@@ -177,7 +179,7 @@ class CeleryPublisher:
     def _connect(self) -> None:
         try:
             self._connection = self._app.connection_for_write()
-            # Connected beforehand, because a channel made on demand tries for many seconds.
+            # Connect first, because a channel that connects on demand tries for many seconds.
             self._connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, interval_max=0
             )
@@ -199,8 +201,8 @@ class CeleryPublisher:
         )
         self._producer.publish(
             message.body,
-            # Straight to the queue by its name: a route through the queue's own exchange is a
-            # binding in the broker, and is gone after a FLUSHALL.
+            # Straight to the queue by its name. A route through the queue's own exchange is a
+            # binding in the broker, which a FLUSHALL deletes.
             exchange="",
             routing_key=queue.name,
             declare=[queue],
@@ -211,15 +213,15 @@ class CeleryPublisher:
         )
 
     def _fail(self, error: Exception) -> None:
-        """The broker is away: it is left alone for a while, ever longer."""
+        """The broker is away: send nothing for a while, longer after each failure."""
         self.close()
         now = self._clock.monotonic()
         if self._failed_since is None:
             self._failed_since = now
-            emit("publish.failed", error=_told(error))
+            emit("publish.failed", error=format_error(error))
         self._closed_until = now + self._pause_seconds
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
 
-def _told(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

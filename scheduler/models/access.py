@@ -1,4 +1,4 @@
-"""Tokens of the API, and what a person prefers to see."""
+"""Tokens of the API, and people's preferences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scheduler.models.fields import UtcNow
 class ApiToken(models.Model):
     """A key to the REST API. It acts as its user, with at most that user's permissions.
 
-    Only the SHA-256 of the key is kept: the key itself is shown once, when it is made. (It is 256
-    random bits, so a slow hash would protect nothing that a fast one does not.)
+    Only the SHA-256 of the key is stored. The key itself is shown once, when it is made. It is 256
+    random bits, so a slow hash would not protect it better than a fast one.
     """
 
     name = models.CharField(_("name"), max_length=100, help_text=_("what uses it, and where"))
@@ -23,7 +23,7 @@ class ApiToken(models.Model):
         related_name="api_tokens",
         verbose_name=_("acts as"),
     )
-    # The first characters of the key, so that people can tell their tokens apart.
+    # The first characters of the key, for people to recognise it.
     prefix = models.CharField(_("begins with"), max_length=16)
     key_hash = models.CharField(max_length=64, unique=True)
     # A subset of ApiToken.SCOPES, as a JSON array.
@@ -36,8 +36,8 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
 
-    #: What a token may be made for: looking, doing (run, retry, cancel, pause, backfill, events),
-    #: and editing (create, change, delete).
+    #: What a token may do. read: see; operate: run, retry, cancel, pause, backfill, events; write:
+    #: create, change, delete.
     SCOPES = ("read", "operate", "write")
 
     class Meta:
@@ -51,7 +51,7 @@ class ApiToken(models.Model):
 
 
 class Preference(models.Model):
-    """How a user wants to see times and words. No row, or an empty value: as configured."""
+    """How a user wants to see times and texts. No row or an empty value: as configured."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,

@@ -13,7 +13,7 @@ from scheduler.states import BackfillOrder, BackfillState
 
 
 class Backfill(models.Model):
-    """Runs for the slots of a range, a few at a time. Beat makes them; a person may stop it."""
+    """Runs for the slots of a range, a few at a time. Beat makes them, a person can stop it."""
 
     job = models.ForeignKey(
         CronJob,
@@ -22,7 +22,7 @@ class Backfill(models.Model):
         related_name="backfills",
         verbose_name=_("job"),
     )
-    # Both ends belong to it.
+    # Slots from `since` to `until`, both included.
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
     order = models.CharField(
@@ -34,7 +34,7 @@ class Backfill(models.Model):
     parallelism = models.IntegerField(
         _("at once"), default=1, help_text=_("how many of its runs may be unfinished at a time")
     )
-    # A text that contains {slot} gets the slot there, in ISO 8601.
+    # In texts {slot} is replaced with the slot in ISO 8601.
     params = StoredJSON(_("parameters"), default=dict)
     state = models.CharField(
         _("state"),
@@ -42,7 +42,7 @@ class Backfill(models.Model):
         choices=choices_of(BackfillState),
         default=BackfillState.ACTIVE.value,
     )
-    # The slot made last; NULL before the first.
+    # The slot of the run that was made last. NULL: none was made.
     cursor = models.DateTimeField(_("made up to"), null=True, blank=True)
     total = models.IntegerField(_("slots"))
     made = models.IntegerField(_("made"), default=0)
@@ -57,7 +57,7 @@ class Backfill(models.Model):
         verbose_name_plural = _("backfills")
         ordering = ["-id"]
         indexes = [
-            # "is there one to go on with?"
+            # "is one active?"
             models.Index(fields=["state", "id"], name="backfills_active"),
         ]
         constraints = [

@@ -12,9 +12,9 @@ from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, Run
 
 
 class JobExecution(models.Model):
-    """What became of one slot, one manual run, one event or one backfilled slot."""
+    """What became of one slot, manual run, event or backfilled slot."""
 
-    # The database cascades (migration 0002): deleting a job with a million rows loads none of them.
+    # The database cascades (migration 0002): deleting a job does not load its executions.
     job = models.ForeignKey(
         CronJob,
         null=True,
@@ -34,11 +34,11 @@ class JobExecution(models.Model):
         help_text=_("whole seconds for slots; with microseconds for everything else"),
     )
     logical_time = models.DateTimeField(_("stands for slot"), null=True, blank=True)
-    # Who asked for it: a user's name, empty for slots. A name, because history outlives accounts.
+    # Who asked for it: a user's name, empty for slots. A name, because the account may be deleted.
     requested_by = models.CharField(
         _("requested by"), max_length=150, blank=True, default="", db_default=""
     )
-    # By the database's own means, as `job`: a backfill that is deleted leaves its runs.
+    # Like `job`, without a constraint: when a backfill is deleted, its runs stay.
     backfill = models.ForeignKey(
         "Backfill",
         null=True,
@@ -49,7 +49,7 @@ class JobExecution(models.Model):
         verbose_name=_("backfill"),
         db_index=False,
     )
-    # Compared exactly, on MySQL, too: migration 0006 gives the column a binary collation.
+    # Compared exactly on all databases: migration 0006 gives MySQL's column a binary collation.
     dedupe_key = models.CharField(
         _("idempotency key"), max_length=255, null=True, blank=True, unique=True
     )
@@ -75,14 +75,15 @@ class JobExecution(models.Model):
     queue = models.CharField(_("queue"), max_length=100, blank=True, default="", db_default="")
     priority = models.IntegerField(_("priority"), default=0, db_default=0)
     available_at = models.DateTimeField(_("available"), db_default=UtcNow())  # earliest claim
-    # PENDING: publish (again) then.
+    # While PENDING: when to send its message (again).
     publish_at = models.DateTimeField(_("publish"), null=True, blank=True, db_default=UtcNow())
     publish_count = models.IntegerField(_("published"), default=0, db_default=0)
     lease_token = models.CharField(max_length=32, null=True, blank=True)
     lease_owner = models.CharField(_("worker"), max_length=255, null=True, blank=True)
     lease_expires_at = models.DateTimeField(_("lease ends"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("deadline"), null=True, blank=True)
-    # The job's id while a job that may not overlap runs: the database itself forbids a second run.
+    # The job's id while a run of a job that must not overlap goes on. UNIQUE: the database refuses
+    # a second one.
     running_key = models.BigIntegerField(_("running alone as"), null=True, blank=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
@@ -95,7 +96,7 @@ class JobExecution(models.Model):
     final_token = models.CharField(max_length=32, null=True, blank=True)
     result = StoredJSON(_("result"), null=True, blank=True)
     error_message = models.TextField(_("error"), null=True, blank=True)
-    # Why it is what it is, for programs: states.ReasonCode. NULL: nothing to explain.
+    # Why it was skipped, held, cancelled or failed, for programs: states.ReasonCode, or NULL.
     reason_code = models.CharField(max_length=40, null=True, blank=True, editable=False)
     reason_facts = StoredJSON(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow())
@@ -122,7 +123,7 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
-            # how far a backfill is
+            # how far a backfill has come
             models.Index(fields=["backfill", "status"], name="executions_backfill"),
         ]
         constraints = [

@@ -13,7 +13,7 @@ from django.utils.translation import pgettext_lazy
 
 
 class UtcNow(Now):
-    """The database's current instant in UTC, whatever zone an SQL client's session has."""
+    """The database's current instant in UTC, whatever the time zone of an SQL client's session."""
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
@@ -23,8 +23,9 @@ UNREADABLE = "(not readable: nested too deep, or a number with too many digits)"
 
 
 class StoredJSON(models.JSONField):
-    """What SQL has typed may be right to the database and too much for Python's reader: such a
-    value is UNREADABLE, and the row's neighbours on a page are not lost with it.
+    """JSON whose value is UNREADABLE where Python cannot read what SQL has written.
+
+    So one such row does not break the page that lists it.
     """
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
@@ -34,13 +35,13 @@ class StoredJSON(models.JSONField):
             return UNREADABLE
 
     def deconstruct(self) -> Any:
-        # Nothing for the database, and so nothing for a migration.
+        # The same column as a plain JSONField, so migrations need not know this class.
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
 
 
 def choices_of(values: Iterable[StrEnum]) -> list[tuple[str, Any]]:
-    # As scheduler/labels.py.
+    # The same messages as in scheduler/labels.py.
     return [(value.value, pgettext_lazy(type(value).__name__, value.value)) for value in values]
 
 

@@ -9,7 +9,7 @@ from scheduler.models.fields import StoredJSON, UtcNow, between, choices_of, one
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
-# The whole ranges, for the constraints below and for validation.py.
+# (lowest, highest) allowed value, for the constraints below and for validation.py.
 LIMITS: dict[str, tuple[int, int]] = {
     "misfire_grace_seconds": (0, 31_536_000),
     "max_catchup": (0, 10_000),
@@ -20,8 +20,8 @@ LIMITS: dict[str, tuple[int, int]] = {
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
 }
-# An SQL client may type `infinity`, the year 1 or, into SQLite, any text: none of them is a time
-# that a schedule, or Python, could go on from.
+# Instants with a constraint. An SQL client may write `infinity`, the year 1 or, in SQLite, any
+# text: no schedule can be computed from those.
 INSTANTS = ("start_at", "end_at", "paused_until", "next_run_at", "missed_from")
 
 
@@ -109,11 +109,11 @@ class CronJob(models.Model):
         _("pause reason"), max_length=500, blank=True, default="", db_default=""
     )
     paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
-    # The watermark: every slot before it has its row or its recorded skip. NULL: beat computes it.
+    # The watermark: each slot before it has a row or a recorded skip. NULL: beat computes it.
     next_run_at = models.DateTimeField(_("next run"), null=True, blank=True, editable=False)
-    # While it is off: from here on it has missed its slots. NULL: it has not, or nobody knows.
+    # While the job is off: since when it misses slots. NULL: it misses none, or it is not known.
     missed_from = models.DateTimeField(null=True, blank=True, editable=False)
-    # Moves with every slot and every edit; a writer that brings an old one is refused.
+    # Grows with each slot and each edit. A writer that read an older value is refused.
     tick_seq = models.BigIntegerField(default=0, db_default=0, editable=False)
     schedule_error = models.CharField(
         _("schedule error"), max_length=1000, blank=True, default="", db_default="", editable=False
@@ -136,7 +136,7 @@ class CronJob(models.Model):
             ("view_params", "Can see parameters and results"),
         ]
         indexes = [
-            # "what is due", in the order of this index: one probe however many jobs there are
+            # "what is due?", in the order of this index: one probe, however many jobs there are
             models.Index(fields=["is_enabled", "next_run_at", "id"], name="cron_jobs_due"),
         ]
         constraints = [

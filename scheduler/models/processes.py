@@ -10,9 +10,7 @@ from scheduler.states import ProcessKind
 
 
 class SchedulerProcess(models.Model):
-    """A beat or a worker process and its heartbeat: liveness for people and alerts, not for
-    correctness.
-    """
+    """A beat or a worker process and its heartbeat. For people and alerts; no run depends on it."""
 
     name = models.CharField(_("name"), max_length=255, unique=True)
     kind = models.CharField(_("kind"), max_length=10, choices=choices_of(ProcessKind))

@@ -1,5 +1,7 @@
-"""Backfills and their executions. The cursor moves in the transaction that inserts the executions,
-under the backfill's row lock: that is what gives each of its slots exactly one.
+"""Backfills and their executions.
+
+The cursor moves in the transaction that inserts the executions, under the backfill's row lock: so
+each slot of a backfill gets exactly one execution.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _TRIES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An execution to be made: for which slot, with which params."""
+    """An execution to be made for a slot."""
 
     slot: datetime
     params: dict[str, Any]
@@ -39,14 +41,14 @@ def create(**values: Any) -> Backfill:
 
 
 def lock(backfill_id: int) -> Backfill:
-    """The backfill, kept as it is until the transaction ends. Waits for a beat that is at it."""
+    """The backfill, locked until the transaction ends. Waits for a beat that holds it."""
     return Backfill.objects.select_for_update().get(pk=backfill_id)
 
 
 def set_state(
     backfill_id: int, state: BackfillState, *, ended_at: datetime | None = None, error: str = ""
 ) -> None:
-    """Of a locked backfill."""
+    """Set the state of a locked backfill."""
     Backfill.objects.filter(id=backfill_id).update(
         state=state, ended_at=ended_at, error=error[:1000]
     )
@@ -71,7 +73,7 @@ def _why(backfill_id: int) -> dict[str, Any]:
 
 
 def delete(backfill_id: int) -> bool:
-    """Remove a backfill that has ended; its executions stay in the history."""
+    """Delete a backfill that has ended. Its executions stay in the history."""
     with transaction.atomic():
         gone = Backfill.objects.filter(id=backfill_id, state__in=ENDED).delete()[0] > 0
         if gone:
@@ -79,17 +81,18 @@ def delete(backfill_id: int) -> bool:
     return gone
 
 
-# --- beat goes on with it -------------------------------------------------------------------------
+# --- beat makes its executions --------------------------------------------------------------------
 
 
 def any_active() -> bool:
-    """One index probe."""
+    """Is there an active backfill? One index probe."""
     return _active().order_by("id").values_list("id", flat=True).first() is not None
 
 
 def with_room(after: int, limit: int) -> list[tuple[int, int]]:
-    """(id, job id) of active backfills with fewer unfinished executions than they may have, by id
-    from `after` on.
+    """(id, job id) of up to `limit` active backfills with room, in the order of their ids.
+
+    Room: fewer executions are unfinished than `parallelism` allows. Only ids after `after`.
     """
     unfinished = (
         JobExecution.objects.filter(backfill_id=OuterRef("pk"), status__in=_UNFINISHED)
@@ -111,8 +114,8 @@ def _active() -> Any:
     return Backfill.objects.filter(state=BackfillState.ACTIVE)
 
 
-# What inserting executions locks on the job anyway; taken before the backfill, because whoever
-# deletes the job locks them in this order, too.
+# The lock that inserting an execution takes on its job. Taken before the backfill's lock, in the
+# same order as by whoever deletes the job.
 _HOLD_JOB = {
     "postgresql": "SELECT id FROM cron_jobs WHERE id = %s FOR KEY SHARE",
     "mysql": "SELECT id FROM cron_jobs WHERE id = %s LOCK IN SHARE MODE",
@@ -120,7 +123,7 @@ _HOLD_JOB = {
 
 
 def claim(backfill_id: int, job_id: int) -> tuple[Backfill, CronJob] | None:
-    """An active backfill, locked, with its job; None when it is gone, ended, or another beat's."""
+    """An active backfill, locked, and its job. None: it has ended, or another beat has it."""
     if connection.vendor in _HOLD_JOB:
         execute(_HOLD_JOB[connection.vendor], [job_id])
     found: Backfill | None = lock_skipping(_active().filter(id=backfill_id)).first()
@@ -133,7 +136,7 @@ def unfinished(backfill_id: int) -> int:
 
 
 def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: datetime) -> None:
-    """Insert a PENDING execution for each of `runs`, and move the cursor of the locked backfill."""
+    """Insert a PENDING execution for each of `runs`. Moves the cursor of the locked backfill."""
     for _ in range(_TRIES):
         rows = [
             JobExecution(
@@ -162,7 +165,7 @@ def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: dat
             with transaction.atomic():
                 JobExecution.objects.bulk_create(rows)
         except IntegrityError:
-            continue  # a manual run took one of these instants meanwhile
+            continue  # meanwhile a manual run has taken one of these instants
         break
     else:
         raise RuntimeError(f"no free instants for {len(runs)} runs of {job} at {now}")
@@ -170,8 +173,10 @@ def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: dat
 
 
 def _free_instants(job_id: int, now: datetime, count: int) -> list[datetime]:
-    """Instants from `now` on that no execution of the job has, none of them on a whole second:
-    those are slots."""
+    """Instants from `now` on that no execution of the job has.
+
+    None of them is a whole second, because whole seconds are slots.
+    """
     near = JobExecution.objects.filter(
         job_id=job_id, scheduled_time__gte=now, scheduled_time__lt=now + timedelta(seconds=1)
     )
@@ -193,7 +198,7 @@ def end(
     error: str = "",
     total: int | None = None,
 ) -> bool:
-    """An active backfill -> DONE, or CANCELLED with what is wrong with it in view."""
+    """An active backfill -> DONE, or -> CANCELLED with what is wrong (`error`)."""
     changes: dict[str, Any] = {"state": state, "ended_at": now, "error": error[:1000]}
     if total is not None:
         changes["total"] = total
@@ -205,7 +210,7 @@ def end(
 
 
 def counts(backfill_id: int) -> dict[RunStatus, int]:
-    """How many of its executions are in each status; those that retention removed are not there."""
+    """How many of its executions have each status, without those that retention has deleted."""
     rows = (
         JobExecution.objects.filter(backfill_id=backfill_id)
         .order_by()
@@ -216,7 +221,7 @@ def counts(backfill_id: int) -> dict[RunStatus, int]:
 
 
 def unfinished_of(backfill_ids: Sequence[int]) -> dict[int, int]:
-    """How many of their executions have not ended; those without one are left out."""
+    """How many executions of each backfill have not ended. A backfill without any is left out."""
     rows = (
         JobExecution.objects.filter(backfill_id__in=backfill_ids, status__in=_UNFINISHED)
         .order_by()
@@ -227,7 +232,7 @@ def unfinished_of(backfill_ids: Sequence[int]) -> dict[int, int]:
 
 
 def mean_duration(backfill_id: int) -> timedelta | None:
-    """Of its executions that ran to an end."""
+    """The mean duration of its executions that have run and ended. None: there are none."""
     ended = JobExecution.objects.filter(
         backfill_id=backfill_id, status__in=sorted(FINAL), started_at__isnull=False
     )
@@ -236,7 +241,7 @@ def mean_duration(backfill_id: int) -> timedelta | None:
 
 
 def prune(before: datetime, limit: int) -> int:
-    """Delete up to `limit` backfills that ended before `before` and have no execution left."""
+    """Delete up to `limit` backfills that ended before `before` and have no executions left."""
     has_runs = Exists(JobExecution.objects.filter(backfill_id=OuterRef("pk")))
     old = Backfill.objects.filter(Q(state__in=ENDED), ~has_runs, ended_at__lt=before)
     ids = list(old.order_by("id").values_list("id", flat=True)[:limit])

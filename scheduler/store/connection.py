@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 M = TypeVar("M", bound=Model)
 
 _NOW = {
-    # Not now(): that is the transaction's start, and a tick may wait for locks.
+    # Not now(), which is the start of the transaction: a tick may wait for locks after it.
     "postgresql": "SELECT clock_timestamp()",
     "mysql": "SELECT UTC_TIMESTAMP(6)",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -36,18 +36,18 @@ def database_now() -> datetime:
     return now
 
 
-# The hot statements are SQL rather than ORM: compiling a query costs more than running it.
+# Statements that run often are SQL and not ORM: compiling an ORM query costs more than running it.
 
 
 def execute(statement: str, parameters: Sequence[Any]) -> int:
-    """Run one statement with aware instants among its %s parameters; gives the rows it touched."""
+    """Run one statement and return how many rows it changed. Parameters may be aware instants."""
     with connection.cursor() as cursor:
         cursor.execute(statement, [_outgoing(value) for value in parameters])
         return int(cursor.rowcount)
 
 
 def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
-    """The first row, as the driver gives it: see `instant` and `from_json`."""
+    """The first row as the driver returns it. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
         cursor.execute(statement, [_outgoing(value) for value in parameters])
         row: tuple[Any, ...] | None = cursor.fetchone()
@@ -55,7 +55,7 @@ def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
 
 
 def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """All rows, as the driver gives them: see `instant` and `from_json`."""
+    """All rows as the driver returns them. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
         cursor.execute(statement, [_outgoing(value) for value in parameters])
         rows: list[tuple[Any, ...]] = list(cursor.fetchall())
@@ -65,12 +65,12 @@ def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]
 def _outgoing(value: Any) -> Any:
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
-    # Drivers look types up by their exact class; a StrEnum is not every driver's str.
+    # Some drivers look a type up by its exact class and do not know a StrEnum as str.
     return value.value if isinstance(value, StrEnum) else value
 
 
 def instant(value: Any) -> datetime | None:
-    """An instant that a driver gave for a timestamp column, as aware UTC."""
+    """The value of a timestamp column, as aware UTC."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -80,23 +80,23 @@ def instant(value: Any) -> datetime | None:
 
 
 def from_json(value: Any) -> Any:
-    """The value of a JSON column, which all three drivers give as text under Django."""
+    """The value of a JSON column. Under Django all three drivers return it as text."""
     return json.loads(value) if isinstance(value, str | bytes) else value
 
 
 def to_json(value: Any) -> str | None:
-    """A strict JSON value for a JSON column; None is SQL's NULL."""
+    """The text of strict JSON for a JSON column. None becomes SQL's NULL."""
     return None if value is None else json.dumps(value, allow_nan=False)
 
 
 def lock_skipping(rows: QuerySet[M]) -> QuerySet[M]:
-    """`rows` locked for update, those that another process holds left out.
+    """`rows` locked for update, without those that another process holds.
 
-    SQLite has no row locks: there the whole transaction holds the write lock (BEGIN IMMEDIATE).
+    SQLite has no row locks: there the transaction holds the lock of the file (BEGIN IMMEDIATE).
     """
     features = connection.features
     if not features.has_select_for_update_skip_locked:
         return rows
-    # PostgreSQL: inserting an execution takes a key share lock on its job, which a plain FOR UPDATE
-    # would block; FOR NO KEY UPDATE does not.
+    # PostgreSQL: to insert an execution takes a key share lock on its job. FOR UPDATE would block
+    # it, FOR NO KEY UPDATE does not.
     return rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)

@@ -1,4 +1,4 @@
-"""What a person asks for: runs out of turn, cancel, retry, and changes of a job."""
+"""Changes of executions from outside their run: create, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ def create_execution(
     queue: str = "",
     priority: int = 0,
 ) -> tuple[JobExecution, bool]:
-    """A PENDING execution that is no slot: manual, event or backfill. False: the dedupe_key had
-    one. CronJob.DoesNotExist when the job was deleted meanwhile.
+    """Insert a PENDING execution that is not a slot: a manual run or an event.
+
+    Returns it and True, or the execution that has the same `dedupe_key` and False. Raises
+    CronJob.DoesNotExist when somebody deletes the job meanwhile.
     """
-    # Slots are whole seconds; these never are, and two of one job never share a microsecond.
+    # Slots are whole seconds. These never are, and two of one job never share a microsecond.
     scheduled_time = now if now.microsecond else now + timedelta(microseconds=1)
     for _ in range(100):
         try:
             with transaction.atomic():
-                _still_there(job)  # SQLite has no foreign key here, but one writer at a time
+                _still_there(job)  # SQLite has no foreign key here, but only one writer at a time
                 execution = JobExecution.objects.create(
                     job=job,
                     job_name=job.name if job else "",
@@ -62,7 +64,7 @@ def create_execution(
                 existing = JobExecution.objects.filter(dedupe_key=dedupe_key).first()
                 if existing is not None:
                     return existing, False
-            _still_there(job)  # else the instant is taken
+            _still_there(job)  # it is: then another run has this instant
             scheduled_time += timedelta(microseconds=1)
             if scheduled_time.microsecond == 0:
                 scheduled_time += timedelta(microseconds=1)
@@ -139,12 +141,12 @@ def request_cancel_of_all(
 
 
 def retry(execution_id: int, *, now: datetime) -> bool:
-    """An unsuccessful execution -> PENDING with a fresh budget; attempt numbers go on rising."""
+    """An unsuccessful execution -> PENDING, with all its tries again. Attempt numbers go on."""
     return retry_all([execution_id], now=now) == 1
 
 
 def retry_all(ids: Collection[int], *, now: datetime) -> int:
-    """Likewise for many, in one statement. Gives how many it changed."""
+    """The same for many, in one statement. Returns how many were changed."""
     ended = JobExecution.objects.filter(id__in=sorted(ids), status__in=sorted(RETRYABLE))
     return ended.update(
         status=RunStatus.PENDING,
@@ -165,7 +167,7 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRange:
-    """Unsuccessful executions by the time that they were planned for. Both ends belong to it."""
+    """Unsuccessful executions by `scheduled_time`, from `since` to `until`, both included."""
 
     since: datetime
     until: datetime
@@ -173,7 +175,7 @@ class FailedRange:
     job_id: int | None = None  # None: of all jobs
 
     def rows(self) -> QuerySet[JobExecution]:
-        """In the order of the index on scheduled_time, or of that on (job, scheduled_time)."""
+        """In the order of the index on scheduled_time, or of the one on (job, scheduled_time)."""
         found = JobExecution.objects.filter(
             status__in=sorted(self.statuses & RETRYABLE),
             scheduled_time__gte=self.since,
@@ -184,15 +186,13 @@ class FailedRange:
         return found.order_by("scheduled_time", "id")
 
     def after(self, instant: datetime, execution_id: int) -> QuerySet[JobExecution]:
-        """Those behind one of them. What was retried may have failed again: it is not met twice."""
+        """Those after one of them. A run that was retried and failed again is not met twice."""
         later = Q(scheduled_time__gt=instant) | Q(scheduled_time=instant, id__gt=execution_id)
         return self.rows().filter(later, scheduled_time__gte=instant)
 
 
 def delete_execution(execution_id: int) -> bool:
-    """Remove a final execution from the history. Its slot does not run again: the watermark is past
-    it.
-    """
+    """Delete a final execution. Its slot does not run again, because the watermark is past it."""
     ended = JobExecution.objects.filter(
         id=execution_id, status__in=sorted({*RETRYABLE, RunStatus.SUCCESS})
     )

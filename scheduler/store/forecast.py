@@ -1,7 +1,7 @@
-"""What will run: planned slots of the enabled jobs, by the hour and one by one. Reads no clock.
+"""What will run: the planned slots of enabled jobs, by the hour and one by one.
 
-Thousands of jobs share few schedules: each different one is computed once. What a deadline cut off
-is counted, so that the page can say so; asked again, the rest follows.
+Thousands of jobs share a few schedules, so each distinct one is computed once. What a deadline cuts
+off is counted, so that the page can say so; the next call finds more in the cache.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SLOTS_OF_ONE_JOB: Final = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Planned runs per hour. `uncounted_jobs`: the deadline came before their schedule's turn."""
+    """Planned runs per hour. `uncounted_jobs`: jobs that were left out because of the deadline."""
 
     counts: tuple[int, ...]
     uncounted_jobs: int
@@ -54,9 +54,9 @@ def planned_by_hour(
     settings: SchedulerSettings,
     is_late: Callable[[], bool],
 ) -> Forecast:
-    """How many slots after `now` each of the `hours` from `first_hour` on holds.
+    """How many slots after `now` lie in each of the `hours` from `first_hour` on.
 
-    A schedule that cannot be used plans nothing, as in beat; the schedules of most jobs come first.
+    Schedules with many jobs are computed first. One that cannot be used has no slots, as in beat.
     """
     groups = (
         CronJob.objects.filter(is_enabled__in=[True])
@@ -75,7 +75,7 @@ def planned_by_hour(
             continue
         try:
             schedule = _schedule(expression, timezone, calendar, settings)
-        except (ScheduleError, ValueError, OSError):  # typed by SQL; beat says what is wrong
+        except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
         after = max(now, start_at - _INSTANT) if start_at else now
         for number, count in _per_hour(schedule, window, after, end_at):
@@ -104,19 +104,19 @@ _parsed = lru_cache(maxsize=20_000)(parse)
 
 @dataclass(frozen=True, kw_only=True)
 class _Stretch:
-    """The part of an hour asked for that lies in one hour of a zone's clock."""
+    """The part of a requested hour that lies in one hour of a zone's wall clock."""
 
     number: int
-    """Of the hour asked for."""
+    """Of the requested hour."""
     day: date
     hour: int
-    #: Seconds of the clock's hour: from `low` to before `high`.
+    #: Seconds within the hour of the wall clock: from `low` to before `high`.
     low: int
     high: int
 
 
 class _Window:
-    """The hours asked for, and how the clocks of zones stand in them."""
+    """The requested hours, and the wall clocks of zones in them."""
 
     def __init__(self, first_hour: datetime, hours: int) -> None:
         self.starts = [first_hour + HOUR * number for number in range(hours)]
@@ -125,7 +125,7 @@ class _Window:
         self._stretches: dict[tuple[timedelta, datetime], list[_Stretch]] = {}
 
     def constant_offset(self, zone: ZoneInfo) -> timedelta | None:
-        """None: the clocks change meanwhile."""
+        """The zone's offset from UTC. None: its clocks change within the hours."""
         if zone.key not in self._offsets:
             ends = (*self.starts, self.until)
             found = {instant.astimezone(zone).utcoffset() for instant in ends}
@@ -135,7 +135,7 @@ class _Window:
     def stretches(
         self, offset: timedelta, after: datetime, end_at: datetime | None
     ) -> list[_Stretch]:
-        """All that lies in (after, end_at]. Most jobs have no bounds: theirs are made once."""
+        """The stretches in (after, end_at]. Those without `end_at` are computed once."""
         if end_at is not None:
             return list(self._cut(offset, after, end_at))
         key = (offset, after)
@@ -153,7 +153,7 @@ class _Window:
             if end_at is not None:
                 high = min(high, end_at.replace(microsecond=0) + _SECOND)
             wall, wall_end = ((at + offset).replace(tzinfo=None) for at in (low, high))
-            # In another zone this hour may be parts of two: +05:30, for example.
+            # In a zone like +05:30 this hour is a part of two hours.
             while wall < wall_end:
                 whole = wall.replace(minute=0, second=0, microsecond=0)
                 until = min(whole + HOUR, wall_end)
@@ -185,7 +185,10 @@ def _per_hour(
 
 
 def _by_the_clock(pattern: Pattern, stretches: Sequence[_Stretch]) -> list[tuple[int, int]]:
-    """Without a change of the clocks an hour's slots follow from the fields; no slot is walked."""
+    """The same from the fields of the pattern, slot by slot only for a part of an hour.
+
+    Right only while the clocks do not change.
+    """
     found = []
     hours, in_hour = pattern.hours, len(pattern.minutes) * len(pattern.seconds)
     days: dict[date, bool] = {}
@@ -222,7 +225,7 @@ class PlannedRun:
 
 
 def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list[PlannedRun]:
-    """The next `limit` slots of all jobs, soonest first. Looks at `limit` jobs: by watermark."""
+    """The next `limit` slots of all jobs, soonest first. Reads only `limit` jobs."""
     jobs = list(
         CronJob.objects.filter(is_enabled__in=[True], next_run_at__gt=now)
         .order_by("next_run_at", "id")
@@ -231,7 +234,7 @@ def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list
     )  # fmt: skip
     if not jobs:
         return []
-    # Whatever comes after the last of them could be another job's.
+    # After the last watermark that was read, a job that was not read could be next.
     until = jobs[-1].next_run_at if len(jobs) == limit else None
     runs: list[tuple[datetime, int, CronJob]] = []
     for job in jobs:
@@ -250,7 +253,7 @@ def runs_of_hour(
 ) -> list[PlannedRun]:
     """The first `limit` slots after `now` in the hour from `start` on, of all jobs.
 
-    Schedules whose turn comes when it is late are left out: see planned_by_hour for how many.
+    Schedules whose turn comes after `is_late` are left out. planned_by_hour counts their jobs.
     """
     hour = _Window(start, 1)
     after = max(now, start - _INSTANT)
@@ -307,7 +310,7 @@ def _planned(at: datetime, job: CronJob, settings: SchedulerSettings) -> Planned
 def _slots_of(
     job: CronJob, until: datetime | None, limit: int, settings: SchedulerSettings
 ) -> Sequence[datetime]:
-    """The watermark, which is a slot, and those that follow it."""
+    """The watermark, which is a slot, and the slots after it."""
     first: Any = job.next_run_at
     end = min((bound for bound in (until, job.end_at) if bound is not None), default=None)
     most = min(limit, _SLOTS_OF_ONE_JOB) - 1

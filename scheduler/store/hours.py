@@ -22,7 +22,7 @@ _OLD_HOUR_SECONDS: Final = 600
 
 @dataclass(frozen=True, kw_only=True)
 class Hour:
-    """What ended in the hour from `start` on."""
+    """The runs that ended in the hour from `start` on."""
 
     start: datetime
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -32,9 +32,9 @@ class Hour:
     is_capped: bool = False
 
     def percentile(self, percent: int) -> float | None:
-        """Seconds within which so many per cent of the successful runs ended (nearest rank).
+        """The seconds within which `percent` of the successful runs ended (nearest rank).
 
-        The mean of runs that differ by at most a tenth stands for each of them.
+        Each run counts as long as the mean of its bucket, whose runs differ by at most a tenth.
         """
         total = sum(count for count, _ in self.durations)
         rank = -(-total * percent // 100)  # rounded up
@@ -47,19 +47,18 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Hours:
-    """Hours, oldest first; None where the deadline came before the hour was counted."""
+    """Hours, oldest first. None: the deadline came before this hour was counted."""
 
     hours: tuple[Hour | None, ...]
     counted: int
-    """Of those that are over: how many had to be counted."""
+    """How many hours that are over were counted, and not read from the cache."""
 
     @property
     def missing(self) -> int:
         return self.hours.count(None)
 
 
-# The buckets are a tenth wide each, so one statement gives counts and percentiles, and sorts
-# nothing.
+# Each bucket is a tenth wide: one statement returns counts and percentiles without a sort.
 _HOUR: Final = """
 SELECT status, bucket, COUNT(*), SUM(took)
   FROM (SELECT status, took,
@@ -76,7 +75,7 @@ SELECT status, bucket, COUNT(*), SUM(took)
 
 
 def hour(start: datetime) -> Hour:
-    """What ended from `start` to an hour later: one range of the index on finished_at."""
+    """The hour from `start` on. Reads one range of the index on finished_at."""
     statement = _HOUR.format(took=TOOK[connection.vendor])
     counts: dict[str, int] = {}
     durations: list[tuple[float, int, float]] = []
@@ -95,10 +94,10 @@ def hour(start: datetime) -> Hour:
 
 
 def hours_until(newest: datetime, count: int, *, is_late: Callable[[], bool]) -> Hours:
-    """The `count` hours up to the one that begins at `newest`, which still goes on.
+    """The `count` hours up to the current one, which begins at `newest`.
 
-    Hours that are over come from the cache where it has them. Counted newest first until `is_late`,
-    but at least that one and one that is over: asked again, the rest follows.
+    Hours that are over come from the cache if they are there. The others are counted, newest first,
+    until `is_late`; always the current hour and one more, so that later calls find the rest.
     """
     starts = [newest - HOUR * back for back in range(count)]
     keys = {start: f"jobu.hour.{start.timestamp():.0f}" for start in starts}
@@ -111,7 +110,7 @@ def hours_until(newest: datetime, count: int, *, is_late: Callable[[], bool]) ->
             one = hour(start)
             if back > 0:
                 counted += 1
-                # Spread, so that they do not all have to be counted again in the same moment.
+                # Different ages, so that they are not all counted again in the same moment.
                 age = _FRESH_HOUR_SECONDS if back == 1 else _OLD_HOUR_SECONDS + 7 * back
                 cache.set(keys[start], one, age)
         found.append(one)

@@ -21,7 +21,7 @@ class FailingJob:
     """When the first of its failures in a row ended."""
     failures: int
     is_longer: bool
-    """There are more failures in a row than were looked at."""
+    """There are more failures in a row than were read."""
     last_execution_id: int | None
 
 
@@ -37,7 +37,7 @@ SELECT * FROM (SELECT job_id, id, status, finished_at
 
 
 def failing_jobs(limit: int) -> tuple[list[FailingJob], Capped]:
-    """Enabled jobs whose last run failed, the latest failure first, and how many there are."""
+    """Up to `limit` enabled jobs whose last run failed, latest first, and how many there are."""
     failing = CronJob.objects.filter(FAILING)
     jobs = list(failing.order_by("-last_run_at")[:limit])
     if not jobs:
@@ -54,7 +54,7 @@ def failing_jobs(limit: int) -> tuple[list[FailingJob], Capped]:
 
 
 def _streak(job: CronJob, rows: Sequence[tuple[int, str, datetime | None]]) -> FailingJob:
-    """The failures up to the newest run. `rows`: id, status and end of its runs, newest first."""
+    """The job's failures in a row. `rows`: id, status and end of its runs, newest first."""
     since, failures, newest = job.last_run_at, 0, None
     for execution_id, status, finished_at in rows:
         if status not in TROUBLE:
@@ -73,7 +73,7 @@ def _streak(job: CronJob, rows: Sequence[tuple[int, str, datetime | None]]) -> F
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpeed:
-    """How long a job's successful runs took in the last day, and before."""
+    """How long a job's successful runs took in the last day and in the week before it."""
 
     job_id: int
     name: str
@@ -95,7 +95,7 @@ class Speeds:
     slowing: Sequence[JobSpeed]
 
 
-#: Jobs are compared with their past if they are among so many with the most time spent.
+#: How many jobs are compared with their past: those that spent the most time.
 _COMPARED: Final = 100
 _EARLIER_RUNS: Final = 20
 #: Less is noise.
@@ -126,7 +126,7 @@ SELECT job_id, AVG(took)
 
 
 def speeds(now: datetime, limit: int) -> Speeds:
-    """The slowest jobs of the last day, and those much slower than in the week before it."""
+    """The slowest jobs of the last day, and the jobs that became much slower than before."""
     took = TOOK[connection.vendor]
     day_ago = now - timedelta(days=1)
     measured = [
@@ -151,7 +151,7 @@ def speeds(now: datetime, limit: int) -> Speeds:
     )
 
     def named(found: Iterable[JobSpeed]) -> list[JobSpeed]:
-        # A job that is gone leaves no runs, but may go between two statements.
+        # A job may be deleted between the two statements.
         return [
             replace(speed, name=names[speed.job_id]) for speed in found if speed.job_id in names
         ]
@@ -160,7 +160,7 @@ def speeds(now: datetime, limit: int) -> Speeds:
 
 
 def _with_past(found: Sequence[JobSpeed], until: datetime, took: str) -> Iterable[JobSpeed]:
-    """Each with the mean of its newest runs in the week before `until`: a few rows per job."""
+    """The jobs that ran in the week before `until`, each with the mean of its newest runs there."""
     if not found:
         return
     parameters: list[Any] = []
@@ -183,5 +183,5 @@ def _is_slowing(speed: JobSpeed) -> bool:
 
 
 def _union(part: str, count: int, **words: str) -> str:
-    """One round trip instead of `count`. SQLite takes up to 500 parts."""
+    """One statement instead of `count`. SQLite takes up to 500 parts."""
     return "UNION ALL".join(part.format(number=number, **words) for number in range(count))

@@ -28,13 +28,13 @@ def create_job(
 
 
 def lock_job(job_id: int) -> CronJob:
-    """A job as it is, kept so until the transaction ends: beat's ticks move `tick_seq`, too."""
+    """The job, locked until the transaction ends, so that not even beat moves its `tick_seq`."""
     no_key = connection.features.has_select_for_no_key_update
     return CronJob.objects.select_for_update(no_key=no_key).get(pk=job_id)
 
 
 def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
-    """Change a job that is still as it was read (`tick_seq`). StaleEdit when it is not."""
+    """Change a job that nobody has changed since `tick_seq` was read, else raise StaleEdit."""
     changed = CronJob.objects.filter(id=job_id, tick_seq=tick_seq).update(
         **values, tick_seq=F("tick_seq") + 1, updated_at=now
     )
@@ -55,8 +55,9 @@ def disable_job(
     reason: str = "",
     missed_from: datetime | None = None,
 ) -> bool:
-    """Take a job out of planning, with what is wrong (`error`) or why it is over (`reason`) in
-    view. `missed_from`: its watermark, where slots are missed from here on.
+    """Switch a job off, because something is wrong (`error`) or its schedule is over (`reason`).
+
+    `missed_from`: the instant from which its slots count as missed. False: it was off already.
     """
     changed = CronJob.objects.filter(id=job_id, is_enabled=True).update(
         is_enabled=False,
@@ -64,7 +65,7 @@ def disable_job(
         missed_from=missed_from,
         schedule_error=error[:1000],
         pause_reason=reason[:500],
-        paused_until=None,  # a pause that is over would enable it again
+        paused_until=None,  # else the end of a pause would enable it again
         tick_seq=F("tick_seq") + 1,
         updated_at=now,
     )
@@ -75,24 +76,24 @@ def disable_job(
 
 
 def _pauses_over(now: datetime) -> QuerySet[CronJob]:
-    # `IN (false)`, for the index: see slots.py.
+    # `IN (false)` for the index: see slots.py.
     return CronJob.objects.filter(is_enabled__in=[False], paused_until__lte=now)
 
 
 def any_pause_over(now: datetime) -> bool:
-    """Is there a job to come back? One query, by id alone."""
+    """Is there a job whose pause is over? One query that reads only an id."""
     return _pauses_over(now).values_list("id", flat=True).first() is not None
 
 
 def claim_paused(now: datetime, limit: int) -> list[CronJob]:
-    """Up to `limit` jobs whose pause is over, locked until the transaction ends. Jobs another beat
-    holds are left out.
+    """Up to `limit` jobs whose pause is over, locked until the transaction ends, without those that
+    another beat holds.
     """
     return list(lock_skipping(_pauses_over(now)).order_by("id")[:limit])
 
 
 def resume(watermarks: Mapping[int, datetime | None], *, now: datetime) -> int:
-    """Enable locked jobs whose pause is over, one UPDATE per distinct watermark; gives how many."""
+    """Enable locked jobs whose pause is over. Returns how many. One UPDATE per watermark."""
     groups: dict[datetime | None, list[int]] = {}
     for job_id, next_run_at in watermarks.items():
         groups.setdefault(next_run_at, []).append(job_id)
@@ -103,12 +104,12 @@ def resume(watermarks: Mapping[int, datetime | None], *, now: datetime) -> int:
 
 
 def resume_all(now: datetime) -> int:
-    """Enable all jobs whose pause is over, unseen: beat looks at each as at a new one."""
+    """Enable all jobs whose pause is over without reading them. Beat treats each as a new job."""
     return _enabled_again(_pauses_over(now), None, now)
 
 
 def _enabled_again(jobs: QuerySet[CronJob], next_run_at: datetime | None, now: datetime) -> int:
-    # Without a watermark beat looks at them first, and may find that they still cannot run.
+    # A job without a watermark keeps `missed_from`: beat may find that it still cannot run.
     kept = {} if next_run_at is None else {"missed_from": None}
     return jobs.update(
         **kept,

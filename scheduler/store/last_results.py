@@ -15,12 +15,13 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
 
 _CHUNK = 250
-# Compared with a plain value, not with a CASE: that would be text to MySQL.
+# Compared with a plain value and not with a CASE, which MySQL would treat as text.
 _SHOWS_NO_LATER = "(id = %s AND (last_run_at IS NULL OR last_run_at <= %s))"
 
 
-# What a job does not show yet. A run may have ended twice with one `started_at`: cancelled while it
-# waited to be tried again. Joined, not IN (...), for which MySQL would walk all executions.
+# The newest ended run of each job that does not show it yet. Two ends may have one `started_at`: a
+# run fails, and is cancelled while it waits for its next try. Joined and not IN (...), for which
+# MySQL would read all executions.
 _NEWEST_RESULTS = """
 SELECT e.job_id, e.started_at, e.status
   FROM (SELECT MAX(id) AS id
@@ -37,20 +38,17 @@ SELECT e.job_id, e.started_at, e.status
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """On how many jobs a result was written, and on how many it was not, because somebody holds
-    the job.
-    """
+    """How many jobs got a result, and how many were left out because they were locked."""
 
     jobs: int = 0
     left_out: int = 0
 
 
 def refresh_last_results(since: datetime, now: datetime) -> Shown:
-    """Show on each job its newest run that ended since `since`, where it does not yet; without any
-    it is one query, however many have ended.
+    """Write on each job its newest run that ended since `since`, if the job does not show it yet.
 
-    A summary for lists, written by beat in bulk: a worker that wrote it would queue up on the job's
-    row.
+    One query when there is nothing to write. Beat does it in bulk, because workers that wrote it
+    would wait for each other on the job's row.
     """
     newest: dict[int, tuple[datetime, str]] = {}
     for job_id, started, status in fetch_all(_NEWEST_RESULTS, [since, now]):
@@ -61,13 +59,14 @@ def refresh_last_results(since: datetime, now: datetime) -> Shown:
 
 
 def refresh_older_results(since: datetime, until: datetime, limit: int) -> datetime | None:
-    """The same for `limit` executions that ended in (since, until], the newest ones; gives until
-    when the others ended, None: there are no others. `until` itself while somebody holds a job.
+    """The same for the newest `limit` executions that ended in (since, until]: one step backwards.
 
-    A step at a time, because a beat that has just started has jobs that are due.
+    Returns the `until` of the next step, or None when no executions are left. A step that had to
+    leave out a locked job returns its own `until`, to be repeated. Steps are small because a beat
+    that has just started also has due jobs.
     """
     is_news = Q(job__last_run_at__isnull=True) | Q(job__last_run_at__lt=F("started_at"))
-    # Filtered here and not there: each step then reads as many entries of the index, and no more.
+    # The news are picked in Python: with a filter in SQL a step could read the whole index.
     ended = JobExecution.objects.filter(finished_at__gt=since, finished_at__lte=until)
     rows: list[Any] = list(
         ended.order_by("-finished_at")
@@ -82,7 +81,7 @@ def refresh_older_results(since: datetime, until: datetime, limit: int) -> datet
         return until
     if len(rows) < limit:
         return None
-    # Should they all have ended in one instant: on with what is before it.
+    # If all of them ended in the same instant, the next step goes on before that instant.
     oldest: datetime = rows[-1][0]
     return min(oldest, until - timedelta(microseconds=1))
 
@@ -95,8 +94,9 @@ UPDATE cron_jobs
 
 
 def _show_results(newest: Mapping[int, tuple[datetime, str]]) -> Shown:
-    """Write (started_at, status) of each job's newest run, a chunk of jobs by one statement, unless
-    the job shows a later one meanwhile.
+    """Write (started_at, status) of each job's newest run, one statement per chunk of jobs.
+
+    A job that shows a later run meanwhile keeps it.
     """
     ids = sorted(newest)
     written = left_out = 0
@@ -108,8 +108,9 @@ def _show_results(newest: Mapping[int, tuple[datetime, str]]) -> Shown:
 
 
 def _show_chunk(newest: Mapping[int, tuple[datetime, str]]) -> tuple[int, int]:
-    """How many were written, and how many left out. It waits for nobody: holding the other jobs
-    meanwhile, it would keep them from every beat.
+    """How many jobs were written, and how many were locked and left out.
+
+    It waits for no lock: meanwhile it would keep the other jobs of the chunk from every beat.
     """
     free = list(
         lock_skipping(CronJob.objects.filter(id__in=list(newest)))

@@ -18,7 +18,7 @@ def heartbeat(
     running: int,
     now: datetime,
 ) -> None:
-    """This process is alive. One row per process, updated in place."""
+    """Note that this process is alive: one row per process, updated in place."""
     alive = SchedulerProcess.objects.filter(name=name).update(heartbeat_at=now, running=running)
     if not alive:
         SchedulerProcess.objects.update_or_create(
@@ -35,12 +35,13 @@ def heartbeat(
 
 
 def forget_process(name: str) -> None:
-    """An orderly end: the process is gone, not silent."""
+    """Delete the row of a process that ends in order. One that crashed keeps a row that is old."""
     SchedulerProcess.objects.filter(name=name).delete()
 
 
 def forget_silent_processes(before: datetime) -> int:
-    """Drop the rows of processes silent since `before`, so that the table does not grow with every
-    deploy.
+    """Delete the rows of processes without a heartbeat since `before`. Returns how many.
+
+    Without it each deployment would leave rows behind.
     """
     return SchedulerProcess.objects.filter(heartbeat_at__lt=before).delete()[0]

@@ -1,4 +1,4 @@
-"""What became of the last runs of some jobs: one statement, whatever is in the history."""
+"""The last runs of some jobs, read by one statement whose cost does not grow with the history."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 
 from scheduler.store.connection import fetch_all, instant
 
-# The newest rows of one job, by the index on (job, scheduled_time). One of them per job, because
-# LATERAL is missing in SQLite and MariaDB, and a window function would read the whole history.
+# The newest rows of one job, by the index on (job, scheduled_time). One such query per job, because
+# SQLite and MariaDB have no LATERAL, and a window function would read the whole history.
 _NEWEST: Final = """
 SELECT * FROM (
 SELECT job_id, id, status, scheduled_time, started_at, finished_at
@@ -22,8 +22,8 @@ SELECT job_id, id, status, scheduled_time, started_at, finished_at
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One execution, as a strip shows it."""
+class RecentRun:
+    """One execution, as a sparkline shows it."""
 
     execution_id: int
     status: str
@@ -33,29 +33,29 @@ class Outcome:
 
     @property
     def took_seconds(self) -> float | None:
-        """How long its last attempt ran; None while it has not ended, or when it never ran."""
+        """How long its last attempt ran. None: it has not ended, or it never ran."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
 
-def last_outcomes(job_ids: Sequence[int], limit: int) -> dict[int, list[Outcome]]:
-    """The newest `limit` executions of each job, oldest first. Jobs without any are left out."""
+def recent_runs(job_ids: Sequence[int], limit: int) -> dict[int, list[RecentRun]]:
+    """The newest `limit` executions of each job, oldest first. A job without any is left out."""
     if not job_ids:
         return {}
     statement = "UNION ALL".join(_NEWEST.format(number=at) for at in range(len(job_ids)))
-    found: dict[int, list[Outcome]] = {}
+    found: dict[int, list[RecentRun]] = {}
     for row in fetch_all(statement, [value for job_id in job_ids for value in (job_id, limit)]):
         scheduled_time = instant(row[3])
         assert scheduled_time is not None
-        outcome = Outcome(
+        run = RecentRun(
             execution_id=row[1],
             status=row[2],
             scheduled_time=scheduled_time,
             started_at=instant(row[4]),
             finished_at=instant(row[5]),
         )
-        found.setdefault(row[0], []).append(outcome)
-    for outcomes in found.values():
-        outcomes.sort(key=lambda outcome: outcome.scheduled_time)
+        found.setdefault(row[0], []).append(run)
+    for runs in found.values():
+        runs.sort(key=lambda run: run.scheduled_time)
     return found

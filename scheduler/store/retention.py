@@ -1,4 +1,4 @@
-"""Old history is deleted."""
+"""Old executions are deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler.states import FINAL
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
 
-    The watermark, not the row, forbids that a slot runs again.
+    Returns how many. Their slots do not run again, because the watermark is past them.
     """
     old = JobExecution.objects.filter(finished_at__lt=before, status__in=sorted(FINAL))
     ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])

@@ -39,8 +39,8 @@ def save_report(lease: Lease, report: Report) -> None:
 
 
 _INSERT_LOGS = "INSERT INTO job_logs (execution_id, attempt, seq, at, level, message) VALUES {rows}"
-# 3,000 parameters and, with lines of 4 KiB that are escaped, a few MB: SQLite takes 32,766 at once,
-# MariaDB's `max_allowed_packet` is 16 MB by default.
+# 500 lines have 3,000 parameters and, at 4 KiB each and escaped, a few MB. SQLite takes 32,766
+# parameters; MariaDB's `max_allowed_packet` is 16 MB by default.
 _LINES_AT_ONCE = 500
 
 
@@ -53,7 +53,7 @@ def insert_logs(lease: Lease, report: Report) -> None:
         lines = [line for line in lines if line.seq not in saved]
     if not lines:
         return
-    # Lines are only ever added, so they need no fence.
+    # Lines are only added, never changed, so they need no fence.
     row = "(%s, %s, %s, %s, %s, %s)"
     for first in range(0, len(lines), _LINES_AT_ONCE):
         chunk = lines[first : first + _LINES_AT_ONCE]

@@ -1,5 +1,6 @@
-"""An attempt begins, is renewed and ends. Every write after the claim carries the lease token in
-its WHERE.
+"""An attempt begins with a claim and keeps its lease. How it ends: endings.py.
+
+Each write after the claim has the lease token in its WHERE.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DEADLINE_MARGIN_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """An execution that a message named, as it was when we looked."""
+    """An execution that a message named, as it was read before the claim."""
 
     id: int
     job_id: int | None
@@ -47,9 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """An attempt that is ours until somebody else's verdict: the execution and the token of this
-    claim.
-    """
+    """The right to run one attempt and to write its end: the execution and this claim's token."""
 
     execution_id: int
     job_id: int | None
@@ -57,7 +56,7 @@ class Lease:
     token: str
     owner: str
     started_at: datetime
-    exclusive: bool  # holds the job's running_key
+    exclusive: bool  # it holds the job's running_key
 
 
 _CANDIDATE = """
@@ -72,7 +71,7 @@ _COLUMNS = tuple(Candidate.__dataclass_fields__)
 
 
 def candidate(execution_id: int) -> Candidate | None:
-    """The execution as it stands, with its job's policies (None for a run without a job)."""
+    """The execution and the policies of its job (None for a run without a job)."""
     row = fetch_one(_CANDIDATE, [execution_id])
     if row is None:
         return None
@@ -81,20 +80,22 @@ def candidate(execution_id: int) -> Candidate | None:
         values[name] = instant(values[name])
     try:
         values["params"] = from_json(values["params"])
-    # A number of thousands of digits, a depth of hundreds: databases take what Python does not.
+    # Databases store numbers of thousands of digits and depths that Python refuses to read.
     except (ValueError, RecursionError) as error:
         values["params"] = UnreadableParams(str(error))
     return Candidate(**values)
 
 
 class Overlap(Exception):
-    """Another run of this job is going on, and the job does not allow that."""
+    """Another run of the job goes on, and the job does not allow two."""
 
 
 def lease_for(row: Candidate, *, token: str, owner: str, now: datetime) -> Lease:
-    """The lease that `claim` will try to take. Made beforehand: after a COMMIT whose answer was
-    lost it
-    is the only thing that we know about the attempt."""
+    """The lease that `claim` will try to take.
+
+    It exists before the claim: if the answer to the COMMIT is lost, it is all that is known of the
+    attempt.
+    """
     return Lease(
         execution_id=row.id,
         job_id=row.job_id,
@@ -106,7 +107,7 @@ def lease_for(row: Candidate, *, token: str, owner: str, now: datetime) -> Lease
     )
 
 
-# `attempt`: the row we decided on, unchanged; a retry in between may have given it another life.
+# `attempt` in the WHERE: a retry by a person may have changed the row since it was read.
 _CLAIM = """
 UPDATE job_executions
    SET status = %s, attempt = %s, lease_token = %s, lease_owner = %s, lease_expires_at = %s,
@@ -118,10 +119,10 @@ UPDATE job_executions
 
 
 def claim(row: Candidate, lease: Lease, *, lease_seconds: float) -> bool:
-    """Begin an attempt: one UPDATE, committed by itself. False: somebody else was first, or it must
-    wait.
+    """Begin an attempt: one UPDATE with a commit of its own.
 
-    Raises Overlap. After any other error the commit may have happened all the same: ask `holds`.
+    False: somebody else was first, or the run must wait. Raises Overlap. After any other error the
+    COMMIT may still have happened: ask `holds`.
     """
     now = lease.started_at
     deadline_at = now + timedelta(seconds=row.timeout_seconds + DEADLINE_MARGIN_SECONDS)
@@ -151,29 +152,30 @@ def claim(row: Candidate, lease: Lease, *, lease_seconds: float) -> bool:
 
 
 def holds(lease: Lease) -> bool:
-    """Is this attempt ours? The answer after a COMMIT whose own answer was lost."""
+    """Is this attempt ours? Ask it after a COMMIT whose answer was lost."""
     return rows_of([lease]).exists()
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaseReport:
-    """What became of this process's runs, by token."""
+class LeaseStates:
+    """The runs of a process that are still its own, by token."""
 
     ours: frozenset[str]
     cancelled: frozenset[str]
+    """Those of them that somebody wants cancelled."""
 
 
-def renew_leases(leases: Collection[Lease], *, now: datetime, lease_seconds: float) -> LeaseReport:
-    """Renew all runs of this process in one UPDATE, never past their deadline; look them up."""
+def renew_leases(leases: Collection[Lease], *, now: datetime, lease_seconds: float) -> LeaseStates:
+    """Renew all leases of a process in one UPDATE, never past the deadline of a run; read them."""
     expires_at = now + timedelta(seconds=lease_seconds)
     rows_of(leases).update(lease_expires_at=Least(Value(expires_at), F("deadline_at")))
     return watch_leases(leases)
 
 
-def watch_leases(leases: Collection[Lease]) -> LeaseReport:
-    """Which runs are still ours, and which of those a person wants cancelled. Changes nothing."""
+def watch_leases(leases: Collection[Lease]) -> LeaseStates:
+    """Read which runs are still ours and which are to be cancelled. Changes nothing."""
     found = list(rows_of(leases).values_list("lease_token", "cancel_requested_at"))
-    return LeaseReport(
+    return LeaseStates(
         ours=frozenset(token for token, _ in found if token),
         cancelled=frozenset(token for token, asked_at in found if token and asked_at),
     )

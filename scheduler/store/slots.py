@@ -1,9 +1,8 @@
-"""Due jobs become executions: claim the jobs, record their slots, move their watermarks. One
-transaction.
+"""Due jobs become executions: claim the jobs, record their slots, move their watermarks.
 
-The row lock on the job is what makes a slot's insert safe: only its holder records slots of that
-job, so "not there yet" and the insert cannot be overtaken. The UNIQUE constraint stands behind
-that.
+All in one transaction. Only the holder of a job's row lock records slots of that job, so nobody can
+insert a slot between the check that it is not there and the insert. The UNIQUE constraint is a
+second guard.
 """
 
 from __future__ import annotations
@@ -24,8 +23,9 @@ from scheduler.store.connection import execute, lock_skipping, to_json
 class DueJob:
     """What planning needs of a job. Its parameters stay in the database.
 
-    `handler_name` and `queue` are only copied, by the database; but who publishes the copies has to
-    read them, and there is nobody to blame but the job.
+    Planning does not need `handler_name` and `queue`: the database copies them. They are read here
+    because the publisher reads the copies later, and a value that cannot be read must be found
+    while the job to blame is known.
     """
 
     id: int
@@ -46,7 +46,7 @@ class DueJob:
 
     @property
     def missed_since(self) -> datetime | None:
-        """From when on it misses slots if it cannot be planned; None: from now on."""
+        """Since when the job misses slots if it cannot be planned. None: from now on."""
         return self.next_run_at or self.missed_from
 
 
@@ -61,7 +61,7 @@ class SlotRecord:
 
 
 def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotRecord]:
-    """What is to be written for a plan: its slots, and one record for all that it skips."""
+    """The rows to write for a plan: one per slot, and one for all slots that it skips."""
     records = [
         SlotRecord(
             job_id=job_id,
@@ -86,37 +86,37 @@ _FIELDS = tuple(DueJob.__dataclass_fields__)
 
 
 def _enabled() -> QuerySet[CronJob]:
-    # `IN (true)`, because Django writes a plain filter on a boolean as the bare column, for which
-    # SQLite and MySQL walk the whole table instead of the index.
+    # `IN (true)`: Django writes a plain filter on a boolean as the bare column, and for that SQLite
+    # and MySQL read the whole table instead of the index.
     return CronJob.objects.filter(is_enabled__in=[True])
 
 
 def claim_due_jobs(now: datetime, limit: int) -> list[DueJob]:
-    """Up to `limit` due jobs, locked until the transaction ends. Jobs another beat holds are left
-    out.
+    """Up to `limit` due jobs, locked until the transaction ends, without those that another beat
+    holds.
     """
     due = _enabled().filter(next_run_at__lte=now)
-    # In index order: by id the database would walk the primary key past a million idle jobs.
+    # In index order: by id the database would read the primary key past a million idle jobs.
     return _locked(due.order_by("next_run_at", "id"), limit)
 
 
 def claim_new_jobs(limit: int) -> list[DueJob]:
-    """Up to `limit` enabled jobs without a watermark (new, edited or typed in by SQL), locked
-    likewise.
+    """Up to `limit` enabled jobs without a watermark (new, edited or inserted by SQL), locked in
+    the same way.
     """
     new = _enabled().filter(next_run_at__isnull=True)
     return _locked(new.order_by("id"), limit)
 
 
 def due_or_new_ids(now: datetime, limit: int) -> list[int]:
-    """What the two above would claim, by id alone: nothing is read that could be unreadable."""
+    """The ids that the two functions above would claim. Reads no column that can be unreadable."""
     due = _enabled().filter(next_run_at__lte=now).order_by("next_run_at", "id")
     new = _enabled().filter(next_run_at__isnull=True).order_by("id")
     return [id_ for rows in (due, new) for id_ in rows.values_list("id", flat=True)[:limit]]
 
 
 def claim_job(job_id: int) -> list[DueJob]:
-    """One enabled job, locked; empty when it is gone, disabled or held by another beat."""
+    """One enabled job, locked. Empty when it is gone, disabled or held by another beat."""
     return _locked(CronJob.objects.filter(id=job_id, is_enabled=True), 1)
 
 
@@ -125,7 +125,7 @@ def _locked(rows: QuerySet[CronJob], limit: int) -> list[DueJob]:
 
 
 def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
-    """Whole jobs by id, for validation of rows that no door has seen."""
+    """Whole jobs by id, to validate rows that came in by SQL."""
     return {job.pk: job for job in CronJob.objects.filter(id__in=ids)}
 
 
@@ -147,10 +147,11 @@ _Reason = tuple[str, ReasonCode, str | None]
 
 
 def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
-    """Write the slots, those that exist left out; gives how many were written.
+    """Insert the slots that are not there yet. Returns how many were inserted.
 
-    The jobs must be locked by this transaction. One INSERT ... SELECT for all jobs that share a
-    slot and its fate, so a burst costs a few statements and parameters never leave the database.
+    The jobs must be locked by this transaction. All jobs with the same slot and the same reason
+    share one INSERT ... SELECT: a burst costs a few statements, and parameters never leave the
+    database.
     """
     groups: dict[tuple[datetime, datetime, _Reason | None], list[int]] = {}
     for record in records:
@@ -191,8 +192,8 @@ def _reason_of(record: SlotRecord) -> _Reason | None:
 def advance_jobs(watermarks: dict[int, datetime]) -> None:
     """Move `next_run_at` of locked jobs, one UPDATE per distinct new value.
 
-    A job that SQL has enabled still has the `missed_from` of when it was off: what has its rows
-    from here on was not missed.
+    Clears `missed_from`: a job that was enabled by SQL still has the value of when it was off, but
+    slots that have rows are not missed.
     """
     groups: dict[datetime, list[int]] = {}
     for job_id, next_run_at in watermarks.items():
@@ -207,17 +208,17 @@ def advance_jobs(watermarks: dict[int, datetime]) -> None:
 
 
 def next_due_at() -> datetime | None:
-    """The nearest watermark of any enabled job. One index probe."""
+    """The earliest watermark of all enabled jobs. One index probe."""
     enabled = _enabled().filter(next_run_at__isnull=False)
     try:
         return enabled.order_by("next_run_at").values_list("next_run_at", flat=True).first()
     except ValueError:
-        return None  # SQLite keeps a thirteenth month; the poll interval has to do meanwhile
+        return None  # SQLite stores even a 13th month; until it is repaired, beat polls
 
 
 def has_work(now: datetime) -> bool:
-    """Is there an enabled job that is due, or without a watermark? Two index probes."""
-    # Ordered by the index: a bare LIMIT 1 invites a planner to walk the table instead.
+    """Is there an enabled job that is due or has no watermark? Two index probes."""
+    # Ordered as the index: for a bare LIMIT 1 a planner may read the table instead.
     due = _enabled().filter(next_run_at__lte=now).order_by("next_run_at", "id")
     new = _enabled().filter(next_run_at__isnull=True).order_by("id")
     return any(rows.values_list("id", flat=True).first() is not None for rows in (due, new))

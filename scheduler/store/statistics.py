@@ -1,11 +1,7 @@
-"""What the dashboard says, read in a few set-based statements. Writes nothing, reads no clock.
+"""Counts for the dashboard: jobs, runs and processes as they are now. Writes nothing.
 
-Every statement is bounded: counts stop at a limit, ranges lie on an index, and what needs more
-than a moment is done in parts, newest first, until a deadline. What a limit or the deadline cut
-off is marked, never guessed.
-
-now: counts, running, processes. past: hours of ended runs, failing and slow jobs. What comes:
-scheduler/store/forecast.py.
+Each statement is bounded: counts stop at a limit and say so, and ranges lie on an index. The past:
+hours.py and job_trends.py. The future: forecast.py.
 """
 
 from __future__ import annotations
@@ -22,14 +18,14 @@ from scheduler.states import RunStatus
 from scheduler.store.connection import fetch_all
 
 COUNT_LIMIT: Final = 10_000
-#: The newest ended runs that one statement looks at; it takes some 20 ms.
+#: How many ended runs one statement reads, the newest first. It takes some 20 ms.
 ENDED_LIMIT: Final = 100_000
 TROUBLE: Final = (RunStatus.FAILED.value, RunStatus.TIMEOUT.value)
 
 _IS_OFF: Final = Q(is_enabled=False)
 _IS_BROKEN: Final = ~Q(schedule_error="")
 _IS_PAUSED: Final = ~Q(pause_reason="") | Q(paused_until__isnull=False)
-#: A job is in one of them: one that is off is broken, else paused, else disabled.
+#: Each job is in exactly one of them. A job that is off is in error, else paused, else disabled.
 JOB_STATES: Final = {
     "enabled": Q(is_enabled=True),
     "disabled": _IS_OFF & ~_IS_BROKEN & ~_IS_PAUSED,
@@ -50,7 +46,7 @@ class Capped:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """PENDING runs that a worker could take, and since when the oldest of them waits."""
+    """PENDING runs that a worker could claim now, and since when the oldest of them waits."""
 
     count: Capped
     oldest_at: datetime | None
@@ -62,14 +58,14 @@ class JobCounts:
     paused: int
     disabled: int
     broken: int
-    """With a schedule that cannot be used."""
+    """Jobs whose schedule cannot be used."""
     overdue: int
-    """Enabled, and no beat has looked at their slot for a minute."""
+    """Enabled jobs with a slot that no beat has recorded for a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How many runs ended by status. `is_capped`: only the newest ENDED_LIMIT were counted."""
+    """How many runs ended, by status. `is_capped`: only the newest ENDED_LIMIT were counted."""
 
     counts: Mapping[str, int]
     is_capped: bool
@@ -83,16 +79,16 @@ def running_count() -> Capped:
 
 
 def waiting(now: datetime) -> Waiting:
-    """Of the PENDING runs those whose time has come; a retry that backs off does not wait."""
+    """The PENDING runs whose time has come. A retry that backs off is not counted."""
     due = JobExecution.objects.filter(status=RunStatus.PENDING.value, available_at__lte=now)
-    # The inner order is the index's, so that the limit ends the walk.
+    # In the order of an index, so that the limit ends the read.
     first = due.order_by("publish_at").values("available_at")[: COUNT_LIMIT + 1]
     found = first.aggregate(count=Count("*"), oldest_at=Min("available_at"))
     return Waiting(count=_cap(found["count"]), oldest_at=found["oldest_at"])
 
 
 def job_counts(now: datetime) -> JobCounts:
-    """One statement."""
+    """How many jobs are in which state. One statement."""
     is_late = Q(next_run_at__lt=now - timedelta(seconds=60))
     return JobCounts(
         **CronJob.objects.aggregate(

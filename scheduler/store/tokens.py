@@ -1,4 +1,4 @@
-"""Rows of API tokens: made, used, revoked."""
+"""API tokens: create, note a use, revoke."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def used(token_id: int, *, now: datetime) -> None:
 
 
 def revoke(token_id: int, *, now: datetime) -> bool:
-    """False: it was before."""
+    """False: it was revoked before."""
     return bool(ApiToken.objects.filter(pk=token_id, revoked_at=None).update(revoked_at=now))

@@ -1,5 +1,4 @@
 """What a worker does: one run, from the message to the recorded outcome.
 
-Knows: the store, handlers, the event loop. Must not know: schedules (beat), pages, the API,
-commands.
+Knows: the store, handlers, the event loop. Must not know: beat, pages, the API, commands.
 """

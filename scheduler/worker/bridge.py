@@ -1,7 +1,8 @@
 """The only place where synchronous and asynchronous code meet: one event loop thread per process.
 
-Born at the first run (after the fork, under prefork) and remembered by pid, so that a child never
-uses its parent's loop. Pools that handlers open live on this loop and are closed with it.
+The thread starts with the first run, which under prefork is after the fork. The bridge remembers
+the process id, so that a child never uses its parent's loop. Pools that handlers open live on this
+loop and are closed with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CLOSE_SECONDS = 5.0
 
 
 class Run(Generic[T]):
-    """A coroutine on the loop, seen from a thread."""
+    """A coroutine on the loop, as a thread sees it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self.name = name
@@ -36,16 +37,16 @@ class Run(Generic[T]):
         return bool(wait_for_futures([self._future], timeout=max(0.0, seconds)).done)
 
     def result(self) -> T:
-        """What the coroutine gave, or raised. Blocks until it has ended."""
+        """Return what the coroutine returned, or raise what it raised. Blocks until then."""
         return self._future.result()
 
     def cancel(self) -> None:
-        """Ask the coroutine to stop. Returns at once; harmless when it has ended."""
+        """Ask the coroutine to stop, without waiting. Does nothing when it has ended."""
         if not self._future.done():
             self._loop.call_soon_threadsafe(self._cancel)
 
     def stack(self) -> str:
-        """Where the coroutine stands, while it is suspended."""
+        """Where the coroutine waits, while it is suspended."""
         return _where(self._task) if self._task is not None else ""
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -83,7 +84,7 @@ class Bridge:
         return run
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, name: str = "bridge.run") -> T:
-        """Run `coroutine` and give its result. Blocks; must not be called from the loop itself."""
+        """Run `coroutine` and return its result. Blocks, so never call it on the loop itself."""
         run = self.submit(coroutine, name=name)
         try:
             return run.result()
@@ -92,12 +93,13 @@ class Bridge:
             raise
 
     def on_close(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Await `closer()` on the loop before it stops (pools)."""
+        """Await `closer()` on the loop before the loop stops. Pools use it."""
         self._closers.append(closer)
 
     def answers(self, seconds: float) -> bool:
-        """Does the loop answer within `seconds`? True when there is no loop. Blocks the caller, not
-        the loop.
+        """Whether the loop answers within `seconds`. True when there is no loop.
+
+        Blocks the caller, not the loop.
         """
         loop = self._loop
         if loop is None or self._pid != os.getpid():
@@ -107,24 +109,24 @@ class Bridge:
         return answered.wait(seconds)
 
     def loop_stack(self) -> str:
-        """What the loop's thread is doing right now: the culprit, when it does not answer."""
+        """What the loop's thread does right now. It names the culprit when the loop is blocked."""
         thread = self._thread
         frame = sys._current_frames().get(thread.ident or 0) if thread else None
         return "".join(traceback.format_stack(frame)) if frame else ""
 
     def loop_task_name(self) -> str:
-        """The name of the task that the loop is executing right now; empty between tasks."""
+        """The name of the task that the loop runs right now. Empty between tasks."""
         task = asyncio.current_task(self._loop) if self._loop else None
         return task.get_name() if task else ""
 
     def task_stack(self, name: str) -> str:
-        """Where the tasks called `name` stand, while they are suspended."""
+        """Where the tasks called `name` wait, while they are suspended."""
         loop = self._loop
         tasks = asyncio.all_tasks(loop) if loop else set()
         return "".join(_where(task) for task in tasks if task.get_name() == name)
 
     def close(self) -> None:
-        """Close what was opened on the loop, stop it and wait for its thread, all within bounds."""
+        """Close what was opened on the loop, stop it, wait for its thread. Each wait is bounded."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None or self._pid != os.getpid():
@@ -139,7 +141,7 @@ class Bridge:
 
     async def _shut_down(self) -> None:
         for closer in reversed(self._closers):
-            # One pool that will not close must not keep the others open.
+            # One pool that fails to close must not keep the others open.
             try:
                 await closer()
             except Exception:  # noqa: BLE001
@@ -169,15 +171,14 @@ class Bridge:
         while True:
             try:
                 loop.run_forever()
-            # asyncio lets these out of the loop when a task raises them; the loop must outlive a
-            # handler.
+            # asyncio ends the loop when a task raises these, but a handler must not end it.
             except (SystemExit, KeyboardInterrupt):
                 continue
             return
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """The frames of a suspended task, outermost first: task.get_stack() gives only that one."""
+    """The frames of a suspended task, outermost first. task.get_stack() has only the outermost."""
     lines = []
     awaited: Any = task.get_coro()
     while awaited is not None:

@@ -1,9 +1,8 @@
-"""Any Celery task as a handler: a job whose handler is `celery:<task name>`; its params are the
-kwargs.
+"""Any Celery task as a handler: `celery:<task name>`. The job's params are the task's kwargs.
 
-The task's body runs inside the execution, so its row, timeout, retries and history are those of
-every other job. It runs in a thread, as plain `def execute` handlers do, with Django's connections
-looked after.
+The body of the task runs inside the execution, which has its row, timeout, retries and history like
+any other. It runs in a thread, like handlers with a plain `def execute`. Django's connections are
+checked before it and closed after it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ PREFIX = "celery:"
 
 
 def install() -> None:
-    """Let the registry of handlers answer for `celery:` names."""
+    """Make the registry of handlers find `celery:` names."""
     add_resolver(PREFIX, resolve, names)
 
 
@@ -36,7 +35,7 @@ def names() -> Iterable[str]:
 
 
 def resolve(handler_name: str) -> type[BaseHandler] | None:
-    """A handler class for the task, or None when no such task is registered in this process."""
+    """A handler class for the task. None: no such task is registered in this process."""
     task = current_app.tasks.get(handler_name.removeprefix(PREFIX))
     if task is None or task.name.startswith("scheduler."):
         return None
@@ -59,7 +58,7 @@ def _handler_for(app: Celery, task_name: str) -> type[BaseHandler]:
 def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
     close_old_connections()
     try:
-        # Eager: in this thread, with a request of its own; self.retry() repeats it here.
+        # Eager: in this thread and with its own request. self.retry() runs it again here.
         outcome = task.apply(kwargs=kwargs, throw=False)
         value = outcome.result
         if isinstance(value, Ignore | Reject):
@@ -68,5 +67,5 @@ def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
             raise value
         return {"action": task.name, "data": value}
     finally:
-        # This thread ends with the run; its connections must not stay open behind it.
+        # This thread ends with the run. Its connections must not stay open.
         connections.close_all()

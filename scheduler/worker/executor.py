@@ -1,7 +1,7 @@
-"""One run: claim the execution, run its handler over the bridge, write down what became of it.
+"""One run: claim the execution, run its handler over the bridge, write the verdict.
 
-Whatever the handler does, it is data here (handlers/runner.py). Only our own reporting is tried
-again when the database is in trouble; user code never is.
+Whatever the handler does comes back as data (handlers/runner.py). When the database is in trouble,
+writing the verdict is tried again; user code never runs twice for it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from scheduler.worker.verdict import Budget, Verdict
 
 _LARGEST_ID = 2**63 - 1
 _REPORT_PAUSE_SECONDS = 0.5
-# A value the database refuses is not going to be taken the tenth time either.
+# After so many refusals the details are given up: the database will refuse them again.
 _REFUSALS_OF_DETAILS = 2
 _SLICE_SECONDS = 0.5
-# Executions of which we remember that we told why they are held.
-_TOLD_KEPT = 1000
+# For how many held executions the reason that was logged last is remembered.
+_LOGGED_HOLDS = 1000
 # What handlers/runner.py calls the task of the handler itself.
 _HANDLER_TASK = "jobu-run-{}"
 
@@ -45,8 +45,8 @@ _HANDLER_TASK = "jobu-run-{}"
 class Executor:
     """Executes claimed runs in this process. Thread-safe; made after the fork.
 
-    `end_process(exit_reason)` must not return: it ends this process, for the pool or a supervisor
-    to replace. It is the answer to a handler that cannot be stopped.
+    `end_process(exit_reason)` is called when a handler cannot be stopped. It must not return: it
+    ends this process, and the pool or a supervisor starts another one.
     """
 
     def __init__(
@@ -67,13 +67,14 @@ class Executor:
         self._end_process = end_process
         self._settings = settings
         self._random = random
-        self._told: dict[int, str] = {}
-        self._told_lock = threading.Lock()
+        self._logged_holds: dict[int, str] = {}
+        self._logged_holds_lock = threading.Lock()
 
     def execute(self, message: object) -> RunStatus | None:
-        """Run the execution that a message names. None: it was not ours to run.
+        """Run the execution that a message names. Blocks until the run has ended.
 
-        Gives the status that was written. Blocks until the run has ended.
+        Returns the status that was written. None: nothing was, because the execution could not be
+        claimed or was taken away.
         """
         execution_id = _execution_id(message)
         if execution_id is None:
@@ -114,7 +115,7 @@ class Executor:
             self._hold_back(row, now)
             return None
         except DatabaseError as error:
-            # The COMMIT may have happened although its answer was lost: ask on a fresh connection.
+            # The COMMIT may have happened although its answer was lost. Ask on a new connection.
             connection.close()
             won = runs.holds(lease)
             emit("report.failed", execution_id=execution_id, error=f"claim: {error}")
@@ -138,11 +139,11 @@ class Executor:
         return row, lease
 
     def _hold_back(self, row: runs.Candidate, now: datetime) -> None:
-        """Another run of the job is going on: wait, give up or replace it, as the job says."""
+        """Another run of the job goes on: wait, give up or replace it, as the job's policy says."""
         assert row.job_id is not None
         running = overlap.running_execution(row.job_id)
         by = f"#{running}" if running is not None else "another run"
-        # SKIPPED says "never ran": a run that has failed already waits for its next try.
+        # SKIPPED means "never ran", so a run that has had an attempt waits or is cancelled.
         has_run = row.attempt > 0
         if row.overlap_policy == OverlapPolicy.SKIP and not has_run:
             reason = f"skipped by overlap policy skip: {by} was still running"
@@ -203,13 +204,13 @@ class Executor:
             )
 
     def _is_news(self, execution_id: int, reason: str) -> bool:
-        """Whether this process has not yet told of this execution that it is held, and why."""
-        with self._told_lock:
-            if self._told.get(execution_id) == reason:
+        """False if this process has already logged that the execution is held for this reason."""
+        with self._logged_holds_lock:
+            if self._logged_holds.get(execution_id) == reason:
                 return False
-            self._told[execution_id] = reason
-            if len(self._told) > _TOLD_KEPT:
-                del self._told[next(iter(self._told))]
+            self._logged_holds[execution_id] = reason
+            if len(self._logged_holds) > _LOGGED_HOLDS:
+                del self._logged_holds[next(iter(self._logged_holds))]
             return True
 
     # --- run --------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Executor:
             job_id=row.job_id,
             job_name=row.job_name,
             handler_name=row.handler_name,
-            # To its handler, a run that stands for a slot is that slot's run.
+            # The handler of a run that stands for a slot sees that slot.
             scheduled_time=row.logical_time or row.scheduled_time,
             logical_time=row.logical_time,
             attempt=lease.attempt,
@@ -236,7 +237,7 @@ class Executor:
             report,
             monotonic=self._clock.monotonic,
             max_result_bytes=settings.max_result_bytes,
-            # The runner waits for leftovers up to four times, all within our own grace.
+            # The runner waits for leftovers up to four times, in all less than our own grace.
             grace_seconds=min(1.0, settings.grace_seconds / 5),
         )
         started = self._clock.monotonic()
@@ -258,7 +259,7 @@ class Executor:
             written = self._write(row, held, verdict)
         finally:
             self._leases.release(held)
-        self._tell(row, lease, outcome, written)
+        self._log_end(row, lease, outcome, written)
         if outcome.leaked_thread or outcome.error_class == _STUCK:
             self._end_with_culprit(row, held)
         return None if written is None else written.status
@@ -266,8 +267,8 @@ class Executor:
     def _await(
         self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, started: float
     ) -> Outcome:
-        """The outcome; or, when the coroutine ignores its timeout or cancellation, one that says
-        so.
+        """Wait for the outcome. A coroutine that ignores its timeout or cancellation is given up,
+        and the outcome says so.
         """
         grace = self._settings().grace_seconds
         while not run.wait(_SLICE_SECONDS):
@@ -295,7 +296,7 @@ class Executor:
         )
         asked = held.stop_reason is not None
         what = "was cancelled" if asked else f"timed out after {row.timeout_seconds} s"
-        # Suspended: the coroutine's own stack. Blocking the loop: what the loop's thread is doing.
+        # A suspended coroutine has a stack of its own. One that blocks the loop is on its thread's.
         blocking = not self._bridge.answers(0.2)
         stack = (
             self._bridge.loop_stack()
@@ -330,14 +331,16 @@ class Executor:
         )
 
     def _write(self, row: runs.Candidate, held: HeldRun, verdict: Verdict | None) -> Verdict | None:
-        """Write the verdict, again and again while the lease may still be ours. Gives what was
-        written.
+        """Write the verdict. Tries again while the lease may still be ours.
+
+        Returns the verdict that was written, without details if the database refuses those. None:
+        nothing was written.
         """
         if verdict is None:
             return None
-        # A refusal of what the handler gave: the database took another write just before. The class
-        # of the error tells less: too big a packet looks like an outage. And one that reads, but is
-        # read-only or full, refuses nothing that it would not take later.
+        # How often the database has refused this verdict although it accepted another write just
+        # before. The class of the error does not tell: a packet that is too big looks like an
+        # outage, and a database that is read-only or full accepts the verdict later.
         refusals = 0
         tried: Verdict | None = None
         while True:
@@ -356,7 +359,7 @@ class Executor:
                     written = self._write_once(held.lease, tried, Report())
                 return tried if written else None
             except DatabaseError as error:
-                # Not even the bare verdict: then it was not what the handler gave.
+                # If it refuses even the verdict without details, those were not the reason.
                 refusals = 0 if refusals >= _REFUSALS_OF_DETAILS else refusals + takes_writes
                 connection.close()
                 text = f"{type(error).__name__}: {error}"
@@ -366,7 +369,7 @@ class Executor:
                 pause(_REPORT_PAUSE_SECONDS)
 
     def _write_something(self, lease: runs.Lease) -> None:
-        """A write to the same row that changes nothing that counts. DatabaseError."""
+        """Renew the lease, as a write to the same row that does no harm. Raises DatabaseError."""
         seconds = self._settings().lease_seconds
         runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
 
@@ -409,14 +412,14 @@ class Executor:
             overlap.wake_waiting(lease.job_id, now=now)
         return written
 
-    def _tell(
+    def _log_end(
         self,
         row: runs.Candidate,
         lease: runs.Lease,
         outcome: Outcome,
         verdict: Verdict | None,
     ) -> None:
-        """`verdict`: what was written, if anything."""
+        """Log how the run ended. `verdict`: what was written, if anything."""
         facts: dict[str, Any] = {
             "execution_id": row.id,
             "job": row.job_name or row.handler_name,
@@ -429,7 +432,7 @@ class Executor:
         if verdict is None:
             emit("execution.stale", **facts)
             return
-        # A handler's own words may quote a parameter. The row shows them to those who may see it.
+        # An error text of a handler may quote a parameter, and everybody reads the log.
         error = without_values(verdict.error, row.params)
         if verdict.status == RunStatus.PENDING and verdict.charged:
             emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
@@ -441,8 +444,9 @@ class Executor:
             emit("execution.failed", status=verdict.status.value, error=error, **facts)
 
     def _end_with_culprit(self, row: runs.Candidate, held: HeldRun) -> None:
-        """End this process: something of that run can still act. The neighbours' runs go back
-        uncharged.
+        """End this process, because something of `row`'s run can still act.
+
+        The other runs of the process are handed back uncharged.
         """
         reason = (
             f"execution {row.id} ({row.handler_name}) could not be stopped and ended the process"
@@ -467,14 +471,14 @@ class Executor:
             self._leases.save_report(other)
             endings.hand_back(other.lease, ending, now=now)
         except DatabaseError:
-            connection.close()  # its lease runs out; the rescue charges it, and nothing is lost
+            connection.close()  # then its lease runs out, and rescue charges it
 
 
 _STUCK = "StuckRun"
 
 
 def _execution_id(message: object) -> int | None:
-    """The id that a message carries, or None: anybody may write into a broker."""
+    """The id that a message carries. None: it carries none, anybody may write to a broker."""
     if isinstance(message, int) and not isinstance(message, bool) and 0 < message <= _LARGEST_ID:
         return message
     return None

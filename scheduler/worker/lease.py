@@ -1,7 +1,7 @@
-"""One thread per process keeps all its runs: renews their leases, sees cancellations, saves their
-reports.
+"""One thread per process looks after all its runs.
 
-It is told what to keep by the executor and tells it why a run must stop; it ends no run itself.
+It renews their leases, notices cancellations and saves their reports. The executor says which runs
+to keep. The keeper stops a run with a reason, and the executor writes its end.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from scheduler.events import emit
 from scheduler.store import run_reports, runs
 from scheduler.worker.verdict import StopReason
 
-# Without a renewal for this part of the lease we stop by ourselves, before a beat declares us lost.
+# Without a renewal for this part of the lease the process stops its runs, before beat rescues them.
 _ABANDON_SHARE = 0.8
 _LOOP_ANSWERS_SECONDS = 1.0
 
 
 class RunReport:
-    """What a handler says while it runs: its log and progress, kept here until the keeper saves
-    them.
+    """Collects what a handler reports, log lines and progress, until the keeper saves it.
 
-    Called from the loop and from handlers' threads; never blocks for long, never raises.
+    Called from the loop and from threads of handlers. Never blocks for long, never raises.
     """
 
     def __init__(self, now: Callable[[], datetime], max_lines: int) -> None:
@@ -79,20 +78,20 @@ class RunReport:
 
 @dataclass(eq=False)
 class HeldRun:
-    """A run of this process, from claim to its last write."""
+    """A run of this process, from its claim to its last write."""
 
     lease: runs.Lease
     report: RunReport
     name: str
     task_name: str  # of the handler's own task on the loop
     cancel: Callable[[], None]
-    claimed_at: float  # monotonic, from before the claim: the lease in the table is no older
+    claimed_at: float  # monotonic, before the claim: the lease in the table is not older
     stop_reason: StopReason | None = None
     stopped_at: float | None = None  # monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, reason: StopReason, monotonic: float) -> None:
-        """Cancel the run, once; the first reason counts."""
+        """Cancel the run. Only the first call counts."""
         with self._lock:
             if self.stop_reason is not None:
                 return
@@ -101,17 +100,17 @@ class HeldRun:
 
 
 class DrainFlag:
-    """ "Stop taking, and be done by then": set in the worker's main process, seen in its children.
+    """Tells all processes of a worker to take no more runs, and until when to finish.
 
-    Shared memory made before the fork, because a prefork child hears nothing of the parent's
-    SIGTERM.
+    The main process sets it and the children read it. It is shared memory made before the fork,
+    because a prefork child does not get the parent's SIGTERM.
     """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8)
 
     def set(self, until: float) -> None:
-        """`until`: monotonic seconds, which all processes of a host share."""
+        """`until`: monotonic seconds, which are the same in all processes of a host."""
         self._memory[:8] = struct.pack("d", until)
 
     def until(self) -> float | None:
@@ -120,7 +119,7 @@ class DrainFlag:
 
 
 class LeaseKeeper:
-    """The runs of this process and the thread that keeps them. Made after the fork."""
+    """The runs of this process and the thread that looks after them. Made after the fork."""
 
     def __init__(
         self,
@@ -159,10 +158,10 @@ class LeaseKeeper:
             return len(self._runs)
 
     def hold(self, run: HeldRun) -> None:
-        """Keep `run`'s lease from now on."""
+        """Renew the lease of `run` from now on."""
         with self._lock:
             if not self._runs:
-                # Nothing was held, so nothing was renewed; the fresh claim counts as a renewal.
+                # Nothing was held, so nothing was renewed. The new claim counts as a renewal.
                 self._renewed_at = run.claimed_at
             self._runs[run.lease.token] = run
             if self._thread is None:
@@ -178,7 +177,7 @@ class LeaseKeeper:
             return [other for other in self._runs.values() if other is not run]
 
     def may_still_write(self) -> bool:
-        """False once the leases of this process must be taken for lost."""
+        """False when the leases of this process may be lost because they were not renewed."""
         silent = self._clock.monotonic() - self._renewed_at
         return silent < _ABANDON_SHARE * self._settings().lease_seconds
 
@@ -200,7 +199,7 @@ class LeaseKeeper:
     def _keep(self) -> None:
         try:
             while not self._closed:
-                # Short while something runs; the poll is also how fast a cancel is seen.
+                # This wait is also how long a cancel stays unnoticed.
                 self._wake.wait(self._settings().cancel_poll_seconds)
                 self._wake.clear()
                 self._round()
@@ -219,7 +218,7 @@ class LeaseKeeper:
         try:
             close_old_connections()
             self._look_after(held)
-        # This thread must not die: the lease of every run of this process hangs on it.
+        # This thread must not end: it renews the lease of every run of this process.
         except Exception as error:  # noqa: BLE001
             connection.close()
             if not self._failing:
@@ -240,7 +239,7 @@ class LeaseKeeper:
             report = runs.renew_leases(
                 leases, now=self._clock.now(), lease_seconds=settings.lease_seconds
             )
-            # Counted from before the statement: the lease in the table cannot be older than that.
+            # The time before the statement: the lease in the table is not older than that.
             self._renewed_at = started
         else:
             report = runs.watch_leases(leases)
@@ -248,8 +247,7 @@ class LeaseKeeper:
             if run.lease.token in report.cancelled:
                 run.stop(StopReason.CANCELLED, self._clock.monotonic())
             elif run.lease.token not in report.ours:
-                # Either declared lost, or just finished by its own thread; then stop() does
-                # nothing.
+                # It was rescued. Or its own thread has just ended it: then stop() does nothing.
                 run.stop(StopReason.LOST, self._clock.monotonic())
             else:
                 self.save_report(run)

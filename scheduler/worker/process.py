@@ -1,6 +1,6 @@
-"""The worker's door: the one Celery task, and the life of a worker process.
+"""The entrance of the worker: the one Celery task, and how a worker process starts and ends.
 
-Two shapes (docs/architecture.md): a prefork child runs one execution at a time and ends alone; a
+Two shapes (docs/architecture.md). A prefork child runs one execution at a time and ends alone. A
 process of the threads pool runs hundreds on one loop, and ends as a whole when one of them cannot
 be stopped.
 """
@@ -47,7 +47,7 @@ _WAKE_UP = signal.SIGWINCH
 
 
 class WorkerProcess:
-    """What one process needs to run executions. Nothing of it exists before the fork."""
+    """What one process needs to run executions. All of it is made after the fork."""
 
     def __init__(self, owner: str, *, is_child: bool) -> None:
         self._is_child = is_child
@@ -68,7 +68,7 @@ class WorkerProcess:
         )
         settings = current()
         self.places = threading.BoundedSemaphore(settings.pool_size)
-        # Only names: each pool opens when a handler first uses it. A child forgets its parent's.
+        # Only names: a pool opens when a handler first uses it. A child drops its parent's pools.
         DatabaseRegistry.clear()
         try:
             self.bridge.run(
@@ -77,7 +77,7 @@ class WorkerProcess:
                 )
             )
         except BaseException:
-            self.close()  # the next message makes another one, with a loop thread of its own
+            self.close()  # the next message makes another WorkerProcess with its own loop thread
             raise
         self.bridge.on_close(DatabaseRegistry.close_all)
 
@@ -87,13 +87,12 @@ class WorkerProcess:
 
     def _end(self, reason: str) -> NoReturn:
         if self._is_child:
-            # Celery's pool replaces a killed child; anything gentler would wait for the stuck
-            # thread.
+            # Celery's pool replaces a killed child. An orderly end would wait for the stuck thread.
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(EXIT_FOR_RESTART)
 
 
-# Made at import, before any fork: the children see what the parent writes.
+# Made at import and so before any fork: children read what the parent writes.
 drain = DrainFlag()
 _lock = threading.Lock()
 _process: tuple[int, WorkerProcess] | None = None
@@ -102,13 +101,13 @@ _main_pid: int | None = None
 _prefork_parent_pid: int | None = None
 _heartbeat_stop = threading.Event()
 _heartbeat: threading.Thread | None = None
-# Held by the heartbeat while it is in the database, and by whoever forks: see _before_fork.
+# Held by the heartbeat while it uses the database, and during a fork: see _before_fork.
 _in_database = threading.Lock()
 _fork_waited = False
 
 
 def process() -> WorkerProcess:
-    """This process's WorkerProcess, made at the first run."""
+    """The WorkerProcess of this process, made at the first call."""
     global _process
     with _lock:
         pid = os.getpid()
@@ -120,8 +119,9 @@ def process() -> WorkerProcess:
 
 @shared_task(name=TASK_NAME, ignore_result=True, acks_late=False, max_retries=0)  # type: ignore[untyped-decorator]
 def execute(*args: Any, **kwargs: Any) -> None:
-    """Run the execution that the message names. Takes anything: whoever reaches the broker may send
-    it.
+    """Run the execution that the message names.
+
+    Accepts any arguments, because anybody who can reach the broker can send the message.
     """
     worker = process()
     with worker.places:
@@ -146,9 +146,10 @@ def _start_heartbeat(**_: Any) -> None:
 
 
 def _before_fork() -> None:
-    """A child forked while another thread is inside SQLite or an SSL library would inherit their
-    locks as they are just then, and wait for them for ever: so the fork waits, but not as long as
-    an outage lasts.
+    """Wait until the heartbeat's thread has left the database, at most a few seconds.
+
+    A child that is forked while a thread is inside SQLite or an SSL library inherits locks that
+    nobody in it releases, and would wait for them for ever.
     """
     global _fork_waited
     _fork_waited = _in_database.acquire(timeout=_FORK_WAITS_SECONDS)
@@ -159,11 +160,11 @@ def _after_fork() -> None:
     if _fork_waited:
         _in_database.release()
     elif os.getpid() != _main_pid:
-        _in_database = threading.Lock()  # the one inherited is held by a thread that is not here
+        _in_database = threading.Lock()  # the inherited lock is held by a thread of the parent
 
 
 def _keep_alive_row() -> None:
-    """One row per worker in scheduler_process, for people. Trouble with it disturbs no run."""
+    """Keep the worker's row in scheduler_process fresh. Trouble with it disturbs no run."""
     name = f"{_node_name}:{os.getpid()}"
     started_at: datetime | None = None
     while True:
@@ -183,9 +184,9 @@ def _keep_alive_row() -> None:
                 if _heartbeat_stop.is_set():
                     processes.forget_process(name)
             except DatabaseError:
-                pass  # the heartbeat goes stale, which says it
+                pass  # a stale heartbeat tells enough
             finally:
-                # Closed between beats: a child forked meanwhile must not inherit a socket in use.
+                # Closed each time: a child that is forked now must not inherit an open socket.
                 connection.close()
         if _heartbeat_stop.is_set():
             return
@@ -194,24 +195,25 @@ def _keep_alive_row() -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _in_child(**_: Any) -> None:
-    """Prefork (and spawn) children get this signal. The threads pool has none; the solo pool sends
-    it in the worker itself, whose signal handlers are Celery's own.
+    """Prefork (and spawn) children get this signal. The threads pool does not send it.
+
+    The solo pool sends it in the worker itself, which keeps Celery's own signal handlers.
     """
     global _lock, _prefork_parent_pid
     if os.getpid() == _main_pid:
         return
     _lock = threading.Lock()
     _prefork_parent_pid = os.getppid()
-    # The pool installs its own SIGTERM handler right after this hook, unless the signal is ignored;
-    # ours has to come later, and only the main thread may install it. So we send that thread a
-    # signal which the pool leaves alone, as it does not mean to end anything.
+    # The pool installs its own SIGTERM handler right after this hook, unless the signal is ignored.
+    # Ours must come later, and only the main thread may install it. So a timer sends that thread
+    # another signal, one that the pool does not use.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(_WAKE_UP, _install_child_handler)
     main_thread = threading.get_ident()
 
     def settle() -> None:
         signal.pthread_kill(main_thread, _WAKE_UP)
-        process()  # before the first run needs it: that run should not be the one that waits
+        process()  # made now, so that the first run does not wait for it
 
     timer = threading.Timer(0.2, settle)
     timer.daemon = True
@@ -224,10 +226,11 @@ def _install_child_handler(*_: Any) -> None:
 
 
 def _child_terminated(*_: Any) -> None:
-    """SIGTERM to a whole process group must not kill the children in mid-run, nor while they hold a
-    lock
-    of the pool, on which the parent would then wait for ever. One that drains ends when its parent
-    says so; one that was meant alone (Celery's time limit) ends at once.
+    """SIGTERM in a child. End at once, unless the whole worker drains.
+
+    A SIGTERM to the process group must not kill a child during its run, nor while it holds a lock
+    of the pool, for which the parent would wait for ever. A worker that drains ends its children
+    itself. A SIGTERM to one child alone is Celery's time limit.
     """
 
     def decide() -> None:
@@ -238,7 +241,7 @@ def _child_terminated(*_: Any) -> None:
 
 
 def _drain_is_announced() -> bool:
-    """The parent gets the same signal and may be slower to say what it means."""
+    """True if the parent drains. It gets the same signal, and may be slower to set the flag."""
     for _ in range(20):
         if drain.until() is not None:
             return True
@@ -248,14 +251,16 @@ def _drain_is_announced() -> bool:
 
 @task_prerun.connect  # type: ignore[untyped-decorator]
 def _check_connections(task: Any = None, **_: Any) -> None:
-    """Other people's tasks in this worker get healthy connections, too; ours sees to its own."""
+    """Check the connections before a task of the project. Our own task checks them itself."""
     if getattr(task, "name", "") != TASK_NAME and not getattr(task.request, "is_eager", False):
         close_old_connections()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
-    """SIGTERM: take no more; what runs has `shutdown_timeout_seconds`, then it is handed back."""
+    """SIGTERM: take no more runs. Those that go on are handed back after
+    `shutdown_timeout_seconds`.
+    """
     seconds = current().shutdown_timeout_seconds
     drain.set(DatabaseClock(database_now, 0).monotonic() + seconds)
     emit("worker.draining", seconds=seconds)

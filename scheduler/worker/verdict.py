@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from handlers.storable import storable_text
-
 from handlers.errors import DatabaseNotConfiguredError, HandlerNotFoundError, InvalidParamsError
+from handlers.json_safe import storable_text
 from handlers.runner import Outcome, OutcomeKind
 from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus

@@ -25,7 +25,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
-from scheduler.store.recent_runs import Outcome, last_outcomes
+from scheduler.store.recent_runs import RecentRun, recent_runs
 from tests.admin.test_admin import (
     JOBS,
     RUNS,
@@ -265,7 +265,7 @@ def test_the_last_outcomes_of_many_jobs_come_in_one_query():
     last = make_run(second, RunStatus.RUNNING, now=now)
 
     with CaptureQueriesContext(connection) as queries:
-        found = last_outcomes([first.pk, second.pk, third.pk], 3)
+        found = recent_runs([first.pk, second.pk, third.pk], 3)
 
     assert len(queries) == 1
     assert set(found) == {first.pk, second.pk}
@@ -274,7 +274,7 @@ def test_the_last_outcomes_of_many_jobs_come_in_one_query():
     ]
     assert found[first.pk][0].took_seconds == 5
     assert [(o.execution_id, o.took_seconds) for o in found[second.pk]] == [(last.pk, None)]
-    assert last_outcomes([], 3) == {}
+    assert recent_runs([], 3) == {}
 
 
 @on_each_database
@@ -303,8 +303,8 @@ def test_who_may_not_see_executions_gets_no_links_to_them(job):
 def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
     start = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def ran(seconds: float, status: RunStatus = RunStatus.SUCCESS) -> Outcome:
-        return Outcome(
+    def ran(seconds: float, status: RunStatus = RunStatus.SUCCESS) -> RecentRun:
+        return RecentRun(
             execution_id=1, status=status, scheduled_time=start, started_at=start,
             finished_at=start + timedelta(seconds=seconds),
         )  # fmt: skip

@@ -17,8 +17,8 @@ def no_fence() -> None:
 
     from scheduler.store import endings, runs
 
-    def nobody_tells(leases: Collection[runs.Lease]) -> runs.LeaseReport:
-        return runs.LeaseReport(
+    def nobody_tells(leases: Collection[runs.Lease]) -> runs.LeaseStates:
+        return runs.LeaseStates(
             ours=frozenset(lease.token for lease in leases), cancelled=frozenset()
         )
 

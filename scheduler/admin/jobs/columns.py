@@ -20,7 +20,7 @@ from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.models import CronJob
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule.words import in_words
-from scheduler.store.recent_runs import last_outcomes
+from scheduler.store.recent_runs import recent_runs
 
 # A slot this late means that no beat looks at it.
 OVERDUE_AFTER: Final = timedelta(seconds=60)
@@ -32,7 +32,7 @@ class JobChangeList(TimedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
-        found = last_outcomes([row.pk for row in rows], sparkline.STRIP_LENGTH)
+        found = recent_runs([row.pk for row in rows], sparkline.STRIP_LENGTH)
         shows_links = may(request.user, Action.VIEW_EXECUTIONS)
         for row in rows:
             row.outcomes = found.get(row.pk, [])

@@ -17,7 +17,7 @@ from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.permissions import Action, may
 from scheduler.states import ParamSource
-from scheduler.store.recent_runs import last_outcomes
+from scheduler.store.recent_runs import recent_runs
 
 LAST_RUNS: Final = 30
 
@@ -40,7 +40,7 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
     """What moves on the page of a job: next run, last runs, strip."""
     sees_runs = may(person, Action.VIEW_EXECUTIONS)
     runs = _newest_runs(job) if sees_runs else []
-    outcomes = last_outcomes([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
+    outcomes = recent_runs([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
     runs_url = reverse("admin:scheduler_jobexecution_changelist")
     return {
         "runs": runs,

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.labels import label
 from scheduler.states import RunStatus
-from scheduler.store.recent_runs import Outcome
+from scheduler.store.recent_runs import RecentRun
 
 STRIP_LENGTH: Final = 30
 
@@ -27,7 +27,7 @@ _TIMED: Final = {
 }
 
 
-def strip(outcomes: Sequence[Outcome], *, linked: bool) -> SafeString | str:
+def strip(outcomes: Sequence[RecentRun], *, linked: bool) -> SafeString | str:
     """One box per outcome, oldest first, each with its words for those who do not see it."""
     if not outcomes:
         return formatting.NOTHING
@@ -58,7 +58,7 @@ _BOX: Final = f'<li><span title="{{text}}">{_INSIDE}</span></li>'
 _LINKED_BOX: Final = f'<li><a href="{{url}}" title="{{text}}">{_INSIDE}</a></li>'
 
 
-def _words(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _words(outcomes: Sequence[RecentRun]) -> Iterator[str]:
     # Looked up once: the current language and zone cost more than the words.
     plain, timed = _("%(status)s, slot %(slot)s"), _("%(text)s, took %(span)s")
     zone = get_current_timezone()
@@ -74,7 +74,7 @@ def _words(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield text
 
 
-def durations(outcomes: Sequence[Outcome]) -> SafeString | str:
+def durations(outcomes: Sequence[RecentRun]) -> SafeString | str:
     """Mean and 95th percentile of the runs on the strip that ended by themselves."""
     took = sorted(
         seconds
