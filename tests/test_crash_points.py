@@ -62,7 +62,7 @@ AGAIN = ["LOST", "SUCCESS"]
 
 @dataclass(frozen=True)
 class Left:
-    """What a beat leaves behind of three jobs that were due."""
+    """What a beat leaves behind of three due jobs."""
 
     states: list[tuple[str, int]]
     moved: bool
@@ -107,7 +107,7 @@ def test_a_beat_that_dies_leaves_a_whole_step_or_none_and_another_goes_on(
 
 @dataclass(frozen=True)
 class Lost:
-    """What a worker leaves behind of the first of two runs, and what becomes of that one."""
+    """What a worker leaves behind of the first of two runs, and what becomes of that run."""
 
     status: str
     attempt: int
@@ -155,7 +155,7 @@ OF_RETRY = {
 
 @pytest.mark.parametrize(
     "point",
-    # What is rolled back is rolled back alike, whatever the outcome was to be.
+    # The outcome makes no difference to what is rolled back.
     [
         pytest.param("end.updated", marks=slow),
         pytest.param("end.recorded", marks=slow),

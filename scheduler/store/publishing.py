@@ -1,4 +1,4 @@
-"""Executions become messages. The row says when to publish, and when to publish again."""
+"""Executions become messages. The row says when to publish it, and when to publish it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.store.connection import lock_skipping
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """A message to be sent: "look at this execution". Losing or doubling it is harmless."""
+    """A message to be sent: "look at this execution". It does no harm if it is lost or doubled."""
 
     execution_id: int
     handler_name: str
@@ -31,18 +31,17 @@ class Hint:
 
 
 def task_id(execution_id: int, attempt: int, publish_count: int) -> str:
-    """The Celery task's id: known beforehand, so that the admin can link to the task in Flower."""
+    """The id of the Celery task, known before it is sent: the admin links to it in Flower."""
     return f"jobu-{execution_id}-{attempt}-{publish_count}"
 
 
 def take_to_publish(
     now: datetime, limit: int, *, again_seconds: float, again_max_seconds: float
 ) -> list[Hint]:
-    """Take up to `limit` executions whose `publish_at` has come, and set when to publish them
-    again.
+    """Take up to `limit` executions whose `publish_at` has come, most urgent first, then by slot.
 
-    Call it in a transaction and send after its commit: a crash in between costs one interval, no
-    run. The most urgent first, then by scheduled time.
+    Sets when to publish each of them again. Call it in a transaction and send after its commit: a
+    crash in between delays the runs by one interval and loses none.
     """
     pending = JobExecution.objects.filter(status=RunStatus.PENDING, publish_at__lte=now)
     rows = lock_skipping(pending.order_by("publish_at", "id")).values_list(
@@ -80,15 +79,15 @@ def take_to_publish(
 
 
 def not_published(ids: Collection[int], *, publish_at: datetime) -> int:
-    """The broker did not take these: publish at `publish_at`, as if they had not been taken."""
+    """The broker was away: publish these at `publish_at`, as if they had not been taken."""
     return JobExecution.objects.filter(id__in=ids, status=RunStatus.PENDING).update(
         publish_at=publish_at, publish_count=F("publish_count") - 1
     )
 
 
 def publish_now(execution_id: int, *, now: datetime) -> bool:
-    """A worker that may not claim any more gives the message back."""
-    # What may not run yet has its own time to be published; a second message of it is nothing.
+    """Send another message at once, because a worker that drains has taken this one."""
+    # An execution that may not run yet is published at its time, and this message was a second one.
     mine = JobExecution.objects.filter(
         id=execution_id, status=RunStatus.PENDING, available_at__lte=now
     )
@@ -96,7 +95,7 @@ def publish_now(execution_id: int, *, now: datetime) -> bool:
 
 
 def publish_when_available(execution_id: int, *, now: datetime) -> bool:
-    """A worker whose clock lags got the message too early: the next one must not wait for long."""
+    """Send another message when the execution may run, because a worker got this one too early."""
     early = JobExecution.objects.filter(
         id=execution_id, status=RunStatus.PENDING, available_at__gt=now
     )
@@ -104,6 +103,6 @@ def publish_when_available(execution_id: int, *, now: datetime) -> bool:
 
 
 def next_publish_at() -> datetime | None:
-    """When the next execution wants to be published. One index probe."""
+    """When the next execution is to be published. One index probe."""
     pending = JobExecution.objects.filter(status=RunStatus.PENDING)
     return pending.order_by("publish_at").values_list("publish_at", flat=True).first()

@@ -29,8 +29,8 @@ START = datetime(2026, 1, 12, 10, 0, 30, tzinfo=UTC)
 
 
 class FakeClock:
-    """Stands still until a test moves it. Its monotonic side goes on by itself as well, because
-    leases and timeouts of runs in progress are measured on it.
+    """Stands still until a test moves it. Only its monotonic time also goes on by itself, because
+    leases and timeouts of running handlers are measured with it.
     """
 
     def __init__(self, start: datetime = START) -> None:
@@ -60,7 +60,7 @@ class FakeClock:
 
 
 class RecordingPublisher:
-    """Keeps the messages. `refusing`: takes none, as with a broker that is away."""
+    """Keeps the messages. `refusing`: accepts none, like a broker that is away."""
 
     def __init__(self) -> None:
         self.waiting: list[Hint] = []
@@ -88,7 +88,7 @@ class ProcessEnded(BaseException):
 
 
 class Worker:
-    """One worker process's insides."""
+    """What a worker process is made of, without the process."""
 
     def __init__(self, clock: Clock, owner: str) -> None:
         self.bridge = Bridge()
@@ -120,7 +120,7 @@ class Worker:
 
 
 class House:
-    """All of the scheduler that a test needs."""
+    """The parts of the scheduler, put together for a test."""
 
     def __init__(self, settings: Any) -> None:
         self.clock = FakeClock()
@@ -157,7 +157,7 @@ class House:
         return name
 
     def job(self, **values: Any) -> CronJob:
-        """A job as a door would save it; `next_run_at` is computed by the first tick."""
+        """A job as the admin or the API saves it. The first tick computes its `next_run_at`."""
         number = next(self._numbers)
         defaults = {
             "name": f"job{number}",
@@ -188,11 +188,11 @@ class House:
         return [self.dispatcher.tick() for _ in range(times)][-1]
 
     def deliver(self) -> list[RunStatus | None]:
-        """Every waiting message goes through the worker."""
+        """Give each waiting message to the worker."""
         return [self.worker.execute(hint.execution_id) for hint in self.publisher.take()]
 
     def minutes(self, number: int) -> None:
-        """So many minutes pass, one tick and its messages each."""
+        """Let `number` minutes pass, each with a tick and the delivery of its messages."""
         for _ in range(number):
             self.clock.advance(60)
             self.tick()
@@ -220,7 +220,7 @@ def own_registry() -> Iterator[None]:
 
 @pytest.fixture
 def system(settings: Any, own_registry: None) -> Iterator[House]:
-    # Nothing of a run may depend on how fast this host is just now.
+    # No run may depend on how fast the host is just now.
     settings.JOBU = SchedulerSettings(
         default_timezone="UTC", cancel_poll_seconds=30, heartbeat_seconds=15, grace_seconds=2
     )

@@ -33,7 +33,7 @@ def control(system: House) -> BackfillControl:
 
 
 def hourly(system: House, **values: Any) -> CronJob:
-    """Enabled, but not due while the test lasts."""
+    """A job that is enabled but not due during the test."""
     given = {"cron_expression": "0 * * * *", "next_run_at": START + timedelta(days=300)}
     return system.job(**{**given, **values})
 
@@ -204,7 +204,9 @@ def test_a_manual_run_in_the_same_microsecond_is_no_hindrance(
     assert JobExecution.objects.count() == 6
 
 
-def test_many_backfills_are_all_gone_on_with(system: House, control: BackfillControl):
+def test_more_backfills_than_one_tick_looks_at_all_make_progress(
+    system: House, control: BackfillControl
+):
     job = hourly(system)
     made = [control.start(job.pk, since=FIRST, until=FIRST + HOUR) for _ in range(45)]
     for _ in range(3):
@@ -340,7 +342,7 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
 
 
 def claim(system: House, row: JobExecution) -> JobExecution:
-    """The row RUNNING, as a worker has it."""
+    """Make the row RUNNING, as a worker does."""
     now = system.clock.now()
     leased = {"lease_token": "t" * 32, "lease_expires_at": now + HOUR, "deadline_at": now + HOUR}
     JobExecution.objects.filter(pk=row.pk).update(
@@ -391,7 +393,7 @@ def test_the_overlap_policy_holds_at_claim(system: House, control: BackfillContr
 # --- how far it is --------------------------------------------------------------------------------
 
 
-def test_standing_tells_percent_and_an_end_by_the_runs_so_far(
+def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
     system: House, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=2)
@@ -465,7 +467,7 @@ def test_a_beat_killed_in_between_loses_and_doubles_no_slot(
 
 
 def tick_killed_at(system: House, point: str) -> int | None:
-    """A beat in a process of its own that is killed when it gets to `point`; how it ended."""
+    """Tick in a process of its own that is killed at `point`. Returns how it ended."""
 
     def beat() -> None:
         failpoints.arm(point)

@@ -1,4 +1,4 @@
-"""Celery's side of beat: what keeps it alive, and how messages leave the house."""
+"""Beat as Celery runs it: what keeps it alive, and how it sends messages."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_a_broker_that_is_away_is_told_once_and_left_alone_ever_longer(
+def test_a_broker_that_is_away_is_reported_once_and_asked_ever_more_rarely(
     caplog: pytest.LogCaptureFixture,
 ):
     app = Celery("tested", broker=f"redis://127.0.0.1:{closed_port()}/0", set_as_current=False)
@@ -135,8 +135,9 @@ def refusing(
     refuses: Callable[[str, int], bool],
     error: type[Exception] = ResponseError,
 ) -> Iterator[list[int]]:
-    """The broker in memory answers with an error to what `refuses` (queue, execution) picks; gives
-    the executions that it so answered to.
+    """Make the broker in memory refuse the messages that `refuses(queue, execution)` picks.
+
+    Yields the list of executions whose messages were refused.
     """
     refused: list[int] = []
     channels = SimpleNamespace(put=memory.Channel._put)
@@ -157,7 +158,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.__dict__["event"] for r in caplog.records]
 
 
-def test_a_queue_that_takes_nothing_holds_up_no_other(
+def test_a_failing_queue_does_not_delay_the_others(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     publisher = CeleryPublisher(app, FakeClock())
@@ -166,7 +167,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(
         caplog.at_level(logging.INFO, logger="scheduler"),
         refusing(monkeypatch, lambda queue, _: queue == "bad") as refused,
     ):
-        # None is given back: they wait ever longer, as if nobody had taken their messages.
+        # None is returned: they wait longer each time, like messages that nobody took.
         assert publisher.publish(hints) == []
         assert publisher.ready()
         assert events(caplog) == ["publish.refused"]
@@ -179,7 +180,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(
     assert [m.payload[0][0] for m in messages(app, "bad")] == [6, 7]
 
 
-def test_several_queues_that_take_nothing_do_not_look_like_an_outage_for_ever(
+def test_several_failing_queues_do_not_count_as_an_outage_for_ever(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ):
     clock = FakeClock()
@@ -207,7 +208,7 @@ def test_one_message_that_is_refused_holds_up_none_of_its_queue(
     assert [m.payload[0][0] for m in messages(app)] == [2, 4, 5]
 
 
-def test_a_broker_that_refuses_everything_is_away_and_told_once(
+def test_a_broker_that_refuses_everything_counts_as_away_and_is_reported_once(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     clock = FakeClock()
@@ -229,7 +230,7 @@ def test_a_broker_that_refuses_everything_is_away_and_told_once(
     publisher.close()
 
 
-def test_a_connection_that_died_of_old_age_costs_no_message_its_turn(
+def test_a_kept_connection_that_was_closed_delays_no_message(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     publisher = CeleryPublisher(app, FakeClock())
@@ -275,7 +276,7 @@ def test_a_tick_records_slots_and_says_that_beat_is_alive(beat: JobScheduler, sy
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [OperationalError("gone"), ValueError("a bug"), MemoryError()])
-def test_no_exception_ends_beat_and_an_outage_is_told_once(
+def test_no_exception_ends_beat_and_an_outage_is_reported_once(
     error: Exception, beat: JobScheduler, system: House, caplog: pytest.LogCaptureFixture
 ):
     job = system.job()
@@ -321,7 +322,7 @@ CLEANUP: dict[str, Any] = {"task": "shop.cleanup", "schedule": 60.0}
 
 
 def beat_with_entries(app: Celery, system: House, **entries: dict[str, Any]) -> JobScheduler:
-    """A beat with static entries of Celery's own, which publishes the jobs' messages, too."""
+    """A beat that sends static entries of Celery and the messages of jobs."""
     app.conf.beat_schedule = entries
     beat = JobScheduler(app, lazy=False)
     clock: Any = system.clock

@@ -1,4 +1,4 @@
-"""What a person may do, and what is refused with field and reason before anything is written."""
+"""What a person may do, and what is refused, with field and reason, before anything is written."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_bad_values_are_refused_with_field_and_reason(
     assert CronJob.objects.values().get() == before
 
 
-def test_everything_wrong_is_told_at_once(system: House):
+def test_all_mistakes_are_reported_at_once(system: House):
     with pytest.raises(InvalidJob) as caught:
         system.control.create_job(
             name="", cron_expression="x", timezone="y", handler_name="z", max_retry=-1, queue=" "
@@ -287,7 +287,7 @@ def test_a_broken_job_may_be_paused_with_a_reason_and_not_be_edited(
     ids=ascii,
 )
 @pytest.mark.parametrize("is_enabled", [True, False])
-def test_what_a_pause_says_is_checked_even_of_a_broken_job(
+def test_a_pause_is_checked_even_for_a_broken_job(
     is_enabled: bool, values: dict[str, Any], reason: str, system: House
 ):
     job = system.job(handler_name="gone", is_enabled=is_enabled)
@@ -330,7 +330,7 @@ def test_editing_a_paused_job_leaves_the_end_of_its_pause(system: House):
     assert system.control.update_job(job.pk, paused_until=None).paused_until is None
 
 
-def test_unknown_jobs_and_executions_are_said_so(system: House):
+def test_unknown_jobs_and_executions_are_reported(system: House):
     control = system.control
     of_jobs: tuple[Any, ...] = (control.enable, control.delete_job, control.run_now)
     for verb in of_jobs:
@@ -494,7 +494,7 @@ def test_a_success_is_not_tried_again(system: House):
 
 
 @pytest.mark.parametrize("status", sorted({*RETRYABLE, RunStatus.SUCCESS}))
-def test_what_is_over_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, system: House):
+def test_ended_runs_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, system: House):
     row = finished(system, status)
     with pytest.raises(NotPossible, match=f"is {status} already"):
         system.control.cancel(row.pk)
@@ -502,7 +502,7 @@ def test_what_is_over_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, 
     assert not JobExecution.objects.exists()
 
 
-def test_what_waits_or_runs_cannot_be_deleted(system: House):
+def test_unfinished_runs_cannot_be_deleted(system: House):
     waiting = system.execution()
     with pytest.raises(NotPossible, match="is PENDING; cancel it first"):
         system.control.delete_execution(waiting.pk)

@@ -247,7 +247,7 @@ def test_a_pause_ends_by_itself_and_the_job_waits_for_its_next_slot(system: Hous
     resumed = CronJob.objects.get(pk=job.pk)
     assert (resumed.is_enabled, resumed.pause_reason, resumed.paused_until) == (True, "", None)
     assert resumed.next_run_at == at("2026-01-12T10:11")
-    # Nobody would know later from which switching off it comes.
+    # Cleared: an old value would count slots of this pause again after the next one.
     assert resumed.missed_from is None
 
 
@@ -389,7 +389,7 @@ def test_old_history_is_pruned_in_batches_and_nothing_else(
 
 
 def published_at(system: House, until: float, step: float = 5) -> list[float]:
-    """When the one PENDING execution was published, in seconds from now."""
+    """When the only PENDING execution is to be published, in seconds from now."""
     start, times = system.clock.now(), []
     while (system.clock.now() - start).total_seconds() <= until:
         system.tick()
@@ -459,7 +459,7 @@ def test_a_row_that_the_database_will_not_take_is_disabled_and_the_others_go_on(
 ):
     good, poison, other = (system.job() for _ in range(3))
     system.tick()
-    # A CHECK of somebody's own stands in for whatever a database may have against a row.
+    # A CHECK that the test adds stands for any reason why a database refuses a row.
     with connection.cursor() as cursor:
         refuse_inserts_of(poison.pk, cursor)
     try:
@@ -503,7 +503,7 @@ def accept_inserts(cursor: object) -> None:
 
 
 def claimed(system: House, job: CronJob | None = None, **values: object) -> JobExecution:
-    """An execution that a worker has claimed and then says nothing more about."""
+    """An execution whose worker is silent after its claim."""
     row = system.execution(job, **values)
     candidate = runs.candidate(row.pk)
     assert candidate is not None
@@ -636,7 +636,7 @@ def test_a_tick_that_fails_leaves_nothing_half_done(system: House, monkeypatch: 
 
 
 def broken_statements(matches):
-    """The driver's connection is lost at each statement that `matches`."""
+    """Break the connection at each statement that `matches`."""
     from django.db import OperationalError
 
     def wrapper(execute, statement, params, many, context):

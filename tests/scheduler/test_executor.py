@@ -1,4 +1,4 @@
-"""One run after another through the real executor and the real loop, on the run's database."""
+"""Runs through the real executor and the real event loop, on the job database of the test run."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_no_retries_and_permanent_errors_end_a_run_at_once(system: House):
     assert (permanent.status, permanent.attempt) == (RunStatus.FAILED, 1)
 
 
-def test_a_timeout_is_counted_and_told(system: House):
+def test_a_timeout_is_counted_and_recorded(system: House):
     async def wait(self: BaseHandler, params: Any) -> None:
         await asyncio.Event().wait()
 
@@ -181,7 +181,7 @@ def test_junk_messages_are_dropped(junk: object, system: House, caplog: pytest.L
     assert "OR 1=1" not in caplog.text
 
 
-def test_a_message_about_nothing_is_dropped(system: House):
+def test_a_message_for_an_unknown_execution_is_dropped(system: House):
     assert system.worker.execute(2**63 - 1) is None
     assert system.worker.execute(987_654_321) is None
 
@@ -282,7 +282,7 @@ def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: House):
     assert fresh(row).lease_owner == "second"
 
 
-def test_a_run_whose_row_was_deleted_is_told_and_forgotten(system: House):
+def test_a_run_whose_row_was_deleted_is_logged_and_dropped(system: House):
     job = system.job()
 
     async def deletes_its_job(self: BaseHandler, params: Any) -> None:
@@ -304,7 +304,7 @@ async def released(event: threading.Event) -> None:
 
 
 class Waiting:
-    """A handler that waits until it is stopped, and says when it has begun."""
+    """A handler that waits until it is stopped, and tells the test when it has begun."""
 
     def __init__(self, system: House, name: str = "waits") -> None:
         self.begun = threading.Event()
@@ -584,7 +584,7 @@ def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
 
 
 class Blocked:
-    """A run that blocks the loop, and one behind it whose coroutine has not begun."""
+    """A run that blocks the loop, and another one whose coroutine could not begin."""
 
     def __init__(self, system: House) -> None:
         system.configure(cancel_poll_seconds=0.05, grace_seconds=30)
@@ -658,7 +658,7 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
 
 
 class Overlapping:
-    """A job with a run going on."""
+    """A job of which one run goes on."""
 
     def __init__(self, system: House, policy: str, job: CronJob | None = None) -> None:
         system.configure(cancel_poll_seconds=0.05)
@@ -895,7 +895,7 @@ def test_a_hundred_retried_runs_wait_quietly_and_run_one_after_the_other(
     assert list(order.values_list("execution_id", flat=True))[1:] == [row.pk for row in failed]
 
 
-def test_those_behind_many_others_ask_ever_more_rarely(system: House):
+def test_runs_far_back_in_the_line_ask_more_rarely(system: House):
     row = system.execution()
     waits = []
     for in_front in (0, 1, 60, 200, 10_000):

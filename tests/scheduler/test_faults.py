@@ -1,5 +1,7 @@
-"""The database fails in the middle of a run. Faults are put between Django and the driver, not into
-our own functions: an answer is lost after the statement was done, or before it began.
+"""The database fails in the middle of a run.
+
+The faults lie between Django and the driver, not in our own functions: the answer to a statement is
+lost after the statement was executed, or before.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ LOST = "server closed the connection unexpectedly"
 
 
 class Faults:
-    """Breaks the statements that `choose` picks: done or not done, the caller sees an error."""
+    """Breaks the statements that `choose` picks. Executed or not, the caller sees an error."""
 
     def __init__(self, choose: Callable[[str], bool], *, done: bool, times: int = 1) -> None:
         self.choose = choose
@@ -50,8 +52,9 @@ class Faults:
 def lost_commits(
     monkeypatch: pytest.MonkeyPatch, after: str, times: int = 1
 ) -> Iterator[list[int]]:
-    """The answer to the COMMIT of a transaction that ran a statement with `after` in it is lost:
-    the transaction is in the database, and the client sees a broken connection.
+    """Lose the answer to the COMMIT of each transaction with a statement that contains `after`.
+
+    The transaction is in the database, and the client sees a broken connection.
     """
     marked = [False]
     lost = [0]
@@ -158,7 +161,7 @@ def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(s
     assert JobLog.objects.count() == 1
 
 
-def test_what_the_database_refuses_again_and_again_still_becomes_final(system: House):
+def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: House):
     async def gives(self: BaseHandler, params: Any) -> dict[str, str]:
         return {"poison": "x"}
 
@@ -249,10 +252,8 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["there", "away"])
 @pytest.mark.parametrize("kind", ["async", "in a thread"])
-def test_what_a_handler_says_late_asks_the_database_nothing(
-    kind: str, is_away: bool, system: House
-):
-    """The worker's reading of the database's time has grown old by then."""
+def test_a_line_that_is_logged_late_needs_no_query(kind: str, is_away: bool, system: House):
+    """By then the worker's reading of the database's clock is too old."""
     asked = [0]
     runs = [False]
 
@@ -299,7 +300,7 @@ def test_a_tick_whose_commit_answer_was_lost_records_its_slots_once(
     assert statuses(job) == ["PENDING"]
 
 
-def test_messages_whose_taking_lost_its_answer_go_out_after_one_interval(
+def test_messages_taken_by_a_commit_whose_answer_was_lost_are_sent_one_interval_later(
     system: House, monkeypatch: pytest.MonkeyPatch
 ):
     row = system.execution()
@@ -332,7 +333,7 @@ def test_a_deadlock_is_tried_again_within_the_tick(system: House):
 
 
 def transient_error() -> OperationalError:
-    """What each database raises when a transaction lost a race."""
+    """The error of this database when a transaction has lost a race."""
     error = OperationalError("lost a race")
     if connection.vendor == "postgresql":
         import psycopg
@@ -354,7 +355,7 @@ def transient_error() -> OperationalError:
 
 @pytest.mark.parametrize("seed", [1, 7, 20260112])
 def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(seed: int, system: House):
-    """One statement in twelve fails, half of them after having been done."""
+    """One statement in twelve fails, half of these after they were executed."""
     dice = random.Random(seed)
     print(f"seed {seed}")
     jobs = [system.job(), system.job(handler_name="fail", max_retry=1, retry_backoff_seconds=1)]

@@ -42,5 +42,5 @@ def test_a_fork_in_an_outage_does_not_wait_for_its_end(
     tasks._before_fork()
     tasks._after_fork()
 
-    # The parent's heartbeat is still in there; a child has no such thread.
+    # The parent's heartbeat still holds it. A child has no such thread.
     assert tasks._in_database.locked() is not is_child

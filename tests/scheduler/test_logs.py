@@ -1,4 +1,4 @@
-"""What goes into the log: one line an event, for machines and for people, and no secrets."""
+"""What is logged: one line per event, for machines or for people, and no secrets."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_an_exception_in_json_is_a_field_of_the_one_line():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_execution_that_waits_is_told_once_and_then_only_to_those_who_debug(
+def test_a_held_execution_is_logged_once_and_then_only_at_debug_level(
     system: House, caplog: pytest.LogCaptureFixture
 ):
     job = system.job(overlap_policy="queue_one")
@@ -170,7 +170,7 @@ def test_an_execution_that_waits_is_told_once_and_then_only_to_those_who_debug(
 
 
 @pytest.mark.parametrize("event", list(EVENTS))
-def test_every_event_can_be_told_in_both_formats(event: str, caplog: pytest.LogCaptureFixture):
+def test_every_event_can_be_logged_in_both_formats(event: str, caplog: pytest.LogCaptureFixture):
     _, template = EVENTS[event]
     names = {name for _, name, _, _ in string.Formatter().parse(template) if name}
     numbers = {name for _, name, spec, _ in string.Formatter().parse(template) if name and spec}
@@ -184,7 +184,7 @@ def test_every_event_can_be_told_in_both_formats(event: str, caplog: pytest.LogC
     assert ConsoleFormatter().format(made)
 
 
-def test_every_event_is_told_somewhere():
+def test_every_event_is_emitted_somewhere():
     told = set()
     for path in (ROOT / "scheduler").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -244,7 +244,7 @@ def test_no_value_of_a_parameter_is_seen_in_the_log_of_a_failing_run(
     assert SECRET not in told
 
 
-def test_a_module_of_handlers_that_cannot_be_imported_is_told_and_stops_nobody(
+def test_a_module_of_handlers_that_cannot_be_imported_is_logged_and_stops_no_other(
     caplog: pytest.LogCaptureFixture, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ):
 

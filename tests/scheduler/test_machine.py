@@ -28,7 +28,7 @@ WHICH = st.integers(0, 59)
 
 
 class Lives(RuleBasedStateMachine):
-    """Two beats, one worker that answers at once, and claims that nobody answers for."""
+    """Two beats, a worker that runs at once, and silent workers that only claim."""
 
     house: House  # set by the test, which owns the database
 
@@ -185,8 +185,8 @@ class Lives(RuleBasedStateMachine):
         self.see()
 
     def see(self) -> None:
-        """Compare with what was seen last. Several steps may lie between two looks, so what counts
-        is that there is a way.
+        """Compare with what was seen last. Several steps may lie in between, so each change must be
+        possible in one or more allowed steps.
         """
         now = dict(JobExecution.objects.values_list("id", "status"))
         for id_, status in now.items():
@@ -212,7 +212,7 @@ class Lives(RuleBasedStateMachine):
 
 
 def ways_from(status: RunStatus | None) -> set[RunStatus]:
-    """Where a row may be after any number of allowed steps that no person has to take."""
+    """The statuses that a row can reach by allowed steps without a person."""
     reached: set[RunStatus] = set()
     frontier = set(TRANSITIONS[status])
     while frontier:
@@ -224,7 +224,7 @@ def ways_from(status: RunStatus | None) -> set[RunStatus]:
 
 @pytest.fixture
 def quick_database() -> Iterator[None]:
-    """The machine's database need not survive a power cut."""
+    """The machine's database need not survive a power failure."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=OFF")

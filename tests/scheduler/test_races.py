@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def together(*works: Callable[[], T]) -> list[T]:
-    """All at once, each with a connection of its own; their answers."""
+    """Run all at once, each with a connection of its own. Returns what they returned."""
     barrier = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
@@ -180,7 +180,7 @@ def test_beats_that_show_the_last_results_at_once_agree(system: House):
 
 @contextmanager
 def holding(job: CronJob) -> Iterator[None]:
-    """Somebody has left a transaction open on the job, from another connection."""
+    """Keep a transaction open that has locked the job, on another connection."""
     is_held, is_over = threading.Event(), threading.Event()
 
     def hold() -> None:

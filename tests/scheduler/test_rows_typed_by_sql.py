@@ -1,5 +1,6 @@
-"""Rows that came past every door, by an SQL client: good ones work, bad ones say why and stop
-nobody.
+"""Rows that an SQL client inserted, so that nobody has checked them.
+
+Good ones work. Bad ones show what is wrong and stop no other row.
 """
 
 from __future__ import annotations
@@ -210,7 +211,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("columns", list(REFUSED.values()), ids=list(REFUSED))
-def test_what_no_column_can_mean_is_refused_by_the_database(columns: dict[str, Any], system: House):
+def test_values_that_no_column_may_hold_are_refused_by_the_database(
+    columns: dict[str, Any], system: House
+):
     with pytest.raises(DatabaseError), transaction.atomic():
         insert("refused", **columns)
 
@@ -272,7 +275,7 @@ def test_strange_bounds_are_refused_or_stop_nobody(column: str, system: House):
 
 @pytest.mark.parametrize("column", ["since", "until", "cursor", "created_at", "ended_at"])
 @pytest.mark.django_db(transaction=True)
-def test_an_instant_of_a_backfill_that_nothing_can_hold_is_refused(column: str, system: House):
+def test_an_instant_of_a_backfill_that_python_cannot_hold_is_refused(column: str, system: House):
     job = system.job()
     made = Backfill.objects.create(job=job, since=START, until=START, total=0)
     quoted = connection.ops.quote_name(column)

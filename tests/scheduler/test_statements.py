@@ -1,4 +1,4 @@
-"""The statements that every tick asks cost an index probe, however many rows there are."""
+"""The queries of each tick are index probes, however many rows there are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 5_000
 
 
 def plans(work: Callable[[], object]) -> list[tuple[str, str]]:
-    """(statement, the database's plan for it) of every SELECT that `work` makes."""
+    """(statement, the database's plan for it) of each SELECT in `work`."""
     with CaptureQueriesContext(connection) as captured, transaction.atomic():
         work()
     found = []
@@ -175,7 +175,7 @@ def test_a_burst_of_jobs_costs_a_few_statements(system: House):
 
 
 def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
-    """So many jobs with a run that ended a second ago, each started in a moment of its own."""
+    """Jobs with a run that ended a second ago; each run has its own start."""
     CronJob.objects.bulk_create(
         CronJob(name=f"ended {at}", cron_expression="* * * * *", handler_name="ok")
         for at in range(number)
@@ -197,7 +197,7 @@ def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
 
 
 def refresh() -> tuple[int, list[str]]:
-    """Jobs written, and the statements that it took."""
+    """How many jobs were written, and in how many statements."""
     with CaptureQueriesContext(connection) as captured:
         shown = last_results.refresh_last_results(START - timedelta(seconds=12), START)
     assert shown.left_out == 0

@@ -51,7 +51,7 @@ def make_run(
     job: CronJob | None = None,
     **values: Any,
 ) -> JobExecution:
-    """A run that ended `ago` and took so many seconds; None: it never started."""
+    """A run that ended `ago` before NOW and took `took` seconds. None: it never started."""
     ended = NOW - ago
     given: dict[str, Any] = {"publish_at": None, "available_at": ended, "created_at": ended}
     if status in FINAL:
@@ -86,7 +86,7 @@ def never() -> bool:
 # --- now ------------------------------------------------------------------------------------------
 
 
-def test_an_empty_database_has_nothing_to_say():
+def test_an_empty_database_has_empty_statistics():
     assert statistics.running_count().value == 0
     assert statistics.waiting(NOW) == statistics.Waiting(
         count=statistics.Capped(value=0), oldest_at=None
@@ -102,7 +102,7 @@ def test_an_empty_database_has_nothing_to_say():
     assert forecast.next_runs(NOW, 10, settings=SETTINGS) == []
 
 
-def test_what_waits_is_what_a_worker_could_take():
+def test_waiting_runs_are_those_that_a_worker_could_claim():
     make_run(RunStatus.PENDING, ago=timedelta(minutes=20))
     make_run(RunStatus.PENDING, ago=timedelta(minutes=3))
     make_run(RunStatus.PENDING, ago=-timedelta(minutes=3))  # backs off
@@ -250,7 +250,7 @@ def test_when_it_is_late_the_newest_hours_are_there_and_the_rest_follows():
     assert (rest.missing, rest.counted) == (0, 2)
 
 
-def test_however_late_it_is_something_more_is_known_each_time():
+def test_each_late_call_counts_at_least_one_more_hour():
     parts = [by_hour.hours_until(THIS_HOUR, 5, is_late=lambda: True) for _again in range(5)]
 
     assert [part.missing for part in parts] == [3, 2, 1, 0, 0]

@@ -1,4 +1,4 @@
-"""What a worker process owns, and what is left of one that could not be made."""
+"""What a worker process owns, and what is left when it could not be made."""
 
 from __future__ import annotations
 
