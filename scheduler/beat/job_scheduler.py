@@ -51,8 +51,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         return f"    . jobs -> {connection.vendor} database, any number of beats"
 
     def setup_schedule(self) -> None:
-        # Only the user's entries: Celery's default ones clean a result backend that jobu does not
-        # use.
+        # Only the user's entries: Celery's default ones clean a result backend, which jobu has not.
         self.merge_inplace(self.app.conf.beat_schedule)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

@@ -21,8 +21,7 @@ from scheduler.store.publishing import Hint
 # After a failure nothing is sent for a while, so that ticks go on.
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
-# After so many failures in a row, each on a fresh connection, the broker is away and no row is to
-# blame.
+# So many failures in a row, each on a fresh connection, mean that the broker is away.
 _FAILURES_OF_AN_OUTAGE = 2
 # How many of the executions that a queue refused are named in one log line.
 _NAMED = 10

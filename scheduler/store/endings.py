@@ -1,6 +1,4 @@
-"""How an attempt ends: one fenced UPDATE of its execution and the attempt's own row, in one
-transaction.
-"""
+"""How an attempt ends: one transaction with a fenced UPDATE of its run and a row of its own."""
 
 from __future__ import annotations
 

@@ -118,8 +118,7 @@ def _give_up(
 def wake_waiting(job_id: int, *, now: datetime) -> bool:
     """Let the next held run of a job try at once, because the run that held running_key has ended.
 
-    The next one is the oldest, under policy `replace` the newest. The others would only be held
-    again.
+    The next one is the oldest, under policy `replace` the newest. The others could not run anyway.
     """
     held = JobExecution.objects.filter(
         job_id=job_id, status=RunStatus.PENDING, available_at__gt=now, publish_count__gt=0

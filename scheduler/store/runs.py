@@ -93,8 +93,8 @@ class Overlap(Exception):
 def lease_for(row: Candidate, *, token: str, owner: str, now: datetime) -> Lease:
     """The lease that `claim` will try to take.
 
-    It exists before the claim: if the answer to the COMMIT is lost, it is all that is known of the
-    attempt.
+    It exists before the claim. If the answer to the COMMIT is lost, nothing else is known of the
+    attempt that may have begun.
     """
     return Lease(
         execution_id=row.id,

@@ -92,9 +92,7 @@ def _enabled() -> QuerySet[CronJob]:
 
 
 def claim_due_jobs(now: datetime, limit: int) -> list[DueJob]:
-    """Up to `limit` due jobs, locked until the transaction ends, without those that another beat
-    holds.
-    """
+    """Up to `limit` due jobs, locked until the transaction ends. Skips those of another beat."""
     due = _enabled().filter(next_run_at__lte=now)
     # In index order: by id the database would read the primary key past a million idle jobs.
     return _locked(due.order_by("next_run_at", "id"), limit)
@@ -150,8 +148,8 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     """Insert the slots that are not there yet. Returns how many were inserted.
 
     The jobs must be locked by this transaction. All jobs with the same slot and the same reason
-    share one INSERT ... SELECT: a burst costs a few statements, and parameters never leave the
-    database.
+    share one INSERT ... SELECT: a burst costs a few statements, and the database copies the
+    parameters itself.
     """
     groups: dict[tuple[datetime, datetime, _Reason | None], list[int]] = {}
     for record in records:

@@ -258,9 +258,7 @@ def _check_connections(task: Any = None, **_: Any) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
-    """SIGTERM: take no more runs. Those that go on are handed back after
-    `shutdown_timeout_seconds`.
-    """
+    """SIGTERM: take no more runs. After `shutdown_timeout_seconds` the others are handed back."""
     seconds = current().shutdown_timeout_seconds
     drain.set(DatabaseClock(database_now, 0).monotonic() + seconds)
     emit("worker.draining", seconds=seconds)
