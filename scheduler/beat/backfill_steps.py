@@ -11,13 +11,13 @@ from handlers.validation import validate_params
 from scheduler import failpoints
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
-from scheduler.db_retry import in_transaction, is_outage, is_transient
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
+from scheduler.transient import in_transaction, is_outage, is_transient
 
 # How many backfills one tick looks at. The next tick goes on with the others.
 BACKFILLS_PER_TICK = 20

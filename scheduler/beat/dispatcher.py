@@ -20,7 +20,6 @@ from scheduler.beat.publisher import Publisher
 from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
-from scheduler.db_retry import in_transaction, is_outage
 from scheduler.events import emit
 from scheduler.operations import validation
 from scheduler.schedule import ScheduleError, schedule_of
@@ -35,6 +34,7 @@ from scheduler.store import (
     slots,
 )
 from scheduler.store.jobs import disable_job
+from scheduler.transient import in_transaction, is_outage
 
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05

@@ -19,11 +19,11 @@ from scheduler.beat.dispatcher import Dispatcher
 from scheduler.beat.publisher import CeleryPublisher
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
-from scheduler.db_retry import is_transient
 from scheduler.events import emit
 from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.connection import database_now
+from scheduler.transient import is_transient
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0

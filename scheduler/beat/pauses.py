@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
-from scheduler.db_retry import in_transaction, is_outage
 from scheduler.models import CronJob
 from scheduler.operations import validation
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, first_slot, plan
 from scheduler.states import MisfirePolicy
 from scheduler.store import jobs, slots
+from scheduler.transient import in_transaction, is_outage
 
 _HALF_A_SECOND = timedelta(milliseconds=500)
 

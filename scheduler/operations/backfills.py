@@ -17,7 +17,6 @@ from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.validation import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import current
-from scheduler.db_retry import in_transaction
 from scheduler.labels import label, label_of
 from scheduler.models import Backfill, CronJob
 from scheduler.operations import validation
@@ -27,6 +26,7 @@ from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_
 from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, RunStatus
 from scheduler.store import backfills
 from scheduler.store.connection import database_now
+from scheduler.transient import in_transaction
 
 __all__ = ["BACKFILL_LIMIT", "BackfillControl", "InvalidJob", "NotPossible", "Preview", "Standing"]
 

@@ -22,7 +22,6 @@ from handlers.databases import database_warning
 from handlers.validation import validate_params
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
-from scheduler.db_retry import in_transaction
 from scheduler.labels import label, label_of
 from scheduler.models import EDITABLE, CronJob, JobExecution
 from scheduler.operations import validation
@@ -35,6 +34,7 @@ from scheduler.store import executions, jobs, slots
 from scheduler.store.connection import database_now
 from scheduler.store.executions import FailedRange
 from scheduler.store.jobs import StaleEdit
+from scheduler.transient import in_transaction
 
 __all__ = [
     "Control",

@@ -14,11 +14,11 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
 
-from scheduler.db_retry import in_transaction
 from scheduler.models import CronJob, JobExecution
 from scheduler.store.connection import database_now
 from scheduler.store.executions import FailedRange
 from scheduler.store.jobs import StaleEdit
+from scheduler.transient import in_transaction
 
 __all__ = [
     "ADDITION",

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 
-from scheduler.db_retry import in_transaction
 from scheduler.models import CronJob, JobExecution
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping
+from scheduler.transient import in_transaction
 
 _CHUNK = 250
 # Compared with a plain value and not with a CASE, which MySQL would treat as text.

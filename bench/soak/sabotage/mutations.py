@@ -38,8 +38,8 @@ def watermark_first() -> None:
     """The watermark moves in a transaction of its own, before the slots are inserted."""
     from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
-    from scheduler.db_retry import in_transaction
     from scheduler.store import slots
+    from scheduler.transient import in_transaction
 
     record_batch, record_slots = Dispatcher._record_batch, slots.record_slots
     later: list[tuple[Sequence[Any], datetime]] = []

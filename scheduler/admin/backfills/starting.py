@@ -21,10 +21,10 @@ from scheduler.admin import formatting
 from scheduler.admin.actions import RunsAdmin
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
 from scheduler.admin.filters import LARGEST_ID
-from scheduler.db_retry import in_transaction
 from scheduler.models import Backfill, CronJob
 from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
 from scheduler.operations.permissions import Action, may
+from scheduler.transient import in_transaction
 
 
 class StartsBackfills(RunsAdmin):
