@@ -40,13 +40,13 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 HEAD: Final = """\
 # Settings
 
-Each file of [config/](../config) has one section, and each key has a default, so that a file or
-a key may be left out. `${NAME}` and `${NAME:-default}` in a value stand for a variable of the
-environment. A key that is unknown is refused with the nearest name; all mistakes are reported
-at once. Durations are seconds, sizes are bytes.
+Each file of [config/](../config) has one section. Each key has a default, so you may leave out a key
+or a whole file. In a value, `${NAME}` and `${NAME:-default}` stand for an environment variable. jobu
+refuses an unknown key and names the nearest known one. It reports all mistakes at once. Durations are
+in seconds, sizes are in bytes.
 
-This page is made from the models that read the files (`python -m tests.settings_page`).
-Databases and pools: [dbpools.md](dbpools.md).
+`python -m tests.settings_page` generates this page from the models that read the files.
+[dbpools.md](dbpools.md) describes the settings of databases and pools.
 """
 
 
