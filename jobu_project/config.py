@@ -76,7 +76,7 @@ class WorkerConfig(WorkerSettings):
         description="prefork (blocking or CPU-bound handlers) or threads (hundreds of async runs"
         " in one process)",
     )
-    concurrency: Count = Field(4, description="children of prefork, or runs at once in threads")
+    concurrency: Count = Field(4, description="children of prefork, or concurrent runs in threads")
 
 
 def _split(value: object) -> object:
@@ -93,17 +93,17 @@ class CorsConfig(Section):
     """Which pages of other origins may call the API."""
 
     origins: tuple[str, ...] = Field(
-        (), description="such as https://shop.example.com, or *; none: CORS is off"
+        (), description="origins such as https://shop.example.com, or *; without any, CORS is off"
     )
     allow_credentials: bool = Field(
-        False, description="with cookies too; better give such pages a token"
+        False, description="also allow cookies; a token is the better choice for such pages"
     )
     allow_methods: tuple[str, ...] = Field(
-        (), description="empty: DELETE, GET, OPTIONS, PATCH, POST, PUT"
+        (), description="if empty: DELETE, GET, OPTIONS, PATCH, POST, PUT"
     )
     allow_headers: tuple[str, ...] = Field(
         (),
-        description="empty: accept, authorization, content-type, user-agent, x-csrftoken,"
+        description="if empty: accept, authorization, content-type, user-agent, x-csrftoken,"
         " x-requested-with",
     )
 
@@ -124,31 +124,33 @@ class AdminConfig(Section):
     """admin.yaml: the web side."""
 
     database: str = Field("default", description="the database of jobu's own tables")
-    host: str = Field("127.0.0.1", description="where the launcher's web process listens")
-    port: int = Field(8000, gt=0, lt=65536, description="its port")
-    debug: bool = Field(False, description="Django's debug pages; never where strangers come")
+    host: str = Field(
+        "127.0.0.1", description="the address on which the launcher's web process listens"
+    )
+    port: int = Field(8000, gt=0, lt=65536, description="the port of the launcher's web process")
+    debug: bool = Field(False, description="show Django's debug pages; never use it in production")
     secret_key: str = Field(
-        "", repr=False, description="empty: made once and kept in the data directory"
+        "", repr=False, description="if empty, jobu creates one and keeps it in the data directory"
     )
     allowed_hosts: Words = Field(
         ("localhost", "127.0.0.1", "[::1]"), description="a list, or one text with commas"
     )
-    csrf_trusted_origins: Words = Field((), description="as Django's setting of this name")
+    csrf_trusted_origins: Words = Field((), description="like Django's setting of this name")
     https: bool = Field(
         False,
-        description="people come over TLS only: cookies say so, and plain HTTP is redirected",
+        description="people use TLS only: cookies are secure, and plain HTTP is redirected",
     )
     hsts_seconds: int = Field(
-        31_536_000, ge=0, description="with https: browsers remember it this long; 0: they do not"
+        31_536_000, ge=0, description="with https: how long browsers use TLS only; 0 sends no HSTS"
     )
     static_root: str = Field(
-        "", description="where collectstatic has put the files; empty: served from the packages"
+        "", description="the target of collectstatic; if empty, files are served from the packages"
     )
     timezone: TimezoneName = Field(
-        "Asia/Seoul", description="zone of the pages; the database holds UTC"
+        "Asia/Seoul", description="time zone of the pages; the database holds UTC"
     )
-    language: Literal["en", "ko"] = Field("en", description="of the pages")
-    flower_url: str = Field("http://127.0.0.1:5555", description="where links to Flower lead")
+    language: Literal["en", "ko"] = Field("en", description="language of the pages")
+    flower_url: str = Field("http://127.0.0.1:5555", description="target of the links to Flower")
     cors: CorsConfig = Field(CorsConfig(), description="see below")
 
 
@@ -158,12 +160,12 @@ LevelName = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 class LoggingConfig(Section):
     """logging.yaml."""
 
-    level: LevelName = Field("INFO", description="of all loggers")
+    level: LevelName = Field("INFO", description="level of all loggers")
     style: Literal["auto", "console", "json"] = Field(
-        "console", description="auto: console on a terminal, else json"
+        "console", description="auto is console on a terminal, else json"
     )
     loggers: dict[str, LevelName] = Field(
-        {}, description="per logger, for example {dbpools.sql: DEBUG}"
+        {}, description="levels per logger, for example {dbpools.sql: DEBUG}"
     )
 
 

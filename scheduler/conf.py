@@ -64,7 +64,7 @@ class CalendarSettings(Section):
     weekends: bool = Field(False, description="Saturdays and Sundays are excluded")
     dates: frozenset[date] = Field(frozenset(), description="further excluded days, YYYY-MM-DD")
     working_dates: frozenset[date] = Field(
-        frozenset(), description="business days in spite of all the above"
+        frozenset(), description="business days, although the other keys exclude them"
     )
 
 
@@ -72,7 +72,7 @@ class BeatSettings(Section):
     """When jobs run."""
 
     default_timezone: TimezoneName = Field(
-        "Asia/Seoul", description="zone of jobs whose own time zone is empty"
+        "Asia/Seoul", description="time zone of jobs that have none"
     )
     poll_interval_seconds: Seconds = Field(
         1, description="beat looks at due jobs at least this often"
@@ -88,7 +88,7 @@ class BeatSettings(Section):
         30, description="a published execution that nobody claimed is sent again after this time"
     )
     republish_max_seconds: Seconds = Field(
-        600, description="the time between two sendings doubles up to this"
+        600, description="the wait between two messages doubles up to this"
     )
     sweep_interval_seconds: Seconds = Field(
         5, description="how often beat looks for runs of dead workers"
@@ -106,7 +106,7 @@ class WorkerSettings(Section):
         ("handlers.samples",),
         description="every module below these packages is imported, and its handlers registered",
     )
-    pool_size: Count = Field(500, description="coroutines at once per process")
+    pool_size: Count = Field(500, description="coroutines that run at the same time in one process")
     lease_seconds: Seconds = Field(
         60, description="a worker that does not renew for this long is declared lost"
     )
@@ -125,9 +125,9 @@ class WorkerSettings(Section):
         30, description="on SIGTERM: wait this long, then cancel the runs and hand them back"
     )
     max_result_bytes: int = Field(
-        65536, ge=256, description="a longer result is cut, with a mark that says so"
+        65536, ge=256, description="a longer result is cut and marked as cut"
     )
-    max_log_lines: int = Field(1000, ge=0, le=100_000, description="kept per attempt")
+    max_log_lines: int = Field(1000, ge=0, le=100_000, description="log lines kept per attempt")
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> WorkerSettings:
