@@ -647,7 +647,7 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
     def told(*_: object) -> None:
         monkeypatch.setattr(system.clock, "now", away)
 
-    monkeypatch.setattr(worker.executor, "_tell", told)
+    monkeypatch.setattr(worker.executor, "_log_end", told)
     row = system.execution(handler_name=ignores, timeout_seconds=1)
     with pytest.raises(ProcessEnded):
         worker.execute(row.pk)
