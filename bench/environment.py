@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import MariaDB, Postgres, Redis, Server
-from tests.servers.pool import start_server
+from tests.harness.servers import MariaDB, Postgres, Redis, Server
+from tests.harness.servers.pool import start_server
 
 DATABASES: dict[str, type[Postgres] | type[MariaDB] | None] = {
     "sqlite": None,

@@ -25,8 +25,8 @@ import asyncpg
 from dbpools import AsyncConnectionPool, BaseDatabase
 from dbpools.config import parse_database
 from dbpools.drivers import make_driver
-from tests.servers import MariaDB, Postgres, Server, ServerUnavailableError
-from tests.servers.pool import start_server
+from tests.harness.servers import MariaDB, Postgres, Server, ServerUnavailableError
+from tests.harness.servers.pool import start_server
 
 Contender = Callable[[int], Awaitable[None]]
 POOL_SIZE = 4

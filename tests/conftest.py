@@ -12,9 +12,9 @@ import pytest
 from django.utils import translation
 
 from tests import plugin
-from tests.fire import HANDLERS, SHORT, Ledger
-from tests.servers import MariaDB, Postgres, RabbitMQ, Redis
-from tests.system import System
+from tests.harness.process_helpers import HANDLERS, SHORT, Ledger
+from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis
+from tests.harness.system import System
 
 # Properties are about results; how long one example takes depends on who else uses the machine.
 # The gate gives one commit one answer; elsewhere each run tries examples of its own.

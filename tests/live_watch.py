@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from scheduler.operations.control import Control
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 
 def watch(seconds: float) -> None:

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.servers import (
+from tests.harness.servers import (
     MariaDB,
     Postgres,
     RabbitMQ,
@@ -31,9 +31,9 @@ from tests.servers import (
     ServerPool,
     ServerUnavailableError,
 )
-from tests.servers.guardian import guardian
-from tests.servers.pool import Kind, start_server
-from tests.waiting import wait_patiently_for_processes
+from tests.harness.servers.guardian import guardian
+from tests.harness.servers.pool import Kind, start_server
+from tests.harness.waiting import wait_patiently_for_processes
 
 JobServer = Postgres | MariaDB
 JOB_SERVERS: dict[str, type[JobServer]] = {"postgres": Postgres, "mysql": MariaDB}

@@ -25,8 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from tests.harness.servers.install import install_servers
 from tests.plugin import DATABASE_KINDS, EACH_DATABASE, NEED_NO_DATABASE
-from tests.servers.install import install_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import ROOT
+from tests.harness.system import ROOT
 
 UV = """#!/bin/sh
 echo "$1 $2" >>"$CALLS"

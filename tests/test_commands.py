@@ -28,9 +28,9 @@ from scheduler.operations.control import InvalidJob
 from scheduler.operations.masking import MASK
 from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
+from tests.harness.system import ROOT
 from tests.scheduler import conftest as house
 from tests.scheduler.conftest import START, House
-from tests.system import ROOT
 
 own_registry = house.own_registry
 

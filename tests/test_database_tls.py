@@ -17,9 +17,9 @@ from django.db.utils import ConnectionHandler
 from dbpools import DatabaseRegistry
 from jobu_project.config import load
 from jobu_project.databases import django_databases, pool_databases
-from tests.servers import MariaDB, Postgres
-from tests.servers.daemon import credentials
-from tests.waiting import wait_until
+from tests.harness.servers import MariaDB, Postgres
+from tests.harness.servers.daemon import credentials
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 

@@ -27,13 +27,13 @@ from handlers import get_registered_handlers
 from handlers.databases import database_warning
 from jobu_project.config import Config, WorkerConfig, load
 from jobu_project.databases import pool_databases
+from tests.harness.servers import MariaDB, Postgres, Redis
+from tests.harness.servers.base import find_program, free_port
+from tests.harness.servers.daemon import Daemon
+from tests.harness.system import ROOT, System
+from tests.harness.waiting import wait_until
 from tests.samples.servers import as_handler_user, make_mysql, make_postgres, mysql
-from tests.servers import MariaDB, Postgres, Redis
-from tests.servers.base import find_program, free_port
-from tests.servers.daemon import Daemon
-from tests.system import ROOT, System
 from tests.test_script_server import basic, get
-from tests.waiting import wait_until
 
 DOCKER = ROOT / "docker"
 ENTRYPOINT = DOCKER / "entrypoint.sh"

@@ -25,11 +25,11 @@ import pytest
 import yaml
 
 from handlers.samples.group1 import sync_sqlite_to_postgres
-from tests.servers import Postgres
-from tests.servers.base import find_program
-from tests.system import ROOT, System
+from tests.harness.servers import Postgres
+from tests.harness.servers.base import find_program
+from tests.harness.system import ROOT, System
+from tests.harness.waiting import wait_until
 from tests.test_script_server import Server
-from tests.waiting import wait_until
 
 DOCS = ROOT / "docs"
 PASSWORD = "a password for the tutorial"

@@ -26,7 +26,7 @@ from kombu.messaging import Consumer, Producer
 from jobu_project import brokers
 from jobu_project.brokers import folder
 from jobu_project.brokers.folder import VOLATILE_TTL_SECONDS, Binding, Folder, file_name
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_NS = time.time_ns() - (VOLATILE_TTL_SECONDS + 5) * 10**9

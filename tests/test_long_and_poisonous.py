@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fire import (
+from tests.harness.process_helpers import (
     HANDLERS,
     SHORT,
     Ledger,
@@ -24,8 +24,8 @@ from tests.fire import (
     wait_until_final,
     wait_until_running,
 )
-from tests.servers import Redis
-from tests.system import System, deep_merge
+from tests.harness.servers import Redis
+from tests.harness.system import System, deep_merge
 
 pytestmark = pytest.mark.processes
 

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.fire import HANDLERS, SHORT, insert_run, wait_until_final, wait_until_running
-from tests.servers import Redis
-from tests.system import System, deep_merge
+from tests.harness.process_helpers import (
+    HANDLERS,
+    SHORT,
+    insert_run,
+    wait_until_final,
+    wait_until_running,
+)
+from tests.harness.servers import Redis
+from tests.harness.system import System, deep_merge
 
 pytestmark = pytest.mark.processes
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fire import (
+from tests.harness.process_helpers import (
     HANDLERS,
     SHORT,
     Ledger,
@@ -23,8 +23,8 @@ from tests.fire import (
     slots_recorded,
     stop_scheduling_and_drain,
 )
-from tests.servers import MariaDB, Postgres, RabbitMQ, Redis
-from tests.system import Part, System
+from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis
+from tests.harness.system import Part, System
 
 pytestmark = [pytest.mark.processes]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import SystemFactory
-from tests.fire import insert_run, wait_until_final
-from tests.system import System
+from tests.harness.process_helpers import insert_run, wait_until_final
+from tests.harness.system import System
 
 JSON = {"JOBU_LOG_STYLE": "json", "CELERY_QUIET": "1"}
 HANDLER = """

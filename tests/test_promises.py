@@ -11,7 +11,7 @@ import psutil
 import pytest
 import redis
 
-from tests.fire import (
+from tests.harness.process_helpers import (
     RESCUE_BOUND_SECONDS,
     Ledger,
     assert_every_slot_has_one_row,
@@ -25,8 +25,8 @@ from tests.fire import (
     wait_until_final,
     wait_until_running,
 )
-from tests.servers import Redis
-from tests.system import Part, System
+from tests.harness.servers import Redis
+from tests.harness.system import Part, System
 
 pytestmark = pytest.mark.processes
 # What the database has a part in runs on each; what only processes and signals decide runs once.

@@ -8,7 +8,7 @@ from kombu.connection import Connection
 from jobu_project import brokers
 from jobu_project.brokers import redis as redis_broker
 from jobu_project.celery import app
-from tests.servers import Redis
+from tests.harness.servers import Redis
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import chromium
+from tests.harness import chromium
+from tests.harness.servers import ServerUnavailableError, install
 from tests.plugin import EACH_DATABASE
 from tests.run import (
     NONE_COLLECTED,
@@ -19,7 +20,6 @@ from tests.run import (
     run_all,
     table,
 )
-from tests.servers import ServerUnavailableError, install
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,7 +23,7 @@ from django.core.management.base import CommandError
 
 from jobu_project.launcher.launch import Address, launch
 from jobu_project.management.commands.jobu import Command
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0

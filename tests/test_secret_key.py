@@ -15,7 +15,7 @@ import pytest
 
 from jobu_project.config import ConfigError
 from jobu_project.settings import kept_secret_key
-from tests.system import ROOT
+from tests.harness.system import ROOT
 
 
 def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ import pytest
 import redis
 from kombu.connection import Connection
 
-from tests.servers import MariaDB, Postgres, RabbitMQ, Redis, ServerUnavailableError
-from tests.servers.daemon import Daemon
-from tests.servers.guardian import guardian
-from tests.waiting import wait_until
+from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis, ServerUnavailableError
+from tests.harness.servers.daemon import Daemon
+from tests.harness.servers.guardian import guardian
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -279,8 +279,8 @@ def test_server_from_the_environment_is_used_and_never_killed(
 
 def test_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEST_REDIS_URL", raising=False)
-    monkeypatch.setattr("tests.servers.redis.find_program", lambda program: None)
-    monkeypatch.setattr("tests.servers.base.find_program", lambda program, places=(): None)
+    monkeypatch.setattr("tests.harness.servers.redis.find_program", lambda program: None)
+    monkeypatch.setattr("tests.harness.servers.base.find_program", lambda program, places=(): None)
 
     with pytest.raises(ServerUnavailableError, match=r"redis-server.*TEST_REDIS_URL"):
         Redis()
@@ -306,8 +306,8 @@ def test_server_that_cannot_start_shows_its_log(monkeypatch: pytest.MonkeyPatch)
 PARENT = """
 import sys, threading
 from pathlib import Path
-from tests.servers.daemon import Daemon
-from tests.servers.guardian import guardian
+from tests.harness.servers.daemon import Daemon
+from tests.harness.servers.guardian import guardian
 
 place = Path(sys.argv[1])
 guardian.add_directory(place)

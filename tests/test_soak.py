@@ -23,8 +23,8 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations.validation import job_problems
 from scheduler.states import TRANSITIONS
-from tests.oracles import Expression
-from tests.system import ROOT
+from tests.harness.oracles import Expression
+from tests.harness.system import ROOT
 
 NOON = datetime(2026, 1, 12, 12, 0, 0, tzinfo=UTC)
 BOUNDS = Bounds(row=5, start=5, recovery=10, reaction={"restart-database": 8.0, "kill-worker": 4.0})

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from jobu_project.launcher.supervisor import Log, ending, restart_seconds
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 

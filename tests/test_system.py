@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tests.conftest import SystemFactory
-from tests.servers import Redis
-from tests.system import deep_merge
-from tests.waiting import WaitedTooLongError
+from tests.harness.servers import Redis
+from tests.harness.system import deep_merge
+from tests.harness.waiting import WaitedTooLongError
 
 pytestmark = pytest.mark.processes
 

@@ -1,7 +1,8 @@
 """What must be true after a soak. Pure: a history in, broken promises and figures out.
 
 Nothing here asks jobu what it meant to do. The slots come from a brute-force reading of cron
-(tests/oracles.py), what ran from the handlers' own ledger, status changes from database triggers.
+(tests/harness/oracles.py), what ran from the handlers' own ledger, status changes from database
+triggers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from bench.soak.history import FINAL, Attempt, Execution, Fault, History, Job
-from tests.oracles import debian_slots
+from tests.harness.oracles import debian_slots
 
 T = TypeVar("T")
 

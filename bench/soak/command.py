@@ -32,9 +32,9 @@ from bench.soak.jobs import BACKOFF_MAX_SECONDS, make_jobs
 from bench.soak.options import BROKERS, FAULTS, Options, Report
 from bench.soak.sabotage import MUTATION_VARIABLE, SETTINGS
 from bench.soak.sabotage.mutations import MUTATIONS
-from tests.servers import RabbitMQ, Redis, Server
-from tests.servers.pool import start_server
-from tests.system import System
+from tests.harness.servers import RabbitMQ, Redis, Server
+from tests.harness.servers.pool import start_server
+from tests.harness.system import System
 
 SLACK_SECONDS = 10.0
 START_SECONDS = 10.0

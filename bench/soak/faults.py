@@ -19,8 +19,8 @@ from kombu.connection import Connection
 from bench.soak.history import Fault
 from bench.soak.sabotage import CRASH_VARIABLE
 from scheduler.failpoints import POINTS
-from tests.servers import RabbitMQ, Redis, Server
-from tests.system import Part, System
+from tests.harness.servers import RabbitMQ, Redis, Server
+from tests.harness.system import Part, System
 
 # The threads pool ends itself with this when a handler cannot be stopped: worker/process.py.
 EXIT_FOR_RESTART = 75

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.soak.jobs import SoakJob
-from tests.system import System
+from tests.harness.system import System
 
 FINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"})
 

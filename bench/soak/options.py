@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.soak.checker import Broken
 from bench.soak.jobs import SoakJob
-from tests.servers import RabbitMQ, Redis
+from tests.harness.servers import RabbitMQ, Redis
 
 FAULTS = (
     "kill-beat",

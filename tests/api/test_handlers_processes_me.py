@@ -27,7 +27,7 @@ from scheduler.states import ProcessKind, RunStatus
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_run
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
-from tests.system import ROOT, write_config
+from tests.harness.system import ROOT, write_config
 
 pytestmark = pytest.mark.django_db
 on_each_database = pytest.mark.database

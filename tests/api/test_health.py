@@ -17,8 +17,8 @@ from scheduler.operations import health
 from scheduler.operations.health import DatabaseState, check_broker, check_database, database_state
 from scheduler.states import ProcessKind
 from scheduler.store.connection import database_now
-from tests.servers import MariaDB, Postgres, Redis
-from tests.waiting import wait_until
+from tests.harness.servers import MariaDB, Postgres, Redis
+from tests.harness.waiting import wait_until
 
 # A readiness probe may take this long to see that a server went away.
 SECONDS = 5.0

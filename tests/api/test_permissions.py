@@ -21,7 +21,7 @@ from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import RunStatus
 from tests.admin.test_admin import make_run
 from tests.api.conftest import Program, error_of, make_job, ok, person, program
-from tests.system import ROOT
+from tests.harness.system import ROOT
 
 pytestmark = pytest.mark.django_db
 

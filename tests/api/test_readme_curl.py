@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.web import web_of
 from tests.conftest import SystemFactory
-from tests.system import ROOT
+from tests.harness.system import ROOT
 
 pytestmark = pytest.mark.processes
 

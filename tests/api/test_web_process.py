@@ -11,8 +11,8 @@ import pytest
 
 from tests.api.web import Web, web_of
 from tests.conftest import SystemFactory
-from tests.servers import Postgres, Redis
-from tests.waiting import wait_until
+from tests.harness.servers import Postgres, Redis
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.servers.base import free_port
-from tests.servers.daemon import Daemon
-from tests.system import ROOT, System
-from tests.waiting import wait_until
+from tests.harness.servers.base import free_port
+from tests.harness.servers.daemon import Daemon
+from tests.harness.system import ROOT, System
+from tests.harness.waiting import wait_until
 
 
 class Web:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests import plugin
-from tests.browser.chromium import QUIET, chromium, programs
 from tests.browser.reader import Reader
 from tests.browser.site import LANGUAGES, PASSWORD, Site, running_site
-from tests.servers import ServerUnavailableError
-from tests.system import ROOT
+from tests.harness.chromium import QUIET, chromium, programs
+from tests.harness.servers import ServerUnavailableError
+from tests.harness.system import ROOT
 
 SCREENSHOTS = ROOT / "test-artifacts" / "browser"
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.browser.chromium import HEIGHT, WIDTH, chromium
 from tests.browser.history import REPORT
 from tests.browser.reader import Reader
 from tests.browser.site import PASSWORD, Site, running_site
-from tests.system import ROOT
+from tests.harness.chromium import HEIGHT, WIDTH, chromium
+from tests.harness.system import ROOT
 
 PICTURES: Final = ROOT / "docs" / "pictures"
 LARGEST_BYTES: Final = 200_000

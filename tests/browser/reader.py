@@ -22,8 +22,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser.chromium import HEIGHT, WIDTH
-from tests.waiting import PATIENCE
+from tests.harness.chromium import HEIGHT, WIDTH
+from tests.harness.waiting import PATIENCE
 
 Answer = TypeVar("Answer")
 SECONDS: Final = 45.0 * PATIENCE

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.api.web import web_of
-from tests.system import System
+from tests.harness.system import System
 
 LANGUAGES: Final = ("en", "ko")
 PASSWORD: Final = "long enough for a browser"

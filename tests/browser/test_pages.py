@@ -12,10 +12,10 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.browser.chromium import chromium
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.reader import PHONE, Reader
 from tests.browser.site import PASSWORD, Site
+from tests.harness.chromium import chromium
 
 pytestmark = pytest.mark.processes
 

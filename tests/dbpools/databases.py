@@ -2,7 +2,7 @@
 
 import psycopg
 
-from tests.servers import MariaDB, Postgres
+from tests.harness.servers import MariaDB, Postgres
 
 
 class DatabaseSupply:

@@ -29,7 +29,7 @@ from dbpools.drivers import make_driver
 from tests.dbpools.conftest import FIXTURES, assert_whole, make_shop, names_in
 from tests.dbpools.engines import Engine
 from tests.dbpools.proxy import proxied
-from tests.servers import MariaDB, Postgres
+from tests.harness.servers import MariaDB, Postgres
 
 SERVERS = ("postgres", "mysql")
 EngineOf = Callable[[str], Engine]

@@ -18,10 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 import scheduler
+from tests.harness.servers.daemon import Daemon
+from tests.harness.waiting import wait_until
 from tests.packaging.project_files import ROOT, files_not_ignored, tracked_files
 from tests.plugin import skip_without_server
-from tests.servers.daemon import Daemon
-from tests.waiting import wait_until
 
 PACKAGES = ("jobu_project", "scheduler", "handlers", "dbpools")
 # What belongs to the ready-made site lies beside the packages in a checkout, and inside

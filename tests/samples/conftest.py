@@ -13,8 +13,8 @@ from handlers import discover
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from handlers.samples.sample_data import ensure_sqlite_table
 from tests.handlers.conftest import ListSink, run_info
+from tests.harness.servers import MariaDB, Postgres
 from tests.samples.servers import as_handler_user, make_mysql, make_postgres
-from tests.servers import MariaDB, Postgres
 
 ALL = ("sqlite_2", "postgres_1", "mysql_1")
 Run = Callable[..., Awaitable[Outcome]]

@@ -11,7 +11,7 @@ import psycopg
 import pymysql
 from pymysql.constants import CLIENT
 
-from tests.servers import MariaDB, Postgres
+from tests.harness.servers import MariaDB, Postgres
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSTGRES_INIT = ROOT / "docker" / "init" / "postgres" / "init.sql"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.harness.system import System
 from tests.samples.servers import as_handler_user
-from tests.system import System
 
 pytestmark = [pytest.mark.database, pytest.mark.processes]
 

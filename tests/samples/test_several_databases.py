@@ -10,9 +10,9 @@ import pytest
 from dbpools import get_db
 from handlers.runner import OutcomeKind
 from tests.handlers.conftest import ListSink
+from tests.harness.servers import MariaDB
 from tests.samples.conftest import ALL, Run, add, assert_pools_whole, names, rows, succeed
 from tests.samples.servers import mysql
-from tests.servers import MariaDB
 
 # handler, from, to
 SYNCS = [

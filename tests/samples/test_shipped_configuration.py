@@ -9,7 +9,7 @@ import pytest
 from dbpools import DatabaseRegistry
 from jobu_project.config import ConfigError, load
 from jobu_project.databases import pool_databases
-from tests.system import ROOT, write_config
+from tests.harness.system import ROOT, write_config
 
 SERVERS = {
     "JOBU_POSTGRES_1_URL": "postgresql://u:p@127.0.0.1:5432/shop",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduler.schedule import Schedule
 from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH
-from tests.oracles import random_expression
+from tests.harness.oracles import random_expression
 
 #: JOBU_HYPOTHESIS_EXAMPLES=2000 tries more examples, and other ones each time. Without it each run
 #: tries the same ones.

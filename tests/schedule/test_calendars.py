@@ -28,7 +28,7 @@ from scheduler.schedule.calendars import (
     build_schedule,
 )
 from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH
-from tests.oracles import debian_slots, moved_days
+from tests.harness.oracles import debian_slots, moved_days
 from tests.schedule.generated import examples, expressions, walk_back
 
 SECOND = timedelta(seconds=1)

@@ -15,7 +15,7 @@ import pytest
 from cronsim import CronSim
 
 from scheduler.schedule import parse, slots_between
-from tests.oracles import debian_slots
+from tests.harness.oracles import debian_slots
 from tests.schedule.generated import walk_back
 
 SECOND = timedelta(seconds=1)

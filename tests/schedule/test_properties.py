@@ -19,7 +19,7 @@ from scheduler.schedule import (
     parse,
     slots_between,
 )
-from tests.oracles import Expression, debian_slots, slots_in_utc
+from tests.harness.oracles import Expression, debian_slots, slots_in_utc
 from tests.schedule.generated import examples, expressions, walk_back
 
 SECOND = timedelta(seconds=1)

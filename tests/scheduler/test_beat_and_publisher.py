@@ -23,10 +23,10 @@ from scheduler.beat.publisher import CeleryPublisher
 from scheduler.conf import TASK_NAME
 from scheduler.models import SchedulerProcess
 from scheduler.store.publishing import Hint
+from tests.harness.servers import RabbitMQ, Redis
+from tests.harness.waiting import wait_until
 from tests.scheduler.conftest import FakeClock, House, fresh, statuses
 from tests.scheduler.test_faults import transient_error
-from tests.servers import RabbitMQ, Redis
-from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
+from tests.harness.waiting import wait_until
 from tests.scheduler.conftest import (
     START,
     House,
@@ -26,7 +27,6 @@ from tests.scheduler.conftest import (
     reason_of,
     statuses,
 )
-from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 

@@ -23,8 +23,8 @@ from jobu_project.logs import (
 )
 from scheduler.events import EVENTS, emit, lines_of_run
 from scheduler.store import runs
+from tests.harness.system import ROOT
 from tests.scheduler.conftest import House, fresh
-from tests.system import ROOT
 
 SECRET = "hunter2-s3cr3t"
 

@@ -16,7 +16,7 @@ from django.test import Client
 from jobu_project.celery import app
 from jobu_project.config import ConfigError, load
 from scheduler.checks import check_celery, refuse_to_start
-from tests.system import ROOT
+from tests.harness.system import ROOT
 
 DOCS = ROOT / "docs"
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from tests.fire import HANDLERS, SHORT, insert_job, insert_run
+from tests.harness.process_helpers import HANDLERS, SHORT, insert_job, insert_run
+from tests.harness.servers import Redis
+from tests.harness.servers.base import ServerUnavailableError
+from tests.harness.servers.pool import start_server
+from tests.harness.system import ROOT, Part, System, deep_merge
 from tests.plugin import skip_without_server
 from tests.security.attacks import SECRET, SECRETS
-from tests.servers import Redis
-from tests.servers.base import ServerUnavailableError
-from tests.servers.pool import start_server
-from tests.system import ROOT, Part, System, deep_merge
 
 pytestmark = pytest.mark.processes
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from tests.servers.base import Server, unique_name
-from tests.servers.daemon import Daemon
+from tests.harness.servers.base import Server, unique_name
+from tests.harness.servers.daemon import Daemon
 
 
 class Postgres(Server):

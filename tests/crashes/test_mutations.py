@@ -20,9 +20,9 @@ from bench.soak import command
 from bench.soak.checker import check
 from bench.soak.jobs import SoakJob
 from bench.soak.sabotage.mutations import MUTATIONS
-from tests.crash_place import WAIT_SECONDS, Place, open_place
-from tests.servers import MariaDB, Postgres, Redis
-from tests.waiting import wait_until
+from tests.crashes.crash_harness import WAIT_SECONDS, Place, open_place
+from tests.harness.servers import MariaDB, Postgres, Redis
+from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.database]
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 import pymysql
 
-from tests.servers.guardian import guardian
+from tests.harness.servers.guardian import guardian
 
 Migrate = Callable[[str], object]
 TEMPLATE = "jobu_migrated"

@@ -1,8 +1,9 @@
 """Beats and workers forked from one process that has loaded everything: a start takes no second.
 
-`python -m tests.nursery` is that process. It takes one JSON command a line and answers each with
-one; what it forks is Celery's own beat or worker, each with its own connections and log. They share
-a flag that says "this worker drains", so they are killed, never asked to end.
+`python -m tests.crashes.fork_server` is that process. It reads one JSON command per line and
+answers each with one line of JSON. It forks Celery's own beat and worker, each with its own
+connections and log. They share the flag "this worker drains", so they are killed, never asked to
+end.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.servers.guardian import birth, guardian, kill_tree
+from tests.harness.servers.guardian import birth, guardian, kill_tree
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Nursery:
@@ -27,7 +28,7 @@ class Nursery:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery", str(log)],
+            [sys.executable, "-m", "tests.crashes.fork_server", str(log)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(environment),

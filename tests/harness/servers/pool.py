@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from typing import TypeVar, cast
 
-from tests.servers.base import Server
+from tests.harness.servers.base import Server
 
 Kind = TypeVar("Kind", bound=Server)
 

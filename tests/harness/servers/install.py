@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 
-from tests.browser import chromium
-from tests.servers.base import Server, ServerUnavailableError
-from tests.servers.mariadb import MariaDB
-from tests.servers.postgres import Postgres
-from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.redis import Redis
+from tests.harness import chromium
+from tests.harness.servers.base import Server, ServerUnavailableError
+from tests.harness.servers.mariadb import MariaDB
+from tests.harness.servers.postgres import Postgres
+from tests.harness.servers.rabbitmq import RabbitMQ
+from tests.harness.servers.redis import Redis
 
 KINDS: tuple[type[Server], ...] = (Postgres, MariaDB, Redis, RabbitMQ)
 

@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-from tests.servers.base import Server, ServerUnavailableError, find_program, unique_name
-from tests.servers.daemon import Daemon
+from tests.harness.servers.base import Server, ServerUnavailableError, find_program, unique_name
+from tests.harness.servers.daemon import Daemon
 
 # Run by the server at every start: the account that tests use.
 ACCOUNT_SQL = """\

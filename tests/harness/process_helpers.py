@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.system import System
+from tests.harness.system import System
 
 HANDLERS = Path(__file__).parent / "process_handlers"
 FINAL = ("SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED")

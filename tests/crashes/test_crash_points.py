@@ -1,8 +1,8 @@
 """A beat or a worker ends at each named crash point; what follows is what a person would expect.
 
-Real beats and workers on a real broker, forked from one process (tests/nursery.py). After each
-crash the tables are looked at as the dead process left them; then a healthy beat and worker do the
-rest, and the soak's checker finds every promise kept.
+Real beats and workers on a real broker, forked from one process (tests/crashes/fork_server.py).
+After each crash the tables are looked at as the dead process left them; then a healthy beat and
+worker do the rest, and the soak's checker finds every promise kept.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 
 from bench.soak.history import History, instant
 from scheduler import failpoints
-from tests.crash_place import WAIT_SECONDS, Place, open_place
-from tests.servers import MariaDB, Postgres, Redis
-from tests.waiting import wait_until
+from tests.crashes.crash_harness import WAIT_SECONDS, Place, open_place
+from tests.harness.servers import MariaDB, Postgres, Redis
+from tests.harness.waiting import wait_until
 
 slow = pytest.mark.slow
 pytestmark = [pytest.mark.processes, pytest.mark.database]

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 
 from kombu.connection import Connection
 
-from tests.servers.base import Server, free_port, unique_name
-from tests.servers.daemon import Daemon
-from tests.waiting import wait_until
+from tests.harness.servers.base import Server, free_port, unique_name
+from tests.harness.servers.daemon import Daemon
+from tests.harness.waiting import wait_until
 
 # The scripts themselves: Debian's wrappers in /usr/sbin insist on the system's node and user.
 DEBIAN_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"),)

@@ -20,11 +20,11 @@ import pymysql
 import pymysql.cursors
 import yaml
 
-from tests.migrated import fill_migrated
-from tests.servers.daemon import Daemon
-from tests.waiting import wait_until
+from tests.harness.servers.daemon import Daemon
+from tests.harness.template_database import fill_migrated
+from tests.harness.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Answer = TypeVar("Answer")
 
 

@@ -13,8 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests.servers.base import ServerUnavailableError, find_program, private_directory
-from tests.servers.guardian import birth, guardian, kill_tree
+from tests.harness.servers.base import ServerUnavailableError, find_program, private_directory
+from tests.harness.servers.guardian import birth, guardian, kill_tree
 
 # The fonts: without any for Korean its pages are rows of empty boxes.
 DEBIAN_PACKAGES: Final = "chromium chromium-driver fonts-nanum"

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 import pytest
 
-from tests.servers.daemon import Daemon, credentials
-from tests.servers.guardian import guardian
-from tests.waiting import wait_until
+from tests.harness.servers.daemon import Daemon, credentials
+from tests.harness.servers.guardian import guardian
+from tests.harness.waiting import wait_until
 
 
 class ServerUnavailableError(Exception):

@@ -24,10 +24,10 @@ from bench.soak.history import (
     read_ledger,
 )
 from bench.soak.jobs import SoakJob
-from tests.nursery import Nursery
-from tests.servers import MariaDB, Postgres, Redis
-from tests.system import System
-from tests.waiting import wait_until
+from tests.crashes.fork_server import Nursery
+from tests.harness.servers import MariaDB, Postgres, Redis
+from tests.harness.system import System
+from tests.harness.waiting import wait_until
 
 CONFIG: dict[str, dict[str, Any]] = {
     "scheduler": {

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from tests.servers.base import Server, find_program
-from tests.servers.daemon import Daemon
+from tests.harness.servers.base import Server, find_program
+from tests.harness.servers.daemon import Daemon
 
 DATABASES = 16
 

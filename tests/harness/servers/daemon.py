@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from tests.servers.guardian import birth, guardian, kill_tree
+from tests.harness.servers.guardian import birth, guardian, kill_tree
 
 
 class Daemon:
