@@ -40,10 +40,10 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 HEAD: Final = """\
 # Settings
 
-Each file of [config/](../config) has one section. Each key has a default, so you may leave out a key
-or a whole file. In a value, `${NAME}` and `${NAME:-default}` stand for an environment variable. jobu
-refuses an unknown key and names the nearest known one. It reports all mistakes at once. Durations are
-in seconds, sizes are in bytes.
+Each file of [config/](../config) has one section. Each key has a default, so you may leave out a
+key or a whole file. In a value, `${NAME}` and `${NAME:-default}` stand for an environment
+variable. jobu refuses an unknown key and names the nearest known one. It reports all mistakes at
+once. Durations are in seconds, sizes are in bytes.
 
 `python -m tests.settings_page` generates this page from the models that read the files.
 [dbpools.md](dbpools.md) describes the settings of databases and pools.

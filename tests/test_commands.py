@@ -28,23 +28,22 @@ from scheduler.operations.control import InvalidJob
 from scheduler.operations.masking import MASK
 from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
+from tests.harness.scheduler_harness import START, SchedulerHarness, fail, ok
 from tests.harness.system import ROOT
-from tests.scheduler import conftest as house
-from tests.scheduler.conftest import START, House
+from tests.scheduler.conftest import own_registry
 
-own_registry = house.own_registry
+__all__ = ["own_registry"]  # a fixture
 
 SECRET = "hunter2-s3cr3t"
 
 
 @pytest.fixture
-def world(settings: Any, transactional_db: None, own_registry: None) -> Iterator[House]:
-    """The scheduler of tests/scheduler, whose clock the commands do not share: they ask the
-    database."""
-    made = House(settings)
+def world(settings: Any, transactional_db: None, own_registry: None) -> Iterator[SchedulerHarness]:
+    """A scheduler whose clock the commands do not share: they read the database's clock."""
+    made = SchedulerHarness(settings)
     made.configure(default_timezone="UTC", min_cron_interval_seconds=60)
-    made.handler("ok", house._ok)
-    made.handler("fail", house._fail)
+    made.handler("ok", ok)
+    made.handler("fail", fail)
     yield made
     made.close()
 
@@ -98,7 +97,7 @@ def refused(*arguments: object) -> str:
 
 
 @pytest.mark.database
-def test_a_job_is_created_shown_changed_cloned_and_deleted(world: House):
+def test_a_job_is_created_shown_changed_cloned_and_deleted(world: SchedulerHarness):
     made = ran(
         "jobs", "create", "nightly", "--cron", "0 3 * * *", "--handler", "ok", "--timezone",
         "Asia/Seoul", "--param", "count=3", "--param", "name=Ann", "--max-retry", 1,
@@ -123,7 +122,7 @@ def test_a_job_is_created_shown_changed_cloned_and_deleted(world: House):
     assert [job["name"] for job in ran("jobs", "list", "--json").json["items"]] == ["other"]
 
 
-def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: House):
+def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: SchedulerHarness):
     wrong = (
         "jobs",
         "create",
@@ -160,7 +159,7 @@ def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: House):
     ],
 )
 def test_bad_values_are_refused_where_they_were_given(
-    world: House, arguments: list[str], field: str
+    world: SchedulerHarness, arguments: list[str], field: str
 ):
     done = run("jobs", "create", "x", "--cron", "@daily", "--handler", "ok", "--json", *arguments)
 
@@ -192,7 +191,7 @@ def test_wrong_usage_ends_with_2(db: None, arguments: list[str]):
     assert run(*arguments).code == 2
 
 
-def test_jobs_are_listed_by_state_name_and_handler_a_page_at_a_time(world: House):
+def test_jobs_are_listed_by_state_name_and_handler_a_page_at_a_time(world: SchedulerHarness):
     for name in ("a", "b", "c"):
         world.job(name=name)
     world.job(name="off", is_enabled=False)
@@ -215,7 +214,7 @@ def test_jobs_are_listed_by_state_name_and_handler_a_page_at_a_time(world: House
 
 
 @pytest.mark.database
-def test_jobs_are_switched_off_and_on_several_at_once(world: House):
+def test_jobs_are_switched_off_and_on_several_at_once(world: SchedulerHarness):
     first, second = world.job(name="one"), world.job(name="two")
 
     done = run("jobs", "disable", "one", "nobody", second.pk)
@@ -229,7 +228,7 @@ def test_jobs_are_switched_off_and_on_several_at_once(world: House):
     assert told["items"][0] == {"name": "one", "ok": True, "id": first.pk, "state": "enabled"}
 
 
-def test_a_pause_has_a_reason_and_an_end(world: House):
+def test_a_pause_has_a_reason_and_an_end(world: SchedulerHarness):
     job = world.job(name="one")
 
     ran("jobs", "pause", "one", "--reason", "moving house", "--for", "2h")
@@ -242,7 +241,7 @@ def test_a_pause_has_a_reason_and_an_end(world: House):
     assert CronJob.objects.get(pk=job.pk).is_enabled
 
 
-def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: House):
+def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: SchedulerHarness):
     job = world.job(name="one", is_enabled=False)
     now = world_now()
     CronJob.objects.filter(pk=job.pk).update(missed_from=now - timedelta(minutes=10))
@@ -258,7 +257,7 @@ def world_now() -> Any:
     return Control().clock.now()
 
 
-def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: House):
+def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: SchedulerHarness):
     first = world.job(name="one")
     world.job(name=str(first.pk))
 
@@ -269,7 +268,7 @@ def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: House):
     assert "there is no job" in refused("jobs", "show", "99999999999999999999")
 
 
-def test_secrets_are_masked_and_a_mask_stands_for_what_is_stored(world: House):
+def test_secrets_are_masked_and_a_mask_stands_for_what_is_stored(world: SchedulerHarness):
     world.job(name="one", handler_params={"password": SECRET, "n": 1})
 
     for arguments in (["show", "one"], ["show", "one", "--json"], ["list", "--json"]):
@@ -282,7 +281,7 @@ def test_secrets_are_masked_and_a_mask_stands_for_what_is_stored(world: House):
     assert SECRET not in ran("executions", "show", JobExecution.objects.get().pk, "--json").out
 
 
-def test_params_come_from_a_file(world: House, tmp_path: Path):
+def test_params_come_from_a_file(world: SchedulerHarness, tmp_path: Path):
     file = tmp_path / "params.json"
     file.write_text('{"name": "안녕", "n": [1]}', encoding="utf-8")
     world.job(name="one")
@@ -293,7 +292,7 @@ def test_params_come_from_a_file(world: House, tmp_path: Path):
 
 
 @pytest.mark.parametrize("depth", [21, 400, 700, 900])
-def test_params_nested_too_deep_are_refused(world: House, depth: int):
+def test_params_nested_too_deep_are_refused(world: SchedulerHarness, depth: int):
     world.job(name="one")
     deep = "[" * depth + "]" * depth
 
@@ -304,7 +303,9 @@ def test_params_nested_too_deep_are_refused(world: House, depth: int):
 
 
 @pytest.mark.parametrize("stored", [[1, 2], Value(None, JSONField()), "text"], ids=str)
-def test_params_that_are_no_object_can_be_replaced_and_not_run(world: House, stored: Any):
+def test_params_that_are_no_object_can_be_replaced_and_not_run(
+    world: SchedulerHarness, stored: Any
+):
     job = world.job(name="one")
     CronJob.objects.filter(pk=job.pk).update(handler_params=stored)
 
@@ -316,12 +317,12 @@ def test_params_that_are_no_object_can_be_replaced_and_not_run(world: House, sto
     assert CronJob.objects.get().handler_params == {"a": 1}
 
 
-def test_nothing_is_changed_when_nothing_was_named(world: House):
+def test_nothing_is_changed_when_nothing_was_named(world: SchedulerHarness):
     world.job(name="one")
     assert "nothing to change" in refused("jobs", "update", "one")
 
 
-def test_control_characters_reach_no_terminal(world: House):
+def test_control_characters_reach_no_terminal(world: SchedulerHarness):
     world.job(name="red \x1b[31m\nline", handler_params={"a": "\x1b[2J"})
 
     assert "red \\x1b[31m line" in ran("jobs", "list").out
@@ -332,7 +333,7 @@ def test_control_characters_reach_no_terminal(world: House):
 
 
 @pytest.mark.database
-def test_executions_are_listed_newest_first_by_what_is_asked_for(world: House):
+def test_executions_are_listed_newest_first_by_what_is_asked_for(world: SchedulerHarness):
     job = world.job(name="one")
     rows = [world.execution(job), world.execution(handler_name="fail"), world.execution(job)]
 
@@ -353,7 +354,7 @@ def test_executions_are_listed_newest_first_by_what_is_asked_for(world: House):
     assert "--before" in ran("executions", "list", "--limit", 1).err
 
 
-def test_a_list_never_counts_a_large_table(world: House):
+def test_a_list_never_counts_a_large_table(world: SchedulerHarness):
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -367,7 +368,7 @@ def test_a_list_never_counts_a_large_table(world: House):
     assert "COUNT(" not in selects[0].upper()
 
 
-def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: House):
+def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: SchedulerHarness):
     job = world.job(name="one", handler_name="fail", max_retry=0)
     row = world.execution(job)
     world.tick()
@@ -386,7 +387,7 @@ def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: House):
 
 
 @pytest.mark.database
-def test_the_history_shows_what_a_user_did_by_command(world: House):
+def test_the_history_shows_what_a_user_did_by_command(world: SchedulerHarness):
     bob = get_user_model().objects.create_user("bob")
 
     def entries(*arguments: object) -> list[tuple[int, str]]:
@@ -433,7 +434,9 @@ def test_the_history_shows_what_a_user_did_by_command(world: House):
     assert entries("jobs", "list") == []
 
 
-def test_what_nobody_known_did_by_command_is_in_no_history(world: House, monkeypatch: Any):
+def test_what_nobody_known_did_by_command_is_in_no_history(
+    world: SchedulerHarness, monkeypatch: Any
+):
     get_user_model().objects.create_user("root")
     monkeypatch.setattr("getpass.getuser", lambda: "root")
     world.job(name="report")
@@ -442,7 +445,7 @@ def test_what_nobody_known_did_by_command_is_in_no_history(world: House, monkeyp
     assert not LogEntry.objects.exists()
 
 
-def test_what_is_refused_is_in_no_history(world: House):
+def test_what_is_refused_is_in_no_history(world: SchedulerHarness):
     get_user_model().objects.create_user("bob")
     row = world.execution()
     ran("executions", "cancel", row.pk)
@@ -451,7 +454,7 @@ def test_what_is_refused_is_in_no_history(world: House):
 
 
 @pytest.mark.database
-def test_executions_are_cancelled_retried_and_replayed(world: House):
+def test_executions_are_cancelled_retried_and_replayed(world: SchedulerHarness):
     job = world.job(name="one")
     first, second = world.execution(job, params={"n": 1}), world.execution(job)
 
@@ -473,7 +476,7 @@ def test_executions_are_cancelled_retried_and_replayed(world: House):
     assert (copy.params, copy.requested_by, copy.param_source) == ({"n": 2}, "ann", "manual")
 
 
-def test_a_range_of_failed_ones_is_sent_back(world: House):
+def test_a_range_of_failed_ones_is_sent_back(world: SchedulerHarness):
     job = world.job(name="one")
     ended = {"publish_at": None, "finished_at": START}
     rows = [world.execution(job, status="FAILED", **ended) for _ in range(3)]
@@ -488,7 +491,7 @@ def test_a_range_of_failed_ones_is_sent_back(world: House):
     assert "not both" in refused("executions", "retry", rows[0].pk, "--since", "now")
 
 
-def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: House):
+def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: SchedulerHarness):
     row = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
     for attempt, seq in ((1, 1), (1, 2), (2, 1)):
         JobLog.objects.create(
@@ -511,7 +514,7 @@ def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: Ho
     assert [json.loads(line)["at"] for line in lines] == ["2026-01-12T10:00:30Z"] * 3
 
 
-def test_waiting_ends_with_the_runs_or_with_its_time(world: House):
+def test_waiting_ends_with_the_runs_or_with_its_time(world: SchedulerHarness):
     good = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
     bad = world.execution(
         status="FAILED", publish_at=None, finished_at=START, error_message="it went wrong"
@@ -530,7 +533,9 @@ def test_waiting_ends_with_the_runs_or_with_its_time(world: House):
     assert run("jobs", "run", "one", "--wait", "--timeout", "long").code == 2
 
 
-def test_the_run_is_asked_for_in_the_name_of_the_systems_user(world: House, monkeypatch: Any):
+def test_the_run_is_asked_for_in_the_name_of_the_systems_user(
+    world: SchedulerHarness, monkeypatch: Any
+):
     monkeypatch.setenv("LOGNAME", "opsuser")
     world.job(name="one")
 
@@ -545,7 +550,7 @@ def test_the_run_is_asked_for_in_the_name_of_the_systems_user(world: House, monk
 
 
 @pytest.mark.database
-def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(world: House):
+def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(world: SchedulerHarness):
     world.job(name="one", cron_expression="0 * * * *")
     span = ("--since", "2026-01-01T00:00Z", "--until", "2026-01-01T05:00Z")
 
@@ -566,7 +571,7 @@ def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(world: Hou
     assert "cancelled" in ran("backfill", "show", number).out
 
 
-def test_a_backfill_that_cannot_be_is_refused(world: House):
+def test_a_backfill_that_cannot_be_is_refused(world: SchedulerHarness):
     world.job(name="one", cron_expression="0 * * * *")
 
     assert "since" in refused("backfill", "start", "one", "--since", "now", "--until", "2h ago")
@@ -578,7 +583,7 @@ def test_a_backfill_that_cannot_be_is_refused(world: House):
     assert not Backfill.objects.exists()
 
 
-def test_a_backfill_that_has_ended_is_followed_to_its_end_at_once(world: House):
+def test_a_backfill_that_has_ended_is_followed_to_its_end_at_once(world: SchedulerHarness):
     job = world.job(name="one", cron_expression="0 * * * *")
     made = Backfill.objects.create(
         job=job, since=START, until=START, total=2, made=2, state=BackfillState.DONE

@@ -38,8 +38,8 @@ from scheduler.schedule.words import in_words
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations
+from tests.harness.scheduler_harness import FakeClock, RecordingPublisher
 from tests.schedule.generated import expressions
-from tests.scheduler.conftest import FakeClock, RecordingPublisher
 
 KOREAN = {"Accept-Language": "ko"}
 _PLACEHOLDERS = re.compile(r"%\((\w+)\)[sd]|%s|%%|\{[\w:%-]*\}|</?\w[^>]*>")

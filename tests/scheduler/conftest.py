@@ -1,214 +1,15 @@
-"""The scheduler in one process: real dispatchers and executors on the run's real database, with a
-clock that tests move and a publisher that keeps its messages until a test hands them over.
-"""
+"""Fixtures of the scheduler's tests: a harness in one process (tests/harness)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from handlers import BaseHandler, handler, registry
-from scheduler.beat.dispatcher import Dispatcher
-from scheduler.clock import Clock
-from scheduler.conf import SchedulerSettings, current
-from scheduler.models import CronJob, JobAttempt, JobExecution
-from scheduler.operations.control import Control
-from scheduler.states import RunStatus
-from scheduler.store.publishing import Hint
-from scheduler.worker.bridge import Bridge
-from scheduler.worker.executor import Executor
-from scheduler.worker.lease import DrainFlag, LeaseKeeper
-
-# A Monday in winter, between two minutes.
-START = datetime(2026, 1, 12, 10, 0, 30, tzinfo=UTC)
-
-
-class FakeClock:
-    """Stands still until a test moves it. Only its monotonic time also goes on by itself, because
-    leases and timeouts of running handlers are measured with it.
-    """
-
-    def __init__(self, start: datetime = START) -> None:
-        self._now = start
-        self._advanced = 0.0
-
-    def now(self) -> datetime:
-        return self._now
-
-    def estimate(self) -> datetime:
-        return self._now
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self._advanced
-
-    def advance(self, seconds: float) -> datetime:
-        self._now += timedelta(seconds=seconds)
-        self._advanced += seconds
-        return self._now
-
-    def restart(self) -> None:
-        """Back to the start, for the next example of a property."""
-        self._now = START
-
-    def advance_to(self, instant: datetime) -> None:
-        self.advance((instant - self._now).total_seconds())
-
-
-class RecordingPublisher:
-    """Keeps the messages. `refusing`: accepts none, like a broker that is away."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Hint] = []
-        self.all: list[Hint] = []
-        self.refusing = False
-        self.away = False
-
-    def ready(self) -> bool:
-        return not self.away
-
-    def publish(self, hints: Sequence[Hint]) -> list[int]:
-        if self.refusing:
-            return [hint.execution_id for hint in hints]
-        self.waiting += hints
-        self.all += hints
-        return []
-
-    def take(self) -> list[Hint]:
-        taken, self.waiting = self.waiting, []
-        return taken
-
-
-class ProcessEnded(BaseException):
-    """What a fake `end_process` raises: the real one does not return either."""
-
-
-class Worker:
-    """What a worker process is made of, without the process."""
-
-    def __init__(self, clock: Clock, owner: str) -> None:
-        self.bridge = Bridge()
-        self.drain = DrainFlag()
-        self.ended: list[str] = []
-        self.leases = LeaseKeeper(
-            clock=clock,
-            loop_answers=self.bridge.answers,
-            describe_loop=lambda: (self.bridge.loop_task_name(), self.bridge.loop_stack()),
-            drain=self.drain,
-        )
-        self.executor = Executor(
-            clock=clock,
-            bridge=self.bridge,
-            leases=self.leases,
-            owner=owner,
-            end_process=self._end,
-            random=lambda: 0.5,
-        )
-        self.execute = self.executor.execute
-
-    def _end(self, reason: str) -> None:
-        self.ended.append(reason)
-        raise ProcessEnded(reason)
-
-    def close(self) -> None:
-        self.leases.close()
-        self.bridge.close()
-
-
-class House:
-    """The parts of the scheduler, put together for a test."""
-
-    def __init__(self, settings: Any) -> None:
-        self.clock = FakeClock()
-        self.publisher = RecordingPublisher()
-        self._django = settings
-        self._workers: list[Worker] = []
-        self._numbers = count(1)
-        self.control = Control(clock=self.clock)
-        self.dispatcher = self.new_dispatcher()
-
-    def configure(self, **changes: Any) -> None:
-        self._django.JOBU = self._django.JOBU.model_copy(update=changes)
-
-    @property
-    def settings(self) -> SchedulerSettings:
-        return current()
-
-    def new_dispatcher(self) -> Dispatcher:
-        # 0.5: back-off and poll interval come out as configured, without jitter.
-        return Dispatcher(clock=self.clock, publisher=self.publisher, random=lambda: 0.5)
-
-    def new_worker(self, owner: str = "", *, clock: Clock | None = None) -> Worker:
-        worker = Worker(clock or self.clock, owner or f"worker{len(self._workers) + 1}")
-        self._workers.append(worker)
-        return worker
-
-    @property
-    def worker(self) -> Worker:
-        return self._workers[0] if self._workers else self.new_worker()
-
-    def handler(self, name: str, execute: Callable[..., Any], **options: Any) -> str:
-        cls = type("Tested", (BaseHandler,), {"execute": execute, "__module__": __name__})
-        handler(name, **options)(cls)
-        return name
-
-    def job(self, **values: Any) -> CronJob:
-        """A job as the admin or the API saves it. The first tick computes its `next_run_at`."""
-        number = next(self._numbers)
-        defaults = {
-            "name": f"job{number}",
-            "cron_expression": "* * * * *",
-            "timezone": "UTC",
-            "handler_name": "ok",
-            "retry_backoff_seconds": 30,
-        }
-        return CronJob.objects.create(**{**defaults, **values})
-
-    def execution(self, job: CronJob | None = None, **values: Any) -> JobExecution:
-        """A PENDING execution that may be claimed now."""
-        now = self.clock.now()
-        defaults: dict[str, Any] = {
-            "job": job,
-            "job_name": job.name if job else "",
-            "handler_name": job.handler_name if job else "ok",
-            "params": job.handler_params if job else {},
-            "max_retry": job.max_retry if job else 3,
-            "scheduled_time": now - timedelta(seconds=next(self._numbers)),
-            "available_at": now,
-            "publish_at": now,
-            "created_at": now,
-        }
-        return JobExecution.objects.create(**{**defaults, **values})
-
-    def tick(self, times: int = 1) -> float:
-        return [self.dispatcher.tick() for _ in range(times)][-1]
-
-    def deliver(self) -> list[RunStatus | None]:
-        """Give each waiting message to the worker."""
-        return [self.worker.execute(hint.execution_id) for hint in self.publisher.take()]
-
-    def minutes(self, number: int) -> None:
-        """Let `number` minutes pass, each with a tick and the delivery of its messages."""
-        for _ in range(number):
-            self.clock.advance(60)
-            self.tick()
-            self.deliver()
-
-    def close(self) -> None:
-        for worker in self._workers:
-            worker.close()
-
-
-async def _ok(self: BaseHandler, params: Any) -> dict[str, Any]:
-    return {"done": True}
-
-
-async def _fail(self: BaseHandler, params: Any) -> None:
-    raise RuntimeError("it went wrong")
+from handlers import registry
+from scheduler.conf import SchedulerSettings
+from tests.harness.scheduler_harness import SchedulerHarness, fail, ok
 
 
 @pytest.fixture(autouse=True)
@@ -219,35 +20,13 @@ def own_registry() -> Iterator[None]:
 
 
 @pytest.fixture
-def system(settings: Any, own_registry: None) -> Iterator[House]:
-    # No run may depend on how fast the host is just now.
+def system(settings: Any, own_registry: None) -> Iterator[SchedulerHarness]:
+    # Nothing of a run may depend on how fast this host is just now.
     settings.JOBU = SchedulerSettings(
         default_timezone="UTC", cancel_poll_seconds=30, heartbeat_seconds=15, grace_seconds=2
     )
-    house = House(settings)
-    house.handler("ok", _ok)
-    house.handler("fail", _fail)
-    yield house
-    house.close()
-
-
-def statuses(job: CronJob | None = None) -> list[str]:
-    """Statuses of the executions, by slot."""
-    rows = JobExecution.objects.filter(job=job) if job else JobExecution.objects.all()
-    return list(rows.order_by("scheduled_time", "id").values_list("status", flat=True))
-
-
-def outcomes(execution: JobExecution) -> list[str]:
-    """How the attempts of an execution ended, in order."""
-    ended = JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt")
-    return list(ended.values_list("outcome", flat=True))
-
-
-def fresh(execution: JobExecution) -> JobExecution:
-    return JobExecution.objects.get(pk=execution.pk)
-
-
-def reason_of(execution: JobExecution) -> tuple[str | None, dict[str, Any] | None]:
-    """The code and the facts that say why an execution is what it is."""
-    row = fresh(execution)
-    return row.reason_code, row.reason_facts
+    harness = SchedulerHarness(settings)
+    harness.handler("ok", ok)
+    harness.handler("fail", fail)
+    yield harness
+    harness.close()

@@ -17,7 +17,7 @@ from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
 from scheduler.states import BackfillState, RunStatus
 from scheduler.store import backfills, retention
-from tests.scheduler.conftest import START, House, fresh, reason_of
+from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, reason_of
 from tests.scheduler.test_races import together
 from tests.scheduler.test_statements import assert_probes
 
@@ -28,11 +28,11 @@ FIRST = datetime(2026, 1, 10, 3, tzinfo=UTC)
 
 
 @pytest.fixture
-def control(system: House) -> BackfillControl:
+def control(system: SchedulerHarness) -> BackfillControl:
     return BackfillControl(actor="alice", clock=system.clock)
 
 
-def hourly(system: House, **values: Any) -> CronJob:
+def hourly(system: SchedulerHarness, **values: Any) -> CronJob:
     """A job that is enabled but not due during the test."""
     given = {"cron_expression": "0 * * * *", "next_run_at": START + timedelta(days=300)}
     return system.job(**{**given, **values})
@@ -51,7 +51,9 @@ def now_of(backfill: Backfill) -> Backfill:
 # --- starting one ---------------------------------------------------------------------------------
 
 
-def test_a_preview_lists_the_slots_and_writes_nothing(system: House, control: BackfillControl):
+def test_a_preview_lists_the_slots_and_writes_nothing(
+    system: SchedulerHarness, control: BackfillControl
+):
     job = hourly(system, timezone="Asia/Seoul", handler_params={"day": "{slot:%d. %H}"})
 
     seen = control.preview(job.pk, since=FIRST, until=FIRST + 200 * HOUR, order="newest_first")
@@ -63,7 +65,7 @@ def test_a_preview_lists_the_slots_and_writes_nothing(system: House, control: Ba
 
 
 def test_a_range_without_a_slot_previews_as_nothing_and_does_not_start(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     job = hourly(system)
     since, until = FIRST + timedelta(minutes=1), FIRST + timedelta(minutes=59)
@@ -94,7 +96,7 @@ class _Numbered(HandlerParams):
     ],
 )
 def test_what_cannot_be_backfilled_is_refused_at_its_field(
-    changes: dict[str, Any], problem: str, system: House, control: BackfillControl
+    changes: dict[str, Any], problem: str, system: SchedulerHarness, control: BackfillControl
 ):
     async def count(self: BaseHandler, params: _Numbered) -> None: ...
 
@@ -107,7 +109,7 @@ def test_what_cannot_be_backfilled_is_refused_at_its_field(
 
 
 def test_params_that_fit_once_the_slot_is_filled_in_are_taken(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     async def count(self: BaseHandler, params: _Numbered) -> None: ...
 
@@ -117,7 +119,7 @@ def test_params_that_fit_once_the_slot_is_filled_in_are_taken(
 
 
 def test_a_job_that_cannot_run_or_is_gone_is_not_backfilled(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     for values, field in (
         ({"cron_expression": "nonsense"}, "cron_expression"),
@@ -134,7 +136,7 @@ def test_a_job_that_cannot_run_or_is_gone_is_not_backfilled(
 
 @pytest.mark.parametrize("order", ["oldest_first", "newest_first"])
 def test_one_at_a_time_each_slot_runs_once_in_order(
-    order: str, system: House, control: BackfillControl
+    order: str, system: SchedulerHarness, control: BackfillControl
 ):
     seen: list[tuple[datetime, str]] = []
 
@@ -166,7 +168,7 @@ def test_one_at_a_time_each_slot_runs_once_in_order(
     assert JobExecution.objects.count() == 4
 
 
-def test_as_many_are_unfinished_as_it_may_have(system: House, control: BackfillControl):
+def test_as_many_are_unfinished_as_it_may_have(system: SchedulerHarness, control: BackfillControl):
     job = hourly(system)
     made = control.start(job.pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=4)
     system.tick()
@@ -178,7 +180,9 @@ def test_as_many_are_unfinished_as_it_may_have(system: House, control: BackfillC
     assert now_of(made).made == 5
 
 
-def test_two_runs_for_one_slot_have_keys_of_their_own(system: House, control: BackfillControl):
+def test_two_runs_for_one_slot_have_keys_of_their_own(
+    system: SchedulerHarness, control: BackfillControl
+):
     keys: list[str] = []
 
     async def note(self: BaseHandler, params: dict[str, Any]) -> None:
@@ -194,7 +198,7 @@ def test_two_runs_for_one_slot_have_keys_of_their_own(system: House, control: Ba
 
 
 def test_a_manual_run_in_the_same_microsecond_is_no_hindrance(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     job = hourly(system)
     for _ in range(3):
@@ -205,7 +209,7 @@ def test_a_manual_run_in_the_same_microsecond_is_no_hindrance(
 
 
 def test_more_backfills_than_one_tick_looks_at_all_make_progress(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     job = hourly(system)
     made = [control.start(job.pk, since=FIRST, until=FIRST + HOUR) for _ in range(45)]
@@ -214,7 +218,9 @@ def test_more_backfills_than_one_tick_looks_at_all_make_progress(
     assert all(now_of(one).made == 1 for one in made)
 
 
-def test_the_question_of_an_idle_tick_is_one_index_probe(system: House, control: BackfillControl):
+def test_the_question_of_an_idle_tick_is_one_index_probe(
+    system: SchedulerHarness, control: BackfillControl
+):
     job = hourly(system)
     Backfill.objects.bulk_create(
         Backfill(job=job, since=FIRST, until=FIRST, total=1, state=BackfillState.DONE)
@@ -242,7 +248,7 @@ def test_the_question_of_an_idle_tick_is_one_index_probe(system: House, control:
     ],
 )
 def test_a_backfill_whose_job_has_become_unusable_ends_with_the_reason(
-    change: dict[str, Any], reason: str, system: House, control: BackfillControl
+    change: dict[str, Any], reason: str, system: SchedulerHarness, control: BackfillControl
 ):
     job = hourly(system)
     params = {"sleep_seconds": "never"} if "sample" in change.values() else {}
@@ -261,7 +267,7 @@ def test_a_backfill_whose_job_has_become_unusable_ends_with_the_reason(
 
 
 def test_a_row_typed_by_sql_that_cannot_be_worked_with_ends_and_holds_up_no_other(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     typed = control.start(hourly(system).pk, since=FIRST, until=FIRST + HOUR)
     other = control.start(hourly(system).pk, since=FIRST, until=FIRST + HOUR)
@@ -274,7 +280,7 @@ def test_a_row_typed_by_sql_that_cannot_be_worked_with_ends_and_holds_up_no_othe
     assert now_of(other).made == 1
 
 
-def test_a_changed_schedule_counts_anew(system: House, control: BackfillControl):
+def test_a_changed_schedule_counts_anew(system: SchedulerHarness, control: BackfillControl):
     job = hourly(system)
     made = control.start(job.pk, since=FIRST, until=FIRST + 3 * HOUR)
     CronJob.objects.filter(pk=job.pk).update(cron_expression="0 5 * * *")
@@ -284,7 +290,7 @@ def test_a_changed_schedule_counts_anew(system: House, control: BackfillControl)
     assert slots_of(made) == [FIRST + 2 * HOUR]
 
 
-def test_deleting_a_job_removes_its_backfills(system: House, control: BackfillControl):
+def test_deleting_a_job_removes_its_backfills(system: SchedulerHarness, control: BackfillControl):
     job = hourly(system)
     control.start(job.pk, since=FIRST, until=FIRST + HOUR)
     system.tick()
@@ -298,7 +304,7 @@ def test_deleting_a_job_removes_its_backfills(system: House, control: BackfillCo
 
 
 def test_a_paused_backfill_makes_no_runs_until_it_is_resumed(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 3 * HOUR)
     system.tick()
@@ -316,7 +322,7 @@ def test_a_paused_backfill_makes_no_runs_until_it_is_resumed(
 
 
 def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=3)
     system.tick()
@@ -341,7 +347,7 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
     assert now_of(made).made == 3
 
 
-def claim(system: House, row: JobExecution) -> JobExecution:
+def claim(system: SchedulerHarness, row: JobExecution) -> JobExecution:
     """Make the row RUNNING, as a worker does."""
     now = system.clock.now()
     leased = {"lease_token": "t" * 32, "lease_expires_at": now + HOUR, "deadline_at": now + HOUR}
@@ -351,7 +357,9 @@ def claim(system: House, row: JobExecution) -> JobExecution:
     return row
 
 
-def test_only_what_has_ended_is_deleted_and_its_runs_stay(system: House, control: BackfillControl):
+def test_only_what_has_ended_is_deleted_and_its_runs_stay(
+    system: SchedulerHarness, control: BackfillControl
+):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST)
     with pytest.raises(NotPossible, match="cancel it first"):
         control.delete(made.pk)
@@ -363,7 +371,9 @@ def test_only_what_has_ended_is_deleted_and_its_runs_stay(system: House, control
         control.delete(made.pk)
 
 
-def test_an_old_backfill_goes_with_the_last_of_its_runs(system: House, control: BackfillControl):
+def test_an_old_backfill_goes_with_the_last_of_its_runs(
+    system: SchedulerHarness, control: BackfillControl
+):
     old = control.start(hourly(system).pk, since=FIRST, until=FIRST)
     system.tick()
     system.deliver()
@@ -378,7 +388,7 @@ def test_an_old_backfill_goes_with_the_last_of_its_runs(system: House, control: 
     assert old.pk != young.pk
 
 
-def test_the_overlap_policy_holds_at_claim(system: House, control: BackfillControl):
+def test_the_overlap_policy_holds_at_claim(system: SchedulerHarness, control: BackfillControl):
     job = hourly(system, overlap_policy="skip")
     made = control.start(job.pk, since=FIRST, until=FIRST + HOUR, parallelism=2)
     system.tick()
@@ -394,7 +404,7 @@ def test_the_overlap_policy_holds_at_claim(system: House, control: BackfillContr
 
 
 def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=2)
     assert control.standing(now_of(made)).ends_at is None
@@ -418,7 +428,7 @@ def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
 
 
 def test_beats_that_tick_at_the_same_moment_make_each_slot_once(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     jobs = [hourly(system) for _ in range(3)]
     made = [
@@ -438,7 +448,7 @@ def test_beats_that_tick_at_the_same_moment_make_each_slot_once(
 
 
 def test_a_cancel_while_beats_make_runs_leaves_nothing_waiting(
-    system: House, control: BackfillControl
+    system: SchedulerHarness, control: BackfillControl
 ):
     for _ in range(5):
         made = control.start(
@@ -452,7 +462,7 @@ def test_a_cancel_while_beats_make_runs_leaves_nothing_waiting(
 
 @pytest.mark.parametrize("point", ["backfill.locked", "backfill.inserted", "backfill.committed"])
 def test_a_beat_killed_in_between_loses_and_doubles_no_slot(
-    point: str, system: House, control: BackfillControl
+    point: str, system: SchedulerHarness, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 5 * HOUR, parallelism=2)
     endings: list[int | None] = []
@@ -466,7 +476,7 @@ def test_a_beat_killed_in_between_loses_and_doubles_no_slot(
     assert set(JobExecution.objects.values_list("status", flat=True)) == {RunStatus.SUCCESS}
 
 
-def tick_killed_at(system: House, point: str) -> int | None:
+def tick_killed_at(system: SchedulerHarness, point: str) -> int | None:
     """Tick in a process of its own that is killed at `point`. Returns how it ended."""
 
     def beat() -> None:

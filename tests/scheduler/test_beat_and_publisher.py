@@ -23,9 +23,9 @@ from scheduler.beat.publisher import CeleryPublisher
 from scheduler.conf import TASK_NAME
 from scheduler.models import SchedulerProcess
 from scheduler.store.publishing import Hint
+from tests.harness.scheduler_harness import FakeClock, SchedulerHarness, fresh, statuses
 from tests.harness.servers import RabbitMQ, Redis
 from tests.harness.waiting import wait_until
-from tests.scheduler.conftest import FakeClock, House, fresh, statuses
 from tests.scheduler.test_faults import transient_error
 
 
@@ -250,7 +250,7 @@ def test_a_kept_connection_that_was_closed_delays_no_message(
 
 
 @pytest.fixture
-def beat(app: Celery, system: House) -> Iterator[JobScheduler]:
+def beat(app: Celery, system: SchedulerHarness) -> Iterator[JobScheduler]:
     made = JobScheduler(app, lazy=True)
     clock: Any = system.clock
     made._clock = made._publisher._clock = clock
@@ -261,7 +261,9 @@ def beat(app: Celery, system: House) -> Iterator[JobScheduler]:
 
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
-def test_a_tick_records_slots_and_says_that_beat_is_alive(beat: JobScheduler, system: House):
+def test_a_tick_records_slots_and_says_that_beat_is_alive(
+    beat: JobScheduler, system: SchedulerHarness
+):
     job = system.job()
     beat.tick()
     system.clock.advance(60)
@@ -277,7 +279,7 @@ def test_a_tick_records_slots_and_says_that_beat_is_alive(beat: JobScheduler, sy
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [OperationalError("gone"), ValueError("a bug"), MemoryError()])
 def test_no_exception_ends_beat_and_an_outage_is_reported_once(
-    error: Exception, beat: JobScheduler, system: House, caplog: pytest.LogCaptureFixture
+    error: Exception, beat: JobScheduler, system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     job = system.job()
     beat.tick()
@@ -299,7 +301,7 @@ def test_no_exception_ends_beat_and_an_outage_is_reported_once(
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_a_lost_race_does_not_keep_the_rescue_waiting_but_an_outage_does(
-    beat: JobScheduler, system: House
+    beat: JobScheduler, system: SchedulerHarness
 ):
     beat.tick()
     healthy = system.dispatcher._healthy_since
@@ -321,7 +323,9 @@ def test_a_lost_race_does_not_keep_the_rescue_waiting_but_an_outage_does(
 CLEANUP: dict[str, Any] = {"task": "shop.cleanup", "schedule": 60.0}
 
 
-def beat_with_entries(app: Celery, system: House, **entries: dict[str, Any]) -> JobScheduler:
+def beat_with_entries(
+    app: Celery, system: SchedulerHarness, **entries: dict[str, Any]
+) -> JobScheduler:
     """A beat that sends static entries of Celery and the messages of jobs."""
     app.conf.beat_schedule = entries
     beat = JobScheduler(app, lazy=False)
@@ -340,7 +344,7 @@ def make_entries_due(beat: JobScheduler) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
-def test_static_entries_of_celery_keep_working(app: Celery, system: House):
+def test_static_entries_of_celery_keep_working(app: Celery, system: SchedulerHarness):
     beat = beat_with_entries(app, system, cleanup=CLEANUP)
     assert set(beat.schedule) == {"cleanup"}
     assert beat.tick() <= 60
@@ -351,7 +355,7 @@ def test_static_entries_of_celery_keep_working(app: Celery, system: House):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(60)
 def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
-    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
+    app: Celery, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     app.conf.broker_url = f"redis://127.0.0.1:{closed_port()}/0"
     app.conf.broker_connection_max_retries = None  # as jobu's own is: workers try for ever
@@ -376,7 +380,7 @@ def test_a_static_entry_waits_for_the_broker_and_no_job_waits_with_it(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(60)
 def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
-    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
+    app: Celery, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     beat = beat_with_entries(app, system, cleanup=CLEANUP)
     system.execution()
@@ -408,7 +412,10 @@ def test_a_static_entry_that_is_the_first_to_meet_a_dead_broker_is_sent_later(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(60)
 def test_a_static_entry_that_the_broker_refuses_holds_up_nothing(
-    app: Celery, system: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: Celery,
+    system: SchedulerHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
     refused = {"task": "shop.refused", "schedule": 60.0, "options": {"queue": "bad"}}
     beat = beat_with_entries(app, system, a=refused, b=CLEANUP)
@@ -441,7 +448,7 @@ def test_without_static_entries_celerys_own_schedule_is_empty(app: Celery):
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_an_execution_that_the_broker_refuses_backs_off_and_the_others_are_sent(
-    beat: JobScheduler, app: Celery, system: House, monkeypatch: pytest.MonkeyPatch
+    beat: JobScheduler, app: Celery, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     system.dispatcher._publisher = beat._publisher
     refused, sent = system.execution(queue="bad", priority=9), system.execution()

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
 from scheduler.states import RunStatus
-from tests.scheduler.conftest import House, fresh, outcomes
+from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -34,13 +34,13 @@ def task() -> Iterator[Any]:
         current_app.tasks.pop(name, None)
 
 
-def run(system: House, handler_name: str, **values: Any) -> Any:
+def run(system: SchedulerHarness, handler_name: str, **values: Any) -> Any:
     row = system.execution(system.job(handler_name=handler_name, **values))
     system.worker.execute(row.pk)
     return fresh(row)
 
 
-def test_a_task_runs_with_the_params_as_its_arguments(system: House, task: Any):
+def test_a_task_runs_with_the_params_as_its_arguments(system: SchedulerHarness, task: Any):
     def add(a: int, b: int = 1) -> int:
         return a + b
 
@@ -49,7 +49,9 @@ def test_a_task_runs_with_the_params_as_its_arguments(system: House, task: Any):
     assert row.result == {"action": "shop.add", "data": 5}
 
 
-def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(system: House, task: Any):
+def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(
+    system: SchedulerHarness, task: Any
+):
     def breaks() -> None:
         raise ValueError("no stock")
 
@@ -61,7 +63,7 @@ def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(system: House, t
     assert outcomes(row) == ["FAILED", "FAILED"]
 
 
-def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: House, task: Any):
+def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: SchedulerHarness, task: Any):
     def takes_nothing() -> None: ...
 
     row = run(system, task(takes_nothing), handler_params={"x": 1}, max_retry=0)
@@ -69,7 +71,7 @@ def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: House, task:
     assert "TypeError" in (row.error_message or "")
 
 
-def test_a_task_that_retries_itself_does_so_within_its_attempt(system: House, task: Any):
+def test_a_task_that_retries_itself_does_so_within_its_attempt(system: SchedulerHarness, task: Any):
     tries: list[int] = []
 
     def stubborn(self: Any) -> str:
@@ -84,7 +86,7 @@ def test_a_task_that_retries_itself_does_so_within_its_attempt(system: House, ta
     assert len(tries) == 3
 
 
-def test_a_task_that_gives_up_retrying_fails(system: House, task: Any):
+def test_a_task_that_gives_up_retrying_fails(system: SchedulerHarness, task: Any):
     def never(self: Any) -> None:
         raise self.retry(exc=RuntimeError("still no stock"), countdown=0, max_retries=2)
 
@@ -93,7 +95,7 @@ def test_a_task_that_gives_up_retrying_fails(system: House, task: Any):
     assert "still no stock" in (row.error_message or "")
 
 
-def test_an_ignored_task_says_so(system: House, task: Any):
+def test_an_ignored_task_says_so(system: SchedulerHarness, task: Any):
     def ignores() -> None:
         raise Ignore("nothing to do")
 
@@ -102,7 +104,7 @@ def test_an_ignored_task_says_so(system: House, task: Any):
     assert row.result["ignored"] == "nothing to do"
 
 
-def test_a_task_uses_the_database_in_its_own_thread(system: House, task: Any):
+def test_a_task_uses_the_database_in_its_own_thread(system: SchedulerHarness, task: Any):
     from scheduler.models import CronJob
 
     def counts() -> int:
@@ -111,7 +113,7 @@ def test_a_task_uses_the_database_in_its_own_thread(system: House, task: Any):
     assert run(system, task(counts)).result["data"] == 1
 
 
-def test_unknown_tasks_and_our_own_cannot_be_scheduled(system: House, task: Any):
+def test_unknown_tasks_and_our_own_cannot_be_scheduled(system: SchedulerHarness, task: Any):
     for name in ("celery:no.such.task", "celery:", "celery:scheduler.execute"):
         with pytest.raises(HandlerNotFoundError):
             get_handler(name)

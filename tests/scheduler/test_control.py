@@ -14,7 +14,7 @@ from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store import executions
-from tests.scheduler.conftest import START, House, fresh
+from tests.harness.scheduler_harness import START, SchedulerHarness, fresh
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {
 # --- jobs -----------------------------------------------------------------------------------------
 
 
-def test_a_job_is_made_of_three_values(system: House):
+def test_a_job_is_made_of_three_values(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     assert CronJob.objects.get() == job
     assert (job.is_enabled, job.next_run_at, job.created_at) == (
@@ -131,7 +131,7 @@ BAD_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ids=[ascii(v)[:40] for v, *_ in BAD_VALUES],
 )
 def test_bad_values_are_refused_with_field_and_reason(
-    values: dict[str, Any], field: str, reason: str, system: House
+    values: dict[str, Any], field: str, reason: str, system: SchedulerHarness
 ):
     with pytest.raises(InvalidJob) as caught:
         system.control.create_job(**{**GOOD, **values})
@@ -147,7 +147,7 @@ def test_bad_values_are_refused_with_field_and_reason(
     assert CronJob.objects.values().get() == before
 
 
-def test_all_mistakes_are_reported_at_once(system: House):
+def test_all_mistakes_are_reported_at_once(system: SchedulerHarness):
     with pytest.raises(InvalidJob) as caught:
         system.control.create_job(
             name="", cron_expression="x", timezone="y", handler_name="z", max_retry=-1, queue=" "
@@ -156,7 +156,7 @@ def test_all_mistakes_are_reported_at_once(system: House):
     assert "max_retry: -1 is not between 0 and 10" in str(caught.value)
 
 
-def test_a_name_is_taken_once(system: House):
+def test_a_name_is_taken_once(system: SchedulerHarness):
     first = system.control.create_job(**GOOD)
     with pytest.raises(InvalidJob, match="name: is taken"):
         system.control.create_job(**GOOD)
@@ -166,7 +166,7 @@ def test_a_name_is_taken_once(system: House):
     system.control.update_job(first.pk, name=first.name, description="the same name is fine")
 
 
-def test_values_at_the_edges_are_taken(system: House):
+def test_values_at_the_edges_are_taken(system: SchedulerHarness):
     system.configure(calendars={"closed": {"weekends": True}})
     job = system.control.create_job(
         name="x" * 100,
@@ -190,13 +190,13 @@ def test_values_at_the_edges_are_taken(system: House):
     assert stored.handler_params["extra"] == "\U0001f600"
 
 
-def test_allow_overlap_stands_for_a_policy(system: House):
+def test_allow_overlap_stands_for_a_policy(system: SchedulerHarness):
     job = system.control.create_job(**GOOD, allow_overlap=True)
     assert job.overlap_policy == "allow"
     assert system.control.update_job(job.pk, allow_overlap=False).overlap_policy == "skip"
 
 
-def test_a_stale_editor_is_refused_and_changes_nothing(system: House):
+def test_a_stale_editor_is_refused_and_changes_nothing(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     seen = job.tick_seq
     system.control.update_job(job.pk, description="first", tick_seq=seen)
@@ -206,7 +206,7 @@ def test_a_stale_editor_is_refused_and_changes_nothing(system: House):
     system.control.update_job(job.pk, description="third")  # an editor who saw nothing
 
 
-def test_an_edit_that_changes_nothing_moves_nothing(system: House):
+def test_an_edit_that_changes_nothing_moves_nothing(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     assert system.control.update_job(job.pk, name=job.name).tick_seq == job.tick_seq
 
@@ -217,7 +217,7 @@ def test_an_edit_that_changes_nothing_moves_nothing(system: House):
     ids=repr,
 )
 def test_params_that_differ_in_their_type_alone_are_saved_and_told(
-    old: Any, new: Any, system: House
+    old: Any, new: Any, system: SchedulerHarness
 ):
     job = system.control.create_job(**GOOD, handler_params={"dry": old})
     before = job_history.values_of(CronJob.objects.get(pk=job.pk))
@@ -230,7 +230,7 @@ def test_params_that_differ_in_their_type_alone_are_saved_and_told(
     assert change["old"] != change["new"]
 
 
-def test_params_that_are_no_json_are_refused_and_differ_from_all_others(system: House):
+def test_params_that_are_no_json_are_refused_and_differ_from_all_others(system: SchedulerHarness):
     job = system.control.create_job(**GOOD, handler_params={"a": 1})
 
     for params in ({"a": {1}}, {"a": object()}, {1: 2, "a": 1}):
@@ -241,7 +241,7 @@ def test_params_that_are_no_json_are_refused_and_differ_from_all_others(system: 
     assert system.control.update_job(job.pk, handler_params={"a": 1}).tick_seq == seq
 
 
-def test_a_broken_job_may_be_switched_off_but_not_on(system: House):
+def test_a_broken_job_may_be_switched_off_but_not_on(system: SchedulerHarness):
     job = system.job(handler_name="gone")
     assert not system.control.disable(job.pk).is_enabled
     with pytest.raises(InvalidJob, match="handler_name"):
@@ -259,7 +259,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("values", "field"), BROKEN, ids=[field for _, field in BROKEN])
 def test_a_broken_job_may_be_paused_with_a_reason_and_not_be_edited(
-    values: dict[str, Any], field: str, system: House
+    values: dict[str, Any], field: str, system: SchedulerHarness
 ):
     job = system.job(**values)
     until = START + timedelta(hours=1)
@@ -288,7 +288,7 @@ def test_a_broken_job_may_be_paused_with_a_reason_and_not_be_edited(
 )
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_a_pause_is_checked_even_for_a_broken_job(
-    is_enabled: bool, values: dict[str, Any], reason: str, system: House
+    is_enabled: bool, values: dict[str, Any], reason: str, system: SchedulerHarness
 ):
     job = system.job(handler_name="gone", is_enabled=is_enabled)
     before = CronJob.objects.values().get()
@@ -299,7 +299,7 @@ def test_a_pause_is_checked_even_for_a_broken_job(
     assert CronJob.objects.values().get() == before
 
 
-def test_a_pause_needs_a_future_and_ends_when_the_job_is_enabled(system: House):
+def test_a_pause_needs_a_future_and_ends_when_the_job_is_enabled(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     for until in (START, START - timedelta(days=1)):
         with pytest.raises(InvalidJob, match="paused_until: must be in the future"):
@@ -312,7 +312,7 @@ def test_a_pause_needs_a_future_and_ends_when_the_job_is_enabled(system: House):
     assert (enabled.is_enabled, enabled.pause_reason, enabled.paused_until) == (True, "", None)
 
 
-def test_a_paused_job_that_is_disabled_stays_disabled(system: House):
+def test_a_paused_job_that_is_disabled_stays_disabled(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     system.control.pause(job.pk, reason="deploy", until=START + timedelta(hours=1))
     system.control.disable(job.pk)
@@ -321,7 +321,7 @@ def test_a_paused_job_that_is_disabled_stays_disabled(system: House):
     assert not CronJob.objects.get(pk=job.pk).is_enabled
 
 
-def test_editing_a_paused_job_leaves_the_end_of_its_pause(system: House):
+def test_editing_a_paused_job_leaves_the_end_of_its_pause(system: SchedulerHarness):
     job = system.control.create_job(**GOOD)
     until = START + timedelta(hours=1)
     system.control.pause(job.pk, reason="deploy", until=until)
@@ -330,7 +330,7 @@ def test_editing_a_paused_job_leaves_the_end_of_its_pause(system: House):
     assert system.control.update_job(job.pk, paused_until=None).paused_until is None
 
 
-def test_unknown_jobs_and_executions_are_reported(system: House):
+def test_unknown_jobs_and_executions_are_reported(system: SchedulerHarness):
     control = system.control
     of_jobs: tuple[Any, ...] = (control.enable, control.delete_job, control.run_now)
     for verb in of_jobs:
@@ -342,14 +342,14 @@ def test_unknown_jobs_and_executions_are_reported(system: House):
             verb(4711)
 
 
-def test_deleting_a_job_deletes_its_history(system: House):
+def test_deleting_a_job_deletes_its_history(system: SchedulerHarness):
     job = system.job()
     system.execution(job)
     system.control.delete_job(job.pk)
     assert not JobExecution.objects.exists()
 
 
-def test_the_preview_shows_the_next_slots_within_start_and_end(system: House):
+def test_the_preview_shows_the_next_slots_within_start_and_end(system: SchedulerHarness):
     job = CronJob(
         cron_expression="0 9 * * *",
         timezone="Asia/Seoul",
@@ -365,7 +365,7 @@ def test_the_preview_shows_the_next_slots_within_start_and_end(system: House):
 @pytest.mark.parametrize("year", [1, 9999])
 @pytest.mark.parametrize("field", ["start_at", "end_at"])
 def test_years_at_the_ends_of_the_calendar_do_not_break_the_preview(
-    field: str, year: int, system: House
+    field: str, year: int, system: SchedulerHarness
 ):
     far = datetime(year, 1, 1, tzinfo=UTC)
     job = CronJob(**{**GOOD, field: far})
@@ -377,7 +377,7 @@ def test_years_at_the_ends_of_the_calendar_do_not_break_the_preview(
 # --- runs -----------------------------------------------------------------------------------------
 
 
-def test_a_manual_run_leaves_the_schedule_alone(system: House):
+def test_a_manual_run_leaves_the_schedule_alone(system: SchedulerHarness):
     job = system.job(handler_params={"a": 1})
     system.tick()
     before = CronJob.objects.get(pk=job.pk).next_run_at
@@ -389,7 +389,7 @@ def test_a_manual_run_leaves_the_schedule_alone(system: House):
     assert CronJob.objects.get(pk=job.pk).next_run_at == before
 
 
-def test_a_run_of_a_job_that_was_deleted_meanwhile_is_refused(system: House):
+def test_a_run_of_a_job_that_was_deleted_meanwhile_is_refused(system: SchedulerHarness):
     seen = system.job()
     system.control.delete_job(seen.pk)
     with pytest.raises(CronJob.DoesNotExist):
@@ -400,14 +400,14 @@ def test_a_run_of_a_job_that_was_deleted_meanwhile_is_refused(system: House):
 
 
 @pytest.mark.parametrize("params", [[1], "x", 5, {"sleep_seconds": "no"}, {"x": math.inf}])
-def test_a_manual_run_with_params_that_do_not_fit_is_refused(params: Any, system: House):
+def test_a_manual_run_with_params_that_do_not_fit_is_refused(params: Any, system: SchedulerHarness):
     job = system.job(handler_name="sample")
     with pytest.raises(InvalidJob, match="params"):
         system.control.run_now(job.pk, params)
     assert not JobExecution.objects.exists()
 
 
-def test_an_event_runs_a_handler_with_the_jobs_params_below_its_own(system: House):
+def test_an_event_runs_a_handler_with_the_jobs_params_below_its_own(system: SchedulerHarness):
     job = system.job(handler_params={"a": 1, "b": 1}, max_retry=1)
     row, made = system.control.event(handler_name="ok", params={"b": 2}, job_id=job.pk)
     assert made
@@ -421,13 +421,13 @@ def test_an_event_runs_a_handler_with_the_jobs_params_below_its_own(system: Hous
     )
 
 
-def test_an_event_of_a_job_whose_params_sql_broke_is_refused(system: House):
+def test_an_event_of_a_job_whose_params_sql_broke_is_refused(system: SchedulerHarness):
     job = system.job(handler_params=[1])
     with pytest.raises(InvalidJob, match="params: must be a JSON object"):
         system.control.event(handler_name="ok", params={}, job_id=job.pk)
 
 
-def test_one_idempotency_key_makes_one_run(system: House):
+def test_one_idempotency_key_makes_one_run(system: SchedulerHarness):
     first, made = system.control.event(handler_name="ok", params={}, idempotency_key="order 7")
     again, made_again = system.control.event(
         handler_name="ok", params={"x": 1}, idempotency_key="order 7"
@@ -436,7 +436,7 @@ def test_one_idempotency_key_makes_one_run(system: House):
     assert JobExecution.objects.count() == 1
 
 
-def test_idempotency_keys_are_compared_exactly(system: House):
+def test_idempotency_keys_are_compared_exactly(system: SchedulerHarness):
     keys = ["order-a", "order-A", "\u00f6rder-a", "order-a ", "order-\uff41"]
     for key in keys * 2:
         system.control.event(handler_name="ok", params={}, idempotency_key=key)
@@ -461,7 +461,7 @@ def test_idempotency_keys_are_compared_exactly(system: House):
     ],
 )
 def test_a_bad_event_is_refused_with_field_and_reason(
-    event: dict[str, Any], field: str, system: House
+    event: dict[str, Any], field: str, system: SchedulerHarness
 ):
     with pytest.raises(InvalidJob) as caught:
         system.control.event(**event)
@@ -472,13 +472,13 @@ def test_a_bad_event_is_refused_with_field_and_reason(
 # --- executions -----------------------------------------------------------------------------------
 
 
-def finished(system: House, status: RunStatus, **values: Any) -> JobExecution:
+def finished(system: SchedulerHarness, status: RunStatus, **values: Any) -> JobExecution:
     return system.execution(status=status, finished_at=START, publish_at=None, **values)
 
 
 @pytest.mark.parametrize("status", sorted(RETRYABLE))
 def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(
-    status: RunStatus, system: House
+    status: RunStatus, system: SchedulerHarness
 ):
     row = finished(system, status, attempt=4, failures=4, error_message="why")
     again = system.control.retry(row.pk)
@@ -488,13 +488,15 @@ def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(
         system.control.retry(row.pk)
 
 
-def test_a_success_is_not_tried_again(system: House):
+def test_a_success_is_not_tried_again(system: SchedulerHarness):
     with pytest.raises(NotPossible, match="is SUCCESS"):
         system.control.retry(finished(system, RunStatus.SUCCESS).pk)
 
 
 @pytest.mark.parametrize("status", sorted({*RETRYABLE, RunStatus.SUCCESS}))
-def test_ended_runs_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, system: House):
+def test_ended_runs_cannot_be_cancelled_but_can_be_deleted(
+    status: RunStatus, system: SchedulerHarness
+):
     row = finished(system, status)
     with pytest.raises(NotPossible, match=f"is {status} already"):
         system.control.cancel(row.pk)
@@ -502,7 +504,7 @@ def test_ended_runs_cannot_be_cancelled_but_can_be_deleted(status: RunStatus, sy
     assert not JobExecution.objects.exists()
 
 
-def test_unfinished_runs_cannot_be_deleted(system: House):
+def test_unfinished_runs_cannot_be_deleted(system: SchedulerHarness):
     waiting = system.execution()
     with pytest.raises(NotPossible, match="is PENDING; cancel it first"):
         system.control.delete_execution(waiting.pk)
@@ -520,7 +522,7 @@ def test_unfinished_runs_cannot_be_deleted(system: House):
     assert fresh(waiting).cancel_requested_at == START
 
 
-def test_a_deleted_slot_does_not_run_again(system: House):
+def test_a_deleted_slot_does_not_run_again(system: SchedulerHarness):
     job = system.job()
     system.tick()
     system.clock.advance(60)

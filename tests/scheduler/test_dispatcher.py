@@ -14,7 +14,14 @@ from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
 from scheduler.store import overlap, runs
-from tests.scheduler.conftest import START, House, fresh, outcomes, reason_of, statuses
+from tests.harness.scheduler_harness import (
+    START,
+    SchedulerHarness,
+    fresh,
+    outcomes,
+    reason_of,
+    statuses,
+)
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -31,7 +38,7 @@ def at(text: str) -> datetime:
 # --- due jobs become executions -------------------------------------------------------------------
 
 
-def test_a_day_passes_and_every_slot_has_its_one_row(system: House):
+def test_a_day_passes_and_every_slot_has_its_one_row(system: SchedulerHarness):
     quarter = system.job(cron_expression="*/15 * * * *")
     seoul = system.job(cron_expression="0 9 * * *", timezone="Asia/Seoul")
     system.tick()
@@ -45,7 +52,7 @@ def test_a_day_passes_and_every_slot_has_its_one_row(system: House):
     assert slots(seoul) == [at("2026-01-13T00:00")]
 
 
-def test_a_slot_is_recorded_in_the_second_it_is_due_and_not_before(system: House):
+def test_a_slot_is_recorded_in_the_second_it_is_due_and_not_before(system: SchedulerHarness):
     job = system.job()
     system.tick()
     assert slots(job) == []
@@ -57,7 +64,7 @@ def test_a_slot_is_recorded_in_the_second_it_is_due_and_not_before(system: House
     assert slots(job) == [at("2026-01-12T10:01")]
 
 
-def test_an_execution_carries_what_its_job_said_at_its_slot(system: House):
+def test_an_execution_carries_what_its_job_said_at_its_slot(system: SchedulerHarness):
     job = system.job(
         handler_params={"to": "a", "n": [1, {"x": None}]},
         max_retry=7,
@@ -80,7 +87,7 @@ def test_an_execution_carries_what_its_job_said_at_its_slot(system: House):
     assert row.created_at == row.scheduled_time + timedelta(seconds=30)
 
 
-def test_two_dispatchers_interleaved_make_one_row_per_slot(system: House):
+def test_two_dispatchers_interleaved_make_one_row_per_slot(system: SchedulerHarness):
     jobs = [system.job() for _ in range(5)]
     beats = [system.dispatcher, system.new_dispatcher()]
     for step in range(40):
@@ -92,7 +99,7 @@ def test_two_dispatchers_interleaved_make_one_row_per_slot(system: House):
         assert slots(job) == [at("2026-01-12T10:01") + timedelta(minutes=i) for i in range(20)]
 
 
-def test_the_watermark_and_not_the_row_keeps_a_slot_from_running_again(system: House):
+def test_the_watermark_and_not_the_row_keeps_a_slot_from_running_again(system: SchedulerHarness):
     job = system.job()
     system.tick()
     system.clock.advance(60)
@@ -104,7 +111,7 @@ def test_the_watermark_and_not_the_row_keeps_a_slot_from_running_again(system: H
     assert slots(job) == []
 
 
-def test_a_slot_that_is_there_already_is_left_as_it_is(system: House):
+def test_a_slot_that_is_there_already_is_left_as_it_is(system: SchedulerHarness):
     job = system.job(next_run_at=at("2026-01-12T10:00"))
     there = system.execution(job, scheduled_time=at("2026-01-12T10:00"), error_message="mine")
     system.tick()
@@ -113,7 +120,7 @@ def test_a_slot_that_is_there_already_is_left_as_it_is(system: House):
     assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T10:01")
 
 
-def test_a_new_edited_or_enabled_job_never_fires_at_once(system: House):
+def test_a_new_edited_or_enabled_job_never_fires_at_once(system: SchedulerHarness):
     job = system.job(cron_expression="0 * * * *")
     system.tick()
     assert slots(job) == []
@@ -130,7 +137,9 @@ def test_a_new_edited_or_enabled_job_never_fires_at_once(system: House):
     assert CronJob.objects.get(pk=job.pk).next_run_at == at("2026-01-12T14:01")
 
 
-def test_an_edit_that_leaves_the_schedule_alone_does_not_move_the_next_run(system: House):
+def test_an_edit_that_leaves_the_schedule_alone_does_not_move_the_next_run(
+    system: SchedulerHarness,
+):
     job = system.job()
     system.tick()
     before = CronJob.objects.get(pk=job.pk).next_run_at
@@ -141,13 +150,13 @@ def test_an_edit_that_leaves_the_schedule_alone_does_not_move_the_next_run(syste
     assert slots(job) == [before]
 
 
-def test_disabled_jobs_never_run(system: House):
+def test_disabled_jobs_never_run(system: SchedulerHarness):
     job = system.job(is_enabled=False, next_run_at=START - timedelta(hours=1))
     system.tick(3)
     assert slots(job) == []
 
 
-def test_slots_missed_in_an_outage_follow_the_policy_and_are_recorded(system: House):
+def test_slots_missed_in_an_outage_follow_the_policy_and_are_recorded(system: SchedulerHarness):
     jobs = {
         policy: system.job(cron_expression="*/10 * * * *", misfire_policy=policy, max_catchup=3)
         for policy in ("latest", "all", "skip")
@@ -172,7 +181,7 @@ def test_slots_missed_in_an_outage_follow_the_policy_and_are_recorded(system: Ho
 
 
 def test_jobs_with_the_same_schedule_are_planned_once_after_an_outage(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     jobs = [system.job(misfire_policy="all", max_catchup=3) for _ in range(20)]
     other = system.job(misfire_policy="all", max_catchup=2)
@@ -192,7 +201,7 @@ def test_jobs_with_the_same_schedule_are_planned_once_after_an_outage(
     assert statuses(other) == ["SKIPPED", *["PENDING"] * (2 + 2)]
 
 
-def test_a_burst_longer_than_a_chunk_is_worked_off_without_sleeping(system: House):
+def test_a_burst_longer_than_a_chunk_is_worked_off_without_sleeping(system: SchedulerHarness):
     system.configure(min_cron_interval_seconds=1)
     job = system.job(cron_expression="* * * * * *", misfire_grace_seconds=1000, next_run_at=START)
     system.clock.advance(449)
@@ -202,7 +211,7 @@ def test_a_burst_longer_than_a_chunk_is_worked_off_without_sleeping(system: Hous
     assert slots(job) == [START + timedelta(seconds=i) for i in range(450)]
 
 
-def test_more_due_jobs_than_a_batch_are_recorded_in_one_tick(system: House):
+def test_more_due_jobs_than_a_batch_are_recorded_in_one_tick(system: SchedulerHarness):
     system.configure(batch_size=3)
     jobs = [system.job() for _ in range(10)]
     system.tick()
@@ -212,7 +221,7 @@ def test_more_due_jobs_than_a_batch_are_recorded_in_one_tick(system: House):
     assert len(system.publisher.all) == 10
 
 
-def test_jitter_delays_the_claim_but_not_the_slot(system: House):
+def test_jitter_delays_the_claim_but_not_the_slot(system: SchedulerHarness):
     jobs = [system.job(jitter_seconds=300) for _ in range(8)]
     system.tick()
     system.clock.advance(60)
@@ -224,7 +233,7 @@ def test_jitter_delays_the_claim_but_not_the_slot(system: House):
     assert len(rows) == len(jobs)
 
 
-def test_start_and_end_bound_a_job_which_then_says_that_it_is_over(system: House):
+def test_start_and_end_bound_a_job_which_then_says_that_it_is_over(system: SchedulerHarness):
     job = system.job(start_at=at("2026-01-12T10:02:30"), end_at=at("2026-01-12T10:05"))
     for _ in range(10):
         system.tick()
@@ -235,7 +244,7 @@ def test_start_and_end_bound_a_job_which_then_says_that_it_is_over(system: House
     assert over.pause_reason == "the schedule has no further slot before its end"
 
 
-def test_a_pause_ends_by_itself_and_the_job_waits_for_its_next_slot(system: House):
+def test_a_pause_ends_by_itself_and_the_job_waits_for_its_next_slot(system: SchedulerHarness):
     job = system.job()
     system.tick()
     system.control.pause(job.pk, reason="deploy", until=START + timedelta(minutes=10))
@@ -251,7 +260,7 @@ def test_a_pause_ends_by_itself_and_the_job_waits_for_its_next_slot(system: Hous
     assert resumed.missed_from is None
 
 
-def test_the_slots_of_a_pause_become_one_skipped_row(system: House):
+def test_the_slots_of_a_pause_become_one_skipped_row(system: SchedulerHarness):
     job = system.job(misfire_policy="all")
     system.tick()
     system.control.pause(job.pk, reason="deploy", until=START + timedelta(minutes=10))
@@ -275,7 +284,7 @@ def test_the_slots_of_a_pause_become_one_skipped_row(system: House):
     )
 
 
-def test_a_slot_on_the_end_of_a_pause_runs(system: House):
+def test_a_slot_on_the_end_of_a_pause_runs(system: SchedulerHarness):
     job = system.job(cron_expression="10 * * * *")
     system.tick()
     system.control.pause(job.pk, reason="deploy", until=at("2026-01-12T10:10"))
@@ -286,7 +295,9 @@ def test_a_slot_on_the_end_of_a_pause_runs(system: House):
     assert set(JobExecution.objects.values_list("status", flat=True)) == {"PENDING"}
 
 
-def test_slots_behind_a_pause_that_no_beat_was_there_for_follow_the_misfire_policy(system: House):
+def test_slots_behind_a_pause_that_no_beat_was_there_for_follow_the_misfire_policy(
+    system: SchedulerHarness,
+):
     job = system.job(misfire_policy="all", max_catchup=2)
     system.tick()
     system.control.pause(job.pk, reason="deploy", until=at("2026-01-12T10:10"))
@@ -303,7 +314,7 @@ def test_slots_behind_a_pause_that_no_beat_was_there_for_follow_the_misfire_poli
     ]
 
 
-def test_every_tick_moves_tick_seq_so_that_a_late_editor_notices(system: House):
+def test_every_tick_moves_tick_seq_so_that_a_late_editor_notices(system: SchedulerHarness):
     job = system.job()
     system.tick()
     seen = CronJob.objects.get(pk=job.pk).tick_seq
@@ -312,7 +323,9 @@ def test_every_tick_moves_tick_seq_so_that_a_late_editor_notices(system: House):
     assert CronJob.objects.get(pk=job.pk).tick_seq == seen + 1
 
 
-def test_the_sleep_ends_at_the_next_slot_and_at_the_poll_interval_at_the_latest(system: House):
+def test_the_sleep_ends_at_the_next_slot_and_at_the_poll_interval_at_the_latest(
+    system: SchedulerHarness,
+):
     system.configure(poll_interval_seconds=20)
     assert system.tick() == pytest.approx(20)
     system.job()
@@ -324,7 +337,7 @@ def test_the_sleep_ends_at_the_next_slot_and_at_the_poll_interval_at_the_latest(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_last_results_appear_on_the_job(system: House):
+def test_last_results_appear_on_the_job(system: SchedulerHarness):
     job, failing = system.job(), system.job(handler_name="fail", max_retry=0)
     system.tick()
     system.minutes(1)
@@ -337,7 +350,7 @@ def test_last_results_appear_on_the_job(system: House):
 
 
 def test_results_of_runs_that_ended_while_no_beat_was_there_appear_on_their_jobs(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dispatcher_module, "_OLDER_RESULTS", 3)
     monthly, often, newer, never = (system.job(is_enabled=False) for _ in range(4))
@@ -368,7 +381,7 @@ def test_results_of_runs_that_ended_while_no_beat_was_there_appear_on_their_jobs
 
 
 def test_old_history_is_pruned_in_batches_and_nothing_else(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dispatcher_module, "_PRUNE_BATCH", 3)
     job = system.job(is_enabled=False)
@@ -388,7 +401,7 @@ def test_old_history_is_pruned_in_batches_and_nothing_else(
 # --- executions become messages -------------------------------------------------------------------
 
 
-def published_at(system: House, until: float, step: float = 5) -> list[float]:
+def published_at(system: SchedulerHarness, until: float, step: float = 5) -> list[float]:
     """When the only PENDING execution is to be published, in seconds from now."""
     start, times = system.clock.now(), []
     while (system.clock.now() - start).total_seconds() <= until:
@@ -398,7 +411,7 @@ def published_at(system: House, until: float, step: float = 5) -> list[float]:
     return times
 
 
-def test_a_message_that_nobody_took_is_sent_again_ever_more_rarely(system: House):
+def test_a_message_that_nobody_took_is_sent_again_ever_more_rarely(system: SchedulerHarness):
     row = system.execution()
     gaps = [30, 60, 120, 240, 480, 600, 600]
     expected = [float(sum(gaps[:i])) for i in range(len(gaps) + 1)]
@@ -406,7 +419,7 @@ def test_a_message_that_nobody_took_is_sent_again_ever_more_rarely(system: House
     assert fresh(row).publish_count == 8
 
 
-def test_a_refused_message_comes_back_soon_and_is_not_counted(system: House):
+def test_a_refused_message_comes_back_soon_and_is_not_counted(system: SchedulerHarness):
     row = system.execution()
     system.publisher.refusing = True
     for _ in range(5):
@@ -419,7 +432,7 @@ def test_a_refused_message_comes_back_soon_and_is_not_counted(system: House):
     assert fresh(row).publish_count == 1
 
 
-def test_nothing_is_taken_to_publish_while_the_broker_is_known_to_be_away(system: House):
+def test_nothing_is_taken_to_publish_while_the_broker_is_known_to_be_away(system: SchedulerHarness):
     row = system.execution()
     system.publisher.away = True
     sleep = system.tick()
@@ -430,7 +443,7 @@ def test_nothing_is_taken_to_publish_while_the_broker_is_known_to_be_away(system
     assert len(system.publisher.all) == 1
 
 
-def test_the_urgent_go_first_then_the_oldest_slot(system: House):
+def test_the_urgent_go_first_then_the_oldest_slot(system: SchedulerHarness):
     late = system.execution(priority=0, scheduled_time=START - timedelta(hours=1))
     old = system.execution(priority=0, scheduled_time=START - timedelta(hours=2))
     urgent = system.execution(priority=9)
@@ -438,7 +451,7 @@ def test_the_urgent_go_first_then_the_oldest_slot(system: House):
     assert [hint.execution_id for hint in system.publisher.all] == [urgent.pk, old.pk, late.pk]
 
 
-def test_a_message_says_queue_handler_and_timeout(system: House):
+def test_a_message_says_queue_handler_and_timeout(system: SchedulerHarness):
     row = system.execution(queue="mail", timeout_seconds=7)
     system.tick()
     (hint,) = system.publisher.all
@@ -455,7 +468,7 @@ def test_a_message_says_queue_handler_and_timeout(system: House):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_the_database_will_not_take_is_disabled_and_the_others_go_on(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     good, poison, other = (system.job() for _ in range(3))
     system.tick()
@@ -502,7 +515,7 @@ def accept_inserts(cursor: object) -> None:
 # --- lost runs ------------------------------------------------------------------------------------
 
 
-def claimed(system: House, job: CronJob | None = None, **values: object) -> JobExecution:
+def claimed(system: SchedulerHarness, job: CronJob | None = None, **values: object) -> JobExecution:
     """An execution whose worker is silent after its claim."""
     row = system.execution(job, **values)
     candidate = runs.candidate(row.pk)
@@ -513,7 +526,7 @@ def claimed(system: House, job: CronJob | None = None, **values: object) -> JobE
     return row
 
 
-def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: House):
+def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: SchedulerHarness):
     row = claimed(system)
     system.clock.advance(100)  # the database was away: the lease ran out meanwhile
     beat = system.new_dispatcher()
@@ -526,7 +539,7 @@ def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: Ho
     assert fresh(row).status == RunStatus.PENDING
 
 
-def test_an_outage_seen_by_beat_starts_the_wait_anew(system: House):
+def test_an_outage_seen_by_beat_starts_the_wait_anew(system: SchedulerHarness):
     system.tick()
     system.clock.advance(100)
     row = claimed(system)
@@ -541,7 +554,7 @@ def test_an_outage_seen_by_beat_starts_the_wait_anew(system: House):
     assert fresh(row).status == RunStatus.PENDING
 
 
-def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
+def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: SchedulerHarness):
     row = claimed(system, system.job())
     system.tick()
     system.clock.advance(61)
@@ -555,7 +568,7 @@ def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: House):
     assert JobAttempt.objects.get().worker == "gone"
 
 
-def test_a_run_that_keeps_losing_its_worker_ends_failed(system: House):
+def test_a_run_that_keeps_losing_its_worker_ends_failed(system: SchedulerHarness):
     row = claimed(system, max_retry=2, failures=2)
     system.tick()
     system.clock.advance(61)
@@ -566,7 +579,7 @@ def test_a_run_that_keeps_losing_its_worker_ends_failed(system: House):
     assert ended.finished_at == system.clock.now()
 
 
-def test_a_lost_run_past_its_deadline_has_timed_out(system: House):
+def test_a_lost_run_past_its_deadline_has_timed_out(system: SchedulerHarness):
     row = claimed(system, timeout_seconds=5, max_retry=0)
     system.tick()
     system.clock.advance(61)
@@ -576,7 +589,7 @@ def test_a_lost_run_past_its_deadline_has_timed_out(system: House):
     assert outcomes(row) == ["TIMEOUT"]
 
 
-def test_a_lost_run_that_should_be_cancelled_is_cancelled_and_not_charged(system: House):
+def test_a_lost_run_that_should_be_cancelled_is_cancelled_and_not_charged(system: SchedulerHarness):
     row = claimed(system)
     system.control.cancel(row.pk)
     system.tick()
@@ -585,7 +598,7 @@ def test_a_lost_run_that_should_be_cancelled_is_cancelled_and_not_charged(system
     assert (fresh(row).status, fresh(row).failures) == (RunStatus.CANCELLED, 0)
 
 
-def test_a_renewal_wins_against_the_rescue(system: House):
+def test_a_renewal_wins_against_the_rescue(system: SchedulerHarness):
     row = claimed(system)
     system.tick()
     for _ in range(5):
@@ -597,7 +610,7 @@ def test_a_renewal_wins_against_the_rescue(system: House):
     assert fresh(row).status == RunStatus.RUNNING
 
 
-def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: House):
+def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: SchedulerHarness):
     row = claimed(system)
     JobExecution.objects.filter(pk=row.pk).update(started_at=None, lease_owner=None)
     system.tick()
@@ -606,7 +619,7 @@ def test_a_running_row_typed_in_by_sql_is_rescued_like_any_other(system: House):
     assert fresh(row).status == RunStatus.PENDING
 
 
-def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: House):
+def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: SchedulerHarness):
     job = system.job(overlap_policy="queue_one", max_retry=0)
     claimed(system, job)
     system.tick()
@@ -618,7 +631,9 @@ def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: House)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_tick_that_fails_leaves_nothing_half_done(system: House, monkeypatch: pytest.MonkeyPatch):
+def test_a_tick_that_fails_leaves_nothing_half_done(
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
     job = system.job()
     system.tick()
     before = CronJob.objects.get(pk=job.pk).next_run_at
@@ -648,7 +663,7 @@ def broken_statements(matches):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_outage_in_the_middle_of_a_tick_disables_no_job(system: House):
+def test_an_outage_in_the_middle_of_a_tick_disables_no_job(system: SchedulerHarness):
     jobs = [system.job() for _ in range(3)]
     system.tick()
     system.clock.advance(60)
@@ -662,7 +677,7 @@ def test_an_outage_in_the_middle_of_a_tick_disables_no_job(system: House):
     assert statuses() == ["PENDING"] * 3
 
 
-def test_dst_nights_record_what_cron_would_run(system: House):
+def test_dst_nights_record_what_cron_would_run(system: SchedulerHarness):
     job = system.job(cron_expression="30 2 * * *", timezone="Europe/Berlin", misfire_policy="all")
     system.clock.advance_to(at("2026-03-27T00:00"))
     CronJob.objects.filter(pk=job.pk).update(next_run_at=None)

@@ -17,21 +17,21 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
-from tests.harness.waiting import wait_until
-from tests.scheduler.conftest import (
+from tests.harness.scheduler_harness import (
     START,
-    House,
     ProcessEnded,
+    SchedulerHarness,
     fresh,
     outcomes,
     reason_of,
     statuses,
 )
+from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
-def run(system: House, row: JobExecution) -> JobExecution:
+def run(system: SchedulerHarness, row: JobExecution) -> JobExecution:
     system.worker.execute(row.pk)
     return fresh(row)
 
@@ -39,7 +39,7 @@ def run(system: House, row: JobExecution) -> JobExecution:
 # --- how a run ends -------------------------------------------------------------------------------
 
 
-def test_a_run_succeeds_and_its_result_is_the_row(system: House):
+def test_a_run_succeeds_and_its_result_is_the_row(system: SchedulerHarness):
     row = run(system, system.execution(system.job()))
     assert (row.status, row.result, row.error_message) == (
         RunStatus.SUCCESS,
@@ -53,7 +53,7 @@ def test_a_run_succeeds_and_its_result_is_the_row(system: House):
     assert (attempt.outcome, attempt.lease_token) == ("SUCCESS", row.final_token)
 
 
-def test_three_retries_are_four_attempts_with_doubling_waits(system: House):
+def test_three_retries_are_four_attempts_with_doubling_waits(system: SchedulerHarness):
     row = system.execution(system.job(handler_name="fail", max_retry=3))
     waits = []
     for _ in range(4):
@@ -70,7 +70,7 @@ def test_three_retries_are_four_attempts_with_doubling_waits(system: House):
     assert system.worker.execute(row.pk) is None
 
 
-def test_a_success_after_failures_shows_no_error(system: House):
+def test_a_success_after_failures_shows_no_error(system: SchedulerHarness):
     tries: list[int] = []
 
     async def second_time_lucky(self: BaseHandler, params: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_success_after_failures_shows_no_error(system: House):
     assert outcomes(row) == ["FAILED", "SUCCESS"]
 
 
-def test_no_retries_and_permanent_errors_end_a_run_at_once(system: House):
+def test_no_retries_and_permanent_errors_end_a_run_at_once(system: SchedulerHarness):
     async def give_up(self: BaseHandler, params: Any) -> None:
         raise PermanentError("no such customer")
 
@@ -99,7 +99,7 @@ def test_no_retries_and_permanent_errors_end_a_run_at_once(system: House):
     assert (permanent.status, permanent.attempt) == (RunStatus.FAILED, 1)
 
 
-def test_a_timeout_is_counted_and_recorded(system: House):
+def test_a_timeout_is_counted_and_recorded(system: SchedulerHarness):
     async def wait(self: BaseHandler, params: Any) -> None:
         await asyncio.Event().wait()
 
@@ -114,7 +114,7 @@ def test_a_timeout_is_counted_and_recorded(system: House):
     assert outcomes(row) == ["TIMEOUT", "TIMEOUT"]
 
 
-def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: House):
+def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: SchedulerHarness):
     class Params(HandlerParams):
         number: int
 
@@ -134,7 +134,7 @@ def test_unknown_handlers_and_invalid_params_fail_without_another_try(system: Ho
     assert "must be an object" in (listed.error_message or "")
 
 
-def test_params_that_only_the_database_can_read_fail_with_the_reason(system: House):
+def test_params_that_only_the_database_can_read_fail_with_the_reason(system: SchedulerHarness):
     row = system.execution()
     text = '{"number": ' + "7" * 5000 + "}"
     with connection.cursor() as cursor:
@@ -145,7 +145,7 @@ def test_params_that_only_the_database_can_read_fail_with_the_reason(system: Hou
 
 
 def test_params_too_deep_for_python_fail_with_the_reason(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     def too_deep(value: object) -> None:
         raise RecursionError("maximum recursion depth exceeded")
@@ -156,7 +156,7 @@ def test_params_too_deep_for_python_fail_with_the_reason(
     assert "cannot be read: maximum recursion depth exceeded" in (row.error_message or "")
 
 
-def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: House):
+def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: SchedulerHarness):
     async def exit_(self: BaseHandler, params: Any) -> None:
         raise SystemExit(3)
 
@@ -173,7 +173,9 @@ def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: House):
     "junk",
     [0, -1, 2**63, 2**70, "1 OR 1=1", "1", None, True, 1.0, [1], {"id": 1}, (), b"1", float("nan")],
 )
-def test_junk_messages_are_dropped(junk: object, system: House, caplog: pytest.LogCaptureFixture):
+def test_junk_messages_are_dropped(
+    junk: object, system: SchedulerHarness, caplog: pytest.LogCaptureFixture
+):
     row = system.execution()
     with caplog.at_level(logging.WARNING):
         assert system.worker.execute(junk) is None
@@ -181,12 +183,12 @@ def test_junk_messages_are_dropped(junk: object, system: House, caplog: pytest.L
     assert "OR 1=1" not in caplog.text
 
 
-def test_a_message_for_an_unknown_execution_is_dropped(system: House):
+def test_a_message_for_an_unknown_execution_is_dropped(system: SchedulerHarness):
     assert system.worker.execute(2**63 - 1) is None
     assert system.worker.execute(987_654_321) is None
 
 
-def test_a_doubled_message_runs_once(system: House):
+def test_a_doubled_message_runs_once(system: SchedulerHarness):
     row = system.execution()
     assert [system.worker.execute(row.pk) for _ in range(3)] == [
         RunStatus.SUCCESS,
@@ -197,19 +199,19 @@ def test_a_doubled_message_runs_once(system: House):
 
 
 @pytest.mark.parametrize("status", sorted(set(RunStatus) - {RunStatus.PENDING, RunStatus.RUNNING}))
-def test_a_message_about_a_finished_run_is_dropped(status: str, system: House):
+def test_a_message_about_a_finished_run_is_dropped(status: str, system: SchedulerHarness):
     row = system.execution(status=status, finished_at=START, publish_at=None)
     assert system.worker.execute(row.pk) is None
     assert (fresh(row).status, fresh(row).attempt) == (status, 0)
 
 
-def test_a_message_that_comes_before_its_time_waits_for_the_next_one(system: House):
+def test_a_message_that_comes_before_its_time_waits_for_the_next_one(system: SchedulerHarness):
     row = system.execution(available_at=START + timedelta(seconds=10))
     assert system.worker.execute(row.pk) is None
     assert fresh(row).status == RunStatus.PENDING
 
 
-def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: House):
+def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: SchedulerHarness):
     row = system.execution(available_at=START + timedelta(milliseconds=40), publish_at=START)
     system.tick()
     assert fresh(row).publish_at == START + timedelta(seconds=30)
@@ -238,7 +240,7 @@ def declare_lost(row: JobExecution) -> None:
 
 
 def test_a_worker_that_was_declared_lost_cannot_write_its_verdict(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     row = system.execution()
 
@@ -262,7 +264,7 @@ def in_a_thread(work: Any, *arguments: Any) -> None:
         connection.close()
 
 
-def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: House):
+def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: SchedulerHarness):
     row = system.execution()
     second = system.new_worker("second")
     seen: list[object] = []
@@ -282,7 +284,7 @@ def test_an_older_attempt_writes_nothing_while_a_newer_one_runs(system: House):
     assert fresh(row).lease_owner == "second"
 
 
-def test_a_run_whose_row_was_deleted_is_logged_and_dropped(system: House):
+def test_a_run_whose_row_was_deleted_is_logged_and_dropped(system: SchedulerHarness):
     job = system.job()
 
     async def deletes_its_job(self: BaseHandler, params: Any) -> None:
@@ -306,7 +308,7 @@ async def released(event: threading.Event) -> None:
 class Waiting:
     """A handler that waits until it is stopped, and tells the test when it has begun."""
 
-    def __init__(self, system: House, name: str = "waits") -> None:
+    def __init__(self, system: SchedulerHarness, name: str = "waits") -> None:
         self.begun = threading.Event()
         self.release = threading.Event()
         waiting = self
@@ -330,7 +332,7 @@ def ended(thread: threading.Thread) -> None:
     assert not thread.is_alive()
 
 
-def test_a_waiting_run_is_cancelled_at_once(system: House):
+def test_a_waiting_run_is_cancelled_at_once(system: SchedulerHarness):
     row = system.execution()
     assert system.control.cancel(row.pk) == RunStatus.CANCELLED
     assert system.worker.execute(row.pk) is None
@@ -339,7 +341,7 @@ def test_a_waiting_run_is_cancelled_at_once(system: House):
     assert fresh(row).finished_at == START
 
 
-def test_a_running_run_is_cancelled_within_a_poll(system: House):
+def test_a_running_run_is_cancelled_within_a_poll(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
     row = system.execution(handler_name="waits")
@@ -354,7 +356,9 @@ def test_a_running_run_is_cancelled_within_a_poll(system: House):
     assert outcomes(row) == ["CANCELLED"]
 
 
-def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(system: House):
+def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(
+    system: SchedulerHarness,
+):
     async def fails_when_released(self: BaseHandler, params: Any) -> None:
         begun.set()
         await released(release)
@@ -375,7 +379,7 @@ def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(sy
     assert outcomes(row) == ["CANCELLED"]
 
 
-def test_a_run_to_be_cancelled_is_not_handed_back(system: House):
+def test_a_run_to_be_cancelled_is_not_handed_back(system: SchedulerHarness):
     row = system.execution()
     lease = claimed(row)
     system.control.cancel(row.pk, reason="wrong day")
@@ -398,7 +402,7 @@ def claimed(row: JobExecution) -> runs.Lease:
     return lease
 
 
-def test_a_run_taken_away_is_stopped_within_a_poll(system: House):
+def test_a_run_taken_away_is_stopped_within_a_poll(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
     row = system.execution(handler_name="waits")
@@ -409,7 +413,7 @@ def test_a_run_taken_away_is_stopped_within_a_poll(system: House):
     assert (fresh(row).status, fresh(row).failures) == (RunStatus.PENDING, 0)
 
 
-def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: House):
+def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: SchedulerHarness):
     row = system.execution(publish_at=START + timedelta(seconds=30), publish_count=1)
     system.worker.drain.set(system.clock.monotonic() + 30)
     assert system.worker.execute(row.pk) is None
@@ -418,7 +422,7 @@ def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: Hous
     assert (system.worker.leases.is_draining, system.worker.leases.is_running) == (True, False)
 
 
-def test_a_second_message_at_a_draining_worker_cuts_no_back_off_short(system: House):
+def test_a_second_message_at_a_draining_worker_cuts_no_back_off_short(system: SchedulerHarness):
     later = START + timedelta(hours=1)
     row = system.execution(attempt=1, failures=1, available_at=later, publish_at=later)
     system.worker.drain.set(system.clock.monotonic() + 30)
@@ -427,7 +431,7 @@ def test_a_second_message_at_a_draining_worker_cuts_no_back_off_short(system: Ho
     assert (after.publish_at, after.publish_count) == (later, 0)
 
 
-def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: House):
+def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
     row = system.execution(handler_name="waits", max_retry=0)
@@ -445,7 +449,7 @@ def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: Ho
     assert system.new_worker("next").execute(row.pk) == RunStatus.SUCCESS
 
 
-def test_what_a_run_logs_while_it_is_handed_back_is_kept(system: House):
+def test_what_a_run_logs_while_it_is_handed_back_is_kept(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     begun = threading.Event()
 
@@ -467,7 +471,7 @@ def test_what_a_run_logs_while_it_is_handed_back_is_kept(system: House):
 
 
 def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
@@ -487,7 +491,7 @@ def test_a_lease_that_cannot_be_renewed_is_abandoned_before_it_runs_out(
     assert fresh(row).status == RunStatus.SUCCESS
 
 
-def test_a_worker_knows_whether_it_runs_and_how_many(system: House):
+def test_a_worker_knows_whether_it_runs_and_how_many(system: SchedulerHarness):
     waiting = Waiting(system)
     leases = system.worker.leases
     assert (leases.is_running, leases.running_task_count) == (True, 0)
@@ -501,7 +505,7 @@ def test_a_worker_knows_whether_it_runs_and_how_many(system: House):
     assert (leases.is_running, leases.running_task_count) == (True, 0)
 
 
-def test_leases_are_renewed_but_never_past_the_deadline(system: House):
+def test_leases_are_renewed_but_never_past_the_deadline(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05, heartbeat_seconds=0.1)
     waiting = Waiting(system)
     row = system.execution(handler_name="waits", timeout_seconds=60)
@@ -522,7 +526,7 @@ def test_leases_are_renewed_but_never_past_the_deadline(system: House):
 
 
 @pytest.fixture
-def ignores(system: House) -> Iterator[str]:
+def ignores(system: SchedulerHarness) -> Iterator[str]:
     """A handler that ignores its cancellation until the test is over."""
     is_over = threading.Event()
 
@@ -538,7 +542,7 @@ def ignores(system: House) -> Iterator[str]:
 
 
 def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_others(
-    system: House, ignores: str, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, ignores: str, caplog: pytest.LogCaptureFixture
 ):
     system.configure(grace_seconds=1)
     waiting = Waiting(system)
@@ -564,7 +568,7 @@ def test_a_handler_that_ignores_its_timeout_ends_the_process_and_spares_the_othe
 
 
 def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     system.configure(grace_seconds=1, cancel_poll_seconds=0.1)
     let_go = threading.Event()
@@ -586,7 +590,7 @@ def test_a_handler_that_blocks_the_loop_is_found_out_and_named(
 class Blocked:
     """A run that blocks the loop, and another one whose coroutine could not begin."""
 
-    def __init__(self, system: House) -> None:
+    def __init__(self, system: SchedulerHarness) -> None:
         system.configure(cancel_poll_seconds=0.05, grace_seconds=30)
         self.let_go = let_go = threading.Event()
         self.begun = begun = threading.Event()
@@ -616,7 +620,7 @@ class Blocked:
             ended(thread)
 
 
-def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: House):
+def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: SchedulerHarness):
     blocked = Blocked(system)
     assert system.control.cancel(blocked.row.pk) == RunStatus.RUNNING
     blocked.end_once_stopped()
@@ -626,7 +630,9 @@ def test_a_run_that_is_cancelled_before_its_first_step_is_cancelled(system: Hous
     assert outcomes(after) == ["CANCELLED"]
 
 
-def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(system: House):
+def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(
+    system: SchedulerHarness,
+):
     blocked = Blocked(system)
     system.worker.drain.set(system.clock.monotonic())
     blocked.end_once_stopped()
@@ -636,7 +642,7 @@ def test_a_run_that_a_drain_stops_before_its_first_step_is_handed_back_free(syst
 
 
 def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
-    system: House, ignores: str, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, ignores: str, monkeypatch: pytest.MonkeyPatch
 ):
     system.configure(grace_seconds=1)
     worker = system.worker
@@ -660,7 +666,7 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
 class Overlapping:
     """A job of which one run goes on."""
 
-    def __init__(self, system: House, policy: str, job: CronJob | None = None) -> None:
+    def __init__(self, system: SchedulerHarness, policy: str, job: CronJob | None = None) -> None:
         system.configure(cancel_poll_seconds=0.05)
         self.system = system
         self.waiting = Waiting(system)
@@ -674,7 +680,7 @@ class Overlapping:
         ended(self.thread)
 
 
-def test_allow_lets_runs_of_one_job_overlap(system: House):
+def test_allow_lets_runs_of_one_job_overlap(system: SchedulerHarness):
     overlapping = Overlapping(system, "allow")
     second = system.execution(overlapping.job)
     thread = start(system.worker, second)
@@ -685,7 +691,7 @@ def test_allow_lets_runs_of_one_job_overlap(system: House):
     assert statuses() == ["SUCCESS", "SUCCESS"]
 
 
-def test_skip_records_why_a_run_was_skipped(system: House):
+def test_skip_records_why_a_run_was_skipped(system: SchedulerHarness):
     overlapping = Overlapping(system, "skip")
     second = run(system, system.execution(overlapping.job))
     assert second.status == RunStatus.SKIPPED
@@ -700,7 +706,7 @@ def test_skip_records_why_a_run_was_skipped(system: House):
 
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
 def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
-    policy: str, system: House
+    policy: str, system: SchedulerHarness
 ):
     overlapping = Overlapping(system, policy)
     system.execution(overlapping.job)  # waits, too
@@ -714,14 +720,14 @@ def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
     assert reason_of(failed) == (None, None)
 
 
-def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: House):
+def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: SchedulerHarness):
     overlapping = Overlapping(system, "skip")
     manual = system.control.run_now(overlapping.job.pk)
     assert run(system, manual).status == RunStatus.SKIPPED
     overlapping.end()
 
 
-def test_queue_one_lets_one_run_wait_and_wakes_it(system: House):
+def test_queue_one_lets_one_run_wait_and_wakes_it(system: SchedulerHarness):
     overlapping = Overlapping(system, "queue_one")
     second, third = (system.execution(overlapping.job) for _ in range(2))
     assert run(system, second).status == RunStatus.PENDING
@@ -734,7 +740,7 @@ def test_queue_one_lets_one_run_wait_and_wakes_it(system: House):
     assert run(system, second).status == RunStatus.SUCCESS
 
 
-def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
+def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: SchedulerHarness):
     overlapping = Overlapping(system, "queue_one")
     second = system.execution(overlapping.job)
     for _ in range(12):
@@ -750,7 +756,7 @@ def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: House):
     overlapping.end()
 
 
-def test_replace_stops_the_running_one_for_the_newer(system: House):
+def test_replace_stops_the_running_one_for_the_newer(system: SchedulerHarness):
     overlapping = Overlapping(system, "replace")
     second = system.execution(overlapping.job)
     assert run(system, second).status == RunStatus.PENDING
@@ -764,7 +770,7 @@ def test_replace_stops_the_running_one_for_the_newer(system: House):
     assert run(system, second).status == RunStatus.SUCCESS
 
 
-def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
+def test_replace_keeps_only_the_newest_of_those_that_wait(system: SchedulerHarness):
     overlapping = Overlapping(system, "replace")
     second, third = (system.execution(overlapping.job) for _ in range(2))
     assert run(system, second).status == RunStatus.SKIPPED
@@ -774,7 +780,7 @@ def test_replace_keeps_only_the_newest_of_those_that_wait(system: House):
     ended(overlapping.thread)
 
 
-def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: House):
+def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: SchedulerHarness):
     older = system.execution(None)
     overlapping = Overlapping(system, "replace")
     JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
@@ -784,7 +790,7 @@ def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: House
     assert fresh(overlapping.running).status == RunStatus.SUCCESS
 
 
-def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: House):
+def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: SchedulerHarness):
     older = system.execution(None, attempt=1, failures=1, error_message="it broke")
     overlapping = Overlapping(system, "replace")
     JobExecution.objects.filter(pk=older.pk).update(job_id=overlapping.job.pk)
@@ -801,7 +807,7 @@ def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: H
     assert reason_of(row) == (None, None)
 
 
-def test_replace_wakes_the_newest_of_those_that_wait(system: House):
+def test_replace_wakes_the_newest_of_those_that_wait(system: SchedulerHarness):
     overlapping = Overlapping(system, "replace")
     second = system.execution(overlapping.job)
     overlap.hold(second.pk, now=START)
@@ -815,7 +821,7 @@ def test_replace_wakes_the_newest_of_those_that_wait(system: House):
 
 @pytest.mark.parametrize(("attempt", "what"), [(1, "next try"), (0, "jitter")])
 def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
-    attempt: int, what: str, system: House
+    attempt: int, what: str, system: SchedulerHarness
 ):
     later = START + timedelta(seconds=60)
     job = system.job(overlap_policy="queue_one", handler_name="waits")
@@ -835,7 +841,7 @@ def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
 
 @pytest.mark.parametrize("seconds", [3, 60])
 def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
-    seconds: int, system: House
+    seconds: int, system: SchedulerHarness
 ):
     overlapping = Overlapping(system, "skip")
     later = START + timedelta(seconds=seconds)
@@ -853,7 +859,7 @@ def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
     assert [fresh(row).available_at for row in (jittered, backing_off)] == [later, later]
 
 
-def test_a_next_try_whose_time_has_come_is_woken_like_any_other(system: House):
+def test_a_next_try_whose_time_has_come_is_woken_like_any_other(system: SchedulerHarness):
     overlapping = Overlapping(system, "skip")
     failed = run(system, system.execution(overlapping.job, attempt=1, failures=1))
     assert failed.available_at == START + timedelta(seconds=5)
@@ -863,7 +869,7 @@ def test_a_next_try_whose_time_has_come_is_woken_like_any_other(system: House):
 
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
 def test_a_hundred_retried_runs_wait_quietly_and_run_one_after_the_other(
-    policy: str, system: House
+    policy: str, system: SchedulerHarness
 ):
     job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
     overlapping = Overlapping(system, policy, job=job)
@@ -895,7 +901,7 @@ def test_a_hundred_retried_runs_wait_quietly_and_run_one_after_the_other(
     assert list(order.values_list("execution_id", flat=True))[1:] == [row.pk for row in failed]
 
 
-def test_runs_far_back_in_the_line_ask_more_rarely(system: House):
+def test_runs_far_back_in_the_line_ask_more_rarely(system: SchedulerHarness):
     row = system.execution()
     waits = []
     for in_front in (0, 1, 60, 200, 10_000):
@@ -904,7 +910,7 @@ def test_runs_far_back_in_the_line_ask_more_rarely(system: House):
     assert waits == [5, 60, 60, 200, 600]
 
 
-def test_the_key_is_free_again_after_a_failure(system: House):
+def test_the_key_is_free_again_after_a_failure(system: SchedulerHarness):
     job = system.job(overlap_policy="skip", handler_name="fail", max_retry=0)
     assert run(system, system.execution(job)).status == RunStatus.FAILED
     assert run(system, system.execution(job)).status == RunStatus.FAILED
@@ -913,7 +919,7 @@ def test_the_key_is_free_again_after_a_failure(system: House):
 # --- what a handler says and gives back -----------------------------------------------------------
 
 
-def test_logs_and_progress_are_saved_and_bounded(system: House):
+def test_logs_and_progress_are_saved_and_bounded(system: SchedulerHarness):
     system.configure(max_log_lines=5)
 
     async def talks(self: BaseHandler, params: Any) -> None:
@@ -930,7 +936,7 @@ def test_logs_and_progress_are_saved_and_bounded(system: House):
     assert len(row.progress_message) <= 500
 
 
-def test_more_lines_than_one_statement_takes_are_kept(system: House):
+def test_more_lines_than_one_statement_takes_are_kept(system: SchedulerHarness):
     # 48,000 parameters, and 32 MB of text: too much for SQLite and for MariaDB.
     system.configure(max_log_lines=8000)
 
@@ -943,7 +949,7 @@ def test_more_lines_than_one_statement_takes_are_kept(system: House):
     assert JobLog.objects.count() == 8000
 
 
-def test_logs_of_a_running_run_can_be_read_before_it_ends(system: House):
+def test_logs_of_a_running_run_can_be_read_before_it_ends(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     release = threading.Event()
 
@@ -976,7 +982,7 @@ UGLY: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("value", UGLY, ids=range(len(UGLY)))
 def test_results_no_database_would_take_are_stored_with_a_mark(
-    value: dict[str, Any], system: House
+    value: dict[str, Any], system: SchedulerHarness
 ):
     async def gives(self: BaseHandler, params: Any) -> Any:
         return value
@@ -988,7 +994,7 @@ def test_results_no_database_would_take_are_stored_with_a_mark(
     assert len(str(row.result)) < 100_000
 
 
-def test_a_result_that_means_nothing_in_json_is_a_clear_failure(system: House):
+def test_a_result_that_means_nothing_in_json_is_a_clear_failure(system: SchedulerHarness):
     async def gives(self: BaseHandler, params: Any) -> Any:
         return {"lock": threading.Lock()}
 
@@ -1003,7 +1009,9 @@ def test_a_result_that_means_nothing_in_json_is_a_clear_failure(system: House):
     ["x" * 5_000_000, "a\x00b", "\ud800\udfff", "\U0001f600", "line\nline\x1b[31m", "{braces} %s"],
     ids=["5 MB", "NUL", "surrogates", "emoji", "escape", "braces"],
 )
-def test_error_texts_no_database_would_take_are_stored_cut_and_escaped(text: str, system: House):
+def test_error_texts_no_database_would_take_are_stored_cut_and_escaped(
+    text: str, system: SchedulerHarness
+):
     async def raises(self: BaseHandler, params: Any) -> None:
         self.context.log.error(text)
         self.context.progress(1, text)
@@ -1020,7 +1028,7 @@ def test_error_texts_no_database_would_take_are_stored_cut_and_escaped(text: str
 # --- context --------------------------------------------------------------------------------------
 
 
-def test_a_handler_knows_its_slot_attempt_and_keys(system: House):
+def test_a_handler_knows_its_slot_attempt_and_keys(system: SchedulerHarness):
     seen: dict[str, Any] = {}
 
     async def looks(self: BaseHandler, params: Any) -> None:
@@ -1048,7 +1056,7 @@ def test_a_handler_knows_its_slot_attempt_and_keys(system: House):
 # --- bookkeeping of the store ---------------------------------------------------------------------
 
 
-def test_every_claim_has_a_token_of_its_own(system: House):
+def test_every_claim_has_a_token_of_its_own(system: SchedulerHarness):
     row = system.execution(handler_name="fail")
     tokens = set()
     for _ in range(3):
@@ -1058,7 +1066,7 @@ def test_every_claim_has_a_token_of_its_own(system: House):
     assert len(tokens) == 3
 
 
-def test_a_claim_decided_on_a_row_that_changed_since_is_refused(system: House):
+def test_a_claim_decided_on_a_row_that_changed_since_is_refused(system: SchedulerHarness):
     row = system.execution()
     seen = runs.candidate(row.pk)
     assert seen is not None
@@ -1067,7 +1075,7 @@ def test_a_claim_decided_on_a_row_that_changed_since_is_refused(system: House):
     assert not runs.claim(seen, lease, lease_seconds=60)
 
 
-def test_log_lines_whose_commit_answer_was_lost_are_not_saved_twice(system: House):
+def test_log_lines_whose_commit_answer_was_lost_are_not_saved_twice(system: SchedulerHarness):
     row = system.execution()
     seen = runs.candidate(row.pk)
     assert seen is not None

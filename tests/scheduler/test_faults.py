@@ -22,7 +22,7 @@ from scheduler.clock import DatabaseClock
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import FINAL, ReasonCode, RunStatus
 from scheduler.store.connection import database_now
-from tests.scheduler.conftest import House, fresh, outcomes, statuses
+from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -88,7 +88,7 @@ def ends(statement: str) -> bool:
 # --- claim ----------------------------------------------------------------------------------------
 
 
-def test_a_claim_whose_answer_was_lost_is_found_and_run(system: House):
+def test_a_claim_whose_answer_was_lost_is_found_and_run(system: SchedulerHarness):
     row = system.execution()
     faults = Faults(claims, done=True)
     with connection.execute_wrapper(faults):
@@ -98,7 +98,7 @@ def test_a_claim_whose_answer_was_lost_is_found_and_run(system: House):
     assert outcomes(row) == ["SUCCESS"]
 
 
-def test_a_claim_that_did_not_happen_is_dropped_and_published_again(system: House):
+def test_a_claim_that_did_not_happen_is_dropped_and_published_again(system: SchedulerHarness):
     row = system.execution()
     system.tick()
     with connection.execute_wrapper(Faults(claims, done=False)):
@@ -113,7 +113,7 @@ def test_a_claim_that_did_not_happen_is_dropped_and_published_again(system: Hous
 
 
 def test_an_outcome_whose_commit_answer_was_lost_is_written_once(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     row = system.execution()
     with lost_commits(monkeypatch, after="INSERT INTO job_attempts") as lost:
@@ -124,7 +124,7 @@ def test_an_outcome_whose_commit_answer_was_lost_is_written_once(
 
 
 def test_a_retry_whose_commit_answer_was_lost_is_charged_once(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     row = system.execution(handler_name="fail")
     with lost_commits(monkeypatch, after="INSERT INTO job_attempts"):
@@ -133,7 +133,9 @@ def test_a_retry_whose_commit_answer_was_lost_is_charged_once(
     assert outcomes(row) == ["FAILED"]
 
 
-def test_an_outcome_that_did_not_arrive_is_written_again_with_all_its_details(system: House):
+def test_an_outcome_that_did_not_arrive_is_written_again_with_all_its_details(
+    system: SchedulerHarness,
+):
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
         self.context.log.info("a line")
         self.context.progress(70, "nearly")
@@ -148,7 +150,9 @@ def test_an_outcome_that_did_not_arrive_is_written_again_with_all_its_details(sy
     assert list(JobLog.objects.values_list("message", flat=True)) == ["a line"]
 
 
-def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(system: House):
+def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(
+    system: SchedulerHarness,
+):
     async def talks(self: BaseHandler, params: Any) -> None:
         self.context.log.info("a line")
 
@@ -161,7 +165,7 @@ def test_log_lines_saved_before_their_answer_was_lost_do_not_spoil_the_outcome(s
     assert JobLog.objects.count() == 1
 
 
-def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: House):
+def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: SchedulerHarness):
     async def gives(self: BaseHandler, params: Any) -> dict[str, str]:
         return {"poison": "x"}
 
@@ -185,7 +189,7 @@ def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: Ho
 @pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
 @pytest.mark.parametrize("rounds", [1, 2, 3, 8])
 def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
-    rounds: int, fails: bool, system: House, monkeypatch: pytest.MonkeyPatch
+    rounds: int, fails: bool, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
     left = [0]
@@ -221,7 +225,7 @@ def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
 
 @pytest.mark.parametrize("refused", [1, 3, 8])
 def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
-    refused: int, system: House, monkeypatch: pytest.MonkeyPatch
+    refused: int, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     """A full disk, a fail-over to a replica, an index that is being built."""
     monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
@@ -252,7 +256,9 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["there", "away"])
 @pytest.mark.parametrize("kind", ["async", "in a thread"])
-def test_a_line_that_is_logged_late_needs_no_query(kind: str, is_away: bool, system: House):
+def test_a_line_that_is_logged_late_needs_no_query(
+    kind: str, is_away: bool, system: SchedulerHarness
+):
     """By then the worker's reading of the database's clock is too old."""
     asked = [0]
     runs = [False]
@@ -286,7 +292,7 @@ def test_a_line_that_is_logged_late_needs_no_query(kind: str, is_away: bool, sys
 
 
 def test_a_tick_whose_commit_answer_was_lost_records_its_slots_once(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     job = system.job()
     system.tick()
@@ -301,7 +307,7 @@ def test_a_tick_whose_commit_answer_was_lost_records_its_slots_once(
 
 
 def test_messages_taken_by_a_commit_whose_answer_was_lost_are_sent_one_interval_later(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     row = system.execution()
     with lost_commits(monkeypatch, after="publish_count"), pytest.raises(OperationalError):
@@ -314,7 +320,7 @@ def test_messages_taken_by_a_commit_whose_answer_was_lost_are_sent_one_interval_
     assert [hint.execution_id for hint in system.publisher.all] == [row.pk]
 
 
-def test_a_deadlock_is_tried_again_within_the_tick(system: House):
+def test_a_deadlock_is_tried_again_within_the_tick(system: SchedulerHarness):
     job = system.job()
     system.tick()
     system.clock.advance(60)
@@ -354,7 +360,9 @@ def transient_error() -> OperationalError:
 
 
 @pytest.mark.parametrize("seed", [1, 7, 20260112])
-def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(seed: int, system: House):
+def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(
+    seed: int, system: SchedulerHarness
+):
     """One statement in twelve fails, half of these after they were executed."""
     dice = random.Random(seed)
     print(f"seed {seed}")

@@ -23,8 +23,8 @@ from jobu_project.logs import (
 )
 from scheduler.events import EVENTS, emit, lines_of_run
 from scheduler.store import runs
+from tests.harness.scheduler_harness import SchedulerHarness, fresh
 from tests.harness.system import ROOT
-from tests.scheduler.conftest import House, fresh
 
 SECRET = "hunter2-s3cr3t"
 
@@ -150,7 +150,7 @@ def test_an_exception_in_json_is_a_field_of_the_one_line():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_held_execution_is_logged_once_and_then_only_at_debug_level(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     job = system.job(overlap_policy="queue_one")
     running = system.execution(job)
@@ -207,7 +207,7 @@ def test_an_unknown_event_is_a_programming_mistake():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", ["raises", "quotes", "invalid", "reports", "times-out"])
 def test_no_value_of_a_parameter_is_seen_in_the_log_of_a_failing_run(
-    way: str, system: House, caplog: pytest.LogCaptureFixture
+    way: str, system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     class Params(HandlerParams):
         password: str

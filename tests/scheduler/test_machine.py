@@ -17,7 +17,7 @@ from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import NotPossible
 from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, RunStatus
 from scheduler.store import endings, runs
-from tests.scheduler.conftest import House
+from tests.harness.scheduler_harness import SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -30,20 +30,20 @@ WHICH = st.integers(0, 59)
 class Lives(RuleBasedStateMachine):
     """Two beats, a worker that runs at once, and silent workers that only claim."""
 
-    house: House  # set by the test, which owns the database
+    harness: SchedulerHarness  # set by the test, which owns the database
 
     def __init__(self) -> None:
         super().__init__()
-        house = self.house
+        harness = self.harness
         CronJob.objects.all().delete()
         JobExecution.objects.all().delete()
-        house.publisher.take()
-        house.publisher.all.clear()
-        self.clock = house.clock
+        harness.publisher.take()
+        harness.publisher.all.clear()
+        self.clock = harness.clock
         self.clock.restart()
-        self.beats = [house.new_dispatcher(), house.new_dispatcher()]
+        self.beats = [harness.new_dispatcher(), harness.new_dispatcher()]
         self.jobs = [
-            house.job(
+            harness.job(
                 overlap_policy=policy,
                 handler_name="fail" if index % 2 else "ok",
                 misfire_policy="all",
@@ -70,12 +70,12 @@ class Lives(RuleBasedStateMachine):
 
     @rule(lost=st.integers(0, 5), double=st.booleans())
     def messages_arrive(self, lost: int, double: bool) -> None:
-        for number, hint in enumerate(self.house.publisher.take()):
+        for number, hint in enumerate(self.harness.publisher.take()):
             if number == lost:
                 continue
             for _ in range(2 if double else 1):
                 self.see()
-                self.house.worker.execute(hint.execution_id)
+                self.harness.worker.execute(hint.execution_id)
 
     @rule(which=WHICH)
     def somebody_claims_and_says_nothing(self, which: int) -> None:
@@ -107,15 +107,15 @@ class Lives(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def a_person_cancels(self, which: int) -> None:
-        self.by_a_person(self.house.control.cancel, which)
+        self.by_a_person(self.harness.control.cancel, which)
 
     @rule(which=WHICH)
     def a_person_retries(self, which: int) -> None:
-        self.by_a_person(self.house.control.retry, which)
+        self.by_a_person(self.harness.control.retry, which)
 
     @rule(job=st.integers(0, 3))
     def a_person_runs_a_job_now(self, job: int) -> None:
-        self.house.control.run_now(self.jobs[job].pk)
+        self.harness.control.run_now(self.jobs[job].pk)
 
     @rule(which=WHICH)
     def history_is_pruned(self, which: int) -> None:
@@ -124,7 +124,7 @@ class Lives(RuleBasedStateMachine):
         if found is not None and found.job_id is not None:
             if found.param_source == "cron":
                 self.deleted[found.job_id].add(found.scheduled_time)
-            self.house.control.delete_execution(found.pk)
+            self.harness.control.delete_execution(found.pk)
             self.statuses.pop(found.pk)
 
     # --- what must hold ---------------------------------------------------------------------------
@@ -204,8 +204,8 @@ class Lives(RuleBasedStateMachine):
             CronJob.objects.update(is_enabled=False)
             for beat in self.beats:
                 beat.tick()
-            for hint in self.house.publisher.take():
-                self.house.worker.execute(hint.execution_id)
+            for hint in self.harness.publisher.take():
+                self.harness.worker.execute(hint.execution_id)
             if not JobExecution.objects.exclude(status__in=sorted(FINAL)).exists():
                 return
         raise AssertionError(list(JobExecution.objects.exclude(status__in=FINAL).values()))
@@ -232,11 +232,11 @@ def quick_database() -> Iterator[None]:
     connection.close()
 
 
-def test_any_order_of_events_keeps_the_promises(system: House, quick_database: None):
+def test_any_order_of_events_keeps_the_promises(system: SchedulerHarness, quick_database: None):
     from hypothesis.stateful import run_state_machine_as_test
 
     system.worker.execute(0)  # made before the examples, so that they share it
-    machine = type("TheLives", (Lives,), {"house": system})
+    machine = type("TheLives", (Lives,), {"harness": system})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -10,7 +10,7 @@ import pytest
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, Missed, StaleEdit
 from scheduler.states import RunStatus
-from tests.scheduler.conftest import START, House, _ok, statuses
+from tests.harness.scheduler_harness import START, SchedulerHarness, ok, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -19,7 +19,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"2026-01-12T{text}Z")
 
 
-def hourly_off_since_ten(system: House, **values: object) -> CronJob:
+def hourly_off_since_ten(system: SchedulerHarness, **values: object) -> CronJob:
     """An hourly job that beat has planned, off from 10:00:30 on; now it is 14:00:30."""
     job = system.control.create_job(
         **{"name": "hourly", "cron_expression": "0 * * * *", "handler_name": "ok", **values}
@@ -35,7 +35,7 @@ def slots_by_status(job: CronJob) -> list[tuple[datetime, str]]:
     return list(rows.values_list("scheduled_time", "status"))
 
 
-def test_what_was_missed_is_counted_from_the_watermark_on(system: House):
+def test_what_was_missed_is_counted_from_the_watermark_on(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
 
     missed = system.control.missed(job.pk)
@@ -52,7 +52,7 @@ def test_what_was_missed_is_counted_from_the_watermark_on(system: House):
     ],
 )
 def test_enabling_runs_what_was_chosen_and_records_the_rest(
-    system: House, choice, run: list[str], skipped: list[str]
+    system: SchedulerHarness, choice, run: list[str], skipped: list[str]
 ):
     job = hourly_off_since_ten(system)
 
@@ -68,7 +68,7 @@ def test_enabling_runs_what_was_chosen_and_records_the_rest(
     assert len(statuses(job)) == len(expected)  # beat adds nothing
 
 
-def test_the_record_says_how_many_from_when_to_when_and_who(system: House):
+def test_the_record_says_how_many_from_when_to_when_and_who(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
 
     system.control.__class__(actor="bob", clock=system.clock).enable(job.pk, missed="latest")
@@ -79,7 +79,7 @@ def test_the_record_says_how_many_from_when_to_when_and_who(system: House):
     )
 
 
-def test_all_means_at_most_max_catchup(system: House):
+def test_all_means_at_most_max_catchup(system: SchedulerHarness):
     job = hourly_off_since_ten(system, max_catchup=2)
 
     system.control.enable(job.pk, missed="all")
@@ -91,7 +91,7 @@ def test_all_means_at_most_max_catchup(system: House):
     ]
 
 
-def test_more_slots_than_one_plan_holds_are_all_made(system: House):
+def test_more_slots_than_one_plan_holds_are_all_made(system: SchedulerHarness):
     job = system.control.create_job(
         name="minutely", cron_expression="* * * * *", handler_name="ok", max_catchup=10_000
     )
@@ -104,7 +104,7 @@ def test_more_slots_than_one_plan_holds_are_all_made(system: House):
     assert statuses(job) == [RunStatus.PENDING] * 450
 
 
-def test_counting_stops_somewhere(system: House):
+def test_counting_stops_somewhere(system: SchedulerHarness):
     job = system.control.create_job(name="m", cron_expression="* * * * *", handler_name="ok")
     system.tick()
     system.control.disable(job.pk)
@@ -116,7 +116,7 @@ def test_counting_stops_somewhere(system: House):
     assert missed.last == START + timedelta(days=30) - timedelta(seconds=30)
 
 
-def test_a_slot_that_has_its_row_is_left_as_it_is(system: House):
+def test_a_slot_that_has_its_row_is_left_as_it_is(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
     there = system.execution(job, scheduled_time=at("12:00"))
 
@@ -126,7 +126,7 @@ def test_a_slot_that_has_its_row_is_left_as_it_is(system: House):
     assert JobExecution.objects.get(job=job, scheduled_time=at("12:00")).pk == there.pk
 
 
-def test_a_slot_that_is_due_now_is_not_missed(system: House):
+def test_a_slot_that_is_due_now_is_not_missed(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
     system.clock.advance_to(at("15:00"))
 
@@ -137,7 +137,7 @@ def test_a_slot_that_is_due_now_is_not_missed(system: House):
     assert slots_by_status(job) == [(at("14:00"), "SKIPPED"), (at("15:00"), "PENDING")]
 
 
-def test_the_first_slot_that_is_due_just_as_the_job_is_enabled_runs(system: House):
+def test_the_first_slot_that_is_due_just_as_the_job_is_enabled_runs(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
     system.control.enable(job.pk)
     system.control.disable(job.pk)
@@ -149,7 +149,7 @@ def test_the_first_slot_that_is_due_just_as_the_job_is_enabled_runs(system: Hous
     assert slots_by_status(job) == [(at("14:00"), "SKIPPED"), (at("15:00"), "PENDING")]
 
 
-def test_a_schedule_edited_while_off_has_missed_slots_from_the_edit_on(system: House):
+def test_a_schedule_edited_while_off_has_missed_slots_from_the_edit_on(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
 
     system.control.update_job(job.pk, cron_expression="30 * * * *")
@@ -162,7 +162,7 @@ def test_a_schedule_edited_while_off_has_missed_slots_from_the_edit_on(system: H
 
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_what_a_job_that_was_off_has_missed_is_recorded_when_its_schedule_is_edited(
-    system: House, is_enabled: bool
+    system: SchedulerHarness, is_enabled: bool
 ):
     job = hourly_off_since_ten(system)
 
@@ -184,7 +184,7 @@ def test_what_a_job_that_was_off_has_missed_is_recorded_when_its_schedule_is_edi
     ids=str,
 )
 def test_slots_that_no_beat_was_there_for_are_recorded_when_the_schedule_is_edited(
-    system: House, edit: dict[str, Any]
+    system: SchedulerHarness, edit: dict[str, Any]
 ):
     job = system.control.create_job(
         name="often", cron_expression="*/10 * * * *", handler_name="ok", jitter_seconds=30
@@ -204,7 +204,7 @@ def test_slots_that_no_beat_was_there_for_are_recorded_when_the_schedule_is_edit
         assert edited.next_run_at > at("11:00")
 
 
-def test_an_edit_in_vain_records_nothing(system: House):
+def test_an_edit_in_vain_records_nothing(system: SchedulerHarness):
     job = system.control.create_job(name="m", cron_expression="* * * * *", handler_name="ok")
     system.clock.advance(600)
 
@@ -214,7 +214,7 @@ def test_an_edit_in_vain_records_nothing(system: House):
     assert statuses(job) == []
 
 
-def test_slots_of_a_job_made_while_no_beat_ran_are_not_lost(system: House):
+def test_slots_of_a_job_made_while_no_beat_ran_are_not_lost(system: SchedulerHarness):
     job = system.control.create_job(name="hourly", cron_expression="0 * * * *", handler_name="ok")
     system.clock.advance_to(at("13:00"))
 
@@ -223,7 +223,7 @@ def test_slots_of_a_job_made_while_no_beat_ran_are_not_lost(system: House):
     assert slots_by_status(job) == [(at("12:00"), "SKIPPED"), (at("13:00"), "PENDING")]
 
 
-def test_a_job_whose_calendar_moves_its_slots_starts_with_the_moved_one(system: House):
+def test_a_job_whose_calendar_moves_its_slots_starts_with_the_moved_one(system: SchedulerHarness):
     system.configure(calendars={"closed": {"weekends": True}})
     job = system.control.create_job(  # the 17th is a Saturday
         name="monthly", cron_expression="0 9 17 * *", handler_name="ok", calendar="closed:next"
@@ -231,7 +231,7 @@ def test_a_job_whose_calendar_moves_its_slots_starts_with_the_moved_one(system: 
     assert job.next_run_at == datetime(2026, 1, 19, 9, tzinfo=UTC)
 
 
-def test_nothing_is_missed_outside_of_start_and_end(system: House):
+def test_nothing_is_missed_outside_of_start_and_end(system: SchedulerHarness):
     job = hourly_off_since_ten(system, start_at=at("12:30"), end_at=at("20:30"))
     assert system.control.missed(job.pk) == Missed(count=2, first=at("13:00"), last=at("14:00"))
 
@@ -242,7 +242,7 @@ def test_nothing_is_missed_outside_of_start_and_end(system: House):
     assert CronJob.objects.get(pk=later.pk).next_run_at == at("23:30") + timedelta(minutes=30)
 
 
-def test_jobs_that_never_ran_by_schedule_have_missed_nothing(system: House):
+def test_jobs_that_never_ran_by_schedule_have_missed_nothing(system: SchedulerHarness):
     born_off = system.control.create_job(
         name="off", cron_expression="0 * * * *", handler_name="ok", is_enabled=False
     )
@@ -253,7 +253,7 @@ def test_jobs_that_never_ran_by_schedule_have_missed_nothing(system: House):
     assert statuses(born_off) == []
 
 
-def test_a_job_switched_off_by_sql_has_missed_slots_from_its_watermark_on(system: House):
+def test_a_job_switched_off_by_sql_has_missed_slots_from_its_watermark_on(system: SchedulerHarness):
     job = system.job(cron_expression="0 * * * *")
     system.tick()
     CronJob.objects.filter(pk=job.pk).update(is_enabled=False)
@@ -262,7 +262,9 @@ def test_a_job_switched_off_by_sql_has_missed_slots_from_its_watermark_on(system
     assert system.control.missed(job.pk).count == 2
 
 
-def test_a_job_that_beat_switched_off_has_missed_slots_from_its_watermark_on(system: House):
+def test_a_job_that_beat_switched_off_has_missed_slots_from_its_watermark_on(
+    system: SchedulerHarness,
+):
     system.configure(calendars={"closed": {"weekends": True}})
     job = system.control.create_job(
         name="hourly", cron_expression="0 * * * *", handler_name="ok", calendar="closed"
@@ -284,7 +286,9 @@ def test_a_job_that_beat_switched_off_has_missed_slots_from_its_watermark_on(sys
     assert slots_by_status(job) == [(at(f"{hour}:00"), "PENDING") for hour in (11, 12, 13)]
 
 
-def test_a_job_that_beat_refuses_at_its_pauses_end_still_knows_what_the_pause_missed(system: House):
+def test_a_job_that_beat_refuses_at_its_pauses_end_still_knows_what_the_pause_missed(
+    system: SchedulerHarness,
+):
     system.configure(calendars={"closed": {"weekends": True}})
     job = system.control.create_job(
         name="hourly", cron_expression="0 * * * *", handler_name="ok", calendar="closed"
@@ -303,7 +307,7 @@ def test_a_job_that_beat_refuses_at_its_pauses_end_still_knows_what_the_pause_mi
 
 
 def test_what_a_broken_job_missed_is_recorded_when_it_is_repaired_by_sql_and_enabled(
-    system: House,
+    system: SchedulerHarness,
 ):
     job = system.job(cron_expression="0 * * * *")
     system.tick()
@@ -319,16 +323,16 @@ def test_what_a_broken_job_missed_is_recorded_when_it_is_repaired_by_sql_and_ena
     assert "2 slots missed" in (JobExecution.objects.get().error_message or "")
 
 
-def test_a_row_that_beat_refuses_unplanned_has_missed_slots_from_then_on(system: House):
+def test_a_row_that_beat_refuses_unplanned_has_missed_slots_from_then_on(system: SchedulerHarness):
     job = system.job(cron_expression="0 * * * *", handler_name="gone")
     system.tick()
-    system.handler("gone", _ok)
+    system.handler("gone", ok)
     system.clock.advance_to(at("11:30"))
 
     assert system.control.missed(job.pk) == Missed(count=1, first=at("11:00"), last=at("11:00"))
 
 
-def test_slots_that_ran_after_sql_enabled_a_job_do_not_run_again(system: House):
+def test_slots_that_ran_after_sql_enabled_a_job_do_not_run_again(system: SchedulerHarness):
     job = hourly_off_since_ten(system)  # since 11:00 its slots are missed
     CronJob.objects.filter(pk=job.pk).update(is_enabled=True)
     system.tick()
@@ -346,7 +350,7 @@ def test_slots_that_ran_after_sql_enabled_a_job_do_not_run_again(system: House):
     assert slots_by_status(job) == [(at("16:00"), "PENDING")]
 
 
-def test_a_pause_counts_like_being_disabled(system: House):
+def test_a_pause_counts_like_being_disabled(system: SchedulerHarness):
     job = system.job(cron_expression="0 * * * *")
     system.tick()
     system.control.pause(job.pk, reason="deploy")
@@ -356,7 +360,7 @@ def test_a_pause_counts_like_being_disabled(system: House):
     assert system.control.missed(job.pk).count == 1
 
 
-def test_an_unknown_choice_or_a_broken_job_changes_nothing(system: House):
+def test_an_unknown_choice_or_a_broken_job_changes_nothing(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
     with pytest.raises(InvalidJob, match="missed"):
         system.control.enable(job.pk, missed="some")  # type: ignore[arg-type]
@@ -370,7 +374,7 @@ def test_an_unknown_choice_or_a_broken_job_changes_nothing(system: House):
     assert statuses(job) == []
 
 
-def test_a_clone_is_a_copy_that_is_off(system: House):
+def test_a_clone_is_a_copy_that_is_off(system: SchedulerHarness):
     job = system.control.create_job(
         name="first", cron_expression="0 * * * *", handler_name="ok", handler_params={"a": 1},
         queue="fast", end_at=at("12:00"),
@@ -387,7 +391,7 @@ def test_a_clone_is_a_copy_that_is_off(system: House):
 @pytest.mark.parametrize(
     ("name", "reason"), [("first", "taken"), ("", "empty"), ("x" * 101, "101")]
 )
-def test_a_clone_needs_a_name_of_its_own(system: House, name: str, reason: str):
+def test_a_clone_needs_a_name_of_its_own(system: SchedulerHarness, name: str, reason: str):
     job = system.control.create_job(name="first", cron_expression="@daily", handler_name="ok")
 
     with pytest.raises(InvalidJob, match=reason):
@@ -396,7 +400,7 @@ def test_a_clone_needs_a_name_of_its_own(system: House, name: str, reason: str):
     assert CronJob.objects.count() == 1
 
 
-def test_every_door_that_switches_a_job_on_records_what_it_missed(system: House):
+def test_every_door_that_switches_a_job_on_records_what_it_missed(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
 
     system.control.update_job(job.pk, is_enabled=True, description="new")
@@ -404,7 +408,7 @@ def test_every_door_that_switches_a_job_on_records_what_it_missed(system: House)
     assert slots_by_status(job) == [(at("14:00"), "SKIPPED")]
 
 
-def test_what_changes_nothing_records_nothing(system: House):
+def test_what_changes_nothing_records_nothing(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
     system.control.enable(job.pk, missed="latest")
 

@@ -21,7 +21,7 @@ from scheduler.operations.control import Control
 from scheduler.states import RunStatus
 from scheduler.store import last_results, runs, slots
 from scheduler.store.jobs import StaleEdit
-from tests.scheduler.conftest import START, House, fresh, outcomes, statuses
+from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, outcomes, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -44,7 +44,7 @@ def together(*works: Callable[[], T]) -> list[T]:
         return [future.result(60) for future in [pool.submit(run, work) for work in works]]
 
 
-def test_beats_that_tick_at_the_same_moment_record_each_slot_once(system: House):
+def test_beats_that_tick_at_the_same_moment_record_each_slot_once(system: SchedulerHarness):
     jobs = [system.job() for _ in range(30)]
     system.configure(batch_size=7)
     beats = [system.new_dispatcher() for _ in range(4)]
@@ -60,7 +60,7 @@ def test_beats_that_tick_at_the_same_moment_record_each_slot_once(system: House)
     assert len(sent) == len(set(sent)) == 90
 
 
-def test_a_beat_leaves_out_the_jobs_that_another_one_holds(system: House):
+def test_a_beat_leaves_out_the_jobs_that_another_one_holds(system: SchedulerHarness):
     if connection.vendor == "sqlite":
         return  # one writer at a time: the second beat waits for the whole transaction
     jobs = [system.job(next_run_at=START) for _ in range(4)]
@@ -86,7 +86,7 @@ def test_a_beat_leaves_out_the_jobs_that_another_one_holds(system: House):
     assert found == [job.pk for job in jobs[2:]]
 
 
-def test_one_of_many_workers_claims_a_run(system: House):
+def test_one_of_many_workers_claims_a_run(system: SchedulerHarness):
     rows = [system.execution(system.job()) for _ in range(5)]
     workers = [system.new_worker() for _ in range(6)]
     for row in rows:
@@ -97,7 +97,7 @@ def test_one_of_many_workers_claims_a_run(system: House):
 
 
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
-def test_runs_of_one_job_that_start_together_do_not_overlap(policy: str, system: House):
+def test_runs_of_one_job_that_start_together_do_not_overlap(policy: str, system: SchedulerHarness):
     running, most, lock = 0, 0, threading.Lock()
 
     async def counts(self: Any, params: Any) -> None:
@@ -125,7 +125,7 @@ def test_runs_of_one_job_that_start_together_do_not_overlap(policy: str, system:
     assert "SUCCESS" in statuses(job)
 
 
-def test_a_cancel_and_a_claim_at_the_same_moment_agree(system: House):
+def test_a_cancel_and_a_claim_at_the_same_moment_agree(system: SchedulerHarness):
     for _ in range(8):
         row = system.execution()
         worker = system.worker
@@ -147,7 +147,7 @@ def cancel(control: Control, execution_id: int) -> RunStatus | None:
         return None
 
 
-def test_rescue_by_several_beats_charges_one_attempt_once(system: House):
+def test_rescue_by_several_beats_charges_one_attempt_once(system: SchedulerHarness):
     row = system.execution(max_retry=5)
     seen = runs.candidate(row.pk)
     assert seen is not None
@@ -162,7 +162,7 @@ def test_rescue_by_several_beats_charges_one_attempt_once(system: House):
     assert outcomes(row) == ["LOST"]
 
 
-def test_beats_that_show_the_last_results_at_once_agree(system: House):
+def test_beats_that_show_the_last_results_at_once_agree(system: SchedulerHarness):
     jobs = [system.job(is_enabled=False) for _ in range(60)]
     for round_ in range(1, 4):
         now = system.clock.advance(20)
@@ -203,7 +203,7 @@ def holding(job: CronJob) -> Iterator[None]:
 
 
 @pytest.mark.database("postgres", "mysql")  # SQLite has no locks of rows
-def test_one_held_job_keeps_no_other_from_its_result_and_no_beat_waiting(system: House):
+def test_one_held_job_keeps_no_other_from_its_result_and_no_beat_waiting(system: SchedulerHarness):
     system.clock.advance(120)
     jobs = [system.job(next_run_at=system.clock.now() + timedelta(hours=1)) for _ in range(20)]
     for job in jobs:
@@ -232,7 +232,7 @@ def test_one_held_job_keeps_no_other_from_its_result_and_no_beat_waiting(system:
     assert shown() == 20
 
 
-def test_an_event_delivered_many_times_at_once_makes_one_run(system: House):
+def test_an_event_delivered_many_times_at_once_makes_one_run(system: SchedulerHarness):
     control = Control(clock=system.clock)
 
     def event() -> bool:
@@ -242,14 +242,14 @@ def test_an_event_delivered_many_times_at_once_makes_one_run(system: House):
     assert JobExecution.objects.count() == 1
 
 
-def test_manual_runs_in_the_same_microsecond_all_exist(system: House):
+def test_manual_runs_in_the_same_microsecond_all_exist(system: SchedulerHarness):
     job = system.job()
     control = Control(clock=system.clock)
     made = together(*[lambda: control.run_now(job.pk).pk] * 6)
     assert len(set(made)) == 6
 
 
-def test_an_editor_who_read_nothing_waits_for_beat_and_is_not_refused(system: House):
+def test_an_editor_who_read_nothing_waits_for_beat_and_is_not_refused(system: SchedulerHarness):
     if connection.vendor == "sqlite":
         return  # the edit's transaction cannot begin before beat's has ended
     job = system.job(next_run_at=START + timedelta(seconds=30))
@@ -271,7 +271,7 @@ def test_an_editor_who_read_nothing_waits_for_beat_and_is_not_refused(system: Ho
     assert (after.description, after.tick_seq) == ("edited", 2)
 
 
-def test_an_editor_with_a_stale_copy_loses_against_beat(system: House):
+def test_an_editor_with_a_stale_copy_loses_against_beat(system: SchedulerHarness):
     job = system.job()
     system.tick()
     seen = CronJob.objects.get(pk=job.pk)
@@ -282,7 +282,7 @@ def test_an_editor_with_a_stale_copy_loses_against_beat(system: House):
     assert CronJob.objects.get(pk=job.pk).cron_expression == "* * * * *"
 
 
-def test_pruning_while_beats_tick_loses_and_doubles_no_slot(system: House):
+def test_pruning_while_beats_tick_loses_and_doubles_no_slot(system: SchedulerHarness):
     job = system.job()
     system.tick()
     beats = [system.new_dispatcher() for _ in range(2)]
@@ -303,7 +303,7 @@ def test_pruning_while_beats_tick_loses_and_doubles_no_slot(system: House):
 
 
 def test_a_run_that_meets_the_deletion_of_its_job_says_so(
-    system: House, monkeypatch: pytest.MonkeyPatch
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     if connection.vendor == "sqlite":
         return  # one writer at a time: the deletion comes before or after

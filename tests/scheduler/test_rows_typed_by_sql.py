@@ -14,7 +14,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from scheduler.models import Backfill, CronJob, JobExecution
-from tests.scheduler.conftest import START, House, statuses
+from tests.harness.scheduler_harness import START, SchedulerHarness, statuses
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -35,7 +35,7 @@ def named(name: str) -> CronJob:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_three_columns_make_a_job_that_runs(system: House):
+def test_three_columns_make_a_job_that_runs(system: SchedulerHarness):
     insert("typed in")
     system.tick()
     system.minutes(3)
@@ -44,7 +44,7 @@ def test_three_columns_make_a_job_that_runs(system: House):
     assert (row.max_retry, row.timeout_seconds, row.params) == (3, 3600, {})
 
 
-def test_what_the_columns_are_by_default(system: House):
+def test_what_the_columns_are_by_default(system: SchedulerHarness):
     insert("plain")
     job = named("plain")
     assert (job.is_enabled, job.overlap_policy, job.misfire_policy) == (True, "allow", "latest")
@@ -77,7 +77,7 @@ BAD = {
 
 
 def test_bad_rows_are_disabled_with_the_reason_and_the_others_go_on(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     good = system.job()
     for name, (columns, _) in BAD.items():
@@ -119,7 +119,7 @@ UNREADABLE = [
 @pytest.mark.parametrize("state", ["new", "planned", "paused"])
 @pytest.mark.parametrize(("column", "value"), UNREADABLE)
 def test_a_row_that_cannot_be_read_stops_nobody(
-    state: str, column: str, value: str | bytes, system: House
+    state: str, column: str, value: str | bytes, system: SchedulerHarness
 ):
     good, bad = system.job(), system.job()
     if state != "new":
@@ -143,7 +143,7 @@ def test_a_row_that_cannot_be_read_stops_nobody(
 
 @only_sqlite
 @pytest.mark.django_db(transaction=True)
-def test_a_backfill_of_a_row_that_cannot_be_read_is_ended(system: House):
+def test_a_backfill_of_a_row_that_cannot_be_read_is_ended(system: SchedulerHarness):
     bad = system.job(is_enabled=False)
     made = Backfill.objects.create(job=bad, since=START, until=START, total=1)
     sql("UPDATE cron_jobs SET description = CAST(%s AS TEXT)", b"A\xff")
@@ -153,7 +153,7 @@ def test_a_backfill_of_a_row_that_cannot_be_read_is_ended(system: House):
     assert "description" in made.error
 
 
-def test_a_job_that_breaks_later_is_disabled_at_its_slot(system: House):
+def test_a_job_that_breaks_later_is_disabled_at_its_slot(system: SchedulerHarness):
     job, good = system.job(), system.job()
     system.tick()
     sql("UPDATE cron_jobs SET cron_expression = 'nonsense' WHERE id = %s", job.pk)
@@ -165,7 +165,7 @@ def test_a_job_that_breaks_later_is_disabled_at_its_slot(system: House):
     assert statuses(good) == ["PENDING"]
 
 
-def test_a_repaired_row_runs_again_once_it_is_enabled(system: House):
+def test_a_repaired_row_runs_again_once_it_is_enabled(system: SchedulerHarness):
     insert("repaired", cron_expression="nonsense")
     system.tick()
     sql(
@@ -181,7 +181,7 @@ def test_a_repaired_row_runs_again_once_it_is_enabled(system: House):
 
 
 def test_a_bad_row_whose_pause_is_over_is_not_enabled_again_and_again(
-    system: House, caplog: pytest.LogCaptureFixture
+    system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     insert("paused", cron_expression="nonsense", paused_until="2026-01-01 00:00:00")
     with caplog.at_level(logging.INFO, logger="scheduler"):
@@ -212,7 +212,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("columns", list(REFUSED.values()), ids=list(REFUSED))
 def test_values_that_no_column_may_hold_are_refused_by_the_database(
-    columns: dict[str, Any], system: House
+    columns: dict[str, Any], system: SchedulerHarness
 ):
     with pytest.raises(DatabaseError), transaction.atomic():
         insert("refused", **columns)
@@ -239,7 +239,7 @@ def watermarks() -> dict[str, Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_strange_watermarks_are_refused_or_stop_nobody(system: House):
+def test_strange_watermarks_are_refused_or_stop_nobody(system: SchedulerHarness):
     good = system.job()
     system.tick()
     bad = {name: system.job(name=name) for name in watermarks()}
@@ -261,7 +261,7 @@ def test_strange_watermarks_are_refused_or_stop_nobody(system: House):
 
 @pytest.mark.parametrize("column", ["start_at", "end_at", "paused_until", "missed_from"])
 @pytest.mark.django_db(transaction=True)
-def test_strange_bounds_are_refused_or_stop_nobody(column: str, system: House):
+def test_strange_bounds_are_refused_or_stop_nobody(column: str, system: SchedulerHarness):
     good = system.job()
     for name, value in watermarks().items():
         system.job(name=name)
@@ -275,7 +275,9 @@ def test_strange_bounds_are_refused_or_stop_nobody(column: str, system: House):
 
 @pytest.mark.parametrize("column", ["since", "until", "cursor", "created_at", "ended_at"])
 @pytest.mark.django_db(transaction=True)
-def test_an_instant_of_a_backfill_that_python_cannot_hold_is_refused(column: str, system: House):
+def test_an_instant_of_a_backfill_that_python_cannot_hold_is_refused(
+    column: str, system: SchedulerHarness
+):
     job = system.job()
     made = Backfill.objects.create(job=job, since=START, until=START, total=0)
     quoted = connection.ops.quote_name(column)
@@ -290,7 +292,7 @@ def test_an_instant_of_a_backfill_that_python_cannot_hold_is_refused(column: str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_that_is_deleted_by_sql_takes_what_belongs_to_it_along(system: House):
+def test_a_job_that_is_deleted_by_sql_takes_what_belongs_to_it_along(system: SchedulerHarness):
     job = system.job()
     system.minutes(2)
     Backfill.objects.create(job=job, since=START, until=START, total=0)
@@ -299,7 +301,7 @@ def test_a_job_that_is_deleted_by_sql_takes_what_belongs_to_it_along(system: Hou
     assert not Backfill.objects.exists()
 
 
-def test_a_million_mile_old_watermark_is_a_missed_slot_and_no_flood(system: House):
+def test_a_million_mile_old_watermark_is_a_missed_slot_and_no_flood(system: SchedulerHarness):
     job = system.job(next_run_at=datetime(1999, 1, 1, tzinfo=UTC))
     system.tick()
     assert statuses(job) in (["SKIPPED", "PENDING"], ["SKIPPED"])
@@ -312,7 +314,7 @@ def test_a_million_mile_old_watermark_is_a_missed_slot_and_no_flood(system: Hous
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_execution_typed_in_runs_with_the_columns_defaults(system: House):
+def test_an_execution_typed_in_runs_with_the_columns_defaults(system: SchedulerHarness):
     sql(
         "INSERT INTO job_executions (handler_name, scheduled_time) VALUES (%s, %s)",
         "ok",

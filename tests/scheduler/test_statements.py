@@ -14,7 +14,7 @@ from scheduler.beat.rescue import rescue_expired
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RunStatus
 from scheduler.store import last_results, publishing, slots
-from tests.scheduler.conftest import START, House
+from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -57,7 +57,7 @@ def analyze(*tables: str) -> None:
 
 
 @pytest.fixture
-def many_jobs(system: House) -> House:
+def many_jobs(system: SchedulerHarness) -> SchedulerHarness:
     CronJob.objects.bulk_create(
         CronJob(
             name=f"job {number}",
@@ -73,7 +73,7 @@ def many_jobs(system: House) -> House:
 
 
 @pytest.fixture
-def many_executions(system: House) -> House:
+def many_executions(system: SchedulerHarness) -> SchedulerHarness:
     def execution(number: int) -> JobExecution:
         if number % 500 == 1:
             shape = {
@@ -99,7 +99,7 @@ def many_executions(system: House) -> House:
     return system
 
 
-def test_what_is_due_is_an_index_probe(many_jobs: House):
+def test_what_is_due_is_an_index_probe(many_jobs: SchedulerHarness):
     with transaction.atomic():
         assert len(slots.claim_due_jobs(START, 500)) in (4, 5)
     assert_probes(lambda: slots.claim_due_jobs(START, 500), "cron_jobs_due")
@@ -107,12 +107,12 @@ def test_what_is_due_is_an_index_probe(many_jobs: House):
     assert_probes(lambda: slots.claim_new_jobs(500), "cron_jobs_due")
 
 
-def test_the_questions_of_an_idle_tick_are_index_probes(many_jobs: House):
+def test_the_questions_of_an_idle_tick_are_index_probes(many_jobs: SchedulerHarness):
     assert_probes(lambda: slots.has_work(START - timedelta(days=1)), "cron_jobs_due")
     assert_probes(slots.next_due_at, "cron_jobs_due")
 
 
-def test_what_is_to_be_published_is_an_index_probe(many_executions: House):
+def test_what_is_to_be_published_is_an_index_probe(many_executions: SchedulerHarness):
     def take() -> object:
         return publishing.take_to_publish(START, 500, again_seconds=30, again_max_seconds=600)
 
@@ -120,7 +120,7 @@ def test_what_is_to_be_published_is_an_index_probe(many_executions: House):
     assert_probes(publishing.next_publish_at, "executions_to_publish")
 
 
-def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
+def test_what_is_to_be_rescued_is_an_index_probe(many_executions: SchedulerHarness):
     def expired() -> object:
         return rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
 
@@ -128,7 +128,7 @@ def test_what_is_to_be_rescued_is_an_index_probe(many_executions: House):
         assert "executions_to_rescue" in plan, f"{statement}\n{plan}"
 
 
-def test_results_of_history_are_read_from_an_index_step_by_step(many_executions: House):
+def test_results_of_history_are_read_from_an_index_step_by_step(many_executions: SchedulerHarness):
     def step() -> object:
         return last_results.refresh_older_results(START - timedelta(days=30), START, 500)
 
@@ -137,7 +137,7 @@ def test_results_of_history_are_read_from_an_index_step_by_step(many_executions:
     assert not re.search(r"Seq Scan on job_exec|\bfilesort\b|USE TEMP B-TREE", plan), plan
 
 
-def test_the_last_results_are_read_from_the_index_of_what_ended(many_executions: House):
+def test_the_last_results_are_read_from_the_index_of_what_ended(many_executions: SchedulerHarness):
     def read() -> object:
         return last_results.refresh_last_results(START, START + timedelta(seconds=12))
 
@@ -146,7 +146,7 @@ def test_the_last_results_are_read_from_the_index_of_what_ended(many_executions:
     assert not re.search(r"Seq Scan on job_exec|SCAN e\b|\be ALL\b", plan), plan
 
 
-def test_a_tick_costs_the_same_with_five_thousand_idle_jobs_as_with_none(system: House):
+def test_a_tick_costs_the_same_with_five_thousand_idle_jobs_as_with_none(system: SchedulerHarness):
     system.tick()
     with CaptureQueriesContext(connection) as few:
         system.tick()
@@ -165,7 +165,7 @@ def test_a_tick_costs_the_same_with_five_thousand_idle_jobs_as_with_none(system:
     assert len(many) <= len(few)
 
 
-def test_a_burst_of_jobs_costs_a_few_statements(system: House):
+def test_a_burst_of_jobs_costs_a_few_statements(system: SchedulerHarness):
     for _ in range(200):
         system.job(next_run_at=START.replace(second=0))
     with CaptureQueriesContext(connection) as captured:
@@ -205,7 +205,7 @@ def refresh() -> tuple[int, list[str]]:
 
 
 def test_last_results_of_many_jobs_cost_a_few_statements_and_nothing_when_they_are_shown(
-    system: House,
+    system: SchedulerHarness,
 ):
     ended_jobs(500)
     written, statements = refresh()
@@ -218,7 +218,7 @@ def test_last_results_of_many_jobs_cost_a_few_statements_and_nothing_when_they_a
     assert select.lstrip().startswith("SELECT")
 
 
-def test_a_job_that_shows_a_later_run_keeps_it(system: House):
+def test_a_job_that_shows_a_later_run_keeps_it(system: SchedulerHarness):
     ended_jobs(3)
     before, same, after = CronJob.objects.order_by("id")
     later = START + timedelta(seconds=1)

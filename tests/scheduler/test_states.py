@@ -17,7 +17,7 @@ from scheduler.states import (
     AttemptOutcome,
     RunStatus,
 )
-from tests.scheduler.conftest import START, House
+from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -69,7 +69,9 @@ def refused(write: Any) -> bool:
 
 
 @pytest.mark.parametrize("status", list(RunStatus))
-def test_the_constraints_take_each_status_in_its_own_shape_only(status: RunStatus, system: House):
+def test_the_constraints_take_each_status_in_its_own_shape_only(
+    status: RunStatus, system: SchedulerHarness
+):
     row = system.execution()
     rows = JobExecution.objects.filter(pk=row.pk)
     lease = LEASED if status == RunStatus.RUNNING else dict.fromkeys(LEASED)
@@ -94,7 +96,7 @@ def test_the_constraints_take_each_status_in_its_own_shape_only(status: RunStatu
         assert refused(lambda: rows.update(**{**right, "publish_at": None}))
 
 
-def test_an_unknown_status_source_or_outcome_is_refused(system: House):
+def test_an_unknown_status_source_or_outcome_is_refused(system: SchedulerHarness):
     row = system.execution()
     rows = JobExecution.objects.filter(pk=row.pk)
     assert refused(lambda: rows.update(status="DONE", finished_at=START))
@@ -106,7 +108,7 @@ def test_an_unknown_status_source_or_outcome_is_refused(system: House):
     )
 
 
-def test_two_running_keys_of_one_job_are_refused(system: House):
+def test_two_running_keys_of_one_job_are_refused(system: SchedulerHarness):
     job = system.job()
     first, second = system.execution(job), system.execution(job)
     running = {
@@ -119,7 +121,7 @@ def test_two_running_keys_of_one_job_are_refused(system: House):
     assert refused(lambda: JobExecution.objects.filter(pk=second.pk).update(**running))
 
 
-def test_a_slot_cannot_be_there_twice(system: House):
+def test_a_slot_cannot_be_there_twice(system: SchedulerHarness):
     job = system.job()
     system.execution(job, scheduled_time=START)
     assert refused(lambda: system.execution(job, scheduled_time=START))
@@ -127,7 +129,7 @@ def test_a_slot_cannot_be_there_twice(system: House):
     system.execution(None, scheduled_time=START)  # runs without a job are no slots
 
 
-def test_an_attempt_and_a_lease_token_are_written_once(system: House):
+def test_an_attempt_and_a_lease_token_are_written_once(system: SchedulerHarness):
     row = system.execution()
 
     def attempt(number: int, token: str) -> JobAttempt:
@@ -146,7 +148,7 @@ def test_an_attempt_and_a_lease_token_are_written_once(system: House):
 
 
 @pytest.mark.parametrize("column", list(LIMITS))
-def test_numbers_out_of_range_are_refused_by_the_database(column: str, system: House):
+def test_numbers_out_of_range_are_refused_by_the_database(column: str, system: SchedulerHarness):
     low, high = LIMITS[column]
     rows = CronJob.objects.filter(pk=system.job().pk)
     for value in (low, high):
@@ -155,13 +157,13 @@ def test_numbers_out_of_range_are_refused_by_the_database(column: str, system: H
         assert refused(lambda value=value: rows.update(**{column: value}))
 
 
-def test_unknown_policies_are_refused_by_the_database(system: House):
+def test_unknown_policies_are_refused_by_the_database(system: SchedulerHarness):
     rows = CronJob.objects.filter(pk=system.job().pk)
     assert refused(lambda: rows.update(overlap_policy="sometimes"))
     assert refused(lambda: rows.update(misfire_policy="never"))
 
 
-def test_deleting_a_job_by_sql_deletes_all_that_belongs_to_it(system: House):
+def test_deleting_a_job_by_sql_deletes_all_that_belongs_to_it(system: SchedulerHarness):
     job, other = system.job(), system.job()
     row, kept = system.execution(job), system.execution(other)
     for each in (row, kept):
@@ -181,7 +183,7 @@ def test_deleting_a_job_by_sql_deletes_all_that_belongs_to_it(system: House):
     assert [line.execution_id for line in JobLog.objects.all()] == [kept.pk]
 
 
-def test_deleting_an_execution_by_sql_deletes_its_attempts_and_logs(system: House):
+def test_deleting_an_execution_by_sql_deletes_its_attempts_and_logs(system: SchedulerHarness):
     row = system.execution(system.job())
     JobLog.objects.create(execution=row, attempt=1, seq=1, at=START, level="INFO", message="x")
     with connection.cursor() as cursor:

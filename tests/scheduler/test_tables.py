@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from scheduler.models import CronJob
-from tests.scheduler.conftest import House
+from tests.harness.scheduler_harness import SchedulerHarness
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -32,7 +32,9 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("table", sorted(COLUMNS))
-def test_columns_are_there_and_the_necessary_ones_take_no_null(system: House, table: str):
+def test_columns_are_there_and_the_necessary_ones_take_no_null(
+    system: SchedulerHarness, table: str
+):
     with connection.cursor() as cursor:
         columns = connection.introspection.get_table_description(cursor, table)
 
@@ -40,7 +42,7 @@ def test_columns_are_there_and_the_necessary_ones_take_no_null(system: House, ta
     assert {column.name for column in columns if column.null_ok} & REQUIRED[table] == set()
 
 
-def test_keys_and_indexes_are_there(system: House):
+def test_keys_and_indexes_are_there(system: SchedulerHarness):
     with connection.cursor() as cursor:
         found = {
             table: list(connection.introspection.get_constraints(cursor, table).values())
@@ -61,7 +63,7 @@ def _unique(table: str, found: dict[str, list[dict[str, Any]]]) -> set[tuple[str
     return {tuple(item["columns"]) for item in found[table] if item["unique"]}
 
 
-def test_params_are_json_once_on_every_database(system: House):
+def test_params_are_json_once_on_every_database(system: SchedulerHarness):
     system.handler("echo", lambda self, params: None)
     job = system.job(handler_name="echo", handler_params={"a": {"b": [1, "x"]}})
 
@@ -73,7 +75,7 @@ def test_params_are_json_once_on_every_database(system: House):
     assert (json.loads(stored) if isinstance(stored, str) else stored) == {"a": {"b": [1, "x"]}}
 
 
-def test_an_edit_moves_updated_at_and_leaves_created_at(system: House):
+def test_an_edit_moves_updated_at_and_leaves_created_at(system: SchedulerHarness):
     job = system.job()
     CronJob.objects.filter(pk=job.pk).update(
         created_at=system.clock.now(), updated_at=system.clock.now()
