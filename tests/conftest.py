@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import hypothesis
 import pytest
+from django.test import override_settings
 from django.utils import translation
 
 from tests import plugin
@@ -38,6 +39,16 @@ def _language() -> Iterator[None]:
     """A page that a test has asked for in Korean leaves its thread speaking it."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_password_hasher() -> Iterator[None]:
+    """The real hasher takes half a second per password on purpose. No test is about it.
+
+    Real processes (`System`, script/server) keep jobu's own settings.
+    """
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(scope="session")
