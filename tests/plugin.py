@@ -1,9 +1,10 @@
 """pytest plugin: gives a run its job database before Django reads its settings.
 
 `JOBU_TEST_DATABASE` says which one: sqlite (the default, runs every test), postgres or mysql (run
-the tests marked `database` again). `JOBU_TEST_SLOW=1` adds the tests marked `slow`, and with
-`JOBU_REQUIRE_SERVICES=1` a server that is missing is a failure instead of a skip. tests/run.py sets
-these from the arguments of script/test.
+the tests marked `database` again). `JOBU_TEST_SLOW=1` adds the tests marked `slow`,
+`JOBU_TEST_QUICK=1` leaves out what needs processes or servers, and with `JOBU_REQUIRE_SERVICES=1` a
+server that is missing is a failure instead of a skip. `JOBU_TEST_FILES` names the test files of
+this run, where several runs share them. tests/run.py sets these from the arguments of script/test.
 
 Loaded with `-p tests.plugin`, because conftest.py is read only after Django is set up.
 """
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -34,14 +35,11 @@ from tests.harness.servers import (
 from tests.harness.servers.guardian import guardian
 from tests.harness.servers.pool import Kind, start_server
 from tests.harness.waiting import wait_patiently_for_processes
+from tests.sharing import ROOT, has_tests_for
 
 JobServer = Postgres | MariaDB
 JOB_SERVERS: dict[str, type[JobServer]] = {"postgres": Postgres, "mysql": MariaDB}
 DATABASE_KINDS = ("sqlite", *JOB_SERVERS)
-# JOBU_TEST_PART: which part of the tests; all, where it is not set. Those that need no job database
-# are the most, and shared out by their files.
-EACH_DATABASE = "each database"
-NEED_NO_DATABASE = tuple(f"(none) {number}" for number in range(1, 7))
 # Which server a fixture needs, so that all that the collected tests need can start side by side.
 SERVER_OF_FIXTURE: dict[str, type[Server]] = {
     "postgres_server": Postgres,
@@ -49,6 +47,9 @@ SERVER_OF_FIXTURE: dict[str, type[Server]] = {
     "redis_server": Redis,
     "rabbitmq_server": RabbitMQ,
 }
+# Fixtures whose tests start beats, workers, servers or a browser, whatever their parameters say.
+STARTS_PROCESSES = frozenset({"job_database_url", "jobu", "engine_of", "site"})
+SERVERS_OF_FILES = pytest.StashKey[dict[str, list[str]]]()
 
 
 class Run:
@@ -130,7 +131,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Files without a test for this run are not even imported: seven runs would each read all."""
+    """Files without a test for this run are not imported: each run would import all of them."""
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
     return None if _file_belongs_to_run(collection_path) else True
@@ -144,6 +145,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[SERVERS_OF_FILES] = {
+        file: sorted(server.name for server in servers_needed(items))
+        for file, items in _by_file(session.items).items()
+    }
     if not session.config.option.collectonly and the_run().missing is None:
         the_run().servers.start(servers_needed(session.items))
 
@@ -155,11 +160,24 @@ def pytest_runtest_setup() -> None:
     the_run().servers.heal()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts for the table of tests/run.py."""
-    if path := os.environ.get("JOBU_TEST_SUMMARY"):
-        counts = {name: len(reports) for name, reports in terminalreporter.stats.items() if name}
-        Path(path).write_text(json.dumps(counts), encoding="ascii")
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Counts for the table of tests/run.py, and the files' times for tests/durations.json."""
+    path = os.environ.get("JOBU_TEST_SUMMARY")
+    if path is None:
+        return
+    stats = terminalreporter.stats
+    seconds: dict[str, float] = defaultdict(float)
+    for report in (report for reports in stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    summary = {
+        "counts": {name: len(reports) for name, reports in stats.items() if name},
+        "seconds": seconds,
+        "servers": config.stash.get(SERVERS_OF_FILES, {}),
+    }
+    Path(path).write_text(json.dumps(summary), encoding="utf-8")
 
 
 @pytest.hookimpl(trylast=True)
@@ -171,39 +189,54 @@ def pytest_unconfigure() -> None:
 
 
 def _file_belongs_to_run(path: Path) -> bool:
-    """What its name and text tell; `_belongs_to_run` then looks at each test.
-
-    A file says `mark.database` itself, where it has such tests.
-    """
-    part = os.environ.get("JOBU_TEST_PART", "")
-    if part in NEED_NO_DATABASE:
-        return part == _part_of(path)
-    if part == EACH_DATABASE or the_run().kind != "sqlite":
-        return "mark.database" in path.read_text(encoding="utf-8")
-    return True
-
-
-def _part_of(path: Path) -> str:
-    return NEED_NO_DATABASE[zlib.crc32(path.name.encode()) % len(NEED_NO_DATABASE)]
+    """Decides by the file's name and text; `_belongs_to_run` then decides for each test."""
+    files = os.environ.get("JOBU_TEST_FILES")
+    if files is not None and os.path.relpath(path, ROOT) not in files.split(os.pathsep):
+        return False
+    return has_tests_for(path, the_run().kind)
 
 
 def _belongs_to_run(item: pytest.Item) -> bool:
+    # pytest collects a file that its arguments name whatever pytest_ignore_collect answers.
+    if not _file_belongs_to_run(item.path):
+        return False
     if item.get_closest_marker("slow") and os.environ.get("JOBU_TEST_SLOW") != "1":
         return False
-    marker = item.get_closest_marker("database")
-    for_each_database = marker is not None
-    if marker is not None and marker.args and the_run().kind not in marker.args:
+    if os.environ.get("JOBU_TEST_QUICK") == "1" and not _is_quick(item):
         return False
-    part = os.environ.get("JOBU_TEST_PART", "")
-    if part in NEED_NO_DATABASE:
-        return not for_each_database and part == _part_of(item.path)
-    return for_each_database or (the_run().kind == "sqlite" and part != EACH_DATABASE)
+    marker = item.get_closest_marker("database")
+    if marker is None:
+        return the_run().kind == "sqlite"
+    return not marker.args or the_run().kind in marker.args
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """A unit test: it starts neither processes nor servers, and tries few examples."""
+    if item.get_closest_marker("processes") or item.get_closest_marker("thorough"):
+        return False
+    return not STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) and not servers_needed(
+        [item]
+    )
+
+
+def _by_file(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
+    found: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        found[item.nodeid.partition("::")[0]].append(item)
+    return found
 
 
 def servers_needed(items: Iterable[pytest.Item]) -> set[type[Server]]:
-    """Servers that the tests name, directly or through other fixtures."""
+    """Servers that the tests name, directly, through other fixtures or as their engine."""
+    items = list(items)
     names = {name for item in items for name in getattr(item, "fixturenames", ())}
     needed = {SERVER_OF_FIXTURE[name] for name in names if name in SERVER_OF_FIXTURE}
     if "job_server" in names and the_run().kind in JOB_SERVERS:
         needed.add(JOB_SERVERS[the_run().kind])
-    return needed
+    # tests/dbpools: "postgres", "mysql", "postgres behind a rough network".
+    engines = {_engine_of(item).partition(" ")[0] for item in items}
+    return needed | {JOB_SERVERS[engine] for engine in engines if engine in JOB_SERVERS}
+
+
+def _engine_of(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("engine", "")) if hasattr(item, "callspec") else ""

@@ -1,10 +1,11 @@
 """`python -m tests.run`, which is `script/test`: the tests on each job database, then one table.
 
-The tests marked `database` run on SQLite, PostgreSQL and MySQL or MariaDB, each in a pytest of its
-own, because Django has one set of settings per process; four more share those that need none.
+SQLite runs every test; PostgreSQL and MySQL or MariaDB run those marked `database` again. Django
+has one set of settings per process, so no pytest serves two databases. Several pytests share the
+files of a database (tests/sharing.py).
 
-Several at once load a small machine heavily. A few tests that failed there get one more try, alone;
-those that then pass are counted as unsteady and named, for somebody to look at.
+Several pytests at a time load a small machine heavily. A few tests that failed there get one more
+try, alone; those that then pass are counted as unsteady and named, for somebody to look at.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from tests import sharing
 from tests.harness.servers.install import install_servers
-from tests.plugin import DATABASE_KINDS, EACH_DATABASE, NEED_NO_DATABASE
+from tests.plugin import DATABASE_KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,17 +37,22 @@ OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
 # How many pytests at a time. They wait for real processes for a part of their time, so a few more
 # than there are processors; many more would only make each other late.
 SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)
+# Pytests that share the tests of a database. More make the work more even, and each costs the start
+# of Python, Django and its servers.
+PARTS = {"sqlite": 8, "postgres": 2, "mysql": 2}
 # More failures than this are no accident of a loaded machine.
 TRIED_AGAIN = 30
 
 USAGE = """\
-script/test [--slow] [--database KIND] [--install-servers] [arguments of pytest]
+script/test [--quick | --slow] [--database KIND] [--install-servers] [--record] [of pytest]
 
-    script/test                    the database tests on the three databases, and all other tests
+    script/test                    all tests on SQLite, the database tests on the other two as well
     script/test -k name -x         arguments that are not ours go to pytest
+    script/test --quick            on SQLite only, without what starts processes or servers
     script/test --slow             with the long fault and soak tests
     script/test --database mysql   one database only: sqlite, postgres or mysql
     script/test --install-servers  first installs missing servers and browser by Debian's packages
+    script/test --record           writes the files' times to tests/durations.json
 
 TEST_POSTGRES_URL, TEST_MYSQL_URL, TEST_REDIS_URL, TEST_RABBITMQ_URL name servers to use instead of
 private ones. JOBU_REQUIRE_SERVICES=1 makes a missing server, and any skipped test, a failure.
@@ -53,8 +60,19 @@ private ones. JOBU_REQUIRE_SERVICES=1 makes a missing server, and any skipped te
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One pytest that is to run."""
+
+    label: str
+    database: str
+    files: tuple[str, ...] | None = None  # None: all files
+    slow: bool = False
+    quick: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one pytest said."""
+    """What one pytest reported."""
 
     database: str
     exit_code: int
@@ -63,6 +81,7 @@ class Result:
     failed: int = 0
     skipped: int = 0
     unsteady: int = 0  # failed beside the other runs, passed alone
+    costs: dict[str, sharing.FileCost] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,18 +91,58 @@ def main(arguments: Sequence[str]) -> int:
         return OK
     if options.install_servers:
         install_servers()
-    if options.database:
-        wanted = [(name, name, "") for name in options.database]
-    else:
-        wanted = [(name, name, EACH_DATABASE) for name in DATABASE_KINDS]
-        # The browser's part, which is as long as a database's, not last and alone.
-        wanted += [(part, "sqlite", part) for part in reversed(NEED_NO_DATABASE)]
-    results = run_all(wanted, for_pytest, slow=options.slow)
+    wanted = wanted_runs(options.database or (), quick=options.quick, slow=options.slow)
+    results = run_all(wanted, for_pytest)
+    if options.record:
+        record(results, wanted)
     complaints = find_complaints(
         results, require_services=os.environ.get("JOBU_REQUIRE_SERVICES") == "1"
     )
     print("", table(results), *complaints, sep="\n", flush=True)
     return TESTS_FAILED if complaints else OK
+
+
+def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wanted]:
+    """One pytest for each database that the caller names; else each database in its parts.
+
+    The longest first, so that no long one is left to run alone at the end.
+    """
+    if databases:
+        return [Wanted(label=name, database=name, quick=quick, slow=slow) for name in databases]
+    known = sharing.read_record()
+    parts = {"sqlite": os.cpu_count() or 1} if quick else PARTS
+    found = []
+    for database, number in parts.items():
+        # A database that was never measured takes about what SQLite takes.
+        costs = known.get("sqlite", {}) | known.get(database, {})
+        shares = sharing.share_out(sharing.test_files(database), number, costs)
+        found += [
+            (
+                sum(costs.get(file, sharing.FileCost()).seconds for file in files),
+                Wanted(
+                    label=f"{database} {part}",
+                    database=database,
+                    files=files,
+                    quick=quick,
+                    slow=slow,
+                ),
+            )
+            for part, files in enumerate(shares, 1)
+        ]
+    return [wanted for _, wanted in sorted(found, key=lambda each: -each[0])]
+
+
+def record(results: Sequence[Result], wanted: Sequence[Wanted]) -> None:
+    """Add what the runs have measured to tests/durations.json; forget files that are gone."""
+    known = sharing.read_record()
+    for result, run in zip(results, wanted, strict=True):
+        known[run.database] = known.get(run.database, {}) | result.costs
+    sharing.write_record(
+        {
+            database: {file: cost for file, cost in costs.items() if (ROOT / file).exists()}
+            for database, costs in known.items()
+        }
+    )
 
 
 def find_complaints(results: Sequence[Result], *, require_services: bool) -> list[str]:
@@ -105,27 +164,46 @@ def find_complaints(results: Sequence[Result], *, require_services: bool) -> lis
 
 
 def table(results: Sequence[Result]) -> str:
-    titles = f"{'database':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'unsteady':>10}"
+    """A line per pytest, by its label, and a line per database that several have shared."""
+    titles = f"{'database':<12}{'passed':>8}{'failed':>8}{'skipped':>9}{'unsteady':>10}"
     lines = [f"{titles}{'seconds':>9}"]
-    lines += [
-        f"{result.database:<10}{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
-        f"{result.unsteady:>10}{result.seconds:>9.1f}"
-        for result in results
-    ]
+    lines += [_line(result) for result in sorted(results, key=_place_in_table)]
+    for database in DATABASE_KINDS:
+        parts = [result for result in results if result.database.startswith(f"{database} ")]
+        if parts:
+            lines.append(_line(_sum(f"{database} all", parts)))
     return "\n".join(lines)
 
 
-def run_all(
-    wanted: Sequence[tuple[str, str, str]], arguments: Sequence[str], *, slow: bool
-) -> list[Result]:
-    """One pytest for each (label, database, part), SIDE_BY_SIDE at a time.
+def _place_in_table(result: Result) -> tuple[int, str]:
+    return DATABASE_KINDS.index(result.database.partition(" ")[0]), result.database
 
-    One alone speaks to the terminal itself; of several, each one's output is printed when it ends.
+
+def _line(result: Result) -> str:
+    return (
+        f"{result.database:<12}{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
+        f"{result.unsteady:>10}{result.seconds:>9.1f}"
+    )
+
+
+def _sum(label: str, parts: Sequence[Result]) -> Result:
+    return Result(
+        database=label,
+        exit_code=max(part.exit_code for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        passed=sum(part.passed for part in parts),
+        failed=sum(part.failed for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        unsteady=sum(part.unsteady for part in parts),
+    )
+
+
+def run_all(wanted: Sequence[Wanted], arguments: Sequence[str]) -> list[Result]:
+    """Run the pytests, SIDE_BY_SIDE at a time, in the order of `wanted`.
+
+    A single one writes to the terminal itself; of several, the output is printed at the end.
     """
-    runs = [
-        PytestRun(label, database, part, arguments, slow=slow, alone=len(wanted) == 1)
-        for label, database, part in wanted
-    ]
+    runs = [PytestRun(each, arguments, alone=len(wanted) == 1) for each in wanted]
 
     def forward(number: int, _: FrameType | None) -> None:
         for run in runs:
@@ -162,30 +240,23 @@ def may_be_the_load(result: Result) -> bool:
 
 
 class PytestRun:
-    """One pytest, from its command to what it said."""
+    """One pytest, from its command to its result."""
 
-    def __init__(
-        self,
-        label: str,
-        database: str,
-        part: str,
-        arguments: Sequence[str],
-        *,
-        slow: bool,
-        alone: bool,
-    ) -> None:
-        self._label = label
+    def __init__(self, wanted: Wanted, arguments: Sequence[str], *, alone: bool) -> None:
+        self._label = wanted.label
         self._alone = alone
         self._place = tempfile.TemporaryDirectory(prefix="jobu-summary-")
         self._summary = Path(self._place.name) / "summary.json"
         self._output = Path(self._place.name) / "output"
         self._environment = os.environ | {
-            "JOBU_TEST_DATABASE": database,
-            "JOBU_TEST_PART": part,
+            "JOBU_TEST_DATABASE": wanted.database,
             "JOBU_TEST_SIDE_BY_SIDE": "" if alone else "1",
-            "JOBU_TEST_SLOW": "1" if slow else "",
+            "JOBU_TEST_SLOW": "1" if wanted.slow else "",
+            "JOBU_TEST_QUICK": "1" if wanted.quick else "",
             "JOBU_TEST_SUMMARY": str(self._summary),
         }
+        if wanted.files is not None:
+            self._environment["JOBU_TEST_FILES"] = os.pathsep.join(wanted.files)
         cache = Path(self._place.name) / "cache"
         self._command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
@@ -202,7 +273,7 @@ class PytestRun:
                 self._command,
                 None if self._alone else output,
             )
-        counts = self._counts()
+        counts, costs = self._summarised()
         return Result(
             database=self._label,
             exit_code=exit_code,
@@ -210,6 +281,7 @@ class PytestRun:
             passed=counts.get("passed", 0),
             failed=counts.get("failed", 0) + counts.get("error", 0),
             skipped=counts.get("skipped", 0),
+            costs=costs,
         )
 
     def stop(self, number: int | None) -> None:
@@ -247,7 +319,7 @@ class PytestRun:
         exit_code = self._wait_for(
             [*self._command, "-v", "--last-failed", "--last-failed-no-failures=none"], None
         )
-        counts = self._counts()
+        counts, _ = self._summarised()
         if exit_code != OK:
             return result
         return replace(
@@ -258,11 +330,16 @@ class PytestRun:
             unsteady=result.failed,
         )
 
-    def _counts(self) -> dict[str, int]:
+    def _summarised(self) -> tuple[dict[str, int], dict[str, sharing.FileCost]]:
+        """Counts by outcome, and what each file took. Both empty when pytest broke."""
         if not self._summary.exists():
-            return {}
-        counts: dict[str, int] = json.loads(self._summary.read_text(encoding="ascii"))
-        return counts
+            return {}, {}
+        summary = json.loads(self._summary.read_text(encoding="utf-8"))
+        servers = summary["servers"]
+        return summary["counts"], {
+            file: sharing.FileCost(seconds=seconds, servers=frozenset(servers.get(file, ())))
+            for file, seconds in summary["seconds"].items()
+        }
 
     def clean_up(self) -> None:
         self._place.cleanup()
@@ -271,7 +348,10 @@ class PytestRun:
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--slow", action="store_true")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--slow", action="store_true")
+    chosen.add_argument("--quick", action="store_true")
+    parser.add_argument("--record", action="store_true")
     parser.add_argument("--database", action="append", choices=DATABASE_KINDS)
     parser.add_argument("--install-servers", action="store_true")
     return parser.parse_known_args(list(arguments))

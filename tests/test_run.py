@@ -5,26 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness import chromium
 from tests.harness.servers import ServerUnavailableError, install
-from tests.plugin import EACH_DATABASE
+from tests.plugin import DATABASE_KINDS
 from tests.run import (
     NONE_COLLECTED,
     TRIED_AGAIN,
     Result,
+    Wanted,
     find_complaints,
     may_be_the_load,
     run_all,
     table,
+    wanted_runs,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def result(database: str = "sqlite", exit_code: int = 0, **counts: int) -> Result:
+def result(database: str = "sqlite", exit_code: int = 0, **counts: Any) -> Result:
     return Result(database=database, exit_code=exit_code, seconds=1.0, **counts)
 
 
@@ -69,6 +72,36 @@ def test_table_has_a_line_per_database():
     assert lines[2].split() == ["mysql", "0", "0", "0", "0", "1.0"]
 
 
+def test_table_adds_up_the_parts_of_a_database():
+    parts = [result("sqlite 1", passed=12), result("sqlite 2", passed=3, skipped=1)]
+
+    lines = table(parts).splitlines()
+
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["sqlite", "1", "12"],
+        ["sqlite", "2", "3"],
+        ["sqlite", "all", "15"],
+    ]
+
+
+def test_every_file_is_in_one_part_of_sqlite_and_those_with_the_mark_on_each_database():
+    runs = wanted_runs([], quick=False, slow=False)
+    files = {
+        database: [file for run in runs if run.database == database for file in run.files or ()]
+        for database in DATABASE_KINDS
+    }
+
+    everything = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(files["sqlite"]) == sorted(everything)
+    assert sorted(files["postgres"]) == sorted(files["mysql"])
+    assert "tests/scheduler/test_races.py" in files["postgres"]
+    assert "tests/test_docs.py" not in files["postgres"]
+
+
+def test_quick_run_is_sqlite_alone():
+    assert {run.database for run in wanted_runs([], quick=True, slow=False)} == {"sqlite"}
+
+
 UNSTEADY_TEST = """
 from pathlib import Path
 
@@ -97,10 +130,13 @@ def test_what_failed_beside_others_gets_one_try_alone(
     module = tmp_path / "test_once.py"
     module.write_text(UNSTEADY_TEST.replace("{broken}", str(not broken)))
     # The second run collects nothing: it only makes the first one not the only one.
-    wanted = [("first", "sqlite", ""), ("second", "sqlite", EACH_DATABASE)]
+    wanted = [
+        Wanted(label="first", database="sqlite"),
+        Wanted(label="second", database="sqlite", files=("tests/test_none.py",)),
+    ]
 
     first, second = run_all(
-        wanted, [str(module), "-c", str(ROOT / "pyproject.toml"), "-p", "no:randomly"], slow=False
+        wanted, [str(module), "-c", str(ROOT / "pyproject.toml"), "-p", "no:randomly"]
     )
 
     assert second.exit_code == NONE_COLLECTED

@@ -72,6 +72,7 @@ def world() -> dict[str, int]:
     return {"cron_id": job.pk, "execution_id": run.pk, "backfill_id": backfill.pk}
 
 
+@pytest.mark.thorough
 def test_calls_made_up_from_the_document_are_answered_as_it_says(
     key: str, world: dict[str, int], one_transaction: None
 ):

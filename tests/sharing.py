@@ -1,0 +1,99 @@
+"""Which pytest runs which test files: shared out by the seconds that each file took before.
+
+tests/durations.json holds what `script/test --record` has measured. A file that it does not know
+counts as DEFAULT_SECONDS, so a new test needs no entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = Path(__file__).with_name("durations.json")
+DEFAULT_SECONDS = 3.0
+# What it costs a part that its first test needs this server, in the same seconds.
+SERVER_SECONDS = {"PostgreSQL": 3.0, "MariaDB or MySQL": 8.0, "Redis": 0.5, "RabbitMQ": 10.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCost:
+    """What one test file takes on one database: its tests' time, and the servers they need."""
+
+    seconds: float = DEFAULT_SECONDS
+    servers: frozenset[str] = frozenset()
+
+
+Record = dict[str, dict[str, FileCost]]  # database, then file
+
+
+def test_files(database: str) -> list[str]:
+    """Test files with something to run on this database, relative to the root, in order.
+
+    SQLite runs every test, the other databases run those marked `database`.
+    """
+    paths = sorted(Path(__file__).parent.rglob("test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in paths if has_tests_for(path, database)]
+
+
+@cache
+def has_tests_for(path: Path, database: str) -> bool:
+    """A file names the mark itself where it has tests for each database."""
+    return database == "sqlite" or "mark.database" in path.read_text(encoding="utf-8")
+
+
+def share_out(
+    files: Iterable[str], parts: int, known: Mapping[str, FileCost]
+) -> list[tuple[str, ...]]:
+    """The files in at most `parts` parts that take about the same time; the longest part first.
+
+    The longest file goes first, each to the part that then ends soonest. A part that already has
+    the servers of a file gets it more cheaply.
+    """
+    costs = {file: known.get(file, FileCost()) for file in files}
+    loads = [0.0] * parts
+    servers: list[set[str]] = [set() for _ in range(parts)]
+    shares: list[list[str]] = [[] for _ in range(parts)]
+    for file in sorted(costs, key=lambda file: (-costs[file].seconds, file)):
+        cost = costs[file]
+        ends = [
+            loads[part] + cost.seconds + sum(map(_start_seconds, cost.servers - servers[part]))
+            for part in range(parts)
+        ]
+        chosen = ends.index(min(ends))
+        loads[chosen] = ends[chosen]
+        servers[chosen] |= cost.servers
+        shares[chosen].append(file)
+    order = sorted(range(parts), key=lambda part: -loads[part])
+    return [tuple(shares[part]) for part in order if shares[part]]
+
+
+def _start_seconds(server: str) -> float:
+    return SERVER_SECONDS.get(server, 1.0)
+
+
+def read_record(path: Path = RECORD) -> Record:
+    if not path.exists():
+        return {}
+    return {
+        database: {
+            file: FileCost(seconds=seconds, servers=frozenset(servers))
+            for file, (seconds, servers) in files.items()
+        }
+        for database, files in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def write_record(record: Record, path: Path = RECORD) -> None:
+    """One line per file, so that a changed time is one changed line."""
+    databases = []
+    for database, files in sorted(record.items()):
+        lines = [
+            f"    {json.dumps(file)}: {json.dumps([round(cost.seconds, 1), sorted(cost.servers)])}"
+            for file, cost in sorted(files.items())
+        ]
+        databases.append(f"  {json.dumps(database)}: {{\n" + ",\n".join(lines) + "\n  }")
+    path.write_text("{\n" + ",\n".join(databases) + "\n}\n", encoding="utf-8")
