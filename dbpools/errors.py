@@ -17,7 +17,8 @@ DatabaseError
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from dbpools.nearest import nearest
 
 
 class DatabaseError(Exception):
@@ -129,5 +130,5 @@ class PartialCommitError(TransactionError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` with the nearest of the known words, or an empty string."""
-    nearest = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""

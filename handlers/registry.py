@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from dbpools.nearest import nearest
 from handlers.base import BaseHandler
 from handlers.errors import DuplicateHandlerError, HandlerNotFoundError
 from handlers.params import HandlerParams
@@ -79,8 +79,7 @@ def get_handler(name: str) -> type[BaseHandler]:
             found = resolver(name)
             if found is not None:
                 return found
-    near = difflib.get_close_matches(name, handler_names(), n=1, cutoff=0.6)
-    raise HandlerNotFoundError(name, near[0] if near else None)
+    raise HandlerNotFoundError(name, nearest(name, handler_names()))
 
 
 def get_registered_handlers() -> dict[str, type[BaseHandler]]:

@@ -6,7 +6,6 @@ ConfigError, each mistake with its file, its key and what would be right.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from pydantic import (
 
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
+from dbpools.nearest import nearest
 from jobu_project import layout
 from scheduler.conf import BeatSettings, Count, Section, TimezoneName, WorkerSettings
 
@@ -380,8 +380,8 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f", known: {', '.join(known)}"
+    near = nearest(word, known)
+    return f", did you mean {near!r}?" if near else f", known: {', '.join(known)}"
 
 
 @cache
