@@ -86,6 +86,11 @@ def checked_mapping(raw: object) -> dict[str, Any]:
     return values
 
 
+def has_lone_surrogate(text: str) -> bool:
+    """Whether half of a surrogate pair is in `text`: no database stores it as UTF-8."""
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def as_model(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Returns `values` as an instance of the model.
 
@@ -113,7 +118,7 @@ def _refused_by_databases(value: object, loc: str, depth: int) -> Iterator[tuple
     if isinstance(value, str):
         if "\x00" in value:
             yield loc, "contains a NUL character"
-        elif not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        elif has_lone_surrogate(value):
             yield loc, "contains half of a surrogate pair"
     elif isinstance(value, Mapping | list | tuple):
         if depth > MAX_PARAMS_DEPTH:

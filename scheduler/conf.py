@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from difflib import get_close_matches
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -16,6 +15,7 @@ from django.conf import settings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dbpools.config import DatabaseConfig
+from dbpools.nearest import nearest
 
 TASK_NAME = "scheduler.execute"
 # Celery's own limit is the last ring, behind the runner's and the bridge's. It works under prefork
@@ -29,9 +29,9 @@ GRACE_SECONDS_MAX = 25
 def known_timezone(name: str) -> str:
     """Returns `name`. ValueError with the nearest name where this host knows no such zone."""
     if name not in available_timezones():
-        hint = get_close_matches(name, available_timezones(), n=1)
+        hint = nearest(name, available_timezones())
         raise ValueError(
-            f"unknown time zone {name!r}" + (f", did you mean {hint[0]!r}?" if hint else "")
+            f"unknown time zone {name!r}" + (f", did you mean {hint!r}?" if hint else "")
         )
     return name
 
@@ -94,6 +94,9 @@ class BeatSettings(Section):
         5, description="how often beat looks for runs of dead workers"
     )
     retention_days: Count = Field(30, description="finished executions are kept this long")
+    activity_retention_days: int = Field(
+        365, ge=0, description="who did what is kept this long; 0: for ever"
+    )
     calendars: dict[str, CalendarSettings] = Field(
         {}, description="named sets of excluded days, used as `name` or `name:skip|next|previous`"
     )

@@ -141,3 +141,52 @@ class BackfillState(StrEnum):
 class ProcessKind(StrEnum):
     BEAT = "beat"
     WORKER = "worker"
+
+
+class JobState(StrEnum):
+    """What a job is, for people. The rule that decides it: scheduler/models/job_state.py."""
+
+    ENABLED = "enabled"
+    PAUSED = "paused"  # off, with a reason or until an instant
+    ERROR = "error"  # off, because its schedule cannot be used
+    DISABLED = "disabled"  # off for any other reason
+
+
+class Door(StrEnum):
+    """The way by which somebody asked for a change."""
+
+    ADMIN = "admin"
+    API = "api"
+    COMMAND = "command"
+    BEAT = "beat"
+    SYSTEM = "system"  # code that names nobody
+
+
+class ActivityVerb(StrEnum):
+    """What somebody did. Readers of `jobu_activity` compare these codes, never words."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    DELETED = "deleted"
+    CLONED = "cloned"
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RUN = "run"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    RETRIED_RANGE = "retried_range"
+    REPLAYED = "replayed"
+    EVENT = "event"
+    STARTED = "started"
+    REVOKED = "revoked"
+
+
+class TargetKind(StrEnum):
+    """What an entry of `jobu_activity` is about."""
+
+    JOB = "job"
+    EXECUTION = "execution"
+    BACKFILL = "backfill"
+    TOKEN = "token"

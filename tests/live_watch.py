@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from scheduler.operations.actor import Actor
 from scheduler.operations.control import Control
 from tests.harness.waiting import wait_until
 
@@ -17,7 +18,7 @@ def watch(seconds: float) -> None:
     """Start a run that takes so long, ask its live fragment until it ends, print what was seen."""
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(User.objects.create_superuser("alice", "a@example.com"))
-    execution, _ = Control(actor="alice").event(
+    execution, _ = Control(actor=Actor(name="alice")).event(
         handler_name="sample", params={"sleep_seconds": seconds, "message": "moving"}
     )
     url = reverse("admin:scheduler_jobexecution_live", args=[execution.pk])

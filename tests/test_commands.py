@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.models import JSONField, Value
 
 from scheduler.management import inputs, output
-from scheduler.models import Backfill, CronJob, JobExecution, JobLog
-from scheduler.operations import job_history
+from scheduler.models import Activity, Backfill, CronJob, JobExecution, JobLog
 from scheduler.operations.control import InvalidJob
+from scheduler.operations.history import changes_of, who_switched_off
 from scheduler.operations.masking import MASK
 from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
@@ -390,67 +389,118 @@ def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: Schedule
 def test_the_history_shows_what_a_user_did_by_command(world: SchedulerHarness):
     bob = get_user_model().objects.create_user("bob")
 
-    def entries(*arguments: object) -> list[tuple[int, str]]:
-        LogEntry.objects.all().delete()
+    def entries(*arguments: object) -> list[tuple[str, str, int | None, str]]:
+        Activity.objects.all().delete()
         ran(*arguments, "--as", "bob")
-        found = LogEntry.objects.order_by("id")
-        assert all(entry.user_id == bob.pk for entry in found)
-        return [(entry.action_flag, entry.get_change_message()) for entry in found]
+        for entry in Activity.objects.all():
+            assert (entry.actor, entry.user_id, entry.door) == ("bob", str(bob.pk), "command")
+        items = ran("history", "--json").json["items"]
+        return [(e["verb"], e["target_kind"], e["target_id"], e["text"]) for e in items]
 
-    by = "(command line)"
     new = ("--cron", "0 * * * *", "--handler", "ok")
-    assert entries("jobs", "create", "report", *new) == [(ADDITION, f"Added {by}")]
-    job = CronJob.objects.get()
-    assert entries("jobs", "update", "report", "--max-retry", 2) == [
-        (CHANGE, f"Changed retries {by}.")
-    ]
-    assert job_history.read(LogEntry.objects.get(), sees_params=True)[0].new == "2"
-    assert entries("jobs", "enable", "report") == [(CHANGE, f"Enabled {by}")]
-    assert entries("jobs", "disable", "report") == [(CHANGE, f"Disabled {by}")]
+    ((verb, kind, job_id, text),) = entries("jobs", "create", "report", *new)
+    assert (verb, kind, text) == ("created", "job", "Created")
+    assert job_id == CronJob.objects.get().pk
+
+    def of_job(verb: str, text: str) -> list[tuple[str, str, int | None, str]]:
+        return [(verb, "job", job_id, text)]
+
+    assert entries("jobs", "update", "report", "--max-retry", 2) == of_job(
+        "changed", "Changed retries"
+    )
+    assert changes_of(Activity.objects.get(), sees_params=True)[0].new == "2"
+    assert entries("jobs", "enable", "report") == of_job("enabled", "Enabled")
+    assert entries("jobs", "disable", "report") == of_job("disabled", "Disabled")
     paused = entries("jobs", "pause", "report", "--reason", "shop moves")
-    assert paused == [(CHANGE, f"Paused: shop moves {by}")]
-    assert job_history.who_switched_off(CronJob.objects.get()) == "bob"
-    assert entries("jobs", "resume", "report") == [(CHANGE, f"Resumed {by}")]
+    assert paused == of_job("paused", "Paused: shop moves")
+    assert who_switched_off(CronJob.objects.get()) == "bob"
+    assert entries("jobs", "resume", "report") == of_job("enabled", "Enabled")
     cloned = entries("jobs", "clone", "report", "--name", "copy")
-    assert cloned == [(ADDITION, f"Cloned from #{job.pk} {by}")]
-    assert entries("jobs", "delete", "copy", "--yes") == [(DELETION, f"Deleted {by}")]
+    copy_id = CronJob.objects.get(name="copy").pk
+    assert cloned == [("cloned", "job", copy_id, "Cloned from report")]
+    deleted = entries("jobs", "delete", "copy", "--yes")
+    assert deleted == [("deleted", "job", copy_id, "Deleted")]
     ran_now = entries("jobs", "run", "report")
     row = JobExecution.objects.get()
-    assert ran_now == [(CHANGE, f"Run now: execution #{row.pk} {by}")]
+    assert ran_now == of_job("run", f"Run now: execution #{row.pk}")
+
     cancelled = entries("executions", "cancel", row.pk, "--reason", "wrong day")
-    assert cancelled == [(CHANGE, f"Cancelled: wrong day {by}")]
-    assert entries("executions", "retry", row.pk) == [(CHANGE, f"Retried {by}")]
+    assert cancelled == [("cancelled", "execution", row.pk, "Cancelled: wrong day")]
+    retried = entries("executions", "retry", row.pk)
+    assert retried == [("retried", "execution", row.pk, "Retried")]
     again = entries("executions", "replay", row.pk)
-    assert again == [(CHANGE, f"Replayed from execution #{row.pk} {by}")]
-    ((flag, words),) = entries("executions", "retry", "--since", "1h ago", "--job", "report")
-    assert (flag, words) == (CHANGE, "Retried a range: 0 of FAILED, TIMEOUT, job report")
+    made = JobExecution.objects.latest("id")
+    text = f"Replayed from execution #{row.pk}"
+    assert again == [("replayed", "execution", made.pk, text)]
+    ran("executions", "cancel", row.pk)
+    ((verb, kind, target_id, text),) = entries(
+        "executions", "retry", "--since", "2026-01-01", "--status", "CANCELLED", "--job", "report"
+    )
+    assert (verb, kind, target_id) == ("retried_range", "execution", None)
+    assert text.startswith("Retried 1 execution from 2026-01-01 00:00:00")
+
     hours = ("--since", "2026-01-01T00:00Z", "--until", "2026-01-01T02:00Z")
     started = entries("backfill", "start", "report", *hours)
-    assert started == [(ADDITION, f"Started: 3 slots {by}")]
     number = Backfill.objects.get().pk
-    assert entries("backfill", "pause", number) == [(CHANGE, f"Paused {by}")]
-    assert entries("backfill", "resume", number) == [(CHANGE, f"Resumed {by}")]
-    assert entries("backfill", "cancel", number, "--yes") == [(CHANGE, f"Cancelled {by}")]
+    assert started == [("started", "backfill", number, "Started: 3 slots")]
+    paused = entries("backfill", "pause", number)
+    assert paused == [("paused", "backfill", number, "Paused")]
+    resumed = entries("backfill", "resume", number)
+    assert resumed == [("resumed", "backfill", number, "Resumed")]
+    stopped = entries("backfill", "cancel", number, "--running", "--yes")
+    assert stopped == [("cancelled", "backfill", number, "Cancelled, with what was running")]
     assert entries("jobs", "list") == []
 
 
-def test_what_nobody_known_did_by_command_is_in_no_history(
+def test_a_command_without_as_is_remembered_under_the_name_on_this_system(
     world: SchedulerHarness, monkeypatch: Any
 ):
     get_user_model().objects.create_user("root")
     monkeypatch.setattr("getpass.getuser", lambda: "root")
     world.job(name="report")
+
     ran("jobs", "disable", "report")
     ran("jobs", "enable", "report", "--as", "a stranger")
-    assert not LogEntry.objects.exists()
+
+    found = Activity.objects.order_by("id").values_list("verb", "actor", "user_id", "door")
+    assert list(found) == [
+        ("disabled", "root", None, "command"),
+        ("enabled", "a stranger", None, "command"),
+    ]
+    assert who_switched_off(CronJob.objects.get()) == ""
 
 
 def test_what_is_refused_is_in_no_history(world: SchedulerHarness):
     get_user_model().objects.create_user("bob")
     row = world.execution()
     ran("executions", "cancel", row.pk)
+    Activity.objects.all().delete()
+
     refused("executions", "cancel", row.pk, "--as", "bob")
-    assert not LogEntry.objects.exists()
+
+    assert not Activity.objects.exists()
+
+
+def test_the_history_is_listed_page_by_page_and_by_row(world: SchedulerHarness):
+    world.job(name="one")
+    world.job(name="two")
+    ran("jobs", "disable", "one", "two", "--as", "ann")
+    ran("jobs", "enable", "one", "--as", "bob")
+
+    table = ran("history").out
+    assert "Enabled" in table
+    assert "Disabled" in table
+    first = ran("history", "--limit", 1, "--json").json
+    assert [e["actor"] for e in first["items"]] == ["bob"]
+    rest = ran("history", "--before", first["next_before"], "--json").json
+    assert [(e["actor"], e["target_name"]) for e in rest["items"]] == [
+        ("ann", "two"),
+        ("ann", "one"),
+    ]
+    of_two = ran("history", "--job", "two", "--json").json["items"]
+    assert [e["verb"] for e in of_two] == ["disabled"]
+    assert ran("history", "--actor", "ann", "--verb", "enabled", "--json").json["items"] == []
+    assert ran("history", "--execution", 1, "--json").json["items"] == []
 
 
 @pytest.mark.database

@@ -29,6 +29,7 @@ from scheduler.admin.accounts import said
 from scheduler.beat.dispatcher import Dispatcher
 from scheduler.labels import label
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
 from scheduler.schedule import ScheduleError, parse
@@ -446,7 +447,7 @@ def test_an_execution_s_page_has_no_english_words(admin: Client, status: RunStat
 def test_a_backfill_s_page_has_no_english_words(admin: Client):
     job, now = _job(), database_now()
     _run(job)
-    control = BackfillControl(actor="alice")
+    control = BackfillControl(actor=Actor(name="alice"))
     backfill = control.start(job.pk, since=now - timedelta(days=9), until=now - timedelta(days=1))
 
     for name in ("change", "pause", "cancel"):

@@ -13,7 +13,6 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db.models import QuerySet
@@ -24,9 +23,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from scheduler.admin.actor import control_of
+from scheduler.admin.history import HistoryMixin
 from scheduler.admin.listing import GuardedList
-from scheduler.admin.unfold_compat import ModelAdmin, name_date_and_time
-from scheduler.operations import history
+from scheduler.admin.unfold_compat import name_date_and_time
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.permissions import Action, may
 
@@ -39,10 +39,9 @@ Text = str | Promise
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What was done: for the person, for the history, and what to look at next."""
+    """What was done, in words for the person, and the page to look at next."""
 
     message: str
-    history: str
     url: str = ""
 
 
@@ -67,11 +66,10 @@ class Verb:
     form: type[VerbForm] = VerbForm
     form_for_many: type[VerbForm] = VerbForm
     is_dangerous: bool = False
-    deletes: bool = False
 
 
-class VerbsMixin(ModelAdmin):
-    """Pages of verbs for a ModelAdmin, and what was changed in the history."""
+class VerbsMixin(HistoryMixin):
+    """Pages of verbs for a ModelAdmin."""
 
     verb_template = "scheduler/verb.html"
 
@@ -84,7 +82,7 @@ class VerbsMixin(ModelAdmin):
         form = verb.form(request.POST, target=target)
         if form.is_valid():
             try:
-                done = self._do(request, verb, target, form.cleaned_data)
+                done = verb.act(control_of(request), target, form.cleaned_data)
             except InvalidJob as error:
                 _add_problems(form, error)
             except (NotPossible, StaleEdit, ObjectDoesNotExist) as error:
@@ -110,7 +108,7 @@ class VerbsMixin(ModelAdmin):
         refused: list[str] = []
         for target in targets:
             try:
-                self._do(request, verb, target, form.cleaned_data)
+                verb.act(control_of(request), target, form.cleaned_data)
             except (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist) as error:
                 refused.append(f"{target}: {_refused(error)}")
         if done := len(targets) - len(refused):
@@ -124,26 +122,6 @@ class VerbsMixin(ModelAdmin):
         if len(refused) > NAMED:
             messages.error(request, _("and %s more were refused") % (len(refused) - NAMED))
         return None
-
-    def _do(
-        self, request: HttpRequest, verb: Verb, target: Any, answers: Mapping[str, Any]
-    ) -> Done:
-        """Act and write the history, both or neither. Again when beat moved the job in between."""
-
-        control = Control(actor=request.user.get_username())
-        return history.act(
-            lambda: verb.act(control, target, answers),
-            lambda done: self._remember(request, verb, target, done),
-        )
-
-    def _remember(self, request: HttpRequest, verb: Verb, target: Any, done: Done) -> None:
-        if verb.deletes:
-            self.log_deletions(request, [target])  # type: ignore[arg-type]
-        else:
-            self.log_change(request, target, done.history)
-
-    def log_change(self, request: HttpRequest, obj: Any, message: history.Words) -> LogEntry:
-        return history.remember(request.user.pk or 0, obj, history.CHANGE, message)
 
     def _page_of(self, target: Any) -> str:
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"

@@ -19,16 +19,15 @@ from django.utils.translation import ngettext
 
 from handlers import HandlerNotFoundError, get_handler
 from scheduler.admin import formatting
-from scheduler.admin.liveness import STALE_AFTER, missing_parts
+from scheduler.admin.liveness import missing_parts
 from scheduler.labels import label_of
-from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.operations import history
-from scheduler.operations.job_history import who_switched_off
+from scheduler.models import CronJob, JobExecution
+from scheduler.models.job_state import state_of
+from scheduler.operations.history import who_cancelled, who_switched_off
+from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.validation import no_handler
-from scheduler.states import BackfillState, OverlapPolicy, ProcessKind, RunStatus
+from scheduler.states import BackfillState, JobState, OverlapPolicy, ProcessKind, RunStatus
 
-# Beat records a slot within a second or two of it; later than this, somebody should look.
-OVERDUE_AFTER: Final = timedelta(seconds=30)
 # A message that was not claimed by then has been sent again already.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
 
@@ -105,7 +104,7 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
     """From the row to a worker: who has not done its part?"""
     queue = execution.queue or _("the default queue")
     if execution.publish_count == 0:
-        late = execution.publish_at is not None and now - execution.publish_at > OVERDUE_AFTER
+        late = is_overdue(execution.publish_at, now)
         return [
             _say(_("Beat should have sent it to a worker by now; its broker may be away."))
             if late
@@ -129,9 +128,8 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
                 when=_when(execution.publish_at, now),
             )
         )
-    workers = SchedulerProcess.objects.filter(
-        kind=ProcessKind.WORKER, heartbeat_at__gte=now - STALE_AFTER
-    ).aggregate(count=Count("id"), running=Sum("running"))
+    alive = alive_processes(now).filter(kind=ProcessKind.WORKER)
+    workers = alive.aggregate(count=Count("id"), running=Sum("running"))
     if not workers["count"]:
         return told  # that nobody is there is said anyway
     if workers["running"]:
@@ -191,7 +189,7 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
         )
     if execution.cancel_requested_at:
         asked = formatting.exact(execution.cancel_requested_at)
-        by = _who_cancelled(execution)
+        by = who_cancelled(execution)
         told.append(
             _say(
                 _("Its worker was asked to stop it at %(when)s by %(person)s."),
@@ -208,7 +206,7 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
 
 def _ended(execution: JobExecution) -> Sentences:
     told = []
-    if execution.status == RunStatus.CANCELLED and (by := _who_cancelled(execution)):
+    if execution.status == RunStatus.CANCELLED and (by := who_cancelled(execution)):
         told.append(_say(_("%(person)s cancelled it."), person=by))
     if execution.attempt and execution.started_at:
         span = formatting.took(execution.started_at, execution.finished_at)
@@ -242,11 +240,12 @@ def _holder(execution: JobExecution) -> int | None:
 
 
 def _switched_off(job: CronJob, now: datetime) -> Sentences:
-    if job.schedule_error:
+    state = state_of(job)
+    if state == JobState.ERROR:
         reason = job.schedule_error
         return [_say(_("Disabled because its schedule cannot be used: %(reason)s"), reason=reason)]
     told = []
-    if job.paused_until or job.pause_reason:
+    if state == JobState.PAUSED:
         if job.paused_until:
             when = _when(job.paused_until, now)
             told.append(_say(_("Paused until %(when)s; then it comes back by itself."), when=when))
@@ -267,7 +266,7 @@ def _schedule(job: CronJob, now: datetime) -> Sentences:
             return [_say(_("Its end was at %(when)s."), when=_when(job.end_at, now))]
         return [_say(_("Beat has not looked at its schedule yet."))]
     when = _when(job.next_run_at, now)
-    if now - job.next_run_at > OVERDUE_AFTER:
+    if is_overdue(job.next_run_at, now):
         return [_say(_("Its slot of %(when)s is overdue: no beat has recorded it."), when=when)]
     if job.next_run_at <= now:
         return [_say(_("Its slot of %(when)s is due just now."), when=when)]
@@ -322,13 +321,3 @@ def _link_to(execution_id: int, text: str) -> SafeString:
     return formatting.link(
         reverse("admin:scheduler_jobexecution_change", args=[execution_id]), text
     )
-
-
-def _who_cancelled(execution: JobExecution) -> str:
-    """By the history; empty when it does not know who asked for it as the row has it."""
-    asked_at = execution.cancel_requested_at
-    if asked_at is None:
-        return ""
-    entries = history.of(execution).filter(change_message__startswith="Cancelled")
-    of_it = [each for each in entries if history.tells_of(each, asked_at)]
-    return of_it[-1].user.get_username() if of_it else ""

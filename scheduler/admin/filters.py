@@ -17,14 +17,14 @@ from django.utils.translation import gettext_lazy as _
 from handlers.registry import handler_names
 from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, RangeDateFilter
 from scheduler.labels import label
-from scheduler.models import CronJob
+from scheduler.models import CronJob, bounded_id
+from scheduler.models.job_state import IN_STATE
 from scheduler.operations.control import Control
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
-from scheduler.states import RunStatus
-from scheduler.store.statistics import FAILING, JOB_STATES
+from scheduler.states import JobState, RunStatus
+from scheduler.store.statistics import FAILING
 
 Choices = list[tuple[str, Any]]
-LARGEST_ID = 2**63 - 1
 
 
 class JobStateFilter(DropdownFilter):
@@ -40,8 +40,8 @@ class JobStateFilter(DropdownFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        condition = JOB_STATES.get(self.value() or "")
-        return queryset if condition is None else queryset.filter(condition)
+        state = self.value()
+        return queryset.filter(IN_STATE[JobState(state)]) if state in list(JobState) else queryset
 
 
 class HandlerFilter(DropdownFilter):
@@ -71,7 +71,7 @@ class BackfillFilter(DropdownFilter):
         number = self.value() or ""
         if not (number.isascii() and number.isdigit()):
             return queryset
-        return queryset.filter(backfill_id=min(int(number[:19]), LARGEST_ID))
+        return queryset.filter(backfill_id=bounded_id(number))
 
 
 class QueueFilter(DropdownFilter):

@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.listing import GuardedList, TimedChangeList
-from scheduler.admin.liveness import is_alive, missing_parts
+from scheduler.admin.liveness import missing_parts
 from scheduler.models import SchedulerProcess
 from scheduler.operations.control import Control
+from scheduler.operations.liveness import is_alive
 from scheduler.operations.permissions import Action, may
 
 # Rows of the list that are kept up to date.

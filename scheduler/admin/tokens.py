@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
 from scheduler.admin.actions import Done, Verb, VerbsMixin
+from scheduler.admin.actor import tokens_of
 from scheduler.admin.listing import GuardedList, TimedChangeList
 from scheduler.admin.unfold_compat import (
     ActionVariant,
@@ -25,10 +26,10 @@ from scheduler.admin.unfold_compat import (
     page_action,
 )
 from scheduler.models import ApiToken
-from scheduler.operations.control import Control, NotPossible
-from scheduler.operations.keys import give_key
+from scheduler.operations.control import Control
+from scheduler.operations.keys import TokenControl
 from scheduler.operations.validation import instant_problem
-from scheduler.store import tokens
+from scheduler.states import TargetKind
 
 _SCOPE_WORDS: Final = {
     "read": _("read: look at jobs, executions and processes"),
@@ -38,9 +39,8 @@ _SCOPE_WORDS: Final = {
 
 
 def _revoke(control: Control, token: ApiToken, _answers: Mapping[str, Any]) -> Done:
-    if not tokens.revoke(token.pk, now=control.clock.now()):
-        raise NotPossible(gettext("%(token)s was revoked before") % {"token": token})
-    return Done(message=gettext("%(token)s is revoked.") % {"token": token}, history="Revoked")
+    TokenControl(actor=control.actor, clock=control.clock).revoke(token)
+    return Done(message=gettext("%(token)s is revoked.") % {"token": token})
 
 
 REVOKE: Final = Verb(
@@ -76,6 +76,7 @@ class TokenForm(AnyModelForm):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(VerbsMixin, GuardedList):
+    target_kind = TargetKind.TOKEN
     form = TokenForm
     list_display = ("name", "begins_with", "user", "scope_list", "state", "used", "expires")
     list_display_links = ("name",)
@@ -147,9 +148,18 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
         user: Any = request.user
         if not user.is_superuser:
             obj.user = user
-        obj.key_once = give_key(obj)  # type: ignore[attr-defined]
-        obj.created_at = Control().clock.now()
-        obj.save()
+        made, key = tokens_of(request).create(
+            obj.user, obj.name, obj.scopes, expires_at=obj.expires_at
+        )
+        obj.pk, obj.key_once = made.pk, key  # type: ignore[attr-defined]
+        obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
+        tokens_of(request).delete(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            tokens_of(request).delete(token)
 
     def response_add(
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.audit import ADDITION, CHANGE, act
+from scheduler.api.audit import backfills_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
 from scheduler.api.params import meant_by
@@ -21,8 +21,7 @@ from scheduler.api.schemas.backfills import (
     BackfillPage,
     BackfillPreview,
 )
-from scheduler.api.schemas.base import LARGEST_ID
-from scheduler.models import Backfill, CronJob
+from scheduler.models import LARGEST_ID, Backfill, CronJob
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
@@ -55,7 +54,7 @@ def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -
     """What a backfill would run. Changes nothing."""
     caller = caller_of(request)
     params = _meant(caller, cron_id, given.params)
-    preview = _control(caller).preview(
+    preview = backfills_of(caller).preview(
         cron_id, since=given.since, until=given.until, order=given.order, params=params
     )
     return {
@@ -76,17 +75,13 @@ def start_backfill(
     """One run for each slot from `since` to `until`, `parallelism` of them at a time."""
     caller = caller_of(request)
     params = _meant(caller, cron_id, given.params)
-    backfill = act(
-        caller,
-        lambda: _control(caller).start(
-            cron_id,
-            since=given.since,
-            until=given.until,
-            order=given.order,
-            parallelism=given.parallelism,
-            params=params,
-        ),
-        history=lambda made: (made, ADDITION, f"Started: {made.total} slots"),
+    backfill = backfills_of(caller).start(
+        cron_id,
+        since=given.since,
+        until=given.until,
+        order=given.order,
+        parallelism=given.parallelism,
+        params=params,
     )
     return Status(201, _detail(backfill, caller))
 
@@ -140,7 +135,7 @@ def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any
 )
 def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
     """Make no further runs until it is resumed."""
-    return _move(request, lambda control: control.pause(backfill_id), "Paused")
+    return _move(request, lambda control: control.pause(backfill_id))
 
 
 @router.post(
@@ -150,7 +145,7 @@ def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, A
 )
 def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
     """Go on with a backfill that was paused."""
-    return _move(request, lambda control: control.resume(backfill_id), "Resumed")
+    return _move(request, lambda control: control.resume(backfill_id))
 
 
 @router.post(
@@ -160,23 +155,16 @@ def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, 
 )
 def cancel_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
     """End a backfill; its runs that wait are cancelled, those that run go on."""
-    return _move(request, lambda control: control.cancel(backfill_id), "Cancelled")
+    return _move(request, lambda control: control.cancel(backfill_id))
 
 
-def _move(
-    request: HttpRequest, work: Callable[[BackfillControl], Backfill], words: str
-) -> dict[str, Any]:
+def _move(request: HttpRequest, work: Callable[[BackfillControl], Backfill]) -> dict[str, Any]:
     caller = caller_of(request)
-    moved = act(caller, lambda: work(_control(caller)), history=lambda each: (each, CHANGE, words))
-    return _detail(moved, caller)
-
-
-def _control(caller: Caller) -> BackfillControl:
-    return BackfillControl(actor=caller.name)
+    return _detail(work(backfills_of(caller)), caller)
 
 
 def _detail(backfill: Backfill, caller: Caller) -> dict[str, Any]:
-    counts = _control(caller).progress(backfill)
+    counts = backfills_of(caller).counts(backfill)
     progress = {str(status): count for status, count in counts.items()}
     return {**shown(backfill, caller), "progress": progress}
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router, Status
 
-from scheduler.api.audit import ADDITION, CHANGE, act, act_on_many, control_of
+from scheduler.api.audit import act_on_many, control_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.cron_answers import CronId, shown, unless_name_is_taken
 from scheduler.api.execution_answers import detail as execution_detail
@@ -26,7 +26,6 @@ from scheduler.api.schemas.jobs import (
     RunNow,
 )
 from scheduler.models import CronJob, JobExecution
-from scheduler.operations import job_history
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action
 
@@ -36,30 +35,16 @@ router = Router(tags=["crons"])
 # --- verbs ---------------------------------------------------------------------------------------
 
 
-def _changed(
-    caller: Caller, work: Callable[[Control], CronJob], words: Callable[[CronJob], str]
-) -> dict[str, Any]:
-    job = act(
-        caller,
-        lambda: work(control_of(caller)),
-        history=lambda job: (job, CHANGE, words(job)),
-    )
-    return shown(job, caller)
-
-
 @router.post(
     "/{int:cron_id}/toggle", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     """Disable an enabled job, enable one that is not."""
-
-    def work(control: Control) -> CronJob:
-        is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
-        return control.disable(cron_id) if is_enabled else control.enable(cron_id)
-
-    return _changed(
-        caller_of(request), work, lambda job: "Enabled" if job.is_enabled else "Disabled"
-    )
+    caller = caller_of(request)
+    control = control_of(caller)
+    is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
+    job = control.disable(cron_id) if is_enabled else control.enable(cron_id)
+    return shown(job, caller)
 
 
 @router.post(
@@ -69,12 +54,9 @@ def enable_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
 ) -> dict[str, Any]:
     """Switch a job on. `missed`: which of the slots that passed meanwhile are run."""
+    caller = caller_of(request)
     missed = given.missed if given else "none"
-    return _changed(
-        caller_of(request),
-        lambda control: control.enable(cron_id, missed=missed),
-        lambda job: "Enabled",
-    )
+    return shown(control_of(caller).enable(cron_id, missed=missed), caller)
 
 
 @router.post(
@@ -84,12 +66,7 @@ def resume_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
 ) -> dict[str, Any]:
     """The same as enable, for a job that was paused."""
-    missed = given.missed if given else "none"
-    return _changed(
-        caller_of(request),
-        lambda control: control.enable(cron_id, missed=missed),
-        lambda job: "Resumed",
-    )
+    return enable_cron(request, cron_id, given)
 
 
 @router.post(
@@ -97,9 +74,8 @@ def resume_cron(
 )
 def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     """Switch a job off until somebody switches it on."""
-    return _changed(
-        caller_of(request), lambda control: control.disable(cron_id), lambda job: "Disabled"
-    )
+    caller = caller_of(request)
+    return shown(control_of(caller).disable(cron_id), caller)
 
 
 @router.post(
@@ -107,12 +83,10 @@ def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
 )
 def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None) -> dict[str, Any]:
     """Switch a job off with a reason, and let it come back by itself at `until`."""
+    caller = caller_of(request)
     wanted = given or Pause()
-    return _changed(
-        caller_of(request),
-        lambda control: control.pause(cron_id, reason=wanted.reason, until=wanted.until),
-        lambda job: job_history.paused(wanted.reason, wanted.until),
-    )
+    job = control_of(caller).pause(cron_id, reason=wanted.reason, until=wanted.until)
+    return shown(job, caller)
 
 
 @router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
@@ -131,13 +105,8 @@ def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[
     """A disabled copy under a new name, for those who may also see the job."""
     caller = caller_of(request)
     caller.require(Action.VIEW_JOBS)
-    values = {"name": given.name}
-    job = act(
-        caller,
-        lambda: unless_name_is_taken(
-            lambda: control_of(caller).clone_job(cron_id, name=given.name), values, None
-        ),
-        history=lambda job: (job, ADDITION, f"Cloned from #{cron_id}"),
+    job = unless_name_is_taken(
+        lambda: control_of(caller).clone_job(cron_id, name=given.name), {"name": given.name}, None
     )
     return Status(201, shown(job, caller))
 
@@ -162,13 +131,13 @@ def run_cron(
 @router.post("/bulk/enable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
 def enable_crons(request: HttpRequest, given: Ids) -> Outcomes:
     """Switch jobs on; each has its own outcome."""
-    return _each(request, given, lambda control, each: control.enable(each), "Enabled")
+    return _each(request, given, lambda control, each: control.enable(each))
 
 
 @router.post("/bulk/disable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
 def disable_crons(request: HttpRequest, given: Ids) -> Outcomes:
     """Switch jobs off; each has its own outcome."""
-    return _each(request, given, lambda control, each: control.disable(each), "Disabled")
+    return _each(request, given, lambda control, each: control.disable(each))
 
 
 @router.post("/bulk/pause", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
@@ -178,7 +147,6 @@ def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
         request,
         given,
         lambda control, each: control.pause(each, reason=given.reason, until=given.until),
-        job_history.paused(given.reason, given.until),
     )
 
 
@@ -197,17 +165,11 @@ def run_crons(request: HttpRequest, given: Ids) -> Outcomes:
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _each(
-    request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJob], words: str
-) -> Outcomes:
-    caller = caller_of(request)
+def _each(request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJob]) -> Outcomes:
+    control = control_of(caller_of(request))
 
     def one(each: int) -> Outcome:
-        act(
-            caller,
-            lambda: work(control_of(caller), each),
-            history=lambda job: (job, CHANGE, words),
-        )
+        work(control, each)
         return Outcome(id=each, ok=True)
 
     return act_on_many(given.ids, one)
@@ -215,8 +177,4 @@ def _each(
 
 def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExecution:
     params = meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
-
-    def about(execution: JobExecution) -> tuple[CronJob | None, int, str]:
-        return execution.job, CHANGE, f"Run now: execution #{execution.pk}"
-
-    return act(caller, lambda: control_of(caller).run_now(cron_id, params), history=about)
+    return control_of(caller).run_now(cron_id, params)

@@ -9,12 +9,9 @@ from ninja import Path
 
 from scheduler.api.auth import Caller
 from scheduler.api.errors import ApiError
-from scheduler.api.schemas.base import LARGEST_ID
-from scheduler.api.schemas.jobs import (
-    CronOut,
-    JobState,
-)
-from scheduler.models import CronJob
+from scheduler.api.schemas.jobs import CronOut
+from scheduler.models import LARGEST_ID, CronJob
+from scheduler.models.job_state import state_of
 from scheduler.operations.control import Control, InvalidJob
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
@@ -31,14 +28,6 @@ def shown(job: CronJob, caller: Caller) -> dict[str, Any]:
     }
     params = mask(job.handler_params) if caller.may(Action.VIEW_PARAMS) else None
     return {**values, "state": state_of(job), "handler_params": params}
-
-
-def state_of(job: CronJob) -> JobState:
-    if job.is_enabled:
-        return JobState.ENABLED
-    if job.schedule_error:
-        return JobState.ERROR
-    return JobState.PAUSED if job.pause_reason or job.paused_until else JobState.DISABLED
 
 
 def saved(job: CronJob, caller: Caller) -> dict[str, Any]:

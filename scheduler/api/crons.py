@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from ninja import Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.audit import ADDITION, CHANGE, DELETION, act, by, control_of
+from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.cron_answers import CronId, saved, shown, unless_name_is_taken
 from scheduler.api.errors import invalid
@@ -31,12 +31,12 @@ from scheduler.api.schemas.jobs import (
 )
 from scheduler.conf import current
 from scheduler.models import CronJob
-from scheduler.operations import job_history
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
 from scheduler.schedule.warnings import warnings_of
 from scheduler.schedule.words import in_words
 from scheduler.store import jobs
+from scheduler.transient import in_transaction
 
 router = Router(tags=["crons"])
 
@@ -71,11 +71,7 @@ def create_cron(request: HttpRequest, given: CronNew) -> Status[Any]:
     """A new job."""
     caller = caller_of(request)
     values = _values(given, None)
-    job = act(
-        caller,
-        lambda: unless_name_is_taken(lambda: control_of(caller).create_job(**values), values, None),
-        history=lambda job: (job, ADDITION, "Added"),
-    )
+    job = unless_name_is_taken(lambda: control_of(caller).create_job(**values), values, None)
     return Status(201, saved(job, caller))
 
 
@@ -128,7 +124,6 @@ def change_cron(
     """Change what is given; the rest stays. A masked secret stays what it was."""
     caller = caller_of(request)
     expected = _expected(request, given)
-    before: dict[str, Any] = {}
 
     def work() -> CronJob:
         # Locked: the secrets that go back are those that stand there when it is saved.
@@ -136,17 +131,12 @@ def change_cron(
         values = _values(given, job)
         if expected is not None and expected != job.tick_seq:
             raise StaleEdit
-        before.update(job_history.values_of(job), updated_at=job.updated_at)
         control = control_of(caller)
         return unless_name_is_taken(
             lambda: control.update_job(cron_id, tick_seq=expected, **values), values, cron_id
         )
 
-    def changes(job: CronJob) -> tuple[CronJob, int, list[dict[str, Any]]]:
-        told = job_history.changes_between(before, job_history.values_of(job))
-        return job, CHANGE, job_history.message_by(told, before["updated_at"], by(caller))
-
-    job = act(caller, work, history=changes, again_when_stale=expected is None)
+    job = in_transaction(work)
     _tag(response, job)
     return saved(job, caller)
 
@@ -156,13 +146,7 @@ def change_cron(
 )
 def delete_cron(request: HttpRequest, cron_id: CronId) -> Status[None]:
     """Remove a job with its executions, attempts and logs."""
-    caller = caller_of(request)
-    job = CronJob.objects.get(pk=cron_id)
-    act(
-        caller,
-        lambda: control_of(caller).delete_job(cron_id),
-        history=lambda _none: (job, DELETION, "Deleted"),
-    )
+    control_of(caller_of(request)).delete_job(cron_id)
     return Status(204, None)
 
 

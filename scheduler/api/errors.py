@@ -15,7 +15,8 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from handlers import HandlerNotFoundError
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
-from scheduler.operations.validation import describe, no_handler
+from scheduler.operations.errors import describe
+from scheduler.operations.validation import no_handler
 from scheduler.schedule import ScheduleError
 
 # Where in a request pydantic was when it found a mistake: not part of a field's name.

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from ninja import Header, Router, Status
 
-from scheduler.api.audit import CHANGE, act, control_of
+from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.errors import invalid
 from scheduler.api.execution_answers import detail
@@ -55,15 +55,11 @@ def send_event(
         is_other_handler = bool(handler) and handler != job.handler_name
         handler, stored = handler or job.handler_name, job.handler_params
     params = laid_over(caller, given.params, stored, is_other_handler=is_other_handler)
-    execution, is_new = act(
-        caller,
-        lambda: control_of(caller).event(
-            handler_name=handler,
-            params=params,
-            job_id=given.job_id,
-            idempotency_key=key or idempotency_key,
-        ),
-        history=lambda made: (made[0] if made[1] else None, CHANGE, "Made by an event"),
+    execution, is_new = control_of(caller).event(
+        handler_name=handler,
+        params=params,
+        job_id=given.job_id,
+        idempotency_key=key or idempotency_key,
     )
     return Status(201 if is_new else 200, detail(execution, caller))
 

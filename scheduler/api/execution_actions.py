@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router, Status
 
-from scheduler.api.audit import CHANGE, act, act_on_many, control_of
+from scheduler.api.audit import act_on_many, control_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.errors import ApiError
 from scheduler.api.execution_answers import ExecutionId, detail
@@ -70,11 +70,7 @@ def replay_execution(
         given.params if given else None,
         lambda: JobExecution.objects.only("params").get(pk=execution_id).params,
     )
-
-    def about(made: JobExecution) -> tuple[JobExecution, int, str]:
-        return made, CHANGE, f"Replayed from execution #{execution_id}"
-
-    execution = act(caller, lambda: control_of(caller).replay(execution_id, params), history=about)
+    execution = control_of(caller).replay(execution_id, params)
     return Status(201, detail(execution, caller))
 
 
@@ -102,20 +98,11 @@ def retry_executions(request: HttpRequest, given: Ids) -> Outcomes:
 
 def _retry(caller: Caller, execution_id: int) -> JobExecution:
     try:
-        return act(
-            caller,
-            lambda: control_of(caller).retry(execution_id),
-            history=lambda execution: (execution, CHANGE, "Retried"),
-        )
+        return control_of(caller).retry(execution_id)
     except NotPossible as error:
         raise ApiError(400, "NOT_RETRYABLE", str(error)) from error
 
 
 def _cancel(caller: Caller, execution_id: int, reason: str) -> JobExecution:
-    words = f"Cancelled: {reason.strip()}" if reason.strip() else "Cancelled"
-
-    def work() -> JobExecution:
-        control_of(caller).cancel(execution_id, reason=reason)
-        return JobExecution.objects.get(pk=execution_id)
-
-    return act(caller, work, history=lambda execution: (execution, CHANGE, words))
+    control_of(caller).cancel(execution_id, reason=reason)
+    return JobExecution.objects.get(pk=execution_id)

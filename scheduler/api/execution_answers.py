@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final
 from ninja import Path
 
 from scheduler.api.auth import Caller
-from scheduler.api.schemas.base import LARGEST_ID
-from scheduler.models import JobExecution
+from scheduler.models import LARGEST_ID, JobExecution
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
 

@@ -14,20 +14,20 @@ from django.utils.translation import gettext as _
 from ninja import Query, Router, Status
 from pydantic import Field
 
-from scheduler.api.audit import DELETION, act, control_of
+from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.errors import invalid
 from scheduler.api.execution_answers import LISTED, ExecutionId, detail, listed
 from scheduler.api.paging import Order, Paging, page_of, refuse_unknown
 from scheduler.api.responses import answers
-from scheduler.api.schemas.base import LARGEST_ID, Text
+from scheduler.api.schemas.base import Text
 from scheduler.api.schemas.executions import (
     AttemptList,
     ExecutionDetail,
     ExecutionPage,
     LogPage,
 )
-from scheduler.models import JobAttempt, JobExecution, JobLog
+from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
@@ -99,13 +99,7 @@ def get_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, 
 )
 def delete_execution(request: HttpRequest, execution_id: ExecutionId) -> Status[None]:
     """Take an execution that has ended out of the history. Its slot does not run again."""
-    caller = caller_of(request)
-    execution = JobExecution.objects.get(pk=execution_id)
-    act(
-        caller,
-        lambda: control_of(caller).delete_execution(execution_id),
-        history=lambda _none: (execution, DELETION, "Deleted"),
-    )
+    control_of(caller_of(request)).delete_execution(execution_id)
     return Status(204, None)
 
 

@@ -19,12 +19,11 @@ from prometheus_client.registry import Collector
 from scheduler import __version__
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
-from scheduler.api.schemas.jobs import JobState
 from scheduler.models import JobExecution
-from scheduler.operations import health
+from scheduler.operations import health, liveness
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action
-from scheduler.states import FINAL
+from scheduler.states import FINAL, JobState
 from scheduler.store import statistics
 
 logger = logging.getLogger("jobu.health")
@@ -106,7 +105,7 @@ class _Tables(Collector):
         return ()  # registering would otherwise collect once for nothing
 
     def collect(self) -> Iterable[Metric]:
-        seen = health.liveness(self._now)
+        seen = liveness.liveness(self._now)
         yield _gauge("jobu_executions_pending", "Executions that wait.", seen.pending)
         yield _gauge("jobu_executions_running", "Executions that run.", seen.running)
         yield _ended(self._now)
@@ -143,7 +142,7 @@ def _ended(now: datetime) -> Metric:
 
 def _jobs(now: datetime) -> Metric:
     metric = GaugeMetricFamily("jobu_jobs", "Jobs by state.", labels=["state"])
-    counts = statistics.job_counts(now)
+    counts = statistics.job_counts(overdue_before=now - liveness.OVERDUE_AFTER)
     metric.add_metric([JobState.ENABLED], counts.enabled)
     metric.add_metric([JobState.DISABLED], counts.disabled)
     metric.add_metric([JobState.PAUSED], counts.paused)

@@ -14,7 +14,7 @@ from scheduler.api.paging import refuse_unknown
 from scheduler.api.responses import answers
 from scheduler.api.schemas.system import ProcessList
 from scheduler.models import SchedulerProcess
-from scheduler.operations.health import STALE_AFTER, liveness
+from scheduler.operations.liveness import is_alive, liveness
 from scheduler.operations.permissions import Action
 
 router = Router()
@@ -34,7 +34,7 @@ def list_processes(request: HttpRequest) -> dict[str, Any]:
     items = [
         {
             **{name: getattr(each, name) for name in names},
-            "is_alive": now - each.heartbeat_at <= STALE_AFTER,
+            "is_alive": is_alive(each.heartbeat_at, now),
         }
         for each in SchedulerProcess.objects.order_by("kind", "name")[:1000]
     ]

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from ninja.parser import Parser
 
+from handlers.params import has_lone_surrogate
 from scheduler.api.errors import ApiError
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -85,7 +86,7 @@ def _check(value: Any, depth: int) -> None:
     if isinstance(value, str):
         if "\0" in value:
             _refuse(_("a text contains the character NUL"))
-        if any("\ud800" <= char <= "\udfff" for char in value):
+        if has_lone_surrogate(value):
             _refuse(_("a text contains half of a surrogate pair"))
     elif isinstance(value, float) and value in (float("inf"), float("-inf")):
         _refuse(_("holds a number that is too large"))

@@ -25,6 +25,7 @@ from scheduler.api import (
     execution_actions,
     executions,
     handlers,
+    history,
     me,
     probes,
     processes,
@@ -83,7 +84,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    for plain in (backfills, handlers, processes, me):
+    for plain in (backfills, history, handlers, processes, me):
         api.add_router("", plain.router)
     return api
 

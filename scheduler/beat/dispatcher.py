@@ -22,10 +22,13 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.operations import validation
+from scheduler.operations.errors import describe
+from scheduler.operations.missed import missed_since
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.states import MisfirePolicy, RunStatus
 from scheduler.store import (
+    activity,
     backfills,
     last_results,
     processes,
@@ -165,7 +168,7 @@ class Dispatcher:
                 if is_outage(error):
                     raise
                 # If not even the watermark could be read, slots count as missed from now on.
-                watermark = read[0].missed_since if read else None
+                watermark = missed_since(read[0]) if read else None
                 reason = f"cannot be recorded: {error}"
                 self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
                 one = _Recorded(jobs=1)
@@ -185,18 +188,18 @@ class Dispatcher:
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
             if job.id in invalid:
-                self._disable(job.id, job.name, invalid[job.id], job.missed_since, now)
+                self._disable(job.id, job.name, invalid[job.id], missed_since(job), now)
                 continue
             try:
                 planned = self._plan(job, now, plans)
             except ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
-                self._disable(job.id, job.name, reason, job.missed_since, now)
+                self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
             # Whatever error one row causes, the other jobs go on and this one shows the reason.
             except Exception as error:  # noqa: BLE001
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
-                self._disable(job.id, job.name, reason, job.missed_since, now)
+                self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
             records += slots.records_of(job.id, planned, spread_seconds=job.jitter_seconds)
             if planned.next_run_at is not None:
@@ -226,7 +229,7 @@ class Dispatcher:
         for job_id, job in slots.full_jobs([job.id for job in new]).items():
             problems = validation.job_problems(job, now=now, settings=settings)
             if problems:
-                found[job_id] = validation.describe(problems)
+                found[job_id] = describe(problems)
         return found
 
     def _plan(self, job: slots.DueJob, now: datetime, known: dict[DueSchedule, Plan]) -> Plan:
@@ -363,6 +366,8 @@ class Dispatcher:
         pruned = retention.prune(before, _PRUNE_BATCH)
         backfills.prune(before, _PRUNE_BATCH)
         processes.forget_silent_processes(now - timedelta(days=1))
+        if settings.activity_retention_days:
+            activity.prune(now - timedelta(days=settings.activity_retention_days), _PRUNE_BATCH)
         if pruned:
             emit("history.pruned", executions=pruned, days=settings.retention_days)
         return pruned

@@ -10,27 +10,25 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
-from django.db.models import Model
 from django.utils import translation
 from django.utils.translation import gettext as _
 
 from scheduler.management.output import Printer, printable, wants_colours
-from scheduler.operations import history, validation
+from scheduler.operations import validation
+from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.errors import Problems, describe
 from scheduler.schedule import ScheduleError
+from scheduler.states import Door
 
-T = TypeVar("T")
 ACTOR_LENGTH: Final = 150
-
-# Through which door it came, for the history.
-BY: Final = "(command line)"
 
 # What a verb may raise for a person to read. Everything else is a bug, and shows its traceback.
 REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, ScheduleError)
@@ -49,7 +47,7 @@ class Verb:
 class Refused(CommandError):
     """Ends a command with exit code 1; `fields` for `--json`."""
 
-    def __init__(self, message: str, fields: validation.Problems | None = None) -> None:
+    def __init__(self, message: str, fields: Problems | None = None) -> None:
         super().__init__(message, returncode=1)
         self.fields = fields
 
@@ -109,10 +107,9 @@ class JobuCommand(BaseCommand):
             colours=wants_colours(options),
         )
         try:
-            self.actor = _actor(options.get("actor"))
-            self._is_named = options.get("actor") is not None
-            self.control = Control(actor=self.actor)
-            self.backfills = BackfillControl(actor=self.actor)
+            actor = actor_named(options.get("actor"))
+            self.control = Control(actor=actor)
+            self.backfills = BackfillControl(actor=actor)
             code = self._run(options)
         except REFUSED as error:
             raise self._refusal(error) from error
@@ -138,33 +135,6 @@ class JobuCommand(BaseCommand):
             if verb.name == options["verb"]:
                 return verb.run(self, options)
         return self.act(options)
-
-    # --- history ----------------------------------------------------------------------------------
-
-    def kept(
-        self, work: Callable[[], T], about: Callable[[T], tuple[Model | None, int, history.Words]]
-    ) -> T:
-        """Do it, and keep it in the history of the user whom `--as` names: both or neither.
-
-        `about`: the row, the kind of entry and its words. Again when beat moved the job in between.
-        """
-        user_id = self.user_id()
-
-        def remember(done: T) -> None:
-            target, flag, words = about(done)
-            if user_id is not None and target is not None:
-                words = f"{words} {BY}" if isinstance(words, str) else words
-                history.remember(user_id, target, flag, words)
-
-        return history.act(work, remember)
-
-    def user_id(self) -> int | None:
-        """Of the user whom `--as` names. A name on this system says nothing about users."""
-        if not self._is_named:
-            return None
-        user = get_user_model()
-        named = user.objects.filter(**{user.USERNAME_FIELD: self.actor})
-        return named.values_list("pk", flat=True).first()
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -232,9 +202,7 @@ def add_yes(parser: CommandParser) -> None:
 def reason_of(error: Exception) -> str:
     """What stands behind a refusal, for a person; each field on its own."""
     if isinstance(error, InvalidJob):
-        return printable(
-            "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.problems.items())
-        )
+        return printable(describe(error.problems))
     if isinstance(error, ObjectDoesNotExist):
         return _("there is no such row")
     if isinstance(error, StaleEdit):
@@ -242,7 +210,7 @@ def reason_of(error: Exception) -> str:
     return printable(str(error))
 
 
-def fields_of(error: Exception) -> validation.Problems | None:
+def fields_of(error: Exception) -> Problems | None:
     if isinstance(error, InvalidJob):
         return error.problems
     if isinstance(error, ScheduleError):
@@ -250,11 +218,23 @@ def fields_of(error: Exception) -> validation.Problems | None:
     return getattr(error, "fields", None)
 
 
-def _actor(given: str | None) -> str:
+def actor_named(given: str | None) -> Actor:
+    """Returns the actor whom `--as` names, otherwise the user of the operating system.
+
+    A name on this system says nothing about the users of the site, so only `--as` finds one.
+    """
     name = given if given is not None else _system_user()
     if problem := validation.text_problem(name, ACTOR_LENGTH, required=True):
         raise InvalidJob({"as": [problem]})
-    return name
+    return Actor(name=name, user_id=_user_id(given), door=Door.COMMAND)
+
+
+def _user_id(name: str | None) -> str | None:
+    if name is None:
+        return None
+    user = get_user_model()
+    found = user.objects.filter(**{user.USERNAME_FIELD: name}).values_list("pk", flat=True).first()
+    return None if found is None else str(found)
 
 
 def _system_user() -> str:

@@ -9,7 +9,10 @@ from typing import Any
 
 from handlers import BaseHandler
 from handlers.validation import json_schema
-from scheduler.models import Backfill, CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.management.output import exact
+from scheduler.models import Activity, Backfill, CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.models.job_state import state_of
+from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
 
 # All that a job is, but what only beat needs.
@@ -31,17 +34,12 @@ _BACKFILL = (
     "id", "job_id", "since", "until", "order", "parallelism", "state", "cursor", "total", "made",
     "error", "requested_by", "created_at", "ended_at",
 )  # fmt: skip
+_ACTIVITY = (
+    "id", "at", "actor", "user_id", "door", "verb", "target_kind", "target_id", "target_name",
+)  # fmt: skip
 _ATTEMPT = ("attempt", "outcome", "worker", "started_at", "ended_at", "error", "traceback")
 
 Facts = dict[str, Any]
-
-
-def state_of(job: CronJob) -> str:
-    if job.is_enabled:
-        return "enabled"
-    if job.schedule_error:
-        return "error"
-    return "paused" if job.paused_until or job.pause_reason else "disabled"
 
 
 def job_facts(job: CronJob) -> Facts:
@@ -100,6 +98,14 @@ def backfill_facts(backfill: Backfill) -> Facts:
     return {
         **{name: getattr(backfill, name) for name in _BACKFILL},
         "params": mask(backfill.params),
+    }
+
+
+def activity_facts(entry: Activity) -> Facts:
+    return {
+        **{name: getattr(entry, name) for name in _ACTIVITY},
+        "text": describe(entry, exact),
+        "facts": facts_of(entry, sees_params=True),
     }
 
 

@@ -96,17 +96,17 @@ def until_backfilled(
         task = bars.add_task(name, total=100, told="")
         while True:
             backfill = Backfill.objects.get(pk=backfill.pk)
-            standing = control.standing(backfill)
-            counts = " ".join(f"{name} {n}" for name, n in sorted(standing.counts.items()))
-            ends = _(", about until %(when)s") % {"when": exact(standing.ends_at)} if (
-                standing.ends_at) else ""  # fmt: skip
-            bars.update(task, completed=standing.percent, told=f"{backfill.state} {counts}{ends}")
+            progress = control.progress(backfill)
+            counts = " ".join(f"{name} {n}" for name, n in sorted(progress.counts.items()))
+            ends = _(", about until %(when)s") % {"when": exact(progress.ends_at)} if (
+                progress.ends_at) else ""  # fmt: skip
+            bars.update(task, completed=progress.percent, told=f"{backfill.state} {counts}{ends}")
             if not printer.is_terminal and not printer.as_json:
-                line = f"{standing.percent} % {backfill.state} {counts}"
+                line = f"{progress.percent} % {backfill.state} {counts}"
                 if line != told:
                     tell(line)
                 told = line
-            is_waited_for = backfill.state == BackfillState.ACTIVE or standing.ended < backfill.made
+            is_waited_for = backfill.state == BackfillState.ACTIVE or progress.ended < backfill.made
             if backfill.state == BackfillState.PAUSED or not is_waited_for:
                 return backfill
             pause(LOOK_EVERY_SECONDS)

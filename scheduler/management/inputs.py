@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +14,14 @@ from django.core.management.base import CommandParser
 from django.utils.timezone import get_current_timezone, is_naive
 from django.utils.translation import gettext as _
 
+from dbpools.nearest import nearest
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
-from scheduler.models import CronJob
+from scheduler.models import LARGEST_ID, CronJob
 from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.operations.masking import MASK, left_masked, unmask
 from scheduler.operations.validation import bad_params, instant_problem
 
-LARGEST_ID: Final = 2**63 - 1
 _NAMES_COMPARED: Final = 2000
 _SPAN: Final = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d|w)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -60,8 +59,8 @@ def _job_of_id(text: str) -> CronJob | None:
 
 def _near(text: str) -> str:
     names = list(CronJob.objects.values_list("name", flat=True)[:_NAMES_COMPARED])
-    near = get_close_matches(text, names, n=1)
-    return _(", did you mean %(name)s?") % {"name": repr(near[0])} if near else ""
+    near = nearest(text, names)
+    return _(", did you mean %(name)s?") % {"name": repr(near)} if near else ""
 
 
 # --- params --------------------------------------------------------------------------------------

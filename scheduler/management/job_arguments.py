@@ -17,8 +17,8 @@ from scheduler.management import inputs
 from scheduler.management.cli import add_yes
 from scheduler.management.waiting import add_wait
 from scheduler.models import EDITABLE, LIMITS, CronJob
+from scheduler.states import JobState
 
-STATES: Final = ("enabled", "disabled", "paused", "error")
 NO_INSTANT: Final = ("", "none")
 
 # These have options of their own, under other names or with their own rules.
@@ -45,7 +45,7 @@ def of_many(parser: CommandParser) -> None:
 def of_list(parser: CommandParser) -> None:
     parser.add_argument("--search", metavar="TEXT", help=_("a part of the name or description"))
     parser.add_argument("--handler", metavar="NAME")
-    parser.add_argument("--state", choices=STATES)
+    parser.add_argument("--state", choices=[each.value for each in JobState])
     parser.add_argument("--after", metavar="NAME", help=_("go on behind this name"))
     inputs.add_limit(parser)
 

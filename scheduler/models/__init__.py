@@ -1,5 +1,6 @@
 """The tables. jobs: what runs when. executions: what became of it. backfills: runs for the slots of
-a range. processes: beats and workers. access: tokens of the API and people's preferences.
+a range. processes: beats and workers. access: tokens of the API and people's preferences. activity:
+who did what.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -7,16 +8,20 @@ through scheduler/store.
 """
 
 from scheduler.models.access import ApiToken, Preference
+from scheduler.models.activity import Activity
 from scheduler.models.backfills import Backfill
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
+from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, CronJob
 from scheduler.models.processes import SchedulerProcess
 
 __all__ = [
     "EDITABLE",
     "INSTANTS",
+    "LARGEST_ID",
     "LIMITS",
+    "Activity",
     "ApiToken",
     "Backfill",
     "CronJob",
@@ -26,4 +31,5 @@ __all__ = [
     "Preference",
     "SchedulerProcess",
     "UtcNow",
+    "bounded_id",
 ]

@@ -1,34 +1,38 @@
 """What a person may do with a backfill: look at what it would run, start, pause, resume, cancel.
 
-Beat makes its runs, a few at a time: backfill_step.py.
+Beat makes its runs, a few at a time: scheduler/beat/backfill_steps.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
-from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.validation import validate_params
-from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import current
 from scheduler.labels import label, label_of
 from scheduler.models import Backfill, CronJob
 from scheduler.operations import validation
-from scheduler.operations.control import InvalidJob, NotPossible
+from scheduler.operations.base import Operations
+from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
-from scheduler.states import FINAL, BackfillOrder, BackfillState, OverlapPolicy, RunStatus
+from scheduler.states import (
+    FINAL,
+    ActivityVerb,
+    BackfillOrder,
+    BackfillState,
+    OverlapPolicy,
+    RunStatus,
+)
 from scheduler.store import backfills
-from scheduler.store.connection import database_now
 from scheduler.transient import in_transaction
 
-__all__ = ["BACKFILL_LIMIT", "BackfillControl", "InvalidJob", "NotPossible", "Preview", "Standing"]
+__all__ = ["BACKFILL_LIMIT", "BackfillControl", "InvalidJob", "NotPossible", "Preview", "Progress"]
 
 SLOTS_SHOWN: Final = 100
 LARGEST_PARALLELISM: Final = 100
@@ -36,8 +40,9 @@ LARGEST_PARALLELISM: Final = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a backfill would run. `slots`: the first 100, in its order; `params_of_first`: with the
-    slot filled in."""
+    """What a backfill would run. `slots`: the first 100 of them, in its order. `params_of_first`:
+    the params of the first run, with the slot filled in.
+    """
 
     total: int
     slots: list[datetime]
@@ -45,8 +50,8 @@ class Preview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far a backfill is. `percent`: of its slots, those whose runs have ended."""
+class Progress:
+    """How far a backfill is. `percent`: the part of its slots whose runs have ended."""
 
     counts: Mapping[RunStatus, int]
     ended: int
@@ -54,12 +59,9 @@ class Standing:
     ends_at: datetime | None  # as estimated; None: nothing to go by, or nothing left
 
 
-@dataclass(frozen=True)
-class BackfillControl:
-    """The verbs. Each commits by itself. `actor` is the name of the person who asks."""
-
-    actor: str = ""
-    clock: Clock = field(default_factory=lambda: DatabaseClock(database_now, max_age_seconds=0))
+@dataclass(frozen=True, kw_only=True)
+class BackfillControl(Operations):
+    """The verbs of backfills."""
 
     def preview(
         self,
@@ -70,7 +72,7 @@ class BackfillControl:
         order: str = "oldest_first",
         params: Mapping[str, Any] | None = None,
     ) -> Preview:
-        """A dry run. Refuses what `start` refuses, but for a range without a slot: total 0."""
+        """A dry run. Refuses what `start` refuses, except a range without a slot: total 0."""
         job = CronJob.objects.get(pk=job_id)
         slots, given = self._planned(job, since=since, until=until, order=order, params=params)
         return Preview(
@@ -89,9 +91,9 @@ class BackfillControl:
         parallelism: int = 1,
         params: Mapping[str, Any] | None = None,
     ) -> Backfill:
-        """A backfill of the job's slots in [since, until]; beat makes its runs.
+        """Start a backfill of the job's slots in [since, until]; beat makes its runs.
 
-        `params` in place of the job's own; `{slot}` in their texts stands for the slot. InvalidJob
+        `params` replace the job's own; `{slot}` in their texts stands for the slot. InvalidJob
         names every field that is wrong; CronJob.DoesNotExist.
         """
         job = CronJob.objects.get(pk=job_id)
@@ -99,28 +101,48 @@ class BackfillControl:
         slots, given = self._planned(job, since=since, until=until, order=order, params=params)
         if not slots:
             raise InvalidJob({"until": [_("there is no slot between since and until")]})
-        return backfills.create(
-            job=job,
-            since=since,
-            until=until,
-            order=order,
-            parallelism=parallelism,
-            params=dict(given),
-            total=len(slots),
-            requested_by=self.actor[:150],
-            created_at=self.clock.now(),
-        )
+
+        def work() -> Backfill:
+            now = self.clock.now()
+            backfill = backfills.create(
+                job=job,
+                since=since,
+                until=until,
+                order=order,
+                parallelism=parallelism,
+                params=dict(given),
+                total=len(slots),
+                requested_by=self.actor.name[:150],
+                created_at=now,
+            )
+            self._remember_backfill(
+                ActivityVerb.STARTED,
+                backfill,
+                now,
+                job_id=job.pk,
+                since=since.isoformat(),
+                until=until.isoformat(),
+                slots=len(slots),
+            )
+            return backfill
+
+        return in_transaction(work)
 
     def pause(self, backfill_id: int) -> Backfill:
-        """No further runs until it is resumed. Those that wait or run go on."""
-        return self._move(backfill_id, BackfillState.ACTIVE, BackfillState.PAUSED)
+        """Make no further runs until it is resumed. Those that wait or run go on."""
+        return self._move(
+            backfill_id, BackfillState.ACTIVE, BackfillState.PAUSED, ActivityVerb.PAUSED
+        )
 
     def resume(self, backfill_id: int) -> Backfill:
-        return self._move(backfill_id, BackfillState.PAUSED, BackfillState.ACTIVE)
+        """Go on with a backfill that was paused."""
+        return self._move(
+            backfill_id, BackfillState.PAUSED, BackfillState.ACTIVE, ActivityVerb.RESUMED
+        )
 
     def cancel(self, backfill_id: int, *, running: bool = False) -> Backfill:
-        """No further runs, for good; those that wait are cancelled. `running`: those that run are
-        asked to stop, too. Also of a backfill that has made all its runs, while some are left.
+        """Make no further runs, and cancel those that wait. `running`: also ask those that run to
+        stop. A backfill that has made all its runs can be cancelled while some of them are left.
         """
 
         def work() -> Backfill:
@@ -135,29 +157,35 @@ class BackfillControl:
                 stopped += backfills.request_cancel(backfill_id, now=now, reason=reason)
             if not is_open and not stopped:
                 raise NotPossible(_("backfill #%(id)s is %(state)s already") % _facts_of(backfill))
+            self._remember_backfill(ActivityVerb.CANCELLED, backfill, now, running=running)
             return Backfill.objects.get(pk=backfill_id)
 
         return in_transaction(work)
 
     def delete(self, backfill_id: int) -> None:
         """Remove a backfill that has ended; its executions stay."""
-        if not backfills.delete(backfill_id):
-            backfill = Backfill.objects.get(pk=backfill_id)
-            raise NotPossible(
-                _("backfill #%(id)s is %(state)s; cancel it first") % _facts_of(backfill)
-            )
 
-    def progress(self, backfill: Backfill) -> dict[RunStatus, int]:
+        def work() -> None:
+            backfill = backfills.lock(backfill_id)
+            if not backfills.delete(backfill_id):
+                raise NotPossible(
+                    _("backfill #%(id)s is %(state)s; cancel it first") % _facts_of(backfill)
+                )
+            self._remember_backfill(ActivityVerb.DELETED, backfill, self.clock.now())
+
+        in_transaction(work)
+
+    def counts(self, backfill: Backfill) -> dict[RunStatus, int]:
         """How many of its executions are in each status. Statuses that none has are left out."""
         return backfills.counts(backfill.pk)
 
-    def standing(self, backfill: Backfill) -> Standing:
+    def progress(self, backfill: Backfill) -> Progress:
         """Counts, percent and estimated end."""
-        counts = self.progress(backfill)
+        counts = self.counts(backfill)
         # Retention may have removed some that had ended; none that had not.
         unfinished = sum(number for status, number in counts.items() if status not in FINAL)
         ended = max(0, backfill.made - unfinished)
-        return Standing(
+        return Progress(
             counts=counts,
             ended=ended,
             percent=_percent(backfill, ended),
@@ -165,7 +193,7 @@ class BackfillControl:
         )
 
     def percents(self, of: Sequence[Backfill]) -> dict[int, int]:
-        """Of each backfill's slots, the percentage whose runs have ended. One query."""
+        """Returns, by backfill, the percentage of its slots whose runs have ended. One query."""
         unfinished = backfills.unfinished_of([backfill.pk for backfill in of])
         return {
             backfill.pk: _percent(backfill, backfill.made - unfinished.get(backfill.pk, 0))
@@ -173,7 +201,7 @@ class BackfillControl:
         }
 
     def warnings(self, job: CronJob, *, parallelism: int, until: datetime) -> list[str]:
-        """What will keep slots of such a backfill from being run once each, for a person."""
+        """What may keep a slot of such a backfill from being run exactly once, for a person."""
         found = []
         if job.overlap_policy != OverlapPolicy.ALLOW:
             facts = {"policy": label_of(OverlapPolicy, job.overlap_policy)}
@@ -199,13 +227,16 @@ class BackfillControl:
         each = mean + timedelta(seconds=current().poll_interval_seconds / 2)
         return self.clock.now() + each * left / backfill.parallelism
 
-    def _move(self, backfill_id: int, before: BackfillState, after: BackfillState) -> Backfill:
+    def _move(
+        self, backfill_id: int, before: BackfillState, after: BackfillState, verb: ActivityVerb
+    ) -> Backfill:
         def work() -> Backfill:
             backfill = backfills.lock(backfill_id)
             if backfill.state != before:
                 text = _("backfill #%(id)s is %(state)s, not %(wanted)s")
                 raise NotPossible(text % (_facts_of(backfill) | {"wanted": label(before)}))
             backfills.set_state(backfill_id, after)
+            self._remember_backfill(verb, backfill, self.clock.now())
             return Backfill.objects.get(pk=backfill_id)
 
         return in_transaction(work)
@@ -219,7 +250,7 @@ class BackfillControl:
         order: str,
         params: Mapping[str, Any] | None,
     ) -> tuple[Sequence[datetime], Mapping[str, Any]]:
-        """All slots in the order asked for, and the params before the slot is filled in."""
+        """Returns all slots in the order asked for, and the params without the slot filled in."""
         problems: dict[str, list[str]] = {}
         for name, value in (("since", since), ("until", until)):
             problem = _("is required") if value is None else validation.instant_problem(value)
@@ -249,10 +280,7 @@ def _percent(backfill: Backfill, ended: int) -> int:
 
 def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder) -> list[datetime]:
     try:
-        schedule = schedule_of(
-            job,
-            current(),
-        )
+        schedule = schedule_of(job, current())
     except ScheduleError as error:
         raise InvalidJob({error.field: [error.reason]}) from error
     slots = next_slots(
@@ -266,15 +294,11 @@ def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder)
 
 def _check_params(job: CronJob, params: Mapping[str, Any], slot: datetime) -> None:
     try:
-        get_handler(job.handler_name)
-        validate_params(job.handler_name, params_for(params, slot, _zone(job)))
-    except HandlerNotFoundError as error:
-        raise InvalidJob({"handler_name": [validation.no_handler(error)]}) from error
-    except InvalidParamsError as error:
-        raise InvalidJob({"params": [validation.bad_params(error)]}) from error
+        filled_in = params_for(params, slot, _zone(job))
     except (ValueError, UnicodeError, RecursionError) as error:  # of strftime
         text = _("{slot} cannot be filled in: %(error)s") % {"error": error}
         raise InvalidJob({"params": [text]}) from error
+    validation.check_params(job.handler_name, filled_in)
 
 
 def _check_parallelism(value: object) -> None:

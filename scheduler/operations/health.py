@@ -1,8 +1,8 @@
-"""Do the database and the broker answer just now, and who is alive? Asked anew each time.
+"""Whether the database and the broker answer right now.
 
-Nothing that is kept between calls is believed: each question takes a connection of its own, in a
-thread of its own, so that a server that is frozen (it accepts, and never answers) costs the caller
-`timeout` seconds and not for ever. While a question hangs, the callers after it share it.
+No connection is reused: each question opens its own connection in its own thread. A frozen server
+(it accepts a connection and never answers) then costs the caller `timeout` seconds and no more.
+While a question hangs, later callers wait for the same answer.
 """
 
 from __future__ import annotations
@@ -14,59 +14,35 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from copy import deepcopy
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
-from django.db.models import Max
-
-from scheduler.models import JobExecution, SchedulerProcess
-from scheduler.states import ProcessKind, RunStatus
 
 TIMEOUT_SECONDS: Final = 2.0
-# Beats and workers report every 5 seconds.
-STALE_AFTER: Final = timedelta(seconds=30)
-# Asked every few seconds by machines: a million that wait need not be counted to the last one.
-COUNTED_UP_TO: Final = 100_000
-# A question older than this is left to itself, and asked anew.
+# A question older than this is abandoned and asked again.
 _GIVEN_UP_AFTER_SECONDS: Final = 15.0
-# What servers say when they are there but take no more: PostgreSQL's and MySQL's too many
-# connections and starting up, SQLite's lock, and the drivers' own "it accepted, and then nothing".
+# How a server that is there refuses: too many connections and starting up (PostgreSQL, MySQL), a
+# lock (SQLite), and a connection that was accepted and then not answered (the drivers).
 _BUSY_STATES: Final = frozenset({"53300", "57P03", 1040, 1203})
 _BUSY_WORDS: Final = ("too many", "starting up", "is locked", "timeout", "timed out")
 
 
 class DatabaseState(StrEnum):
     CONNECTED = "connected"
-    BUSY = "busy"  # it is there, and does not answer in time or takes nobody in
+    BUSY = "busy"  # it is there, and does not answer in time or takes no more connections
     DISCONNECTED = "disconnected"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Liveness:
-    """What of jobu is at work. Ages in seconds; None where there is nothing to measure."""
-
-    #: Since the newest heartbeat of any beat.
-    beat_age_seconds: float | None
-    beats_alive: int
-    workers_alive: int
-    #: How late the publication that is due for the longest time is; None: nothing is due.
-    oldest_unpublished_seconds: float | None
-    #: Both are counted up to COUNTED_UP_TO.
-    pending: int
-    running: int
-
-
 def check_database(timeout: float = TIMEOUT_SECONDS) -> str | None:
-    """None: it answered just now. Else what is wrong, within about `timeout` seconds."""
+    """Returns what is wrong, within about `timeout` seconds. None: the database has answered."""
     return _problem(_database.answer(timeout), timeout)
 
 
 def database_state(timeout: float = TIMEOUT_SECONDS) -> DatabaseState:
+    """Returns how the database answers, within about `timeout` seconds."""
     error = _database.answer(timeout)
     if error is None:
         return DatabaseState.CONNECTED
@@ -74,42 +50,12 @@ def database_state(timeout: float = TIMEOUT_SECONDS) -> DatabaseState:
 
 
 def check_broker(timeout: float = TIMEOUT_SECONDS) -> str | None:
-    """None: it let us connect just now. Else what is wrong, within about `timeout` seconds."""
+    """Returns what is wrong, within about `timeout` seconds. None: the broker let us connect."""
     return _problem(_broker.answer(timeout), timeout)
 
 
-def liveness(now: datetime) -> Liveness:
-    """Read from the tables, by their indexes. Database errors pass through."""
-    last = {
-        row["kind"]: row["last"]
-        for row in SchedulerProcess.objects.values("kind").annotate(last=Max("heartbeat_at"))
-    }
-    alive = SchedulerProcess.objects.filter(heartbeat_at__gte=now - STALE_AFTER)
-    waiting = JobExecution.objects.filter(status=RunStatus.PENDING)
-    oldest = (
-        waiting.filter(publish_at__lte=now)
-        .order_by("publish_at")
-        .values_list("publish_at", flat=True)
-        .first()
-    )
-    return Liveness(
-        beat_age_seconds=_seconds_since(last.get(ProcessKind.BEAT), now),
-        beats_alive=alive.filter(kind=ProcessKind.BEAT).count(),
-        workers_alive=alive.filter(kind=ProcessKind.WORKER).count(),
-        oldest_unpublished_seconds=_seconds_since(oldest, now),
-        pending=waiting.order_by()[:COUNTED_UP_TO].count(),
-        running=JobExecution.objects.filter(status=RunStatus.RUNNING)
-        .order_by()[:COUNTED_UP_TO]
-        .count(),
-    )
-
-
-def _seconds_since(then: datetime | None, now: datetime) -> float | None:
-    return None if then is None else max(0.0, (now - then).total_seconds())
-
-
 class _Question:
-    """Asked in a thread; at most one is under way, unless it has been for too long."""
+    """A question asked in a thread. A second one starts only when the first takes too long."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self._name = name
@@ -119,7 +65,7 @@ class _Question:
         self._asked_at = 0.0
 
     def answer(self, timeout: float) -> BaseException | None:
-        """None, or what went wrong; TimeoutError when there was no answer in time."""
+        """Returns what went wrong, or None. TimeoutError: there was no answer in time."""
         with self._lock:
             now = time.monotonic()
             found = self._answer
@@ -173,7 +119,7 @@ def _ask_broker() -> None:
             fresh.transport_options = options | limit
         fresh.ensure_connection(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
         folder = options.get("folder")
-        if folder:  # jobufs: a full disk or one that became read-only lets connect, and no more
+        if folder:  # jobufs: a disk that is full or read-only refuses only the write
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"\0" * 4096)
 

@@ -1,109 +1,265 @@
-"""What a person did, as an entry in Django's own log: the act and its entry, both or neither.
+"""Who did what, for people: the entries of `jobu_activity` are read and put into words here.
 
-An entry's time is the database's, taken after the row's own instants: the two can be compared.
+Operations write codes and facts (base.py). Every decision here compares codes; words are made for
+the reader, in the current language.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from scheduler.models import CronJob, JobExecution
-from scheduler.store.connection import database_now
-from scheduler.store.executions import FailedRange
-from scheduler.store.jobs import StaleEdit
-from scheduler.transient import in_transaction
+from scheduler.labels import label_of
+from scheduler.models import EDITABLE, Activity, CronJob, JobExecution
+from scheduler.operations.definition import PARAMS, differences
+from scheduler.operations.masking import MASK
+from scheduler.states import ActivityVerb, Door, TargetKind
+from scheduler.store import activity
 
-__all__ = [
-    "ADDITION",
-    "CHANGE",
-    "DELETION",
-    "TRIES",
-    "Words",
-    "act",
-    "of",
-    "remember",
-    "remember_range",
-    "tells_of",
-]
+# So many entries of a job are searched for who switched it off.
+_SEARCHED: Final = 100
+# The parts of facts that hold a whole definition.
+_DEFINITIONS: Final = ("before", "after")
 
-T = TypeVar("T")
-TRIES: Final = 3
-# An entry follows its act in the same transaction, which may have waited for a lock.
-_WRITTEN_WITHIN: Final = timedelta(seconds=10)
-
-# For people; or the changes of a job, as job_history makes them.
-Words = str | list[dict[str, Any]]
+ShowInstant = Callable[[datetime], str]
 
 
-def act(
-    work: Callable[[], T],
-    remember: Callable[[T], object],
-    *,
-    again_when_stale: bool = True,
-) -> T:
-    """Do it and write the history. Again when beat moved the job in between."""
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One field, or one value inside the parameters, before and after."""
 
-    def both() -> T:
-        done = work()
-        remember(done)
-        return done
-
-    for _again in range(TRIES - 1 if again_when_stale else 0):
-        try:
-            return in_transaction(both)
-        except StaleEdit:
-            continue
-    return in_transaction(both)
+    field: str
+    old: str
+    new: str
 
 
-def remember(user_id: int, target: Model, flag: int, words: Words) -> LogEntry:
-    return _write(
-        user_id,
-        type(target),
-        object_id=str(target.pk),
-        object_repr=str(target),
-        action_flag=flag,
-        change_message=words if isinstance(words, str) else json.dumps(words),
+def describe(entry: Activity, show: ShowInstant) -> str:
+    """Returns what was done, as a sentence in the current language. `show` words an instant."""
+    facts = _facts(entry)
+    match entry.verb:
+        case ActivityVerb.CREATED:
+            return _("Created")
+        case ActivityVerb.CHANGED:
+            fields = ", ".join(_labels(_changed_fields(facts)))
+            return _("Changed %(fields)s") % {"fields": fields}
+        case ActivityVerb.DELETED:
+            return _("Deleted")
+        case ActivityVerb.CLONED:
+            return _("Cloned from %(job)s") % {"job": facts.get("source_name", "")}
+        case ActivityVerb.ENABLED:
+            return _enabled(facts)
+        case ActivityVerb.DISABLED:
+            return _("Disabled")
+        case ActivityVerb.PAUSED:
+            return _paused(facts, show)
+        case ActivityVerb.RESUMED:
+            return _("Resumed")
+        case ActivityVerb.RUN:
+            return _("Run now: execution #%(id)s") % {"id": facts.get("execution_id", "")}
+        case ActivityVerb.CANCELLED:
+            return _cancelled(facts)
+        case ActivityVerb.RETRIED:
+            return _("Retried")
+        case ActivityVerb.RETRIED_RANGE:
+            return _retried_range(facts, show)
+        case ActivityVerb.REPLAYED:
+            return _("Replayed from execution #%(id)s") % {"id": facts.get("source_id", "")}
+        case ActivityVerb.EVENT:
+            return _("Made by an event")
+        case ActivityVerb.STARTED:
+            count = _number(facts.get("slots"))
+            text = ngettext("Started: %(count)s slot", "Started: %(count)s slots", count)
+            return text % {"count": count}
+        case ActivityVerb.REVOKED:
+            return _("Revoked")
+        case _:
+            return entry.verb  # of a newer release
+
+
+def describe_door(entry: Activity) -> str:
+    """Returns through which door it came, in the current language, with the name of the token."""
+    door = label_of(Door, entry.door)
+    token = _facts(entry).get("token")
+    return _("%(door)s, token %(token)s") % {"door": door, "token": token} if token else door
+
+
+def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None) -> list[Change]:
+    """Returns what an edit changed, field by field. `longest`: longer values are cut."""
+    facts = _facts(entry)
+    before, after = _definitions(facts)
+    found: list[Change] = []
+    for name in _changed_fields(facts):
+        (label,) = _labels([name])
+        if name != PARAMS:
+            old, new = before.get(name), after.get(name)
+            found.append(_change(label, old, new, longest))
+        elif not sees_params:
+            found.append(Change(field=label, old=_("hidden"), new=_("hidden")))
+        else:
+            places = differences(before.get(name), after.get(name))
+            for path, old, new, _is_secret in places:
+                found.append(_change(f"{label}: {path}" if path else label, old, new, longest))
+            secrets = facts.get("secrets", [])
+            found += [Change(field=f"{label}: {path}", old=MASK, new=MASK) for path in secrets]
+    return found
+
+
+def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
+    """Returns the facts for a program. The parameters are None for who may not see them."""
+    facts = _facts(entry)
+    if sees_params:
+        return facts
+    for part in _DEFINITIONS:
+        if isinstance(facts.get(part), Mapping):
+            facts[part] = {**facts[part], PARAMS: None}
+    facts.pop("secrets", None)
+    return facts
+
+
+# --- who -----------------------------------------------------------------------------------------
+
+
+def who_switched_off(job: CronJob) -> str:
+    """Returns who switched `job` off. Empty: the history does not know.
+
+    The entry of a change has the instant that the change wrote on the row. So the newest change is
+    found, and from it the one before; a change without an entry (by SQL, by beat) ends the search.
+    """
+    written_at: datetime | None = job.updated_at
+    for entry in activity.of_target(TargetKind.JOB, job.pk)[:_SEARCHED]:
+        if entry.at != written_at:
+            continue  # it changed nothing
+        is_on = _switched(entry)
+        if is_on is not None:
+            return "" if is_on else entry.actor
+        written_at = _instant(_facts(entry).get("since"))
+    return ""
+
+
+def who_cancelled(execution: JobExecution) -> str:
+    """Returns who asked for the cancellation on the row. Empty: the history does not know."""
+    if execution.cancel_requested_at is None:
+        return ""
+    entries = activity.of_target(TargetKind.EXECUTION, execution.pk).filter(
+        verb=ActivityVerb.CANCELLED.value, at=execution.cancel_requested_at
     )
+    entry = entries.first()
+    return entry.actor if entry else ""
 
 
-def remember_range(
-    user_id: int, failed: FailedRange, retried: int, job: CronJob | None, *, shown: str
-) -> LogEntry:
-    """A range was retried; `shown` is the range in words. The entry is about no single row."""
-    statuses = ", ".join(sorted(failed.statuses))
-    words = f"Retried a range: {retried} of {statuses}, job {job or 'any'}"
-    return _write(
-        user_id, JobExecution, object_repr=shown, action_flag=CHANGE, change_message=words
-    )
+def _switched(entry: Activity) -> bool | None:
+    """Whether the entry switched the job on or off. None: neither."""
+    match entry.verb:
+        case ActivityVerb.ENABLED:
+            return True
+        case ActivityVerb.DISABLED | ActivityVerb.PAUSED:
+            return False
+        case ActivityVerb.CHANGED:
+            before, after = _definitions(_facts(entry))
+            is_on: bool | None = after.get("is_enabled")
+            return is_on if is_on != before.get("is_enabled") else None
+        case _:
+            return None
 
 
-def of(target: Model) -> QuerySet[LogEntry]:
-    """The entries about a row, the newest first."""
-    kind = ContentType.objects.get_for_model(target)
-    found = LogEntry.objects.filter(content_type=kind, object_id=str(target.pk))
-    return found.select_related("user").order_by("-id")
+# --- words ---------------------------------------------------------------------------------------
 
 
-def tells_of(entry: LogEntry, written_at: datetime) -> bool:
-    """Whether it is the entry of what was written then, and not of something before or after."""
-    return bool(written_at <= entry.action_time <= written_at + _WRITTEN_WITHIN)
+def _enabled(facts: Mapping[str, Any]) -> str:
+    match facts.get("missed"):
+        case "none":
+            return _("Enabled; none of the missed slots was run")
+        case "latest":
+            return _("Enabled; the latest missed slot was run")
+        case "all":
+            return _("Enabled; the missed slots were run")
+        case _:
+            return _("Enabled")
 
 
-def _write(user_id: int, about: type[Model], *, object_repr: str, **values: Any) -> LogEntry:
-    entry = LogEntry(
-        user_id=user_id,
-        content_type=ContentType.objects.get_for_model(about, for_concrete_model=False),
-        object_repr=object_repr[:200],
-        action_time=database_now(),
-        **values,
-    )
-    entry.save()
-    return entry
+def _paused(facts: Mapping[str, Any], show: ShowInstant) -> str:
+    until, reason = _instant(facts.get("until")), facts.get("reason")
+    if until is not None:
+        text = _("Paused until %(until)s") % {"until": show(until)}
+    else:
+        text = _("Paused")
+    return f"{text}: {reason}" if reason else text
+
+
+def _cancelled(facts: Mapping[str, Any]) -> str:
+    if facts.get("running"):
+        return _("Cancelled, with what was running")
+    reason = facts.get("reason")
+    return f"{_('Cancelled')}: {reason}" if reason else _("Cancelled")
+
+
+def _retried_range(facts: Mapping[str, Any], show: ShowInstant) -> str:
+    count = _number(facts.get("retried"))
+    since, until = _instant(facts.get("since")), _instant(facts.get("until"))
+    return ngettext(
+        "Retried %(count)s execution from %(since)s to %(until)s",
+        "Retried %(count)s executions from %(since)s to %(until)s",
+        count,
+    ) % {
+        "count": count,
+        "since": show(since) if since else "?",
+        "until": show(until) if until else "?",
+    }
+
+
+def _labels(fields: Iterator[str] | list[str]) -> list[str]:
+    return [str(getattr(CronJob._meta.get_field(n), "verbose_name", n)) for n in fields]
+
+
+def _change(label: str, old: object, new: object, longest: int | None) -> Change:
+    return Change(field=label, old=_text(old, longest), new=_text(new, longest))
+
+
+def _text(value: object, longest: int | None) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
+
+
+# --- facts ---------------------------------------------------------------------------------------
+# An SQL client may have typed anything into them.
+
+
+def _facts(entry: Activity) -> dict[str, Any]:
+    return dict(entry.facts) if isinstance(entry.facts, Mapping) else {}
+
+
+def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    before, after = (facts.get(part) for part in _DEFINITIONS)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return before, after
+    return {}, {}
+
+
+def _changed_fields(facts: Mapping[str, Any]) -> list[str]:
+    before, after = _definitions(facts)
+    has_new_secrets = bool(facts.get("secrets"))
+    return [
+        name
+        for name in EDITABLE
+        if any(True for _place in differences(before.get(name), after.get(name)))
+        or (name == PARAMS and has_new_secrets)
+    ]
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

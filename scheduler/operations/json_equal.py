@@ -1,4 +1,4 @@
-"""Whether two JSON values are one. For Python's `==` 1, 1.0 and true are the same; for JSON not."""
+"""Whether two JSON values are equal. In Python 1 == 1.0 == True; in JSON these are three values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """True when a JSON column would hold the same; the order of keys does not count.
+    """Returns whether a JSON column would hold the same value. The order of keys does not count.
 
-    What is no JSON, or nested too deep to be written, is only the same as itself.
+    A value that is not JSON, or nested too deep to be written, equals only itself.
     """
     if one is other:
         return True

@@ -1,43 +1,81 @@
-"""Keys of API tokens: made here, shown once, kept only as a hash."""
+"""Keys of API tokens: they are made here, shown once and kept only as a hash."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.utils.translation import gettext
+
 from scheduler.models import ApiToken
+from scheduler.operations.base import Operations
+from scheduler.operations.errors import NotPossible
+from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import tokens
+from scheduler.transient import in_transaction
 
 PREFIX: Final = "jobu_"
 _SHOWN: Final = len(PREFIX) + 6
 
 
-def give_key(token: ApiToken) -> str:
-    """Put a new key of 256 random bits on an unsaved token. Gives the key, kept nowhere else."""
-    key = PREFIX + secrets.token_urlsafe(32)
-    token.prefix, token.key_hash = key[:_SHOWN], hash_of(key)
-    return key
+@dataclass(frozen=True, kw_only=True)
+class TokenControl(Operations):
+    """The verbs of API tokens."""
 
+    def create(
+        self, user: Any, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
+    ) -> tuple[ApiToken, str]:
+        """Returns a saved token and its key. The key is 256 random bits and is not kept."""
+        key = PREFIX + secrets.token_urlsafe(32)
 
-def make_token(
-    user: Any, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
-) -> tuple[ApiToken, str]:
-    """A saved token and its key."""
-    token = ApiToken()
-    key = give_key(token)
-    made = tokens.create(
-        user,
-        name=name,
-        scopes=scopes,
-        prefix=token.prefix,
-        key_hash=token.key_hash,
-        expires_at=expires_at,
-    )
-    return made, key
+        def work() -> ApiToken:
+            now = self.clock.now()
+            token = tokens.create(
+                user,
+                name=name,
+                scopes=scopes,
+                prefix=key[:_SHOWN],
+                key_hash=hash_of(key),
+                expires_at=expires_at,
+                created_at=now,
+            )
+            self._remember_token(ActivityVerb.CREATED, token, now, user=str(user.get_username()))
+            return token
+
+        return in_transaction(work), key
+
+    def revoke(self, token: ApiToken) -> None:
+        """Refuse the token from now on. NotPossible: it was revoked before."""
+
+        def work() -> None:
+            now = self.clock.now()
+            if not tokens.revoke(token.pk, now=now):
+                raise NotPossible(gettext("%(token)s was revoked before") % {"token": token})
+            self._remember_token(ActivityVerb.REVOKED, token, now)
+
+        in_transaction(work)
+
+    def delete(self, token: ApiToken) -> None:
+        """Remove the token."""
+        token_id = token.pk
+
+        def work() -> None:
+            if tokens.delete(token_id):
+                self._remember_token(ActivityVerb.DELETED, token, self.clock.now())
+
+        in_transaction(work)
+
+    def _remember_token(
+        self, verb: ActivityVerb, token: ApiToken, now: datetime, **facts: Any
+    ) -> None:
+        scopes = {"scopes": list(token.scopes)}
+        self._remember(verb, TargetKind.TOKEN, token.pk, token.name, now, scopes | facts)
 
 
 def hash_of(key: str) -> str:
+    """Returns what is stored of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

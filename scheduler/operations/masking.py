@@ -1,4 +1,4 @@
-"""Values that look like secrets are never shown: `mask` hides, `unmask` puts back on save."""
+"""Values that look like secrets are never shown: `mask` hides them, `unmask` restores them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MASK = "********"
-# What is below is shown as TOO_DEEP. No door takes as many levels; SQL does, and a page that goes
-# down all of them would be an error instead of an answer.
+# Deeper levels are shown as TOO_DEEP. No door accepts so many, but SQL does, and a page that walked
+# through all of them would fail.
 _DEEPEST = 100
 TOO_DEEP = "(nested too deep)"
 
@@ -28,7 +28,7 @@ def looks_secret(key: str) -> bool:
 
 
 def mask(value: Any) -> Any:
-    """A copy of a JSON value in which everything below a secret's key is hidden."""
+    """Returns a copy of a JSON value with everything below the key of a secret hidden."""
     return _masked(value, _DEEPEST)
 
 
@@ -46,9 +46,9 @@ def _masked(value: Any, levels: int) -> Any:
 
 
 def unmask(typed: Any, stored: Any) -> Any:
-    """`typed` with each mask replaced by what it hides in `stored`.
+    """Returns `typed` with each mask replaced by the value that it hides in `stored`.
 
-    A mask where nothing is stored stays a mask: see `left_masked`.
+    A mask stays a mask where nothing is stored: see `left_masked`.
     """
     if isinstance(typed, Mapping):
         members = stored if isinstance(stored, Mapping) else {}
@@ -64,10 +64,10 @@ def unmask(typed: Any, stored: Any) -> Any:
 
 
 def _unmask_items(typed: list[Any], stored: list[Any]) -> list[Any]:
-    """Items have no names: one that looks as it was shown is that one, wherever it stands now.
+    """Items have no names: a typed item that looks like a shown one is that item, also elsewhere.
 
-    An item that was changed keeps the secrets of its place while no item came or went. Where it
-    cannot be told whose a secret is, the mask stays.
+    A changed item keeps the secrets of its place if no item was added or removed. A mask stays
+    where it is not clear whose secret it hides.
     """
     same_length = len(typed) == len(stored)
     shown = _places_by_look([mask(item) for item in stored])
@@ -79,7 +79,7 @@ def _unmask_items(typed: list[Any], stored: list[Any]) -> list[Any]:
             origins |= {place: place for place in stayed}
             places = [place for place in places if place not in stayed]
             free = [place for place in free if place not in stayed]
-        # Of several that look alike one was taken out: any of them may be meant.
+        # If one of several items that look alike was removed, it is not clear which.
         if len(free) <= len(places) or all(stored[place] == stored[free[0]] for place in free):
             origins |= dict(zip(places, free, strict=False))
     taken = set(origins.values())
@@ -101,7 +101,7 @@ def _places_by_look(items: list[Any]) -> dict[str, list[int]]:
 
 
 def left_masked(value: Any, path: str = "") -> Iterator[str]:
-    """Places at which a mask stands instead of a value."""
+    """Yields the places that hold a mask instead of a value."""
     if isinstance(value, Mapping):
         for key, member in value.items():
             yield from left_masked(member, f"{path}.{key}" if path else str(key))
@@ -113,5 +113,5 @@ def left_masked(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _hide(value: Any) -> Any:
-    """Nothing to hide in an empty value; and that it is empty is worth seeing."""
+    """An empty value is shown: it hides nothing, and that it is empty is worth seeing."""
     return value if value in (None, "", [], {}) else MASK

@@ -23,8 +23,8 @@ class Action(StrEnum):
     VIEW_PROCESSES = "see beats and workers"
 
 
-# Any one of them is enough. Who may change a job may also run and pause it: with a new expression
-# they could anyway.
+# Any one of them is enough. Whoever may change a job may also run and pause it: by changing its
+# expression they could do so anyway.
 NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_JOBS: ("scheduler.view_cronjob", "scheduler.change_cronjob"),
     Action.ADD_JOB: ("scheduler.add_cronjob",),
@@ -41,7 +41,7 @@ NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
 }
 
-# What a token must have been made for, besides what its user may do (ApiToken.SCOPES).
+# The scope that a token needs (ApiToken.SCOPES), besides the permissions of its user.
 SCOPE: Mapping[Action, str] = {
     Action.VIEW_JOBS: "read",
     Action.ADD_JOB: "write",

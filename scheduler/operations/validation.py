@@ -1,7 +1,7 @@
 """What makes a job usable: every rule in one place, for the admin, the API, commands and rows typed
 by SQL.
 
-Pure but for the registry of handlers: takes `now`, writes nothing.
+Pure except that it reads the registry of handlers: it takes `now` and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
-from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
+from handlers import HandlerNotFoundError, InvalidParamsError
 from handlers.errors import ParamError
+from handlers.params import has_lone_surrogate
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import LIMITS, CronJob
+from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.schedule import (
     FIRST_INSTANT,
     LAST_INSTANT,
@@ -27,28 +29,13 @@ from scheduler.schedule import (
 from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
-Problems = dict[str, list[str]]
-
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
+PAUSE_REASON_LENGTH = 500
 # What queue names of Redis, RabbitMQ and the file broker have in common.
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # RabbitMQ's own queues; what Celery keeps in Redis beside its queues, under keys like theirs.
 _NO_QUEUES = ("amq.", "unacked", "_kombu")
-
-
-class InvalidJob(ValueError):
-    """A job that cannot be saved. `problems`: field -> what is wrong with it, in words for a
-    person.
-    """
-
-    def __init__(self, problems: Problems) -> None:
-        self.problems = problems
-        super().__init__(describe(problems))
-
-
-def describe(problems: Problems) -> str:
-    return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in problems.items())
 
 
 def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) -> Problems:
@@ -62,7 +49,7 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
 
     check("name", lambda: text_problem(job.name, NAME_LENGTH, required=True))
     check("description", lambda: text_problem(job.description, DESCRIPTION_LENGTH))
-    check("pause_reason", lambda: text_problem(job.pause_reason, 500))
+    check("pause_reason", lambda: text_problem(job.pause_reason, PAUSE_REASON_LENGTH))
     check("queue", lambda: _queue(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
     check("timezone", lambda: text_problem(job.timezone, 64))
@@ -75,9 +62,7 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
         check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))
-    check("handler_name", lambda: _handler(job.handler_name))
-    if "handler_name" not in problems:
-        check("handler_params", lambda: _params(job.handler_name, job.handler_params))
+    problems |= call_problems(job.handler_name, job.handler_params, params_field="handler_params")
     if not problems.keys() & {"timezone", "calendar", "start_at", "end_at"}:
         for field, text in _schedule(job, now, settings):
             problems.setdefault(field, []).append(text)
@@ -95,9 +80,47 @@ def text_problem(value: object, longest: int, *, required: bool = False) -> str 
         return _("has %(length)s characters, at most %(most)s are allowed") % said
     if any(ord(c) < 32 and c not in "\n\t" for c in value) or (required and "\n" in value):
         return _("must not contain control characters")
-    if any("\ud800" <= c <= "\udfff" for c in value):
+    if has_lone_surrogate(value):
         return _("must not contain half of a surrogate pair")
     return None
+
+
+def check_instants(**given: object) -> None:
+    """Raises InvalidJob with what is wrong with each instant."""
+    problems = {name: instant_problem(value) for name, value in given.items()}
+    found = {name: [problem] for name, problem in problems.items() if problem}
+    if found:
+        raise InvalidJob(found)
+
+
+def check_pause(given: Mapping[str, object]) -> None:
+    """Raises InvalidJob for a reason or an end that no pause can have."""
+    check_instants(paused_until=given.get("paused_until"))
+    problem = text_problem(given.get("pause_reason", ""), PAUSE_REASON_LENGTH)
+    if problem:
+        raise InvalidJob({"pause_reason": [problem]})
+
+
+def check_params(handler_name: object, params: object) -> None:
+    """Raises InvalidJob for `handler_name` or `params` when no such run can be made."""
+    problems = call_problems(handler_name, params, params_field="params")
+    if problems:
+        raise InvalidJob(problems)
+
+
+def call_problems(handler_name: object, params: object, *, params_field: str) -> Problems:
+    """Returns why the handler cannot be called with these params. Empty: it can."""
+    if not isinstance(handler_name, str) or not handler_name:
+        return {"handler_name": [_("must not be empty")]}
+    is_object = isinstance(params, Mapping)
+    try:
+        validate_params(handler_name, params if is_object else {})
+    except HandlerNotFoundError as error:
+        return {"handler_name": [no_handler(error)]}
+    except InvalidParamsError as error:
+        if is_object:
+            return {params_field: [bad_params(error)]}
+    return {} if is_object else {params_field: [_("must be a JSON object")]}
 
 
 def _truth(value: object) -> str | None:
@@ -156,16 +179,6 @@ def _backoff(job: CronJob) -> str | None:
     return None
 
 
-def _handler(name: object) -> str | None:
-    if not isinstance(name, str) or not name:
-        return _("must not be empty")
-    try:
-        get_handler(name)
-    except HandlerNotFoundError as error:
-        return no_handler(error)
-    return None
-
-
 def no_handler(error: HandlerNotFoundError) -> str:
     text = _("Handler not found: %(name)s") % {"name": error.name}
     if error.hint:
@@ -174,7 +187,7 @@ def no_handler(error: HandlerNotFoundError) -> str:
 
 
 def bad_params(error: InvalidParamsError) -> str:
-    """What is wrong with params, place by place."""
+    """Returns what is wrong with params, place by place."""
     shown = [
         f"{each.loc}: {bad_param(each)}" if each.loc else bad_param(each)
         for each in error.errors[: error.SHOWN]
@@ -188,24 +201,15 @@ _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 def bad_param(error: ParamError) -> str:
-    """Its message. Numbers in it are facts: the catalogue has {number} in their place.
+    """Returns the message of one error, translated.
 
-    The words are the model's; what the catalogue does not know of them stays as it is.
+    Numbers are facts: the catalogue has {number} in their place. A message of a handler's own model
+    that the catalogue does not know stays as it is.
     """
     numbers = iter(_NUMBER.findall(error.message))
     pattern = _NUMBER.sub("{number}", error.message)
     known = _(pattern) if pattern else ""
     return re.sub(r"\{number\}", lambda _match: next(numbers, ""), known)
-
-
-def _params(handler_name: str, params: object) -> str | None:
-    if not isinstance(params, Mapping):
-        return _("must be a JSON object")
-    try:
-        validate_params(handler_name, params)
-    except InvalidParamsError as error:
-        return bad_params(error)
-    return None
 
 
 def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[tuple[str, str]]:

@@ -41,13 +41,9 @@ class DueJob:
     jitter_seconds: int
     start_at: datetime | None
     end_at: datetime | None
+    is_enabled: bool
     next_run_at: datetime | None
     missed_from: datetime | None
-
-    @property
-    def missed_since(self) -> datetime | None:
-        """Since when the job misses slots if it cannot be planned. None: from now on."""
-        return self.next_run_at or self.missed_from
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from django.db.models import Count, Min, Q
 
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
-from scheduler.states import RunStatus
+from scheduler.models.job_state import IN_STATE
+from scheduler.states import JobState, RunStatus
 from scheduler.store.connection import fetch_all
 
 COUNT_LIMIT: Final = 10_000
@@ -22,16 +23,6 @@ COUNT_LIMIT: Final = 10_000
 ENDED_LIMIT: Final = 100_000
 TROUBLE: Final = (RunStatus.FAILED.value, RunStatus.TIMEOUT.value)
 
-_IS_OFF: Final = Q(is_enabled=False)
-_IS_BROKEN: Final = ~Q(schedule_error="")
-_IS_PAUSED: Final = ~Q(pause_reason="") | Q(paused_until__isnull=False)
-#: Each job is in exactly one of them. A job that is off is in error, else paused, else disabled.
-JOB_STATES: Final = {
-    "enabled": Q(is_enabled=True),
-    "disabled": _IS_OFF & ~_IS_BROKEN & ~_IS_PAUSED,
-    "paused": _IS_OFF & ~_IS_BROKEN & _IS_PAUSED,
-    "error": _IS_OFF & _IS_BROKEN,
-}
 #: Enabled jobs whose last run failed.
 FAILING: Final = Q(is_enabled=True, last_status__in=TROUBLE)
 
@@ -60,7 +51,7 @@ class JobCounts:
     broken: int
     """Jobs whose schedule cannot be used."""
     overdue: int
-    """Enabled jobs with a slot that no beat has recorded for a minute."""
+    """Enabled jobs with a slot that no beat has recorded for too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +78,16 @@ def waiting(now: datetime) -> Waiting:
     return Waiting(count=_cap(found["count"]), oldest_at=found["oldest_at"])
 
 
-def job_counts(now: datetime) -> JobCounts:
-    """How many jobs are in which state. One statement."""
-    is_late = Q(next_run_at__lt=now - timedelta(seconds=60))
+def job_counts(*, overdue_before: datetime) -> JobCounts:
+    """Counts the jobs by state in one statement. Overdue: the watermark is before that instant."""
+    is_late = Q(next_run_at__lt=overdue_before)
     return JobCounts(
         **CronJob.objects.aggregate(
-            enabled=Count("id", filter=JOB_STATES["enabled"]),
-            paused=Count("id", filter=JOB_STATES["paused"]),
-            disabled=Count("id", filter=JOB_STATES["disabled"]),
-            broken=Count("id", filter=JOB_STATES["error"]),
-            overdue=Count("id", filter=JOB_STATES["enabled"] & is_late),
+            enabled=Count("id", filter=IN_STATE[JobState.ENABLED]),
+            paused=Count("id", filter=IN_STATE[JobState.PAUSED]),
+            disabled=Count("id", filter=IN_STATE[JobState.DISABLED]),
+            broken=Count("id", filter=IN_STATE[JobState.ERROR]),
+            overdue=Count("id", filter=IN_STATE[JobState.ENABLED] & is_late),
         )
     )
 

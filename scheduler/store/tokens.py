@@ -17,7 +17,9 @@ def create(
     prefix: str,
     key_hash: str,
     expires_at: datetime | None,
+    created_at: datetime,
 ) -> ApiToken:
+    """Insert a token."""
     return ApiToken.objects.create(
         user=user,
         name=name,
@@ -25,7 +27,13 @@ def create(
         prefix=prefix,
         key_hash=key_hash,
         expires_at=expires_at,
+        created_at=created_at,
     )
+
+
+def delete(token_id: int) -> bool:
+    """Remove a token. False: it is gone already."""
+    return ApiToken.objects.filter(pk=token_id).delete()[0] > 0
 
 
 def used(token_id: int, *, now: datetime) -> None:

@@ -23,6 +23,7 @@ from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
+from scheduler.models import LARGEST_ID
 from scheduler.states import AttemptOutcome, OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store import endings, executions, overlap, publishing, runs
 from scheduler.store.run_reports import Report
@@ -31,7 +32,6 @@ from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
 from scheduler.worker.verdict import Budget, Verdict
 
-_LARGEST_ID = 2**63 - 1
 _REPORT_PAUSE_SECONDS = 0.5
 # After so many refusals the details are given up: the database will refuse them again.
 _REFUSALS_OF_DETAILS = 2
@@ -479,7 +479,7 @@ _STUCK = "StuckRun"
 
 def _execution_id(message: object) -> int | None:
     """The id that a message carries. None: it carries none, anybody may write to a broker."""
-    if isinstance(message, int) and not isinstance(message, bool) and 0 < message <= _LARGEST_ID:
+    if isinstance(message, int) and not isinstance(message, bool) and 0 < message <= LARGEST_ID:
         return message
     return None
 

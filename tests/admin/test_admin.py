@@ -16,8 +16,9 @@ from django.urls import reverse
 
 from scheduler.admin.jobs.form import IN_FORM
 from scheduler.admin.listing import CappedPaginator
-from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.models import Activity, CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
 from scheduler.operations.control import Control, StaleEdit
+from scheduler.operations.history import describe
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 
@@ -133,7 +134,7 @@ def test_a_job_typed_in_is_saved_through_control_and_remembered(admin):
     job = CronJob.objects.get(name="typed")
     assert job.handler_params == {"message": "hi"}
     assert job.is_enabled
-    assert LogEntry.objects.filter(object_id=str(job.pk), action_flag=1).count() == 1
+    assert Activity.objects.get(verb="created").actor == "alice"
 
 
 def test_the_form_offers_the_handlers_and_takes_a_celery_task(admin, celery_task):
@@ -215,8 +216,8 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(admin, job):
     before = CronJob.objects.values(*IN_FORM).get(pk=job.pk)
     assert save(admin, job, form_of(admin, job) | {"description": "new"}).status_code == 302
     assert CronJob.objects.values(*IN_FORM).get(pk=job.pk) == before | {"description": "new"}
-    entry = LogEntry.objects.get(object_id=str(job.pk))
-    assert entry.get_change_message() == "Changed description."
+    entry = Activity.objects.get(verb="changed")
+    assert describe(entry, str) == "Changed description"
 
 
 @on_each_database
@@ -224,6 +225,7 @@ def test_a_save_without_a_change_changes_nothing(admin, job):
     assert save(admin, job, form_of(admin, job)).status_code == 302
     job_now = CronJob.objects.get(pk=job.pk)
     assert (job_now.tick_seq, job_now.updated_at) == (job.tick_seq, job.updated_at)
+    assert not Activity.objects.filter(verb="changed").exists()
 
 
 @on_each_database
@@ -233,7 +235,7 @@ def test_an_edit_over_somebody_elses_is_refused(admin, job):
     response = save(admin, job, sent)
     assert "somebody else" in response.content.decode()
     assert CronJob.objects.get(pk=job.pk).description == "hers"
-    assert not LogEntry.objects.exists()
+    assert Activity.objects.get(verb="changed").actor == ""
 
 
 def test_an_edit_without_the_marks_of_the_page_is_refused(admin, job):
@@ -266,7 +268,7 @@ def test_beat_may_move_the_job_between_reading_and_writing(admin, job, monkeypat
     assert saved == (response.status_code == 302) == (races == 1)
     if not saved:
         assert "somebody else" in response.content.decode()
-    assert LogEntry.objects.count() == int(saved)
+    assert Activity.objects.filter(verb="changed").count() == int(saved)
 
 
 @on_each_database
@@ -437,7 +439,8 @@ def test_run_now_asks_first_and_runs_with_the_params_typed(admin, job):
     assert response["Location"] == reverse(f"{RUNS}_change", args=[execution.pk])
     assert (execution.params, execution.param_source) == ({"message": "by hand"}, "manual")
     assert execution.status == RunStatus.PENDING
-    assert f"execution #{execution.pk}" in LogEntry.objects.get().change_message
+    entry = Activity.objects.get(verb="run")
+    assert describe(entry, str) == f"Run now: execution #{execution.pk}"
 
 
 def test_run_now_keeps_a_hidden_secret(admin):
@@ -446,7 +449,7 @@ def test_run_now_keeps_a_hidden_secret(admin):
     assert "hunter2" not in admin.get(url).content.decode()
     admin.post(url, {"params": '{"token": "********", "message": "b"}'})
     assert JobExecution.objects.get().params == {"token": "hunter2", "message": "b"}
-    assert "hunter2" not in LogEntry.objects.get().change_message
+    assert not any("hunter2" in str(entry.facts) for entry in Activity.objects.all())
 
 
 @pytest.mark.parametrize("params", ["{", '{"sleep_seconds": "long"}', "[]"])
@@ -519,7 +522,8 @@ def test_a_pause_typed_wrongly_is_refused(admin, job, answers, field):
 def test_disable(admin, job):
     admin.post(reverse(f"{JOBS}_disable", args=[job.pk]))
     assert not CronJob.objects.get(pk=job.pk).is_enabled
-    assert LogEntry.objects.get().change_message == "Disabled"
+    assert describe(Activity.objects.latest("id"), str) == "Disabled"
+    assert not LogEntry.objects.exists(), "Django's log is no longer written"
 
 
 def test_enabling_a_job_that_cannot_run_says_why(admin, job):
@@ -599,7 +603,7 @@ def test_deleting_a_job_says_what_goes_with_it(admin, job):
     assert admin.post(url, {"post": "yes"}).status_code == 302
     assert not CronJob.objects.exists()
     assert not JobExecution.objects.filter(pk=run.pk).exists()
-    assert LogEntry.objects.get().action_flag == 3
+    assert Activity.objects.get(verb="deleted").target_name == job.name
 
 
 @on_each_database
@@ -724,7 +728,7 @@ def test_cancel_what_waits_and_ask_what_runs_to_stop(admin, job):
     assert (waiting.status, waiting.error_message) == (RunStatus.CANCELLED, told)
     assert running.cancel_requested_at is not None
     assert running.error_message == "cancelled by alice"
-    assert LogEntry.objects.count() == 2
+    assert Activity.objects.filter(verb="cancelled", actor="alice").count() == 2
 
 
 @on_each_database
@@ -736,7 +740,7 @@ def test_retry_and_delete(admin, job):
     other = make_run(job, RunStatus.FAILED, now=database_now() + timedelta(seconds=1))
     assert admin.post(reverse(f"{RUNS}_delete", args=[other.pk])).status_code == 302
     assert not JobExecution.objects.filter(pk=other.pk).exists()
-    assert LogEntry.objects.filter(action_flag=3, object_id=str(other.pk)).exists()
+    assert Activity.objects.get(verb="deleted").target_id == other.pk
 
 
 @pytest.mark.parametrize(
@@ -752,7 +756,7 @@ def test_what_is_not_possible_is_said(admin, job, verb, status):
     response = admin.post(reverse(f"{RUNS}_{verb}", args=[run.pk]), follow=True)
     assert any(f"#{run.pk} is {status}" in text for text in texts(response))
     assert JobExecution.objects.get(pk=run.pk).status == status
-    assert not LogEntry.objects.exists()
+    assert not Activity.objects.filter(target_kind="execution").exists()
 
 
 @on_each_database

@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.models import Backfill, CronJob, JobExecution, Preference
+from scheduler.models import Activity, Backfill, CronJob, JobExecution, Preference
+from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.history import describe
 from scheduler.states import BackfillState, RunStatus
 from tests.admin.test_admin import SCRIPT, make_job, make_run, page, texts, user_with
 
@@ -58,7 +59,7 @@ def fill_in(client: Client, job: CronJob, button: str, **values: str) -> Any:
 
 def started(job: CronJob, **values: Any) -> Backfill:
     given = {"since": FIRST_SLOT, "until": FIRST_SLOT + timedelta(days=9), **values}
-    return BackfillControl(actor="alice").start(job.pk, **given)
+    return BackfillControl(actor=Actor(name="alice")).start(job.pk, **given)
 
 
 # --- starting one ---------------------------------------------------------------------------------
@@ -97,11 +98,8 @@ def test_confirmed_it_starts_with_the_stored_secret_and_is_remembered(admin, job
     assert made.params == {"message": "{slot:%Y-%m-%d}", "api_key": "s3cret"}
     assert (made.total, made.parallelism, made.order) == (3, 2, "newest_first")
     assert (made.requested_by, made.since) == ("alice", datetime(2026, 1, 9, 15, tzinfo=UTC))
-    entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.get_change_message()) == (
-        str(made.pk),
-        "Started for 3 slots",
-    )
+    entry = Activity.objects.get(target_kind="backfill")
+    assert (entry.target_id, describe(entry, str)) == (made.pk, "Started: 3 slots")
 
 
 def test_the_range_is_read_in_the_zone_of_the_person(admin, job):
@@ -274,8 +272,9 @@ def test_pause_resume_cancel_and_delete(admin, job):
     do(admin, "delete", made)
     assert not Backfill.objects.exists()
     assert JobExecution.objects.filter(pk=run.pk, backfill_id=None).exists()
-    history = LogEntry.objects.order_by("id").values_list("action_flag", flat=True)
-    assert list(history) == [2, 2, 2, 2, 3]
+    entries = Activity.objects.filter(target_kind="backfill").order_by("id")
+    verbs = ["started", "paused", "resumed", "cancelled", "cancelled", "deleted"]
+    assert [entry.verb for entry in entries] == verbs
 
 
 def test_several_at_once(admin, job):

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -17,6 +16,7 @@ from django.urls import reverse
 from scheduler.admin.executions.log import log_text
 from scheduler.admin.explain import job_story
 from scheduler.models import (
+    Activity,
     Backfill,
     CronJob,
     JobAttempt,
@@ -25,7 +25,8 @@ from scheduler.models import (
     Preference,
     SchedulerProcess,
 )
-from scheduler.operations import control as control_module
+from scheduler.operations import executions as executions_module
+from scheduler.operations.actor import Actor
 from scheduler.operations.control import Control, FailedRange, InvalidJob
 from scheduler.states import RunStatus
 from scheduler.store import executions, jobs
@@ -262,7 +263,7 @@ def test_replay_is_a_new_run_of_the_same_slot_with_its_params():
     job = make_job(queue="fast", priority=4, max_retry=7)
     original = make_run(job, RunStatus.FAILED, now=slot, params=SECRETS)
     CronJob.objects.filter(pk=job.pk).update(handler_params={"message": "other"})
-    again = Control(actor="bob").replay(original.pk)
+    again = Control(actor=Actor(name="bob")).replay(original.pk)
     assert (again.job_id, again.handler_name, again.params) == (job.pk, "sample", SECRETS)
     assert (again.status, again.param_source, again.requested_by) == ("PENDING", "manual", "bob")
     assert again.logical_time == slot
@@ -303,7 +304,8 @@ def test_replay_by_hand_shows_the_params_and_keeps_the_secrets(admin):
     assert response["Location"] == reverse(f"{RUNS}_change", args=[again.pk])
     assert again.params == {"message": "edited", "password": "hunter2"}
     assert again.requested_by == "alice"
-    assert LogEntry.objects.get().change_message == f"Replayed: execution #{again.pk}"
+    entry = Activity.objects.get(verb="replayed")
+    assert (entry.target_id, entry.facts["source_id"]) == (again.pk, original.pk)
 
 
 def test_replay_by_somebody_who_may_not_see_the_params_repeats_them():
@@ -339,7 +341,7 @@ def range_of(**changes: Any) -> FailedRange:
 
 @on_each_database
 def test_a_range_is_retried_in_batches_and_nothing_else(monkeypatch):
-    monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
+    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
     job, other = make_job(), make_job(name="other")
     failed = runs_from_noon(job, *[RunStatus.FAILED] * 5)
     others = runs_from_noon(
@@ -369,7 +371,7 @@ def test_a_range_is_retried_in_batches_and_nothing_else(monkeypatch):
 
 @on_each_database
 def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
-    monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
+    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 3)
     retried: list[int] = []
     retry_all = executions.retry_all
@@ -389,8 +391,8 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
 
 @on_each_database
 def test_a_range_beyond_the_limit_says_that_there_are_more(monkeypatch):
-    monkeypatch.setattr(control_module, "RETRY_BATCH", 2)
-    monkeypatch.setattr(control_module, "RETRY_LIMIT", 4)
+    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
+    monkeypatch.setattr(executions_module, "RETRY_LIMIT", 4)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 5)
     assert Control().count_failed(range_of()) == 5
     assert Control().retry_range(range_of()) == (4, True)
@@ -420,7 +422,9 @@ def test_the_page_counts_asks_and_then_does(admin):
     done = admin.post(url, dict(counted.context["asked"]), follow=True)
     assert any("2 executions wait" in text for text in texts(done))
     assert JobExecution.objects.filter(status=RunStatus.PENDING).count() == 2
-    assert "2 of FAILED" in LogEntry.objects.get().change_message
+    entry = Activity.objects.get(verb="retried_range")
+    assert (entry.facts["retried"], entry.facts["job_id"]) == (2, job.pk)
+    assert entry.facts["statuses"] == ["FAILED"]
 
 
 @pytest.mark.parametrize(
@@ -570,16 +574,16 @@ def test_who_switched_a_job_off_is_who_did_it_last_by_whatever_door(admin):
 
 
 @on_each_database
-def test_a_job_names_nobody_when_it_was_changed_by_a_command_of_no_user(admin):
+def test_a_job_names_who_switched_it_off_by_command_although_no_user_has_that_name(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
-    ours = Control(actor="bob")
+    ours = Control(actor=Actor(name="bob"))
     ours.enable(job.pk)
     ours.pause(job.pk, reason="shop moves")
     assert "The reason given: shop moves" in why(job)
-    assert "By " not in why(job)
+    assert "By bob." in why(job)
     save(admin, job, form_of(admin, job) | {"description": "still off"})
-    assert "By " not in why(job)
+    assert "By bob." in why(job)
 
 
 @on_each_database
@@ -605,14 +609,15 @@ def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
 
 
 @on_each_database
-def test_a_cancel_of_earlier_names_nobody_for_that_of_today(admin):
+def test_an_execution_that_was_cancelled_twice_names_who_did_it_last(admin):
     run = make_run(make_job(), RunStatus.PENDING)
     admin.post(reverse(f"{RUNS}_cancel", args=[run.pk]), {"reason": ""})
     Control().retry(run.pk)
-    Control(actor="bob").cancel(run.pk)
+    Control(actor=Actor(name="bob")).cancel(run.pk)
     run.refresh_from_db()
     assert run.error_message == "cancelled by bob"
-    assert "cancelled it" not in told(admin, run)
+    assert "bob cancelled it" in told(admin, run)
+    assert "alice" not in told(admin, run)
 
 
 # --- cost ----------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from handlers import BaseHandler, HandlerParams, handler, registry
 from scheduler.admin.jobs.params_form import described, errors_of
 from scheduler.admin.jobs.sparkline import durations
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations.control import Control
+from scheduler.operations.history import describe
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
@@ -351,8 +353,8 @@ def test_the_answer_is_done_and_remembered(admin, missed_three, choice, made):
     assert CronJob.objects.get().is_enabled
     rows = JobExecution.objects.all()
     assert [rows.filter(status=status).count() for status in ("PENDING", "SKIPPED")] == made
-    entry = LogEntry.objects.get(change_message__startswith="Enabled")
-    assert f"missed slots: {choice}" in entry.change_message
+    entry = Activity.objects.get(verb="enabled")
+    assert (entry.actor, entry.facts["missed"]) == ("alice", choice)
     if made[1]:
         assert "by alice on enabling" in str(rows.get(status=RunStatus.SKIPPED).error_message)
 
@@ -410,9 +412,9 @@ def test_the_history_tells_who_changed_what_from_what_to_what(admin):
     assert save(admin, job, sent).status_code == 302
     html = page(admin, f"{JOBS}_history", job.pk)
 
-    entry = LogEntry.objects.get()
-    assert entry.get_change_message() == "Changed parameters and timeout."
-    assert "hunter" not in entry.change_message
+    entry = Activity.objects.get(verb="changed")
+    assert describe(entry, str) == "Changed parameters, timeout"
+    assert "hunter" not in str(entry.facts)
     assert "hunter" not in html
     for shown in ("parameters: token", "parameters: gone", "parameters: id", "3600", "alice"):
         assert shown in html
@@ -436,13 +438,45 @@ def test_the_history_is_told_in_the_language_of_who_reads_it(admin):
 
     assert admin.post(url, sent, headers={"accept-language": "ko"}).status_code == 302
 
-    entry = LogEntry.objects.get()
+    entry = Activity.objects.get(verb="changed")
     with translation.override("en"):
-        assert entry.get_change_message() == "Changed description and timeout."
+        assert describe(entry, str) == "Changed description, timeout"
     with translation.override("ko"):
-        told = LogEntry.objects.get().get_change_message()
+        told = describe(entry, str)
     assert "설명" in told
     assert "제한 시간" in told
+
+
+def test_what_django_logged_before_stays_readable_below(admin):
+    job = make_job()
+    Activity.objects.all().delete()
+    diff = [{"field": "timeout_seconds", "old": "3600", "new": "61"},
+            {"field": "handler_params", "path": "a", "old": "1", "new": "classified"}]  # fmt: skip
+    changed = [{"changed": {"fields": ["timeout"]}, "diff": diff, "since": "2026-01-01T00:00Z"}]
+    for number in range(150):
+        LogEntry.objects.create(
+            user=User.objects.get(username="alice"),
+            content_type=ContentType.objects.get_for_model(CronJob),
+            object_id=str(job.pk),
+            object_repr="report",
+            action_flag=CHANGE,
+            change_message=json.dumps(changed) if number == 149 else f"Paused: number {number}.",
+        )
+    Control().disable(job.pk)
+
+    first = page(admin, f"{JOBS}_history", job.pk)
+    url = reverse(f"{JOBS}_history", args=[job.pk])
+    second = admin.get(url, {"p": 2}).content.decode()
+    unseeing = page(user_with("view_cronjob"), f"{JOBS}_history", job.pk)
+
+    assert first.index("Disabled") < first.index("Changed timeout.") < first.index("number 148.")
+    assert "61" in first
+    assert "classified" in first
+    assert "classified" not in unseeing
+    assert "number 51." in first
+    assert "number 50." not in first
+    assert "number 50." in second
+    assert "number 0." in second
 
 
 def test_the_history_hides_parameters_from_who_may_not_see_them(admin):

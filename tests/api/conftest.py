@@ -12,7 +12,7 @@ from django.test import Client
 
 from scheduler.models import ApiToken, CronJob
 from scheduler.operations.control import Control
-from scheduler.operations.keys import make_token
+from scheduler.operations.keys import TokenControl
 
 
 class Program:
@@ -55,7 +55,7 @@ def person(name: str, *codenames: str, **values: Any) -> User:
 
 
 def program(user: User, scopes: Sequence[str] = ApiToken.SCOPES, **values: Any) -> Program:
-    return Program(make_token(user, "a program", scopes, **values)[1])
+    return Program(TokenControl().create(user, "a program", scopes, **values)[1])
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from scheduler.models import ApiToken, CronJob
-from scheduler.operations.keys import make_token
+from scheduler.operations.keys import TokenControl
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok, person, program
 
@@ -36,7 +36,7 @@ def test_a_wrong_token_is_refused_even_beside_a_session(alice: User, header: str
 
 @pytest.mark.database
 def test_a_token_is_kept_as_a_hash_and_acts_as_its_user(alice: User):
-    token, key = make_token(alice, "ci", ["read"])
+    token, key = TokenControl().create(alice, "ci", ["read"])
 
     assert key.startswith("jobu_")
     assert token.key_hash == hashlib.sha256(key.encode()).hexdigest()
@@ -101,7 +101,7 @@ def test_a_session_needs_the_csrf_token_for_changes(alice: User, job: CronJob):
 
 
 def test_a_token_needs_no_csrf_token(alice: User, job: CronJob):
-    key = make_token(alice, "ci", ["operate"])[1]
+    key = TokenControl().create(alice, "ci", ["operate"])[1]
     client = Client(enforce_csrf_checks=True)
     ok(
         client.post(

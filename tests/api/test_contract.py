@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from jobu_project.wsgi import application
 from scheduler.models import Backfill, JobAttempt, JobLog
-from scheduler.operations.keys import make_token
+from scheduler.operations.keys import TokenControl
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_run
@@ -42,9 +42,9 @@ CHECKS = (
 
 @pytest.fixture
 def key() -> str:
-    return make_token(User.objects.create_superuser("alice"), "fuzz", ["read", "operate", "write"])[
-        1
-    ]
+    return TokenControl().create(
+        User.objects.create_superuser("alice"), "fuzz", ["read", "operate", "write"]
+    )[1]
 
 
 @pytest.fixture

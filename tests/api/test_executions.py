@@ -7,12 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.api import paging
-from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.models import Activity, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
@@ -202,7 +201,7 @@ def test_what_failed_is_retried_with_a_fresh_budget(api: Program, job: CronJob):
 
     assert (retried["status"], retried["retry_count"], retried["attempt"]) == ("PENDING", 0, 4)
     assert error_of(api.post(f"/jobs/{run.pk}/retry"), 400)["code"] == "NOT_RETRYABLE"
-    assert LogEntry.objects.filter(object_id=str(run.pk)).count() == 1
+    assert Activity.objects.filter(verb="retried", target_id=run.pk).count() == 1
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.PENDING, RunStatus.RUNNING])
@@ -299,7 +298,7 @@ def test_the_same_key_twice_makes_one_run(api: Program):
 
     assert first["id"] == second["id"] == ok(by_header, 200)["id"]
     assert JobExecution.objects.count() == 1
-    assert LogEntry.objects.count() == 1
+    assert Activity.objects.filter(verb="event").count() == 1
     clash = api.post("/events", event, **{"Idempotency-Key": "order-2"})
     assert list(error_of(clash, 400)["fields"]) == ["idempotency_key"]
 

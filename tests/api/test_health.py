@@ -14,7 +14,9 @@ from django.db import connection
 from dbpools.config import parse_database
 from scheduler.models import JobExecution, SchedulerProcess
 from scheduler.operations import health
+from scheduler.operations import liveness as liveness_module
 from scheduler.operations.health import DatabaseState, check_broker, check_database, database_state
+from scheduler.operations.liveness import liveness
 from scheduler.states import ProcessKind
 from scheduler.store.connection import database_now
 from tests.harness.servers import MariaDB, Postgres, Redis
@@ -162,7 +164,7 @@ def test_liveness_is_read_from_the_tables():
         due = now - timedelta(seconds=late)
         JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
 
-    seen = health.liveness(now)
+    seen = liveness(now)
 
     assert (seen.beats_alive, seen.workers_alive) == (1, 0)
     assert seen.beat_age_seconds == pytest.approx(3)
@@ -176,14 +178,14 @@ def test_what_waits_is_not_counted_to_the_last_one(monkeypatch: pytest.MonkeyPat
     for late in (1, 2, 3):
         due = now - timedelta(seconds=late)
         JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
-    monkeypatch.setattr(health, "COUNTED_UP_TO", 2)
+    monkeypatch.setattr(liveness_module, "COUNTED_UP_TO", 2)
 
-    assert health.liveness(now).pending == 2
+    assert liveness(now).pending == 2
 
 
 @pytest.mark.django_db
 def test_nothing_to_measure_is_none():
-    seen = health.liveness(database_now())
+    seen = liveness(database_now())
 
     assert seen.beat_age_seconds is None
     assert seen.oldest_unpublished_seconds is None

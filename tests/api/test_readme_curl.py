@@ -17,9 +17,9 @@ pytestmark = pytest.mark.processes
 
 MAKE_TOKEN = """\
 from django.contrib.auth.models import User
-from scheduler.operations.keys import make_token
+from scheduler.operations.keys import TokenControl
 user = User.objects.create_superuser("ann")
-print(make_token(user, "readme", ["read", "operate", "write"])[1])
+print(TokenControl().create(user, "readme", ["read", "operate", "write"])[1])
 """
 
 

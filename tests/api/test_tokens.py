@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from scheduler.models import ApiToken, Preference
-from scheduler.operations.keys import hash_of, make_token
+from scheduler.operations.keys import TokenControl, hash_of
 from tests.api.conftest import Program, error_of, ok, person
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def test_a_bad_token_is_refused_at_its_field(alice: User, given: dict[str, Any],
 
 def test_people_see_and_revoke_their_own_and_superusers_all(alice: User):
     vera, bob = person("vera"), person("bob")
-    token, key = make_token(vera, "veras", ["read"])
+    token, key = TokenControl().create(vera, "veras", ["read"])
     url = reverse("admin:scheduler_apitoken_revoke", args=[token.pk])
 
     assert "veras" not in browser(bob).get(reverse(LIST)).content.decode()
@@ -97,7 +97,7 @@ def test_only_superusers_make_tokens_for_others(alice: User):
 
 def test_several_are_revoked_at_once(alice: User):
     for name in ("a", "b"):
-        make_token(alice, name, ["read"])
+        TokenControl().create(alice, name, ["read"])
     chosen = list(ApiToken.objects.values_list("pk", flat=True))
 
     answers = {"action": "revoke_many", "_selected_action": chosen, "confirmed": "yes"}
@@ -107,7 +107,7 @@ def test_several_are_revoked_at_once(alice: User):
 
 
 def test_a_token_is_not_edited(alice: User):
-    token, _ = make_token(alice, "ci", ["read"])
+    token, _ = TokenControl().create(alice, "ci", ["read"])
     url = reverse("admin:scheduler_apitoken_change", args=[token.pk])
 
     assert browser(alice).post(url, {**FORM, "scopes": ["write"]}).status_code == 403

@@ -68,11 +68,12 @@ PASTS: Final = (
 def shop() -> None:
     from django.contrib.auth import get_user_model
 
+    from scheduler.operations.actor import Actor
     from scheduler.operations.control import Control
 
     dice = random.Random(7)
     get_user_model().objects.create_superuser("minji", password=PASSWORD)
-    control = Control(actor="minji")
+    control = Control(actor=Actor(name="minji"))
     now = control.clock.now()
     for past in PASTS:
         job = control.create_job(

@@ -9,9 +9,10 @@ def people_and_jobs() -> None:
     """A user for each language, and jobs of their own: what one does disturbs nobody."""
     from django.contrib.auth import get_user_model
 
+    from scheduler.operations.actor import Actor
     from scheduler.operations.control import Control
 
-    control = Control(actor="seed")
+    control = Control(actor=Actor(name="seed"))
     for language in LANGUAGES:
         get_user_model().objects.create_superuser(f"reader-{language}", password=PASSWORD)
         control.create_job(

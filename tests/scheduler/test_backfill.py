@@ -14,6 +14,7 @@ from django.db import connection, connections
 from handlers import BaseHandler, HandlerParams
 from scheduler import failpoints
 from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible
 from scheduler.states import BackfillState, RunStatus
 from scheduler.store import backfills, retention
@@ -29,7 +30,7 @@ FIRST = datetime(2026, 1, 10, 3, tzinfo=UTC)
 
 @pytest.fixture
 def control(system: SchedulerHarness) -> BackfillControl:
-    return BackfillControl(actor="alice", clock=system.clock)
+    return BackfillControl(actor=Actor(name="alice"), clock=system.clock)
 
 
 def hourly(system: SchedulerHarness, **values: Any) -> CronJob:
@@ -330,7 +331,7 @@ def test_a_cancelled_backfill_takes_back_what_waits_and_leaves_what_runs(
 
     assert control.cancel(made.pk).state == BackfillState.CANCELLED
 
-    assert control.progress(made) == {RunStatus.RUNNING: 1, RunStatus.CANCELLED: 2}
+    assert control.counts(made) == {RunStatus.RUNNING: 1, RunStatus.CANCELLED: 2}
     assert fresh(running).cancel_requested_at is None
     control.cancel(made.pk, running=True)
     assert fresh(running).cancel_requested_at == system.clock.now()
@@ -395,7 +396,7 @@ def test_the_overlap_policy_holds_at_claim(system: SchedulerHarness, control: Ba
     running = claim(system, JobExecution.objects.order_by("id")[0])
     JobExecution.objects.filter(pk=running.pk).update(running_key=job.pk)
     system.deliver()
-    assert control.progress(made) == {RunStatus.RUNNING: 1, RunStatus.SKIPPED: 1}
+    assert control.counts(made) == {RunStatus.RUNNING: 1, RunStatus.SKIPPED: 1}
     warned = control.warnings(job, parallelism=2, until=FIRST)
     assert "skip" in warned[0]
 
@@ -407,13 +408,13 @@ def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
     system: SchedulerHarness, control: BackfillControl
 ):
     made = control.start(hourly(system).pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=2)
-    assert control.standing(now_of(made)).ends_at is None
+    assert control.progress(now_of(made)).ends_at is None
     system.tick()
     ran = {"status": RunStatus.SUCCESS, "started_at": START - timedelta(seconds=60)}
     JobExecution.objects.update(**ran, finished_at=START, publish_at=None)
     system.tick()
 
-    seen = control.standing(now_of(made))
+    seen = control.progress(now_of(made))
 
     assert dict(seen.counts) == {RunStatus.SUCCESS: 2, RunStatus.PENDING: 2}
     assert (seen.ended, seen.percent) == (2, 20)
@@ -421,7 +422,7 @@ def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
     assert seen.ends_at == START + timedelta(seconds=4 * 60.5)
     # Retention takes what has ended; the backfill goes on from where it was.
     JobExecution.objects.filter(status=RunStatus.SUCCESS).delete()
-    assert control.standing(now_of(made)).percent == 20
+    assert control.progress(now_of(made)).percent == 20
 
 
 # --- several at once, and cut off anywhere --------------------------------------------------------
@@ -457,7 +458,7 @@ def test_a_cancel_while_beats_make_runs_leaves_nothing_waiting(
         beats = [system.new_dispatcher() for _ in range(2)]
         together(*(beat.tick for beat in beats), lambda: bool(control.cancel(made.pk)))  # noqa: B023
         system.tick()
-        assert set(control.progress(made)) <= {RunStatus.CANCELLED}
+        assert set(control.counts(made)) <= {RunStatus.CANCELLED}
 
 
 @pytest.mark.parametrize("point", ["backfill.locked", "backfill.inserted", "backfill.committed"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from scheduler.models import CronJob, JobExecution
-from scheduler.operations.control import InvalidJob, Missed, StaleEdit
+from scheduler.operations.actor import Actor
+from scheduler.operations.control import Control, InvalidJob, Missed, StaleEdit
 from scheduler.states import RunStatus
 from tests.harness.scheduler_harness import START, SchedulerHarness, ok, statuses
 
@@ -71,7 +72,8 @@ def test_enabling_runs_what_was_chosen_and_records_the_rest(
 def test_the_record_says_how_many_from_when_to_when_and_who(system: SchedulerHarness):
     job = hourly_off_since_ten(system)
 
-    system.control.__class__(actor="bob", clock=system.clock).enable(job.pk, missed="latest")
+    bob = Control(actor=Actor(name="bob"), clock=system.clock)
+    bob.enable(job.pk, missed="latest")
 
     skipped = JobExecution.objects.get(status=RunStatus.SKIPPED)
     assert skipped.error_message == (

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.operations.liveness import OVERDUE_AFTER
 from scheduler.states import FINAL, RunStatus
 from scheduler.store import forecast, job_trends, statistics
 from scheduler.store import hours as by_hour
@@ -152,7 +153,7 @@ def test_each_job_is_counted_once():
     make_job(is_enabled=False, paused_until=NOW + HOUR)
     make_job(is_enabled=False, schedule_error="minute: 'x' cannot be read", pause_reason="old")
 
-    assert statistics.job_counts(NOW) == statistics.JobCounts(
+    assert statistics.job_counts(overdue_before=NOW - OVERDUE_AFTER) == statistics.JobCounts(
         enabled=2, paused=2, disabled=1, broken=1, overdue=1
     )
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from scheduler.models import ApiToken, CronJob
-from scheduler.operations.keys import make_token
+from scheduler.operations.keys import TokenControl
 from tests.security.attacks import LOOKUPS, MARK, SECRET, SECRETS, SQL
 from tests.security.conftest import Rows, counts, fill
 
@@ -85,7 +85,7 @@ def test_a_refusal_does_not_repeat_the_secret(admin):
 
 
 def test_a_token_is_kept_as_a_hash_alone(alice):
-    _, key = make_token(alice, "a program", ApiToken.SCOPES)
+    _, key = TokenControl().create(alice, "a program", ApiToken.SCOPES)
     assert key not in str(list(ApiToken.objects.values()))
 
 

@@ -25,26 +25,24 @@ class CancelForm(VerbForm):
 
 def _pause(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
     _verbs(control).pause(backfill.pk)
-    return Done(message=_now("%s is paused.") % backfill, history="Paused")
+    return Done(message=_now("%s is paused.") % backfill)
 
 
 def _resume(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
     _verbs(control).resume(backfill.pk)
-    return Done(message=_now("%s goes on.") % backfill, history="Resumed")
+    return Done(message=_now("%s goes on.") % backfill)
 
 
 def _cancel(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
     running: bool = answers["running"]
     _verbs(control).cancel(backfill.pk, running=running)
-    history = "Cancelled, with what was running" if running else "Cancelled"
-    return Done(message=_now("%s is cancelled.") % backfill, history=history)
+    return Done(message=_now("%s is cancelled.") % backfill)
 
 
 def _delete(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
     _verbs(control).delete(backfill.pk)
     return Done(
         message=_now("%s is deleted.") % backfill,
-        history="Deleted",
         url=reverse("admin:scheduler_backfill_changelist"),
     )
 
@@ -80,5 +78,4 @@ DELETE = Verb(
     question=_("The backfill leaves the list; its runs stay in the history."),
     act=_delete,
     is_dangerous=True,
-    deletes=True,
 )

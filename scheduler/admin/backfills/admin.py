@@ -115,17 +115,17 @@ class BackfillAdmin(StartsBackfills):
         if backfill is None:
             raise Http404
         control = BackfillControl()
-        standing = control.standing(backfill)
+        progress = control.progress(backfill)
 
         def render() -> str:
-            context = page.fragment(backfill, standing, control.clock.now(), person=request.user)
+            context = page.fragment(backfill, progress, control.clock.now(), person=request.user)
             return render_to_string("scheduler/backfills/live.html", context, request)
 
         return live.answer(
             request,
-            mark=page.mark_of(backfill, standing),
+            mark=page.mark_of(backfill, progress),
             render=render,
-            is_done=page.is_over(backfill, standing),
+            is_done=page.is_over(backfill, progress),
         )
 
     def change_view(
@@ -141,13 +141,13 @@ class BackfillAdmin(StartsBackfills):
             backfill = self.get_object(request, unquote(object_id))
         if backfill is not None:
             control = BackfillControl()
-            standing = control.standing(backfill)
+            progress = control.progress(backfill)
             # A button of the page does it, once that is possible.
             context |= {"title": str(backfill), "show_delete": False}
-            context |= page.fragment(backfill, standing, control.clock.now(), person=request.user)
-            if not page.is_over(backfill, standing):
+            context |= page.fragment(backfill, progress, control.clock.now(), person=request.user)
+            if not page.is_over(backfill, progress):
                 context["live_url"] = reverse("admin:scheduler_backfill_live", args=[backfill.pk])
-                context["live_mark"] = page.mark_of(backfill, standing)
+                context["live_mark"] = page.mark_of(backfill, progress)
         return super().change_view(request, object_id, form_url, context)
 
     # --- verbs -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import formatting, live
 from scheduler.admin.backfills.forms import ORDERS
 from scheduler.models import Backfill
-from scheduler.operations.backfills import Standing
+from scheduler.operations.backfills import Progress
 from scheduler.operations.permissions import Action, may
 from scheduler.states import UNFINISHED, BackfillState, RunStatus
 
@@ -34,27 +34,27 @@ _STATES: Final = {
 
 
 def fragment(
-    backfill: Backfill, standing: Standing, now: datetime, *, person: Any
+    backfill: Backfill, progress: Progress, now: datetime, *, person: Any
 ) -> dict[str, Any]:
     runs_url = reverse("admin:scheduler_jobexecution_changelist")
 
     def runs_of(**query: Any) -> str:
         return f"{runs_url}?{urlencode({'backfill': backfill.pk, **query})}"
 
-    ends = formatting.instant(standing.ends_at, now) if standing.ends_at else formatting.NOTHING
+    ends = formatting.instant(progress.ends_at, now) if progress.ends_at else formatting.NOTHING
     return {
         "backfill": backfill,
         "state": state_badge(backfill),
-        "percent": standing.percent,
-        "bar": progress_bar(standing.percent),
-        "ended": standing.ended,
+        "percent": progress.percent,
+        "bar": progress_bar(progress.percent),
+        "ended": progress.ended,
         "counts": [
             (
                 formatting.link(runs_of(status__exact=status.value), formatting.status(status)),
                 number,
             )
             for status in RunStatus
-            if (number := standing.counts.get(status))
+            if (number := progress.counts.get(status))
         ],
         "runs_url": runs_of(),
         "facts": [
@@ -72,7 +72,7 @@ def fragment(
         "params": formatting.block(formatting.as_json(backfill.params))
         if may(person, Action.VIEW_PARAMS)
         else "",
-        "buttons": _buttons(backfill, standing, person),
+        "buttons": _buttons(backfill, progress, person),
     }
 
 
@@ -100,24 +100,24 @@ def progress_bar(percent: int) -> SafeString:
     )
 
 
-def is_over(backfill: Backfill, standing: Standing) -> bool:
+def is_over(backfill: Backfill, progress: Progress) -> bool:
     is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
-    return not is_open and not _is_going_on(standing)
+    return not is_open and not _is_going_on(progress)
 
 
-def mark_of(backfill: Backfill, standing: Standing) -> str:
+def mark_of(backfill: Backfill, progress: Progress) -> str:
     return live.mark_of(
-        backfill.state, backfill.made, backfill.error, sorted(standing.counts.items())
+        backfill.state, backfill.made, backfill.error, sorted(progress.counts.items())
     )
 
 
-def _buttons(backfill: Backfill, standing: Standing, person: Any) -> list[dict[str, Any]]:
+def _buttons(backfill: Backfill, progress: Progress, person: Any) -> list[dict[str, Any]]:
     """What is possible in its state."""
     is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
     possible: dict[str, tuple[Any, bool]] = {
         "resume": (_("Resume"), backfill.state == BackfillState.PAUSED),
         "pause": (_("Pause"), backfill.state == BackfillState.ACTIVE),
-        "cancel": (_("Cancel"), is_open or _is_going_on(standing)),
+        "cancel": (_("Cancel"), is_open or _is_going_on(progress)),
     }
     found = [
         {
@@ -134,5 +134,5 @@ def _buttons(backfill: Backfill, standing: Standing, person: Any) -> list[dict[s
     return found
 
 
-def _is_going_on(standing: Standing) -> bool:
-    return any(standing.counts.get(status) for status in UNFINISHED)
+def _is_going_on(progress: Progress) -> bool:
+    return any(progress.counts.get(status) for status in UNFINISHED)

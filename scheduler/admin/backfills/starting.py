@@ -19,16 +19,18 @@ from django.utils.translation import gettext
 
 from scheduler.admin import formatting
 from scheduler.admin.actions import RunsAdmin
+from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
-from scheduler.admin.filters import LARGEST_ID
-from scheduler.models import Backfill, CronJob
+from scheduler.models import CronJob, bounded_id
 from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
 from scheduler.operations.permissions import Action, may
-from scheduler.transient import in_transaction
+from scheduler.states import TargetKind
 
 
 class StartsBackfills(RunsAdmin):
     """The pages that Django calls adding."""
+
+    target_kind = TargetKind.BACKFILL
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -67,13 +69,7 @@ class StartsBackfills(RunsAdmin):
         return self._page(request, "dry_run", context)
 
     def _start(self, request: HttpRequest, job: CronJob, form: BackfillForm) -> HttpResponse:
-        def work() -> Backfill:
-            control = BackfillControl(actor=request.user.get_username())
-            started = control.start(job.pk, **form.cleaned_data)
-            self.log_addition(request, started, f"Started for {started.total} slots")
-            return started
-
-        started = in_transaction(work)
+        started = backfills_of(request).start(job.pk, **form.cleaned_data)
         text = gettext("Backfill #%(id)s is started: beat makes its %(total)s runs.")
         messages.success(request, text % {"id": started.pk, "total": started.total})
         return HttpResponseRedirect(self._page_of(started))
@@ -122,9 +118,9 @@ def _asked_for(request: HttpRequest) -> CronJob | None:
     number = request.GET.get("job", "")
     if not (number.isascii() and number.isdigit()):
         return None
-    return CronJob.objects.filter(pk=min(int(number[:19]), LARGEST_ID)).first()
+    return CronJob.objects.filter(pk=bounded_id(number)).first()
 
 
 def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
     asked = {name: value for name, value in form.cleaned_data.items() if name != "parallelism"}
-    return BackfillControl(actor=request.user.get_username()).preview(job.pk, **asked)
+    return backfills_of(request).preview(job.pk, **asked)

@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.admin.dashboard import wording
-from scheduler.admin.liveness import is_alive
 from scheduler.models import SchedulerProcess
+from scheduler.operations.liveness import is_alive
 from scheduler.states import ProcessKind
 from scheduler.store import statistics
 from scheduler.store.statistics import Capped

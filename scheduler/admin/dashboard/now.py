@@ -12,9 +12,10 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
 from scheduler.admin.dashboard.health import health_of, job_problems
-from scheduler.admin.liveness import is_alive, missing_parts
+from scheduler.admin.liveness import missing_parts
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
+from scheduler.operations.liveness import OVERDUE_AFTER, is_alive
 from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import job_trends, statistics
 from scheduler.store.statistics import Capped
@@ -33,7 +34,7 @@ def now_context(
             since = formatting.span((now - waiting.oldest_at).total_seconds())
             problems.append(("warn", _("A run has been waiting for a worker for %s.") % since))
     if sees["jobs"]:
-        jobs = statistics.job_counts(now)
+        jobs = statistics.job_counts(overdue_before=now - OVERDUE_AFTER)
         failing, failing_count = job_trends.failing_jobs(limits.LISTED)
         context["cards"].append(cards.job_card(jobs))
         context["failing"] = _failing(now, failing, failing_count)

@@ -43,25 +43,23 @@ class ReplayForm(VerbForm):
 
 
 def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
-    reason: str = answers["reason"]
-    status = control.cancel(execution.pk, reason=reason)
+    status = control.cancel(execution.pk, reason=answers["reason"])
     if status == RunStatus.RUNNING:
         message = _now("The worker of %s was asked to stop it.") % execution
     else:
         message = _now("%s is cancelled.") % execution
-    return Done(message=message, history=f"Cancelled: {reason}" if reason else "Cancelled")
+    return Done(message=message)
 
 
 def _retry(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     control.retry(execution.pk)
-    return Done(message=_now("%s waits for a worker again.") % execution, history="Retried")
+    return Done(message=_now("%s waits for a worker again.") % execution)
 
 
 def _replay(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     again = control.replay(execution.pk, answers.get("params"))
     return Done(
         message=_now("Execution #%s waits for a worker.") % again.pk,
-        history=f"Replayed: execution #{again.pk}",
         url=reverse("admin:scheduler_jobexecution_change", args=[again.pk]),
     )
 
@@ -70,7 +68,6 @@ def _delete(control: Control, execution: JobExecution, answers: Mapping[str, Any
     control.delete_execution(execution.pk)
     return Done(
         message=_now("%s is deleted.") % execution,
-        history="Deleted",
         url=reverse("admin:scheduler_jobexecution_changelist"),
     )
 
@@ -113,5 +110,4 @@ DELETE = Verb(
     question=_("It leaves the history with its attempts and its log. Its slot does not run again."),
     act=_delete,
     is_dangerous=True,
-    deletes=True,
 )

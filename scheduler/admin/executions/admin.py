@@ -36,11 +36,12 @@ from scheduler.admin.unfold_compat import (
 from scheduler.models import JobExecution
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL
+from scheduler.states import FINAL, TargetKind
 
 
 @admin.register(JobExecution)
 class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
+    target_kind = TargetKind.EXECUTION
     list_display = (
         "number", "job_and_handler", "slot", "status_badge", "source_and_person", "start",
         "duration", "tries",

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
 from scheduler.admin import formatting
+from scheduler.admin.actor import control_of
 from scheduler.admin.job_name_field import JobNameField
 from scheduler.admin.unfold_compat import (
     CheckboxSelectMultiple,
@@ -23,7 +24,6 @@ from scheduler.admin.unfold_compat import (
     name_date_and_time,
 )
 from scheduler.models import CronJob
-from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, Control, FailedRange
 from scheduler.operations.validation import instant_problem
 from scheduler.states import RETRYABLE, OverlapPolicy, RunStatus
@@ -79,7 +79,7 @@ class RangeForm(forms.Form):
 
 def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """GET asks for the range, GET with a range counts, POST does."""
-    control = Control(actor=request.user.get_username())
+    control = control_of(request)
     is_asked = request.method == "POST" or "since_0" in request.GET
     given = request.POST if request.method == "POST" else request.GET
     form = (
@@ -89,7 +89,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     if is_asked and form.is_valid():
         failed = form.failed()
         if request.method == "POST":
-            return _retry(request, control, failed, form.cleaned_data["job"])
+            return _retry(request, control, failed)
         counted = _count(control, failed, form.cleaned_data["job"])
     context = {
         **model_admin.admin_site.each_context(request),
@@ -126,12 +126,8 @@ def _count(control: Control, failed: FailedRange, job: CronJob | None) -> dict[s
     }
 
 
-def _retry(
-    request: HttpRequest, control: Control, failed: FailedRange, job: CronJob | None
-) -> HttpResponse:
+def _retry(request: HttpRequest, control: Control, failed: FailedRange) -> HttpResponse:
     retried, more = control.retry_range(failed)
-    shown = f"{formatting.exact(failed.since)} - {formatting.exact(failed.until)}"
-    history.remember_range(request.user.pk or 0, failed, retried, job, shown=shown)
     messages.success(
         request,
         ngettext(

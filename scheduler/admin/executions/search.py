@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from django.db.models import Q, QuerySet
 
-from scheduler.admin.filters import LARGEST_ID, known_handlers
-from scheduler.models import CronJob
+from scheduler.admin.filters import known_handlers
+from scheduler.models import CronJob, bounded_id
 
 # More jobs than this under one word of the search: the word says too little.
 JOBS_SEARCHED: Final = 500
@@ -22,7 +22,7 @@ def matching(queryset: QuerySet[Any], search_term: str) -> QuerySet[Any]:
         task = TASK_ID.fullmatch(word)
         number = task[1] if task else word.removeprefix("#")
         if number.isascii() and number.isdigit():
-            queryset = queryset.filter(id=min(int(number[:19]), LARGEST_ID))
+            queryset = queryset.filter(id=bounded_id(number))
             continue
         found = CronJob.objects.filter(name__icontains=word).order_by("-id")
         jobs = list(found.values_list("id", flat=True)[:JOBS_SEARCHED])
@@ -34,4 +34,4 @@ def matching(queryset: QuerySet[Any], search_term: str) -> QuerySet[Any]:
 def execution_of_task(task: str) -> int | None:
     """The id of the execution that a task ran; None when no execution has such a task."""
     found = TASK_ID.fullmatch(task)
-    return min(int(found[1]), LARGEST_ID) if found else None
+    return bounded_id(found[1]) if found else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -111,39 +110,32 @@ def _run(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     execution = control.run_now(job.pk, answers.get("params"))
     return Done(
         message=_now("Execution #%s waits for a worker.") % execution.pk,
-        history=f"Run now: execution #{execution.pk}",
         url=reverse("admin:scheduler_jobexecution_change", args=[execution.pk]),
     )
 
 
 def _enable(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     choice: RunMissed = answers.get("missed") or "none"
-    missed = control.missed(job.pk)
     control.enable(job.pk, missed=choice)
-    history = f"Enabled; missed slots: {choice} run" if missed.count else "Enabled"
-    return Done(message=_now("%s is enabled.") % job, history=history)
+    return Done(message=_now("%s is enabled.") % job)
 
 
 def _clone(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     clone = control.clone_job(job.pk, name=answers["name"])
     return Done(
         message=_now("%s was made. It is off: change it and enable it.") % clone,
-        history=f"Cloned as {clone.name}",
         url=reverse("admin:scheduler_cronjob_change", args=[clone.pk]),
     )
 
 
 def _disable(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     control.disable(job.pk)
-    return Done(message=_now("%s is disabled.") % job, history="Disabled")
+    return Done(message=_now("%s is disabled.") % job)
 
 
 def _pause(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
-    reason: str = answers["reason"]
-    until: datetime | None = answers["until"]
-    control.pause(job.pk, reason=reason, until=until)
-    end = f" until {formatting.exact(until)}" if until else ""
-    return Done(message=_now("%s is paused.") % job, history=f"Paused{end}: {reason}")
+    control.pause(job.pk, reason=answers["reason"], until=answers["until"])
+    return Done(message=_now("%s is paused.") % job)
 
 
 RUN = Verb(

@@ -26,7 +26,6 @@ from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.unfold_compat import ActionVariant, page_action
 from scheduler.models import CronJob
-from scheduler.operations import job_history
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 
@@ -104,7 +103,6 @@ class CronJobAdmin(JobColumns, SavesJobs):
     change_form_before_template = "scheduler/jobs/marks.html"
     change_form_outer_before_template = "scheduler/jobs/banner.html"
     change_form_outer_after_template = "scheduler/jobs/runs.html"
-    object_history_template = "scheduler/jobs/history.html"
     warn_unsaved_form = True
 
     class Media:
@@ -194,17 +192,6 @@ class CronJobAdmin(JobColumns, SavesJobs):
             url if job.pk is None else f"{url}?job={job.pk}",
             render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
         )
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response = super().history_view(request, object_id, extra_context)
-        context = getattr(response, "context_data", None)
-        if context:
-            sees_params = may(request.user, Action.VIEW_PARAMS)
-            for entry in context["action_list"]:
-                entry.job_changes = job_history.read(entry, sees_params=sees_params)
-        return response
 
     # --- what the page asks by itself -------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from django.contrib import admin
 from django.db.models import F
@@ -17,13 +16,14 @@ from scheduler.admin import formatting
 from scheduler.admin.jobs import sparkline
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.labels import label
 from scheduler.models import CronJob
+from scheduler.models.job_state import state_of
+from scheduler.operations.liveness import is_overdue
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule.words import in_words
+from scheduler.states import JobState
 from scheduler.store.recent_runs import recent_runs
-
-# A slot this late means that no beat looks at it.
-OVERDUE_AFTER: Final = timedelta(seconds=60)
 
 
 class JobChangeList(TimedChangeList):
@@ -73,13 +73,14 @@ class JobColumns(ModelAdmin):
 
 
 def state_badge(job: CronJob) -> SafeString:
-    if job.is_enabled:
-        return formatting.badge(gettext("enabled"), "good")
-    if job.schedule_error:
-        return formatting.badge(gettext("error"), "bad", job.schedule_error)
-    if job.pause_reason or job.paused_until:
-        return formatting.badge(gettext("paused"), "warn", job.pause_reason)
-    return formatting.badge(gettext("disabled"), "calm")
+    state = state_of(job)
+    meaning, title = {
+        JobState.ENABLED: ("good", ""),
+        JobState.ERROR: ("bad", job.schedule_error),
+        JobState.PAUSED: ("warn", job.pause_reason),
+        JobState.DISABLED: ("calm", ""),
+    }[state]
+    return formatting.badge(label(state), meaning, title)
 
 
 def next_run(job: CronJob, now: datetime) -> SafeString | str:
@@ -89,7 +90,7 @@ def next_run(job: CronJob, now: datetime) -> SafeString | str:
         return formatting.badge(
             gettext("beat will say"), "calm", gettext("New or just edited: beat computes it.")
         )
-    if now - job.next_run_at > OVERDUE_AFTER:
+    if is_overdue(job.next_run_at, now):
         return format_html(
             "{} {}",
             formatting.instant(job.next_run_at, now),

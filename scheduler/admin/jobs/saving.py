@@ -1,4 +1,4 @@
-"""Saving and deleting jobs through Control: races, refusals, and the history of edits."""
+"""Jobs are saved and deleted through Control; what it refuses is shown on the form."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from django.utils.translation import gettext
 
 from scheduler.admin import formatting
 from scheduler.admin.actions import VerbsMixin
+from scheduler.admin.actor import control_of
 from scheduler.admin.jobs.form import refusal_of
 from scheduler.admin.listing import COUNT_LIMIT, GuardedList
 from scheduler.models import CronJob, JobExecution
-from scheduler.operations import job_history
-from scheduler.operations.control import Control, InvalidJob, StaleEdit
-from scheduler.operations.history import TRIES
+from scheduler.operations.control import InvalidJob, StaleEdit
+from scheduler.states import TargetKind
 
+# Beat may move the job between reading and saving it.
+_TRIES: Final = 3
 _SCHEDULE: Final = frozenset({"cron_expression", "timezone", "calendar", "start_at", "end_at"})
 
 
 class SavesJobs(VerbsMixin, GuardedList):
     """A ModelAdmin of jobs whose form and deletions are Control's."""
+
+    target_kind = TargetKind.JOB
 
     def changeform_view(
         self,
@@ -33,9 +37,8 @@ class SavesJobs(VerbsMixin, GuardedList):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """As ever; but what Control refuses on saving (a race) is shown like any other mistake."""
-        for once_more in reversed(range(TRIES)):
+        for once_more in reversed(range(_TRIES)):
             try:
-                # One transaction: the change and its line in the history, both or neither.
                 return super().changeform_view(
                     request, object_id, form_url, dict(extra_context or {})
                 )
@@ -56,7 +59,7 @@ class SavesJobs(VerbsMixin, GuardedList):
         return super().get_form(request, obj, change, **options)
 
     def save_model(self, request: HttpRequest, obj: CronJob, form: Any, change: bool) -> None:
-        control = Control(actor=request.user.get_username())
+        control = control_of(request)
         values = form.values()
         request.asks_missed = False  # type: ignore[attr-defined]
         if change:
@@ -68,25 +71,12 @@ class SavesJobs(VerbsMixin, GuardedList):
                 values["is_enabled"] = False
                 request.asks_missed = True  # type: ignore[attr-defined]
             saved = control.update_job(obj.pk, tick_seq=form.tick_seq_now, **values)
-            changes = job_history.changes_between(
-                job_history.values_of(before), job_history.values_of(saved)
-            )
-            request.job_changes = job_history.message(  # type: ignore[attr-defined]
-                changes, before.updated_at
-            )
         else:
             saved = control.create_job(**values)
         obj.pk = saved.pk
         obj.refresh_from_db()
         for warning in control.warnings(obj):
             messages.warning(request, warning)
-
-    def construct_change_message(
-        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
-    ) -> Any:
-        if add:
-            return super().construct_change_message(request, form, formsets, add)
-        return getattr(request, "job_changes", [])
 
     def response_change(self, request: HttpRequest, obj: CronJob) -> HttpResponse:
         if getattr(request, "asks_missed", False):
@@ -97,12 +87,12 @@ class SavesJobs(VerbsMixin, GuardedList):
         return super().response_change(request, obj)
 
     def delete_model(self, request: HttpRequest, obj: CronJob) -> None:
-        Control(actor=request.user.get_username()).delete_job(obj.pk)
+        control_of(request).delete_job(obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> None:
         for job_id in queryset.values_list("pk", flat=True):
             try:
-                Control(actor=request.user.get_username()).delete_job(job_id)
+                control_of(request).delete_job(job_id)
             except CronJob.DoesNotExist:
                 continue  # somebody was faster; gone is gone
 

@@ -17,9 +17,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from scheduler.models import LARGEST_ID
 from scheduler.operations.validation import instant_problem, text_problem
 
-LARGEST_ID = 2**63 - 1
 MANY = 500
 
 

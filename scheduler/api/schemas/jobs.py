@@ -5,7 +5,6 @@ What only a whole job can tell (does the expression ever fire?) is checked by op
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
@@ -17,9 +16,10 @@ from pydantic import (
     StrictStr,
 )
 
-from scheduler.api.schemas.base import LARGEST_ID, In, Instant, InstantIn, JsonObject, PageOut
-from scheduler.models import LIMITS, CronJob
+from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut
+from scheduler.models import LARGEST_ID, LIMITS, CronJob
 from scheduler.states import (
+    JobState,
     MisfirePolicy,
     OverlapPolicy,
 )
@@ -35,13 +35,6 @@ def _without_defaults(schema: dict[str, Any]) -> None:
     """What a change leaves out stays as it is."""
     for each in schema["properties"].values():
         each.pop("default", None)
-
-
-class JobState(StrEnum):
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    PAUSED = "paused"
-    ERROR = "error"
 
 
 class CronFields(In):

@@ -15,7 +15,6 @@ from scheduler.management.output import exact
 from scheduler.models import Backfill, CronJob
 from scheduler.operations.backfills import LARGEST_PARALLELISM
 from scheduler.operations.control import NotPossible
-from scheduler.operations.history import ADDITION, CHANGE
 from scheduler.operations.masking import mask
 from scheduler.states import BackfillOrder, BackfillState, RunStatus
 
@@ -146,10 +145,7 @@ def _preview(command: Command, options: dict[str, Any]) -> int:
 def _start(command: Command, options: dict[str, Any]) -> int:
     job, planned = _planned(command, options)
     parallelism = options["parallelism"]
-    backfill = command.kept(
-        lambda: command.backfills.start(job.pk, **planned, parallelism=parallelism),
-        lambda made: (made, ADDITION, f"Started: {made.total} slots"),
-    )
+    backfill = command.backfills.start(job.pk, **planned, parallelism=parallelism)
     if not command.printer.as_json:
         facts = {"id": backfill.pk, "count": backfill.total, "job": repr(job.name)}
         command.printer.line(_("backfill %(id)s: %(count)s slots of %(job)s") % facts)
@@ -212,13 +208,13 @@ def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, fact
         backfill = until_backfilled(
             backfill, command.backfills, command.printer, command.printer.line
         )
-        counts = command.backfills.progress(backfill)
+        counts = command.backfills.counts(backfill)
         is_well = backfill.state == BackfillState.DONE and set(counts) <= {RunStatus.SUCCESS}
         code = 0 if is_well else 1
-    standing = command.backfills.standing(backfill)
-    progress = {status.value: count for status, count in standing.counts.items()}
+    seen = command.backfills.progress(backfill)
+    progress = {status.value: count for status, count in seen.counts.items()}
     facts = documents.backfill_facts(backfill)
-    more = {"progress": progress, "percent": standing.percent, "ends_at": standing.ends_at}
+    more = {"progress": progress, "percent": seen.percent, "ends_at": seen.ends_at}
     if command.printer.as_json:
         command.printer.document({**facts, **more})
     elif facts_too:
@@ -230,11 +226,11 @@ def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, fact
 
 
 def _pause(command: Command, options: dict[str, Any]) -> int:
-    return _each(command, options, command.backfills.pause, "Paused")
+    return _each(command, options, command.backfills.pause)
 
 
 def _resume(command: Command, options: dict[str, Any]) -> int:
-    return _each(command, options, command.backfills.resume, "Resumed")
+    return _each(command, options, command.backfills.resume)
 
 
 def _cancel(command: Command, options: dict[str, Any]) -> int:
@@ -245,17 +241,13 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
         command,
         options,
         lambda each: command.backfills.cancel(each, running=options["running"]),
-        "Cancelled, with what was running" if options["running"] else "Cancelled",
     )
 
 
-def _each(
-    command: Command, options: dict[str, Any], verb: Callable[[int], Backfill], words: str
-) -> int:
+def _each(command: Command, options: dict[str, Any], verb: Callable[[int], Backfill]) -> int:
     def work(backfill_id: int) -> dict[str, Any]:
         _backfill(backfill_id)
-        moved = command.kept(lambda: verb(backfill_id), lambda each: (each, CHANGE, words))
-        state = moved.state
+        state = verb(backfill_id).state
         return {"id": backfill_id, "state": state, "told": state}
 
     return command.each(inputs.without_doubles(options["ids"]), work)

@@ -13,9 +13,7 @@ from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog
-from scheduler.operations import history
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
-from scheduler.operations.history import CHANGE
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store.executions import FailedRange
 
@@ -198,14 +196,10 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
         command.confirm(_("Cancel %(count)s executions?") % {"count": len(ids)}, options)
 
     reason = options["reason"].strip()
-    words = f"Cancelled: {reason}" if reason else "Cancelled"
 
     def work(execution_id: int) -> dict[str, Any]:
-        execution = _execution(execution_id)
-        status = command.kept(
-            lambda: command.control.cancel(execution_id, reason=reason),
-            lambda _status: (execution, CHANGE, words),
-        )
+        _execution(execution_id)
+        status = command.control.cancel(execution_id, reason=reason)
         is_asked = status == RunStatus.RUNNING
         told = _("its worker was asked to stop it") if is_asked else status.value
         return {"id": execution_id, "status": status.value, "told": told}
@@ -222,9 +216,7 @@ def _retry(command: Command, options: dict[str, Any]) -> int:
 
     def work(execution_id: int) -> dict[str, Any]:
         _execution(execution_id)
-        status = command.kept(
-            lambda: command.control.retry(execution_id), lambda row: (row, CHANGE, "Retried")
-        ).status
+        status = command.control.retry(execution_id).status
         return {"id": execution_id, "status": status, "told": status}
 
     return command.each(ids, work)
@@ -249,10 +241,6 @@ def _retry_range(command: Command, options: dict[str, Any]) -> int:
             _("Retry %(count)s executions from %(since)s to %(until)s?") % facts, options
         )
     retried, more = command.control.retry_range(failed)
-    user_id = command.user_id()
-    if user_id is not None:
-        shown = f"{exact(failed.since)} - {exact(failed.until)}"
-        history.remember_range(user_id, failed, retried, job, shown=shown)
     if command.printer.as_json:
         command.printer.document({"retried": retried, "more": more})
     else:
@@ -269,10 +257,7 @@ def _replay(command: Command, options: dict[str, Any]) -> int:
         original = _execution(execution_id)
         stored = original.params if isinstance(original.params, dict) else {}
         params = inputs.params_of(options, stored)
-        execution = command.kept(
-            lambda: command.control.replay(execution_id, params),
-            lambda made: (made, CHANGE, f"Replayed from execution #{execution_id}"),
-        )
+        execution = command.control.replay(execution_id, params)
         made.append(execution.pk)
         told = _("execution %(id)s") % {"id": execution.pk}
         return {"id": execution_id, "execution_id": execution.pk, "told": told}

@@ -9,19 +9,17 @@ from django.utils.translation import gettext as _
 
 from scheduler.management import documents, inputs
 from scheduler.management import job_arguments as arguments
-from scheduler.management.cli import BY, JobuCommand, Verb
+from scheduler.management.cli import JobuCommand, Verb
 from scheduler.management.output import exact
 from scheduler.management.waiting import finish
 from scheduler.models import CronJob, JobExecution
-from scheduler.operations import job_history
+from scheduler.models.job_state import IN_STATE, state_of
 from scheduler.operations.control import InvalidJob
-from scheduler.operations.history import ADDITION, CHANGE, DELETION
 from scheduler.operations.masking import mask
 from scheduler.schedule import ScheduleError, words
 from scheduler.schedule.warnings import warnings_of
-from scheduler.store import jobs
+from scheduler.states import JobState
 
-STATES: Final = ("enabled", "disabled", "paused", "error")
 SLOTS_SHOWN: Final = 5
 RUNS_SHOWN: Final = 5
 
@@ -69,7 +67,8 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         rows = rows.filter(handler_name=options["handler"])
     if options["after"]:
         rows = rows.filter(name__gt=options["after"])
-    rows = _of_state(rows, options["state"])
+    if options["state"]:
+        rows = rows.filter(IN_STATE[JobState(options["state"])])
     found = list(rows[: limit + 1])
     more, found = len(found) > limit, found[:limit]
     if command.printer.as_json:
@@ -86,7 +85,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         headers,
         [
             (
-                job.pk, job.name, documents.state_of(job), job.cron_expression, job.handler_name,
+                job.pk, job.name, state_of(job), job.cron_expression, job.handler_name,
                 job.next_run_at if job.is_enabled else None, job.last_run_at, job.last_status,
             )
             for job in found
@@ -97,19 +96,6 @@ def _list(command: Command, options: dict[str, Any]) -> int:
             _("There are more; go on with --after %(name)s") % {"name": repr(found[-1].name)}
         )
     return 0
-
-
-def _of_state(rows: Any, state: str | None) -> Any:
-    paused = {"paused_until__isnull": True, "pause_reason": ""}
-    if state == "enabled":
-        return rows.filter(is_enabled=True)
-    if state == "error":
-        return rows.filter(is_enabled=False).exclude(schedule_error="")
-    if state == "paused":
-        return rows.filter(is_enabled=False, schedule_error="").exclude(**paused)
-    if state == "disabled":
-        return rows.filter(is_enabled=False, schedule_error="", **paused)
-    return rows
 
 
 def _show(command: Command, options: dict[str, Any]) -> int:
@@ -161,10 +147,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
 
 def _create(command: Command, options: dict[str, Any]) -> int:
     given = arguments.given_values(options, stored={}, now=command.control.clock.now())
-    job = command.kept(
-        lambda: command.control.create_job(**given, is_enabled=not options["disabled"]),
-        lambda made: (made, ADDITION, "Added"),
-    )
+    job = command.control.create_job(**given, is_enabled=not options["disabled"])
     return _saved(command, job, _("created"))
 
 
@@ -175,26 +158,12 @@ def _update(command: Command, options: dict[str, Any]) -> int:
     )
     if not given:
         raise InvalidJob({"job": [_("nothing to change was named")]})
-    before: dict[str, Any] = {}
-
-    def work() -> CronJob:
-        stored = jobs.lock_job(job.pk)
-        before.update(job_history.values_of(stored), updated_at=stored.updated_at)
-        return command.control.update_job(job.pk, **given)
-
-    def changes(saved: CronJob) -> tuple[CronJob, int, list[dict[str, Any]]]:
-        told = job_history.changes_between(before, job_history.values_of(saved))
-        return saved, CHANGE, job_history.message_by(told, before["updated_at"], BY)
-
-    return _saved(command, command.kept(work, changes), _("changed"))
+    return _saved(command, command.control.update_job(job.pk, **given), _("changed"))
 
 
 def _clone(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
-    clone = command.kept(
-        lambda: command.control.clone_job(job.pk, name=options["name"]),
-        lambda made: (made, ADDITION, f"Cloned from #{job.pk}"),
-    )
+    clone = command.control.clone_job(job.pk, name=options["name"])
     return _saved(command, clone, _("created"))
 
 
@@ -213,28 +182,16 @@ def _saved(command: Command, job: CronJob, what: str) -> int:
 
 
 def _enable(command: Command, options: dict[str, Any]) -> int:
-    words = "Resumed" if options["verb"] == "resume" else "Enabled"
-
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        return _now(
-            command.kept(
-                lambda: command.control.enable(job.pk, missed=options["missed"]),
-                lambda done: (done, CHANGE, words),
-            )
-        )
+        return _now(command.control.enable(job.pk, missed=options["missed"]))
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
 
 def _disable(command: Command, options: dict[str, Any]) -> int:
     def work(name: str) -> dict[str, Any]:
-        job = inputs.job_named(name)
-        return _now(
-            command.kept(
-                lambda: command.control.disable(job.pk), lambda done: (done, CHANGE, "Disabled")
-            )
-        )
+        return _now(command.control.disable(inputs.job_named(name).pk))
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
@@ -249,18 +206,13 @@ def _pause(command: Command, options: dict[str, Any]) -> int:
 
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        return _now(
-            command.kept(
-                lambda: command.control.pause(job.pk, reason=options["reason"], until=until),
-                lambda done: (done, CHANGE, job_history.paused(options["reason"], until)),
-            )
-        )
+        return _now(command.control.pause(job.pk, reason=options["reason"], until=until))
 
     return command.each(inputs.without_doubles(options["jobs"]), work)
 
 
 def _now(job: CronJob) -> dict[str, Any]:
-    state = documents.state_of(job)
+    state = state_of(job).value
     told = state
     if job.paused_until is not None:
         told = _("%(state)s until %(when)s") % {"state": state, "when": exact(job.paused_until)}
@@ -277,9 +229,7 @@ def _delete(command: Command, options: dict[str, Any]) -> int:
 
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
-        command.kept(
-            lambda: command.control.delete_job(job.pk), lambda _none: (job, DELETION, "Deleted")
-        )
+        command.control.delete_job(job.pk)
         return {"id": job.pk, "told": _("removed")}
 
     return command.each(names, work)
@@ -294,10 +244,7 @@ def _run(command: Command, options: dict[str, Any]) -> int:
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
         params = inputs.params_of(options, job.handler_params)
-        execution = command.kept(
-            lambda: command.control.run_now(job.pk, params),
-            lambda made: (job, CHANGE, f"Run now: execution #{made.pk}"),
-        )
+        execution = command.control.run_now(job.pk, params)
         made.append(execution.pk)
         return {
             "id": job.pk,

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from scheduler.management.cli import actor_named
 from scheduler.operations.control import Control, InvalidJob
 
 EXAMPLES: tuple[dict[str, Any], ...] = (
@@ -51,7 +52,7 @@ class Command(BaseCommand):
     help = "Create a few example jobs. Those that exist, by name, are left alone."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        control = Control()
+        control = Control(actor=actor_named(None))
         for example in EXAMPLES:
             try:
                 job = control.create_job(**example)

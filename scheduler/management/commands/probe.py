@@ -14,9 +14,14 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.management.output import span
-from scheduler.models import SchedulerProcess
 from scheduler.operations import health
-from scheduler.operations.health import Liveness
+from scheduler.operations.liveness import (
+    OVERDUE_AFTER,
+    STALE_AFTER,
+    Liveness,
+    alive_processes,
+    liveness,
+)
 from scheduler.states import ProcessKind
 
 _MOST = 10_000_000
@@ -35,11 +40,12 @@ class Command(JobuCommand):
         super().add_arguments(parser)
         seconds = inputs.whole(0, _MOST)
         parser.add_argument(
-            "--max-beat-age", type=seconds, default=30, metavar="S",
+            "--max-beat-age", type=seconds, default=STALE_AFTER.seconds, metavar="S",
             help=_("seconds since a beat ticked last (30)"),
         )  # fmt: skip
         parser.add_argument(
-            "--max-unpublished-age", type=seconds, default=60, metavar="S",
+            "--max-unpublished-age", type=seconds, metavar="S",
+            default=OVERDUE_AFTER.seconds,
             help=_("seconds that a run may wait to be sent to the workers (60)"),
         )  # fmt: skip
         parser.add_argument(
@@ -65,7 +71,7 @@ class Command(JobuCommand):
             if options["here"]:
                 problems += _here(options["here"], now)
             else:
-                found = health.liveness(now)
+                found = liveness(now)
                 problems += _problems(found, options)
         if options["broker"] and (problem := health.check_broker()):
             problems.append(_("the broker: %(problem)s") % {"problem": problem})
@@ -98,10 +104,7 @@ def _problems(found: Liveness, options: dict[str, Any]) -> Iterator[str]:
 
 def _here(kind: str, now: datetime) -> Iterator[str]:
     host = socket.gethostname()
-    alive = SchedulerProcess.objects.filter(
-        kind=kind, host=host, heartbeat_at__gte=now - health.STALE_AFTER
-    )
-    if not alive.exists():
+    if not alive_processes(now).filter(kind=kind, host=host).exists():
         facts = {"kind": kind, "host": host}
         yield _("no %(kind)s of this host (%(host)s) is alive") % facts
 

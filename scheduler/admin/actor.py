@@ -1,0 +1,32 @@
+"""The signed-in user as the one who asks."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from scheduler.operations.actor import Actor
+from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.control import Control
+from scheduler.operations.keys import TokenControl
+from scheduler.states import Door
+
+
+def control_of(request: HttpRequest) -> Control:
+    """Returns the operations on jobs and executions for the user of this request."""
+    return Control(actor=_actor_of(request))
+
+
+def backfills_of(request: HttpRequest) -> BackfillControl:
+    """Returns the operations on backfills for the user of this request."""
+    return BackfillControl(actor=_actor_of(request))
+
+
+def tokens_of(request: HttpRequest) -> TokenControl:
+    """Returns the operations on API tokens for the user of this request."""
+    return TokenControl(actor=_actor_of(request))
+
+
+def _actor_of(request: HttpRequest) -> Actor:
+    user = request.user
+    user_id = None if user.pk is None else str(user.pk)
+    return Actor(name=user.get_username(), user_id=user_id, door=Door.ADMIN)

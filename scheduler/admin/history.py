@@ -1,0 +1,139 @@
+"""The page "who changed what" of a row: jobu's own entries, below them those of Django's log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final, overload
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import PAGE_VAR
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+
+from scheduler.admin import formatting
+from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.models import Activity
+from scheduler.operations import django_log, history
+from scheduler.operations.history import Change
+from scheduler.operations.permissions import Action, may
+from scheduler.states import TargetKind
+from scheduler.store import activity
+
+_PER_PAGE: Final = 100
+#: Longer values are cut on the page; the API shows them whole.
+_LONGEST: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One entry as the page shows it."""
+
+    at: datetime
+    actor: str
+    door: str
+    text: str
+    changes: list[Change]
+
+
+class Lines(Sequence[Line]):
+    """The entries about a row, newest first. A page reads only its own part of them."""
+
+    def __init__(
+        self, entries: QuerySet[Activity], older: QuerySet[LogEntry], *, sees_params: bool
+    ) -> None:
+        self._entries = entries
+        self._older = older
+        self._sees_params = sees_params
+        self._count = entries.count()
+
+    def __len__(self) -> int:
+        return self._count + self._older.count()
+
+    @overload
+    def __getitem__(self, wanted: int) -> Line: ...
+    @overload
+    def __getitem__(self, wanted: slice) -> list[Line]: ...
+    def __getitem__(self, wanted: int | slice) -> Line | list[Line]:
+        if isinstance(wanted, int):
+            return self[wanted : wanted + 1][0]
+        first, end, _step = wanted.indices(len(self))
+        count = self._count
+        return [
+            *map(self._line, self._entries[min(first, count) : min(end, count)]),
+            *map(self._older_line, self._older[max(first - count, 0) : max(end - count, 0)]),
+        ]
+
+    def _line(self, entry: Activity) -> Line:
+        return Line(
+            at=entry.at,
+            actor=entry.actor,
+            door=history.describe_door(entry),
+            text=history.describe(entry, formatting.exact),
+            changes=history.changes_of(entry, sees_params=self._sees_params, longest=_LONGEST),
+        )
+
+    def _older_line(self, entry: LogEntry) -> Line:
+        return Line(
+            at=entry.action_time,
+            actor=entry.user.get_username(),
+            door="",
+            text=entry.get_change_message(),
+            changes=django_log.changes_of(entry, sees_params=self._sees_params),
+        )
+
+
+class HistoryMixin(ModelAdmin):
+    """A ModelAdmin whose changes are made by the operations, which write the history themselves."""
+
+    target_kind: ClassVar[TargetKind]
+
+    # Django would write an entry of its own for the same act.
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        return None
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        target: Model | None = self.get_object(request, unquote(object_id))
+        if target is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        if not self.has_view_or_change_permission(request, target):
+            raise PermissionDenied
+        lines = Lines(
+            activity.of_target(self.target_kind, target.pk),
+            django_log.entries_of(target),
+            sees_params=may(request.user, Action.VIEW_PARAMS),
+        )
+        paginator = Paginator(lines, _PER_PAGE)
+        page = paginator.get_page(request.GET.get(PAGE_VAR, 1))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Change history: %s") % target,
+            "subtitle": None,
+            "lines": page,
+            "page_range": paginator.get_elided_page_range(page.number),
+            "page_var": PAGE_VAR,
+            "pagination_required": paginator.num_pages > 1,
+            "module_name": str(capfirst(self.opts.verbose_name_plural)),
+            "object": target,
+            "opts": self.opts,
+            "preserved_filters": self.get_preserved_filters(request),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "scheduler/history.html", context)

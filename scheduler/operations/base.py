@@ -1,0 +1,72 @@
+"""What all operations share: who asks, the clock, the settings, and the entry in the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from scheduler.clock import Clock, DatabaseClock
+from scheduler.conf import SchedulerSettings, current
+from scheduler.models import Activity, Backfill, CronJob, JobExecution
+from scheduler.operations.actor import NOBODY, Actor
+from scheduler.states import ActivityVerb, TargetKind
+from scheduler.store import activity
+from scheduler.store.connection import database_now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """Verbs of a person. Each commits by itself, with its entry in the history, or does nothing."""
+
+    actor: Actor = NOBODY
+    clock: Clock = field(default_factory=lambda: DatabaseClock(database_now, max_age_seconds=0))
+
+    @property
+    def settings(self) -> SchedulerSettings:
+        """The settings in force."""
+        return current()
+
+    def _remember_job(
+        self, verb: ActivityVerb, job: CronJob, now: datetime, **facts: Any
+    ) -> Activity:
+        return self._remember(verb, TargetKind.JOB, job.pk, job.name, now, facts)
+
+    def _remember_execution(
+        self, verb: ActivityVerb, execution: JobExecution, now: datetime, **facts: Any
+    ) -> Activity:
+        name = execution.job_name or execution.handler_name
+        return self._remember(verb, TargetKind.EXECUTION, execution.pk, name, now, facts)
+
+    def _remember_backfill(
+        self, verb: ActivityVerb, backfill: Backfill, now: datetime, **facts: Any
+    ) -> Activity:
+        job = CronJob.objects.only("name").filter(pk=backfill.job_id).first()
+        name = job.name if job else ""
+        return self._remember(verb, TargetKind.BACKFILL, backfill.pk, name, now, facts)
+
+    def _remember(
+        self,
+        verb: ActivityVerb,
+        kind: TargetKind,
+        target_id: int | None,
+        name: str,
+        now: datetime,
+        facts: dict[str, Any],
+    ) -> Activity:
+        """Write the entry. `now` is the instant that the act has written on the row itself: by it
+        readers find the entry of a change.
+        """
+        if self.actor.token:
+            facts = {**facts, "token": self.actor.token}
+        return activity.record(
+            at=now,
+            actor=self.actor.name,
+            user_id=self.actor.user_id,
+            door=self.actor.door,
+            verb=verb,
+            target_kind=kind,
+            target_id=target_id,
+            target_name=name,
+            facts=facts,
+        )

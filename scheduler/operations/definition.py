@@ -1,0 +1,75 @@
+"""The definition of a job: what a person may set, how the history keeps it, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from handlers.json_safe import storable_result
+from scheduler.models import EDITABLE, CronJob
+from scheduler.operations.json_equal import json_equal
+from scheduler.operations.masking import looks_secret, mask
+
+PARAMS: Final = "handler_params"
+# Doors take 64 KiB of params; what SQL has typed beyond that is cut.
+_LARGEST_VALUE_BYTES: Final = 1024 * 1024
+_MISSING: Final = object()
+
+
+def values_of(job: CronJob) -> dict[str, Any]:
+    """Returns the values of the editable columns as they are."""
+    return {name: getattr(job, name) for name in EDITABLE}
+
+
+def definition_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `values` as the history keeps them: whole and as JSON, with secrets masked.
+
+    Secrets are masked when they are written, not when they are shown: a key that leaked and was
+    replaced must not be kept for another year.
+    """
+    return {name: _stored(values[name]) for name in EDITABLE}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    stored, problem = storable_result(mask(value), _LARGEST_VALUE_BYTES)
+    return stored if problem is None else problem
+
+
+def is_changed(name: str, old: object, new: object) -> bool:
+    """Whether the values of a column differ. In params 1, 1.0 and true are three values."""
+    return not json_equal(old, new) if name == PARAMS else old != new
+
+
+def changed_secrets(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Returns the places in params that differ and whose difference no masked value shows."""
+    return [
+        path
+        for path, old, new, hidden in differences(before[PARAMS], after[PARAMS])
+        if hidden or json_equal(mask(old), mask(new))
+    ]
+
+
+def differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any, bool]]:
+    """The places that differ in two JSON values: path, old, new, and whether it is a secret.
+
+    A member that one of them lacks is None there.
+    """
+    return _inside(old, new, "", hidden=False)
+
+
+def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[str, Any, Any, bool]]:
+    if json_equal(old, new):
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _inside(
+                old.get(key, _MISSING),
+                new.get(key, _MISSING),
+                f"{path}.{key}" if path else str(key),
+                hidden=hidden or looks_secret(str(key)),
+            )
+        return
+    yield path, None if old is _MISSING else old, None if new is _MISSING else new, hidden

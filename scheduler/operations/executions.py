@@ -1,0 +1,243 @@
+"""What a person may do with executions: run a job, replay, send an event, cancel, retry, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from django.utils.translation import gettext
+
+from scheduler.labels import label, label_of
+from scheduler.models import Activity, CronJob, JobExecution
+from scheduler.operations import validation
+from scheduler.operations.base import Operations
+from scheduler.operations.errors import InvalidJob, NotPossible
+from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
+from scheduler.store import activity, executions
+from scheduler.store.executions import FailedRange
+from scheduler.transient import in_transaction
+
+RETRY_LIMIT: Final = 10_000
+RETRY_BATCH: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionOperations(Operations):
+    """The verbs of executions."""
+
+    # --- new runs ---------------------------------------------------------------------------------
+
+    def run_now(self, job_id: int, params: Mapping[str, Any] | None = None) -> JobExecution:
+        """A manual run. `params` replace the job's. The schedule does not notice."""
+        job = CronJob.objects.get(pk=job_id)
+        given = job.handler_params if params is None else params
+        validation.check_params(job.handler_name, given)
+
+        def work() -> JobExecution:
+            now = self.clock.now()
+            execution, _ = executions.create_execution(
+                job,
+                handler_name=job.handler_name,
+                params=given,
+                source=ParamSource.MANUAL,
+                now=now,
+                requested_by=self.actor.name,
+            )
+            self._remember_job(ActivityVerb.RUN, job, now, execution_id=execution.pk)
+            return execution
+
+        return in_transaction(work)
+
+    def replay(self, execution_id: int, params: object | None = None) -> JobExecution:
+        """A new manual run of an execution's job and handler, with its params or with `params`.
+
+        The original stays as it is. The new run stands for the same slot.
+        """
+        original = self._execution(execution_id)
+        given = original.params if params is None else params
+        validation.check_params(original.handler_name, given)
+        slot = original.scheduled_time if original.param_source == ParamSource.CRON else None
+
+        def work() -> JobExecution:
+            now = self.clock.now()
+            execution, _ = executions.create_execution(
+                original.job,
+                handler_name=original.handler_name,
+                params=given,
+                source=ParamSource.MANUAL,
+                now=now,
+                logical_time=original.logical_time or slot,
+                requested_by=self.actor.name,
+                max_retry=original.max_retry,
+                timeout_seconds=original.timeout_seconds,
+                queue=original.queue,
+                priority=original.priority,
+            )
+            self._remember_execution(ActivityVerb.REPLAYED, execution, now, source_id=original.pk)
+            return execution
+
+        return in_transaction(work)
+
+    def event(
+        self,
+        *,
+        handler_name: str,
+        params: Mapping[str, Any],
+        job_id: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[JobExecution, bool]:
+        """A run because something happened. With a job, the event's params are merged into its own.
+
+        False: the idempotency_key has had its run, which is returned.
+        """
+        job = CronJob.objects.get(pk=job_id) if job_id is not None else None
+        merged: Any = params
+        if job is not None and isinstance(params, Mapping):
+            if not isinstance(job.handler_params, Mapping):  # SQL may have written anything
+                raise InvalidJob({"params": [gettext("must be a JSON object")]})
+            merged = {**job.handler_params, **params}
+        validation.check_params(handler_name, merged)
+        if idempotency_key is not None:
+            problem = validation.text_problem(idempotency_key, 255, required=True)
+            if problem:
+                raise InvalidJob({"idempotency_key": [problem]})
+
+        def work() -> tuple[JobExecution, bool]:
+            now = self.clock.now()
+            execution, is_new = executions.create_execution(
+                job,
+                handler_name=handler_name,
+                params=merged,
+                source=ParamSource.EVENT,
+                now=now,
+                dedupe_key=idempotency_key,
+                requested_by=self.actor.name,
+            )
+            if is_new:
+                self._remember_execution(ActivityVerb.EVENT, execution, now)
+            return execution, is_new
+
+        return in_transaction(work)
+
+    # --- stop and repeat --------------------------------------------------------------------------
+
+    def cancel(self, execution_id: int, *, reason: str = "") -> RunStatus:
+        """CANCELLED when it was waiting; RUNNING when its worker has been asked to stop it. Who
+        asked, and the reason, stand in the row's error_message once it is cancelled.
+        """
+        reason = reason.strip()
+        by = f"cancelled by {self.actor.name or 'a person'}"
+
+        def work() -> RunStatus:
+            now = self.clock.now()
+            status = self._cancel(execution_id, now=now, text=f"{by}: {reason}" if reason else by)
+            execution = self._execution(execution_id)
+            self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason=reason)
+            return status
+
+        return in_transaction(work)
+
+    def _cancel(self, execution_id: int, *, now: datetime, text: str) -> RunStatus:
+        # Twice: it may be claimed, or put back, between the two tries.
+        for _ in range(2):
+            if executions.cancel_pending(execution_id, now=now, reason=text):
+                return RunStatus.CANCELLED
+            if executions.request_cancel(execution_id, now=now, reason=text):
+                return RunStatus.RUNNING
+        execution = self._execution(execution_id)
+        if execution.status == RunStatus.RUNNING:
+            return RunStatus.RUNNING  # somebody has asked already
+        raise NotPossible(
+            gettext("execution #%(id)s is %(status)s already")
+            % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
+        )
+
+    def retry(self, execution_id: int) -> JobExecution:
+        """An unsuccessful execution once more, with a fresh budget of retries."""
+
+        def work() -> JobExecution | None:
+            now = self.clock.now()
+            if not executions.retry(execution_id, now=now):
+                return None
+            execution = self._execution(execution_id)
+            self._remember_execution(ActivityVerb.RETRIED, execution, now)
+            return execution
+
+        retried = in_transaction(work)
+        if retried is not None:
+            return retried
+        execution = self._execution(execution_id)
+        raise NotPossible(
+            gettext("execution #%(id)s is %(status)s; only %(allowed)s can be retried")
+            % {
+                "id": execution_id,
+                "status": label_of(RunStatus, execution.status),
+                "allowed": ", ".join(map(label, sorted(RETRYABLE))),
+            }
+        )
+
+    def count_failed(self, failed: FailedRange) -> int:
+        """Counts the executions that `retry_range` would send back, up to one above its limit."""
+        return failed.rows().order_by()[: RETRY_LIMIT + 1].count()
+
+    def retry_range(self, failed: FailedRange) -> tuple[int, bool]:
+        """Retry a range, oldest first. Returns how many, and whether there are more than
+        RETRY_LIMIT.
+
+        Each batch commits by itself, so that workers and other people wait for none for long. The
+        one entry in the history counts along.
+        """
+        retried, entry = 0, None
+        rows = failed.rows()
+        for _ in range(RETRY_LIMIT // RETRY_BATCH):
+            batch = list(rows.values_list("scheduled_time", "id")[:RETRY_BATCH])
+            if not batch:
+                break
+            ids = [id_ for _, id_ in batch]
+            retried, entry = in_transaction(
+                partial(self._retry_batch, failed, ids, retried=retried, entry=entry)
+            )
+            rows = failed.after(*batch[-1])
+        return retried, rows.exists()
+
+    def _retry_batch(
+        self, failed: FailedRange, ids: list[int], *, retried: int, entry: Activity | None
+    ) -> tuple[int, Activity]:
+        now = self.clock.now()
+        retried += executions.retry_all(ids, now=now)
+        if entry is not None:
+            activity.set_facts(entry.pk, {**entry.facts, "retried": retried})
+            return retried, entry
+        job = CronJob.objects.filter(pk=failed.job_id).first() if failed.job_id else None
+        facts = {
+            "since": failed.since.isoformat(),
+            "until": failed.until.isoformat(),
+            "statuses": sorted(failed.statuses),
+            "job_id": failed.job_id,
+            "retried": retried,
+        }
+        name = job.name if job else ""
+        kind = TargetKind.EXECUTION
+        return retried, self._remember(ActivityVerb.RETRIED_RANGE, kind, None, name, now, facts)
+
+    def delete_execution(self, execution_id: int) -> None:
+        """Remove an execution that has ended. Its slot does not run again."""
+
+        def work() -> None:
+            execution = self._execution(execution_id)
+            if not executions.delete_execution(execution_id):
+                raise NotPossible(
+                    gettext("execution #%(id)s is %(status)s; cancel it first")
+                    % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
+                )
+            now = self.clock.now()
+            status = execution.status
+            self._remember_execution(ActivityVerb.DELETED, execution, now, status=status)
+
+        in_transaction(work)
+
+    def _execution(self, execution_id: int) -> JobExecution:
+        return JobExecution.objects.get(pk=execution_id)

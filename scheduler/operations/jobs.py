@@ -1,0 +1,340 @@
+"""What a person may do with a job: create, change, clone, enable, disable, pause and delete it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from django.db import IntegrityError
+from django.utils.translation import gettext
+
+from handlers import HandlerNotFoundError, get_handler
+from handlers.databases import database_warning
+from scheduler.models import EDITABLE, CronJob
+from scheduler.operations import missed as missed_slots
+from scheduler.operations import validation
+from scheduler.operations.base import Operations
+from scheduler.operations.definition import (
+    changed_secrets,
+    definition_of,
+    is_changed,
+    values_of,
+)
+from scheduler.operations.errors import InvalidJob, Problems
+from scheduler.operations.missed import Missed, Settlement
+from scheduler.schedule import ScheduleError, schedule_of
+from scheduler.schedule.plan import first_slot
+from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy
+from scheduler.store import jobs, slots
+from scheduler.transient import in_transaction
+
+# A change of these moves the next run; a change of the others does not.
+_SCHEDULE_FIELDS: Final = frozenset(
+    {"cron_expression", "timezone", "calendar", "start_at", "end_at", "is_enabled"}
+)
+_PAUSE_FIELDS: Final = frozenset({"is_enabled", "pause_reason", "paused_until"})
+_NO_PAUSE: Final[Mapping[str, Any]] = {"pause_reason": "", "paused_until": None}
+_INSTANT: Final = timedelta(microseconds=1)
+
+# Which of the slots that a job missed while it was off are run, and how that is planned.
+RunMissed = Literal["none", "latest", "all"]
+_POLICIES: Final[Mapping[str, MisfirePolicy]] = {
+    "none": MisfirePolicy.SKIP,
+    "latest": MisfirePolicy.LATEST,
+    "all": MisfirePolicy.ALL,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOperations(Operations):
+    """The verbs of jobs."""
+
+    # --- create and change ------------------------------------------------------------------------
+
+    def create_job(self, **values: Any) -> CronJob:
+        """A new job. InvalidJob names every field that is wrong."""
+        job = CronJob(**_known(values))
+        self._check(job, exclude_id=None)
+
+        def work() -> CronJob:
+            now = self.clock.now()
+            next_run_at = self._first_slot(job, now) if job.is_enabled else None
+            saved = jobs.create_job(values_of(job), now=now, next_run_at=next_run_at)
+            after = definition_of(values_of(saved))
+            self._remember_job(ActivityVerb.CREATED, saved, now, after=after)
+            return saved
+
+        return _with_free_name(work)
+
+    def update_job(self, job_id: int, *, tick_seq: int | None = None, **values: Any) -> CronJob:
+        """Change a job. With `tick_seq` (as it was read) a change made meanwhile raises StaleEdit.
+
+        When the schedule changes, the next run is computed from now: an edit never fires at once.
+        Slots that the old schedule still owed are recorded as skipped; so are those that a job
+        missed while it was off: see `enable`.
+        """
+        return self._update(job_id, values, ActivityVerb.CHANGED, tick_seq=tick_seq)
+
+    def clone_job(self, job_id: int, *, name: str) -> CronJob:
+        """A copy under a new name, switched off. Only the name is checked here: whatever else is
+        wrong is refused when the copy is switched on.
+        """
+        source = self._job(job_id)
+        values = {**values_of(source), **_NO_PAUSE, "name": name, "is_enabled": False}
+        problem = validation.text_problem(name, validation.NAME_LENGTH, required=True)
+        if problem:
+            raise InvalidJob({"name": [problem]})
+        if CronJob.objects.filter(name=name).exists():
+            raise _name_is_taken()
+
+        def work() -> CronJob:
+            now = self.clock.now()
+            saved = jobs.create_job(values, now=now)
+            self._remember_job(
+                ActivityVerb.CLONED,
+                saved,
+                now,
+                source_id=source.pk,
+                source_name=source.name,
+                after=definition_of(values_of(saved)),
+            )
+            return saved
+
+        return _with_free_name(work)
+
+    def delete_job(self, job_id: int) -> None:
+        """Remove a job with its executions, attempts and logs. CronJob.DoesNotExist."""
+
+        def work() -> None:
+            job = jobs.lock_job(job_id)
+            if not jobs.delete_job(job_id):
+                raise CronJob.DoesNotExist
+            before = definition_of(values_of(job))
+            self._remember_job(ActivityVerb.DELETED, job, self.clock.now(), before=before)
+
+        in_transaction(work)
+
+    # --- on and off -------------------------------------------------------------------------------
+
+    def missed(self, job_id: int) -> Missed:
+        """Counts what `enable` could run of the slots that passed while the job was off."""
+        job = self._job(job_id)
+        if job.is_enabled:
+            return Missed()
+        until = missed_slots.before_now(self.clock.now())
+        try:
+            return missed_slots.count_missed(job, until=until, settings=self.settings)
+        except ScheduleError:
+            return Missed()  # such a job cannot be enabled either
+
+    def enable(self, job_id: int, *, missed: RunMissed = "none") -> CronJob:
+        """Switch a job on. Of the slots it missed while it was off none, the latest or all run, at
+        most `max_catchup`; what does not run is recorded as skipped.
+        """
+        if missed not in _POLICIES:
+            raise InvalidJob({"missed": [validation.unknown_word(missed, _POLICIES)]})
+        return self._update(job_id, {"is_enabled": True}, ActivityVerb.ENABLED, missed=missed)
+
+    def disable(self, job_id: int) -> CronJob:
+        """Switch a job off until somebody switches it on."""
+        values = {"is_enabled": False, "paused_until": None}
+        return self._update(job_id, values, ActivityVerb.DISABLED)
+
+    def pause(self, job_id: int, *, reason: str, until: datetime | None = None) -> CronJob:
+        """Switch a job off with a reason. It comes back by itself at `until`."""
+        validation.check_instants(paused_until=until)
+        if until is not None and until <= self.clock.now():
+            raise InvalidJob({"paused_until": [gettext("must be in the future")]})
+        values = {"is_enabled": False, "pause_reason": reason, "paused_until": until}
+        return self._update(job_id, values, ActivityVerb.PAUSED)
+
+    def _update(
+        self,
+        job_id: int,
+        values: Mapping[str, Any],
+        verb: ActivityVerb,
+        *,
+        tick_seq: int | None = None,
+        missed: RunMissed = "none",
+    ) -> CronJob:
+        wanted = _known(values)
+
+        def work() -> CronJob:
+            job = jobs.lock_job(job_id)
+            old = copy(job)
+            changed = self._apply(job, wanted)
+            now = self.clock.now()
+            moved = set(changed) & _SCHEDULE_FIELDS
+            settlement = Settlement()
+            if moved == {"is_enabled"} and job.is_enabled:
+                settlement = self._settle_missed(old, now, _POLICIES[missed])
+                changed |= {"next_run_at": settlement.watermark, "missed_from": None}
+            elif moved == {"is_enabled"}:
+                changed |= {"next_run_at": None, "missed_from": old.next_run_at or now}
+            elif moved:
+                settlement = self._settle_owed(old, now)
+                next_run_at = self._first_slot(job, now) if job.is_enabled else None
+                # The edited schedule has missed its slots from the edit on.
+                missed_from = None if job.is_enabled else now
+                changed |= {"next_run_at": next_run_at, "missed_from": missed_from}
+            if moved:
+                changed["schedule_error"] = ""
+            if changed:
+                expected = job.tick_seq if tick_seq is None else tick_seq
+                jobs.update_job(job.pk, changed, tick_seq=expected, now=now)
+            slots.record_slots(settlement.records, now)
+            saved = self._job(job_id)
+            if changed or verb != ActivityVerb.CHANGED:
+                facts = {"missed": missed} if settlement.records else {}
+                self._remember_update(verb, old, saved, now, facts)
+            return saved
+
+        return _with_free_name(work)
+
+    def _apply(self, job: CronJob, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Sets the wanted values on a locked job and checks them. Returns those that differ."""
+        was_enabled = job.is_enabled
+        # A job that is switched off is not enabled by an earlier pause. One that is off keeps its
+        # pause.
+        if was_enabled and wanted.get("is_enabled") is False:
+            wanted = {"paused_until": None, **wanted}
+        before = values_of(job)
+        for name, value in wanted.items():
+            setattr(job, name, value)
+        after = values_of(job)
+        changed = {n: after[n] for n in EDITABLE if is_changed(n, before[n], after[n])}
+        if job.is_enabled and changed.get("is_enabled"):
+            changed |= _NO_PAUSE
+            job.pause_reason, job.paused_until = "", None
+        # A job that is switched off, or paused, may stay as broken as it is. Switching it on, or
+        # changing it, checks it whole.
+        if set(changed) - _PAUSE_FIELDS or job.is_enabled is not False:
+            self._check(job, exclude_id=job.pk)
+        else:
+            validation.check_pause(changed)
+        return changed
+
+    def _remember_update(
+        self,
+        verb: ActivityVerb,
+        old: CronJob,
+        saved: CronJob,
+        now: datetime,
+        known: Mapping[str, Any],
+    ) -> None:
+        """`since`: when the job had been changed before. Readers follow it from edit to edit."""
+        facts = {**known, "since": old.updated_at.isoformat()}
+        if verb == ActivityVerb.CHANGED:
+            before, after = values_of(old), values_of(saved)
+            facts |= {"before": definition_of(before), "after": definition_of(after)}
+            facts["secrets"] = changed_secrets(before, after)
+        elif verb == ActivityVerb.PAUSED:
+            until = saved.paused_until.isoformat() if saved.paused_until else None
+            facts |= {"reason": saved.pause_reason, "until": until}
+        self._remember_job(verb, saved, now, **facts)
+
+    def _settle_missed(self, old: CronJob, now: datetime, policy: MisfirePolicy) -> Settlement:
+        """What becomes of the slots of a job that is switched on. Raises ScheduleError."""
+        if missed_slots.missed_since(old) is None:
+            return Settlement(watermark=self._first_slot(old, now))
+        return missed_slots.settle(
+            old,
+            until=missed_slots.before_now(now),
+            settings=self.settings,
+            policy=policy,
+            decided_by=f"{self.actor.name or 'a person'} on enabling",
+        )
+
+    def _settle_owed(self, old: CronJob, now: datetime) -> Settlement:
+        """What becomes of the slots that an edit of the schedule leaves without a row. A slot that
+        is due just now is among them: an edit fires nothing.
+        """
+        try:
+            return missed_slots.settle(
+                old,
+                until=missed_slots.with_now(now),
+                settings=self.settings,
+                decided_by=f"an edit by {self.actor.name}" if self.actor.name else "an edit",
+            )
+        except ScheduleError:
+            return Settlement()  # such a schedule has no slots
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def preview(self, job: CronJob, count: int = 20) -> list[datetime]:
+        """The next `count` slots as aware UTC. Raises ScheduleError."""
+        schedule = schedule_of(job, self.settings)
+        now = self.clock.now()
+        after = now
+        if job.start_at and job.start_at > now:  # nobody has checked it: it may be in the year 1
+            after = job.start_at - _INSTANT
+        found: list[datetime] = []
+        while len(found) < count:
+            slot = schedule.next_after(found[-1] if found else after)
+            if slot is None or (job.end_at and slot > job.end_at):
+                break
+            found.append(slot)
+        return found
+
+    def problems(self, job: CronJob) -> Problems:
+        """What is wrong with `job`, by field. Empty: it can be saved."""
+        return validation.job_problems(job, now=self.clock.now(), settings=self.settings)
+
+    def warnings(self, job: CronJob) -> list[str]:
+        """What may keep `job` from running although it can be saved, in words for a person.
+
+        So far: databases that its handler needs and that this process's configuration lacks.
+        """
+        try:
+            needed = get_handler(job.handler_name).databases
+        except HandlerNotFoundError:
+            return []  # a problem, not a warning
+        warning = database_warning(needed, self.settings.databases, gettext)
+        return [] if warning is None else [warning]
+
+    def _check(self, job: CronJob, *, exclude_id: int | None) -> None:
+        problems = self.problems(job)
+        namesakes = CronJob.objects.filter(name=job.name if "name" not in problems else "")
+        if exclude_id is not None:
+            namesakes = namesakes.exclude(pk=exclude_id)
+        if namesakes.exists():
+            problems.setdefault("name", []).append(gettext("is taken by another job"))
+        if problems:
+            raise InvalidJob(problems)
+
+    def _first_slot(self, job: CronJob, after: datetime) -> datetime | None:
+        """The watermark of a job that has been checked. None: beat says why there is none."""
+        schedule = schedule_of(job, self.settings)
+        return first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+
+    def _job(self, job_id: int) -> CronJob:
+        return CronJob.objects.get(pk=job_id)
+
+
+def _with_free_name(work: Callable[[], CronJob]) -> CronJob:
+    """Do it in one transaction. InvalidJob when another job has taken the name meanwhile."""
+    try:
+        return in_transaction(work)
+    except IntegrityError as error:
+        raise _name_is_taken() from error
+
+
+def _name_is_taken() -> InvalidJob:
+    return InvalidJob({"name": [gettext("is taken by another job")]})
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `values` with `allow_overlap` as a policy. Unknown names are refused."""
+    found = dict(values)
+    if "allow_overlap" in found:
+        allowed = found.pop("allow_overlap")
+        found.setdefault(
+            "overlap_policy", (OverlapPolicy.ALLOW if allowed else OverlapPolicy.SKIP).value
+        )
+    unknown = sorted(set(found) - set(EDITABLE))
+    if unknown:
+        raise InvalidJob({name: [gettext("is not a field that can be set")] for name in unknown})
+    return found

@@ -1,0 +1,154 @@
+"""What a job has missed, and what becomes of it: one rule for enabling, edits and pauses.
+
+A job that is off misses its slots from `missed_from` on; one that is on, and that no beat has
+planned, from its watermark on. Pure: takes instants, writes nothing. `store.slots.record_slots`
+writes what `settle` returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from scheduler.conf import SchedulerSettings
+from scheduler.models import CronJob
+from scheduler.schedule import schedule_of, slots_between
+from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
+from scheduler.states import MisfirePolicy
+from scheduler.store import slots
+
+_INSTANT: Final = timedelta(microseconds=1)
+_HALF_A_SECOND: Final = timedelta(milliseconds=500)
+
+
+class _Watermarked(Protocol):
+    """The columns that say since when slots are missed."""
+
+    @property
+    def is_enabled(self) -> bool: ...
+    @property
+    def next_run_at(self) -> datetime | None: ...
+    @property
+    def missed_from(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """The slots that a job has missed since it was switched off; `first` and `last` are slots.
+
+    `count` is exact unless there are `more`.
+    """
+
+    count: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    more: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """What is to be written: the records of missed slots, and the watermark behind them.
+
+    `watermark` None: no slot follows.
+    """
+
+    records: tuple[slots.SlotRecord, ...] = ()
+    watermark: datetime | None = None
+
+
+def missed_since(job: _Watermarked) -> datetime | None:
+    """Returns since when a job has missed its slots. None: nobody knows, or it has missed none."""
+    if job.is_enabled:
+        return job.next_run_at or job.missed_from
+    # A job that SQL has switched off still has its watermark.
+    return job.missed_from or job.next_run_at
+
+
+# Slots are whole seconds. Each of these lies half a second beside one, so that no slot is on it.
+
+
+def before_pause_ends(paused_until: datetime) -> datetime:
+    """Includes every slot before the end of the pause, and excludes one that lies on it."""
+    whole = paused_until.replace(microsecond=0)
+    return whole + _HALF_A_SECOND if paused_until.microsecond else whole - _HALF_A_SECOND
+
+
+def before_now(now: datetime) -> datetime:
+    """Excludes a slot that is due just now: it is not missed yet."""
+    return (now - _HALF_A_SECOND).replace(microsecond=500_000)
+
+
+def with_now(now: datetime) -> datetime:
+    """Includes a slot that is due just now."""
+    return now.replace(microsecond=500_000)
+
+
+def count_missed(job: CronJob, *, until: datetime, settings: SchedulerSettings) -> Missed:
+    """Counts the slots that the job has missed up to `until`. Raises ScheduleError."""
+    due = _due(job, until=until, settings=settings)
+    if due is None:
+        return Missed()
+    until = min(until, due.end_at) if due.end_at else until
+    counted = slots_between(due.schedule, due.next_run_at - _INSTANT, until, COUNTED_SKIPS + 1)
+    if not counted:
+        return Missed()
+    more = len(counted) > COUNTED_SKIPS
+    last = due.schedule.last_until(until) if more else counted[-1]
+    return Missed(count=min(len(counted), COUNTED_SKIPS), first=counted[0], last=last, more=more)
+
+
+def settle(
+    job: CronJob,
+    *,
+    until: datetime,
+    settings: SchedulerSettings,
+    decided_by: str,
+    policy: MisfirePolicy = MisfirePolicy.SKIP,
+) -> Settlement:
+    """Decides what becomes of the slots that the job has missed up to `until`, by `policy`.
+
+    The watermark is the first slot after `until` that has no record. Raises ScheduleError.
+    """
+    due = _due(job, until=until, settings=settings, policy=policy, decided_by=decided_by)
+    if due is None:
+        since = missed_since(job)
+        # Edited after `until`, it misses its slots only from then on.
+        after = until if since is None else max(until, since - _INSTANT)
+        schedule = schedule_of(job, settings)
+        return Settlement(
+            watermark=first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+        )
+    records: list[slots.SlotRecord] = []
+    while True:
+        planned = plan(due, until)
+        records += slots.records_of(job.pk, planned, spread_seconds=job.jitter_seconds)
+        if planned.next_run_at is None or planned.next_run_at > until:
+            return Settlement(records=tuple(records), watermark=planned.next_run_at)
+        due = replace(due, next_run_at=planned.next_run_at)
+
+
+def _due(
+    job: CronJob,
+    *,
+    until: datetime,
+    settings: SchedulerSettings,
+    policy: MisfirePolicy = MisfirePolicy.SKIP,
+    decided_by: str = "",
+) -> DueSchedule | None:
+    """Returns what there is to plan up to `until`. None: the job has missed nothing by then."""
+    since = missed_since(job)
+    if since is None:
+        return None
+    begin = max(since, job.start_at) if job.start_at else since
+    if begin > until:
+        return None
+    return DueSchedule(
+        schedule=schedule_of(job, settings),
+        next_run_at=begin,
+        misfire_policy=policy,
+        misfire_grace_seconds=0,
+        max_catchup=job.max_catchup,
+        end_at=job.end_at,
+        decided_by=decided_by,
+    )
