@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -19,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
+from dbpools.nearest import nearest
 from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.pattern import Days, Pattern
@@ -172,8 +172,8 @@ def _read_calendar(text: str, calendars: Mapping[str, CalendarSpec]) -> tuple[Ca
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    if near := get_close_matches(name.lower()[:100], names, n=1):
-        return _("; did you mean %(name)s?") % {"name": near[0]}
+    if near := nearest(name.lower()[:100], names):
+        return _("; did you mean %(name)s?") % {"name": near}
     if names:
         return _("; there are %(names)s") % {"names": ", ".join(names)}
     return _("; there are no calendars")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils.translation import gettext as _
 
+from dbpools.nearest import nearest
 from scheduler.schedule.errors import UnknownTimezoneError, quote
 
 # Zones under "right/" count leap seconds; "posix/" repeats the plain names.
@@ -33,9 +33,10 @@ def _suggestion(name: str) -> str:
     zones = {zone.lower(): zone for zone in _zone_names()}
     cities = {zone.rpartition("/")[2]: zone for zone in zones}
     wanted = name[:64].lower().replace(" ", "_")
-    near = get_close_matches(wanted, zones, n=1, cutoff=0.7)
-    near += [cities[city] for city in get_close_matches(wanted, cities, n=1, cutoff=0.8)]
-    return _("; did you mean %(name)s?") % {"name": zones[near[0]]} if near else ""
+    near = nearest(wanted, zones, cutoff=0.7)
+    if near is None and (city := nearest(wanted, cities, cutoff=0.8)):
+        near = cities[city]
+    return _("; did you mean %(name)s?") % {"name": zones[near]} if near else ""
 
 
 @lru_cache(maxsize=1)
