@@ -30,9 +30,10 @@ from scheduler.api.schemas.jobs import (
     SlotOut,
 )
 from scheduler.conf import current
-from scheduler.models import CronJob
+from scheduler.models import LISTS, CronJob
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
+from scheduler.operations.search import search_of
 from scheduler.schedule.warnings import warnings_of
 from scheduler.schedule.words import in_words
 from scheduler.store import jobs
@@ -45,6 +46,9 @@ class CronFilters(Paging):
     is_enabled: bool | None = None
     handler: Text | None = Field(default=None, max_length=255)
     name: Text | None = Field(default=None, max_length=100, description="a part of the name")
+    search: Text | None = Field(
+        default=None, max_length=100, description="a part of any text that people search in jobs"
+    )
 
 
 # --- the list, and one ---------------------------------------------------------------------------
@@ -61,6 +65,9 @@ def list_crons(request: HttpRequest, filters: Query[CronFilters]) -> dict[str, A
         rows = rows.filter(handler_name=filters.handler)
     if filters.name is not None:
         rows = rows.filter(name__icontains=filters.name)
+    if filters.search is not None:
+        rows = rows.filter(search_of(filters.search)).distinct()
+    rows = rows.prefetch_related(*(kept.rows for kept in LISTS.values()))
     found, counts = page_of(rows, filters, by_id())
     caller = caller_of(request)
     return {**counts, "items": [shown(job, caller) for job in found]}

@@ -10,16 +10,19 @@ from typing import Any
 from handlers import BaseHandler
 from handlers.validation import json_schema
 from scheduler.management.output import exact
-from scheduler.models import Activity, Backfill, CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.models import LISTS, Activity, Backfill, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.models.job_state import state_of
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
 
 # All that a job is, but what only beat needs.
 _JOB = [
-    column.name
-    for column in CronJob._meta.concrete_fields
-    if column.name not in ("handler_params", "missed_from")
+    *(
+        column.name
+        for column in CronJob._meta.concrete_fields
+        if column.name not in ("handler_params", "missed_from")
+    ),
+    *LISTS,
 ]
 _EXECUTION = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import add_yes
 from scheduler.management.waiting import add_wait
-from scheduler.models import EDITABLE, LIMITS, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
 from scheduler.states import JobState
 
 NO_INSTANT: Final = ("", "none")
@@ -81,6 +81,8 @@ def _settings(parser: CommandParser) -> None:
         else:
             how = {"metavar": "TEXT"}
         parser.add_argument(_option(column.name), dest=column.name, **how)
+    for name in LISTS:
+        parser.add_argument(_option(name), dest=name, metavar="TEXT,TEXT", help=_("'': none"))
 
 
 def _option(name: str) -> str:
@@ -133,6 +135,9 @@ def given_values(options: Mapping[str, Any], *, stored: object, now: datetime) -
         if (text := options.get(name)) is not None:
             is_none = text.strip().lower() in NO_INSTANT
             found[name] = None if is_none else inputs.instant_of(text, name, now)
+    for name in LISTS:
+        if (text := options.get(name)) is not None:
+            found[name] = [part.strip() for part in text.split(",") if part.strip()]
     params = inputs.params_of(options, stored)
     if params is not None:
         found["handler_params"] = params

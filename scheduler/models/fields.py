@@ -40,6 +40,32 @@ class StoredJSON(models.JSONField):
         return name, "django.db.models.JSONField", args, kwargs
 
 
+class TextList(property):
+    """A list of texts that belongs to a row: sorted, each once, in a table of its own.
+
+    `rows` is the related name of that table's foreign key, `column` its column with the text. Reads
+    the table at the first access, or what `prefetch_related(rows)` has read. An assignment changes
+    only the object: store/jobs.py writes it.
+    """
+
+    def __init__(self, verbose_name: Any, *, rows: str, column: str) -> None:
+        self.verbose_name, self.rows, self.column = verbose_name, rows, column
+        self._name = f"_{rows}_given"
+        super().__init__(self._read, self._assign)
+
+    def _read(self, row: Any) -> Any:
+        if self._name in vars(row):
+            return vars(row)[self._name]
+        if row.pk is None:
+            return []
+        return sorted(getattr(each, self.column) for each in getattr(row, self.rows).all())
+
+    def _assign(self, row: Any, value: Any) -> None:
+        is_list = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        # Anything else stays as it is: validation refuses it by its name.
+        vars(row)[self._name] = sorted(set(value)) if is_list else value
+
+
 def choices_of(values: Iterable[StrEnum]) -> list[tuple[str, Any]]:
     # The same messages as in scheduler/labels.py.
     return [(value.value, pgettext_lazy(type(value).__name__, value.value)) for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import StoredJSON, UtcNow, between, choices_of, one_of
+from scheduler.models.fields import StoredJSON, TextList, UtcNow, between, choices_of, one_of
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
@@ -160,9 +160,16 @@ class CronJob(models.Model):
         return self.overlap_policy == OverlapPolicy.ALLOW
 
 
+#: Lists of texts of a job, each in a table of its own.
+LISTS = {name: value for name, value in vars(CronJob).items() if isinstance(value, TextList)}
 #: What a person may set on a job. Everything else moves by itself.
-EDITABLE = tuple(
-    column.name
-    for column in CronJob._meta.concrete_fields
-    if column.editable and not column.primary_key
+EDITABLE = (
+    *(
+        column.name
+        for column in CronJob._meta.concrete_fields
+        if column.editable and not column.primary_key
+    ),
+    *LISTS,
 )
+#: Where a search for a text looks.
+SEARCHED = ("name", "handler_name", "description")

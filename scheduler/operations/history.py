@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
-from scheduler.models import EDITABLE, Activity, CronJob, JobExecution
+from scheduler.models import EDITABLE, LISTS, Activity, CronJob, JobExecution
 from scheduler.operations.definition import PARAMS, differences
 from scheduler.operations.masking import MASK
 from scheduler.states import ActivityVerb, Door, TargetKind
@@ -214,7 +214,14 @@ def _retried_range(facts: Mapping[str, Any], show: ShowInstant) -> str:
 
 
 def _labels(fields: Iterator[str] | list[str]) -> list[str]:
-    return [str(getattr(CronJob._meta.get_field(n), "verbose_name", n)) for n in fields]
+    return [
+        str(
+            LISTS[name].verbose_name
+            if name in LISTS
+            else getattr(CronJob._meta.get_field(name), "verbose_name", name)
+        )
+        for name in fields
+    ]
 
 
 def _change(label: str, old: object, new: object, longest: int | None) -> Change:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
+from django.db import models
 from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, InvalidParamsError
@@ -17,7 +18,7 @@ from handlers.errors import ParamError
 from handlers.params import has_lone_surrogate
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
-from scheduler.models import LIMITS, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.schedule import (
     FIRST_INSTANT,
@@ -32,6 +33,18 @@ from scheduler.states import MisfirePolicy, OverlapPolicy
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
 PAUSE_REASON_LENGTH = 500
+# A list of texts: so many, and each at most this long.
+LIST_LENGTH = 50
+LIST_TEXT_LENGTH = 100
+# Free texts and how long they may be. What is missing here has rules of its own.
+_TEXTS: Mapping[str, int] = {
+    column.name: column.max_length or 0
+    for column in CronJob._meta.concrete_fields
+    if isinstance(column, models.CharField)
+    and column.name in EDITABLE
+    and not column.choices
+    and column.name not in ("name", "cron_expression", "handler_name", "queue")
+}
 # What queue names of Redis, RabbitMQ and the file broker have in common.
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # RabbitMQ's own queues; what Celery keeps in Redis beside its queues, under keys like theirs.
@@ -48,12 +61,12 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
             problems.setdefault(field, []).append(message)
 
     check("name", lambda: text_problem(job.name, NAME_LENGTH, required=True))
-    check("description", lambda: text_problem(job.description, DESCRIPTION_LENGTH))
-    check("pause_reason", lambda: text_problem(job.pause_reason, PAUSE_REASON_LENGTH))
+    for name, longest in _TEXTS.items():
+        check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
+    for name in LISTS:
+        check(name, lambda name=name: _text_list(getattr(job, name)))  # type: ignore[misc]
     check("queue", lambda: _queue(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
-    check("timezone", lambda: text_problem(job.timezone, 64))
-    check("calendar", lambda: text_problem(job.calendar, 100))
     for moment in ("start_at", "end_at", "paused_until"):
         check(moment, lambda moment=moment: instant_problem(getattr(job, moment)))  # type: ignore[misc]
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
@@ -121,6 +134,22 @@ def call_problems(handler_name: object, params: object, *, params_field: str) ->
         if is_object:
             return {params_field: [bad_params(error)]}
     return {} if is_object else {params_field: [_("must be a JSON object")]}
+
+
+def _text_list(value: object) -> str | None:
+    if not isinstance(value, list):
+        return _("must be a list of texts")
+    if len(value) > LIST_LENGTH:
+        return _("has %(count)s texts, at most %(most)s are allowed") % {
+            "count": len(value), "most": LIST_LENGTH,
+        }  # fmt: skip
+    for text in value:
+        problem = text_problem(text, LIST_TEXT_LENGTH, required=True)
+        if problem is None and ("," in text or text != text.strip()):
+            problem = _("must not hold commas, nor begin or end with blanks")
+        if problem is not None:
+            return f"{text!r}: {problem}"
+    return None
 
 
 def _truth(value: object) -> str | None:

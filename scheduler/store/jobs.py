@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from scheduler.models import CronJob
+from scheduler.models import LISTS, CronJob
 from scheduler.store.connection import lock_skipping
 
 
@@ -22,9 +22,11 @@ def create_job(
 ) -> CronJob:
     """Insert a job. IntegrityError when the name is taken."""
     with transaction.atomic():
-        return CronJob.objects.create(
+        job = CronJob.objects.create(
             **values, next_run_at=next_run_at, created_at=now, updated_at=now
         )
+        _write_lists(job.pk, values)
+        return job
 
 
 def lock_job(job_id: int) -> CronJob:
@@ -34,12 +36,31 @@ def lock_job(job_id: int) -> CronJob:
 
 
 def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
-    """Change a job that nobody has changed since `tick_seq` was read, else raise StaleEdit."""
+    """Change a job that nobody has changed since `tick_seq` was read, else raise StaleEdit.
+
+    To be called in a transaction.
+    """
+    columns = {name: value for name, value in values.items() if name not in LISTS}
     changed = CronJob.objects.filter(id=job_id, tick_seq=tick_seq).update(
-        **values, tick_seq=F("tick_seq") + 1, updated_at=now
+        **columns, tick_seq=F("tick_seq") + 1, updated_at=now
     )
     if changed == 0:
         raise StaleEdit
+    _write_lists(job_id, values)
+
+
+def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
+    for name, kept in LISTS.items():
+        if name in values:
+            model: Any = CronJob._meta.get_field(kept.rows).related_model
+            rows = model._default_manager
+            known = set(rows.filter(job_id=job_id).values_list(kept.column, flat=True))
+            wanted = set(values[name])
+            gone = {f"{kept.column}__in": known - wanted}
+            rows.filter(job_id=job_id, **gone).delete()
+            rows.bulk_create(
+                rows.model(job_id=job_id, **{kept.column: text}) for text in wanted - known
+            )
 
 
 def delete_job(job_id: int) -> bool:

@@ -25,7 +25,7 @@ from scheduler.admin.jobs.preview import preview
 from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.unfold_compat import ActionVariant, page_action
-from scheduler.models import CronJob
+from scheduler.models import SEARCHED, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 
@@ -52,7 +52,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
     allowed_lookups = frozenset({"state", "last", "handler", "queue"})
     # Each row has a strip of thirty outcomes: fifty rows would take twice the time.
     list_per_page = 25
-    search_fields = ("name", "handler_name", "description")
+    search_fields = SEARCHED
     search_help_text = _("name, handler or description")
     ordering = ("name",)
     fieldsets = (

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
-from django.forms.models import construct_instance, model_to_dict
+from django.forms.models import construct_instance
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
@@ -19,8 +19,9 @@ from scheduler.admin.params_field import ParamsField
 from scheduler.admin.suggesting_input import SuggestingInput
 from scheduler.admin.unfold_compat import AnyModelForm, name_date_and_time
 from scheduler.conf import current
-from scheduler.models import EDITABLE, CronJob
+from scheduler.models import EDITABLE, LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob
+from scheduler.operations.definition import values_of
 
 # Pausing has a page of its own.
 IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})
@@ -31,6 +32,22 @@ STALE = _(
     "This job was changed by somebody else after you opened this page, so nothing was saved. "
     "Open the page again to see it as it is now."
 )
+
+
+class TextListField(forms.CharField):
+    """Texts with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
+        return sorted({part.strip() for part in (value or "").split(",") if part.strip()})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.to_python(data) != (initial or [])
 
 
 class MarkField(forms.CharField):
@@ -65,7 +82,7 @@ class CronJobForm(AnyModelForm):
 
     class Meta:
         model = CronJob
-        fields = IN_FORM
+        fields = [name for name in IN_FORM if name not in LISTS]
         widgets = {
             "handler_name": SuggestingInput(handler_names),
             "timezone": SuggestingInput(lambda: sorted(available_timezones())),
@@ -93,6 +110,7 @@ class CronJobForm(AnyModelForm):
         if job.pk is not None:
             self.initial["tick_seq"] = str(job.tick_seq)
             self.initial["seen"] = self._seen_now
+            self.initial.update({name: getattr(job, name) for name in LISTS})
 
     def values(self) -> dict[str, Any]:
         """What Control is to save."""
@@ -107,6 +125,9 @@ class CronJobForm(AnyModelForm):
     def _post_clean(self) -> None:
         """Control's rules in place of the model's: the same limits, in words and at the field."""
         self.instance = construct_instance(self, self.instance, self._meta.fields)
+        for name in LISTS:
+            if name in self.cleaned_data:
+                setattr(self.instance, name, self.cleaned_data[name])
         # As Control: what is only switched off may stay as it is.
         if self.instance.is_enabled or set(self.changed_data) - {"is_enabled"}:
             self._add_problems(Control().problems(self.instance))
@@ -138,7 +159,7 @@ def is_taken(job: CronJob) -> bool:
 
 def fingerprint(job: CronJob) -> str:
     """Moves with everything a person may edit. Keyed, because params may hold secrets."""
-    values = json.dumps(model_to_dict(job, fields=EDITABLE), sort_keys=True, default=str)
+    values = json.dumps(values_of(job), sort_keys=True, default=str)
     return salted_hmac("scheduler.admin.fingerprint", values, algorithm="sha256").hexdigest()
 
 

@@ -16,6 +16,7 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.models.job_state import IN_STATE, state_of
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.masking import mask
+from scheduler.operations.search import search_of
 from scheduler.schedule import ScheduleError, words
 from scheduler.schedule.warnings import warnings_of
 from scheduler.states import JobState
@@ -61,8 +62,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     limit = options["limit"]
     rows = CronJob.objects.order_by("name")
     if options["search"]:
-        text = options["search"]
-        rows = rows.filter(name__icontains=text) | rows.filter(description__icontains=text)
+        rows = rows.filter(search_of(options["search"])).distinct()
     if options["handler"]:
         rows = rows.filter(handler_name=options["handler"])
     if options["after"]:
