@@ -32,7 +32,10 @@ def create_job(
 def lock_job(job_id: int) -> CronJob:
     """The job, locked until the transaction ends, so that not even beat moves its `tick_seq`."""
     no_key = connection.features.has_select_for_no_key_update
-    return CronJob.objects.select_for_update(no_key=no_key).get(pk=job_id)
+    # With its lists as they are now: whoever keeps a copy must not read them after the change.
+    lists = (kept.rows for kept in LISTS.values())
+    rows = CronJob.objects.select_for_update(no_key=no_key).prefetch_related(*lists)
+    return rows.get(pk=job_id)
 
 
 def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
