@@ -873,3 +873,17 @@ def test_a_run_is_started_followed_and_waited_for(system: SystemFactory):
     assert waited.returncode == 0
     assert json.loads(waited.stdout)["items"][0]["status"] == "SUCCESS"
     assert failed.returncode == 1
+
+
+@pytest.mark.database
+def test_owner_and_tags_are_options_and_are_shown(world: SchedulerHarness):
+    ran("jobs", "create", "report", "--cron", "0 * * * *", "--handler", "ok",
+        "--owner", "alice", "--tags", "pay, monthly")  # fmt: skip
+
+    shown = ran("jobs", "show", "report", "--json").json
+    assert (shown["owner"], shown["tags"]) == ("alice", ["monthly", "pay"])
+    assert "report" in ran("jobs", "list", "--search", "monthly").out
+
+    ran("jobs", "update", "report", "--tags", "")
+
+    assert ran("jobs", "show", "report", "--json").json["tags"] == []

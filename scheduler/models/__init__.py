@@ -13,7 +13,7 @@ from scheduler.models.backfills import Backfill
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
 from scheduler.models.ids import LARGEST_ID, bounded_id
-from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob
+from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "JobAttempt",
     "JobExecution",
     "JobLog",
+    "JobTag",
     "Preference",
     "SchedulerProcess",
     "UtcNow",

@@ -105,6 +105,15 @@ class CronJob(models.Model):
         db_default="",
         help_text=_("name, name:skip, name:next or name:previous"),
     )
+    owner = models.CharField(
+        _("owner"),
+        max_length=150,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("who answers for it: a user's name, or a team's"),
+    )
+    tags = TextList(_("tags"), rows="tag_rows", column="tag")
     pause_reason = models.CharField(
         _("pause reason"), max_length=500, blank=True, default="", db_default=""
     )
@@ -160,6 +169,38 @@ class CronJob(models.Model):
         return self.overlap_policy == OverlapPolicy.ALLOW
 
 
+class JobTag(models.Model):
+    """One tag of one job."""
+
+    # The database cascades (migration 0009), as for executions.
+    job = models.ForeignKey(
+        CronJob,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="tag_rows",
+    )
+    # Compared exactly, on MySQL, too: migration 0009 gives the column a binary collation.
+    tag = models.CharField(_("tag"), max_length=100)
+
+    class Meta:
+        db_table = "job_tags"
+        verbose_name = _("tag")
+        verbose_name_plural = _("tags")
+        default_permissions = ()
+        constraints = [
+            # also the index for "the tags of these jobs"
+            models.UniqueConstraint(fields=["job", "tag"], name="one_row_per_job_and_tag"),
+        ]
+        indexes = [
+            # rules and filters by tag
+            models.Index(fields=["tag", "job"], name="job_tags_by_tag"),
+        ]
+
+    def __str__(self) -> str:
+        return self.tag
+
+
 #: Lists of texts of a job, each in a table of its own.
 LISTS = {name: value for name, value in vars(CronJob).items() if isinstance(value, TextList)}
 #: What a person may set on a job. Everything else moves by itself.
@@ -172,4 +213,4 @@ EDITABLE = (
     *LISTS,
 )
 #: Where a search for a text looks.
-SEARCHED = ("name", "handler_name", "description")
+SEARCHED = ("name", "handler_name", "description", "owner", "tag_rows__tag")

@@ -608,3 +608,17 @@ def test_pages_and_answers_with_params_that_python_cannot_read_are_given(admin, 
         answer = admin.get(f"/api/{path}")
         assert answer.status_code == 200, (path, answer.content)
     assert shown in answer.content.decode()
+
+
+def test_owner_and_tags_are_typed_searched_and_told_when_they_change(admin):
+    typed = {"name": "a", "cron_expression": "0 * * * *", "handler_name": "sample"}
+    save(admin, None, {**form_of(admin), **typed, "owner": "alice", "tags": "x, pay,, x"})
+    job = CronJob.objects.get()
+    assert (job.owner, job.tags) == ("alice", ["pay", "x"])
+    assert form_of(admin, job)["tags"] == "pay, x"
+
+    save(admin, job, {**form_of(admin, job), "tags": "pay"})
+
+    assert CronJob.objects.get().tags == ["pay"]
+    found = admin.get(reverse(f"{JOBS}_changelist"), {"q": "pay"}).content.decode()
+    assert f"{job.pk}/change" in found

@@ -379,3 +379,17 @@ def test_ids_must_be_ids(api: Program, ids: Any):
 def test_five_hundred_at_once_and_no_more(api: Program):
     assert ok(api.post("/crons/bulk/enable", {"ids": list(range(900_001, 900_501))}))
     assert error_of(api.post("/crons/bulk/enable", {"ids": list(range(1, 502))}), 400)
+
+
+def test_owner_and_tags_come_and_go_and_are_searched(api: Program):
+    given = {**NEW, "name": "a", "owner": "alice", "tags": ["x", "pay"]}
+    made = ok(api.post("/crons", given), 201)
+    ok(api.post("/crons", {**NEW, "name": "b"}), 201)
+    assert (made["owner"], made["tags"]) == ("alice", ["pay", "x"])
+
+    changed = ok(api.put(f"/crons/{made['id']}", {"tags": []}))
+
+    assert (changed["owner"], changed["tags"]) == ("alice", [])
+    found = ok(api.get("/crons?search=ALI"))["items"]
+    assert [each["name"] for each in found] == ["a"]
+    assert api.put(f"/crons/{made['id']}", {"tags": ["a,b"]}).status_code == 400

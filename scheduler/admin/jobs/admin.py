@@ -53,12 +53,12 @@ class CronJobAdmin(JobColumns, SavesJobs):
     # Each row has a strip of thirty outcomes: fifty rows would take twice the time.
     list_per_page = 25
     search_fields = SEARCHED
-    search_help_text = _("name, handler or description")
+    search_help_text = _("name, handler, description, owner or tag")
     ordering = ("name",)
     fieldsets = (
         (
             _("What"),
-            {"fields": ("name", "description", "is_enabled", "handler_name")},
+            {"fields": ("name", "description", "owner", "tags", "is_enabled", "handler_name")},
         ),
         (
             _("When"),

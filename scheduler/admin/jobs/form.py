@@ -73,6 +73,7 @@ class CronJobForm(AnyModelForm):
             "A JSON object for the handler. ******** stands for a stored secret and keeps it."
         ),
     )
+    tags = TextListField(label=_("Tags"), help_text=_("with commas between them"))
     tick_seq = MarkField()
     seen = MarkField()
 

@@ -41,6 +41,10 @@ class CronFields(In):
     """What may be set on a job. Left out: as it is, or the default."""
 
     description: Annotated[StrictStr, Field(max_length=500)] | None = None
+    owner: StrictStr = Field(default="", max_length=150, description="who answers for it")
+    tags: list[Annotated[StrictStr, Field(min_length=1, max_length=100)]] = Field(
+        default_factory=list, max_length=50, description="in place of those that there are"
+    )
     timezone: StrictStr = Field(default="", max_length=64, description="empty: the configured one")
     calendar: StrictStr = Field(default="", max_length=100)
     start_at: InstantIn | None = None
@@ -92,6 +96,8 @@ class CronOut(Schema):
     id: int
     name: str
     description: str
+    owner: str
+    tags: list[str]
     cron_expression: str
     timezone: str
     calendar: str
