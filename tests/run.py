@@ -255,6 +255,8 @@ class PytestRun:
             "JOBU_TEST_QUICK": "1" if wanted.quick else "",
             "JOBU_TEST_SUMMARY": str(self._summary),
         }
+        # The gate sets it around the tests of this very module.
+        self._environment.pop("JOBU_TEST_FILES", None)
         if wanted.files is not None:
             self._environment["JOBU_TEST_FILES"] = os.pathsep.join(wanted.files)
         cache = Path(self._place.name) / "cache"

@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -162,3 +162,64 @@ def test_only_the_configuration_reads_the_environment():
         and path not in allowed
     }
     assert found == set()
+
+
+def test_no_file_is_longer_than_four_hundred_lines():
+    """executor.py waits for the change of the worker that splits it."""
+    known = {"scheduler/worker/executor.py"}
+    found = {
+        path for package in (*PACKAGES, "bench") for path, lines in lengths(package) if lines > 400
+    }
+    assert found == known
+
+
+def lengths(package: str) -> Iterator[tuple[str, int]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        if "migrations" not in path.parts:
+            text = path.read_text(encoding="utf-8")
+            yield str(path.relative_to(ROOT)), len(text.splitlines())
+
+
+def test_the_rooms_of_scheduler_are_folders_and_only_plain_values_lie_beside_them():
+    beside = {path.stem for path in (ROOT / "scheduler").glob("*.py")}
+    folders = [path for path in (ROOT / "scheduler").iterdir() if (path / "__init__.py").exists()]
+
+    assert beside == {
+        "__init__", "apps", "checks", "clock", "conf", "events", "failpoints", "labels", "states",
+        "tasks", "transient",
+    }  # fmt: skip
+    assert len(folders) <= 14
+
+
+def test_no_circle_of_files_is_anywhere():
+    """Imports within functions and for type checkers count, too."""
+    modules = {name_of(path): tree for path, tree in sources(*PACKAGES, "bench", "tests")}
+    imports = {
+        name: {each for each in imported_by(tree, modules) if each in modules and each != name}
+        for name, tree in modules.items()
+    }
+    # Take away whoever imports nothing that is left; what remains imports itself by some way.
+    left = dict(imports)
+    while ends := [name for name, found in left.items() if not found & left.keys()]:
+        for name in ends:
+            del left[name]
+    # And whoever nobody imports that is left.
+    while starts := left.keys() - {each for found in left.values() for each in found}:
+        for name in starts:
+            del left[name]
+
+    assert sorted(left) == []
+
+
+def name_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imported_by(tree: ast.Module, modules: Container[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module

@@ -126,7 +126,7 @@ def test_a_database_that_cannot_answer_is_said_so(api: Program, job: CronJob, mo
 
 @pytest.mark.parametrize("path", ["/api/crons", "/admin/"])
 def test_a_database_that_hangs_is_said_so_with_when_to_try_again(monkeypatch, path: str):
-    monkeypatch.setattr(middleware, "_UNASKED", 0)
+    monkeypatch.setattr(middleware, "_UNCHECKED_REQUESTS", 0)
     monkeypatch.setattr(health, "check_database", lambda **_options: "it hangs")
     answer = Client().get(path)
 

@@ -66,7 +66,7 @@ def test_pre_commit_runs_the_tools_of_the_gate(tool: str) -> None:
     assert repository["repo"] == "local"  # no versions beside those of requirements-dev.txt
     hooks = {hook["id"]: hook for hook in repository["hooks"]}
     gate = (ROOT / "script" / "check").read_text(encoding="utf-8")
-    (step,) = re.findall(rf"^step {tool} (.+)$", gate, re.MULTILINE)
+    (step,) = re.findall(rf"^(?:step|beside) {tool} (.+)$", gate, re.MULTILINE)
     program = re.search(r"-m (\w+ ?\w*)|(manage\.py \w+)|(lint-imports)", step)
     assert program is not None
 
