@@ -1,4 +1,4 @@
-"""What a caller asks for is done by the operations, under the caller's name."""
+"""Connects a caller with the operations, which write the caller's name into the history."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _actor_of(caller: Caller) -> Actor:
 
 
 def act_on_many(ids: Iterable[int], one: Callable[[int], Outcome]) -> Outcomes:
-    """Do it to each id once, in the given order. One that is refused does not stop the others."""
+    """Calls `one` once for each id, in the given order. A refusal does not stop the others."""
     items = []
     for each in dict.fromkeys(ids):
         try:
             items.append(one(each))
-        # Only an error that has an answer; anything else is a bug and is raised.
+        # Only an error below 500 becomes an item of the answer. Anything else is a bug.
         except Exception as error:
             known = translate(error)
             if known is None or known.status >= 500:

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: a session (with CSRF) or a token.
+"""Authentication and permissions of a request: by a session (with CSRF) or by a token.
 
 A token acts as its user, with at most that user's permissions and only within its scopes.
 """
@@ -24,10 +24,9 @@ from scheduler.operations.permissions import SCOPE, Action, may
 from scheduler.store import tokens
 from scheduler.store.connection import database_now
 
-# `last_used_at` is for people: not one write for each request.
+# `last_used_at` is for people, so a write at most once a minute is enough.
 _USED_AGAIN_AFTER: Final = timedelta(minutes=1)
-# A token ends on time to the second; asking the database's clock for each request would cost a
-# query.
+# The clock is cached for 5 seconds: to read the database's clock costs a query for each request.
 _clock = DatabaseClock(database_now, max_age_seconds=5)
 
 
@@ -42,7 +41,7 @@ class Caller:
 
     @property
     def shown(self) -> str:
-        """For the request log: with the token's name, so that one that runs wild is found."""
+        """The name for the request log. With the token's name, to find a token that is misused."""
         return f"{self.name} (token {self.token.name})" if self.token else self.name
 
     def may(self, action: Action) -> bool:
@@ -51,7 +50,7 @@ class Caller:
         return may(self.user, action)
 
     def require(self, action: Action) -> None:
-        """ApiError (403) that names what is missing."""
+        """Raises ApiError (403) with the missing scope or permission if `action` is forbidden."""
         self.require_of_user(action)
         if not self.may(action):
             message = _("the token lacks the scope %(scope)s, which this needs: %(action)s")
@@ -59,7 +58,7 @@ class Caller:
             raise ApiError(403, "SCOPE_MISSING", message % words)
 
     def require_of_user(self, action: Action) -> None:
-        """The same, whatever the token was made for."""
+        """Like `require`, but checks only the user's permission and not the token's scopes."""
         if not may(self.user, action):
             message = _("%(user)s may not: %(action)s")
             words = {"user": self.name, "action": _(action.value)}
@@ -67,7 +66,7 @@ class Caller:
 
 
 class TokenAuth(AuthBase):
-    """Authorization: Bearer jobu_..."""
+    """Accepts a token in the header `Authorization: Bearer jobu_...`."""
 
     openapi_type = "http"
     openapi_scheme = "bearer"
@@ -88,7 +87,7 @@ class TokenAuth(AuthBase):
 
 
 class SessionAuth(AuthBase):
-    """The admin's session."""
+    """Accepts the session cookie of the admin."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
@@ -114,7 +113,7 @@ class SessionAuth(AuthBase):
 
 
 def needs(action: Action | None) -> list[Callable[[HttpRequest], Caller | None]]:
-    """What an operation takes as `auth`; None: it is enough to be somebody."""
+    """Returns the `auth` of an API operation. None: any authenticated caller may use it."""
     return [TokenAuth(action), SessionAuth(action)]
 
 
@@ -125,7 +124,10 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 def identify(request: HttpRequest) -> Caller | None:
-    """For pages outside of ninja's operations. ApiError for a bad token or missing CSRF."""
+    """Returns the caller on a page outside of ninja's operations. None: nobody is authenticated.
+
+    Raises ApiError for a bad token or a missing CSRF header.
+    """
     for auth in needs(None):
         caller = auth(request)
         if caller is not None:
@@ -143,7 +145,10 @@ def _admit(request: HttpRequest, caller: Caller, action: Action | None) -> Calle
 
 
 def caller_of_key(key: str) -> Caller:
-    """ApiError (401) when it is nobody's, or is no longer."""
+    """Returns the caller whose token has this key.
+
+    Raises ApiError (401) when the key is unknown, revoked or expired, or its user is not active.
+    """
     token = ApiToken.objects.select_related("user").filter(key_hash=hash_of(key)).first()
     if token is None:
         raise unauthenticated(_("there is no such token"))

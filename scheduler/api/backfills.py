@@ -12,7 +12,7 @@ from pydantic import Field
 from scheduler.api.audit import backfills_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
-from scheduler.api.params import meant_by
+from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.backfills import (
     BackfillDetail,
@@ -51,9 +51,9 @@ def shown(backfill: Backfill, caller: Caller) -> dict[str, Any]:
     auth=needs(Action.RUN_JOB),
 )
 def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -> dict[str, Any]:
-    """What a backfill would run. Changes nothing."""
+    """Returns what a backfill would run. Changes nothing."""
     caller = caller_of(request)
-    params = _meant(caller, cron_id, given.params)
+    params = _replacement(caller, cron_id, given.params)
     preview = backfills_of(caller).preview(
         cron_id, since=given.since, until=given.until, order=given.order, params=params
     )
@@ -72,9 +72,9 @@ def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -
 def start_backfill(
     request: HttpRequest, cron_id: CronId, given: BackfillIn
 ) -> Status[dict[str, Any]]:
-    """One run for each slot from `since` to `until`, `parallelism` of them at a time."""
+    """Start a backfill: one run for each slot from `since` to `until`, `parallelism` at a time."""
     caller = caller_of(request)
-    params = _meant(caller, cron_id, given.params)
+    params = _replacement(caller, cron_id, given.params)
     backfill = backfills_of(caller).start(
         cron_id,
         since=given.since,
@@ -94,7 +94,7 @@ def start_backfill(
 def list_backfills_of_cron(
     request: HttpRequest, cron_id: CronId, filters: Query[Paging]
 ) -> dict[str, Any]:
-    """The backfills of a job, the newest first."""
+    """Returns the backfills of a job, newest first."""
     refuse_unknown(request, Paging)
     CronJob.objects.only("id").get(pk=cron_id)
     rows = Backfill.objects.filter(job_id=cron_id)
@@ -105,7 +105,7 @@ def list_backfills_of_cron(
 
 @router.get("/backfills", response=answers(BackfillPage), auth=needs(Action.VIEW_JOBS))
 def list_backfills(request: HttpRequest, filters: Query[BackfillFilters]) -> dict[str, Any]:
-    """Backfills, the newest first."""
+    """Returns the backfills, newest first."""
     refuse_unknown(request, BackfillFilters)
     rows = Backfill.objects.all()
     if filters.cron_id is not None:
@@ -123,7 +123,7 @@ def list_backfills(request: HttpRequest, filters: Query[BackfillFilters]) -> dic
     auth=needs(Action.VIEW_JOBS),
 )
 def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
-    """One backfill, and how far it is."""
+    """Returns one backfill with its progress."""
     refuse_unknown(request)
     return _detail(Backfill.objects.get(pk=backfill_id), caller_of(request))
 
@@ -134,7 +134,7 @@ def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any
     auth=needs(Action.RUN_JOB),
 )
 def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
-    """Make no further runs until it is resumed."""
+    """Pause a backfill: it makes no further runs until it is resumed."""
     return _move(request, lambda control: control.pause(backfill_id))
 
 
@@ -144,7 +144,7 @@ def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, A
     auth=needs(Action.RUN_JOB),
 )
 def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
-    """Go on with a backfill that was paused."""
+    """Resume a paused backfill."""
     return _move(request, lambda control: control.resume(backfill_id))
 
 
@@ -154,7 +154,7 @@ def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, 
     auth=needs(Action.RUN_JOB),
 )
 def cancel_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
-    """End a backfill; its runs that wait are cancelled, those that run go on."""
+    """Cancel a backfill. Its waiting runs are cancelled; its running runs continue."""
     return _move(request, lambda control: control.cancel(backfill_id))
 
 
@@ -169,8 +169,12 @@ def _detail(backfill: Backfill, caller: Caller) -> dict[str, Any]:
     return {**shown(backfill, caller), "progress": progress}
 
 
-def _meant(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> dict[str, Any] | None:
-    return meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
+def _replacement(
+    caller: Caller, cron_id: int, params: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    return replacement_params(
+        caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params
+    )
 
 
 def _params(params: Any, caller: Caller) -> Any:

@@ -1,4 +1,4 @@
-"""/crons/{id}/...: what a person does with a job: switch it, pause it, run it; several at once."""
+"""/crons/{id}/...: actions on jobs (enable, disable, pause, clone, run), on one or on several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.cron_answers import CronId, shown, unless_name_is_taken
 from scheduler.api.execution_answers import detail as execution_detail
 from scheduler.api.paging import refuse_unknown
-from scheduler.api.params import meant_by
+from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.base import Ids, Outcome, Outcomes, PauseMany
 from scheduler.api.schemas.executions import ExecutionDetail
@@ -39,7 +39,7 @@ router = Router(tags=["crons"])
     "/{int:cron_id}/toggle", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
-    """Disable an enabled job, enable one that is not."""
+    """Disable a job that is enabled; enable a job that is disabled."""
     caller = caller_of(request)
     control = control_of(caller)
     is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
@@ -53,7 +53,7 @@ def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
 def enable_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
 ) -> dict[str, Any]:
-    """Switch a job on. `missed`: which of the slots that passed meanwhile are run."""
+    """Enable a job. `missed`: which of the slots that it missed while it was off are run."""
     caller = caller_of(request)
     missed = given.missed if given else "none"
     return shown(control_of(caller).enable(cron_id, missed=missed), caller)
@@ -65,7 +65,7 @@ def enable_cron(
 def resume_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
 ) -> dict[str, Any]:
-    """The same as enable, for a job that was paused."""
+    """Resume a paused job. Does the same as enable."""
     return enable_cron(request, cron_id, given)
 
 
@@ -73,7 +73,7 @@ def resume_cron(
     "/{int:cron_id}/disable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
-    """Switch a job off until somebody switches it on."""
+    """Disable a job until somebody enables it."""
     caller = caller_of(request)
     return shown(control_of(caller).disable(cron_id), caller)
 
@@ -82,7 +82,7 @@ def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     "/{int:cron_id}/pause", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None) -> dict[str, Any]:
-    """Switch a job off with a reason, and let it come back by itself at `until`."""
+    """Pause a job with a reason. At `until` the job is enabled automatically."""
     caller = caller_of(request)
     wanted = given or Pause()
     job = control_of(caller).pause(cron_id, reason=wanted.reason, until=wanted.until)
@@ -91,7 +91,7 @@ def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None
 
 @router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
 def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
-    """What `enable` could run of the slots that passed while the job was off."""
+    """Returns the slots that the job missed while it was off; `enable` can run them."""
     refuse_unknown(request)
     return control_of(caller_of(request)).missed(cron_id)
 
@@ -102,7 +102,7 @@ def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
     auth=needs(Action.ADD_JOB),
 )
 def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[Any]:
-    """A disabled copy under a new name, for those who may also see the job."""
+    """Make a disabled copy of a job under a new name. The caller must also be allowed to see it."""
     caller = caller_of(request)
     caller.require(Action.VIEW_JOBS)
     job = unless_name_is_taken(
@@ -119,30 +119,30 @@ def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[
 def run_cron(
     request: HttpRequest, cron_id: CronId, given: RunNow | None = None
 ) -> Status[dict[str, Any]]:
-    """Run a job now, out of turn. Its schedule does not notice."""
+    """Run a job now. Its schedule does not change."""
     caller = caller_of(request)
     execution = _run(caller, cron_id, given.params if given else None)
     return Status(201, execution_detail(execution, caller))
 
 
-# --- several at once -----------------------------------------------------------------------------
+# --- several jobs at once ------------------------------------------------------------------------
 
 
 @router.post("/bulk/enable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
 def enable_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Switch jobs on; each has its own outcome."""
+    """Enable several jobs. The answer has one outcome for each job."""
     return _each(request, given, lambda control, each: control.enable(each))
 
 
 @router.post("/bulk/disable", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
 def disable_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Switch jobs off; each has its own outcome."""
+    """Disable several jobs. The answer has one outcome for each job."""
     return _each(request, given, lambda control, each: control.disable(each))
 
 
 @router.post("/bulk/pause", response=answers(Outcomes), auth=needs(Action.PAUSE_JOB))
 def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
-    """Pause jobs; each has its own outcome."""
+    """Pause several jobs. The answer has one outcome for each job."""
     return _each(
         request,
         given,
@@ -152,7 +152,7 @@ def pause_crons(request: HttpRequest, given: PauseMany) -> Outcomes:
 
 @router.post("/bulk/run", response=answers(Outcomes), auth=needs(Action.RUN_JOB))
 def run_crons(request: HttpRequest, given: Ids) -> Outcomes:
-    """Run jobs now; each has its own outcome."""
+    """Run several jobs now. The answer has one outcome for each job."""
     caller = caller_of(request)
 
     def one(each: int) -> Outcome:
@@ -176,5 +176,7 @@ def _each(request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJ
 
 
 def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExecution:
-    params = meant_by(caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params)
+    params = replacement_params(
+        caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params
+    )
     return control_of(caller).run_now(cron_id, params)

@@ -1,4 +1,4 @@
-"""A job as a caller may see it, and the conflict of two names."""
+"""A job as the API returns it, and the error for a name that another job has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CronId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 
 
 def shown(job: CronJob, caller: Caller) -> dict[str, Any]:
-    """A job as this caller may see it."""
+    """Returns a job as a body. Params are masked, or None if the caller may not see them."""
     values = {
         name: getattr(job, name)
         for name in CronOut.model_fields
@@ -37,7 +37,7 @@ def saved(job: CronJob, caller: Caller) -> dict[str, Any]:
 def unless_name_is_taken(
     work: Callable[[], CronJob], values: dict[str, Any], own_id: int | None
 ) -> CronJob:
-    """A name that another job has is a conflict, not a mistake."""
+    """Returns the job from `work`. Raises ApiError (409) if another job has the name."""
     try:
         return work()
     except InvalidJob as error:

@@ -1,4 +1,4 @@
-"""Every error has one shape: {"error": {"code", "message", "fields"?: {field: [texts]}}}."""
+"""The one shape of every error: {"error": {"code", "message", "fields"?: {field: [texts]}}}."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from scheduler.operations.errors import describe
 from scheduler.operations.validation import no_handler
 from scheduler.schedule import ScheduleError
 
-# Where in a request pydantic was when it found a mistake: not part of a field's name.
+# Pydantic puts these parts of a request before a field's name. The answer leaves them out.
 _PLACES = frozenset({"body", "query", "path", "header", "given", "filters"})
 
-# For answers that Django or a middleware made, and not the API itself.
+# The error codes for answers that Django or a middleware has made, not the API itself.
 CODES: Mapping[int, str] = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
@@ -37,7 +37,7 @@ CODES: Mapping[int, str] = {
 
 
 class ApiError(Exception):
-    """An answer other than success. `fields`: field -> what is wrong with it."""
+    """An answer that reports an error. `fields`: field -> what is wrong with it."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ def respond_body(error: ApiError) -> dict[str, Any]:
 
 
 def of_status(status: int) -> ApiError:
-    """The error for a bare HTTP status."""
+    """Returns the error for an HTTP status that has no body."""
     messages = {
         400: _("the request cannot be understood"),
         401: _("sign in, or send a token: Authorization: Bearer jobu_..."),
@@ -87,7 +87,7 @@ def invalid(problems: Mapping[str, list[str]]) -> ApiError:
 
 
 def translate(error: Exception) -> ApiError | None:
-    """The answer to an exception of ours, of ninja's or of the database's; None: a bug."""
+    """Returns the answer to an exception of jobu, ninja or the database. None: it is a bug."""
     match error:
         case ApiError():
             return error
@@ -141,10 +141,10 @@ def install(api: NinjaAPI) -> None:
     def answer(request: HttpRequest, error: Any) -> HttpResponse:
         known = translate(error)
         if known is None:
-            raise error  # logged and answered by Django; the middleware gives it the shape
+            raise error  # Django logs and answers it; the middleware gives the answer its shape
         return respond(known)
 
-    # ninja has handlers of its own for some of these, which would win by their nearer class.
+    # ninja has its own handlers for some subclasses of Exception, which would take precedence.
     for kind in (Exception, Http404, HttpError, ValidationError):
         api.add_exception_handler(kind, answer)
 

@@ -1,4 +1,4 @@
-"""/events: a run because something happened."""
+"""/events: runs that an event outside of jobu starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.errors import invalid
 from scheduler.api.execution_answers import detail
-from scheduler.api.params import laid_over
+from scheduler.api.params import event_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.executions import (
     EventIn,
@@ -37,11 +37,11 @@ def send_event(
         str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)
     ] = None,
 ) -> Status[dict[str, Any]]:
-    """A run because something happened: 201. With an idempotency key that was sent before: 200,
-    and the run that it made.
+    """Start a run because an event happened. Returns 201 and the new run.
 
-    For a job that stores secrets, `params` and a handler other than the job's are for those alone
-    who may see parameters.
+    If the idempotency key was sent before, no run is made: returns 200 and the run of that key.
+    If the parameters of the job hold secrets, only a caller who may see parameters may send
+    `params` or a handler other than the job's.
     """
     caller = caller_of(request)
     handler = _one_of_two(given, "handler_name", "handler")
@@ -54,7 +54,7 @@ def send_event(
         job = CronJob.objects.get(pk=given.job_id)
         is_other_handler = bool(handler) and handler != job.handler_name
         handler, stored = handler or job.handler_name, job.handler_params
-    params = laid_over(caller, given.params, stored, is_other_handler=is_other_handler)
+    params = event_params(caller, given.params, stored, is_other_handler=is_other_handler)
     execution, is_new = control_of(caller).event(
         handler_name=handler,
         params=params,

@@ -1,4 +1,4 @@
-"""/jobs/{id}/...: retry, cancel and replay an execution; several at once."""
+"""/jobs/{id}/...: actions on executions (retry, cancel, replay), on one or on several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler.api.audit import act_on_many, control_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.errors import ApiError
 from scheduler.api.execution_answers import ExecutionId, detail
-from scheduler.api.params import meant_by
+from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.base import CancelMany, Ids, Outcome, Outcomes
 from scheduler.api.schemas.executions import (
@@ -35,7 +35,7 @@ router = Router(tags=["jobs"])
     auth=needs(Action.RETRY_EXECUTION),
 )
 def retry_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
-    """An unsuccessful execution once more, with a fresh budget of retries."""
+    """Retry an unsuccessful execution. It gets its full number of retries again."""
     caller = caller_of(request)
     return detail(_retry(caller, execution_id), caller)
 
@@ -48,8 +48,10 @@ def retry_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str
 def cancel_execution(
     request: HttpRequest, execution_id: ExecutionId, given: CancelIn | None = None
 ) -> dict[str, Any]:
-    """Cancel one that waits, or ask the worker of one that runs to stop it (it is then still
-    RUNNING in the answer).
+    """Cancel an execution.
+
+    A waiting execution is cancelled at once. If it is running, its worker is asked to stop it, and
+    the answer still shows RUNNING.
     """
     caller = caller_of(request)
     return detail(_cancel(caller, execution_id, given.reason if given else ""), caller)
@@ -63,9 +65,9 @@ def cancel_execution(
 def replay_execution(
     request: HttpRequest, execution_id: ExecutionId, given: RunNow | None = None
 ) -> Status[dict[str, Any]]:
-    """A new run of the same job and handler, with the same parameters or others."""
+    """Start a new run of the same job and handler, with the same or with other parameters."""
     caller = caller_of(request)
-    params = meant_by(
+    params = replacement_params(
         caller,
         given.params if given else None,
         lambda: JobExecution.objects.only("params").get(pk=execution_id).params,
@@ -76,7 +78,7 @@ def replay_execution(
 
 @router.post("/bulk/cancel", response=answers(Outcomes), auth=needs(Action.CANCEL_EXECUTION))
 def cancel_executions(request: HttpRequest, given: CancelMany) -> Outcomes:
-    """Cancel executions; each has its own outcome."""
+    """Cancel several executions. The answer has one outcome for each execution."""
     caller = caller_of(request)
 
     def one(each: int) -> Outcome:
@@ -87,7 +89,7 @@ def cancel_executions(request: HttpRequest, given: CancelMany) -> Outcomes:
 
 @router.post("/bulk/retry", response=answers(Outcomes), auth=needs(Action.RETRY_EXECUTION))
 def retry_executions(request: HttpRequest, given: Ids) -> Outcomes:
-    """Retry executions; each has its own outcome."""
+    """Retry several executions. The answer has one outcome for each execution."""
     caller = caller_of(request)
 
     def one(each: int) -> Outcome:

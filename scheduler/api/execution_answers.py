@@ -1,4 +1,4 @@
-"""An execution as a caller may see it."""
+"""An execution as the API returns it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def listed(execution: JobExecution) -> dict[str, Any]:
 
 
 def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
-    """An execution as this caller may see it."""
+    """Returns an execution as a body. Hides what the caller may not see."""
     may_see = caller.may(Action.VIEW_PARAMS)
     return {
         **listed(execution),

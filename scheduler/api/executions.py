@@ -1,4 +1,4 @@
-"""/jobs: the executions. What a person does with one: execution_actions."""
+"""/jobs: reads and deletes executions. The other actions are in execution_actions.py."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from scheduler.states import FINAL, ParamSource, RunStatus
 router = Router(tags=["jobs"])
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Where a plus sign was not written as %2B in an address.
+# A plus sign in a query that was not written as %2B arrives as a space.
 _LOST_PLUS: Final = re.compile(r" (\d\d:?\d\d)$")
 
 
 class ExecutionFilters(Paging):
     cron_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-    status: list[RunStatus] | None = Field(default=None, description="may be repeated")
+    status: list[RunStatus] | None = Field(default=None, description="may be given several times")
     handler: Text | None = Field(default=None, max_length=255)
     source: ParamSource | None = None
     from_date: Text | None = Field(
@@ -61,7 +61,7 @@ class ExecutionFilters(Paging):
 
 @router.get("", response=answers(ExecutionPage), auth=needs(Action.VIEW_EXECUTIONS))
 def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> dict[str, Any]:
-    """Executions, the newest slot first."""
+    """Returns the executions, newest slot first."""
     refuse_unknown(request, ExecutionFilters)
     rows = JobExecution.objects.all()
     if filters.cron_id is not None:
@@ -87,7 +87,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
     auth=needs(Action.VIEW_EXECUTIONS),
 )
 def get_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
-    """One execution, whole."""
+    """Returns one execution with all its details."""
     refuse_unknown(request)
     return detail(JobExecution.objects.get(pk=execution_id), caller_of(request))
 
@@ -98,7 +98,7 @@ def get_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, 
     auth=needs(Action.DELETE_EXECUTION),
 )
 def delete_execution(request: HttpRequest, execution_id: ExecutionId) -> Status[None]:
-    """Take an execution that has ended out of the history. Its slot does not run again."""
+    """Delete an execution that has ended. Its slot does not run again."""
     control_of(caller_of(request)).delete_execution(execution_id)
     return Status(204, None)
 
@@ -109,7 +109,7 @@ def delete_execution(request: HttpRequest, execution_id: ExecutionId) -> Status[
     auth=needs(Action.VIEW_EXECUTIONS),
 )
 def list_attempts(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
-    """The ended attempts of an execution, in order."""
+    """Returns the ended attempts of an execution, oldest first."""
     refuse_unknown(request)
     JobExecution.objects.only("id").get(pk=execution_id)
     may_see = caller_of(request).may(Action.VIEW_PARAMS)
@@ -142,7 +142,10 @@ def list_logs(
     cursor: Annotated[str | None, Query(max_length=40)] = None,
     size: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
-    """What the handler logged, oldest first. Ask again with `next_cursor` while it runs."""
+    """Returns the log lines of an execution, oldest first.
+
+    While the execution runs, ask again with `next_cursor` for new lines.
+    """
     refuse_unknown(request, ["cursor", "size"])
     execution = JobExecution.objects.only("id", "status").get(pk=execution_id)
     lines = JobLog.objects.filter(execution_id=execution_id).order_by("attempt", "seq")
@@ -170,7 +173,7 @@ def list_logs(
 
 
 def _moment(field: str, text: str, *, is_end: bool = False) -> datetime:
-    """An instant, or a day in the zone of the pages: its begin, or its end."""
+    """Parses an instant, or a day in the configured zone. `is_end`: the end of the day."""
     text = _LOST_PLUS.sub(r"+\1", text.strip())
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
@@ -202,9 +205,9 @@ def _after(rows: QuerySet[Any], cursor: str) -> QuerySet[Any]:
     if found is None:
         raise ValueError(cursor)
     at, last = _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
-    # The first condition is what the index serves.
+    # The database finds the rows of the first condition by an index.
     return rows.filter(scheduled_time__lte=at).filter(Q(scheduled_time__lt=at) | Q(id__lt=last))
 
 
-# As the indexes on scheduled_time and (job, scheduled_time) are: no list has to be sorted.
+# The same order as the indexes on scheduled_time and (job, scheduled_time), so no query sorts.
 _NEWEST_FIRST: Final = Order(by=("-scheduled_time", "-id"), cursor_of=_cursor_of, after=_after)

@@ -1,4 +1,4 @@
-"""/handlers: what a job may run."""
+"""/handlers: the handlers that a job can use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = Router()
     "/handlers", response=answers(HandlerList), auth=needs(Action.VIEW_JOBS), tags=["handlers"]
 )
 def list_handlers(request: HttpRequest) -> dict[str, Any]:
-    """Every name that a job may use, with the JSON Schema of its parameters."""
+    """Returns every handler that a job can use, with the JSON Schema of its parameters."""
     refuse_unknown(request)
     return {"items": [_described(name) for name in handler_names()]}
 
@@ -35,7 +35,7 @@ def list_handlers(request: HttpRequest) -> dict[str, Any]:
     tags=["handlers"],
 )
 def get_handler_by_name(request: HttpRequest, name: str) -> dict[str, Any]:
-    """One handler, with the JSON Schema of its parameters."""
+    """Returns one handler with the JSON Schema of its parameters."""
     refuse_unknown(request)
     return _described(name)
 

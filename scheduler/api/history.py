@@ -25,7 +25,7 @@ from scheduler.store import activity
 
 router = Router(tags=["history"])
 
-# Who may see a row may see what was done to it. Tokens are left to the admin.
+# Who may see a row may also see its history. Only the admin shows the history of tokens.
 _SEEN_WITH: Final = {
     TargetKind.JOB: Action.VIEW_JOBS,
     TargetKind.BACKFILL: Action.VIEW_JOBS,
@@ -40,8 +40,9 @@ class HistoryFilters(Paging):
 
 @router.get("/history", response=answers(ActivityPage), auth=needs(Action.VIEW_JOBS))
 def list_history(request: HttpRequest, filters: Query[HistoryFilters]) -> dict[str, Any]:
-    """What was done, newest first: to jobs and backfills, and to executions for those who may see
-    them.
+    """Returns the history of jobs and backfills, newest first.
+
+    The history of executions is included for callers who may see executions.
     """
     refuse_unknown(request, HistoryFilters)
     caller = caller_of(request)
@@ -62,7 +63,7 @@ def list_history(request: HttpRequest, filters: Query[HistoryFilters]) -> dict[s
 def list_history_of_cron(
     request: HttpRequest, cron_id: CronId, filters: Query[Paging]
 ) -> dict[str, Any]:
-    """What was done to a job, newest first; also to one that has been deleted."""
+    """Returns the history of a job, newest first, also after the job has been deleted."""
     return _of_row(request, TargetKind.JOB, CronJob, cron_id, filters)
 
 
@@ -74,7 +75,7 @@ def list_history_of_cron(
 def list_history_of_execution(
     request: HttpRequest, execution_id: ExecutionId, filters: Query[Paging]
 ) -> dict[str, Any]:
-    """What was done to an execution, newest first; also to one that has been deleted."""
+    """Returns the history of an execution, newest first, also after it has been deleted."""
     return _of_row(request, TargetKind.EXECUTION, JobExecution, execution_id, filters)
 
 
@@ -86,7 +87,7 @@ def list_history_of_execution(
 def list_history_of_backfill(
     request: HttpRequest, backfill_id: BackfillId, filters: Query[Paging]
 ) -> dict[str, Any]:
-    """What was done to a backfill, newest first; also to one that has been deleted."""
+    """Returns the history of a backfill, newest first, also after it has been deleted."""
     return _of_row(request, TargetKind.BACKFILL, Backfill, backfill_id, filters)
 
 
@@ -96,7 +97,7 @@ def _of_row(
     refuse_unknown(request, Paging)
     rows = activity.of_target(kind, row_id)
     if not rows.exists():
-        model._default_manager.only("pk").get(pk=row_id)  # a row without entries, or 404
+        model._default_manager.only("pk").get(pk=row_id)  # 404 unless the row exists
     return _page(rows, filters, caller_of(request))
 
 

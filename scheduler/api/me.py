@@ -1,4 +1,4 @@
-"""/me: who asks, and what that person or token may do."""
+"""/me: the caller, and what the caller may do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = Router()
 
 @router.get("/me", response=answers(MeOut), auth=needs(None), tags=["me"])
 def who_am_i(request: HttpRequest) -> dict[str, Any]:
-    """Whom the session or the token stands for, and what that may do."""
+    """Returns the user of the session or token, and what the caller may do."""
     refuse_unknown(request)
     caller = caller_of(request)
     return {

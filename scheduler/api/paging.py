@@ -1,7 +1,7 @@
-"""Pages by number for people, by cursor for programs. Neither counts a large table whole.
+"""Pages by number for people, by cursor for programs. Neither counts all rows of a large table.
 
-Pages by number stop at COUNT_LIMIT rows: an offset costs what it skips. A cursor costs what it
-shows, however far it has come.
+Pages by number stop at COUNT_LIMIT rows, because the database reads every row that an offset skips.
+A cursor reads only the rows of its page, at any depth of the list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Model)
 
 
 class Paging(Schema):
-    """The query of every list."""
+    """The query parameters of every list."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -37,16 +37,20 @@ class Paging(Schema):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """How a list is sorted, as (fields, the cursor after a row, the rows after a cursor)."""
+    """How a list is sorted, and how its cursors are made and read.
+
+    `by`: the fields to sort by. `cursor_of`: the cursor after a row. `after`: the rows after a
+    cursor.
+    """
 
     by: tuple[str, ...]
     cursor_of: Callable[[Any], str]
-    #: ValueError or OverflowError for what was never a cursor.
+    #: Raises ValueError or OverflowError for a text that is not a cursor.
     after: Callable[[QuerySet[Any], str], QuerySet[Any]]
 
 
 def page_of(rows: QuerySet[M], filters: Paging, order: Order) -> tuple[list[M], dict[str, Any]]:
-    """The rows of one page, and what stands beside `items` in the answer."""
+    """Returns the rows of one page, and the values beside `items` in the answer."""
     rows = rows.order_by(*order.by)
     size = filters.size
     counts: dict[str, Any]
@@ -78,7 +82,10 @@ def page_of(rows: QuerySet[M], filters: Paging, order: Order) -> tuple[list[M], 
 
 
 def refuse_unknown(request: HttpRequest, known: type[Schema] | Collection[str] = ()) -> None:
-    """A filter with a typo would otherwise show everything."""
+    """Raises ApiError (400) for a query parameter that is not in `known`.
+
+    Without this check, a filter with a typo would be ignored and the list would show everything.
+    """
     names = sorted(known.model_fields if isinstance(known, type) else known)
     unknown = sorted(set(request.GET) - set(names))
     if unknown:

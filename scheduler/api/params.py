@@ -1,4 +1,8 @@
-"""Params as a caller means them: a mask that was read here stands for the secret behind it."""
+"""Params that a caller sends: a mask that the API has shown is replaced by the secret it hides.
+
+Two functions here require the permission to see params. Without this rule, a caller could send a
+mask beside a new parameter (a host, say), or to another handler, and read the secret there.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ from scheduler.operations.permissions import Action
 
 
 def meant(params: dict[str, Any], stored: Any, *, field: str = "params") -> dict[str, Any]:
-    """`params` with the secrets of `stored` put back. ApiError for a mask with none behind it."""
+    """Returns `params` with each mask replaced by the secret that it hides in `stored`.
+
+    Raises ApiError for a mask that hides no stored secret.
+    """
     found: dict[str, Any] = unmask(params, stored)
     if places := list(left_masked(found)):
         text = _("a masked value stands where no secret is stored: %(places)s")
@@ -22,26 +29,27 @@ def meant(params: dict[str, Any], stored: Any, *, field: str = "params") -> dict
     return found
 
 
-def meant_by(
+def replacement_params(
     caller: Caller, params: dict[str, Any] | None, stored: Callable[[], Any]
 ) -> dict[str, Any] | None:
-    """Params in place of the stored ones, from those alone who may see these: next to a parameter
-    of one's own, a mask would carry a secret to where one can read it. None stays None.
+    """Returns the params that replace the stored ones. None: the caller has sent none.
+
+    Raises ApiError if the user may not see params.
     """
     if params is None:
         return None
-    # Of the user, not of the token: one that only operates sends parameters, too.
+    # The token's scopes do not matter: a token that may only operate also sends params.
     caller.require_of_user(Action.VIEW_PARAMS)
     return meant(params, stored())
 
 
-def laid_over(
+def event_params(
     caller: Caller, params: dict[str, Any], stored: Any, *, is_other_handler: bool
 ) -> dict[str, Any]:
-    """Params of an event, to lie over those of its job.
+    """Returns the params of an event, which the operation merges into the job's stored ones.
 
-    Over secrets only from those who may see them, and so with another handler than the job's: next
-    to a parameter of one's own, or to a handler of one's choice, they go where one can read them.
+    Raises ApiError if the stored params hold secrets, the event changes params or handler, and the
+    user may not see params.
     """
     if (params or is_other_handler) and mask(stored) != stored:
         caller.require_of_user(Action.VIEW_PARAMS)

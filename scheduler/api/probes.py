@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics: for machines that look after this one."""
+"""/health, /ready and /metrics: for programs that monitor jobu."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from scheduler.store import statistics
 logger = logging.getLogger("jobu.health")
 
 WINDOW: Final = timedelta(minutes=5)
-# Whoever asks /health decides from the answer whether to restart this process: a database that
-# hangs may not make it slow.
+# The caller of /health decides from the answer whether to restart this process, so the answer must
+# be fast even when the database hangs.
 _HEALTH_SECONDS: Final = 0.5
 
 
 @never_cache
 @require_safe
 def health_view(request: HttpRequest) -> JsonResponse:
-    """This process answers: always 200. What it says of the database is for people."""
+    """Always 200: this process answers. The state of the database in the body is for people."""
     state = health.database_state(timeout=_HEALTH_SECONDS)
     return JsonResponse({"status": "ok", "database": state.value, "version": __version__})
 
@@ -45,9 +45,9 @@ def health_view(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def ready_view(request: HttpRequest) -> JsonResponse:
-    """200 when the database and the broker answered just now, else 503 that names what did not.
+    """200 if the database and the broker answer now, else 503 with the names of those that do not.
 
-    Open to everybody, so what exactly is wrong stands in the log alone.
+    Everybody may read it, so only the log says what exactly is wrong.
     """
     problems = {
         part: problem
@@ -68,7 +68,7 @@ _reported: frozenset[str] = frozenset()
 
 
 def _report(problems: Mapping[str, str]) -> None:
-    """One line when a part fails and one when it is back, however often machines ask."""
+    """Logs one line when a part fails and one when it recovers, not one for each request."""
     global _reported
     for part in sorted(problems.keys() - _reported):
         logger.warning("not ready: %s: %s", part, problems[part])
@@ -80,7 +80,7 @@ def _report(problems: Mapping[str, str]) -> None:
 @never_cache
 @require_safe
 def metrics_view(request: HttpRequest) -> HttpResponse:
-    """In Prometheus' text format, from the tables: the same from every web process."""
+    """Metrics in Prometheus' text format. Every web process returns the same, from the tables."""
     try:
         caller = identify(request)
         if caller is None:
@@ -102,7 +102,7 @@ class _Tables(Collector):
         self._now = now
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # registering would otherwise collect once for nothing
+        return ()  # without this, the registry would call `collect` once at registration
 
     def collect(self) -> Iterable[Metric]:
         seen = liveness.liveness(self._now)

@@ -27,7 +27,7 @@ router = Router()
     tags=["processes"],
 )
 def list_processes(request: HttpRequest) -> dict[str, Any]:
-    """Beats and workers with their heartbeats, and what that means for the whole."""
+    """Returns the beats and workers with their heartbeats, and the state of jobu as a whole."""
     refuse_unknown(request)
     now = control_of(caller_of(request)).clock.now()
     names = ("name", "kind", "host", "pid", "started_at", "heartbeat_at", "running")

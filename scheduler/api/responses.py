@@ -8,5 +8,5 @@ from scheduler.api.schemas.base import ErrorOut
 
 
 def answers(success: Any, *errors: int, status: int = 200) -> dict[int, Any]:
-    """`success` under `status`; None: no body. 400, 401 and 403 may happen anywhere."""
+    """Returns status -> schema. `success` None: no body. 400, 401 and 403 are always included."""
     return {status: success} | dict.fromkeys(sorted({400, 401, 403, *errors}), ErrorOut)

@@ -1,4 +1,4 @@
-"""Bodies: strict JSON of bounded size and depth, or a refusal that says where it is wrong."""
+"""Parses bodies: strict JSON of limited size and depth. An error says what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StrictParser(Parser):
 
 
 def check_kind(request: HttpRequest) -> None:
-    """Refuse a body that is too large, or that does not say it is JSON, before reading it."""
+    """Raises ApiError for a body that is too large or is not declared as JSON. Does not read it."""
     try:
         length = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -45,8 +45,10 @@ def too_large() -> ApiError:
 
 
 def parse(body: bytes) -> Any:
-    """ApiError (400) for what is no JSON, has a key twice, NaN, NUL or half a surrogate pair, or
-    is nested too deeply.
+    """Returns the value of a JSON body.
+
+    Raises ApiError (400) for text that is not JSON, has a key twice, holds NaN, NUL or half of a
+    surrogate pair, or is nested too deeply.
     """
     if len(body) > MAX_BODY_BYTES:
         raise RequestDataTooBig

@@ -1,4 +1,4 @@
-"""The API at /api/ and, the same, at /api/v1/; its documentation; and what machines ask."""
+"""Addresses of the API at /api/ and at /api/v1/ (both are the same), its documentation, probes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
 from scheduler.api.strict_json import StrictParser
 
-# Nothing of these pages may come from anywhere else, whatever the bundled scripts would like.
+# The documentation pages may load nothing from other hosts, although the bundled scripts try to.
 _CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
@@ -42,8 +42,7 @@ _CONTENT_POLICY = (
 _DESCRIPTION = """\
 Jobs, their executions, and what a person may do with them. Sign in to the admin, or send a token:
 `Authorization: Bearer jobu_...`. Every error is `{"error": {"code", "message", "fields"?}}`.
-Instants
-are UTC with microseconds; what you send says its time zone.
+Answers show instants in UTC with microseconds. Every instant that you send must have a time zone.
 """
 
 
@@ -51,7 +50,7 @@ class Api(NinjaAPI):
     _document: OpenAPISchema | None = None
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
-        """Made once: it takes a second. With what any operation may answer, in the one shape."""
+        """Returns the OpenAPI document. It is built once, because that takes about a second."""
         if self._document is None:
             self._document = self._build(**options)
         return self._document
@@ -73,7 +72,7 @@ def build(namespace: str) -> Api:
         description=_DESCRIPTION,
         urls_namespace=namespace,
         parser=StrictParser(),
-        # An operation that names no action is still for nobody without login.
+        # An operation that names no action still needs a login.
         auth=needs(None),
         docs=Swagger(settings={"docExpansion": "none", "filter": True}),
         docs_decorator=_behind_login,
@@ -108,7 +107,7 @@ def _behind_login(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
     return guarded
 
 
-@csrf_exempt  # an address that is not there is not there, whoever asks
+@csrf_exempt  # an unknown address is 404 for everybody, also without a CSRF token
 def _nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
     return respond(of_status(404))
 

@@ -1,1 +1,1 @@
-"""What goes in and what comes out of the API, as pydantic models; OpenAPI is made from them."""
+"""The bodies of requests and answers, as pydantic models. The OpenAPI document shows them."""

@@ -18,19 +18,21 @@ from scheduler.states import (
 
 
 class BackfillIn(In):
-    since: InstantIn = Field(description="the first instant that belongs to it")
-    until: InstantIn = Field(description="the last instant that belongs to it")
+    since: InstantIn = Field(description="start of the range, included")
+    until: InstantIn = Field(description="end of the range, included")
     order: BackfillOrder = BackfillOrder.OLDEST_FIRST
-    parallelism: StrictInt = Field(default=1, ge=1, le=100, description="unfinished at a time")
+    parallelism: StrictInt = Field(
+        default=1, ge=1, le=100, description="the most unfinished runs at a time"
+    )
     params: JsonObject | None = Field(
-        default=None, description="instead of the job's; {slot} in a text becomes the slot"
+        default=None, description="replace the job's; {slot} in a text becomes the slot"
     )
 
 
 class BackfillPreview(Schema):
     total: int
-    slots: list[Instant] = Field(description="the first 100")
-    params_of_first: Any = Field(description="secrets masked; null: you may not see it")
+    slots: list[Instant] = Field(description="the first 100 slots")
+    params_of_first: Any = Field(description="secrets are masked; null: you may not see them")
 
 
 class BackfillOut(Schema):
@@ -40,9 +42,9 @@ class BackfillOut(Schema):
     until: Instant
     order: BackfillOrder
     parallelism: int
-    params: Any = Field(description="secrets masked; null: you may not see it")
+    params: Any = Field(description="secrets are masked; null: you may not see them")
     state: BackfillState
-    cursor: Instant | None = Field(description="the slot made last")
+    cursor: Instant | None = Field(description="the slot of the newest run")
     total: int
     made: int
     error: str
@@ -52,7 +54,7 @@ class BackfillOut(Schema):
 
 
 class BackfillDetail(BackfillOut):
-    progress: dict[str, int] = Field(description="executions by status")
+    progress: dict[str, int] = Field(description="status -> number of executions")
 
 
 class BackfillPage(PageOut):

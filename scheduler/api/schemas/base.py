@@ -1,4 +1,4 @@
-"""What all bodies share: instants, ids, errors, pages, and several things at once."""
+"""What all bodies share: instants, ids, errors, pages, and outcomes of several actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def utc_text(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _usable(instant: datetime) -> datetime:
+def _checked_instant(instant: datetime) -> datetime:
     problem = instant_problem(instant)
     if problem:
         raise ValueError(f"{problem}; right is 2026-01-31T18:00:00+09:00, or with Z")
@@ -40,7 +40,7 @@ def _no_number(value: Any) -> Any:
     return value
 
 
-#: Out: UTC with microseconds. In: with its zone.
+#: Answers: UTC with microseconds. Requests: with a time zone.
 Instant = Annotated[
     datetime,
     PlainSerializer(utc_text, return_type=str, when_used="always"),
@@ -49,26 +49,26 @@ Instant = Annotated[
 InstantIn = Annotated[
     datetime,
     BeforeValidator(_no_number),
-    AfterValidator(_usable),
+    AfterValidator(_checked_instant),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 Id = Annotated[StrictInt, Field(ge=1, le=LARGEST_ID)]
 JsonObject = dict[StrictStr, Any]
 
 
-def _speakable(text: str) -> str:
+def _checked_text(text: str) -> str:
     problem = text_problem(text, len(text))
     if problem:
         raise ValueError(problem)
     return text
 
 
-#: Of a query: PostgreSQL takes no NUL, not even to look for it.
-Text = Annotated[str, AfterValidator(_speakable)]
+#: A text in a query. PostgreSQL refuses NUL even in a condition.
+Text = Annotated[str, AfterValidator(_checked_text)]
 
 
 class In(Schema):
-    """A body. Unknown names are refused: a typo would otherwise change nothing, silently."""
+    """A body of a request. Unknown names are refused, because a typo would be ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -86,14 +86,14 @@ class ErrorOut(Schema):
 
 
 class PageOut(Schema):
-    """A page by number has total, page and pages; one by cursor has only its items."""
+    """A page by number has `total`, `page` and `pages`. In a page by cursor they are null."""
 
-    total: int | None = Field(description="of all pages, counted up to a limit")
+    total: int | None = Field(description="rows of all pages, counted up to a limit")
     total_is_capped: bool = Field(description="there are more than `total`")
     page: int | None
     size: int
     pages: int | None
-    next_cursor: str | None = Field(description="for what follows; null: nothing does")
+    next_cursor: str | None = Field(description="for the next page; null: this is the last one")
 
 
 class Ids(In):
@@ -112,8 +112,8 @@ class CancelMany(Ids):
 class Outcome(Schema):
     id: int
     ok: bool
-    execution_id: int | None = Field(default=None, description="of a run that was made")
-    status: str | None = Field(default=None, description="of an execution, afterwards")
+    execution_id: int | None = Field(default=None, description="the run that was made")
+    status: str | None = Field(default=None, description="the execution's new status")
     error: ErrorBody | None = None
 
 

@@ -24,13 +24,13 @@ class ExecutionOut(Schema):
     job_name: str
     handler_name: str
     scheduled_time: Instant
-    logical_time: Instant | None = Field(description="the slot that a backfilled run stands for")
+    logical_time: Instant | None = Field(description="the slot that a run of a backfill stands for")
     status: RunStatus
     param_source: ParamSource
     requested_by: str
     backfill_id: int | None
-    attempt: int = Field(description="claims so far")
-    retry_count: int = Field(description="attempts that were charged")
+    attempt: int = Field(description="how often a worker has claimed it")
+    retry_count: int = Field(description="attempts that count towards max_retry")
     max_retry: int
     started_at: Instant | None
     finished_at: Instant | None
@@ -41,8 +41,8 @@ class ExecutionOut(Schema):
 
 
 class ExecutionDetail(ExecutionOut):
-    params: Any = Field(description="secrets masked; null: you may not see it")
-    result: Any = Field(description="secrets masked; null: none, or you may not see it")
+    params: Any = Field(description="secrets are masked; null: you may not see them")
+    result: Any = Field(description="secrets are masked; null: none, or you may not see it")
     error_message: str | None
     idempotency_key: str | None
     queue: str
@@ -92,16 +92,20 @@ class LogLineOut(Schema):
 class LogPage(Schema):
     items: list[LogLineOut]
     next_cursor: str | None = Field(
-        description="for the lines after these; while the run goes on, ask again with it"
+        description="for the lines after these; while the execution runs, ask again with it"
     )
-    is_complete: bool = Field(description="the execution has ended, and these are its last lines")
+    is_complete: bool = Field(description="the execution has ended; no more lines follow")
 
 
 class EventIn(In):
     handler_name: StrictStr = Field(default="", max_length=255)
     handler: StrictStr = Field(default="", max_length=255, description="short for handler_name")
-    params: JsonObject = Field(default_factory=dict, description="laid over the job's")
-    job_id: Id | None = Field(default=None, description="whose parameters lie below; its handler")
+    params: JsonObject = Field(default_factory=dict, description="merged into the job's")
+    job_id: Id | None = Field(
+        default=None, description="the job of the run; its handler is the default"
+    )
     idempotency_key: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = Field(
-        default=None, description="the same key twice makes one run. Or the header Idempotency-Key"
+        default=None,
+        description="a second event with the same key makes no run; the header Idempotency-Key "
+        "does the same",
     )

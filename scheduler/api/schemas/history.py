@@ -13,15 +13,17 @@ class ActivityOut(Schema):
 
     id: int
     at: Instant
-    actor: str = Field(description="the name of whoever did it; jobu itself: empty")
-    user_id: str | None = Field(description="the id of a user of this site")
+    actor: str = Field(description="the name of the person; empty: jobu itself")
+    user_id: str | None = Field(description="the id of the user of this site; null: there is none")
     door: str = Field(description="admin, api, command, beat or system")
     verb: str = Field(description="created, changed, paused, cancelled, ...")
     target_kind: str = Field(description="job, execution or backfill")
     target_id: int | None = Field(description="null: a range of executions")
     target_name: str
     text: str = Field(description="in the language of Accept-Language")
-    facts: JsonObject = Field(description="what belongs to the verb; params are null if hidden")
+    facts: JsonObject = Field(
+        description="details of the act; params are null if you may not see them"
+    )
 
 
 class ActivityPage(PageOut):
