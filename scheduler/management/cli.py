@@ -1,6 +1,6 @@
-"""What jobu's commands share: verbs as sub-commands, who acts, how they answer and how they end.
+"""What jobu's commands share: verbs as sub-commands, the actor, output, errors and exit codes.
 
-Exit codes: 0 done, 1 refused or failed (why: on stderr), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 refused or failed (stderr says why), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from scheduler.states import Door
 
 ACTOR_LENGTH: Final = 150
 
-# What a verb may raise for a person to read. Everything else is a bug, and shows its traceback.
+# The errors whose message is shown to a person. Any other error is a bug and shows its traceback.
 REFUSED: Final = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist, ScheduleError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """`manage.py COMMAND NAME`: `run` gives the exit code."""
+    """One sub-command, `manage.py COMMAND NAME`. `run` returns the exit code."""
 
     name: str
     help: str
@@ -45,7 +45,7 @@ class Verb:
 
 
 class Refused(CommandError):
-    """Ends a command with exit code 1; `fields` for `--json`."""
+    """Ends a command with exit code 1. `fields`: field -> problems, for `--json`."""
 
     def __init__(self, message: str, fields: Problems | None = None) -> None:
         super().__init__(message, returncode=1)
@@ -53,13 +53,16 @@ class Refused(CommandError):
 
 
 class JobuCommand(BaseCommand):
-    """A command that answers people and machines. Subclasses: `about`, and `verbs` or `act`."""
+    """A command that prints for people or, with `--json`, for programs.
 
-    requires_system_checks: list[str] = []  # they are for those who start jobu, and take a while
+    Subclasses define `about`, and either `verbs` or `act`.
+    """
+
+    requires_system_checks: list[str] = []  # slow, and needed only where beat or a worker starts
     about: ClassVar[Callable[[], str]] = staticmethod(lambda: "")
 
     def verbs(self) -> Sequence[Verb]:
-        """Sub-commands; none: the command is its own verb, see `act`."""
+        """Returns the sub-commands. Empty: the command has none, and `act` does its work."""
         return ()
 
     def act(self, options: dict[str, Any]) -> int:
@@ -67,7 +70,7 @@ class JobuCommand(BaseCommand):
 
     # --- Django's side ----------------------------------------------------------------------------
 
-    # The command line speaks English, whatever the language of the pages is configured to be.
+    # The command line is always in English, whatever language is configured for the pages.
 
     def run_from_argv(self, argv: list[str]) -> None:
         with translation.override("en"):
@@ -124,7 +127,8 @@ class JobuCommand(BaseCommand):
         except KeyboardInterrupt:
             code = 130
         except BrokenPipeError:
-            # Whoever read us (head, less) is gone; the interpreter must not complain about it.
+            # The reader of our output (head, less) has ended. Without this line, the interpreter
+            # prints an error when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         if code:
@@ -145,15 +149,15 @@ class JobuCommand(BaseCommand):
 
     def _document_of(self, refused: Refused) -> None:
         if self.printer.as_json:
-            told: dict[str, Any] = {"message": str(refused)}
+            problem: dict[str, Any] = {"message": str(refused)}
             if refused.fields:
-                told["fields"] = refused.fields
-            self.printer.document({"error": told})
+                problem["fields"] = refused.fields
+            self.printer.document({"error": problem})
 
     # --- several at once --------------------------------------------------------------------------
 
     def each(self, named: Iterable[object], work: Callable[[Any], dict[str, Any]]) -> int:
-        """Do it to each and say what became of it: one line, or one item of the JSON."""
+        """Calls `work` for each name and prints the outcomes. Returns the exit code."""
         outcomes, code = self.outcomes(named, work)
         if self.printer.as_json:
             self.printer.document(outcomes)
@@ -162,9 +166,10 @@ class JobuCommand(BaseCommand):
     def outcomes(
         self, named: Iterable[object], work: Callable[[Any], dict[str, Any]]
     ) -> tuple[dict[str, Any], int]:
-        """Likewise, with the JSON left to the caller.
+        """Like `each`, but returns the outcomes for the JSON, which the caller prints.
 
-        `work` gives the item's facts; its `told` is for people. One that is refused stops nobody.
+        `work` returns the facts of an item. The fact `text` is the line for people and is not part
+        of the JSON. A refusal does not stop the other items.
         """
         items: list[dict[str, Any]] = []
         for name in named:
@@ -177,16 +182,16 @@ class JobuCommand(BaseCommand):
                 items.append({"name": name, "ok": False, "error": problem})
                 self.printer.note(f"{name}: {reason_of(error)}")
             else:
-                told = found.pop("told")
+                text = found.pop("text")
                 items.append({"name": name, "ok": True, **found})
                 if not self.printer.as_json:
-                    self.printer.line(f"{name}: {told}")
+                    self.printer.line(f"{name}: {text}")
         done = sum(item["ok"] for item in items)
         refused = len(items) - done
         return {"done": done, "refused": refused, "items": items}, 1 if refused else 0
 
     def confirm(self, question: str, options: dict[str, Any]) -> None:
-        """Ask a person at a terminal. Refused when the answer is no."""
+        """Asks the person at the terminal. Raises Refused if the answer is no."""
         if options.get("yes") or not sys.stdin.isatty():
             return
         self.stderr.write(printable(f"{question} [y/N] "), lambda text: text, "")
@@ -200,7 +205,7 @@ def add_yes(parser: CommandParser) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What stands behind a refusal, for a person; each field on its own."""
+    """Returns why an operation was refused, for a person. Names each wrong field."""
     if isinstance(error, InvalidJob):
         return printable(describe(error.problems))
     if isinstance(error, ObjectDoesNotExist):
@@ -240,7 +245,7 @@ def _user_id(name: str | None) -> str | None:
 def _system_user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
+    except (OSError, KeyError, ImportError):  # the user of a container may have no name
         return f"uid {os.getuid()}"
 
 

@@ -1,6 +1,6 @@
-"""Jobs, executions and backfills as plain values: what `--json` prints. Secrets are masked.
+"""Jobs, executions and backfills as plain values, which `--json` prints. Secrets are masked.
 
-The names are those of the REST API, so that a script may change its door.
+The names are the same as in the REST API, so that a script can use either of the two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scheduler.models.job_state import state_of
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
 
-# All that a job is, but what only beat needs.
+# All columns of a job except those that only beat needs.
 _JOB = [
     *(
         column.name
@@ -47,7 +47,7 @@ Facts = dict[str, Any]
 
 def job_facts(job: CronJob) -> Facts:
     found = {name: getattr(job, name) for name in _JOB}
-    # What somebody typed into an SQL client as 1 is true.
+    # SQL may have written 1 instead of true.
     found["is_enabled"] = bool(job.is_enabled)
     return {**found, "state": state_of(job), "handler_params": mask(job.handler_params)}
 

@@ -1,6 +1,6 @@
-"""Waiting for what happens in other processes: the lines of a run, its end, a backfill's.
+"""Waits for what other processes do: log lines of an execution, its end, the end of a backfill.
 
-They look again about once a second: neither the broker nor the workers call a command back.
+Reads the tables twice a second, because neither the broker nor a worker can notify a command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINES_AT_ONCE: Final = 500
 def lines_of(
     execution_id: int, *, attempt: int | None = None, tail: int | None = None
 ) -> list[JobLog]:
-    """The lines there are, in order; with `tail` the last ones."""
+    """Returns the log lines written so far, oldest first. `tail`: only so many of the last ones."""
     rows = JobLog.objects.filter(execution_id=execution_id)
     if attempt is not None:
         rows = rows.filter(attempt=attempt)
@@ -34,10 +34,10 @@ def lines_of(
 
 
 def new_lines(execution_id: int, after: Sequence[JobLog]) -> Iterator[JobLog]:
-    """The lines behind the last of `after`, then those that come, until the execution has ended."""
+    """Yields the lines that follow the last one of `after`, until the execution has ended."""
     last = (after[-1].attempt, after[-1].seq) if after else (0, 0)
     while True:
-        # Asked first: the lines of an attempt are written no later than its end.
+        # Read before the lines: a worker writes the last line of an attempt before its end.
         is_over = _is_final(execution_id)
         while True:
             attempt, seq = last
@@ -62,18 +62,21 @@ def _is_final(execution_id: int) -> bool:
 def until_ended(
     ids: Sequence[int], printer: Printer, clock: Clock, *, timeout: float | None
 ) -> dict[int, JobExecution]:
-    """The executions as they are when all have ended, or when `timeout` seconds have passed."""
+    """Waits until all executions have ended, or for `timeout` seconds, and returns their rows.
+
+    A row that was deleted meanwhile is missing.
+    """
     until = None if timeout is None else clock.monotonic() + timeout
     with printer.progress() as bars:
         tasks = {
-            each: bars.add_task(_("execution %(id)s") % {"id": each}, total=100, told="")
+            each: bars.add_task(_("execution %(id)s") % {"id": each}, total=100, text="")
             for each in ids
         }
         while True:
             rows = JobExecution.objects.defer("params", "result").in_bulk(ids)
             for each, row in rows.items():
                 percent = 100 if row.status in FINAL else row.progress
-                bars.update(tasks[each], completed=percent or 0, told=_told(row))
+                bars.update(tasks[each], completed=percent or 0, text=_status_text(row))
             if all(row.status in FINAL for row in rows.values()):
                 return rows
             left = None if until is None else until - clock.monotonic()
@@ -82,30 +85,33 @@ def until_ended(
             pause(LOOK_EVERY_SECONDS if left is None else min(LOOK_EVERY_SECONDS, left))
 
 
-def _told(row: JobExecution) -> str:
+def _status_text(row: JobExecution) -> str:
     return f"{row.status} {row.progress_message}".strip()
 
 
 def until_backfilled(
     backfill: Backfill, control: BackfillControl, printer: Printer, tell: Callable[[str], None]
 ) -> Backfill:
-    """The backfill when its last run has ended, or when somebody has stopped it."""
-    told = ""
+    """Waits until the last run of a backfill has ended, or until somebody has stopped or paused it.
+
+    Returns the backfill as it is then. `tell` prints a line of progress where no bar is shown.
+    """
+    last_line = ""
     with printer.progress() as bars:
         name = _("backfill %(id)s") % {"id": backfill.pk}
-        task = bars.add_task(name, total=100, told="")
+        task = bars.add_task(name, total=100, text="")
         while True:
             backfill = Backfill.objects.get(pk=backfill.pk)
             progress = control.progress(backfill)
             counts = " ".join(f"{name} {n}" for name, n in sorted(progress.counts.items()))
             ends = _(", about until %(when)s") % {"when": exact(progress.ends_at)} if (
                 progress.ends_at) else ""  # fmt: skip
-            bars.update(task, completed=progress.percent, told=f"{backfill.state} {counts}{ends}")
+            bars.update(task, completed=progress.percent, text=f"{backfill.state} {counts}{ends}")
             if not printer.is_terminal and not printer.as_json:
                 line = f"{progress.percent} % {backfill.state} {counts}"
-                if line != told:
+                if line != last_line:
                     tell(line)
-                told = line
+                last_line = line
             is_waited_for = backfill.state == BackfillState.ACTIVE or progress.ended < backfill.made
             if backfill.state == BackfillState.PAUSED or not is_waited_for:
                 return backfill

@@ -1,4 +1,4 @@
-"""What people type at a command line, as values: jobs by name or id, params, instants, spans."""
+"""Parses what a person types at a command line: jobs by name or id, params, instants, spans."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 
 
 
 def job_named(text: str) -> CronJob:
-    """The job of that name, or of that id; `id:7` and `name:7` where both exist. NotPossible."""
+    """Returns the job with this name or id. `id:7` and `name:7` choose if both exist.
+
+    Raises NotPossible if there is no such job, or if the text fits two.
+    """
     by_name = CronJob.objects.filter(name=text).first()
     by_id = _job_of_id(text)
     if by_name and by_id and by_name.pk != by_id.pk:
@@ -82,16 +85,16 @@ def add_params(parser: CommandParser) -> None:
 
 
 def params_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | None:
-    """What --params and --param give, over `stored`; None when neither was given. InvalidJob.
+    """Returns the params from --params and --param. None: neither was given. Raises InvalidJob.
 
-    A mask that was copied from this program's own output stands for the value in `stored`; what is
-    no object there counts as empty.
+    --param changes single values of `stored`, or of --params if that was given too. A mask that was
+    copied from the output of a command is replaced by the value in `stored`.
     """
     text, pairs = options.get("params"), options.get("param")
     if text is None and not pairs:
         return None
     if not isinstance(stored, Mapping):
-        stored = {}  # SQL may have written anything
+        stored = {}  # SQL may have written a value that is no object
     found = dict(stored) if text is None else _json_object(text)
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
@@ -99,7 +102,7 @@ def params_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | No
             raise InvalidJob({"param": [_("%(pair)s is not KEY=VALUE") % {"pair": repr(key)}]})
         found[key] = _json_or_text(value)
     try:
-        checked_mapping(found)  # before anything goes through it level by level
+        checked_mapping(found)  # refuses a value that is nested too deeply for the code below
     except InvalidParamsError as error:
         raise InvalidJob({"params": [bad_params(error)]}) from error
     found = dict(unmask(found, stored))
@@ -122,7 +125,7 @@ def _json_object(text: str) -> dict[str, Any]:
             _("not JSON: %(problem)s at line %(line)s, column %(column)s")
             % {"problem": error.msg, "line": error.lineno, "column": error.colno}
         ]}) from error  # fmt: skip
-    except (RecursionError, ValueError) as error:  # a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # ValueError: a number with thousands of digits
         raise InvalidJob({"params": [_("not JSON that can be stored")]}) from error
     if not isinstance(found, dict):
         raise InvalidJob({"params": [_('must be a JSON object, such as {"id": 1}')]})
@@ -151,9 +154,9 @@ def _json_or_text(value: str) -> Any:
 
 
 def instant_of(text: str, field: str, now: datetime) -> datetime:
-    """`2026-01-31`, `2026-01-31 18:00`, with or without an offset, `now`, `2h ago`, `in 30m`.
+    """Parses `2026-01-31`, `2026-01-31 18:00` (also with an offset), `now`, `2h ago`, `in 30m`.
 
-    Without an offset in the configured zone. InvalidJob at `field`.
+    An instant without an offset is in the configured zone. Raises InvalidJob for `field`.
     """
     found = _instant_of(text, field, now)
     problem = instant_problem(found)
@@ -192,7 +195,7 @@ def _in_zone(naive: datetime, field: str) -> datetime:
 
 
 def seconds_of(text: str, field: str) -> int:
-    """`90`, `90s`, `15m`, `2h`, `1d`, `1w`. InvalidJob at `field`."""
+    """Parses `90`, `90s`, `15m`, `2h`, `1d` or `1w`. Raises InvalidJob for `field`."""
     match = _SPAN.fullmatch(f"{text.strip()}s" if text.strip().isascii() and
                             text.strip().isdecimal() else text.strip())  # fmt: skip
     if match is None:
@@ -209,7 +212,7 @@ def seconds_of(text: str, field: str) -> int:
 
 
 def whole(low: int, high: int) -> Any:
-    """An argparse type: a whole number within bounds."""
+    """Returns an argparse type that accepts a whole number from `low` to `high`."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,20}", text, re.ASCII) or not low <= int(text) <= high:
@@ -226,7 +229,7 @@ ID = whole(1, LARGEST_ID)
 
 
 def span_type(text: str) -> int:
-    """An argparse type: seconds."""
+    """An argparse type that returns the seconds of a span, such as 90s or 15m."""
     try:
         return seconds_of(text, "span")
     except InvalidJob as error:

@@ -1,6 +1,6 @@
-"""What a command prints: tables and colours on a terminal, plain columns elsewhere, or JSON.
+"""Output of a command: tables and colours on a terminal, plain columns elsewhere, or JSON.
 
-Whatever comes from the tables may hold control characters; none of them reaches a terminal.
+Texts from the database may hold control characters. They are escaped before they are printed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Row = Sequence[object]
 
 
 class Printer:
-    """One command's stdout and stderr. `as_json`: stdout carries JSON and nothing else."""
+    """The stdout and stderr of one command. `as_json`: stdout carries only JSON."""
 
     def __init__(
         self, out: OutputWrapper, err: OutputWrapper, *, as_json: bool, colours: bool
@@ -64,7 +64,7 @@ class Printer:
     # --- for machines -----------------------------------------------------------------------------
 
     def document(self, value: object) -> None:
-        """The one JSON document of a command."""
+        """Prints the one JSON document of a command."""
         self._out.write(self._json(value, indent=2))
 
     def json_line(self, value: object) -> None:
@@ -72,7 +72,7 @@ class Printer:
         self._out.flush()
 
     def _json(self, value: object, indent: int | None) -> str:
-        # A stream that cannot write every character gets escapes that every reader understands.
+        # If the stream cannot encode every character, the JSON is written with escapes.
         encoding = (getattr(self._out, "encoding", None) or "utf-8").lower().replace("-", "")
         return json.dumps(
             value, indent=indent, ensure_ascii=encoding != "utf8", default=_plain, allow_nan=False
@@ -85,11 +85,11 @@ class Printer:
         self._out.flush()
 
     def note(self, text: str) -> None:
-        """Something beside the answer: to stderr."""
+        """Prints to stderr what is not part of the answer."""
         self._err.write(printable(text), _unstyled)
 
     def table(self, headers: Sequence[str], rows: Sequence[Row]) -> None:
-        """A table on a terminal; elsewhere columns of plain text, nothing cut off."""
+        """Prints a table on a terminal, or plain columns without cut-off values elsewhere."""
         cells = [[_cell(value) for value in row] for row in rows]
         if not self.is_terminal:
             self._columns([list(headers), *cells])
@@ -102,7 +102,7 @@ class Printer:
         self._rich(table)
 
     def facts(self, pairs: Sequence[tuple[str, object]]) -> None:
-        """`name  value` lines."""
+        """Prints one `name  value` line for each pair."""
         rows = [(name, _cell(value, lines=True)) for name, value in pairs]
         width = max((cell_len(name) for name, _value in rows), default=0)
         for name, value in rows:
@@ -118,7 +118,7 @@ class Printer:
                 self._out.write(name + padding + "\n".join(lines))
 
     def progress(self) -> Progress:
-        """A bar on stderr, so that stdout stays clean. Shown on a terminal only."""
+        """Returns a progress bar on stderr, which does not mix with stdout. Only on a terminal."""
         is_shown = bool(self._err.isatty())
         console = Console(
             file=cast("IO[str]", _Unstyled(self._err)),
@@ -129,7 +129,7 @@ class Printer:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
             disable=not is_shown,
             transient=False,
@@ -155,7 +155,7 @@ class Printer:
 
 
 class _Unstyled(io.TextIOBase):
-    """Django's wrapper ends each write with a line break and colours it; rich wants neither."""
+    """A stream for rich. Django's wrapper would add a line break and colours to each write."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self._out = out
@@ -172,26 +172,26 @@ class _Unstyled(io.TextIOBase):
 
 
 def wants_colours(options: Mapping[str, Any]) -> bool:
-    """`--force-color`, else not `--no-color` and no NO_COLOR (no-color.org)."""
+    """True with `--force-color`. Else false with `--no-color` or NO_COLOR (no-color.org)."""
     if options.get("force_color"):
         return True
     return not options.get("no_color") and not os.environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:
-    """`text` with control characters escaped; line breaks stay."""
+    """Returns `text` with its control characters escaped. Line breaks stay."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def exact(instant: datetime | None) -> str:
-    """`2026-11-21 10:55:00 KST` in the configured zone."""
+    """Returns `2026-11-21 10:55:00 KST`, in the configured zone."""
     return NOTHING if instant is None else localtime(instant).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def span(seconds: float | None) -> str:
-    """A duration by its two largest units."""
+    """Returns a duration in its two largest units."""
     if seconds is None:
         return NOTHING
     if seconds < 10:
@@ -207,7 +207,7 @@ def span(seconds: float | None) -> str:
 
 
 def utc_text(instant: datetime | None) -> str | None:
-    """`2026-11-21T01:55:00Z`."""
+    """Returns `2026-11-21T01:55:00Z`."""
     return None if instant is None else instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

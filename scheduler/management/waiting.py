@@ -1,4 +1,4 @@
-"""What a command that has made runs does next: wait for their end, if it was asked to."""
+"""The options --wait and --timeout: a command that has made runs waits until they have ended."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def finish(
     made: Sequence[int],
     options: dict[str, Any],
 ) -> int:
-    """Print the outcomes as JSON if that was asked for, after waiting for the runs if that was."""
+    """Waits for the runs if `--wait` was given, then prints the outcomes if `--json` was given.
+
+    `code`: the exit code so far. Returns the exit code of the command.
+    """
     if options["wait"] and made:
         waited, executions = wait_for(command, made, options["timeout"])
         outcomes, code = {**outcomes, "executions": executions}, code or waited
@@ -51,17 +54,20 @@ def finish(
 def wait_for(
     command: JobuCommand, ids: Sequence[int], timeout: int | None
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Wait, and tell a person how each ended. 0: all of them with success."""
+    """Waits, prints how each execution ended, and returns the exit code and their facts.
+
+    The exit code is 0 if every execution has ended with SUCCESS.
+    """
     rows = until_ended(ids, command.printer, command.control.clock, timeout=timeout)
     if not command.printer.as_json:
         for each in ids:
-            _tell(command, each, rows.get(each))
+            _print_end(command, each, rows.get(each))
     ended_well = all(each in rows and rows[each].status == RunStatus.SUCCESS for each in ids)
     found = [rows[each] for each in ids if each in rows]
     return (0 if ended_well else 1), [documents.execution_facts(row) for row in found]
 
 
-def _tell(command: JobuCommand, execution_id: int, row: JobExecution | None) -> None:
+def _print_end(command: JobuCommand, execution_id: int, row: JobExecution | None) -> None:
     facts: dict[str, object] = {"id": execution_id}
     if row is None:
         command.printer.note(_("execution %(id)s was removed meanwhile") % facts)

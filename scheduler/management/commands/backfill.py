@@ -1,4 +1,4 @@
-"""`manage.py backfill VERB`: runs for the slots of a range; beat makes them, a few at a time."""
+"""`manage.py backfill VERB`: makes runs for the slots of a range. Beat makes a few at a time."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _start(command: Command, options: dict[str, Any]) -> int:
             job, parallelism=parallelism, until=planned["until"]
         ):
             command.printer.note(_("warning: %(text)s") % {"text": text})
-    return _told(command, backfill, options, facts_too=False)
+    return _print_progress(command, backfill, options, facts_too=False)
 
 
 def _list(command: Command, options: dict[str, Any]) -> int:
@@ -191,7 +191,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
 
 
 def _show(command: Command, options: dict[str, Any]) -> int:
-    return _told(command, _backfill(options["id"]), options, facts_too=True)
+    return _print_progress(command, _backfill(options["id"]), options, facts_too=True)
 
 
 def _backfill(backfill_id: int) -> Backfill:
@@ -201,8 +201,10 @@ def _backfill(backfill_id: int) -> Backfill:
     return found
 
 
-def _told(command: Command, backfill: Backfill, options: dict[str, Any], *, facts_too: bool) -> int:
-    """Tell how far it is, after following it to its end if that was asked for."""
+def _print_progress(
+    command: Command, backfill: Backfill, options: dict[str, Any], *, facts_too: bool
+) -> int:
+    """Prints the progress of a backfill, with `--follow` after its end. Returns the exit code."""
     code = 0
     if options["follow"]:
         backfill = until_backfilled(
@@ -248,6 +250,6 @@ def _each(command: Command, options: dict[str, Any], verb: Callable[[int], Backf
     def work(backfill_id: int) -> dict[str, Any]:
         _backfill(backfill_id)
         state = verb(backfill_id).state
-        return {"id": backfill_id, "state": state, "told": state}
+        return {"id": backfill_id, "state": state, "text": state}
 
     return command.each(inputs.without_doubles(options["ids"]), work)

@@ -1,4 +1,4 @@
-"""`manage.py executions VERB`: see what ran, stop it, run it once more, read and follow its log."""
+"""`manage.py executions VERB`: shows, cancels, retries and replays executions, and follows logs."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _wait_arguments(parser: CommandParser) -> None:
 def _list(command: Command, options: dict[str, Any]) -> int:
     limit = options["limit"]
     now = command.control.clock.now()
-    # Newest first by id, and no further than asked: fast however many there are.
+    # The order by id and the limit keep the query fast for any number of rows.
     rows = JobExecution.objects.order_by("-id").defer("params", "result")
     if options["job"]:
         rows = rows.filter(job_id=inputs.job_named(options["job"]).pk)
@@ -201,8 +201,8 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
         _execution(execution_id)
         status = command.control.cancel(execution_id, reason=reason)
         is_asked = status == RunStatus.RUNNING
-        told = _("its worker was asked to stop it") if is_asked else status.value
-        return {"id": execution_id, "status": status.value, "told": told}
+        text = _("its worker was asked to stop it") if is_asked else status.value
+        return {"id": execution_id, "status": status.value, "text": text}
 
     return command.each(ids, work)
 
@@ -217,7 +217,7 @@ def _retry(command: Command, options: dict[str, Any]) -> int:
     def work(execution_id: int) -> dict[str, Any]:
         _execution(execution_id)
         status = command.control.retry(execution_id).status
-        return {"id": execution_id, "status": status, "told": status}
+        return {"id": execution_id, "status": status, "text": status}
 
     return command.each(ids, work)
 
@@ -259,8 +259,8 @@ def _replay(command: Command, options: dict[str, Any]) -> int:
         params = inputs.params_of(options, stored)
         execution = command.control.replay(execution_id, params)
         made.append(execution.pk)
-        told = _("execution %(id)s") % {"id": execution.pk}
-        return {"id": execution_id, "execution_id": execution.pk, "told": told}
+        text = _("execution %(id)s") % {"id": execution.pk}
+        return {"id": execution_id, "execution_id": execution.pk, "text": text}
 
     outcomes, code = command.outcomes(inputs.without_doubles(options["ids"]), work)
     return finish(command, outcomes, code, made, options)
@@ -277,7 +277,7 @@ def _logs(command: Command, options: dict[str, Any]) -> int:
     if options["follow"]:
         for line in known:
             _tell(command, line)
-        # With --tail 0 nothing was shown, and yet only what comes is wanted.
+        # With --tail 0 no line was printed, but only lines that come from now on are wanted.
         seen = known or (follow.lines_of(execution.pk, tail=1) if options["tail"] == 0 else [])
         for line in follow.new_lines(execution.pk, seen):
             _tell(command, line)

@@ -1,4 +1,4 @@
-"""`manage.py handlers VERB`: what jobs may run, and which params it takes."""
+"""`manage.py handlers VERB`: shows the handlers that jobs can use, and their params."""
 
 from __future__ import annotations
 

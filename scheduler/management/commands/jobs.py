@@ -1,4 +1,4 @@
-"""`manage.py jobs VERB`: see, make and change jobs, and run them out of turn."""
+"""`manage.py jobs VERB`: shows, creates and changes jobs, and runs them now."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     except ScheduleError as error:
         slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]
-    # By the index on (job, scheduled_time): a job with a million runs shows as fast.
+    # The index on (job, scheduled_time) serves this query, so a million runs do not slow it down.
     last = list(JobExecution.objects.filter(job=job).order_by("-scheduled_time")[:RUNS_SHOWN])
     if command.printer.as_json:
         command.printer.document(
@@ -213,10 +213,10 @@ def _pause(command: Command, options: dict[str, Any]) -> int:
 
 def _now(job: CronJob) -> dict[str, Any]:
     state = state_of(job).value
-    told = state
+    text = state
     if job.paused_until is not None:
-        told = _("%(state)s until %(when)s") % {"state": state, "when": exact(job.paused_until)}
-    return {"id": job.pk, "state": state, "told": told}
+        text = _("%(state)s until %(when)s") % {"state": state, "when": exact(job.paused_until)}
+    return {"id": job.pk, "state": state, "text": text}
 
 
 def _delete(command: Command, options: dict[str, Any]) -> int:
@@ -230,7 +230,7 @@ def _delete(command: Command, options: dict[str, Any]) -> int:
     def work(name: str) -> dict[str, Any]:
         job = inputs.job_named(name)
         command.control.delete_job(job.pk)
-        return {"id": job.pk, "told": _("removed")}
+        return {"id": job.pk, "text": _("removed")}
 
     return command.each(names, work)
 
@@ -250,7 +250,7 @@ def _run(command: Command, options: dict[str, Any]) -> int:
             "id": job.pk,
             "execution_id": execution.pk,
             "params": mask(execution.params),
-            "told": _("execution %(id)s") % {"id": execution.pk},
+            "text": _("execution %(id)s") % {"id": execution.pk},
         }
 
     outcomes, code = command.outcomes(inputs.without_doubles(options["jobs"]), work)

@@ -1,6 +1,4 @@
-"""`manage.py load_examples`: a few jobs, so that something happens within a minute of the first
-start.
-"""
+"""`manage.py load_examples`: creates a few jobs, which run within a minute of the first start."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Command(JobuCommand):
         return 0
 
     def _problems(self, job: CronJob) -> list[str]:
-        """What would keep a job from being saved with it."""
+        """Returns the problems for which a job with this expression could not be saved."""
         problems = self.control.problems(job)
         columns = ("cron_expression", "timezone", "calendar")
         return [text for name in columns for text in problems.get(name, ())]

@@ -1,4 +1,4 @@
-"""`manage.py probe`: is jobu at work? One line, and exit code 0 or 1, for whatever watches it."""
+"""`manage.py probe`: says in one line and by its exit code (0 or 1) whether jobu works."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Command(JobuCommand):
         elif problems:
             self.printer.line(_("FAILED: %(problems)s") % {"problems": "; ".join(problems)})
         else:
-            self.printer.line(_("OK: %(told)s") % {"told": _told(found, options)})
+            self.printer.line(_("OK: %(told)s") % {"told": _summary(found, options)})
         return 1 if problems else 0
 
 
@@ -109,7 +109,7 @@ def _here(kind: str, now: datetime) -> Iterator[str]:
         yield _("no %(kind)s of this host (%(host)s) is alive") % facts
 
 
-def _told(found: Liveness | None, options: dict[str, Any]) -> str:
+def _summary(found: Liveness | None, options: dict[str, Any]) -> str:
     if found is None:
         return _("a %(kind)s of this host is alive") % {"kind": options["here"]}
     return _(
