@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The configuration of the Django app."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ class SchedulerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the handlers, and Django's system checks. Opens no connection: workers fork
-        after this.
-        """
+        """Registers the handlers and the system checks. Opens no connection: workers fork later."""
         from handlers import discover
         from scheduler import checks  # noqa: F401 - registers the checks
         from scheduler.conf import current

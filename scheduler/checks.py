@@ -1,4 +1,4 @@
-"""Django system checks: settings under which the promises would not hold."""
+"""Django system checks: they find settings under which jobu cannot keep its promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery.signals import beat_init, celeryd_init
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Warning, register
 
-# What jobu_project calls its Celery app.
+# The name of the Celery app in jobu_project.
 APP_NAME = "jobu"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
 
@@ -24,10 +24,10 @@ def check_celery(**_: Any) -> list[CheckMessage]:
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 @beat_init.connect  # type: ignore[untyped-decorator]
 def refuse_to_start(sender: Any = None, instance: Any = None, **_: Any) -> None:
-    """Celery would run Django's checks at the start of beat and worker, and look at no answer.
+    """Stops beat or worker at its start if a check finds an error. Celery ignores Django's checks.
 
-    SystemExit, because Celery's signals swallow every Exception. Another app's worker that has only
-    imported something of jobu's is not ours to refuse.
+    Raises SystemExit, because Celery's signals swallow every Exception. A worker of another Celery
+    app that only imports modules of jobu may start.
     """
     starting = getattr(instance, "app", None) or getattr(sender, "app", None)
     if starting is not None and starting.main != APP_NAME:
@@ -101,7 +101,7 @@ def _broker() -> Iterator[CheckMessage]:
             hint="Whoever reaches it can send messages. Set requirepass and redis://:password@host.",
             id="jobu.E008",
         )
-    # Without a name in the URL the client takes RabbitMQ's own account, known to everybody.
+    # Without a user in the URL the client uses RabbitMQ's default account, which everybody knows.
     known = parts.username in (None, "guest") and parts.password in (None, "guest")
     if parts.scheme in ("amqp", "amqps", "pyamqp") and (known or not parts.password):
         yield Error(

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping
 
-# What has happened, and what has not, when the process ends at the point.
+# Point -> what has happened, and what has not, when the process ends there.
 POINTS: Mapping[str, str] = {
     # beat
     "record.locked": "due jobs are locked; no slot is written",
@@ -40,9 +40,9 @@ _left = 0
 
 
 def arm(name: str, *, visit: int = 1) -> None:
-    """End this process at its `visit`-th visit to the point `name`.
+    """Ends this process at its `visit`-th visit to the point `name`.
 
-    Children that are forked later count their own visits.
+    A child that is forked later counts its own visits.
     """
     global _armed, _left
     if name not in POINTS:

@@ -1,7 +1,7 @@
-"""What codes are called on a page, in the current language. Rows, logs and the API keep the codes.
+"""Labels of codes on a page, in the current language. Rows, logs and the API use the codes.
 
-The codes are the catalogue's msgids, in a context of their enum's name: tests/translations.py puts
-them there. Without a translation a code is called by itself.
+The codes are msgids in the catalogue. The context is the name of the enum. tests/translations.py
+puts them there. The label of a code without a translation is the code itself.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def label(code: StrEnum) -> str:
 
 
 def label_of(codes: type[StrEnum], text: str) -> str:
-    """Of a code as a row has it; an unknown one, typed by SQL, by itself."""
+    """Returns the label of a code from a row. The label of an unknown code is the code itself."""
     return label(codes(text)) if text in list(codes) else text

@@ -1,4 +1,4 @@
-"""Who asks for something, and through which door."""
+"""The person or program that starts an operation, and the door: admin, API or command."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from scheduler.states import Door
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Whom the history names. `user_id`: the primary key of a user of this site, if there is one.
+    """The actor that the history names.
 
-    `token`: the name of the API token that was used.
+    `user_id`: the primary key of the user of this site, if there is one. `token`: the name of the
+    API token that was used.
     """
 
     name: str = ""

@@ -1,6 +1,6 @@
-"""What a person may do with a backfill: look at what it would run, start, pause, resume, cancel.
+"""What a person may do with a backfill: preview, start, pause, resume, cancel and delete it.
 
-Beat makes its runs, a few at a time: scheduler/beat/backfill_steps.py.
+Beat makes the runs of a backfill, a few at a time: scheduler/beat/backfill_steps.py.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ LARGEST_PARALLELISM: Final = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a backfill would run. `slots`: the first 100 of them, in its order. `params_of_first`:
-    the params of the first run, with the slot filled in.
+    """What a backfill would run.
+
+    `slots`: the first 100 slots, in the order of the backfill. `params_of_first`: the params of the
+    first run, with the slot filled in.
     """
 
     total: int
@@ -56,12 +58,12 @@ class Progress:
     counts: Mapping[RunStatus, int]
     ended: int
     percent: int
-    ends_at: datetime | None  # as estimated; None: nothing to go by, or nothing left
+    ends_at: datetime | None  # an estimate; None: no estimate is possible, or none is needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackfillControl(Operations):
-    """The verbs of backfills."""
+    """The operations on backfills."""
 
     def preview(
         self,
@@ -72,7 +74,10 @@ class BackfillControl(Operations):
         order: str = "oldest_first",
         params: Mapping[str, Any] | None = None,
     ) -> Preview:
-        """A dry run. Refuses what `start` refuses, except a range without a slot: total 0."""
+        """Returns what `start` would run, and raises the same errors. Writes nothing.
+
+        A range without a slot is not an error here: `total` is 0.
+        """
         job = CronJob.objects.get(pk=job_id)
         slots, given = self._planned(job, since=since, until=until, order=order, params=params)
         return Preview(
@@ -91,10 +96,10 @@ class BackfillControl(Operations):
         parallelism: int = 1,
         params: Mapping[str, Any] | None = None,
     ) -> Backfill:
-        """Start a backfill of the job's slots in [since, until]; beat makes its runs.
+        """Starts a backfill of the job's slots in [since, until]. Beat makes its runs.
 
-        `params` replace the job's own; `{slot}` in their texts stands for the slot. InvalidJob
-        names every field that is wrong; CronJob.DoesNotExist.
+        `params` replace the job's params. `{slot}` in their texts is replaced by the slot. Raises
+        InvalidJob, which names every wrong field, and CronJob.DoesNotExist.
         """
         job = CronJob.objects.get(pk=job_id)
         _check_parallelism(parallelism)
@@ -129,20 +134,21 @@ class BackfillControl(Operations):
         return in_transaction(work)
 
     def pause(self, backfill_id: int) -> Backfill:
-        """Make no further runs until it is resumed. Those that wait or run go on."""
+        """Pauses a backfill: beat makes no further runs. Runs that wait or run now continue."""
         return self._move(
             backfill_id, BackfillState.ACTIVE, BackfillState.PAUSED, ActivityVerb.PAUSED
         )
 
     def resume(self, backfill_id: int) -> Backfill:
-        """Go on with a backfill that was paused."""
+        """Resumes a paused backfill."""
         return self._move(
             backfill_id, BackfillState.PAUSED, BackfillState.ACTIVE, ActivityVerb.RESUMED
         )
 
     def cancel(self, backfill_id: int, *, running: bool = False) -> Backfill:
-        """Make no further runs, and cancel those that wait. `running`: also ask those that run to
-        stop. A backfill that has made all its runs can be cancelled while some of them are left.
+        """Cancels a backfill and its waiting runs. `running`: asks its running runs to stop, too.
+
+        A backfill that has made all its runs can be cancelled until the last of them has ended.
         """
 
         def work() -> Backfill:
@@ -163,7 +169,7 @@ class BackfillControl(Operations):
         return in_transaction(work)
 
     def delete(self, backfill_id: int) -> None:
-        """Remove a backfill that has ended; its executions stay."""
+        """Deletes a backfill that has ended. Its executions stay."""
 
         def work() -> None:
             backfill = backfills.lock(backfill_id)
@@ -176,13 +182,13 @@ class BackfillControl(Operations):
         in_transaction(work)
 
     def counts(self, backfill: Backfill) -> dict[RunStatus, int]:
-        """How many of its executions are in each status. Statuses that none has are left out."""
+        """Returns status -> number of the backfill's executions, without statuses that none has."""
         return backfills.counts(backfill.pk)
 
     def progress(self, backfill: Backfill) -> Progress:
-        """Counts, percent and estimated end."""
+        """Returns the counts, the percentage and the estimated end."""
         counts = self.counts(backfill)
-        # Retention may have removed some that had ended; none that had not.
+        # Retention removes only ended executions. So `made` minus the unfinished ones have ended.
         unfinished = sum(number for status, number in counts.items() if status not in FINAL)
         ended = max(0, backfill.made - unfinished)
         return Progress(
@@ -193,7 +199,7 @@ class BackfillControl(Operations):
         )
 
     def percents(self, of: Sequence[Backfill]) -> dict[int, int]:
-        """Returns, by backfill, the percentage of its slots whose runs have ended. One query."""
+        """Returns id of a backfill -> percentage of its slots whose runs have ended. One query."""
         unfinished = backfills.unfinished_of([backfill.pk for backfill in of])
         return {
             backfill.pk: _percent(backfill, backfill.made - unfinished.get(backfill.pk, 0))
@@ -201,7 +207,7 @@ class BackfillControl(Operations):
         }
 
     def warnings(self, job: CronJob, *, parallelism: int, until: datetime) -> list[str]:
-        """What may keep a slot of such a backfill from being run exactly once, for a person."""
+        """Returns texts for a person: why a slot may run twice, or not at all."""
         found = []
         if job.overlap_policy != OverlapPolicy.ALLOW:
             facts = {"policy": label_of(OverlapPolicy, job.overlap_policy)}

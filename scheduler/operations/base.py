@@ -1,4 +1,4 @@
-"""What all operations share: who asks, the clock, the settings, and the entry in the history."""
+"""What all operations share: the actor, the clock, the settings, and the entry in the history."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from scheduler.store.connection import database_now
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
-    """Verbs of a person. Each commits by itself, with its entry in the history, or does nothing."""
+    """Base of the operations. Each commits on its own, together with its entry in the history."""
 
     actor: Actor = NOBODY
     clock: Clock = field(default_factory=lambda: DatabaseClock(database_now, max_age_seconds=0))
 
     @property
     def settings(self) -> SchedulerSettings:
-        """The settings in force."""
+        """Returns the current settings."""
         return current()
 
     def _remember_job(
@@ -54,8 +54,10 @@ class Operations:
         now: datetime,
         facts: dict[str, Any],
     ) -> Activity:
-        """Write the entry. `now` is the instant that the act has written on the row itself: by it
-        readers find the entry of a change.
+        """Writes the entry.
+
+        `now` must be the instant that the operation has written on the row itself, because readers
+        find the entry of a change by this instant.
         """
         if self.actor.token:
             facts = {**facts, "token": self.actor.token}

@@ -26,4 +26,4 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Control(JobOperations, ExecutionOperations):
-    """All verbs of jobs and executions, for one actor."""
+    """All operations on jobs and executions, for one actor."""

@@ -1,6 +1,6 @@
-"""What people did before jobu kept a history of its own: entries in Django's log. Only read.
+"""Reads Django's admin log: what people did before jobu had a history. Writes nothing.
 
-Django's own log goes on for what is Django's: users and groups.
+Django still writes its log for changes of users and groups.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def entries_of(target: Model) -> QuerySet[LogEntry]:
 
 
 def changes_of(entry: LogEntry, *, sees_params: bool) -> list[Change]:
-    """Returns the changes that lie beside Django's words in an entry about a job."""
+    """Returns the changes of fields that jobu has added to Django's entry about a job."""
     found = []
     for change in _diff(entry):
         field = CronJob._meta.get_field(change["field"])

@@ -1,8 +1,8 @@
-"""Why an operation is refused.
+"""The errors that an operation raises when it refuses.
 
-InvalidJob   values that a person gave are wrong: which fields, and what is wrong with each
-NotPossible  the state of things forbids it
-StaleEdit    somebody else has changed the job since it was read (of the store)
+InvalidJob   values from a person are wrong; names the fields and what is wrong with each
+NotPossible  the current state of the row forbids the operation
+StaleEdit    somebody else has changed the job since it was read (defined in the store)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Problems = dict[str, list[str]]
 
 
 class InvalidJob(ValueError):
-    """Values that cannot be taken. `problems`: field -> what is wrong with it, for a person."""
+    """Values are wrong. `problems`: field -> what is wrong with it, for a person."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
@@ -23,7 +23,7 @@ class InvalidJob(ValueError):
 
 
 class NotPossible(Exception):
-    """The state of things forbids it; the message says why, for a person."""
+    """The current state forbids the operation. The message tells a person why."""
 
 
 def describe(problems: Problems) -> str:

@@ -26,12 +26,12 @@ RETRY_BATCH: Final = 500
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionOperations(Operations):
-    """The verbs of executions."""
+    """The operations on executions."""
 
     # --- new runs ---------------------------------------------------------------------------------
 
     def run_now(self, job_id: int, params: Mapping[str, Any] | None = None) -> JobExecution:
-        """A manual run. `params` replace the job's. The schedule does not notice."""
+        """Creates a manual run. `params` replace the job's. The schedule does not change."""
         job = CronJob.objects.get(pk=job_id)
         given = job.handler_params if params is None else params
         validation.check_params(job.handler_name, given)
@@ -52,9 +52,9 @@ class ExecutionOperations(Operations):
         return in_transaction(work)
 
     def replay(self, execution_id: int, params: object | None = None) -> JobExecution:
-        """A new manual run of an execution's job and handler, with its params or with `params`.
+        """Creates a manual run of an execution's job and handler, with its params or `params`.
 
-        The original stays as it is. The new run stands for the same slot.
+        The original does not change. The new run is for the same slot.
         """
         original = self._execution(execution_id)
         given = original.params if params is None else params
@@ -89,14 +89,15 @@ class ExecutionOperations(Operations):
         job_id: int | None = None,
         idempotency_key: str | None = None,
     ) -> tuple[JobExecution, bool]:
-        """A run because something happened. With a job, the event's params are merged into its own.
+        """Creates a run for an event. With a job, the event's params are merged into the job's.
 
-        False: the idempotency_key has had its run, which is returned.
+        Returns the run, and whether it is new. If the idempotency_key was used before, no run is
+        created and the earlier run is returned.
         """
         job = CronJob.objects.get(pk=job_id) if job_id is not None else None
         merged: Any = params
         if job is not None and isinstance(params, Mapping):
-            if not isinstance(job.handler_params, Mapping):  # SQL may have written anything
+            if not isinstance(job.handler_params, Mapping):  # SQL may have written another value
                 raise InvalidJob({"params": [gettext("must be a JSON object")]})
             merged = {**job.handler_params, **params}
         validation.check_params(handler_name, merged)
@@ -125,8 +126,10 @@ class ExecutionOperations(Operations):
     # --- stop and repeat --------------------------------------------------------------------------
 
     def cancel(self, execution_id: int, *, reason: str = "") -> RunStatus:
-        """CANCELLED when it was waiting; RUNNING when its worker has been asked to stop it. Who
-        asked, and the reason, stand in the row's error_message once it is cancelled.
+        """Cancels a waiting execution, or asks the worker of a running one to stop it.
+
+        Returns CANCELLED or RUNNING. Once the execution is cancelled, its error_message says who
+        asked for it and why.
         """
         reason = reason.strip()
         by = f"cancelled by {self.actor.name or 'a person'}"
@@ -141,7 +144,7 @@ class ExecutionOperations(Operations):
         return in_transaction(work)
 
     def _cancel(self, execution_id: int, *, now: datetime, text: str) -> RunStatus:
-        # Twice: it may be claimed, or put back, between the two tries.
+        # Two rounds, because a worker may claim the execution, or put it back, between two updates.
         for _ in range(2):
             if executions.cancel_pending(execution_id, now=now, reason=text):
                 return RunStatus.CANCELLED
@@ -149,14 +152,14 @@ class ExecutionOperations(Operations):
                 return RunStatus.RUNNING
         execution = self._execution(execution_id)
         if execution.status == RunStatus.RUNNING:
-            return RunStatus.RUNNING  # somebody has asked already
+            return RunStatus.RUNNING  # somebody has already asked its worker to stop it
         raise NotPossible(
             gettext("execution #%(id)s is %(status)s already")
             % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
         )
 
     def retry(self, execution_id: int) -> JobExecution:
-        """An unsuccessful execution once more, with a fresh budget of retries."""
+        """Retries an unsuccessful execution. It gets its full number of retries again."""
 
         def work() -> JobExecution | None:
             now = self.clock.now()
@@ -180,15 +183,14 @@ class ExecutionOperations(Operations):
         )
 
     def count_failed(self, failed: FailedRange) -> int:
-        """Counts the executions that `retry_range` would send back, up to one above its limit."""
+        """Counts the executions that `retry_range` would retry, at most RETRY_LIMIT + 1."""
         return failed.rows().order_by()[: RETRY_LIMIT + 1].count()
 
     def retry_range(self, failed: FailedRange) -> tuple[int, bool]:
-        """Retry a range, oldest first. Returns how many, and whether there are more than
-        RETRY_LIMIT.
+        """Retries a range, oldest first. Returns how many, and whether RETRY_LIMIT left out some.
 
-        Each batch commits by itself, so that workers and other people wait for none for long. The
-        one entry in the history counts along.
+        Each batch commits on its own, so that it locks its rows only for a short time. Each batch
+        updates the count in the one entry in the history.
         """
         retried, entry = 0, None
         rows = failed.rows()
@@ -224,7 +226,7 @@ class ExecutionOperations(Operations):
         return retried, self._remember(ActivityVerb.RETRIED_RANGE, kind, None, name, now, facts)
 
     def delete_execution(self, execution_id: int) -> None:
-        """Remove an execution that has ended. Its slot does not run again."""
+        """Deletes an execution that has ended. Its slot does not run again."""
 
         def work() -> None:
             execution = self._execution(execution_id)

@@ -1,8 +1,8 @@
 """Whether the database and the broker answer right now.
 
-No connection is reused: each question opens its own connection in its own thread. A frozen server
-(it accepts a connection and never answers) then costs the caller `timeout` seconds and no more.
-While a question hangs, later callers wait for the same answer.
+Each check opens its own connection in its own thread. If the server is frozen (it accepts a
+connection and never answers), the caller waits `timeout` seconds and no longer. While a check
+hangs, later callers wait for the answer of the same check.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 TIMEOUT_SECONDS: Final = 2.0
-# A question older than this is abandoned and asked again.
+# A check older than this is abandoned, and the next caller starts a new one.
 _GIVEN_UP_AFTER_SECONDS: Final = 15.0
-# How a server that is there refuses: too many connections and starting up (PostgreSQL, MySQL), a
-# lock (SQLite), and a connection that was accepted and then not answered (the drivers).
+# The error codes and words of a server that runs but refuses: it has too many connections or is
+# starting up (PostgreSQL, MySQL), the file is locked (SQLite), or it does not answer (drivers).
 _BUSY_STATES: Final = frozenset({"53300", "57P03", 1040, 1203})
 _BUSY_WORDS: Final = ("too many", "starting up", "is locked", "timeout", "timed out")
 
 
 class DatabaseState(StrEnum):
     CONNECTED = "connected"
-    BUSY = "busy"  # it is there, and does not answer in time or takes no more connections
+    BUSY = "busy"  # it runs, but does not answer in time or accepts no more connections
     DISCONNECTED = "disconnected"
 
 
@@ -55,7 +55,7 @@ def check_broker(timeout: float = TIMEOUT_SECONDS) -> str | None:
 
 
 class _Question:
-    """A question asked in a thread. A second one starts only when the first takes too long."""
+    """A check in a thread. A second one starts only when the first takes too long."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self._name = name

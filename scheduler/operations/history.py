@@ -1,6 +1,6 @@
-"""Who did what, for people: the entries of `jobu_activity` are read and put into words here.
+"""Who did what, for people: reads the entries of `jobu_activity` and describes them in words.
 
-Operations write codes and facts (base.py). Every decision here compares codes; words are made for
+Operations write codes and facts (base.py). Every decision here compares codes. Words are made for
 the reader, in the current language.
 """
 
@@ -22,7 +22,7 @@ from scheduler.operations.masking import MASK
 from scheduler.states import ActivityVerb, Door, TargetKind
 from scheduler.store import activity
 
-# So many entries of a job are searched for who switched it off.
+# The most entries of a job that are read to find who switched it off.
 _SEARCHED: Final = 100
 # The parts of facts that hold a whole definition.
 _DEFINITIONS: Final = ("before", "after")
@@ -40,7 +40,7 @@ class Change:
 
 
 def describe(entry: Activity, show: ShowInstant) -> str:
-    """Returns what was done, as a sentence in the current language. `show` words an instant."""
+    """Returns what was done, as a sentence in the current language. `show` formats an instant."""
     facts = _facts(entry)
     match entry.verb:
         case ActivityVerb.CREATED:
@@ -79,11 +79,11 @@ def describe(entry: Activity, show: ShowInstant) -> str:
         case ActivityVerb.REVOKED:
             return _("Revoked")
         case _:
-            return entry.verb  # of a newer release
+            return entry.verb  # a verb that a newer release has written
 
 
 def describe_door(entry: Activity) -> str:
-    """Returns through which door it came, in the current language, with the name of the token."""
+    """Returns the door of the act in the current language, with the name of the token."""
     door = label_of(Door, entry.door)
     token = _facts(entry).get("token")
     return _("%(door)s, token %(token)s") % {"door": door, "token": token} if token else door
@@ -111,7 +111,7 @@ def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None
 
 
 def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
-    """Returns the facts for a program. The parameters are None for who may not see them."""
+    """Returns the facts for a program. Without `sees_params`, the parameters are None."""
     facts = _facts(entry)
     if sees_params:
         return facts
@@ -128,8 +128,9 @@ def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
 def who_switched_off(job: CronJob) -> str:
     """Returns who switched `job` off. Empty: the history does not know.
 
-    The entry of a change has the instant that the change wrote on the row. So the newest change is
-    found, and from it the one before; a change without an entry (by SQL, by beat) ends the search.
+    The entry of a change has the instant that the change wrote on the row. So the search finds the
+    entry of the newest change, and from it the one before. A change without an entry (by SQL or by
+    beat) ends the search.
     """
     written_at: datetime | None = job.updated_at
     for entry in activity.of_target(TargetKind.JOB, job.pk)[:_SEARCHED]:
@@ -143,7 +144,7 @@ def who_switched_off(job: CronJob) -> str:
 
 
 def who_cancelled(execution: JobExecution) -> str:
-    """Returns who asked for the cancellation on the row. Empty: the history does not know."""
+    """Returns who asked to cancel the execution. Empty: the history does not know."""
     if execution.cancel_requested_at is None:
         return ""
     entries = activity.of_target(TargetKind.EXECUTION, execution.pk).filter(
@@ -154,7 +155,7 @@ def who_cancelled(execution: JobExecution) -> str:
 
 
 def _switched(entry: Activity) -> bool | None:
-    """Whether the entry switched the job on or off. None: neither."""
+    """Returns True if the entry switched the job on, False if it switched it off, else None."""
     match entry.verb:
         case ActivityVerb.ENABLED:
             return True
@@ -236,7 +237,7 @@ def _text(value: object, longest: int | None) -> str:
 
 
 # --- facts ---------------------------------------------------------------------------------------
-# An SQL client may have typed anything into them.
+# SQL may have written any value into the facts, so the functions below check every type.
 
 
 def _facts(entry: Activity) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keys of API tokens: they are made here, shown once and kept only as a hash."""
+"""Keys of API tokens: a key is made here, shown once and stored only as a hash."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SHOWN: Final = len(PREFIX) + 6
 
 @dataclass(frozen=True, kw_only=True)
 class TokenControl(Operations):
-    """The verbs of API tokens."""
+    """The operations on API tokens."""
 
     def create(
         self, user: Any, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
     ) -> tuple[ApiToken, str]:
-        """Returns a saved token and its key. The key is 256 random bits and is not kept."""
+        """Returns a saved token and its key. The key is 256 random bits and is not stored."""
         key = PREFIX + secrets.token_urlsafe(32)
 
         def work() -> ApiToken:
@@ -49,7 +49,7 @@ class TokenControl(Operations):
         return in_transaction(work), key
 
     def revoke(self, token: ApiToken) -> None:
-        """Refuse the token from now on. NotPossible: it was revoked before."""
+        """Revokes the token: it is refused from now on. NotPossible: it was revoked before."""
 
         def work() -> None:
             now = self.clock.now()
@@ -60,7 +60,7 @@ class TokenControl(Operations):
         in_transaction(work)
 
     def delete(self, token: ApiToken) -> None:
-        """Remove the token."""
+        """Deletes the token."""
         token_id = token.pk
 
         def work() -> None:
@@ -77,5 +77,5 @@ class TokenControl(Operations):
 
 
 def hash_of(key: str) -> str:
-    """Returns what is stored of a key."""
+    """Returns the hash under which a key is stored."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -13,23 +13,23 @@ from scheduler.states import ProcessKind, RunStatus
 
 #: Beats and workers write a heartbeat every 5 seconds; a process silent for longer is not alive.
 STALE_AFTER: Final = timedelta(seconds=30)
-#: What beat should have done by now and has not: a slot without a row, a run that was not sent. It
-#: is done within 2 seconds. A minute is twice STALE_AFTER: a beat that is restarted by a deploy, or
-#: replaced by another one, is no reason for an alarm; `probe` and the documented alerts use it too.
+#: Work of beat (to write the row of a slot, to send a run) that is late by more than this is
+#: overdue. Beat normally needs less than 2 seconds. A minute is twice STALE_AFTER, so that the
+#: restart or replacement of a beat raises no alarm. `probe` and the documented alerts use it, too.
 OVERDUE_AFTER: Final = timedelta(seconds=60)
-#: Machines ask every few seconds: a million waiting runs need not be counted exactly.
+#: Monitoring reads the counts every few seconds, so they stop here instead of reading all rows.
 COUNTED_UP_TO: Final = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Liveness:
-    """What of jobu is at work. Ages in seconds; None where there is nothing to measure."""
+    """Which parts of jobu work. Ages are in seconds, or None if there is nothing to measure."""
 
     #: Since the newest heartbeat of any beat.
     beat_age_seconds: float | None
     beats_alive: int
     workers_alive: int
-    #: How late the publication is that has been due longest; None: none is due.
+    #: The delay of the run that has been due to be published for the longest time. None: none is.
     oldest_unpublished_seconds: float | None
     #: Both are counted up to COUNTED_UP_TO.
     pending: int
@@ -37,7 +37,7 @@ class Liveness:
 
 
 def is_alive(heartbeat_at: datetime, now: datetime) -> bool:
-    """Whether a process with this heartbeat is alive."""
+    """Returns whether a process with this heartbeat is alive."""
     return now - heartbeat_at <= STALE_AFTER
 
 
@@ -47,12 +47,12 @@ def alive_processes(now: datetime) -> QuerySet[SchedulerProcess]:
 
 
 def is_overdue(due_at: datetime | None, now: datetime) -> bool:
-    """Whether beat should have done by now what was due then. None is never due."""
+    """Returns whether work of beat that was due at `due_at` is overdue. None: nothing is due."""
     return due_at is not None and now - due_at > OVERDUE_AFTER
 
 
 def liveness(now: datetime) -> Liveness:
-    """Reads the tables by their indexes. Database errors pass through."""
+    """Returns the liveness. Every query uses an index. Does not catch database errors."""
     last = {
         row["kind"]: row["last"]
         for row in SchedulerProcess.objects.values("kind").annotate(last=Max("heartbeat_at"))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MASK = "********"
-# Deeper levels are shown as TOO_DEEP. No door accepts so many, but SQL does, and a page that walked
-# through all of them would fail.
+# Deeper levels are shown as TOO_DEEP. jobu refuses such values, but SQL can write them, and a page
+# that recursed through all levels would fail.
 _DEEPEST = 100
 TOO_DEEP = "(nested too deep)"
 
@@ -64,10 +64,11 @@ def unmask(typed: Any, stored: Any) -> Any:
 
 
 def _unmask_items(typed: list[Any], stored: list[Any]) -> list[Any]:
-    """Items have no names: a typed item that looks like a shown one is that item, also elsewhere.
+    """Restores the secrets in the items of a list, which have no names to match them by.
 
-    A changed item keeps the secrets of its place if no item was added or removed. A mask stays
-    where it is not clear whose secret it hides.
+    A typed item that looks like a stored item when masked is that item, also at another place. A
+    changed item gets the secrets of its place if no item was added or removed. A mask stays if it
+    is not clear which secret it hides.
     """
     same_length = len(typed) == len(stored)
     shown = _places_by_look([mask(item) for item in stored])
@@ -113,5 +114,5 @@ def left_masked(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _hide(value: Any) -> Any:
-    """An empty value is shown: it hides nothing, and that it is empty is worth seeing."""
+    """Returns the mask. An empty value is returned as it is, because it holds no secret."""
     return value if value in (None, "", [], {}) else MASK

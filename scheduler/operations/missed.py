@@ -1,8 +1,8 @@
-"""What a job has missed, and what becomes of it: one rule for enabling, edits and pauses.
+"""The slots that a job has missed, and what happens to them: one rule for enable, edit and pause.
 
-A job that is off misses its slots from `missed_from` on; one that is on, and that no beat has
-planned, from its watermark on. Pure: takes instants, writes nothing. `store.slots.record_slots`
-writes what `settle` returns.
+A disabled job misses its slots from `missed_from` on. An enabled job that no beat has planned
+misses them from its watermark on. Functions here are pure: they take instants and write nothing.
+`store.slots.record_slots` writes what `settle` returns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HALF_A_SECOND: Final = timedelta(milliseconds=500)
 
 
 class _Watermarked(Protocol):
-    """The columns that say since when slots are missed."""
+    """The columns that say from when on a job misses its slots."""
 
     @property
     def is_enabled(self) -> bool: ...
@@ -48,7 +48,7 @@ class Missed:
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """What is to be written: the records of missed slots, and the watermark behind them.
+    """What the caller must write: the records of missed slots, and the watermark after them.
 
     `watermark` None: no slot follows.
     """
@@ -58,29 +58,30 @@ class Settlement:
 
 
 def missed_since(job: _Watermarked) -> datetime | None:
-    """Returns since when a job has missed its slots. None: nobody knows, or it has missed none."""
+    """Returns from when on a job has missed its slots. None: unknown, or it has missed none."""
     if job.is_enabled:
         return job.next_run_at or job.missed_from
-    # A job that SQL has switched off still has its watermark.
+    # A job that was disabled by SQL has no `missed_from`, but still has its watermark.
     return job.missed_from or job.next_run_at
 
 
-# Slots are whole seconds. Each of these lies half a second beside one, so that no slot is on it.
+# The next three functions return a limit for slots. Slots are whole seconds, and each limit is half
+# a second before or after a whole second, so that it is never equal to a slot.
 
 
 def before_pause_ends(paused_until: datetime) -> datetime:
-    """Includes every slot before the end of the pause, and excludes one that lies on it."""
+    """Returns a limit that includes every slot before the end of the pause, but not one at it."""
     whole = paused_until.replace(microsecond=0)
     return whole + _HALF_A_SECOND if paused_until.microsecond else whole - _HALF_A_SECOND
 
 
 def before_now(now: datetime) -> datetime:
-    """Excludes a slot that is due just now: it is not missed yet."""
+    """Returns a limit that excludes a slot that is due just now, because it is not missed yet."""
     return (now - _HALF_A_SECOND).replace(microsecond=500_000)
 
 
 def with_now(now: datetime) -> datetime:
-    """Includes a slot that is due just now."""
+    """Returns a limit that includes a slot that is due just now."""
     return now.replace(microsecond=500_000)
 
 
@@ -106,14 +107,14 @@ def settle(
     decided_by: str,
     policy: MisfirePolicy = MisfirePolicy.SKIP,
 ) -> Settlement:
-    """Decides what becomes of the slots that the job has missed up to `until`, by `policy`.
+    """Decides by `policy` what happens to the slots that the job has missed up to `until`.
 
     The watermark is the first slot after `until` that has no record. Raises ScheduleError.
     """
     due = _due(job, until=until, settings=settings, policy=policy, decided_by=decided_by)
     if due is None:
         since = missed_since(job)
-        # Edited after `until`, it misses its slots only from then on.
+        # If the job was edited after `until`, it misses its slots only from the edit on.
         after = until if since is None else max(until, since - _INSTANT)
         schedule = schedule_of(job, settings)
         return Settlement(
@@ -136,7 +137,7 @@ def _due(
     policy: MisfirePolicy = MisfirePolicy.SKIP,
     decided_by: str = "",
 ) -> DueSchedule | None:
-    """Returns what there is to plan up to `until`. None: the job has missed nothing by then."""
+    """Returns the slots to settle up to `until`. None: the job has missed nothing by then."""
     since = missed_since(job)
     if since is None:
         return None

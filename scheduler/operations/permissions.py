@@ -1,4 +1,4 @@
-"""Who may do what: the one table that the admin, the API and the documentation's matrix read."""
+"""Who may do what: the one table for the admin, the API and the matrix in the documentation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Action(StrEnum):
     VIEW_PROCESSES = "see beats and workers"
 
 
-# Any one of them is enough. Whoever may change a job may also run and pause it: by changing its
-# expression they could do so anyway.
+# One of the permissions is enough. A user who may change a job may also run and pause it, because a
+# change of its expression has the same effect.
 NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_JOBS: ("scheduler.view_cronjob", "scheduler.change_cronjob"),
     Action.ADD_JOB: ("scheduler.add_cronjob",),
@@ -67,5 +67,5 @@ class _Person(Protocol):
 
 
 def may(person: _Person, action: Action) -> bool:
-    """Whether this user may do it. Superusers may do all, inactive users nothing."""
+    """Returns whether this user may do it. Superusers may do everything, inactive users nothing."""
     return person.is_active and any(person.has_perm(name) for name in NEEDED[action])
