@@ -39,8 +39,8 @@ class Paging(Schema):
 class Order:
     """How a list is sorted, and how its cursors are made and read.
 
-    `by`: the fields to sort by. `cursor_of`: the cursor after a row. `after`: the rows after a
-    cursor.
+    `by`: the fields to sort by. `cursor_of`: returns the cursor after a row. `after`: returns the
+    rows that follow a cursor.
     """
 
     by: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Params that a caller sends: a mask that the API has shown is replaced by the secret it hides.
 
-Two functions here require the permission to see params. Without this rule, a caller could send a
+Two functions here may require the permission to see params. Otherwise, a caller could send a
 mask beside a new parameter (a host, say), or to another handler, and read the secret there.
 """
 
