@@ -16,7 +16,7 @@ from scheduler.api.auth import caller_of, needs
 from scheduler.api.cron_answers import CronId, saved, shown, unless_name_is_taken
 from scheduler.api.errors import invalid
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
-from scheduler.api.params import meant
+from scheduler.api.params import unmask_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.base import In, Text
 from scheduler.api.schemas.jobs import (
@@ -197,7 +197,9 @@ def _values(given: In, before: CronJob | None) -> dict[str, Any]:
         del values["allow_overlap"]
     if "handler_params" in values:
         stored = before.handler_params if before is not None else {}
-        values["handler_params"] = meant(values["handler_params"], stored, field="handler_params")
+        values["handler_params"] = unmask_params(
+            values["handler_params"], stored, field="handler_params"
+        )
     return values
 
 

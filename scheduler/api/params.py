@@ -17,7 +17,7 @@ from scheduler.operations.masking import left_masked, mask, unmask
 from scheduler.operations.permissions import Action
 
 
-def meant(params: dict[str, Any], stored: Any, *, field: str = "params") -> dict[str, Any]:
+def unmask_params(params: dict[str, Any], stored: Any, *, field: str = "params") -> dict[str, Any]:
     """Returns `params` with each mask replaced by the secret that it hides in `stored`.
 
     Raises ApiError for a mask that hides no stored secret.
@@ -40,7 +40,7 @@ def replacement_params(
         return None
     # The token's scopes do not matter: a token that may only operate also sends params.
     caller.require_of_user(Action.VIEW_PARAMS)
-    return meant(params, stored())
+    return unmask_params(params, stored())
 
 
 def event_params(
@@ -53,4 +53,4 @@ def event_params(
     """
     if (params or is_other_handler) and mask(stored) != stored:
         caller.require_of_user(Action.VIEW_PARAMS)
-    return meant(params, stored)
+    return unmask_params(params, stored)

@@ -50,7 +50,7 @@ _POLICIES: Final[Mapping[str, MisfirePolicy]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class JobOperations(Operations):
-    """The verbs of jobs."""
+    """The operations on jobs."""
 
     # --- create and change ------------------------------------------------------------------------
 
