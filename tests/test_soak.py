@@ -14,8 +14,10 @@ import pytest
 
 from bench.__main__ import main as bench
 from bench.soak import command
-from bench.soak.checker import PROMISES, Bounds, Broken, check, expected_slots, figures
+from bench.soak.checker import PROMISES, Broken, check, expected_slots
 from bench.soak.command import soak
+from bench.soak.delays import Bounds
+from bench.soak.figures import figures
 from bench.soak.history import Attempt, Change, Execution, Fault, History, Job, LedgerLine
 from bench.soak.jobs import SoakJob, make_jobs
 from bench.soak.options import CONFIG, FAULTS, Options

@@ -8,12 +8,13 @@ triggers.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from bench.soak.history import FINAL, Attempt, Execution, Fault, History, Job
+from bench.soak.delays import Bounds, delays
+from bench.soak.history import CLOCK_SLACK, FINAL, MISFIRE, Execution, History, Job
 from tests.harness.oracles import debian_slots
 
 T = TypeVar("T")
@@ -61,9 +62,6 @@ LEGAL = frozenset(
         ("RUNNING", "PENDING"),
     }
 )
-_CLOCK_SLACK = timedelta(seconds=1)
-# The reason_code of a row that stands for missed slots: docs/architecture.md.
-_MISFIRE = "misfire"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,28 +71,6 @@ class Broken:
 
     def __str__(self) -> str:
         return f"{self.what} (promise {PROMISES[self.what]}): {self.detail}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """Worst cases in seconds that the settings give, for one fault at a time.
-
-    `reaction`: for how long after its end a fault of that kind can still delay something. A delay
-    during which further faults happened may be longer by their length and reaction.
-    """
-
-    row: float  # from a slot until its row is there
-    start: float  # from then until its handler begins
-    recovery: float  # from a worker's end until its run begins again
-    reaction: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delay:
-    what: str
-    seconds: float
-    bound: float
-    detail: str
 
 
 def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
@@ -130,35 +106,6 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
     return sorted(found, key=lambda broken: list(PROMISES).index(broken.what))
 
 
-def figures(history: History, bounds: Bounds) -> dict[str, Any]:
-    """What a soak prints, besides what is broken."""
-    outcomes = Counter(attempt.outcome for attempt in history.attempts)
-    events = Counter(event["event"] for event in history.events)
-    longest: dict[str, Delay] = {}
-    for delay in delays(history, bounds):
-        if delay.what not in longest or delay.seconds > longest[delay.what].seconds:
-            longest[delay.what] = delay
-
-    def seconds(what: str) -> float | None:
-        return round(longest[what].seconds, 1) if what in longest else None
-
-    return {
-        "slots_expected": sum(len(expected_slots(job, history)) for job in history.jobs),
-        "rows": len(history.executions),
-        "attempts": len(history.attempts),
-        "statuses": dict(sorted(Counter(row.status for row in history.executions).items())),
-        "rescued": outcomes["LOST"],
-        "handed_back": outcomes["RELEASED"],
-        "zombie_writes_refused": events["execution.stale"],
-        "longest_recovery_seconds": seconds(RECOVERED),
-        "recovery_bound_seconds": round(bounds.recovery, 1),
-        "longest_row_delay_seconds": seconds(RECORDED),
-        "row_bound_seconds": round(bounds.row, 1),
-        "longest_start_delay_seconds": seconds(STARTED),
-        "start_bound_seconds": round(bounds.start, 1),
-    }
-
-
 # --- slots ----------------------------------------------------------------------------------------
 
 
@@ -192,10 +139,10 @@ def _completeness_of(job: Job, rows: Sequence[Execution], history: History) -> I
     if history.until is not None and job.watermarks[-1] <= history.until:
         yield Broken(what="missing", detail=f"{name} stood still at {job.watermarks[-1]:%H:%M:%S}")
     expected = expected_slots(job, history)
-    runs = {row.slot for row in rows if row.reason_code != _MISFIRE}
+    runs = {row.slot for row in rows if row.reason_code != MISFIRE}
     skipped: Counter[datetime] = Counter()
     for row in rows:
-        if row.reason_code == _MISFIRE:
+        if row.reason_code == MISFIRE:
             facts = row.reason_facts
             first, last = (datetime.fromisoformat(facts[end]) for end in ("first", "last"))
             covered = [slot for slot in expected if first <= slot <= last]
@@ -387,15 +334,15 @@ def _times(history: History) -> Iterator[Broken]:
     for row in history.executions:
         if row.slot.microsecond:
             yield Broken(what="time", detail=f"execution {row.id} has no whole second: {row.slot}")
-        if row.slot > row.created_at + _CLOCK_SLACK:
+        if row.slot > row.created_at + CLOCK_SLACK:
             yield Broken(
                 what="time", detail=f"execution {row.id} was made at {row.created_at}, too early"
             )
-        if row.started_at and row.finished_at and row.started_at > row.finished_at + _CLOCK_SLACK:
+        if row.started_at and row.finished_at and row.started_at > row.finished_at + CLOCK_SLACK:
             yield Broken(what="time", detail=f"execution {row.id} finished before it started")
     for attempt in history.attempts:
         slot = slots.get(attempt.execution_id)
-        if slot is not None and attempt.started_at < slot - _CLOCK_SLACK:
+        if slot is not None and attempt.started_at < slot - CLOCK_SLACK:
             yield Broken(what="time", detail=f"execution {attempt.execution_id} ran too early")
 
 
@@ -409,93 +356,7 @@ def _messages(history: History) -> Iterator[Broken]:
             )
 
 
-# --- bounds ---------------------------------------------------------------------------------------
-
-RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
-
-
-def delays(history: History, bounds: Bounds) -> list[Delay]:
-    """Every delay that the settings bound, beside its bound."""
-    return [
-        *_row_delays(history, bounds),
-        *_start_delays(history, bounds),
-        *_recoveries(history, bounds),
-    ]
-
-
-def _row_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
-    for row in history.executions:
-        if row.reason_code != _MISFIRE:
-            extra = _extra(history.faults, bounds, row.slot, row.created_at)
-            yield Delay(
-                what=RECORDED,
-                seconds=(row.created_at - row.slot).total_seconds(),
-                bound=bounds.row + extra,
-                detail=f"slot {row.slot:%H:%M:%S} of job {row.job_id}",
-            )
-
-
-def _start_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
-    rows = _of_free_jobs(history)
-    for attempt in history.attempts:
-        row = rows.get(attempt.execution_id)
-        if attempt.attempt == 1 and row is not None:
-            extra = _extra(history.faults, bounds, row.created_at, attempt.started_at)
-            yield Delay(
-                what=STARTED,
-                seconds=(attempt.started_at - row.created_at).total_seconds(),
-                bound=bounds.start + extra,
-                detail=f"execution {row.id}",
-            )
-
-
-def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
-    rows = _of_free_jobs(history)
-    by_number = {(attempt.execution_id, attempt.attempt): attempt for attempt in history.attempts}
-    for lost in history.attempts:
-        again = by_number.get((lost.execution_id, lost.attempt + 1))
-        fault = _fault_of(lost, history.faults)
-        if lost.outcome == "LOST" and again and fault and lost.execution_id in rows:
-            others = [other for other in history.faults if other is not fault]
-            extra = _extra(others, bounds, fault.began_at, again.started_at)
-            yield Delay(
-                what=RECOVERED,
-                seconds=(again.started_at - fault.began_at).total_seconds(),
-                bound=bounds.recovery + extra,
-                detail=f"execution {lost.execution_id}, attempt {lost.attempt} lost by"
-                f" {fault.kind} of {fault.target}",
-            )
-
-
-def _of_free_jobs(history: History) -> dict[int, Execution]:
-    """Executions of jobs whose runs wait for nobody."""
-    free = {job.id for job in history.jobs if job.overlap_policy == "allow"}
-    return {row.id: row for row in history.executions if row.job_id in free}
-
-
-def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
-    """The fault that ended this attempt: the last one that met its worker while it ran."""
-    met = [
-        fault
-        for fault in faults
-        if fault.target
-        and lost.worker.startswith(fault.target)
-        and lost.started_at - _CLOCK_SLACK <= fault.began_at <= lost.ended_at
-    ]
-    return max(met, key=lambda fault: fault.began_at, default=None)
-
-
-def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: datetime) -> float:
-    """How much longer something may take that was on its way from `begin` to `end`."""
-    extra = 0.0
-    for fault in faults:
-        reaction = bounds.reaction.get(fault.kind, 0.0)
-        if fault.began_at < end and fault.ended_at + timedelta(seconds=reaction) > begin:
-            extra += (fault.ended_at - fault.began_at).total_seconds() + reaction
-    return extra
-
-
-def _grouped(items: Iterable[T], key: Any) -> dict[int, list[T]]:
+def _grouped(items: Iterable[T], key: Callable[[T], int]) -> dict[int, list[T]]:
     groups: dict[int, list[T]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)

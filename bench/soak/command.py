@@ -24,8 +24,10 @@ from types import FrameType
 from typing import Any
 
 from bench.environment import DATABASES
-from bench.soak.checker import PROMISES, Bounds, check, figures
+from bench.soak.checker import PROMISES, check
+from bench.soak.delays import Bounds
 from bench.soak.faults import Faults, reactions
+from bench.soak.figures import figures
 from bench.soak.handlers import LEDGER_VARIABLE
 from bench.soak.history import History, install_recorders, instant, read_history
 from bench.soak.jobs import BACKOFF_MAX_SECONDS, make_jobs

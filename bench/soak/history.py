@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from bench.soak.jobs import SoakJob
 from tests.harness.system import System
 
 FINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"})
+# The reason_code of a row that stands for missed slots: docs/architecture.md.
+MISFIRE = "misfire"
+# Processes and the database server read different clocks.
+CLOCK_SLACK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,114 @@
+"""How long things took in a soak, and the bounds that the settings give for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bench.soak.history import CLOCK_SLACK, MISFIRE, Attempt, Execution, Fault, History
+
+RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Worst cases in seconds that the settings give, for one fault at a time.
+
+    `reaction`: for how long after its end a fault of that kind can still delay something. A delay
+    during which further faults happened may be longer by their length and reaction.
+    """
+
+    row: float  # from a slot until its row is there
+    start: float  # from then until its handler begins
+    recovery: float  # from a worker's end until its run begins again
+    reaction: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delay:
+    what: str
+    seconds: float
+    bound: float
+    detail: str
+
+
+def delays(history: History, bounds: Bounds) -> list[Delay]:
+    """Every delay that the settings bound, beside its bound."""
+    return [
+        *_row_delays(history, bounds),
+        *_start_delays(history, bounds),
+        *_recoveries(history, bounds),
+    ]
+
+
+def _row_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
+    for row in history.executions:
+        if row.reason_code != MISFIRE:
+            extra = _extra(history.faults, bounds, row.slot, row.created_at)
+            yield Delay(
+                what=RECORDED,
+                seconds=(row.created_at - row.slot).total_seconds(),
+                bound=bounds.row + extra,
+                detail=f"slot {row.slot:%H:%M:%S} of job {row.job_id}",
+            )
+
+
+def _start_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
+    rows = _of_free_jobs(history)
+    for attempt in history.attempts:
+        row = rows.get(attempt.execution_id)
+        if attempt.attempt == 1 and row is not None:
+            extra = _extra(history.faults, bounds, row.created_at, attempt.started_at)
+            yield Delay(
+                what=STARTED,
+                seconds=(attempt.started_at - row.created_at).total_seconds(),
+                bound=bounds.start + extra,
+                detail=f"execution {row.id}",
+            )
+
+
+def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
+    rows = _of_free_jobs(history)
+    by_number = {(attempt.execution_id, attempt.attempt): attempt for attempt in history.attempts}
+    for lost in history.attempts:
+        again = by_number.get((lost.execution_id, lost.attempt + 1))
+        fault = _fault_of(lost, history.faults)
+        if lost.outcome == "LOST" and again and fault and lost.execution_id in rows:
+            others = [other for other in history.faults if other is not fault]
+            extra = _extra(others, bounds, fault.began_at, again.started_at)
+            yield Delay(
+                what=RECOVERED,
+                seconds=(again.started_at - fault.began_at).total_seconds(),
+                bound=bounds.recovery + extra,
+                detail=f"execution {lost.execution_id}, attempt {lost.attempt} lost by"
+                f" {fault.kind} of {fault.target}",
+            )
+
+
+def _of_free_jobs(history: History) -> dict[int, Execution]:
+    """Executions of jobs whose runs wait for nobody."""
+    free = {job.id for job in history.jobs if job.overlap_policy == "allow"}
+    return {row.id: row for row in history.executions if row.job_id in free}
+
+
+def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
+    """The fault that ended this attempt: the last one that met its worker while it ran."""
+    met = [
+        fault
+        for fault in faults
+        if fault.target
+        and lost.worker.startswith(fault.target)
+        and lost.started_at - CLOCK_SLACK <= fault.began_at <= lost.ended_at
+    ]
+    return max(met, key=lambda fault: fault.began_at, default=None)
+
+
+def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: datetime) -> float:
+    """How much longer something may take that was on its way from `begin` to `end`."""
+    extra = 0.0
+    for fault in faults:
+        reaction = bounds.reaction.get(fault.kind, 0.0)
+        if fault.began_at < end and fault.ended_at + timedelta(seconds=reaction) > begin:
+            extra += (fault.ended_at - fault.began_at).total_seconds() + reaction
+    return extra
