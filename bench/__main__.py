@@ -1,4 +1,4 @@
-"""`python -m bench NAME`: measurements as JSON lines. Ratios of one run are what counts."""
+"""`python -m bench NAME`: measurements as JSON lines. Compare figures of the same run only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
     except ModuleNotFoundError as error:
-        # The tools of the tests are not part of what the server needs.
+        # requirements.txt does not contain the tools that the tests and the benches need.
         print(
             f"{error}: `pip install -r requirements-dev.txt`, or script/test once", file=sys.stderr
         )

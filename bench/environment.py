@@ -1,4 +1,4 @@
-"""A private database and broker for one measurement, and Django set up on them."""
+"""A private database and broker for one measurement, and Django configured to use them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DATABASES: dict[str, type[Postgres] | type[MariaDB] | None] = {
 
 @contextmanager
 def private_jobu(database: str) -> Iterator[Path]:
-    """Django on an empty, migrated database of that kind, a private Redis as its broker.
+    """Sets up Django on an empty, migrated database of that kind, with a private Redis as broker.
 
-    Call it once per process: Django has one set of settings. Gives the data directory. The servers
-    end with the block; those of TEST_POSTGRES_URL and its like are used as they are.
+    Yields the data directory. Call it once per process: Django has one set of settings. The servers
+    end with the block. Servers that TEST_POSTGRES_URL and the like name are used as they are.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="jobu-bench-"))
     servers: list[Server] = []

@@ -1,11 +1,11 @@
 """How long each page takes with many jobs and a long history.
 
-Fills a private database (10,000 jobs, a million executions), logs in and asks for each page of the
-admin several times, in this process: what a browser waits for without its network. Prints one line
-of JSON with the median and the slowest answer of each page in milliseconds; the first answer counts
-among them, with caches as cold as they are after a deploy. Ends with 1 if a median, or the first
-answer, is over the limit. With a `load` far above `cores` the machine was busy with other things:
-`cpu_ms` and `min_ms` say more then.
+Fills a private database (10,000 jobs, a million executions), logs in and requests each page of the
+admin several times, inside this process. The times are those that a browser waits for, without the
+network. Prints one line of JSON with the median and the slowest answer of each page in
+milliseconds. They include the first answer, whose caches are as cold as after a deployment. Ends
+with 1 if a median or a first answer is over the limit. If `load` is far above `cores`, the machine
+was busy with other work: then look at `cpu_ms` and `min_ms`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure() -> dict[str, Any]:
-    """Per page: what it took, `cpu_ms` of that in this process, and the statements it made."""
+    """Returns per page its times, its CPU time in this process and its number of statements."""
     from django.conf import settings
     from django.contrib.auth import get_user_model
     from django.core.cache import cache
@@ -79,7 +79,7 @@ def measure() -> dict[str, Any]:
     )
     client = Client()
     client.force_login(user)
-    client.get("/admin/login/")  # imports and templates that every page shares
+    client.get("/admin/login/")  # loads the imports and templates that every page shares
     figures = {}
     for name, address in pages():
         cache.clear()
@@ -106,7 +106,7 @@ def measure() -> dict[str, Any]:
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """(name, address) of every page that may be slow: lists by filter, search and order first."""
+    """Yields (name, address) of every page that may be slow: lists by filter, search and order."""
     from django.urls import reverse
 
     from scheduler.models import CronJob, JobExecution, SchedulerProcess
@@ -204,7 +204,7 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def _deep(rows: Any) -> int:
-    """The last page of the admin's lists for these rows."""
+    """Returns the number of the last page of the admin's list for these rows."""
     return max(1, rows.order_by()[:10_000].count() // 50)
 
 

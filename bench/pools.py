@@ -1,9 +1,9 @@
-"""How much a pool of ours costs: acquire, SELECT 1, release, per second and engine.
+"""What a pool of dbpools costs: acquire, SELECT 1 and release, per second and engine.
 
-Three contenders take turns in small rounds on one server, so that a busy machine is busy for all:
+Three contenders take turns in small rounds on one server, so that a busy machine slows all of them:
 `ours`, `driver_pool` (asyncpg.Pool, asyncmy.Pool; aiosqlite has none) and `bare` (one connection of
-the driver, never given back). One JSON line per engine; `ours_to_driver_pool` is the figure to
-watch, the median over the rounds: 1.0 is as fast, 0.85 is 15 % slower.
+the driver, never released). Prints one JSON line per engine. The important figure is
+`ours_to_driver_pool`, the median over the rounds: 1.0 is as fast, 0.85 is 15 % slower.
 """
 
 import argparse
@@ -33,7 +33,7 @@ POOL_SIZE = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 0, or 1 when an engine asked for is not there."""
+    """Runs the benchmark. Returns 0, or 1 if a requested engine is not available."""
     parser = argparse.ArgumentParser(prog="bench pools", description=__doc__)
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="default: all")
     parser.add_argument("--rounds", type=int, default=30)
@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def measure(
     engine: str, server: Server | None, rounds: int, statements: int
 ) -> dict[str, Any]:
-    """Statements per second of each contender, and the ratios, medians over the rounds."""
+    """Returns each contender's statements per second, and the ratios, as medians of the rounds."""
     with tempfile.TemporaryDirectory() as directory:
         place = server.url if server is not None else str(Path(directory) / "bench.sqlite3")
         async with CONTENDERS[engine](place) as contenders:
             seconds: dict[str, list[float]] = {name: [] for name in contenders}
             for number in range(rounds + 2):
-                # Each round starts with another contender, so none is always first.
+                # Each round starts with another contender, so that none is always the first.
                 names = list(contenders)
                 start = number % len(names)
                 for name in names[start:] + names[:start]:
@@ -87,7 +87,7 @@ async def measure(
 
 
 def database_at(engine: str, place: str) -> BaseDatabase:
-    """A database of ours with a warm pool of POOL_SIZE at most."""
+    """Returns a dbpools database whose pool has at most POOL_SIZE connections."""
     where = {"path": place} if engine == "sqlite" else {"dsn": place}
     entry = {"type": engine, **where, "pool_size": POOL_SIZE}
     config = parse_database("bench", entry)
@@ -95,7 +95,7 @@ def database_at(engine: str, place: str) -> BaseDatabase:
 
 
 def through_our_pool(pool: AsyncConnectionPool) -> Contender:
-    """Acquire, SELECT 1, release with our pool."""
+    """Returns a contender that acquires from our pool, selects 1 and releases."""
 
     async def run(count: int) -> None:
         for _ in range(count):
@@ -107,7 +107,7 @@ def through_our_pool(pool: AsyncConnectionPool) -> Contender:
 
 @asynccontextmanager
 async def sqlite(place: str) -> AsyncIterator[dict[str, Contender]]:
-    """aiosqlite has no pool: ours against one connection."""
+    """Our pool and one aiosqlite connection: aiosqlite has no pool."""
     ours = database_at("sqlite", place)
     async with aiosqlite.connect(place) as bare:
 
@@ -122,7 +122,7 @@ async def sqlite(place: str) -> AsyncIterator[dict[str, Contender]]:
 
 @asynccontextmanager
 async def postgres(place: str) -> AsyncIterator[dict[str, Contender]]:
-    """Ours, asyncpg.Pool, one asyncpg connection."""
+    """Our pool, asyncpg.Pool and one asyncpg connection."""
     ours = database_at("postgres", place)
     pool = await asyncpg.create_pool(place, min_size=2, max_size=POOL_SIZE)
     bare = await asyncpg.connect(place)
@@ -144,7 +144,7 @@ async def postgres(place: str) -> AsyncIterator[dict[str, Contender]]:
 
 @asynccontextmanager
 async def mysql(place: str) -> AsyncIterator[dict[str, Contender]]:
-    """Ours, asyncmy.Pool, one asyncmy connection."""
+    """Our pool, asyncmy.Pool and one asyncmy connection."""
     ours = database_at("mysql", place)
     url = urlsplit(place)
     where: dict[str, Any] = {

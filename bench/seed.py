@@ -1,6 +1,6 @@
 """Fills a job database for measurements: many jobs and a month of their executions.
 
-The executions are made inside the database, so that a million rows take a minute and not an hour.
+The database itself makes the executions, so that a million rows take a minute and not an hour.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ PART = 100_000
 
 
 def seed(*, jobs: int, executions: int, now: datetime) -> None:
-    """Jobs, their executions of the last DAYS days, and attempts and logs for a part of them.
+    """Inserts jobs, their executions of the last DAYS days, and attempts and logs for some of them.
 
-    Of 1000 runs 920 succeed; the newest ones run or wait. The tables must be empty.
+    Of 1000 executions 920 succeed. The newest ones run or wait. The tables must be empty.
     """
     from django.db import connection
 
@@ -42,13 +42,13 @@ def seed(*, jobs: int, executions: int, now: datetime) -> None:
 
 
 def analyze() -> None:
-    """Fresh statistics, as any database has that has run for a while."""
+    """Updates the statistics, as a database that has run for a while has done by itself."""
     from django.db import connection
 
     tables = ("cron_jobs", "job_executions", "job_attempts", "job_logs")
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Also the visibility map, which autovacuum would have brought up to date by itself.
+            # VACUUM also updates the visibility map, which autovacuum would have done by itself.
             cursor.execute(f"VACUUM (ANALYZE) {', '.join(tables)}")
         elif connection.vendor == "mysql":
             cursor.execute(f"ANALYZE TABLE {', '.join(tables)}")
@@ -58,7 +58,7 @@ def analyze() -> None:
 
 
 def _insert_jobs(count: int, now: datetime) -> None:
-    """Half daily, the others hourly or more often, in three zones; some 800 schedules."""
+    """Inserts jobs with about 800 schedules in three zones: half daily, the others more often."""
     from scheduler.models import CronJob
 
     def job(n: int) -> CronJob:
@@ -107,7 +107,7 @@ def _insert_process(kind: str, heartbeat_at: datetime) -> None:
 
 @contextmanager
 def _digits() -> Iterator[None]:
-    """A table of ten digits: crossed with itself it counts, the same way on every database."""
+    """Creates a table of ten digits. Joined with itself it counts, on every database alike."""
     from scheduler.store.connection import execute
 
     execute("CREATE TABLE bench_digits (d INTEGER)", ())
@@ -119,7 +119,7 @@ def _digits() -> Iterator[None]:
 
 
 def _numbers(start: int, end: int) -> str:
-    """The numbers from `start` to before `end` as column n of a derived table."""
+    """Returns a derived table whose column n holds the numbers from `start` to `end` - 1."""
     places = range(5)
     number = " + ".join(f"{10**place} * d{place}.d" for place in places)
     tables = ", ".join(f"bench_digits d{place}" for place in places)
@@ -130,18 +130,18 @@ def _numbers(start: int, end: int) -> str:
 
 
 class _Dialect:
-    """The few expressions that the databases spell differently."""
+    """The few expressions that the databases write differently."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
 
     def moved(self, seconds: str) -> str:
-        """The parameter, an instant, moved by an expression of seconds."""
+        """Returns an expression: the parameter, an instant, moved by an expression of seconds."""
         if self._vendor == "postgresql":
             return f"CAST(%s AS timestamptz) + ({seconds}) * interval '1 second'"
         if self._vendor == "mysql":
             return f"CAST(%s AS DATETIME(6)) + INTERVAL ({seconds}) SECOND"
-        # To the microsecond, as Django writes them; the cursor formats, hence the doubled percents.
+        # Microseconds, as Django writes them. The cursor formats: therefore the doubled percents.
         return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', %s, (({seconds}) || ' seconds')) || '000'"
 
     def text(self, *parts: str) -> str:
@@ -155,12 +155,12 @@ class _Dialect:
 
 
 def _executions(sql: _Dialect, numbers: str, count: int, jobs: int, first_job: int) -> str:
-    """An INSERT with eight parameters, all of them the present instant."""
+    """Returns an INSERT with eight parameters: each of them is the present instant."""
     apart = DAYS * 86_400 / count
-    began = f"-({count} - n) * {apart:.6f}"  # of row n, seconds before now
+    began = f"-({count} - n) * {apart:.6f}"  # the start of row n, in seconds relative to now
     waits, runs = f"n >= {count - WAITING}", f"n >= {count - WAITING - RUNNING}"
     ended = f"n < {count - WAITING - RUNNING}"
-    # 0.3 s to 90 s, a tenth of them long; the last ones have not ended by now.
+    # From 0.3 s to 90 s, and a tenth of the runs are long. The last ones have not ended yet.
     took = "0.3 + (n %% 97) * 0.04 + CASE WHEN n %% 10 = 3 THEN n %% 89 ELSE 0 END"
     finished = f"CASE WHEN {began} + 1 + {took} > 0 THEN 0 ELSE {began} + 1 + {took} END"
     handlers = " ".join(f"WHEN {i} THEN '{name}'" for i, name in enumerate(HANDLERS))

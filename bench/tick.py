@@ -1,8 +1,9 @@
-"""What a tick of beat costs with many jobs: idle, and with many due in the same second.
+"""What a tick of beat costs with many jobs: when no job is due, and when many are due at once.
 
-One dispatcher in this process, on a private database and a private Redis. Prints one line of JSON:
-`idle_tick_ms` (median of 50 ticks with nothing due), `record_seconds` (all rows committed),
-`publish_seconds` (from then until the last message is in Redis), memory and CPU of this process.
+Runs one dispatcher in this process, on a private database and a private Redis. Prints one line of
+JSON: `idle_tick_ms` (median of 50 ticks with no job due), `record_seconds` (until all rows are
+committed), `publish_seconds` (from then until the last message is in Redis), and the memory and CPU
+time of this process.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def measure(jobs: int, due: int) -> dict[str, Any]:
     publisher = _Timed(CeleryPublisher(current_app._get_current_object(), clock))
     dispatcher = Dispatcher(clock=clock, publisher=publisher)
     _insert_jobs(jobs, next_run_at=clock.now() + timedelta(days=1))
-    dispatcher.tick()  # connects, and lets the caches fill
+    dispatcher.tick()  # connects and fills the caches
     idle = [_seconds(dispatcher.tick) for _ in range(IDLE_TICKS)]
 
     slot = clock.now().replace(microsecond=0)
@@ -86,7 +87,7 @@ def measure(jobs: int, due: int) -> dict[str, Any]:
 
 
 class _Timed:
-    """A publisher that remembers when it was first needed and how much it sent."""
+    """A publisher that remembers when it was first called and how many messages it sent."""
 
     def __init__(self, publisher: Any) -> None:
         self._publisher = publisher
@@ -104,7 +105,7 @@ class _Timed:
 
 
 def _insert_jobs(count: int, *, next_run_at: datetime) -> None:
-    """Daily jobs, by plain SQL: making 100,000 model instances would take longer than the rest."""
+    """Inserts daily jobs by plain SQL: 100,000 model instances would take longer than the rest."""
     from scheduler.store.connection import execute
 
     for start in range(0, count, INSERT_BATCH):

@@ -1,9 +1,15 @@
-"""`python -m bench soak`: real processes under faults, then a checker that believes nobody.
+"""`python -m bench soak`: real processes under faults, then a check of what they did.
 
-command: the run from start to verdict. jobs: what is scheduled. faults: what goes wrong. handlers:
-what runs, and writes down that it ran. history: everything that can be known afterwards. checker:
-what must be true of it. delays: how long it took, and the bounds. figures: what is printed of it.
-sabotage: crash points and broken protocols, in the run's processes only.
+- command: runs a soak from its start to its report
+- options: the options and the report
+- jobs: the jobs that the soak schedules
+- handlers: the handlers that run, and that write each run into a ledger
+- faults: what goes wrong
+- sabotage: crash points and broken protocols, in the processes of the soak only
+- history: everything that is known afterwards
+- checker: what must be true of a history
+- delays: how long things took, and their bounds
+- figures: the numbers that a soak prints
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    # Workers import bench.soak.handlers: they need none of the rest.
+    # Imported here, because workers import bench.soak.handlers and need nothing else of the soak.
     from bench.soak.command import main as run
 
     return run(argv)

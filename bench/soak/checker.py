@@ -1,8 +1,8 @@
-"""What must be true after a soak. Pure: a history in, broken promises and figures out.
+"""What must be true after a soak. Pure functions: from a history to the broken promises.
 
-Nothing here asks jobu what it meant to do. The slots come from a brute-force reading of cron
-(tests/harness/oracles.py), what ran from the handlers' own ledger, status changes from database
-triggers.
+The checker uses none of jobu's own code. The slots come from a brute-force implementation of cron
+(tests/harness/oracles.py), the runs from the handlers' own ledger, and the status changes from
+database triggers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.harness.oracles import debian_slots
 
 T = TypeVar("T")
 
-# What each finding breaks, in the words of the README's promises.
+# The promise of the README that each finding breaks: its number, and the promise in short.
 PROMISES: Mapping[str, str] = {
     "missing": "2: no slot is lost",
     "extra": "1: every slot has exactly one row, and only slots have",
@@ -43,10 +43,10 @@ PROMISES: Mapping[str, str] = {
 }
 
 CHARGED = frozenset({"FAILED", "TIMEOUT", "LOST"})
-# After these another attempt is right.
+# Another attempt may follow only after an attempt with one of these outcomes.
 TRIED_AGAIN = CHARGED | {"RELEASED"}
-# docs/architecture.md, written down once more: the code's own table is not asked. Nobody retries by
-# hand during a soak.
+# The transitions of docs/architecture.md, repeated here so that the checker does not depend on the
+# code's own table. Retries by a user are missing, because a soak makes none.
 LEGAL = frozenset(
     {
         (None, "PENDING"),
@@ -74,7 +74,7 @@ class Broken:
 
 
 def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
-    """Everything that is wrong, the worst first. Empty: every promise was kept."""
+    """Returns everything that is wrong, the worst first. Empty if every promise was kept."""
     checks = [
         _completeness(history),
         _uniqueness(history),
@@ -110,11 +110,11 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
 
 
 def expected_slots(job: Job, history: History) -> list[datetime]:
-    """Every slot from the job's first watermark until its last one, by brute force."""
+    """Returns every slot from the job's first watermark until its last one, by brute force."""
     if not job.watermarks:
         return []
     first, last = job.watermarks[0], job.watermarks[-1]
-    # One span for all jobs of a zone: the oracle remembers the minutes that it has walked.
+    # All jobs use the same span, because the oracle caches the minutes of a zone by span.
     ends = [end for other in history.jobs for end in (other.watermarks[:1] + other.watermarks[-1:])]
     begin, end = min(ends), max(ends)
     span = begin.replace(second=0, microsecond=0), end.replace(second=0) + timedelta(minutes=1)
@@ -168,7 +168,7 @@ def _uniqueness(history: History) -> Iterator[Broken]:
             yield Broken(
                 what="duplicate", detail=f"job {job_id} has {count} rows for {slot:%H:%M:%S}"
             )
-    # Also finds a row that was deleted and made again.
+    # The ledger also shows a row that was deleted and inserted again.
     ran: dict[tuple[int, datetime], set[int]] = defaultdict(set)
     for line in history.ledger:
         if line.what == "begin":
@@ -230,7 +230,7 @@ def _fences(history: History) -> Iterator[Broken]:
         own = {attempt.token: attempt for attempt in attempts.get(row.id, [])}
         if row.final_token is not None:
             writer = own.get(row.final_token)
-            # A run that keeps losing its workers ends FAILED.
+            # An execution that has lost too many workers ends FAILED, by an attempt that is LOST.
             verdict = {row.status, "LOST"} if row.status == "FAILED" else {row.status}
             if writer is None or writer.attempt != row.attempt or writer.outcome not in verdict:
                 by = f"attempt {writer.attempt} ({writer.outcome})" if writer else "nobody"
@@ -258,7 +258,7 @@ def _fences(history: History) -> Iterator[Broken]:
 
 
 def _outcomes(history: History) -> Iterator[Broken]:
-    """These handlers end well or not at all; whatever says FAILED nevertheless is not theirs."""
+    """A handler of the soak writes "end" only if it succeeds: FAILED is then not its outcome."""
     ended = {line.token for line in history.ledger if line.what == "end"}
     for attempt in history.attempts:
         if attempt.outcome == "FAILED" and attempt.token in ended:
@@ -270,7 +270,7 @@ def _outcomes(history: History) -> Iterator[Broken]:
 
 
 def _losses(history: History) -> Iterator[Broken]:
-    """A run may take ten leases: as long as nothing happens, nobody may take it away."""
+    """A run may take ten leases. It may only be LOST if a fault happened while it ran."""
     for attempt in history.attempts:
         if attempt.outcome == "LOST" and not any(
             fault.began_at <= attempt.ended_at and fault.ended_at >= attempt.started_at
@@ -309,7 +309,7 @@ def _failures(history: History) -> Iterator[Broken]:
 
 
 def _overlaps(history: History) -> Iterator[Broken]:
-    """By the order in which the database saw the changes: no clock is involved."""
+    """Uses the order in which the database saw the changes, and therefore no clock."""
     alone = {job.id for job in history.jobs if job.overlap_policy != "allow"}
     job_of = {row.id: row.job_id for row in history.executions if row.job_id in alone}
     running: dict[int, int] = {}

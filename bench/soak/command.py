@@ -1,8 +1,8 @@
 """jobu under faults for some minutes. Prints one line of JSON; exits with 1 for a broken promise.
 
-Real beats, workers, database and broker of its own. Faults hit at random instants; the handlers
-write a ledger; afterwards a checker compares jobs, rows and ledger (docs/reliability.md has the
-list). Every wait has an end.
+Starts its own beats, workers, database and broker. Faults happen at random instants, and the
+handlers write a ledger. Afterwards a checker compares jobs, rows and ledger: docs/reliability.md
+lists what it checks. Every wait has a limit.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ from tests.harness.servers import RabbitMQ, Redis, Server
 from tests.harness.servers.pool import start_server
 from tests.harness.system import System
 
+# A small machine that the soak itself loads adds this to any wait, ...
 SLACK_SECONDS = 10.0
+# ... and needs this to start a process.
 START_SECONDS = 10.0
-# For the servers, the processes and the reading afterwards; not for anything of jobu.
+# The time for starting the servers and processes and for reading the history afterwards.
 LIMIT_SECONDS = 180.0
 _FIRST_RUN_SECONDS = 60.0
 _STEP_SECONDS = 0.1
@@ -48,7 +50,7 @@ _SHOWN = 20
 
 
 class GaveUpError(Exception):
-    """Something did not come to its end within the bound."""
+    """Something did not end within its limit."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,8 +92,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def soak(options: Options) -> Report:
-    """Run it and check it. Nothing is left running, whatever happens."""
-    # Its name is a part of the workers' names: short and unlike any other.
+    """Runs a soak and checks it. Ends everything that it has started, also after an error."""
+    # The directory's name is part of the workers' names: it must be short and unique.
     place = Path(tempfile.mkdtemp(prefix="jobu-soak-"))
     report = None
     try:
@@ -133,7 +135,7 @@ class _Soak:
             finally:
                 with suppress(GaveUpError):
                     if system is not None and faults is not None:
-                        system.close()  # what is read must not change meanwhile
+                        system.close()  # nothing may change while the history is read
                         recorded = self._record(system)
                 for closed in (system, broker, database):
                     if closed is not None:
@@ -209,11 +211,11 @@ class _Soak:
         self._note("no more faults")
 
     def _pause(self) -> float:
-        # Some come on top of each other, some long after.
+        # Some faults overlap, others happen long after the fault before.
         return min(self._dice.expovariate(1 / self._options.every), 4 * self._options.every)
 
     def _drain(self, system: System, faults: Faults) -> None:
-        """Everything is up again: what is due gets its row, and what has a row becomes final."""
+        """Waits, without faults, until each due slot has its row and each row is final."""
         bounds = self._bounds()
         settle = max(bounds.reaction.values()) + START_SECONDS
         self._until = until = datetime.now(UTC)
@@ -254,7 +256,7 @@ class _Soak:
             _nap()
 
     def _ask(self, system: System, statement: str) -> list[dict[str, Any]]:
-        # Nothing, while the database is away: who asks goes on asking.
+        # Returns nothing while the database is down: the callers ask again.
         with suppress(Exception):
             return system.sql(statement)
         return []
@@ -270,7 +272,7 @@ class _Soak:
     def _record(self, system: System) -> dict[str, Any]:
         try:
             return read_history(system, self._jobs, self._place / "ledger")
-        except Exception as error:  # noqa: BLE001 - the verdict is "broken", and says why
+        except Exception as error:  # noqa: BLE001 - reported as a broken promise
             self._gave_up.append(f"the history cannot be read: {type(error).__name__}: {error}")
             return {"jobs": []}
 
@@ -310,7 +312,7 @@ class _Soak:
             "left_out": self._left_out,
             "seconds": round(seconds, 1),
             "cores": os.cpu_count(),
-            # Of the last minute and the last 15. Above the cores, the machine was too small.
+            # Of the last minute and of the last 15. If above `cores`, the machine was too small.
             "load": [round(load, 1) for load in os.getloadavg()[::2]],
         }
         if broken:
@@ -319,7 +321,7 @@ class _Soak:
         return Report(line=line, broken=broken, place=self._place if broken else None)
 
     def _bounds(self) -> Bounds:
-        """docs/reliability.md says where each part comes from."""
+        """Returns the bounds of these settings. docs/reliability.md explains each part."""
         scheduler, worker = self._options.config["scheduler"], self._options.config["worker"]
         tick = 1.2 * scheduler["poll_interval_seconds"]
         again = scheduler["republish_max_seconds"]
@@ -345,7 +347,7 @@ class _Soak:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Even a call that hangs ends: the whole soak has a limit."""
+    """Limits the whole soak to `seconds`: it interrupts even a call that hangs."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise GaveUpError(f"the soak itself did not end within {seconds:.0f} s")
@@ -354,7 +356,7 @@ def _alarm(seconds: float) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, ring)
-    # And again, should the reading afterwards hang too.
+    # The timer repeats, in case reading the history hangs too.
     signal.setitimer(signal.ITIMER_REAL, seconds, LIMIT_SECONDS)
     try:
         yield

@@ -13,14 +13,14 @@ RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Worst cases in seconds that the settings give, for one fault at a time.
+    """Worst cases in seconds that follow from the settings, for one fault at a time.
 
-    `reaction`: for how long after its end a fault of that kind can still delay something. A delay
-    during which further faults happened may be longer by their length and reaction.
+    `reaction`: for how long after its end a fault of that kind can still delay something. If more
+    faults happen during a delay, the delay may be longer by their length and their reaction.
     """
 
     row: float  # from a slot until its row is there
-    start: float  # from then until its handler begins
+    start: float  # from its row until its handler begins
     recovery: float  # from a worker's end until its run begins again
     reaction: Mapping[str, float]
 
@@ -34,7 +34,7 @@ class Delay:
 
 
 def delays(history: History, bounds: Bounds) -> list[Delay]:
-    """Every delay that the settings bound, beside its bound."""
+    """Returns every delay for which the settings give a bound."""
     return [
         *_row_delays(history, bounds),
         *_start_delays(history, bounds),
@@ -87,13 +87,13 @@ def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
 
 
 def _of_free_jobs(history: History) -> dict[int, Execution]:
-    """Executions of jobs whose runs wait for nobody."""
+    """Returns the executions of jobs whose runs never wait for another run, by id."""
     free = {job.id for job in history.jobs if job.overlap_policy == "allow"}
     return {row.id: row for row in history.executions if row.job_id in free}
 
 
 def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
-    """The fault that ended this attempt: the last one that met its worker while it ran."""
+    """Returns the fault that ended this attempt: the last one of its worker while it ran."""
     met = [
         fault
         for fault in faults
@@ -105,7 +105,7 @@ def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
 
 
 def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: datetime) -> float:
-    """How much longer something may take that was on its way from `begin` to `end`."""
+    """Returns how many seconds the faults may add to a delay that lasts from `begin` to `end`."""
     extra = 0.0
     for fault in faults:
         reaction = bounds.reaction.get(fault.kind, 0.0)

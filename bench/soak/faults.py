@@ -1,4 +1,4 @@
-"""What goes wrong in a soak, and the seats of the processes that it happens to."""
+"""The faults of a soak, and the beats and workers that they hit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from scheduler.failpoints import POINTS
 from tests.harness.servers import RabbitMQ, Redis, Server
 from tests.harness.system import Part, System
 
-# The threads pool ends itself with this when a handler cannot be stopped: worker/process.py.
+# The threads pool exits with this if it cannot stop a handler: scheduler/worker/process.py.
 EXIT_FOR_RESTART = 75
-# The crash points that each comes by in a soak.
+# The crash points that each kind of process passes in a soak.
 _OF = {
     "beat": ("record.", "publish.", "rescue."),
     "worker": ("claim.", "run.", "end.", "overlap."),
@@ -33,13 +33,13 @@ _OF = {
 
 @dataclass
 class Seat:
-    """A place for one beat or worker: whoever sits there is replaced when it is gone."""
+    """A place for one beat or worker. When its process has ended, another one replaces it."""
 
     kind: str  # beat or worker
     number: int
     pool: str = ""
     part: Part | None = None
-    name: str = ""  # how a worker signs what it does
+    name: str = ""  # the name that the process writes into the tables
     is_paused: bool = False
     is_armed: bool = False
 
@@ -49,7 +49,7 @@ class Seat:
 
 
 class Faults:
-    """Makes one fault after the other at random instants, and puts each right after a while."""
+    """Makes faults, and repairs each of them after a random time."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Faults:
         self.done: list[Fault] = []
         self.deaths: list[str] = []
         self.seats = [Seat("beat", number) for number in range(beats)]
-        # Both shapes of worker, in turn.
+        # Workers with the prefork and with the threads pool in turn.
         self.seats += [
             Seat("worker", number, pool="prefork" if number % 2 == 0 else "threads")
             for number in range(workers)
@@ -95,7 +95,7 @@ class Faults:
         }
 
     def missing(self) -> dict[str, str]:
-        """The faults that there cannot be here, and why."""
+        """Returns the faults that are impossible with these servers and workers, and why."""
         reasons = {}
         if self._database is None:
             reasons["restart-database"] = "SQLite has no server"
@@ -116,7 +116,7 @@ class Faults:
             self._start(seat)
 
     def step(self) -> None:
-        """What is due now: endings of faults, and replacements for processes that are gone."""
+        """Repairs the faults whose time is over, and replaces processes that have ended."""
         while self._todo and self._todo[0][0] <= time.monotonic():
             heapq.heappop(self._todo)[2]()
         for seat in self.seats:
@@ -127,7 +127,7 @@ class Faults:
         self.kinds[kind]()
 
     def heal(self) -> None:
-        """Ends what goes on: everything runs again, nothing is armed."""
+        """Repairs all faults. Afterwards everything runs, and no crash point is armed."""
         self._end_all()
         for seat in self.seats:
             if seat.is_armed and seat.part is not None:
@@ -138,7 +138,7 @@ class Faults:
         return all(seat.is_up for seat in self.seats)
 
     def _end_all(self) -> None:
-        # A process that drains is not hurried: it says itself when it has ended.
+        # A draining process schedules its check again until the process has ended.
         while self._todo:
             heapq.heappop(self._todo)[2]()
             time.sleep(0.05)
@@ -163,7 +163,7 @@ class Faults:
         self._after(self._dice.uniform(0, 2), replace)
 
     def _crash(self, kind: str) -> None:
-        """The next process in that seat kills itself at a crash point, in the thick of its work."""
+        """Replaces a process by one that kills itself at a crash point during its work."""
         seat = self._pick(kind, pool="threads" if kind == "worker" else "")
         if seat is None:
             return
@@ -172,7 +172,7 @@ class Faults:
         self._kill_seat(seat, f"crash-{kind}", crash_point=point)
 
     def _stop_worker(self) -> None:
-        """SIGSTOP for longer than the lease: somebody else takes its runs, then it comes back."""
+        """Stops a worker for longer than its lease: others take over its runs, then it goes on."""
         if seat := self._pick("worker"):
             self._pause(seat, "stop-worker", self._lease_seconds + self._dice.uniform(2, 5))
 
@@ -196,7 +196,7 @@ class Faults:
         self._after(seconds, resume)
 
     def _drain_worker(self) -> None:
-        """SIGTERM, as a deployment does it."""
+        """Ends a worker with SIGTERM, as a deployment does."""
         seat = self._pick("worker")
         if seat is None or seat.part is None:
             return
@@ -300,10 +300,10 @@ class Faults:
 
 
 def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
-    """For how long after its end each kind of fault can still delay something (see Bounds)."""
+    """Returns for how long after its end each kind of fault can still delay something."""
     lease = config["worker"]["lease_seconds"]
     again = config["scheduler"]["republish_max_seconds"]
-    of_beat = lease + start_seconds  # it rescues only after it has seen the database for a lease
+    of_beat = lease + start_seconds  # a new beat rescues only after one lease with the database
     of_worker = again + start_seconds
     return {
         "kill-beat": of_beat,
@@ -314,15 +314,18 @@ def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[s
         "stop-worker": again,
         "drain-worker": of_worker,
         "flush-broker": again,
-        # The publisher's and Celery's own pauses after a failure, besides.
+        # 20 s for the pauses of the publisher and of Celery after a failure.
         "restart-broker": again + 20,
-        # Beat's longest pause, the lease that it then waits, and the leases that ran out meanwhile.
+        # Beat's longest pause, the lease that it then waits, and the leases that have expired.
         "restart-database": 5 + 2 * lease,
     }
 
 
 def _ended_well(part: Part) -> bool:
-    """0; or 75 with a run that could not be stopped; or killed by SIGTERM before it listened."""
+    """Returns whether the exit code is right after SIGTERM.
+
+    0; or 75 if a run could not be stopped; or the signal itself if it came before "ready".
+    """
     if part.exit_code in (0, EXIT_FOR_RESTART):
         return True
     return part.exit_code == -signal.SIGTERM and "ready." not in part.log()

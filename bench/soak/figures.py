@@ -11,7 +11,7 @@ from bench.soak.history import History
 
 
 def figures(history: History, bounds: Bounds) -> dict[str, Any]:
-    """What a soak prints, besides what is broken."""
+    """Returns the figures of a soak, for its line of JSON."""
     outcomes = Counter(attempt.outcome for attempt in history.attempts)
     events = Counter(event["event"] for event in history.events)
     longest: dict[str, Delay] = {}

@@ -1,4 +1,4 @@
-"""What can be known of a soak afterwards: jobs, rows, every status change, ledger, faults."""
+"""What is known of a soak afterwards: jobs, rows, every status change, the ledger, the faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Job:
     overlap_policy: str = "allow"
     max_retry: int = 3
     longest_seconds: float = 1.0
-    # Every value that next_run_at ever had, in order.
+    # Every value that next_run_at has had, in order.
     watermarks: tuple[datetime, ...] = ()
 
 
@@ -76,7 +76,7 @@ class LedgerLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One status change that the database itself saw, in the order of one execution."""
+    """One status change, recorded by a trigger of the database."""
 
     execution_id: int
     before: str | None
@@ -86,9 +86,9 @@ class Change:
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     kind: str
-    target: str  # the worker's or beat's own name; "" for a server
+    target: str  # the name of the worker or beat; "" for a server
     began_at: datetime
-    ended_at: datetime  # when it was healthy, or had been started, again
+    ended_at: datetime  # when the target was healthy or started again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,20 +99,20 @@ class History:
     ledger: Sequence[LedgerLine] = ()
     changes: Sequence[Change] = ()
     faults: Sequence[Fault] = ()
-    # Events of the processes' logs: {"event": ..., "execution_id": ...}.
+    # Events from the logs of the processes: {"event": ..., "execution_id": ...}.
     events: Sequence[dict[str, Any]] = ()
-    # Processes that ended although nobody had done anything to them.
+    # Processes that ended although no fault had hit them.
     deaths: Sequence[str] = ()
-    # The end of the part with faults; every slot until then must have its row.
+    # The end of the time with faults. Every slot until then must have its row.
     until: datetime | None = None
     default_timezone: str = "Asia/Seoul"
-    # Waits that were given up, in words.
+    # One sentence for each wait that took too long.
     gave_up: Sequence[str] = field(default_factory=tuple)
 
 
 # --- what the database itself writes down ---------------------------------------------------------
 
-# Each table and trigger on the three databases. Nothing of jobu knows of them.
+# Tables and triggers for the three databases. jobu itself does not use them.
 _TABLES = (
     "CREATE TABLE soak_changes (id {serial}, execution_id BIGINT, before_status VARCHAR(20),"
     " after_status VARCHAR(20))",
@@ -163,7 +163,7 @@ _TRIGGERS = {
 
 
 def install_recorders(system: System) -> None:
-    """Triggers that write down every status change and every move of a watermark."""
+    """Creates triggers that record every status change and every move of a watermark."""
     kind = system.database_url.partition(":")[0]
     for statement in _TABLES:
         system.sql(statement.format(serial=_SERIAL[kind]))
@@ -175,7 +175,7 @@ def install_recorders(system: System) -> None:
 
 
 def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> dict[str, Any]:
-    """What the database, the ledger and the logs say, as arguments of History."""
+    """Reads the database, the ledger and the logs. Returns arguments for History."""
     return {
         "jobs": _jobs(system, {job.name: job for job in soak_jobs}),
         "executions": [
@@ -242,11 +242,11 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
 
 
 def read_ledger(directory: Path) -> Iterator[LedgerLine]:
-    """The lines of all processes, by time."""
+    """Yields the lines of all processes, ordered by time."""
     lines = []
     for path in directory.glob("*.sqlite3"):
         with closing(sqlite3.connect(path, timeout=20)) as connection:
-            # A process may die between opening the file and making the table.
+            # A process may die after it creates the file and before it creates the table.
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone():
                 lines += connection.execute("SELECT * FROM ledger").fetchall()
     for execution_id, attempt, job_id, slot, token, what, at in sorted(lines, key=lambda x: x[6]):
@@ -262,19 +262,19 @@ def read_ledger(directory: Path) -> Iterator[LedgerLine]:
 
 
 def _events(system: System) -> Iterator[dict[str, Any]]:
-    """The scheduler's events from all logs; what else stands there is skipped."""
+    """Yields the scheduler's events from all logs and skips all other lines."""
     for path in sorted(system.place.glob("*.log")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if '"event"' in line:
                 try:
                     event = json.loads(line)
                 except ValueError:
-                    continue  # two processes wrote at once, or one was killed in the middle
+                    continue  # two processes wrote at once, or one was killed while it wrote
                 yield {"process": path.stem, **event}
 
 
 def _json(value: Any) -> dict[str, Any]:
-    """A JSON object that a driver returned as text or as a value; NULL is an empty one."""
+    """Returns the JSON object that a driver read as text or as a value. NULL is an empty object."""
     found = json.loads(value) if isinstance(value, str) else value
     return dict(found or {})
 

@@ -1,4 +1,4 @@
-"""What a soak schedules: jobs of every kind that the protocol treats differently."""
+"""The jobs that a soak schedules: at least one of each kind that jobu treats differently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZONES = (
     "Australia/Lord_Howe",
     "Pacific/Chatham",
 )
-# Late on a loaded machine is not missed: these slots are to be run, whenever.
+# On a loaded machine a slot may be late. With this grace it still runs and is not missed.
 PATIENT_SECONDS = 3600
 BACKOFF_SECONDS = 1
 BACKOFF_MAX_SECONDS = 2
@@ -27,7 +27,7 @@ BACKOFF_MAX_SECONDS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class SoakJob:
-    """A row for cron_jobs, and how long one of its executions may be on its way without a fault."""
+    """A row for cron_jobs, and how long one of its executions may take when no fault happens."""
 
     name: str
     cron_expression: str
@@ -41,7 +41,7 @@ class SoakJob:
             "handler_name": "soak",
             "handler_params": {"seconds": 0.02},
             "misfire_grace_seconds": PATIENT_SECONDS,
-            # Enough for every fault that can meet one execution.
+            # Enough for all faults that can hit one execution.
             "max_retry": 10,
             "retry_backoff_seconds": BACKOFF_SECONDS,
             "retry_backoff_max_seconds": BACKOFF_MAX_SECONDS,
@@ -57,21 +57,21 @@ class SoakJob:
 
 
 def make_jobs(count: int, dice: random.Random, *, lease_seconds: float) -> list[SoakJob]:
-    """`count` jobs, the special ones first; the same for the same dice."""
+    """Returns `count` jobs, the special ones first. The same `dice` give the same jobs."""
     special = list(_special(dice, lease_seconds))[:count]
     plain = [_plain(number, dice) for number in range(count - len(special))]
     return [*special, *plain]
 
 
 def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
-    # Interleaved, so that a soak with few jobs has some of each.
+    # The kinds alternate, so that a soak with few jobs has jobs of each kind.
     for number in range(3):
         for policy in ("skip", "queue_one", "replace"):
             yield SoakJob(
                 name=f"overlap {policy} {number}",
                 cron_expression=f"*/{2 + number} * * * * *",
                 columns={"overlap_policy": policy, "handler_params": {"seconds": 3}},
-                # Its own run, the one before it, and the wait of a run that nobody woke.
+                # Its own run, the run before it, and the delay until a waiting run looks again.
                 longest_seconds=3 + 3 + 5 + 1,
             )
         yield SoakJob(
@@ -92,7 +92,7 @@ def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
         )
         yield SoakJob(
             name=f"long {number}",
-            # Ten leases, begun in the first seconds of a soak of any length.
+            # It runs for ten leases, and starts in the first seconds of a soak of any length.
             cron_expression=f"{number * 20}/30 * * * * *",
             columns={"handler_params": {"seconds": 10 * lease_seconds}},
             longest_seconds=10 * lease_seconds + 1,
@@ -150,7 +150,7 @@ def _every_few_minutes(dice: random.Random) -> str:
             "*",
             f"*/{dice.randint(2, 4)}",
             f"{dice.randrange(3)}-59/2",
-            # In zones that are 30 or 45 minutes off these are other instants than in UTC.
+            # In zones with an offset of 30 or 45 minutes these are other instants than in UTC.
             ",".join(map(str, sorted(dice.sample(range(60), 20)))),
         ]
     )

@@ -1,4 +1,4 @@
-"""What a soak is asked to do, and what it reports."""
+"""The options of a soak, and its report."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BROKERS: dict[str, type[Redis] | type[RabbitMQ] | None] = {
     "files": None,
 }
 
-# Production's protocol with shorter times, so that minutes hold many rescues.
+# The settings of production with shorter times, so that a soak of minutes has many rescues.
 CONFIG: dict[str, dict[str, Any]] = {
     "scheduler": {
         "min_cron_interval_seconds": 1,
         "poll_interval_seconds": 0.5,
         "republish_seconds": 2,
-        # Not much shorter: on a machine that cannot keep up, each doubled message is more work.
+        # Not much shorter, because each repeated message is more work for a machine that is late.
         "republish_max_seconds": 16,
         "sweep_interval_seconds": 1,
     },
@@ -51,7 +51,6 @@ CONFIG: dict[str, dict[str, Any]] = {
 }
 
 
-# What a small machine, loaded by the soak itself, adds to any wait; and to a process's start.
 @dataclass(frozen=True, kw_only=True)
 class Options:
     database: str = "sqlite"
@@ -64,15 +63,15 @@ class Options:
     faults: Sequence[str] = FAULTS
     every: float = 6.0  # seconds between two faults, on average
     mutation: str = ""
-    # Tests bring their own.
+    # Jobs of a test, instead of the generated ones.
     own_jobs: Sequence[SoakJob] = ()
     config: dict[str, dict[str, Any]] = field(default_factory=lambda: CONFIG)
 
 
 @dataclass(kw_only=True)
 class Report:
-    """The line of JSON, what is broken, and where to look."""
+    """The line of JSON, the broken promises, and the directory with the logs."""
 
     line: dict[str, Any]
     broken: list[Broken]
-    place: Path | None = None  # kept only when something is wrong
+    place: Path | None = None  # kept only if a promise is broken

@@ -1,6 +1,6 @@
-"""Handlers that write what they do into a ledger of their own, outside of jobu's tables.
+"""Handlers that write what they do into a ledger outside of jobu's tables.
 
-One SQLite file per process: a process that is stopped in the middle of a write holds up nobody.
+Each process has its own SQLite file, so that a process stopped during a write blocks no other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEDGER_TABLE = (
 
 @cache
 def _ledger(pid: int) -> sqlite3.Connection:
-    # Nanoseconds: the kernel gives a dead process's pid away again.
+    # The time makes the name unique, because the kernel reuses the pid of a dead process.
     path = Path(os.environ[LEDGER_VARIABLE]) / f"{pid}-{time.time_ns()}.sqlite3"
     connection = sqlite3.connect(path, timeout=20, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -35,7 +35,7 @@ def _ledger(pid: int) -> sqlite3.Connection:
 
 
 def gate(ledgers: Path, attempt: int) -> Path:
-    """The file that lets this attempt of every gated run pass."""
+    """Returns the file that lets this attempt of every gated run end."""
     return ledgers / f"gate-{attempt}"
 
 
@@ -58,10 +58,10 @@ class LedgerHandler(BaseHandler):
 
 @handler("soak")
 class Soak(LedgerHandler):
-    """Takes `seconds`; fails its first `failures` attempts, and a share `fails` of all attempts.
+    """Takes `seconds`. The first `failures` attempts fail, and a share `fails` of all attempts.
 
-    The same slot fails in the same attempts in every soak of a seed. With `gated`, it also waits
-    until somebody has made its attempt's `gate` beside the ledgers.
+    In every soak with the same seed the same attempts of a slot fail. With `gated`, an attempt also
+    waits until its `gate` file exists beside the ledgers.
     """
 
     async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Soak(LedgerHandler):
 
 @handler("soak_stuck")
 class Stuck(LedgerHandler):
-    """Ignores its timeout: its process has to end."""
+    """Ignores its timeout, so that its process has to end."""
 
     async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
         self.write("begin")

@@ -1,7 +1,7 @@
-"""A Django app that only soaks and tests install: it arms crash points and breaks the protocol.
+"""A Django app for soaks and tests only: it arms crash points and breaks the protocol.
 
-A process started with `DJANGO_SETTINGS_MODULE=bench.soak.sabotage.settings` looks at
-`JOBU_CRASH_POINT=name[:visit]` and `JOBU_MUTATION=name`. To jobu itself they mean nothing.
+A process that starts with `DJANGO_SETTINGS_MODULE=bench.soak.sabotage.settings` reads
+`JOBU_CRASH_POINT=name[:visit]` and `JOBU_MUTATION=name`. jobu itself ignores these variables.
 """
 
 from __future__ import annotations

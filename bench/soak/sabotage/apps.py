@@ -1,4 +1,4 @@
-"""Applied once per process, before it does any work; children of a fork inherit it."""
+"""Sabotages a process once, before it does any work. Forked children inherit the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol broken on purpose, to see that it is noticed. Each takes away one thing."""
+"""Mutations break the protocol on purpose, so that tests see whether the checker notices it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-# What a loaded machine makes of the instant between two statements.
+# A loaded machine may need this long between two statements.
 _WINDOW_SECONDS = 0.1
 
 
 def no_fence() -> None:
-    """The lease token does not count: a worker that was declared lost goes on, and writes."""
+    """The lease token is ignored: a worker that was declared lost still writes the outcome."""
     from django.db import connection
 
     from scheduler.store import endings, runs
@@ -24,7 +24,7 @@ def no_fence() -> None:
 
     runs.watch_leases = nobody_tells
     endings._WHERE_MINE = "WHERE id = %s AND status = %s AND (lease_token = %s OR attempt > 0)"
-    # The second fence, behind the first: an attempt ends once.
+    # The second fence, behind the lease token: an attempt ends only once.
     ignoring = {"sqlite": "INSERT OR IGNORE INTO", "mysql": "INSERT IGNORE INTO"}
     statement = endings._INSERT_ATTEMPT
     if connection.vendor in ignoring:
@@ -35,7 +35,7 @@ def no_fence() -> None:
 
 
 def watermark_first() -> None:
-    """The watermark moves in a transaction of its own, before the slots are inserted."""
+    """The watermark moves in a separate transaction, before the slots are inserted."""
     from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
     from scheduler.store import slots
@@ -61,7 +61,7 @@ def watermark_first() -> None:
 
 
 def publish_first() -> None:
-    """Messages are sent inside the transaction that inserts the rows they name."""
+    """Messages are sent inside the transaction that inserts their rows."""
     from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
     from scheduler.store import publishing

@@ -1,4 +1,4 @@
-"""jobu's settings, and the app that sabotages."""
+"""jobu's settings, with the sabotage app in addition."""
 
 from __future__ import annotations
 
