@@ -1,4 +1,4 @@
-"""What tests and bench both use: real servers, real beats and workers, and how to wait for them.
+"""Code that tests and bench share: real servers, real beats and workers, and waiting for them.
 
-It imports neither tests nor bench.
+It imports nothing from bench, and nothing else from tests.
 """

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven through its chromedriver."""
+"""Debian's Chromium without a window, controlled through chromedriver."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from selenium.webdriver.chrome.service import Service
 from tests.harness.servers.base import ServerUnavailableError, find_program, private_directory
 from tests.harness.servers.guardian import birth, guardian, kill_tree
 
-# The fonts: without any for Korean its pages are rows of empty boxes.
+# The fonts are necessary: without a Korean font the Korean pages show empty boxes.
 DEBIAN_PACKAGES: Final = "chromium chromium-driver fonts-nanum"
 WIDTH, HEIGHT = 1400, 900
 
 ARGUMENTS: Final = (
     "--headless=new",
-    # Both for root in a container, who may have neither a sandbox nor a large /dev/shm.
+    # Both are for root in a container, which may have neither a sandbox nor a large /dev/shm.
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -34,12 +34,15 @@ ARGUMENTS: Final = (
     "--no-first-run",
     f"--window-size={WIDTH},{HEIGHT}",
 )
-# Nobody is asked on the network for a driver, and nobody is told that we run.
+# Selenium looks for no driver on the network, and sends no statistics.
 QUIET: Final = {"SE_OFFLINE": "true", "SE_AVOID_STATS": "true"}
 
 
 def programs() -> tuple[str, str]:
-    """Paths of the browser and its driver. Raises ServerUnavailableError with what to install."""
+    """Returns the paths of the browser and its driver.
+
+    Raises ServerUnavailableError, which names the packages to install.
+    """
     found = find_program("chromium"), find_program("chromedriver")
     if None in found:
         raise ServerUnavailableError(
@@ -53,7 +56,7 @@ def programs() -> tuple[str, str]:
 def chromium(
     *, language: str = "en", javascript: bool = True, log_path: Path | None = None
 ) -> Iterator[webdriver.Chrome]:
-    """A browser with an empty profile whose reader speaks `language`, closed at the end."""
+    """Yields a browser with an empty profile that prefers `language`, and closes it at the end."""
     browser, driver = programs()
     profile = private_directory("jobu-chromium-", None)
     options = Options()

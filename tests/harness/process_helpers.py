@@ -1,4 +1,4 @@
-"""What tests with real beats and workers have in common: short times, a ledger, questions."""
+"""Helpers of the tests with real beats and workers: short times, a ledger, queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.system import System
 HANDLERS = Path(__file__).parent / "process_handlers"
 FINAL = ("SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED")
 
-# Production's protocol with shorter times, so that a rescue takes seconds.
+# The settings of production with shorter times, so that a rescue takes seconds.
 SHORT: dict[str, dict[str, Any]] = {
     "scheduler": {
         "min_cron_interval_seconds": 1,
@@ -38,7 +38,7 @@ RESCUE_BOUND_SECONDS = 4 + 1 + 2 + 40
 
 
 class Ledger:
-    """What the handlers wrote."""
+    """The events that the handlers have recorded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,24 +55,24 @@ class Ledger:
         return int(self._run(f"SELECT count(*) FROM ledger WHERE what = '{what}'")[0][0])
 
     def pids(self) -> set[int]:
-        """The processes that ran something."""
+        """Returns the pids of the processes that have run a handler."""
         return {pid for (pid,) in self._run("SELECT DISTINCT pid FROM ledger")}
 
     def begun(self) -> Counter[tuple[int, int]]:
-        """How often each (execution, attempt) was begun. Everything over 1 is a broken promise."""
+        """Returns how often each (execution, attempt) began. More than 1 is a broken promise."""
         rows = self._run("SELECT execution_id, attempt FROM ledger WHERE what = 'begin'")
         return Counter((execution, attempt) for execution, attempt in rows)
 
 
 def insert_job(jobu: System, name: str, **columns: Any) -> None:
-    """A job as anybody makes one with an SQL client."""
+    """Inserts a job as a user does with an SQL client."""
     values = {"cron_expression": "* * * * * *", "handler_name": "ledger", **columns, "name": name}
     names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
     jobu.sql(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", *values.values())
 
 
 def insert_run(jobu: System, handler: str, **columns: Any) -> int:
-    """A run of its own, as an event makes one; gives its id."""
+    """Inserts an execution without a slot, as an event does. Returns its id."""
     values = {
         "handler_name": handler,
         "scheduled_time": "2026-01-01 00:00:00.000001",
@@ -89,7 +89,7 @@ def execution(jobu: System, execution_id: int) -> dict[str, Any]:
 
 
 def attempts(jobu: System, execution_id: int) -> list[str]:
-    """Outcomes of the ended attempts, in order."""
+    """Returns the outcomes of the ended attempts, in order."""
     rows = jobu.sql(
         "SELECT outcome FROM job_attempts WHERE execution_id = %s ORDER BY attempt", execution_id
     )
@@ -124,7 +124,10 @@ def stop_scheduling_and_drain(jobu: System, timeout: float) -> None:
 
 
 def assert_every_slot_has_one_row(jobu: System) -> int:
-    """Each job: every second from its first row to its watermark, once. Gives how many."""
+    """Asserts that each job has one row per second from its first row to its watermark.
+
+    Returns the number of rows.
+    """
     watermarks = {
         row["id"]: instant(row["next_run_at"])
         for row in jobu.sql("SELECT id, next_run_at FROM cron_jobs")

@@ -61,7 +61,7 @@ class FakeClock:
 
 
 class RecordingPublisher:
-    """Keeps the messages. `refusing`: accepts none, as when the broker is down."""
+    """Keeps the messages. With `refusing` it accepts none, like a broker that is down."""
 
     def __init__(self) -> None:
         self.waiting: list[Hint] = []
@@ -189,7 +189,7 @@ class SchedulerHarness:
         return [self.dispatcher.tick() for _ in range(times)][-1]
 
     def deliver(self) -> list[RunStatus | None]:
-        """Execute the run of every waiting message. Returns their states."""
+        """Execute the runs of all waiting messages. Returns their states."""
         return [self.worker.execute(hint.execution_id) for hint in self.publisher.take()]
 
     def minutes(self, number: int) -> None:

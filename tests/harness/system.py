@@ -1,4 +1,4 @@
-"""jobu as real processes: `celery beat`, `celery worker` and `manage.py`, for one test."""
+"""jobu as real processes for one test: `celery beat`, `celery worker` and `manage.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 
 class Part:
-    """One started beat or worker, in a process group of its own."""
+    """A started beat or worker, in its own process group."""
 
     def __init__(self, name: str, daemon: Daemon) -> None:
         self.name = name
@@ -49,32 +49,32 @@ class Part:
         return self._daemon.exit_code
 
     def kill(self) -> None:
-        """SIGKILL to the process and all its children. Returns when they are gone."""
+        """Sends SIGKILL to the process and all its children. Returns when they have ended."""
         self._daemon.kill()
 
     def terminate(self) -> None:
-        """SIGTERM to the process alone, as a supervisor asks it to end. Does not wait."""
+        """Sends SIGTERM to the process alone, as a supervisor does. Does not wait."""
         self._daemon.send(signal.SIGTERM)
 
     def send(self, number: signal.Signals) -> None:
         self._daemon.send(number)
 
     def stop(self) -> None:
-        """SIGSTOP to the process and all its children: a paused host."""
+        """Sends SIGSTOP to the process and all its children, as on a host that pauses."""
         self._daemon.freeze()
 
     def cont(self) -> None:
         self._daemon.thaw()
 
     def wait(self, timeout: float) -> int:
-        """Its exit code. Raises subprocess.TimeoutExpired."""
+        """Returns the exit code. Raises subprocess.TimeoutExpired."""
         return self._daemon.wait(timeout)
 
     def log(self) -> str:
         return self._daemon.log()
 
     def wait_for_log(self, text: str, timeout: float = 30) -> None:
-        """Returns when the text stands in the log; raises at once when the process has ended."""
+        """Returns when the log contains the text. Raises at once if the process has ended."""
 
         def appeared() -> bool:
             if text in self.log():
@@ -95,10 +95,10 @@ class Part:
 class System:
     """A job database, a broker, a configuration, and the processes that use them.
 
-    `config` is merged over the project's own config/*.yaml, by section:
+    `config` overrides values of the project's own config/*.yaml, by section:
     `{"scheduler": {"min_cron_interval_seconds": 1}, "worker": {"lease_seconds": 6}}`.
-    `handler_paths` are put on PYTHONPATH, for packages named in `worker.handler_packages`.
-    Without `broker_url` the broker is the embedded one, in this system's data directory.
+    `handler_paths` are added to PYTHONPATH, for packages named in `worker.handler_packages`.
+    Without `broker_url` the system uses the file broker in its data directory.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class System:
     # --- processes --------------------------------------------------------------------------------
 
     def migrate(self) -> None:
-        """Give the empty database jobu's tables."""
+        """Creates jobu's tables in the empty database."""
         fill_migrated(
             self.database_url,
             lambda url: self.manage("migrate", "--verbosity=0", JOBU_DATABASE_URL=url),
         )
 
     def manage(self, *arguments: str, timeout: float = 60, **environment: str) -> str:
-        """What a `manage.py` command prints. Raises with all its output when it fails."""
+        """Runs a `manage.py` command and returns its output. Raises with the output if it fails."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments],
             cwd=ROOT,
@@ -160,24 +160,24 @@ class System:
         queues: Sequence[str] = (),
     ) -> Part:
         command = ["worker", f"--pool={pool}", f"--concurrency={concurrency}"]
-        # Two workers of one name would answer for each other.
+        # Celery cannot tell two workers with the same name apart.
         command.append(f"--hostname=worker{len(self.parts)}@{self.place.name}")
         if queues:
             command.append(f"--queues={','.join(queues)}")
         return self._start("worker", [*command, *arguments])
 
     def close(self) -> None:
-        """Ends everything this system started, by pid."""
+        """Ends every process that this system has started, by pid."""
         for part in self.parts:
             part.kill()
 
     # --- looking at it ----------------------------------------------------------------------------
 
     def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Rows of one statement on the job database, column -> value. Placeholders are %s.
+        """Runs one statement on the job database and commits it. Placeholders are %s.
 
-        Committed at once. Values are what the plain driver gives: on SQLite 0 and 1 for booleans,
-        text for instants and JSON.
+        Returns rows as mappings, column -> value, with the values of the plain driver: on SQLite 0
+        and 1 for booleans, text for instants and JSON.
         """
         parts = urlsplit(self.database_url)
         if parts.scheme == "sqlite":
@@ -187,7 +187,7 @@ class System:
         return _mysql(self.database_url, statement, parameters)
 
     def wait_until(self, predicate: Callable[[], Answer], timeout: float, what: str) -> Answer:
-        """The predicate's first true answer; else fails with the ends of all logs."""
+        """Returns the predicate's first true answer. Fails with the ends of all logs."""
         return wait_until(predicate, timeout, what, details=self.logs)
 
     def logs(self) -> str:
@@ -224,7 +224,7 @@ class System:
 
 
 def write_config(directory: Path, overrides: Mapping[str, Mapping[str, Any]]) -> None:
-    """The project's configuration with overrides merged into the sections they name."""
+    """Writes the project's configuration, with the overrides merged into their sections."""
     shutil.copytree(ROOT / "config", directory)
     left = dict(overrides)
     for path in sorted(directory.glob("*.yaml")):
@@ -238,7 +238,7 @@ def write_config(directory: Path, overrides: Mapping[str, Mapping[str, Any]]) ->
 
 
 def deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings are merged, everything else is replaced."""
+    """Returns `base` with `changes`: mappings are merged, other values are replaced."""
     merged = dict(base)
     for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
@@ -273,7 +273,7 @@ def _mysql(url: str, statement: str, parameters: Sequence[Any]) -> list[dict[str
         database=parts.path.lstrip("/"),
         charset="utf8mb4",
         autocommit=True,
-        ssl_disabled=True,  # PyMySQL would read all certificates, for 20 ms each time
+        ssl_disabled=True,  # otherwise PyMySQL reads all certificates, which takes 20 ms
         connect_timeout=5,
         cursorclass=pymysql.cursors.DictCursor,
         init_command="SET time_zone = '+00:00'",

@@ -1,6 +1,6 @@
-"""Migrated databases for real-process tests, made once per run and copied.
+"""Migrated databases for tests with real processes: made once per run, then copied.
 
-`manage.py migrate` takes seconds, a copy of its result takes milliseconds.
+`manage.py migrate` takes seconds. A copy of its result takes milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _made: dict[str, str] = {}
 
 
 def fill_migrated(url: str, migrate: Migrate) -> None:
-    """Make the database at `url` what `migrate(url)` would make of it; it must be empty."""
+    """Fills the empty database at `url` with the same content as `migrate(url)`."""
     parts = urlsplit(url)
     place = parts.netloc or "sqlite"
     copy = {"sqlite": _copy_sqlite, "postgresql": _copy_postgres, "mysql": _copy_mysql}
@@ -87,7 +87,7 @@ def _mysql(url: str) -> pymysql.Connection[pymysql.cursors.Cursor]:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         database=parts.path.lstrip("/"),
-        ssl_disabled=True,  # PyMySQL would read all certificates, for 20 ms each time
+        ssl_disabled=True,  # otherwise PyMySQL reads all certificates, which takes 20 ms
         charset="utf8mb4",
         connect_timeout=5,
     )

@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
 
-# Looks are rarer the longer it takes: a look at a database costs a connection.
+# The longer a wait takes, the rarer are the looks: a look at a database costs a connection.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.02, 0.3
-# Beside other runs (tests/run.py) all takes longer; alone, the times stand as they are written.
+# Beside other runs (tests/run.py) everything takes longer. Alone, timeouts are as written.
 PATIENCE = 6 if os.environ.get("JOBU_TEST_SIDE_BY_SIDE") else 1
-# Less is not patience: it is what a test says that a thing must take, or must not.
+# A shorter timeout is not patience: it is the time that something must, or must not, take.
 LEAST_PATIENT_SECONDS = 10
 
 
 class WaitedTooLongError(AssertionError):
-    """What a test waited for did not happen in time."""
+    """The event that a test waited for did not happen in time."""
 
 
 def wait_until(
@@ -32,13 +32,12 @@ def wait_until(
     *,
     details: Callable[[], str] = lambda: "",
 ) -> Answer:
-    """The predicate's first true answer. After `timeout` seconds raises with `details()`; beside
-    other runs after PATIENCE times as long.
+    """Returns the predicate's first true answer. After `timeout` seconds raises with `details()`.
 
-    Other processes do not tell us when they are done, so this looks again every 20 to 300 ms.
-    Everything inside the test's own process is waited for with events, not with this.
+    Beside other runs it waits PATIENCE times as long. It asks every 20 to 300 ms, because other
+    processes do not report when they are ready. Inside the test's own process use events instead.
     """
-    patience = threading.Event()  # never set: a sleep that reads as what it is
+    patience = threading.Event()  # never set
     pause = FIRST_LOOK_SECONDS
     deadline = time.monotonic() + timeout * PATIENCE
     while True:
@@ -54,7 +53,7 @@ def wait_until(
 
 
 def wait_patiently_for_processes() -> None:
-    """Ends of processes are waited for with the same patience, wherever subprocess is used."""
+    """Makes every wait of subprocess for the end of a process equally patient."""
     for name in ("wait", "communicate"):
         setattr(subprocess.Popen, name, _with_patience(getattr(subprocess.Popen, name)))
 

@@ -1,4 +1,4 @@
-"""What the private servers of the tests have in common: where from, and how they are treated."""
+"""The common base of the private servers of the tests: how to find, start and end them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.harness.waiting import wait_until
 
 
 class ServerUnavailableError(Exception):
-    """A server that a test needs is neither named in the environment nor installed here."""
+    """A server that a test needs is not installed, and the environment names none."""
 
 
 class Server(ABC):
     """A real server on a free loopback port, with its data in a temporary directory.
 
-    Or, when `url_variable` is set in the environment, the server that it names, which is then
-    used but never started, killed or frozen.
+    If the environment sets `url_variable`, the server that it names: tests use such a server, but
+    never start, kill or freeze it.
     """
 
     name: ClassVar[str]
@@ -55,7 +55,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Address of the server as its superuser sees it."""
+        """Returns the URL of the server for its superuser."""
 
     @property
     def is_restartable(self) -> bool:
@@ -70,7 +70,7 @@ class Server(ABC):
         return self._private().pid
 
     def start(self) -> None:
-        """Starts it: first with fresh data, later with what it had. Returns when it answers."""
+        """Starts the server: first with new data, later with its old data. Waits for an answer."""
         if self.is_running:
             return
         if not self._is_prepared:
@@ -86,7 +86,7 @@ class Server(ABC):
         )
 
     def stop(self, timeout: float = 20) -> None:
-        """An orderly shutdown."""
+        """Shuts the server down in order."""
         daemon = self._private()
         self.thaw()
         daemon.send(self.stop_signal)
@@ -99,12 +99,12 @@ class Server(ABC):
             self._daemon = None
 
     def kill(self) -> None:
-        """SIGKILL to the server and all its children, as in a crash. `start()` brings it back."""
+        """Sends SIGKILL to the server and its children, as in a crash. `start()` restarts it."""
         self._private().kill()
         self._daemon = None
 
     def freeze(self) -> None:
-        """The server stops answering but its sockets stay open, as on a host that hangs."""
+        """Stops the server's answers but keeps its sockets open, as on a host that hangs."""
         self._private().freeze()
         self._is_frozen = True
 
@@ -114,13 +114,13 @@ class Server(ABC):
             self._is_frozen = False
 
     def heal(self) -> None:
-        """Puts right what a test left behind: thawed and running."""
+        """Makes the server run again after a test that froze or killed it."""
         if self.external_url is None:
             self.thaw()
             self.start()
 
     def close(self) -> None:
-        """The end: no process and no file is left."""
+        """Ends the server. No process and no file remains."""
         if self.external_url is not None:
             self.drop_everything()
             return
@@ -133,18 +133,18 @@ class Server(ABC):
 
     @abstractmethod
     def check_installed(self) -> None:
-        """Raises ServerUnavailableError, with what to install, when this machine cannot run it."""
+        """Raises ServerUnavailableError, with what to install, if this machine cannot run it."""
 
     def user(self) -> str | None:
-        """Who runs it when we are root; None for root."""
+        """Returns the user who runs the server if we are root; None for root."""
         return None
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the server and its tools find in their environment."""
+        """Returns the environment of the server and its tools."""
         return dict(os.environ)
 
-    def prepare(self) -> None:  # noqa: B027  most have nothing to do
+    def prepare(self) -> None:  # noqa: B027  most servers need none
         """Makes the data directory before the first start."""
 
     @abstractmethod
@@ -153,15 +153,15 @@ class Server(ABC):
 
     @abstractmethod
     def ping(self) -> None:
-        """Returns when the server answers a client, else raises whatever the client raises."""
+        """Returns if the server answers a client. Otherwise the client's exception is raised."""
 
-    def drop_everything(self) -> None:  # noqa: B027  brokers keep what they are given
-        """Removes what this run made on a server that is not ours."""
+    def drop_everything(self) -> None:  # noqa: B027  brokers have nothing to remove
+        """Removes what this run has created on a server of the environment."""
 
     # --- helpers ----------------------------------------------------------------------------------
 
     def run(self, command: Sequence[str], *, timeout: float = 60) -> str:
-        """Runs a tool of the server to its end, as the server's user. Raises with its output."""
+        """Runs a tool of the server as the server's user. Raises with its output if it fails."""
         done = subprocess.run(
             command,
             cwd=self.directory,
@@ -179,7 +179,7 @@ class Server(ABC):
         return str(done.stdout)
 
     def require(self, program: str, places: Iterable[Path] = ()) -> str:
-        """Path of a program, else ServerUnavailableError with what to do about it."""
+        """Returns the path of a program. Raises ServerUnavailableError with what to install."""
         found = find_program(program, places)
         if found is None:
             raise ServerUnavailableError(
@@ -202,13 +202,16 @@ class Server(ABC):
             raise RuntimeError(f"{self.name} ended at once with {code}:\n{log}")
         try:
             self.ping()
-        except Exception:  # noqa: BLE001  each client has its own way of saying "not yet"
+        except Exception:  # noqa: BLE001  each client has its own exception for "not yet"
             return False
         return True
 
 
 def find_program(program: str, places: Iterable[Path] = ()) -> str | None:
-    """On PATH, in /usr/sbin (which is not on everybody's PATH) or in the given places."""
+    """Returns the path of a program, or None.
+
+    Looks in `places`, on PATH and in /usr/sbin, which is not on every user's PATH.
+    """
     path = os.pathsep.join(
         [*map(str, places), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
     )
@@ -216,9 +219,9 @@ def find_program(program: str, places: Iterable[Path] = ()) -> str | None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on.
+    """Returns a loopback port on which no process listens.
 
-    Below the range from which the kernel serves outgoing connections, so that nobody is given the
+    It is below the range that the kernel uses for outgoing connections, so that no process gets the
     port while its server is down between a kill and a restart.
     """
     dice = random.SystemRandom()
@@ -230,9 +233,9 @@ def free_port() -> int:
 
 
 def private_directory(prefix: str, user: str | None) -> Path:
-    """A new temporary directory that `user` owns, and that is removed however the run ends."""
+    """Returns a new temporary directory that `user` owns. It is removed however the run ends."""
     arguments = credentials(user)
-    # A TMPDIR inside root's own home would be out of reach for the user that the server runs as.
+    # The user that runs the server could not reach a TMPDIR inside root's home.
     parent = "/tmp" if arguments and not _all_may_enter(Path(tempfile.gettempdir())) else None
     directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     guardian.add_directory(directory)
@@ -242,7 +245,7 @@ def private_directory(prefix: str, user: str | None) -> Path:
 
 
 def unique_name(name: str) -> str:
-    """`name` with a random tail: no two runs on one server can meet."""
+    """Returns `name` with a random suffix, so that two runs on one server never share it."""
     return f"{name}_{secrets.token_hex(4)}"
 
 

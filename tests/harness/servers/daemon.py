@@ -1,4 +1,4 @@
-"""One real process of a test, with whatever it forks: started, killed, frozen, its log kept."""
+"""A real process of a test, with all processes that it forks: start, kill, freeze, read its log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.servers.guardian import birth, guardian, kill_tree
 
 
 class Daemon:
-    """A running process in a session of its own. `log_path` collects its output over restarts."""
+    """A running process in its own session. `log_path` collects its output, also over restarts."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Daemon:
                 **credentials(user),
             )
         born = birth(self._process.pid)
-        assert born is not None  # at worst a zombie: nobody but us reaps it
+        assert born is not None  # the process exists, at least as a zombie: only we reap it
         self._born = born
         guardian.add_process(self._process.pid, born)
 
@@ -60,22 +60,22 @@ class Daemon:
         return self._process.poll()
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it started. Returns when they are gone."""
+        """Sends SIGKILL to the process and all its descendants. Returns when they have ended."""
         kill_tree(self.pid, self._born)
         self._process.wait()
         guardian.forget_process(self.pid)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the process itself, as a supervisor sends it."""
+        """Sends a signal to the process itself, as a supervisor does."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
     def wait(self, timeout: float) -> int:
-        """Its exit code. Raises subprocess.TimeoutExpired."""
+        """Returns the exit code. Raises subprocess.TimeoutExpired."""
         return self._process.wait(timeout)
 
     def freeze(self) -> None:
-        """SIGSTOP to it and to all that it started: alive for the kernel, deaf for the rest."""
+        """Sends SIGSTOP to the process and all its descendants: they live and do not answer."""
         self._signal_tree(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -88,7 +88,7 @@ class Daemon:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def _signal_tree(self, number: signal.Signals) -> None:
-        # The parent first: once stopped, it starts no child that would be missed.
+        # The parent first: after that it starts no child that this loop would miss.
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
             process.send_signal(number)
@@ -98,7 +98,7 @@ class Daemon:
 
 
 def credentials(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess that turn root into `user`; none when we are not root."""
+    """Returns arguments for subprocess that change root to `user`; none if we are not root."""
     if user is None or os.geteuid() != 0:
         return {}
     entry = pwd.getpwnam(user)

@@ -2,8 +2,8 @@
 
 The run holds a pipe to one small process of its own. When the run ends, however it ends, the pipe
 closes; the guardian then kills every process that is still on its list and removes every directory.
-A parent death signal would not do: it follows the thread that started the child, not the process,
-and is lost when the child changes its user.
+A parent death signal is not enough: it depends on the thread that started the child, not on the
+process, and the child loses it when it changes its user.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import psutil
 
-# Linux derives a process's time of birth from a boot time that moves when the clock is set.
+# Linux computes the start time of a process from the boot time, which changes with the clock.
 CLOCK_SLACK_SECONDS = 2
 
 
 class Guardian:
-    """The run's end of the pipe. The guardian process is started with the first thing to guard."""
+    """The run's end of the pipe. The first thing to guard starts the guardian process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -36,7 +36,7 @@ class Guardian:
         self._tell(f"process {pid} {born!r}")
 
     def forget_process(self, pid: int) -> None:
-        """It is gone."""
+        """Removes a process that has ended from the list."""
         if self._process is not None:
             self._tell(f"gone {pid}")
 
@@ -69,18 +69,18 @@ class Guardian:
 
 
 def kill_tree(pid: int, born: float) -> None:
-    """SIGKILL to a process, all its descendants and its process group. Returns when they are gone.
+    """Sends SIGKILL to a process, its descendants and its group. Returns when they have ended.
 
-    The group alone is not enough (PostgreSQL's children lead groups of their own), the descendants
-    alone neither (an orphan has left the tree). `born` tells the process from a later one with its
-    pid.
+    The group alone is not enough, because PostgreSQL's children have their own groups. The
+    descendants alone are not enough, because an orphan has left the tree. `born` distinguishes the
+    process from a later one with the same pid.
     """
     current = birth(pid)
     if current is not None and abs(current - born) > CLOCK_SLACK_SECONDS:
         return
     victims: set[psutil.Process] = set()
     while newcomers := {*_tree(pid), *_group(pid)} - victims:
-        # Stopped, nobody starts a child that we do not know; until then, look again.
+        # A stopped process starts no child. Until all are stopped, look for new children again.
         for victim in newcomers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.suspend()
@@ -94,7 +94,7 @@ def kill_tree(pid: int, born: float) -> None:
 
 
 def birth(pid: int) -> float | None:
-    """Pids are used again: the time of birth tells our process from a later one."""
+    """Returns the start time of a process, which distinguishes it from a later one of its pid."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
@@ -110,7 +110,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 
 def _group(pid: int) -> list[psutil.Process]:
-    """Members of the group that `pid` leads or led: orphans of a dead leader are among them."""
+    """Returns the members of the group that `pid` leads or led, with orphans of a dead leader."""
     members = []
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -120,7 +120,7 @@ def _group(pid: int) -> list[psutil.Process]:
 
 
 def _still_runs(process: psutil.Process) -> bool:
-    """A zombie is gone enough: somebody else must reap it, or nobody in a bare container."""
+    """Returns whether a process runs. A zombie does not: reaping it is its parent's task."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,6 +1,4 @@
-"""Installs the servers, and the browser, that are missing from Debian's packages, where that is
-possible.
-"""
+"""Installs missing servers and the browser from Debian's packages, where that is possible."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ KINDS: tuple[type[Server], ...] = (Postgres, MariaDB, Redis, RabbitMQ)
 
 
 def install_servers() -> bool:
-    """True when all are there afterwards. Says what it does and what it cannot do."""
+    """Returns whether all are installed afterwards. Prints what it does and what it cannot do."""
     packages = missing_packages()
     if not packages:
         _say("all servers and the browser are here already")
@@ -41,7 +39,7 @@ def install_servers() -> bool:
 
 
 def missing_packages() -> list[str]:
-    """Debian packages of what is neither installed nor, as a server, named in the environment."""
+    """Returns the Debian packages of programs that are missing and whose server is not given."""
     packages = []
     for kind in KINDS:
         try:
@@ -60,7 +58,7 @@ def apt_command() -> list[str] | None:
         return None
     if os.geteuid() == 0:
         return ["apt-get"]
-    # -n: rather fail than ask for a password in the middle of a run.
+    # -n: fail instead of asking for a password during a run.
     sudo = ["sudo", "-n"]
     if shutil.which("sudo") and subprocess.run([*sudo, "true"], check=False).returncode == 0:
         return [*sudo, "DEBIAN_FRONTEND=noninteractive", "apt-get"]

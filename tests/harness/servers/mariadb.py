@@ -1,4 +1,4 @@
-"""A private MariaDB, or MySQL where that is what the machine has."""
+"""A private MariaDB, or MySQL if the machine has only that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pymysql
 from tests.harness.servers.base import Server, ServerUnavailableError, find_program, unique_name
 from tests.harness.servers.daemon import Daemon
 
-# Run by the server at every start: the account that tests use.
+# The server runs this at every start. It creates the account that tests use.
 ACCOUNT_SQL = """\
 CREATE USER IF NOT EXISTS 'jobu'@'%' IDENTIFIED BY 'jobu';
 GRANT ALL PRIVILEGES ON *.* TO 'jobu'@'%' WITH GRANT OPTION;
@@ -36,7 +36,7 @@ class MariaDB(Server):
         return self.external_url or f"mysql://jobu:jobu@127.0.0.1:{self.port}/mysql"
 
     def create_database(self, name: str) -> str:
-        """URL of a new, empty database. Its real name has a random tail."""
+        """Returns the URL of a new, empty database. Its real name has a random suffix."""
         unique = unique_name(name)
         self._execute(f"CREATE DATABASE `{unique}` CHARACTER SET utf8mb4")
         self._databases.append(unique)
@@ -54,14 +54,14 @@ class MariaDB(Server):
     def load_time_zones(self) -> None:
         """Fills the server's time zone tables, for tests that truncate dates in SQL. Takes seconds.
 
-        Not part of every start: nothing of jobu's own path asks the server for a zone. A server
-        that the environment names has its tables already: the official images fill them.
+        Not part of every start, because only such tests need zones in the server. A server that the
+        environment names has its tables already: the official images fill them.
         """
         if self.external_url is not None:
             return
         tool = self.require("mariadb-tzinfo-to-sql" if self._is_mariadb else "mysql_tzinfo_to_sql")
         client = self.require("mariadb" if self._is_mariadb else "mysql")
-        # The tool complains on stderr about every file below zoneinfo that is no zone.
+        # The tool warns on stderr about every file below zoneinfo that is not a zone.
         zones = subprocess.run(
             [tool, "/usr/share/zoneinfo"], capture_output=True, check=True
         ).stdout
@@ -79,7 +79,7 @@ class MariaDB(Server):
 
     @property
     def _own_tmpdir(self) -> str:
-        # A server that starts removes the temporary tables of others from a directory they share.
+        # A starting server removes the temporary tables of other servers from a shared directory.
         return f"--tmpdir={self.directory}"
 
     def prepare(self) -> None:
@@ -109,7 +109,7 @@ class MariaDB(Server):
             )
 
     def launch(self) -> Daemon:
-        # "loose": an option that the other product does not know is then no mistake.
+        # "loose": the product that does not know the option then ignores it.
         return Daemon(
             [
                 self._server,
@@ -127,7 +127,7 @@ class MariaDB(Server):
                 "--skip-log-bin",
                 "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M",
-                # 2, not 0: each commit reaches the kernel, so a SIGKILL takes none back.
+                # 2, not 0: each commit reaches the kernel, so that a SIGKILL loses none.
                 "--innodb-flush-log-at-trx-commit=2",
                 "--loose-skip-mysqlx",
                 # PyMySQL would need another package for the newer default of MySQL 8.
@@ -148,7 +148,7 @@ class MariaDB(Server):
 
     @property
     def _identity(self) -> list[str]:
-        # Both refuse to run as root unless told by name.
+        # Both refuse to run as root without this option.
         return [f"--user={getpass.getuser() if os.geteuid() != 0 else 'root'}"]
 
     def _execute(self, statement: str) -> None:
@@ -169,7 +169,7 @@ class MariaDB(Server):
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             database=parts.path.lstrip("/") or None,
-            ssl_disabled=True,  # PyMySQL would read all certificates, for 20 ms each time
+            ssl_disabled=True,  # otherwise PyMySQL reads all certificates, which takes 20 ms
             autocommit=True,
             **options,
         )

@@ -17,21 +17,21 @@ class ServerPool:
         self._servers: dict[type[Server], Future[Server]] = {}
 
     def start(self, kinds: Iterable[type[Server]]) -> None:
-        """Begins to start them side by side and does not wait."""
+        """Begins to start the servers in parallel and does not wait."""
         for kind in kinds:
             if kind not in self._servers:
                 future: Future[Server] = Future()
                 self._servers[kind] = future
-                # Not an executor: its idle threads would stay, to the peril of tests that fork.
+                # Not an executor: its idle threads would remain and endanger tests that fork.
                 threading.Thread(target=_start_into, args=(future, kind), name=kind.name).start()
 
     def get(self, kind: type[Kind]) -> Kind:
-        """The running server. ServerUnavailableError when this machine has none."""
+        """Returns the running server. Raises ServerUnavailableError if this machine has none."""
         self.start([kind])
         return cast(Kind, self._servers[kind].result())
 
     def heal(self) -> None:
-        """One test may leave a server killed or frozen; the next one finds it running."""
+        """Repairs servers that a test has killed or frozen, so that the next test can use them."""
         for server in self._started():
             server.heal()
 
@@ -46,7 +46,7 @@ class ServerPool:
 
 
 def start_server(kind: type[Kind]) -> Kind:
-    """A new running server; nothing is left behind when it cannot start."""
+    """Returns a new running server. If it cannot start, removes what it has left."""
     server = kind()
     try:
         server.start()
@@ -59,5 +59,5 @@ def start_server(kind: type[Kind]) -> Kind:
 def _start_into(future: Future[Server], kind: type[Server]) -> None:
     try:
         future.set_result(start_server(kind))
-    except BaseException as error:  # noqa: BLE001  it is raised again for each test that asks
+    except BaseException as error:  # noqa: BLE001  raised again in each test that needs the server
         future.set_exception(error)

@@ -17,7 +17,9 @@ class Postgres(Server):
     name = "PostgreSQL"
     url_variable = "TEST_POSTGRES_URL"
     debian_packages = "postgresql"
-    stop_signal = signal.SIGINT  # "fast": ends the sessions; SIGTERM would wait for them
+    stop_signal = (
+        signal.SIGINT
+    )  # "fast" shutdown: it ends the sessions, whereas SIGTERM waits for them
 
     def __init__(self) -> None:
         self._databases: list[str] = []
@@ -25,18 +27,18 @@ class Postgres(Server):
 
     @property
     def url(self) -> str:
-        # Loopback is trusted; the password is there because people's URLs have one.
+        # The server trusts loopback. The URL has a password because URLs of users have one.
         return self.external_url or f"postgresql://jobu:jobu@127.0.0.1:{self.port}/postgres"
 
     def create_database(self, name: str) -> str:
-        """URL of a new, empty database. Its real name has a random tail."""
+        """Returns the URL of a new, empty database. Its real name has a random suffix."""
         unique = unique_name(name)
         self._execute(sql.SQL("create database {}").format(sql.Identifier(unique)))
         self._databases.append(unique)
         return urlsplit(self.url)._replace(path=f"/{unique}").geturl()
 
     def drop_database(self, url: str) -> None:
-        """Also when somebody is still connected."""
+        """Drops the database even if a client is still connected."""
         name = urlsplit(url).path.lstrip("/")
         self._execute(
             sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
@@ -72,8 +74,8 @@ class Postgres(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.directory),
             "max_connections": "200",
-            # Nobody pulls the plug of a test: what the kernel has is safe. synchronous_commit stays
-            # on, because a SIGKILL of the server must not take a commit back.
+            # A test never cuts the power: what the kernel has is safe. synchronous_commit stays on,
+            # because a SIGKILL of the server must not lose a commit.
             "fsync": "off",
             "full_page_writes": "off",
             "timezone": "UTC",
@@ -99,6 +101,6 @@ class Postgres(Server):
 
 
 def _debian_places() -> list[Path]:
-    """Debian keeps each version's programs apart and only some of them on PATH. Newest first."""
+    """Returns Debian's directories with the programs of each version, the newest first."""
     places = Path("/usr/lib/postgresql").glob("*/bin")
     return sorted(places, key=lambda place: float(place.parent.name), reverse=True)

@@ -1,4 +1,4 @@
-"""A private RabbitMQ: its own node name, ports, data, cookie and even its own epmd."""
+"""A private RabbitMQ with its own node name, ports, data, cookie and epmd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.servers.base import Server, free_port, unique_name
 from tests.harness.servers.daemon import Daemon
 from tests.harness.waiting import wait_until
 
-# The scripts themselves: Debian's wrappers in /usr/sbin insist on the system's node and user.
+# RabbitMQ's own scripts: Debian's wrappers in /usr/sbin require the system's node and user.
 DEBIAN_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"),)
 
 
@@ -36,7 +36,7 @@ class RabbitMQ(Server):
         return self.external_url or f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def create_vhost(self, name: str) -> str:
-        """URL of a new, empty virtual host. A server from the environment gives its only one."""
+        """Returns the URL of a new, empty virtual host, or of the environment's only one."""
         if self.external_url is not None:
             return self.external_url
         vhost = unique_name(name)
@@ -45,7 +45,7 @@ class RabbitMQ(Server):
         return urlsplit(self.url)._replace(path=f"/{quote(vhost)}").geturl()
 
     def control(self, *arguments: str) -> str:
-        """What rabbitmqctl prints. Each call starts an Erlang machine: about a second."""
+        """Returns the output of rabbitmqctl. Each call starts Erlang: about a second."""
         return self.run([self._rabbitmqctl, "-q", "-n", self._node, *arguments])
 
     def close(self) -> None:
@@ -81,11 +81,11 @@ class RabbitMQ(Server):
     @property
     def environment(self) -> dict[str, str]:
         own = {
-            "HOME": str(self.directory),  # where the Erlang cookie is made
+            "HOME": str(self.directory),  # the place of the Erlang cookie
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_FLAGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),  # not the system's
+            "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),  # not the file of the system
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "none.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
@@ -96,7 +96,7 @@ class RabbitMQ(Server):
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_DIST_PORT": str(self._node_port),
-            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes Erlang, no shell stays
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes Erlang, and no shell remains
         }
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith("RABBITMQ_")
@@ -108,7 +108,7 @@ class RabbitMQ(Server):
         return f"jobu{self.port}@localhost"
 
     def _start_epmd(self) -> None:
-        """Erlang's name server, in the foreground: the one that Erlang starts would outlive us."""
+        """Starts Erlang's name server in the foreground. Erlang's own would outlive the run."""
         if self._epmd is not None and self._epmd.is_alive:
             return
         self._epmd = Daemon(

@@ -1,4 +1,4 @@
-"""A private Redis, or Valkey. It keeps nothing: after a kill it comes back empty."""
+"""A private Redis or Valkey. It stores nothing on disk: after a kill it starts empty."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Redis(Server):
         return self.external_url or f"redis://127.0.0.1:{self.port}/0"
 
     def create_database(self) -> str:
-        """URL of an emptied numbered database, 1 to 15 in turn; 0 is for those who use `url`."""
+        """Returns the URL of an emptied database, 1 to 15 in turn. 0 is for users of `url`."""
         self._last_database = self._last_database % (DATABASES - 1) + 1
         url = urlsplit(self.url)._replace(path=f"/{self._last_database}").geturl()
         with redis.Redis.from_url(url, socket_timeout=5) as client:

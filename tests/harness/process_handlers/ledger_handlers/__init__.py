@@ -1,6 +1,6 @@
-"""Handlers for tests with real processes: they write what they do into a ledger.
+"""Handlers for tests with real processes. They write what they do into a ledger.
 
-What really happened can then be compared with what jobu's tables say.
+Tests compare the ledger with jobu's tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _ledger(pid: int) -> sqlite3.Connection:
 
 
 class LedgerHandler(BaseHandler):
-    """Writes one line per event: begin, end, or what else there is to say."""
+    """Writes one line per event: begin, end or another one."""
 
     def write(self, what: str) -> None:
         context = self.context
@@ -59,7 +59,7 @@ class SlowFirstTime(LedgerHandler):
 class BlocksTheLoop(LedgerHandler):
     async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
         self.write("begin")
-        time.sleep(60)  # noqa: ASYNC251, TID251 - the very mistake that is tested
+        time.sleep(60)  # noqa: ASYNC251, TID251 - the mistake that the test needs
         return {}
 
 

@@ -31,7 +31,7 @@ def recurse() -> Any:
 
 
 def kill_myself() -> None:
-    """As the kernel does to a process that took all the memory."""
+    """Kills the process, as the kernel does if it takes all the memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -84,7 +84,7 @@ class TalksMuch(BaseHandler):
 
 @handler("leaves_things_behind")
 class LeavesThingsBehind(BaseHandler):
-    """Tasks and a thread that go on after it has ended."""
+    """Leaves tasks and a thread that go on after the handler has ended."""
 
     tasks: set[asyncio.Task[None]] = set()
 
@@ -98,7 +98,7 @@ class LeavesThingsBehind(BaseHandler):
 
 @handler("holds_the_gil")
 class HoldsTheGil(BaseHandler):
-    """Some seconds of a regular expression: no other thread of the process gets a turn."""
+    """Evaluates a regular expression for some seconds, during which no other thread can run."""
 
     async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"matched": re.match(r"(a+)+$", "a" * params["letters"] + "b") is not None}
