@@ -1,4 +1,4 @@
-"""Fixtures for everybody. What must happen before Django reads its settings: tests/plugin.py."""
+"""Fixtures for all tests. tests/plugin.py does what must happen before Django reads settings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.harness.process_helpers import HANDLERS, SHORT, Ledger
 from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis
 from tests.harness.system import System
 
-# Properties are about results; how long one example takes depends on who else uses the machine.
-# The gate gives one commit one answer; elsewhere each run tries examples of its own.
+# No deadline: the time of one example depends on the load of the machine. A run that requires the
+# services repeats the same examples, so that one commit has one result. Other runs try new ones.
 hypothesis.settings.register_profile(
     "jobu", deadline=None, derandomize=os.environ.get("JOBU_REQUIRE_SERVICES") == "1"
 )
@@ -26,24 +26,24 @@ hypothesis.settings.load_profile("jobu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # `pytest` without `-p tests.plugin`: too late for Django's settings, soon enough for the rest.
+    # For `pytest` without `-p tests.plugin`: too late for Django's settings, but not for the rest.
     if not config.pluginmanager.has_plugin("tests.plugin"):
         config.pluginmanager.register(plugin, "tests.plugin")
 
 
-# --- servers: one of each per run, killable, healed before the next test --------------------------
+# --- servers: one of each per run, repaired before each test --------------------------------------
 
 
 @pytest.fixture(autouse=True)
 def _language() -> Iterator[None]:
-    """A page that a test has asked for in Korean leaves its thread speaking it."""
+    """Resets the language of the thread, which a test changes if it requests a Korean page."""
     yield
     translation.deactivate()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_password_hasher() -> Iterator[None]:
-    """The real hasher takes half a second per password on purpose. No test is about it.
+    """Replaces the real hasher, which takes half a second per password on purpose.
 
     Real processes (`System`, script/server) keep jobu's own settings.
     """
@@ -76,13 +76,13 @@ def rabbitmq_server() -> RabbitMQ:
 
 @pytest.fixture(scope="session")
 def job_database() -> str:
-    """Kind of database that jobu's tables live in during this run: sqlite, postgres or mysql."""
+    """Returns the kind of the job database of this run: sqlite, postgres or mysql."""
     return plugin.the_run().kind
 
 
 @pytest.fixture(scope="session")
 def job_server(job_database: str) -> Postgres | MariaDB | None:
-    """The server of `job_database_url`, which a test may kill; None on SQLite."""
+    """Returns the server of `job_database_url`, which a test may kill; None on SQLite."""
     if job_database == "sqlite":
         return None
     return plugin.server_or_skip(plugin.JOB_SERVERS[job_database])
@@ -90,7 +90,7 @@ def job_server(job_database: str) -> Postgres | MariaDB | None:
 
 @pytest.fixture
 def job_database_url(job_server: Postgres | MariaDB | None, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty database of the run's kind, this test's own."""
+    """Returns the URL of an empty database of the run's kind, for this test only."""
     if job_server is None:
         yield f"sqlite:///{tmp_path}/jobu.sqlite3"
         return
@@ -102,7 +102,7 @@ def job_database_url(job_server: Postgres | MariaDB | None, tmp_path: Path) -> I
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """SQLite tests run on a file: only there are WAL, locks and several connections real."""
+    """Puts SQLite into a file: only there WAL, locks and several connections are real."""
     from django.db import connections
 
     if plugin.the_run().kind == "sqlite":
@@ -127,7 +127,7 @@ class SystemFactory(Protocol):
 
 @pytest.fixture
 def system(job_database_url: str, tmp_path: Path) -> Iterator[SystemFactory]:
-    """Makes Systems on this test's own database; whatever they started is ended with the test."""
+    """Yields a function that makes Systems on this test's database. They end with the test."""
     systems: list[System] = []
 
     def make(
@@ -163,7 +163,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def jobu(system: SystemFactory, redis_server: Redis, ledger: Ledger) -> Iterator[System]:
-    """A migrated system on the run's job database and a private Redis, nothing started yet."""
+    """Returns a migrated system with the run's job database and a private Redis, not started."""
     started = system(
         broker_url=redis_server.create_database(),
         config=SHORT,

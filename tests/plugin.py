@@ -1,12 +1,12 @@
 """pytest plugin: gives a run its job database before Django reads its settings.
 
-`JOBU_TEST_DATABASE` says which one: sqlite (the default, runs every test), postgres or mysql (run
-the tests marked `database` again). `JOBU_TEST_SLOW=1` adds the tests marked `slow`,
-`JOBU_TEST_QUICK=1` leaves out what needs processes or servers, and with `JOBU_REQUIRE_SERVICES=1` a
-server that is missing is a failure instead of a skip. `JOBU_TEST_FILES` names the test files of
-this run, where several runs share them. tests/run.py sets these from the arguments of script/test.
+`JOBU_TEST_DATABASE` names it: sqlite (the default, runs every test), postgres or mysql (run the
+tests marked `database` again). `JOBU_TEST_SLOW=1` adds the tests marked `slow`.
+`JOBU_TEST_QUICK=1` leaves out tests that need processes or servers. With `JOBU_REQUIRE_SERVICES=1`
+a missing server is a failure instead of a skip. `JOBU_TEST_FILES` names the test files of this run,
+if several runs share them. tests/run.py sets these variables from the arguments of script/test.
 
-Loaded with `-p tests.plugin`, because conftest.py is read only after Django is set up.
+pytest loads it with `-p tests.plugin`, because it reads conftest.py only after Django is set up.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from tests.sharing import ROOT, has_tests_for
 JobServer = Postgres | MariaDB
 JOB_SERVERS: dict[str, type[JobServer]] = {"postgres": Postgres, "mysql": MariaDB}
 DATABASE_KINDS = ("sqlite", *JOB_SERVERS)
-# Which server a fixture needs, so that all that the collected tests need can start side by side.
+# The server that a fixture needs, so that all servers of the collected tests start in parallel.
 SERVER_OF_FIXTURE: dict[str, type[Server]] = {
     "postgres_server": Postgres,
     "mariadb_server": MariaDB,
     "redis_server": Redis,
     "rabbitmq_server": RabbitMQ,
 }
-# Fixtures whose tests start beats, workers, servers or a browser, whatever their parameters say.
+# Fixtures whose tests start beats, workers, servers or a browser with any parameters.
 STARTS_PROCESSES = frozenset({"job_database_url", "jobu", "engine_of", "site"})
 SERVERS_OF_FILES = pytest.StashKey[dict[str, list[str]]]()
 
 
 class Run:
-    """What this pytest run has outside of itself: a data directory, a job database, servers."""
+    """The resources of this pytest run: a data directory, a job database, servers."""
 
     def __init__(self) -> None:
         self.kind = os.environ.get("JOBU_TEST_DATABASE") or "sqlite"
@@ -65,12 +65,12 @@ class Run:
         guardian.add_directory(self.data_dir)
         self.servers = ServerPool()
         self.missing: str | None = None
-        # Django's own server: not the one that tests get as a fixture and may kill.
+        # A server for Django alone: tests may kill the one that they get as a fixture.
         self._django_server: Server | None = None
         self._set_environment()
 
     def _set_environment(self) -> None:
-        # A developer's own settings must not leak in, nor the tests out into their database.
+        # Tests must neither read a developer's settings nor write to a developer's database.
         for name in [name for name in os.environ if name.startswith("JOBU_")]:
             if not name.startswith(("JOBU_TEST_", "JOBU_REQUIRE_")):
                 del os.environ[name]
@@ -103,7 +103,7 @@ def the_run() -> Run:
 
 
 def server_or_skip(kind: type[Kind]) -> Kind:
-    """A running server of the run, else a loud skip; a failure when services are required."""
+    """Returns a running server, or skips the test; fails it if services are required."""
     try:
         return the_run().servers.get(kind)
     except ServerUnavailableError as error:
@@ -131,7 +131,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Files without a test for this run are not imported: each run would import all of them."""
+    """Ignores files without a test for this run, so that pytest does not import them."""
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
     return None if _file_belongs_to_run(collection_path) else True
@@ -163,7 +163,7 @@ def pytest_runtest_setup() -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Counts for the table of tests/run.py, and the files' times for tests/durations.json."""
+    """Writes the counts for the table of tests/run.py and the times for tests/durations.json."""
     path = os.environ.get("JOBU_TEST_SUMMARY")
     if path is None:
         return
@@ -189,7 +189,7 @@ def pytest_unconfigure() -> None:
 
 
 def _file_belongs_to_run(path: Path) -> bool:
-    """Decides by the file's name and text; `_belongs_to_run` then decides for each test."""
+    """Decides by the name and text of a file. `_belongs_to_run` then decides for each test."""
     files = os.environ.get("JOBU_TEST_FILES")
     if files is not None and os.path.relpath(path, ROOT) not in files.split(os.pathsep):
         return False
@@ -197,7 +197,7 @@ def _file_belongs_to_run(path: Path) -> bool:
 
 
 def _belongs_to_run(item: pytest.Item) -> bool:
-    # pytest collects a file that its arguments name whatever pytest_ignore_collect answers.
+    # pytest ignores the answer of pytest_ignore_collect for a file that its arguments name.
     if not _file_belongs_to_run(item.path):
         return False
     if item.get_closest_marker("slow") and os.environ.get("JOBU_TEST_SLOW") != "1":
@@ -227,7 +227,7 @@ def _by_file(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
 
 
 def servers_needed(items: Iterable[pytest.Item]) -> set[type[Server]]:
-    """Servers that the tests name, directly, through other fixtures or as their engine."""
+    """Returns the servers that the tests need: as a fixture, through one, or as their engine."""
     items = list(items)
     names = {name for item in items for name in getattr(item, "fixturenames", ())}
     needed = {SERVER_OF_FIXTURE[name] for name in names if name in SERVER_OF_FIXTURE}

@@ -1,11 +1,11 @@
 """`python -m tests.run`, which is `script/test`: the tests on each job database, then one table.
 
-SQLite runs every test; PostgreSQL and MySQL or MariaDB run those marked `database` again. Django
-has one set of settings per process, so no pytest serves two databases. Several pytests share the
-files of a database (tests/sharing.py).
+SQLite runs every test. PostgreSQL and MySQL or MariaDB run those marked `database` again. Django
+has one set of settings per process, so that one pytest cannot serve two databases. Several pytests
+share the files of a database (tests/sharing.py).
 
-Several pytests at a time load a small machine heavily. A few tests that failed there get one more
-try, alone; those that then pass are counted as unsteady and named, for somebody to look at.
+Several pytests at a time load a small machine heavily. If only a few tests fail, they run once
+more, alone. Tests that then pass are counted and named as unsteady, so that somebody examines them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Exit codes of pytest (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
-# How many pytests at a time. They wait for real processes for a part of their time, so a few more
-# than there are processors; many more would only make each other late.
+# How many pytests run at a time: a few more than there are processors, because they wait for real
+# processes for a part of their time. Many more would only delay each other.
 SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)
-# Pytests that share the tests of a database. More make the work more even, and each costs the start
-# of Python, Django and its servers.
+# How many pytests share the tests of a database. More parts balance the work better, but each part
+# has to start Python, Django and its servers.
 PARTS = {"sqlite": 8, "postgres": 2, "mysql": 2}
-# More failures than this are no accident of a loaded machine.
+# More failures than this are not caused by a loaded machine.
 TRIED_AGAIN = 30
 
 USAGE = """\
@@ -61,7 +61,7 @@ private ones. JOBU_REQUIRE_SERVICES=1 makes a missing server, and any skipped te
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """One pytest that is to run."""
+    """A pytest to run."""
 
     label: str
     database: str
@@ -72,7 +72,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one pytest reported."""
+    """The report of one pytest."""
 
     database: str
     exit_code: int
@@ -80,7 +80,7 @@ class Result:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    unsteady: int = 0  # failed beside the other runs, passed alone
+    unsteady: int = 0  # tests that failed beside other runs and passed alone
     costs: dict[str, sharing.FileCost] = field(default_factory=dict)
 
 
@@ -103,9 +103,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wanted]:
-    """One pytest for each database that the caller names; else each database in its parts.
+    """Returns one pytest for each named database, or by default several for each database.
 
-    The longest first, so that no long one is left to run alone at the end.
+    The longest comes first, so that no long one runs alone at the end.
     """
     if databases:
         return [Wanted(label=name, database=name, quick=quick, slow=slow) for name in databases]
@@ -113,7 +113,7 @@ def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wa
     parts = {"sqlite": os.cpu_count() or 1} if quick else PARTS
     found = []
     for database, number in parts.items():
-        # A database that was never measured takes about what SQLite takes.
+        # A database without a measurement takes about as long as SQLite.
         costs = known.get("sqlite", {}) | known.get(database, {})
         shares = sharing.share_out(sharing.test_files(database), number, costs)
         found += [
@@ -133,7 +133,7 @@ def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wa
 
 
 def record(results: Sequence[Result], wanted: Sequence[Wanted]) -> None:
-    """Add what the runs have measured to tests/durations.json; forget files that are gone."""
+    """Adds the measured times to tests/durations.json, and removes files that no longer exist."""
     known = sharing.read_record()
     for result, run in zip(results, wanted, strict=True):
         known[run.database] = known.get(run.database, {}) | result.costs
@@ -146,7 +146,7 @@ def record(results: Sequence[Result], wanted: Sequence[Wanted]) -> None:
 
 
 def find_complaints(results: Sequence[Result], *, require_services: bool) -> list[str]:
-    """Why the whole is a failure, one sentence each; empty when it is not."""
+    """Returns the reasons why the run as a whole failed, one sentence each; empty if it passed."""
     complaints = [
         f"{result.database}: {_failure(result)}"
         for result in results
@@ -164,7 +164,7 @@ def find_complaints(results: Sequence[Result], *, require_services: bool) -> lis
 
 
 def table(results: Sequence[Result]) -> str:
-    """A line per pytest, by its label, and a line per database that several have shared."""
+    """Returns a table: a line per pytest, and a line per database that several pytests shared."""
     titles = f"{'database':<12}{'passed':>8}{'failed':>8}{'skipped':>9}{'unsteady':>10}"
     lines = [f"{titles}{'seconds':>9}"]
     lines += [_line(result) for result in sorted(results, key=_place_in_table)]
@@ -199,9 +199,9 @@ def _sum(label: str, parts: Sequence[Result]) -> Result:
 
 
 def run_all(wanted: Sequence[Wanted], arguments: Sequence[str]) -> list[Result]:
-    """Run the pytests, SIDE_BY_SIDE at a time, in the order of `wanted`.
+    """Runs the pytests, SIDE_BY_SIDE at a time, in the order of `wanted`.
 
-    A single one writes to the terminal itself; of several, the output is printed at the end.
+    A single pytest writes to the terminal itself. The output of several is printed at the end.
     """
     runs = [PytestRun(each, arguments, alone=len(wanted) == 1) for each in wanted]
 
@@ -210,7 +210,7 @@ def run_all(wanted: Sequence[Wanted], arguments: Sequence[str]) -> list[Result]:
             run.stop(number)
 
     def leave_it_to_pytest(_number: int, _: FrameType | None) -> None:
-        """The terminal has sent it to the whole group; we wait until all have cleaned up."""
+        """Sends nothing: the terminal has sent SIGINT to the whole group. Waits for their end."""
         for run in runs:
             run.stop(None)
 
@@ -240,7 +240,7 @@ def may_be_the_load(result: Result) -> bool:
 
 
 class PytestRun:
-    """One pytest, from its command to its result."""
+    """A pytest, from its command to its result."""
 
     def __init__(self, wanted: Wanted, arguments: Sequence[str], *, alone: bool) -> None:
         self._label = wanted.label
@@ -262,11 +262,11 @@ class PytestRun:
         cache = Path(self._place.name) / "cache"
         self._command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.RLock()  # a signal may come to the thread that holds it
+        self._lock = threading.RLock()  # a signal handler may run in the thread that holds it
         self._stopped = False
 
     def run(self) -> Result:
-        """Start it and wait for its end, in any thread. INTERRUPTED when it was stopped before."""
+        """Starts pytest and waits for its end, in any thread. INTERRUPTED if stopped before."""
         started = time.monotonic()
         if not self._alone:
             print(f"=== {self._label}: started", flush=True)
@@ -287,14 +287,14 @@ class PytestRun:
         )
 
     def stop(self, number: int | None) -> None:
-        """Start nothing any more; send the signal to what runs."""
+        """Prevents any further start, and sends the signal to a running pytest."""
         with self._lock:
             self._stopped = True
             if self._process is not None and number is not None:
                 self._process.send_signal(number)
 
     def report(self, result: Result) -> Result:
-        """Print what it said."""
+        """Prints the output of pytest."""
         if not self._alone:
             print(f"\n=== {self._label} ===", flush=True)
             sys.stdout.buffer.write(self._output.read_bytes())
@@ -315,7 +315,7 @@ class PytestRun:
         return self._process.wait()
 
     def again(self, result: Result) -> Result:
-        """Run what failed once more, alone. Blocks until it has ended."""
+        """Runs the failed tests once more, alone. Blocks until they have ended."""
         print(f"\n=== {self._label}: the {result.failed} that failed, alone ===", flush=True)
         self._summary.unlink(missing_ok=True)
         exit_code = self._wait_for(
@@ -333,7 +333,7 @@ class PytestRun:
         )
 
     def _summarised(self) -> tuple[dict[str, int], dict[str, sharing.FileCost]]:
-        """Counts by outcome, and what each file took. Both empty when pytest broke."""
+        """Returns the counts by outcome and the cost of each file; empty if pytest broke."""
         if not self._summary.exists():
             return {}, {}
         summary = json.loads(self._summary.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Which pytest runs which test files: shared out by the seconds that each file took before.
+"""Distributes the test files over several pytests, by the seconds that each file took before.
 
-tests/durations.json holds what `script/test --record` has measured. A file that it does not know
-counts as DEFAULT_SECONDS, so a new test needs no entry.
+tests/durations.json holds the times that `script/test --record` has measured. A file without an
+entry counts as DEFAULT_SECONDS, so that a new test needs no entry.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = Path(__file__).with_name("durations.json")
 DEFAULT_SECONDS = 3.0
-# What it costs a part that its first test needs this server, in the same seconds.
+# The seconds that the start of a server adds to a part.
 SERVER_SECONDS = {"PostgreSQL": 3.0, "MariaDB or MySQL": 8.0, "Redis": 0.5, "RabbitMQ": 10.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileCost:
-    """What one test file takes on one database: its tests' time, and the servers they need."""
+    """The cost of a test file on one database: the time of its tests, and their servers."""
 
     seconds: float = DEFAULT_SECONDS
     servers: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ Record = dict[str, dict[str, FileCost]]  # database, then file
 
 
 def test_files(database: str) -> list[str]:
-    """Test files with something to run on this database, relative to the root, in order.
+    """Returns the test files with tests for this database, relative to the root, sorted.
 
     SQLite runs every test, the other databases run those marked `database`.
     """
@@ -41,17 +41,17 @@ def test_files(database: str) -> list[str]:
 
 @cache
 def has_tests_for(path: Path, database: str) -> bool:
-    """A file names the mark itself where it has tests for each database."""
+    """Returns whether a file has tests for this database: such a file contains the mark's name."""
     return database == "sqlite" or "mark.database" in path.read_text(encoding="utf-8")
 
 
 def share_out(
     files: Iterable[str], parts: int, known: Mapping[str, FileCost]
 ) -> list[tuple[str, ...]]:
-    """The files in at most `parts` parts that take about the same time; the longest part first.
+    """Returns the files in at most `parts` parts of about the same time, the longest part first.
 
-    The longest file goes first, each to the part that then ends soonest. A part that already has
-    the servers of a file gets it more cheaply.
+    Takes the longest file first, and puts each file into the part that then ends soonest. A file
+    costs less in a part that already starts its servers.
     """
     costs = {file: known.get(file, FileCost()) for file in files}
     loads = [0.0] * parts
@@ -88,7 +88,7 @@ def read_record(path: Path = RECORD) -> Record:
 
 
 def write_record(record: Record, path: Path = RECORD) -> None:
-    """One line per file, so that a changed time is one changed line."""
+    """Writes one line per file, so that a changed time changes one line."""
     databases = []
     for database, files in sorted(record.items()):
         lines = [

@@ -1,4 +1,4 @@
-"""One migrated system, and beats and workers that start at once, for tests of single instants."""
+"""A migrated system whose beats and workers start at once, for tests of single instants."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ CONFIG: dict[str, dict[str, Any]] = {
     },
     "logging": {"style": "json", "loggers": {"scheduler": "DEBUG"}},
 }
-# Far more than a step takes: only a test that fails waits for so long.
+# Far more than a step takes: only a failing test waits this long.
 WAIT_SECONDS = 60
 
 
 class Place:
-    """A migrated system for all crash points of a database, and the nursery of its processes."""
+    """A migrated system for all crash points of a database, and the server that forks for it."""
 
     def __init__(self, url: str, broker_url: str, directory: Path) -> None:
         self.ledger = directory / "ledger"
@@ -92,9 +92,7 @@ class Place:
         self.jobs = []
 
     def insert_due_job(self, *, slots: int = 1, **columns: Any) -> None:
-        """A job whose newest `slots` slots are due just now, a second apart; then none until
-        tomorrow.
-        """
+        """Inserts a job with `slots` slots due now, a second apart, and no more until tomorrow."""
         newest = right_now().replace(microsecond=0)
         due = [newest - timedelta(seconds=back) for back in reversed(range(slots))]
         if len({slot.minute for slot in due}) > 1:
@@ -113,7 +111,8 @@ class Place:
         )
         self.jobs.append(job)
         first = due[0].strftime("%Y-%m-%d %H:%M:%S")
-        # In two steps: the recorder of watermarks sees changes only. No beat sees the first one.
+        # In two steps, because the trigger that records watermarks sees updates only. The job is
+        # disabled in the first step, so that no beat sees it.
         names, values = ", ".join(job.row), job.row.values()
         marks = ", ".join(["%s"] * len(job.row))
         self.system.sql(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", *values)
@@ -125,13 +124,13 @@ class Place:
         )
 
     def open_gate(self, attempt: int) -> None:
-        """Let this attempt of the jobs with `"gated": true` among their parameters end."""
+        """Lets this attempt of every job with the parameter `"gated": true` end."""
         gate(self.ledger, attempt).touch()
 
     # --- what is there ----------------------------------------------------------------------------
 
     def crash(self, pid: int) -> None:
-        """Returns when the process has killed itself."""
+        """Waits until the process has killed itself."""
         code = wait_until(
             lambda: self.nursery.exit_code(pid), WAIT_SECONDS, "the crash", details=self.log
         )
@@ -144,7 +143,7 @@ class Place:
         return self.system.sql("SELECT * FROM job_executions ORDER BY id")
 
     def states(self) -> list[tuple[str, int]]:
-        """Status and publish_count of each execution."""
+        """Returns the status and the publish_count of each execution."""
         return [(row["status"], row["publish_count"]) for row in self.rows()]
 
     def messages(self) -> int:
@@ -157,7 +156,7 @@ class Place:
         return moved.pop()
 
     def begun(self) -> Counter[int]:
-        """How many attempts of each number have begun."""
+        """Returns how many attempts of each number have begun."""
         return self._written("begin")
 
     def ended(self) -> Counter[int]:
@@ -169,7 +168,7 @@ class Place:
     # --- what follows -----------------------------------------------------------------------------
 
     def recover(self, executions: int, *, beat: bool = True, worker: bool = True) -> History:
-        """Healthy processes finish it all. The checker is content; gives what it has seen."""
+        """Lets healthy processes finish everything. Returns the history, with no broken promise."""
         if beat:
             self.nursery.beat()
         if worker:
@@ -180,7 +179,7 @@ class Place:
         return history
 
     def finish(self, executions: int) -> History:
-        """What there is to be known when so many executions, and no others, have become final."""
+        """Returns the history once there are exactly `executions` executions, all of them final."""
         wait_until(
             lambda: [row["status"] in FINAL for row in self.rows()] == [True] * executions,
             WAIT_SECONDS,
@@ -191,7 +190,7 @@ class Place:
         return History(**recorded, faults=[self._all_along()], default_timezone="UTC")
 
     def _all_along(self) -> Fault:
-        """The tests know themselves which process they have ended, and when."""
+        """Returns one fault for the whole test, because the test itself ends processes."""
         now = right_now()
         began_at = now - timedelta(minutes=5)
         return Fault(kind="test", target="", began_at=began_at, ended_at=now)
@@ -208,7 +207,7 @@ class Place:
 def open_place(
     server: Postgres | MariaDB | None, broker: Redis, directory: Path
 ) -> Iterator[Place]:
-    """A place on a database of its own, on `server` or else in a SQLite file."""
+    """Yields a place with its own database: on `server`, or without one in a SQLite file."""
     url = server.create_database("jobu") if server else f"sqlite:///{directory}/jobu.sqlite3"
     made = Place(url, broker.create_database(), directory)
     try:
@@ -220,4 +219,4 @@ def open_place(
 
 
 def right_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - real processes go by the real time
+    return datetime.now(UTC)  # noqa: TID251 - real processes use the real time

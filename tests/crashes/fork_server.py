@@ -1,9 +1,9 @@
-"""Beats and workers forked from one process that has loaded everything: a start takes no second.
+"""Starts beats and workers within milliseconds: they are forks of a process with all imports.
 
 `python -m tests.crashes.fork_server` is that process. It reads one JSON command per line and
 answers each with one line of JSON. It forks Celery's own beat and worker, each with its own
-connections and log. They share the flag "this worker drains", so they are killed, never asked to
-end.
+connections and log. They share the flag "this worker drains": therefore tests kill them and never
+ask them to end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Nursery:
-    """The test's end of it."""
+    """Starts the fork server for a test, and sends it commands."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
@@ -40,7 +40,7 @@ class Nursery:
         guardian.add_process(self._process.pid, self._born)
 
     def beat(self, *, crash: str = "", mutation: str = "") -> int:
-        """The pid of a new beat. `crash`: where it ends itself, as `point` or `point:visit`."""
+        """Returns the pid of a new beat. `crash`: where it kills itself, `point[:visit]`."""
         return int(self._ask(start=["beat"], crash=crash, mutation=mutation))
 
     def worker(self, name: str, *, crash: str = "", mutation: str = "") -> int:
@@ -60,7 +60,7 @@ class Nursery:
         return None if code is None else int(code)
 
     def kill_all(self) -> None:
-        """SIGKILL to every beat and worker. Returns when they are gone."""
+        """Sends SIGKILL to every beat and worker. Returns when they have ended."""
         self._ask(kill=True)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ def main(log: Path) -> None:
 
 
 def load(app: Any) -> None:
-    """Import what a beat and a worker import, and connect to nothing."""
+    """Imports everything that a beat and a worker import, and opens no connection."""
     import celery.apps.beat
     import celery.apps.worker
     import celery.bin.beat
@@ -124,7 +124,7 @@ def load(app: Any) -> None:
     import celery.worker.consumer
     import kombu.transport.redis
 
-    # What Celery would otherwise import in each child.
+    # Celery would otherwise import these in each child.
     assert celery.worker
     assert kombu.transport
 

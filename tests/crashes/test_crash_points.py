@@ -1,8 +1,8 @@
-"""A beat or a worker ends at each named crash point; what follows is what a person would expect.
+"""A beat or a worker kills itself at each named crash point, and no promise is broken.
 
 Real beats and workers on a real broker, forked from one process (tests/crashes/fork_server.py).
-After each crash the tables are looked at as the dead process left them; then a healthy beat and
-worker do the rest, and the soak's checker finds every promise kept.
+After each crash the test reads the tables as the dead process has left them. Then a healthy beat
+and worker do the rest, and the checker of the soak finds every promise kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def place(shared: Place) -> Iterator[Place]:
 
 
 def outcomes(history: History) -> list[list[str]]:
-    """How the attempts of each execution ended, executions by their number of attempts."""
+    """Returns the outcomes of each execution's attempts. Fewer attempts come first."""
     return sorted(
         (
             [attempt.outcome for attempt in history.attempts if attempt.execution_id == row.id]
@@ -62,7 +62,7 @@ AGAIN = ["LOST", "SUCCESS"]
 
 @dataclass(frozen=True)
 class Left:
-    """What a beat leaves behind of three due jobs."""
+    """The state of three due jobs after the crash of a beat."""
 
     states: list[tuple[str, int]]
     moved: bool
@@ -107,7 +107,7 @@ def test_a_beat_that_dies_leaves_a_whole_step_or_none_and_another_goes_on(
 
 @dataclass(frozen=True)
 class Lost:
-    """What a worker leaves behind of the first of two runs, and what becomes of that run."""
+    """The state of a run after the crash of its worker, and the outcomes that follow."""
 
     status: str
     attempt: int
@@ -155,7 +155,7 @@ OF_RETRY = {
 
 @pytest.mark.parametrize(
     "point",
-    # The outcome makes no difference to what is rolled back.
+    # What is rolled back does not depend on the outcome: one point is enough in a quick run.
     [
         pytest.param("end.updated", marks=slow),
         pytest.param("end.recorded", marks=slow),
@@ -210,7 +210,7 @@ def test_a_worker_that_dies_after_it_put_a_run_back_has_lost_nothing(place: Plac
     place.crash(place.nursery.worker("doomed", crash="overlap.held"))
     place.open_gate(1)
 
-    # The one that runs wakes it when it ends.
+    # The first run wakes the waiting one when it ends.
     history = place.recover(2, beat=False)
     assert outcomes(history) == [ONCE, ONCE]
 
@@ -260,7 +260,7 @@ def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
     made = [row for row in place.rows() if row["param_source"] == "backfill"]
     assert len(made) == (2 if point == "backfill.committed" else 0)
     history = place.recover(4)
-    assert statuses(history) == ["SUCCESS"]  # of the job's own slot
+    assert statuses(history) == ["SUCCESS"]  # the slot of the job itself
     made = [row for row in place.rows() if row["param_source"] == "backfill"]
     assert [(instant(row["logical_time"]), row["status"]) for row in made] == [
         (day, "SUCCESS") for day in days

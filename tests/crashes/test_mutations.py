@@ -1,7 +1,7 @@
-"""The protocol broken on purpose is noticed, and by the name of the promise that it breaks.
+"""The checker notices a protocol that is broken on purpose, and names the broken promise.
 
-Each mutation (bench/soak/sabotage/mutations.py) takes one thing away, in the test's processes only:
-first at the one instant at which it matters, then, with --slow, in a whole soak.
+Each mutation (bench/soak/sabotage/mutations.py) removes one protection, in the test's processes
+only: first at the one instant that matters, then, with --slow, in a whole soak.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def test_a_message_that_is_sent_before_the_commit_names_nothing(
     place.insert_due_job()
     place.nursery.worker("waiting")
     place.nursery.beat()
-    place.finish(1)  # the worker is there, and waits for messages
+    place.finish(1)  # the worker is ready and waits for messages
     place.nursery.beat(mutation=mutation)
     place.insert_due_job()
     if mutation:
-        # Of two beats, one at a time gets the job: until it was the one that is broken.
+        # Only one of the two beats records a job: try until the broken beat was the one.
         wait_until(lambda: more_until_noticed(place), WAIT_SECONDS, "notice", details=place.log)
 
     assert found(place, len(place.jobs)) == broken
@@ -116,7 +116,7 @@ def more_until_noticed(place: Place) -> bool:
 
 
 SOAKED = {
-    # What the soak must name, and the faults that bring it out.
+    # The finding that the soak must name, and the faults that cause it.
     "no-fence": ("unfenced", "stop-worker"),
     "watermark-first": ("missing", "kill-beat,crash-beat"),
     "publish-first": ("early_message", "none"),
@@ -135,8 +135,8 @@ def test_a_soak_of_a_broken_protocol_fails_and_names_the_promise(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Runs of some seconds: a paused worker always has some, and its successor's still go on when it
-    # comes back.
+    # Runs take some seconds, so that a paused worker always has some, and so that their next
+    # attempts still run when it resumes.
     jobs = [
         SoakJob(
             name=f"job {number}",
