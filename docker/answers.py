@@ -1,6 +1,6 @@
-"""answers.py URL: exit 0 when it answers 200 within ten seconds, else 1 and a line that says why.
+"""answers.py URL: exits with 0 if it answers 200 within ten seconds, else with 1 and a reason.
 
-For health checks: the image has neither curl nor wget.
+It serves the health checks, because the image has neither curl nor wget.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 
 
 def problem(url: str) -> str | None:
-    """None: it answered 200. Follows no proxy of the environment: the address is loopback."""
+    """Returns None if it answered 200. Uses no proxy, because the address is loopback."""
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
             return None if answer.status == 200 else f"answered {answer.status}"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # entrypoint.sh web | beat | worker | flower | migrate | manage   [arguments of the program]
 #
-# Each role ends in `exec`: the program itself gets the signals. Nothing here waits for a server;
-# every program tries again by itself, and `migrate` fails for whoever started it to try again.
+# Each role ends in `exec`, so that the program itself gets the signals. This script waits for no
+# server: every program tries again by itself. `migrate` fails, and its caller tries again.
 set -eu
 
 usage() {
@@ -15,7 +15,7 @@ refuse() {
     exit 78
 }
 
-# NAME_FILE names a file that holds NAME, as secrets are mounted into containers.
+# NAME_FILE is the path of a file that contains the value of NAME, like a secret of a container.
 from_file() {
     eval "file=\${$1_FILE:-}"
     [ -n "$file" ] || return 0
@@ -41,18 +41,18 @@ web | beat | worker | flower | migrate | manage) ;;
 *) usage ;;
 esac
 
-# For health.sh; a container without a /tmp to write to is asked with the role as an argument.
+# For health.sh. Without a writable /tmp, pass the role to health.sh as an argument.
 [ "$role" = manage ] || [ "$role" = migrate ] ||
     (umask 077 && echo "$role" >"${JOBU_ROLE_FILE:-/tmp/jobu-role}") 2>/dev/null || true
 
-# Flower's password is for Flower alone.
+# Only Flower needs Flower's password.
 if [ "$role" != flower ]; then
     unset JOBU_FLOWER_PASSWORD JOBU_FLOWER_USER || true
 fi
 
 case $role in
 web)
-    # WEB_CONCURRENCY is gunicorn's own: how many processes.
+    # gunicorn itself reads WEB_CONCURRENCY, the number of processes.
     exec gunicorn jobu_project.wsgi --bind "0.0.0.0:${JOBU_WEB_PORT:-8000}" \
         --threads "${JOBU_WEB_THREADS:-8}" --timeout 60 --graceful-timeout 20 \
         --no-control-socket "$@"
@@ -61,7 +61,7 @@ beat)
     exec celery -A jobu_project beat "$@"
     ;;
 worker)
-    # Events are what Flower shows. Gossip and mingle would make every worker listen to every other.
+    # Flower shows events (-E). With gossip and mingle every worker would listen to every other one.
     exec celery -A jobu_project worker --without-gossip --without-mingle -E "$@"
     ;;
 flower)
@@ -74,7 +74,7 @@ flower)
     case $user in
     *:*) refuse "JOBU_FLOWER_USER must not contain a colon" ;;
     esac
-    # In the environment, because command lines can be read by everybody on the host.
+    # In the environment, because every user of the host can read command lines.
     export FLOWER_BASIC_AUTH="$user:$password"
     unset JOBU_FLOWER_PASSWORD JOBU_FLOWER_USER password
     exec celery -A jobu_project flower --address=0.0.0.0 --port="${JOBU_FLOWER_PORT:-5555}" "$@"

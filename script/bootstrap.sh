@@ -1,5 +1,5 @@
-# Shared by the scripts: finds a Python, makes .venv and keeps it in step with a requirements file.
-# Sourced, POSIX sh. Use:
+# The scripts source this file (POSIX sh). It finds a Python, makes .venv and installs a requirements
+# file into it whenever that file changes. Use:
 #
 #     root=$(cd "$(dirname "$0")/.." && pwd)
 #     . "$root/script/bootstrap.sh"
@@ -20,8 +20,8 @@ is_python_311() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
-# Prints the first Python 3.11 or newer. A version manager's shim may be on PATH and still
-# refuse to run, therefore each candidate is tried and not only looked up.
+# Prints the first Python 3.11 or newer. It runs each candidate, because the shim of a version manager
+# may be on PATH and still refuse to run.
 find_python() {
     if [ -n "${JOBU_PYTHON:-}" ]; then
         is_python_311 "$JOBU_PYTHON" || fail "JOBU_PYTHON=$JOBU_PYTHON is not a Python 3.11 or newer."
@@ -40,7 +40,7 @@ find_python() {
 make_venv() {
     base=$(find_python) || exit 1
     say "making .venv with $("$base" --version)"
-    # uv keeps what lies there, but what was installed is of no use to another minor version.
+    # uv keeps the files of .venv, but another minor version cannot use the installed packages.
     rm -f "$1"/.venv/.installed-*
     if command -v uv >/dev/null 2>&1; then
         uv venv --quiet --allow-existing --python "$base" "$1/.venv" || fail "uv could not make .venv."
@@ -55,13 +55,13 @@ install_requirements() {
         uv pip install --quiet --python "$1/.venv/bin/python" -r "$1/$2"
         return
     fi
-    # A .venv that uv made has no pip of its own.
+    # A .venv that uv has made contains no pip.
     "$1/.venv/bin/python" -m pip --version >/dev/null 2>&1 ||
         "$1/.venv/bin/python" -m ensurepip >/dev/null || return 1
     "$1/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1/$2"
 }
 
-# One requirements file may include another: the checksum covers all of them.
+# A requirements file may include another one: therefore the checksum covers all of them.
 requirements_checksum() {
     cat "$1"/requirements*.txt | cksum
 }
@@ -79,8 +79,8 @@ refresh_venv() {
 
 # ensure_venv ROOT REQUIREMENTS-FILE
 ensure_venv() {
-    # Two scripts started at the same moment must not install over each other. The lock lies beside
-    # .venv: inside, `python -m venv --clear` would delete it, and uv locks .venv/.lock for itself.
+    # Two scripts that start at the same time must not install at the same time. The lock is beside
+    # .venv: inside, `python -m venv --clear` would delete it, and uv itself locks .venv/.lock.
     if command -v flock >/dev/null 2>&1; then
         (flock 9 && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv.lock" || exit 1
     else
