@@ -1,4 +1,4 @@
-"""A person's open page of one execution, for `manage.py shell` in a system of real processes."""
+"""Watches the live page of an execution like a browser, for `manage.py shell` in a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.waiting import wait_until
 
 
 def watch(seconds: float) -> None:
-    """Start a run that takes so long, ask its live fragment until it ends, print what was seen."""
+    """Starts a run of `seconds`, requests its live fragment until it ends, prints the answers."""
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(User.objects.create_superuser("alice", "a@example.com"))
     execution, _ = Control(actor=Actor(name="alice")).event(

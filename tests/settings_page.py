@@ -1,7 +1,7 @@
-"""docs/settings.md, made from the models that read the configuration.
+"""Makes docs/settings.md from the models that read the configuration.
 
 python -m tests.settings_page            # writes the page
-python -m tests.settings_page --check    # exit code 1 if the page is not what the models say
+python -m tests.settings_page --check    # exit code 1 if the page differs from the models
 """
 
 from __future__ import annotations

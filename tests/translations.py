@@ -1,9 +1,9 @@
-"""The Korean catalogue and the texts of the source, brought together: docs/translating.md.
+"""Brings the Korean catalogue and the texts of the source into step: docs/translating.md.
 
-    python -m tests.translations            # the source's msgids into the .po, that into the .mo
-    python -m tests.translations --check    # only say what is missing; exit code 1 if anything is
+    python -m tests.translations            # updates the .po from the source, and compiles the .mo
+    python -m tests.translations --check    # prints what is missing; exit code 1 if anything is
 
-Babel reads and writes the files: neither people nor tests need the gettext tools.
+Babel reads and writes the files, so that nobody needs the gettext tools.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MO: Final = PO.with_suffix(".mo")
 FOLDERS: Final = ("handlers", "jobu_project", "scheduler", "templates")
 # The command line speaks English.
 LEFT_OUT: Final = ("scheduler/management", "jobu_project/management", "scheduler/migrations")
-#: Stands at what the source does not hold: words of the theme and of other libraries.
+#: Marks the messages that are not in the source: texts of the theme and of other libraries.
 BORROWED: Final = "not ours: "
 
-# The same texts give the same file.
+# A fixed date: the same texts then give the same file.
 _ANY_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _KEYWORDS: Final = {
     **DEFAULT_KEYWORDS,
     "gettext_lazy": None,
     "_now": None,
-    "translate": None,  # handlers/databases.py: knows no Django
+    "translate": None,  # handlers/databases.py, which does not import Django
     "pgettext_lazy": ((1, "c"), 2),
     "ngettext_lazy": (1, 2),
 }
@@ -48,7 +48,7 @@ Key = tuple[str, str | tuple[str, ...]]
 
 
 def source() -> dict[Key, list[str]]:
-    """(context, msgid or singular and plural) -> where it stands."""
+    """Returns (context, msgid or singular and plural) -> the files that contain it."""
     found: dict[Key, list[str]] = {}
     for place, context, text in (*_extracted(), *_codes(), *_permissions()):
         places = found.setdefault((context, text), [])
@@ -72,14 +72,14 @@ def keys_of(messages: Catalog) -> dict[Key, Message]:
 
 
 def merged(old: Catalog) -> Catalog:
-    """The source's msgids with the translations that there are, and the borrowed ones."""
+    """Returns the source's msgids with their known translations, and the borrowed messages."""
     known = keys_of(old)
     new = Catalog(
         locale="ko", project="jobu", version="1", charset="utf-8", fuzzy=False,
         header_comment="# Korean texts of jobu. `python -m tests.translations` keeps the msgids.",
         creation_date=old.creation_date, revision_date=old.revision_date,
     )  # fmt: skip
-    # In the order of the texts, without their places: a file that moves changes nothing here.
+    # Sorted by text and without places, so that a moved file changes nothing in the catalogue.
     for context, text in sorted(source(), key=lambda key: (str(key[1]), key[0])):
         before = known.get((context, text))
         new.add(
@@ -103,7 +103,7 @@ def po_bytes(messages: Catalog) -> bytes:
     file = io.BytesIO()
     write_po(file, messages, width=100, include_lineno=False)
     head, gap, rest = file.getvalue().partition(b"\n\n")
-    # Who translated when is git's to say.
+    # git knows who translated what and when: the header does not repeat it.
     head = re.sub(rb'(?m)^"(?!Content|MIME|Plural|Language: ).*\\n"\n?', b"", head)
     return head.rstrip(b"\n") + gap + rest
 
@@ -127,10 +127,10 @@ def _extracted() -> Iterator[tuple[str, str, str | tuple[str, ...]]]:
 
 
 def texts_of(path: Path) -> Iterator[Key]:
-    """What a module or a template has to be translated."""
+    """Yields the translatable texts of a module or a template."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".html":
-        # Django makes it something like Python; in brackets indentation means nothing.
+        # Django converts it to something like Python. In brackets the indentation has no meaning.
         text = f"(\n{templatize(text)}\n)"
     file = io.BytesIO(text.encode())
     for _line, message, _comments, context in extract("python", file, keywords=_KEYWORDS):
@@ -138,7 +138,7 @@ def texts_of(path: Path) -> Iterator[Key]:
 
 
 def _codes() -> Iterator[tuple[str, str, str]]:
-    """See scheduler/labels.py."""
+    """Yields the codes that people see: scheduler/labels.py translates them."""
     from scheduler import states
     from scheduler.schedule import expression
 
@@ -151,7 +151,7 @@ def _codes() -> Iterator[tuple[str, str, str]]:
 
 
 def _permissions() -> Iterator[tuple[str, str, str]]:
-    """Their names are rows of the database; the page of a group says them."""
+    """Yields the names of the permissions: the admin's page of a group shows them."""
     from scheduler import models
     from scheduler.operations.permissions import Action
 
