@@ -46,7 +46,7 @@ def test_imports_go_downward_only():
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
-def test_nobody_but_states_writes_a_status_literal():
+def test_only_states_contains_status_literals():
     names = {status.value for status in RunStatus}
     # Words of other tables: what run_handler says of an attempt, before any of it is a row.
     elsewhere = {"handlers/runner.py", "scheduler/states.py"}
@@ -96,7 +96,7 @@ def test_only_the_store_writes_our_tables():
     assert found == []
 
 
-def test_the_database_knows_the_same_words_as_states():
+def test_the_constraints_of_the_database_allow_the_values_of_states():
     assert words(JobExecution, "status") == set(RunStatus)
     assert words(JobExecution, "param_source") == set(ParamSource)
     assert words(JobExecution, "reason_code") == set(ReasonCode)

@@ -621,7 +621,7 @@ def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(world: Sch
     assert "cancelled" in ran("backfill", "show", number).out
 
 
-def test_a_backfill_that_cannot_be_is_refused(world: SchedulerHarness):
+def test_an_impossible_backfill_is_refused(world: SchedulerHarness):
     world.job(name="one", cron_expression="0 * * * *")
 
     assert "since" in refused("backfill", "start", "one", "--since", "now", "--until", "2h ago")
@@ -652,7 +652,7 @@ def test_a_backfill_that_has_ended_is_followed_to_its_end_at_once(world: Schedul
 # --- preview, handlers ---------------------------------------------------------------------------
 
 
-def test_preview_says_when_in_the_zone_and_in_utc_and_what_in_words(db: None):
+def test_preview_shows_slots_in_the_zone_and_in_utc_and_describes_them(db: None):
     done = ran("preview", "0 9 * * MON", "--timezone", "Europe/Berlin", "--count", 3)
     found = ran("preview", "0 9 * * MON", "--timezone", "Europe/Berlin", "--json").json
 
@@ -711,7 +711,7 @@ def test_spans(text: str, seconds: int):
 
 
 @pytest.mark.parametrize("text", ["", "h", "1y", "-1h", "1.5h", "999999999w", "٣h"])
-def test_spans_that_are_none(text: str):
+def test_invalid_spans_are_refused(text: str):
     with pytest.raises(InvalidJob, match="for"):
         inputs.seconds_of(text, "for")
 

@@ -93,7 +93,7 @@ def load_empty(tmp_path: Path) -> Config:
     return load(empty, {})
 
 
-def test_an_empty_file_is_no_mistake(load_files: Loader):
+def test_an_empty_file_is_allowed(load_files: Loader):
     assert load_files(scheduler="", worker="worker:\n", admin="# nothing\n").worker.concurrency == 4
 
 
@@ -253,7 +253,7 @@ def test_variables_work_in_lists_and_numbers(load_files: Loader):
         ("mariadb://u:p@h/d", {"type": "mysql"}),
     ],
 )  # fmt: skip
-def test_urls_are_taken_apart(dsn: str, expected: dict[str, Any], load_files: Loader):
+def test_urls_are_parsed(dsn: str, expected: dict[str, Any], load_files: Loader):
     config = load_files(database=f"databases: {{default: {{dsn: '{dsn}'}}}}")
     assert {key: getattr(config.job_database, key) for key in expected} == expected
 
@@ -353,13 +353,13 @@ def django_options(load_files: Loader, entry: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_the_tls_that_a_database_is_to_be_reached_with_arrives_at_django(
+def test_the_tls_settings_of_a_database_reach_django(
     entry: str, expected: dict[str, Any], load_files: Loader
 ):
     assert django_options(load_files, entry) == expected
 
 
-def test_the_tls_of_a_url_arrives_at_the_pools_whatever_the_delivered_file_says(tmp_path: Path):
+def test_the_tls_settings_of_a_url_override_the_delivered_file_in_the_pools(tmp_path: Path):
     config = load(
         ROOT / "config",
         {
@@ -402,9 +402,7 @@ def test_the_tls_of_a_url_arrives_at_the_pools_whatever_the_delivered_file_says(
         ("{dsn: 'sqlite:///jobu.db?timeout=20'}", "'timeout' is not possible"),
     ],
 )
-def test_what_would_be_dropped_of_a_url_is_refused_by_name(
-    entry: str, said: str, load_files: Loader
-):
+def test_an_unsupported_part_of_a_url_is_refused_by_name(entry: str, said: str, load_files: Loader):
     (mistake,) = mistakes_of(lambda: django_options(load_files, entry))
     assert mistake.startswith("database.yaml: databases.default")
     assert said in mistake
@@ -413,7 +411,7 @@ def test_what_would_be_dropped_of_a_url_is_refused_by_name(
 # --- secrets --------------------------------------------------------------------------------------
 
 
-def test_no_secret_is_seen_in_a_repr(load_files: Loader):
+def test_no_repr_contains_a_secret(load_files: Loader):
     config = load_files(
         {"PASSWORD": SECRET},
         database="databases: {default: {dsn: 'postgres://u:${PASSWORD}@h/d'}}",
@@ -451,7 +449,7 @@ def test_no_secret_is_seen_in_a_repr(load_files: Loader):
         {"scheduler": f"scheduler: {{broker_url: '{SECRET}@h:6379'}}"},
     ],
 )
-def test_no_secret_is_seen_in_a_mistake(files: dict[str, str], load_files: Loader):
+def test_no_error_message_contains_a_secret(files: dict[str, str], load_files: Loader):
     with pytest.raises(ConfigError) as caught:
         load_files(**files)
     seen = f"{caught.value}\n{caught.value!r}\n{caught.value.__cause__}\n{caught.value.__context__}"

@@ -385,7 +385,7 @@ def test_flower_refuses_a_password_that_it_could_not_check(stand_ins, password):
     assert enter(stand_ins, "flower", JOBU_FLOWER_PASSWORD=password).returncode == 78
 
 
-def test_flowers_password_is_in_no_command_line_and_of_no_concern_to_others(stand_ins):
+def test_flowers_password_is_in_no_command_line_and_in_no_other_role(stand_ins):
     flower = enter(stand_ins, "flower", JOBU_FLOWER_PASSWORD="hunter2", JOBU_FLOWER_USER="ops")
     command, *environment = flower.stdout.splitlines()
     assert "hunter2" not in command
@@ -406,7 +406,7 @@ def test_a_secret_may_come_from_a_file(stand_ins, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["--help"], ["web; id"]])
-def test_a_role_that_is_none_is_answered_with_the_usage(stand_ins, arguments):
+def test_an_unknown_role_prints_the_usage(stand_ins, arguments):
     done = enter(stand_ins, *arguments)
     assert done.returncode == 64
     assert "usage: entrypoint.sh web|beat|worker|flower|migrate|manage" in done.stderr

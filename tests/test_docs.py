@@ -347,7 +347,7 @@ def test_the_tutorial_leads_from_a_clone_to_a_working_sync(
     assert server.stop() == 0
 
 
-def test_the_heart_of_the_handler_is_quoted_as_it_is() -> None:
+def test_the_tutorial_quotes_the_handler_unchanged() -> None:
     (quoted,) = [b.text.strip() for b in blocks_of("tutorial.md") if b.language == "python"]
     source = Path(sync_sqlite_to_postgres.__file__).read_text(encoding="utf-8")
 

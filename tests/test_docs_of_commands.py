@@ -36,7 +36,7 @@ def test_the_commands_of_the_page_do_in_its_order_what_it_says() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_runs_in_masses_is_stopped_by_the_commands_of_the_page() -> None:
+def test_the_commands_of_the_page_stop_many_runs() -> None:
     job = ("--handler", "sample", "--cron", "@daily", "--timezone", "UTC")
     assert run("jobs", "create", "wild", *job).code == 0
     assert run("backfill", "start", "wild", "--since", "3d ago").code == 0
@@ -103,7 +103,7 @@ def test_events_and_metrics_that_operations_names_exist() -> None:
     assert [name for name in metrics if f'"{name}"' not in source] == []
 
 
-def test_every_event_that_any_page_names_is_told() -> None:
+def test_every_event_that_a_page_names_is_logged() -> None:
     text = (DOCS / "operations.md").read_text(encoding="utf-8")
     table = text.partition("| event | what to do |\n|---|---|\n")[2].partition("\n\n")[0]
     named = {

@@ -94,7 +94,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("signals", ENDINGS.values(), ids=ENDINGS)
-def test_however_a_worker_is_ended_its_run_comes_to_an_end(
+def test_a_run_ends_however_its_worker_is_ended(
     jobu: System, ledger: Ledger, signals: tuple[signal.Signals, signal.Signals]
 ) -> None:
     run = insert_run(jobu, "slow_first_time", max_retry=3)
@@ -117,9 +117,7 @@ def test_however_a_worker_is_ended_its_run_comes_to_an_end(
     assert_no_attempt_began_twice(ledger)
 
 
-def test_children_that_are_replaced_after_a_few_runs_lose_nothing(
-    jobu: System, ledger: Ledger
-) -> None:
+def test_replacing_children_after_a_few_runs_loses_no_run(jobu: System, ledger: Ledger) -> None:
     for number in range(4):
         # A busy machine may be late by a lease of these tests: that is a rescue, and no loss.
         insert_job(

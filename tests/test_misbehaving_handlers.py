@@ -85,7 +85,7 @@ def assert_unharmed(jobu: System, neighbours: list[int]) -> None:
 
 @pytest.mark.database
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_whatever_a_handler_does_its_row_ends_and_its_neighbours_run(
+def test_the_row_of_a_misbehaving_handler_ends_and_other_runs_go_on(
     jobu: System, pool: str
 ) -> None:
     expected = OUTCOMES if pool == "threads" else OUTCOMES | DEADLY
@@ -102,7 +102,7 @@ def test_whatever_a_handler_does_its_row_ends_and_its_neighbours_run(
     assert_unharmed(jobu, run_neighbours(jobu, 2))
 
 
-def test_a_handler_that_ends_a_shared_process_costs_the_others_no_attempt_more_than_that(
+def test_a_handler_that_ends_a_shared_process_costs_other_runs_one_attempt(
     jobu: System,
 ) -> None:
     """With the threads pool `os._exit` takes all runs of the process along: they are lost, rescued
@@ -128,7 +128,7 @@ def test_a_handler_that_ends_a_shared_process_costs_the_others_no_attempt_more_t
 
 
 @pytest.mark.parametrize("lines", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-def test_a_handler_that_logs_without_end_fills_nothing(jobu: System, lines: int) -> None:
+def test_the_log_of_a_handler_that_logs_without_end_is_limited(jobu: System, lines: int) -> None:
     jobu.start_beat()
     jobu.start_worker()
     talker = insert_run(jobu, "talks_much", params=json.dumps({"lines": lines}), max_retry=0)

@@ -33,7 +33,7 @@ def waiting(seconds: float) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_house_at_work_is_ok_in_one_line():
+def test_a_working_system_is_reported_in_one_line():
     alive("beat")
     alive("worker")
 
@@ -80,7 +80,7 @@ def test_a_run_that_nobody_sends_to_the_workers():
 
 
 @pytest.mark.django_db
-def test_workers_are_counted_while_their_hearts_beat():
+def test_workers_with_a_fresh_heartbeat_are_counted():
     alive("beat")
     alive("worker")
     alive("worker", seconds_ago=31)
@@ -93,7 +93,7 @@ def test_workers_are_counted_while_their_hearts_beat():
 
 
 @pytest.mark.django_db
-def test_an_empty_house_names_all_that_is_missing():
+def test_an_empty_system_reports_everything_that_is_missing():
     done = run("probe")
 
     assert done.code == 1
@@ -114,7 +114,7 @@ def test_a_container_asks_for_its_own_process_only():
 
 
 @pytest.mark.processes
-def test_a_probe_of_a_database_or_a_broker_that_is_away_ends_soon_with_1(system: SystemFactory):
+def test_a_probe_without_database_or_broker_ends_soon_with_1(system: SystemFactory):
     gone = system(database_url="postgresql://jobu:secret-word@127.0.0.1:1/jobu")
     done = manage("probe", environment=gone.environment)
     assert done.returncode == 1

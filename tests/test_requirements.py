@@ -37,7 +37,7 @@ def test_python_311_is_the_oldest_one() -> None:
     assert project["project"]["requires-python"] == ">=3.11"
 
 
-def test_nobody_bends_the_import_path() -> None:
+def test_no_module_changes_the_import_path() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for package in ("jobu_project", "scheduler", "handlers", "dbpools", "bench")
@@ -88,7 +88,7 @@ def test_each_version_that_is_tested_has_its_range() -> None:
     assert {canonicalize_name(pin.name) for pin in pins()} - allowed == set()
 
 
-def test_site_is_all_that_is_tested() -> None:
+def test_site_includes_all_other_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (itself,) = [
         requirement
@@ -107,7 +107,9 @@ def test_site_is_all_that_is_tested() -> None:
         (("jobu_project",), {"", "flower", "redis", "postgres", "mysql", "site"}),
     ],
 )
-def test_what_the_packages_import_is_asked_for(packages: tuple[str, ...], extras: set[str]) -> None:
+def test_every_imported_distribution_is_required(
+    packages: tuple[str, ...], extras: set[str]
+) -> None:
     asked = {canonicalize_name(each.name) for extra in extras for each in ranges()[extra]}
     # Installed with one that is asked for, and part of its public face.
     asked.add(canonicalize_name("pydantic-core"))

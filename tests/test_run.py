@@ -31,13 +31,13 @@ def result(database: str = "sqlite", exit_code: int = 0, **counts: Any) -> Resul
     return Result(database=database, exit_code=exit_code, seconds=1.0, **counts)
 
 
-def test_green_runs_give_no_complaint():
+def test_passed_runs_give_no_complaint():
     results = [result("sqlite", passed=5), result("postgres", passed=3)]
 
     assert find_complaints(results, require_services=True) == []
 
 
-def test_one_red_database_is_named():
+def test_a_failed_database_is_named():
     results = [result("sqlite", passed=5), result("mysql", exit_code=1, passed=2, failed=1)]
 
     assert find_complaints(results, require_services=False) == ["mysql: 1 failed"]
@@ -124,7 +124,7 @@ def test_broken():
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_what_failed_beside_others_gets_one_try_alone(
+def test_tests_that_failed_beside_others_run_once_more_alone(
     tmp_path: Path, broken: bool, capfd: pytest.CaptureFixture[str]
 ):
     module = tmp_path / "test_once.py"
@@ -145,7 +145,7 @@ def test_what_failed_beside_others_gets_one_try_alone(
     assert "that failed, alone" in capfd.readouterr().out
 
 
-def test_many_failures_are_no_accident():
+def test_many_failures_are_not_blamed_on_the_load():
     assert not may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN + 1))
     assert may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN))
     assert not may_be_the_load(result(exit_code=3))

@@ -202,7 +202,7 @@ def test_fresh_start_answers_and_one_ctrl_c_leaves_nothing_behind(server: Server
     assert stored == []
 
 
-def test_given_password_is_told_to_nobody_and_a_killed_part_comes_back(server: Server) -> None:
+def test_given_password_is_not_printed_and_a_killed_part_restarts(server: Server) -> None:
     secret = "correct horse battery"
     server.start("web", "beat", "flower", JOBU_ADMIN_PASSWORD=secret)
     server.wait_until_running()
@@ -344,7 +344,7 @@ def test_value_that_flower_cannot_use_is_refused_before_anything_starts(
         ("jobu.example", "http://jobu.example:80/"),
     ],
 )
-def test_told_url_can_be_opened(host: str, url: str) -> None:
+def test_printed_url_can_be_opened(host: str, url: str) -> None:
     assert Address(host=host, port=80, variable="JOBU_WEB_PORT").url == url
 
 

@@ -43,7 +43,7 @@ def test_a_file_system_without_hard_links_keeps_a_key_too(
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_all_that_start_at_once_have_one_key(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
     starters = 16
     barrier = threading.Barrier(starters)
 

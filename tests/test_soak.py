@@ -303,13 +303,13 @@ def recovered_after(seconds: float, *faults: Fault) -> History:
     return replace(whole, attempts=attempts, faults=[*whole.faults, *faults])
 
 
-def test_a_recovery_is_held_against_its_bound() -> None:
+def test_a_recovery_is_compared_with_its_bound() -> None:
     assert check(recovered_after(9.5), BOUNDS) == []
     assert names(check(recovered_after(10.5), BOUNDS)) == {"slow"}
     assert figures(recovered_after(9.5), BOUNDS)["longest_recovery_seconds"] == 9.5
 
 
-def test_another_fault_meanwhile_makes_the_bound_longer_by_what_it_takes() -> None:
+def test_a_further_fault_extends_the_bound_by_its_duration() -> None:
     outage = Fault(kind="restart-database", target="", began_at=at(13), ended_at=at(15))
 
     assert check(recovered_after(19.5, outage), BOUNDS) == []  # 10 + 2 + 8
@@ -341,7 +341,7 @@ def test_the_jobs_of_a_soak_are_valid_and_the_oracle_can_read_them(seed: int) ->
         Expression(job.cron_expression)
 
 
-def test_the_settings_of_a_soak_are_in_the_proportions_that_production_has() -> None:
+def test_the_settings_of_a_soak_keep_the_proportions_of_production() -> None:
     worker = CONFIG["worker"]
     assert worker["heartbeat_seconds"] <= worker["lease_seconds"] / 4
 
@@ -354,7 +354,7 @@ def test_the_settings_of_a_soak_are_in_the_proportions_that_production_has() -> 
         (["--minutes", "0"], "--minutes must be more than 0"),
     ],
 )
-def test_a_soak_that_cannot_be_says_so(
+def test_impossible_options_of_a_soak_are_refused(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

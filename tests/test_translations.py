@@ -268,7 +268,7 @@ def _meaning(pattern: Pattern | None) -> object:
         ),
     ],
 )
-def test_who_typed_it_reads_in_korean_what_is_wrong(values: Any, field: str, text: str):
+def test_the_problems_of_a_job_are_korean(values: Any, field: str, text: str):
     with pytest.raises(InvalidJob) as caught:
         Control().create_job(
             **{"name": "a", "cron_expression": "@daily", "handler_name": "sample", **values}
@@ -349,7 +349,7 @@ def test_the_api_keeps_its_codes_and_translates_its_messages(admin: Client):
     assert "there is no such execution" in str(english)
 
 
-def test_without_the_catalogue_a_code_is_called_by_itself():
+def test_a_code_is_translated_only_in_korean():
     with translation.override("en"):
         assert label(RunStatus.SUCCESS) == "SUCCESS"
     with translation.override("ko"):
