@@ -1,4 +1,4 @@
-"""The shape of the house: who imports whom, who writes a status, who reads the clock."""
+"""The rules of the architecture: imports, statuses, writes to tables, the environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = ("jobu_project", "scheduler", "handlers", "dbpools")
 
 
 def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
-    """(path from the root, tree) of every module, migrations left out: they are history."""
+    """Yields (path from the root, tree) of every module except the migrations."""
     for package in packages:
         for path in sorted((ROOT / package).rglob("*.py")):
             if "migrations" not in path.parts:
@@ -36,7 +36,7 @@ def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
 
 
 def test_imports_go_downward_only():
-    # In a process of its own: import-linter sets up logging, which switches our loggers off.
+    # In a separate process, because import-linter sets up logging, which disables our loggers.
     lint = (
         "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     )
@@ -61,7 +61,7 @@ def test_only_states_contains_status_literals():
 
 
 def test_nobody_saves_an_execution():
-    """A stale object's save() would undo what another process has written."""
+    """The save() of a stale object would overwrite what another process has written."""
     found = [
         f"{path}:{node.lineno}"
         for path, tree in sources("scheduler")
@@ -75,7 +75,7 @@ def test_nobody_saves_an_execution():
 
 
 def allowed_save(path: str, call: ast.Call) -> bool:
-    """super().save() of forms and of people's accounts, and the processes' table."""
+    """Allows super().save() of forms and user accounts, and the table of processes."""
     return path.startswith("scheduler/admin/") or (
         path == "scheduler/store/processes.py" and "SchedulerProcess" in ast.unparse(call)
     )
@@ -106,7 +106,7 @@ def test_the_constraints_of_the_database_allow_the_values_of_states():
 
 
 def words(model: type[Model], field: str) -> set[str]:
-    """The values that the table's CHECK allows for `field`."""
+    """Returns the values that the CHECK of the table allows for `field`."""
     for constraint in model._meta.constraints:
         if isinstance(constraint, CheckConstraint) and isinstance(constraint.condition, Q):
             for child in constraint.condition.children:
@@ -132,7 +132,7 @@ def test_the_columns_have_room_for_every_word():
 
 
 def test_the_documented_diagram_is_the_table_of_transitions():
-    """docs/architecture.md draws it in Mermaid: `FROM --> TO: words`, [*] for "not there yet"."""
+    """docs/architecture.md draws it in Mermaid: `FROM --> TO: words`, [*] for "no row yet"."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn: dict[RunStatus | None, set[RunStatus]] = {}
     for before, after in re.findall(r"^ *(\S+) --> (\w+)", page, re.MULTILINE):

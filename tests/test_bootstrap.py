@@ -1,4 +1,4 @@
-"""script/bootstrap.sh: what it installs, and when. A stand-in for uv says how it was called."""
+"""script/bootstrap.sh: what it installs, and when. A stand-in for uv records its arguments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Checkout:
         (self._bin / "uv").chmod(0o755)
 
     def start(self) -> list[str]:
-        """What `ensure_venv` asked uv for."""
+        """Returns the calls of uv that `ensure_venv` has made."""
         self._calls.write_text("", encoding="ascii")
         script = f'. "{ROOT}/script/bootstrap.sh"; ensure_venv "{self.root}" requirements.txt'
         subprocess.run(

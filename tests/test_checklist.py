@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.+?) \| (.*?) \| (.*?) \|$", re.MULTILINE
 SHOWN_BY = re.compile(r"\[([\w/]+\.py)::(test_\w+)\]\(\.\./tests/([\w/]+\.py)\)")
 DEFINITION = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 
-# Numbers that are missing in between were never given, or were about what jobu is not.
+# Numbers that are missing here were never used, or were about something outside of jobu.
 LAST = {"A": 28, "B": 10, "C": 15, "D": 15, "E": 8, "F": 10, "G": 28, "H": 10, "I": 19, "J": 7}
 OTHERS = {
     "F": [15],

@@ -1,4 +1,4 @@
-"""script/test: what it makes of three runs of pytest."""
+"""script/test: how it reports several runs of pytest."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_tests_that_failed_beside_others_run_once_more_alone(
 ):
     module = tmp_path / "test_once.py"
     module.write_text(UNSTEADY_TEST.replace("{broken}", str(not broken)))
-    # The second run collects nothing: it only makes the first one not the only one.
+    # The second run collects nothing: it only makes the first one run beside another.
     wanted = [
         Wanted(label="first", database="sqlite"),
         Wanted(label="second", database="sqlite", files=("tests/test_none.py",)),

@@ -1,4 +1,4 @@
-"""The checker of a soak complains about exactly what is wrong; a short soak keeps every promise."""
+"""The checker of a soak finds exactly what is wrong, and a short soak keeps every promise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def token(execution_id: int, attempt: int) -> str:
 
 
 def run(execution_id: int, slot: float, *, outcomes: tuple[str, ...] = ("SUCCESS",)) -> History:
-    """One execution of job 1 and its attempts, each 2 s after the one before; all is right."""
+    """Returns a right history: an execution of job 1 and its attempts, one every 2 s."""
     attempts, ledger, changes = (
         [],
         [],
@@ -108,7 +108,7 @@ def line(execution_id: int, attempt: int, what: str, slot: float) -> LedgerLine:
 
 
 def history(*parts: History, **changes: Any) -> History:
-    """A job every ten seconds, seen from 12:00:00 until 12:00:30, and what became of its slots."""
+    """Returns the history of a job with a slot every ten seconds, from 12:00:00 to 12:00:30."""
     job = Job(
         id=1,
         name="ten",
@@ -148,7 +148,7 @@ def test_a_right_history_is_accepted() -> None:
 
 
 def skipped_row(count: int, slot: float) -> History:
-    """One row for the slots from 12:00:00 to `slot`, which says that there were `count`."""
+    """Returns one row for the slots from 12:00:00 to `slot`, which counts `count` slots."""
     row = replace(
         run(9, slot).executions[0],
         status="SKIPPED",
@@ -197,7 +197,7 @@ def overlapping(whole: History) -> History:
 
 
 def unfinished(whole: History) -> History:
-    """Nobody has ended the only attempt of execution 3."""
+    """The only attempt of execution 3 has not ended."""
     return replace(
         changed(whole, 3, status="RUNNING", final_token=None),
         attempts=[attempt for attempt in whole.attempts if attempt.execution_id != 3],
@@ -292,7 +292,7 @@ def test_every_finding_has_a_wrong_history() -> None:
 
 
 def recovered_after(seconds: float, *faults: Fault) -> History:
-    """Execution 2 lost its worker to a kill at 12:00:11 and began again `seconds` later."""
+    """A fault kills the worker of execution 2 at 12:00:11. It begins again `seconds` later."""
     whole = right()
     attempts = [
         replace(attempt, started_at=at(11 + seconds), ended_at=at(12 + seconds))
@@ -317,7 +317,7 @@ def test_a_further_fault_extends_the_bound_by_its_duration() -> None:
 
 
 def test_the_checker_knows_the_same_transitions_as_the_code() -> None:
-    """Written down twice on purpose; a person's retry is the only thing that a soak does not do."""
+    """The table is repeated on purpose. Only a user's retry is missing, which no soak makes."""
     from bench.soak.checker import LEGAL
 
     by_people = {(status, "PENDING") for status in TRANSITIONS if status and status != "PENDING"}
