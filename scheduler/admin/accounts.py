@@ -1,4 +1,4 @@
-"""Users and groups in the admin's theme."""
+"""Django's users and groups in the admin's theme."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ else:
     from unfold.forms import AdminPasswordChangeForm, UserChangeForm
     from unfold.forms import UserCreationForm as AdminUserCreationForm
 
-# Their names are English rows of the database.
+# The database stores the names of permissions in English.
 _ON_MODELS: Final = {
     "add": lambda: pgettext("permission", "Can add %(name)s"),
     "change": lambda: pgettext("permission", "Can change %(name)s"),
@@ -34,8 +34,8 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class _SaysPermissions(ModelAdmin):
-    """Permissions in the reader's language, where they are chosen."""
+class _TranslatedPermissions(ModelAdmin):
+    """A ModelAdmin whose form lists permissions in the reader's language."""
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **options: Any) -> Any:
         field = super().formfield_for_manytomany(db_field, request, **options)
@@ -45,7 +45,7 @@ class _SaysPermissions(ModelAdmin):
 
 
 def said(permission: Permission) -> str:
-    """As Django's own `auth | user | Can add user`."""
+    """Returns the translated text of a permission, as Django's `auth | user | Can add user`."""
     kind = permission.content_type
     text = _ON_MODELS.get(permission.codename.partition("_")[0])
     if text is not None and permission.codename.partition("_")[2] == kind.model:
@@ -56,12 +56,12 @@ def said(permission: Permission) -> str:
 
 
 @admin.register(User)
-class UserAdmin(_SaysPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(_TranslatedPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = AdminUserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class GroupAdmin(_SaysPermissions, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(_TranslatedPermissions, DjangoGroupAdmin, ModelAdmin):
     pass

@@ -1,7 +1,7 @@
-"""What a person does to a job or an execution: asked back, done by POST, kept in the history.
+"""Actions on rows: the page asks for confirmation, a POST request acts, the history records it.
 
-A Verb says what is done. `ask_one` and `ask_many` are the page, for one object and for the chosen
-ones of a list; GET asks, POST does. All changes are Control's.
+A Verb describes one action. `ask_one` serves its page for one object, `ask_many` for the selected
+rows of a list. GET shows the question, POST acts. The operations make every change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from scheduler.admin.unfold_compat import name_date_and_time
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.permissions import Action, may
 
-# Control works row by row, and a request may not take minutes. Below Django's limit of form fields.
+# Control changes one row at a time, and a request must not take minutes. The limit is also below
+# Django's limit of form fields.
 MANY: Final = 500
 NAMED: Final = 20
 
@@ -39,14 +40,14 @@ Text = str | Promise
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What was done, in words for the person, and the page to look at next."""
+    """The result of an action: a message for the person, and the page to open next."""
 
     message: str
     url: str = ""
 
 
 class VerbForm(forms.Form):
-    """Questions of a verb. Knows the object, except for several at once."""
+    """The questions of a verb. The form knows the object, unless it is for several objects."""
 
     def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
         self.target = target
@@ -69,7 +70,7 @@ class Verb:
 
 
 class VerbsMixin(HistoryMixin):
-    """Pages of verbs for a ModelAdmin."""
+    """Adds the pages of verbs to a ModelAdmin."""
 
     verb_template = "scheduler/verb.html"
 
@@ -157,8 +158,10 @@ class VerbsMixin(HistoryMixin):
 
 
 class RunsAdmin(VerbsMixin, GuardedList):
-    """Rows that scheduler/store alone writes: a list, and a page that is kept up to date and has
-    its verbs in itself, where they change with the row's state.
+    """A ModelAdmin for rows that only scheduler/store writes.
+
+    It has a list and a page per row. The page updates itself, and contains the buttons of the
+    verbs, because the possible verbs change with the row's state.
     """
 
     delete_verb: Verb
@@ -183,19 +186,19 @@ class RunsAdmin(VerbsMixin, GuardedList):
         raise AssertionError("written by scheduler/store alone")
 
     def get_actions(self, request: HttpRequest) -> Any:
-        """Django's own bulk deletion says "deleted" also of those that must be cancelled first."""
+        """Removes Django's bulk deletion: it also reports refused rows as deleted."""
         found = super().get_actions(request)
         found.pop("delete_selected", None)
         return found
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """Those of the class have their addresses alone: none stands above the page."""
+        """Returns no action: the page has its own buttons, and needs only the verbs' addresses."""
         return []
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Django's address and button for it, with our page."""
+        """Serves the page of the delete verb at Django's address for deletion."""
         if not self.has_delete_permission(request):
             raise PermissionDenied
         return self.ask_one(request, object_id, self.delete_verb)

@@ -1,4 +1,4 @@
-"""The signed-in user as the one who asks."""
+"""The operations, on behalf of the signed-in user."""
 
 from __future__ import annotations
 

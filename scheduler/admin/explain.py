@@ -1,8 +1,7 @@
-"""Why an execution is where it is, and why a job does not run, in words: for the person who asks at
-three in the morning.
+"""Explains in sentences why an execution is in its state, and why a job does or does not run.
 
-Sentences are escaped, the most important first. They look at the tables alone: what the broker and
-the workers know beyond them is not asked.
+The sentences are escaped; the most important one comes first. They are based on the tables only,
+not on the broker or the workers.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.validation import no_handler
 from scheduler.states import BackfillState, JobState, OverlapPolicy, ProcessKind, RunStatus
 
-# A message that was not claimed by then has been sent again already.
+# A message that is not claimed within this time has already been sent a second time.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
 
 Sentences = list[SafeString]
 
 
 def story(execution: JobExecution, now: datetime) -> Sentences:
-    """What became of an execution, or what it waits for."""
+    """Returns sentences about the result of an execution, or about what it waits for."""
     if execution.status == RunStatus.PENDING:
         return _waiting(execution, now)
     if execution.status == RunStatus.RUNNING:
@@ -47,7 +46,7 @@ def story(execution: JobExecution, now: datetime) -> Sentences:
 
 
 def job_story(job: CronJob, now: datetime) -> Sentences:
-    """Why a job runs, or does not run."""
+    """Returns sentences about why a job runs or does not run."""
     told = _schedule(job, now) if job.is_enabled else _switched_off(job, now)
     try:
         get_handler(job.handler_name)
@@ -101,7 +100,7 @@ def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
 
 
 def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
-    """From the row to a worker: who has not done its part?"""
+    """Returns sentences about the step between the row and a worker that is still missing."""
     queue = execution.queue or _("the default queue")
     if execution.publish_count == 0:
         late = is_overdue(execution.publish_at, now)
@@ -131,7 +130,7 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
     alive = alive_processes(now).filter(kind=ProcessKind.WORKER)
     workers = alive.aggregate(count=Count("id"), running=Sum("running"))
     if not workers["count"]:
-        return told  # that nobody is there is said anyway
+        return told  # `missing_parts` reports the missing workers
     if workers["running"]:
         told.append(
             _say(
@@ -228,7 +227,7 @@ def _ended(execution: JobExecution) -> Sentences:
 
 
 def _holder(execution: JobExecution) -> int | None:
-    """The running execution that keeps this one waiting."""
+    """Returns the id of the running execution that this one waits for, if there is one."""
     job = execution.job
     if job is None or job.overlap_policy == OverlapPolicy.ALLOW:
         return None
@@ -304,11 +303,11 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
     ]
 
 
-# --- words ---------------------------------------------------------------------------------------
+# --- sentences -----------------------------------------------------------------------------------
 
 
 def _say(text: str, **facts: Any) -> SafeString:
-    """A translated sentence with its facts, escaped."""
+    """Returns a translated sentence with its facts, escaped."""
     escaped = {name: conditional_escape(fact) for name, fact in facts.items()}
     return SafeString(conditional_escape(text) % escaped)
 

@@ -1,4 +1,4 @@
-"""Filters of the lists. Fixed fields only, never a column named by the request."""
+"""Filters of the lists. They use fixed fields, never a column that the request names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class JobStateFilter(DropdownFilter):
 
 
 class HandlerFilter(DropdownFilter):
-    """Names that jobs use or that are registered: both lists are short, unlike the history."""
+    """Filters by handler. The names come from the jobs and the registry, which are short lists."""
 
     title = _("handler")
     parameter_name = "handler"
@@ -58,7 +58,7 @@ class HandlerFilter(DropdownFilter):
 
 
 class BackfillFilter(DropdownFilter):
-    """Offered by the links of a backfill's page, not to be chosen."""
+    """Filters by backfill. Only links from a backfill's page set it; the list does not offer it."""
 
     title = _("backfill")
     parameter_name = "backfill"
@@ -108,7 +108,7 @@ class LastStatusFilter(DropdownFilter):
 
 
 class EndedFilter(DropdownFilter):
-    """Runs that ended lately: what the dashboard counts."""
+    """Filters by recent end. The counts of the dashboard link to it."""
 
     title = _("ended")
     parameter_name = "ended"
@@ -130,7 +130,7 @@ class EndedFilter(DropdownFilter):
 
 
 class DayRangeFilter(RangeDateFilter):
-    """Whole days of the screen's zone, both ends included."""
+    """Filters by full days in the current time zone, both ends included."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         first = self._day(request, f"{self.field_path}_from")
@@ -142,7 +142,7 @@ class DayRangeFilter(RangeDateFilter):
         return queryset
 
     def _day(self, request: HttpRequest, name: str) -> datetime | None:
-        """The day's first instant. What is no day is said, and filters nothing."""
+        """Returns the first instant of the day. Reports a wrong day and returns None for it."""
         text = self.used_parameters.get(name)
         if not isinstance(text, str) or not text:
             return None
@@ -150,7 +150,7 @@ class DayRangeFilter(RangeDateFilter):
             day = parse_date(text)
             if day is not None:
                 first = make_aware(datetime.combine(day, time.min))
-                if FIRST_INSTANT <= first <= LAST_INSTANT:  # no column holds the days beyond
+                if FIRST_INSTANT <= first <= LAST_INSTANT:  # columns cannot hold other days
                     return first
         except (ValueError, OverflowError):
             pass

@@ -1,4 +1,4 @@
-"""How instants, spans, states and JSON look on a page. Every function escapes what it is given."""
+"""Formats of instants, spans, states and JSON on a page. Every function escapes its input."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from scheduler.operations.masking import mask
 from scheduler.states import AttemptOutcome, RunStatus
 
 NOTHING: Final = "-"
-# Said when it is shown: each person may have a zone of their own.
+# Lazy, because each person may choose a different time zone.
 SCREEN_ZONE: Final = lazy(get_current_timezone_name, str)()
 
-# The theme's label colours, one per meaning.
+# The theme's CSS classes of coloured labels, one colour per meaning.
 _COLOURS: Final = {
     "good": "bg-green-100 text-green-700 dark:bg-green-500/20 dark:text-green-400",
     "bad": "bg-red-100 text-red-700 dark:bg-red-500/20 dark:text-red-400",
@@ -55,7 +55,7 @@ def badge(text: object, meaning: str = "calm", title: object = "") -> SafeString
 
 
 def status(value: str) -> SafeString | str:
-    """The badge of an execution's status or an attempt's outcome; the code is its tooltip."""
+    """Returns a badge for a run's status or an attempt's outcome, with the code as its tooltip."""
     if not value:
         return NOTHING
     own = (AttemptOutcome.LOST, AttemptOutcome.RELEASED)
@@ -64,7 +64,7 @@ def status(value: str) -> SafeString | str:
 
 
 def instant(value: datetime | None, now: datetime | None = None) -> SafeString | str:
-    """`2026-11-21 10:55:00 KST`, with the distance from `now` below and UTC as a tooltip."""
+    """Returns `2026-11-21 10:55:00 KST`, with UTC as a tooltip and the relative time below."""
     if value is None:
         return NOTHING
     below = format_html('<br><span class="text-xs">{}</span>', distance(value, now)) if now else ""
@@ -78,12 +78,12 @@ def instant(value: datetime | None, now: datetime | None = None) -> SafeString |
 
 
 def exact(value: datetime, zone: tzinfo | None = None) -> str:
-    """`2026-11-21 10:55:00 KST` in the current zone, or in `zone`."""
+    """Returns `2026-11-21 10:55:00 KST` in `zone`, or in the current time zone."""
     return localtime(value, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def distance(value: datetime, now: datetime) -> str:
-    """`in 5 min`, `3 h 10 min ago`."""
+    """Returns a relative time such as `in 5 min` or `3 h 10 min ago`."""
     seconds = (value - now).total_seconds()
     if abs(seconds) < 1:
         return _("now")
@@ -91,13 +91,13 @@ def distance(value: datetime, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration by its two largest units."""
+    """Returns a duration in its two largest units."""
     if seconds < 10:
         return _("%s s") % f"{seconds:.2f}".rstrip("0").rstrip(".")
     whole = round(seconds)
     if whole < 60:
         return _("%s s") % whole
-    # Only what is said is translated: a list says a thousand of these.
+    # Only the needed units are translated: a list may contain a thousand spans.
     if whole < 3600:
         large, rest = _("%s min") % (whole // 60), whole % 60
         return f"{large} {_('%s s') % rest}" if rest else large
@@ -115,7 +115,7 @@ def took(started: datetime | None, ended: datetime | None) -> str:
 
 
 def ticking(seconds: float) -> SafeString:
-    """A span that goes on by itself (static/scheduler/live.js), and stands still without it."""
+    """Returns a span that static/scheduler/live.js counts up. Without scripts it stays constant."""
     return format_html(
         '<span class="whitespace-nowrap" data-elapsed="{}" data-units="{}">{}</span>',
         f"{max(0.0, seconds):.1f}",
@@ -125,12 +125,12 @@ def ticking(seconds: float) -> SafeString:
 
 
 def as_json(value: Any) -> str:
-    """Indented JSON with the secrets hidden."""
+    """Returns indented JSON with the secrets hidden."""
     return json.dumps(mask(value), indent=2, ensure_ascii=False, default=str)
 
 
 def block(text: str) -> SafeString:
-    """Text as it is, wrapped, in a box that scrolls."""
+    """Returns preformatted text with wrapped lines in a box that scrolls."""
     return format_html(
         '<pre class="bg-base-50 border border-base-200 font-mono overflow-auto p-3 rounded-default '
         'text-xs whitespace-pre-wrap break-words dark:bg-base-800 dark:border-base-700" '
@@ -140,7 +140,7 @@ def block(text: str) -> SafeString:
 
 
 def unbroken(text: str) -> SafeString:
-    """Text that stays on one line."""
+    """Returns text that the browser keeps on one line."""
     return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
 
@@ -155,5 +155,5 @@ def link(url: str, text: object) -> SafeString:
 
 
 def zone_of(job: CronJob) -> str:
-    """The name of the zone in which the job's schedule is read."""
+    """Returns the name of the time zone of the job's schedule."""
     return job.timezone or current().default_timezone

@@ -1,4 +1,4 @@
-"""The page "who changed what" of a row: jobu's own entries, below them those of Django's log."""
+"""The page "who changed what" of a row: jobu's entries, and below them those of Django's log."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from scheduler.states import TargetKind
 from scheduler.store import activity
 
 _PER_PAGE: Final = 100
-#: Longer values are cut on the page; the API shows them whole.
+#: The page cuts longer values. The API returns them in full.
 _LONGEST: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One entry as the page shows it."""
+    """One entry, in the form that the page shows."""
 
     at: datetime
     actor: str
@@ -44,7 +44,7 @@ class Line:
 
 
 class Lines(Sequence[Line]):
-    """The entries about a row, newest first. A page reads only its own part of them."""
+    """The entries about a row, newest first. A page loads only the entries that it shows."""
 
     def __init__(
         self, entries: QuerySet[Activity], older: QuerySet[LogEntry], *, sees_params: bool
@@ -91,11 +91,11 @@ class Lines(Sequence[Line]):
 
 
 class HistoryMixin(ModelAdmin):
-    """A ModelAdmin whose changes are made by the operations, which write the history themselves."""
+    """A ModelAdmin whose changes go through the operations, which write the history."""
 
     target_kind: ClassVar[TargetKind]
 
-    # Django would write an entry of its own for the same act.
+    # Without these methods Django would log the same change a second time.
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         return None

@@ -1,4 +1,4 @@
-"""A job that a person names: typed, which works without scripts and among any number of jobs."""
+"""A form field for the name of a job. Typing works without scripts and with any number of jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.models import CronJob
 
 
 class JobNameField(forms.CharField):
-    """Cleaned, it is the CronJob; None where it may be and is left empty."""
+    """Its cleaned value is the CronJob; None if the field is optional and empty."""
 
     widget = TextInputWidget
 

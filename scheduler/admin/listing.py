@@ -1,4 +1,4 @@
-"""Lists over large tables: counts stop at a limit, and each page knows the database's time."""
+"""Lists over large tables: counts stop at a limit, and each row knows the database's time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from scheduler.admin.unfold_compat import AnyPaginator, ChangeList, ModelAdmin
 from scheduler.operations.control import Control
 
 COUNT_LIMIT: Final = 10_000
-_LONGEST_ID: Final = 18  # digits that a bigint holds whatever they are
+_LONGEST_ID: Final = 18  # every number of 18 digits fits a bigint
 
 
 class CappedPaginator(AnyPaginator):
-    """Counts up to COUNT_LIMIT rows and shows no further page: people filter before page 200."""
+    """Counts at most COUNT_LIMIT rows and shows no later page: people filter before page 200."""
 
     template_name = "scheduler/pagination.html"
 
@@ -36,9 +36,12 @@ class CappedPaginator(AnyPaginator):
 
 
 class GuardedList(ModelAdmin):
-    """A list that costs and tells no more than it shows: no count of the whole table or per filter,
-    and no lookups but those of the filters. Django would take any column from the address: masked
-    params could be guessed letter by letter with `?params__password__startswith=`."""
+    """A list without expensive counts and without free lookups.
+
+    It counts neither the whole table nor the rows per filter, and accepts only the lookups of its
+    filters. Django would accept any column from the address: a person could guess masked params
+    letter by letter with `?params__password__startswith=`.
+    """
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -47,13 +50,13 @@ class GuardedList(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         if lookup.endswith("id__exact") and len(str(value)) > _LONGEST_ID:
-            # A number that no column holds: to be said as any other mistake, not by the driver.
+            # A number too large for the column is an ordinary mistake, not an error of the driver.
             raise IncorrectLookupParameters
         return lookup in self.allowed_lookups
 
 
 class TimedChangeList(ChangeList):
-    """Puts the instant of the page on each row as `seen_at`, for relative times without queries."""
+    """Sets `seen_at` on each row to the instant of the page: relative times need no queries."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)

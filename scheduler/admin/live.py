@@ -1,7 +1,7 @@
-"""The server's side of static/scheduler/live.js: pages that stay up to date by asking again.
+"""The server's part of static/scheduler/live.js: pages that update themselves by polling.
 
-Polling, not server-sent events: an open stream would hold one of gunicorn's few workers per open
-page, and 204 costs a query or two.
+Polling is cheaper than server-sent events here: an open stream would occupy one of gunicorn's few
+workers per open page, and an answer 204 costs one or two queries.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from django.http import HttpRequest, HttpResponse
 
 
 def mark_of(*state: object) -> str:
-    """A short name for what a fragment shows: equal marks, equal fragments."""
+    """Returns a short hash of a fragment's state: equal marks mean equal fragments."""
     return hashlib.sha1(repr(state).encode(), usedforsecurity=False).hexdigest()[:16]
 
 
 def answer(
     request: HttpRequest, *, mark: str, render: Callable[[], str], is_done: bool = False
 ) -> HttpResponse:
-    """204 when the page already shows the state `mark`, else what `render` gives.
+    """Returns 204 if the page already shows the state `mark`, else the result of `render`.
 
-    `is_done`: nothing will change any more, and the page stops asking.
+    `is_done` means that nothing changes any more: the page stops polling.
     """
     if request.headers.get("X-Live-Mark") == mark:
         response = HttpResponse(status=204)

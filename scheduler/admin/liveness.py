@@ -1,4 +1,4 @@
-"""Whether any beat and any worker is alive, in words. Nothing is decided by it."""
+"""Sentences about whether a beat and a worker are alive. They are for people only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler.states import ProcessKind
 
 
 def missing_parts(now: datetime) -> list[str]:
-    """Returns what does not run although it must."""
+    """Returns one sentence for each kind of process that is needed and not alive."""
     alive = set(alive_processes(now).values_list("kind", flat=True).distinct())
     problems = []
     if ProcessKind.BEAT not in alive:

@@ -1,6 +1,6 @@
-"""The JSON of a handler's params in a form: typed as text, secrets hidden, mistakes pointed at.
+"""A form field for the JSON of a handler's params. It hides secrets and locates mistakes.
 
-static/scheduler/job_params.js makes a form of it where the handler has a model
+If the handler has a model, static/scheduler/job_params.js replaces the text by a form
 (jobs/params_form.py).
 """
 
@@ -21,7 +21,7 @@ from scheduler.operations.json_equal import json_equal
 from scheduler.operations.masking import MASK, left_masked, mask, unmask
 from scheduler.operations.validation import bad_params
 
-# What job_params.js says.
+# The translated texts of job_params.js.
 _WORDS = {
     "form": _("Form"),
     "json": _("JSON"),
@@ -43,13 +43,13 @@ _WORDS = {
 
 
 class _AsTyped(str):
-    """Text from the request, shown again as it came."""
+    """Text from the request, which the form shows again unchanged."""
 
     __slots__ = ()
 
 
 class ParamsWidget(TextareaWidget):
-    """The JSON as text; with `describe` also a form of the handler's model, made by JavaScript."""
+    """A text area for JSON. After `describe`, job_params.js adds a form of the handler's model."""
 
     class Media:
         css = {"all": ("scheduler/job_form.css",)}
@@ -61,7 +61,7 @@ class ParamsWidget(TextareaWidget):
         )
 
     def describe(self, *, handler: str = "", handler_input: str = "", job_id: Any = None) -> None:
-        """Of the handler named, or of the one that is typed into another input of the form."""
+        """Chooses the model: of `handler`, or of the handler typed into input `handler_input`."""
         url = reverse("admin:scheduler_cronjob_params")
         self.attrs |= {
             "data-params-url": url if job_id is None else f"{url}?job={job_id}",
@@ -74,7 +74,7 @@ class ParamsWidget(TextareaWidget):
 
 
 class ParamsField(forms.JSONField):
-    """A JSON object. `stored` is what the hidden secrets of the text stand for."""
+    """A JSON object. `stored` holds the values behind the hidden secrets of the text."""
 
     def __init__(self, **options: Any) -> None:
         options.pop("encoder", None)
@@ -84,7 +84,7 @@ class ParamsField(forms.JSONField):
         self.stored: Any = {}
 
     def describe(self, **about: Any) -> None:
-        """See ParamsWidget."""
+        """Calls ParamsWidget.describe."""
         assert isinstance(self.widget, ParamsWidget)
         self.widget.describe(**about)
 
@@ -113,12 +113,12 @@ class ParamsField(forms.JSONField):
                 code="invalid",
                 params={"problem": error.msg, "line": error.lineno, "column": error.colno},
             ) from error
-        except (RecursionError, ValueError) as error:  # a number of thousands of digits
+        except (RecursionError, ValueError) as error:  # such as too many digits
             raise ValidationError(_("not JSON that can be stored"), code="invalid") from error
         if not isinstance(typed, dict):
             raise ValidationError(_('must be a JSON object, such as {"id": 1}'), code="invalid")
         try:
-            checked_mapping(typed)  # before anything goes through it level by level
+            checked_mapping(typed)  # refuses deep nesting before any recursion
         except InvalidParamsError as error:
             raise ValidationError(bad_params(error), code="invalid") from error
         found = unmask(typed, self.stored)
@@ -131,4 +131,4 @@ class ParamsField(forms.JSONField):
         return found
 
     def validate(self, value: Any) -> None:
-        """An empty object is a value."""
+        """Accepts an empty object, which Django's field would refuse as missing."""

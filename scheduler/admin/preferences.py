@@ -1,4 +1,4 @@
-"""How one wants to see times and words: a page of each user's own, linked from the user menu."""
+"""The page where users choose their time zone and language. The user menu links to it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PreferenceForm(forms.Form):
 
 @admin.register(Preference)
 class PreferenceAdmin(ModelAdmin):
-    """One page: one's own. Nobody sees or sets another person's."""
+    """One page for the user's own preferences. Nobody sees or changes another user's."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Beats and workers: who is alive. Nothing to edit, the rows write themselves."""
+"""The list of beats and workers and whether they are alive. The processes write the rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.liveness import is_alive
 from scheduler.operations.permissions import Action, may
 
-# Rows of the list that are kept up to date.
+# The most rows that the list updates.
 LIVE_ROWS: Final = 200
 
 
@@ -72,7 +72,7 @@ class SchedulerProcessAdmin(GuardedList):
         return [path("live/", view, name="scheduler_schedulerprocess_live"), *super().get_urls()]
 
     def live_view(self, request: HttpRequest) -> HttpResponse:
-        """The moving cells of the list, for live.js. Heartbeats make each answer a new one."""
+        """Answers live.js with the changing cells. Heartbeats change them in every answer."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         now = Control().clock.now()
@@ -86,7 +86,7 @@ class SchedulerProcessAdmin(GuardedList):
         html = format_html('<div id="missing-parts">{}</div>{}', parts, SafeString("".join(cells)))
         return live.answer(request, mark=live.mark_of(html), render=lambda: html)
 
-    # These three move: `live_view` sends the same cells again.
+    # These three columns change: `live_view` sends their cells again.
 
     @admin.display(description=_("state"))
     def state(self, process: SchedulerProcess) -> SafeString:
@@ -112,5 +112,5 @@ class SchedulerProcessAdmin(GuardedList):
 
 
 def _cell(process: SchedulerProcess, name: str, content: object) -> SafeString:
-    """A cell of the list that live.js finds again."""
+    """Returns a cell with an id by which live.js finds it."""
     return format_html('<span id="process-{}-{}">{}</span>', process.pk, name, content)

@@ -11,7 +11,7 @@ from scheduler.admin.unfold_compat import TextInputWidget
 
 
 class SuggestingInput(TextInputWidget):
-    """A text field with suggestions: everything may be typed, the known values may be chosen."""
+    """A text field with suggestions. A person may choose a known value or type any other."""
 
     def __init__(self, suggest: Any) -> None:
         super().__init__(attrs={"autocomplete": "off", "spellcheck": "false"})

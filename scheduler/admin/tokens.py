@@ -1,4 +1,4 @@
-"""Keys to the API: made here, shown once, revoked. People have their own; superusers see all."""
+"""API tokens: people create and revoke theirs, and see a key once. Superusers see all tokens."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
     actions_detail = ("revoke",)
     made_template = "scheduler/token_made.html"
 
-    # --- whose -----------------------------------------------------------------------------------
+    # --- permissions -----------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         rows: QuerySet[ApiToken] = super().get_queryset(request)
         user: Any = request.user
         return rows if user.is_superuser else rows.filter(user_id=user.pk)
 
-    # A token can do no more than its user, who is signed in here: nothing is to be granted.
+    # Everybody who is signed in may create tokens: a token cannot do more than its user.
     def has_module_permission(self, request: HttpRequest) -> bool:
         return True
 
@@ -105,11 +105,11 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
         return True
 
     def has_control_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """May revoke: one's own, and superusers all, by `get_queryset`."""
+        """Returns True: everybody may revoke the tokens that `get_queryset` shows them."""
         return True
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # what uses it would not know that it became another
+        return False  # programs that use the token would not notice the change
 
     # --- the pages -------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """With one way to save: the others would lead past the key."""
+        """Shows one save button only: the others would skip the page that shows the key."""
         one = {"show_save_and_add_another": False, "show_save_and_continue": False}
         context = {**(extra_context or {}), **one}
         return super().changeform_view(request, object_id, form_url, context)
@@ -164,7 +164,7 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
     def response_add(
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The key, on the answer itself: a redirect would have to keep it somewhere."""
+        """Shows the key in this response: a redirect would need to store the key."""
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("The token is made"),
@@ -227,7 +227,7 @@ class ApiTokenAdmin(VerbsMixin, GuardedList):
 
 
 def _seen_at(token: ApiToken) -> Any:
-    """The instant of the page: the list puts it on its rows, one token asks for it."""
+    """Returns the instant of the page. The list sets it on its rows; a single token lacks it."""
     if not hasattr(token, "seen_at"):
         token.seen_at = Control().clock.now()  # type: ignore[attr-defined]
     return token.seen_at  # type: ignore[attr-defined]

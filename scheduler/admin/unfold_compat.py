@@ -1,6 +1,6 @@
-"""Where jobu meets the admin's theme (django-unfold). The other files take its parts from here.
+"""The only module that imports the admin's theme (django-unfold). Other modules import from here.
 
-The theme has no types; for the checker its classes are those of Django that they extend.
+The theme has no type annotations. The type checker sees the Django classes that it extends.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ __all__ = [
 
 
 def name_date_and_time(form: BaseForm) -> None:
-    """An instant's date and time are two inputs under a label that belongs to neither: each is
-    given a name of its own for who cannot see where it stands.
+    """Gives the date input and the time input of an instant a name each, for screen readers.
+
+    The visible label belongs to neither of the two inputs.
     """
     for field in form.fields.values():
         if isinstance(field.widget, SplitDateTimeWidget):

@@ -1,1 +1,1 @@
-"""The pages of backfills: the list, starting one behind a dry run, and the page of one."""
+"""The pages of backfills: the list, the start with a dry run, and the page of one backfill."""

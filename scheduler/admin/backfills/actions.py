@@ -1,4 +1,4 @@
-"""Pause, resume, cancel, delete: what a person may do to a backfill."""
+"""The verbs of backfills: pause, resume, cancel, delete."""
 
 from __future__ import annotations
 

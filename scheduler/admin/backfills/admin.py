@@ -1,4 +1,4 @@
-"""Backfills: the list, the page of one, and pause, resume, cancel, delete."""
+"""Backfills: the list, the page of one backfill, and the verbs pause, resume, cancel, delete."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class BackfillAdmin(StartsBackfills):
     list_select_related = ("job",)
     sortable_by = ()
     actions = ("pause_many", "resume_many", "cancel_many", "delete_many")
-    # Their addresses; the page offers those that are possible, and keeps them up to date.
+    # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("pause", "resume", "cancel")
     change_form_template = "scheduler/backfills/page.html"
     delete_verb = DELETE
 
-    # --- who may ---------------------------------------------------------------------------------
+    # --- permissions -----------------------------------------------------------------------------
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Action.VIEW_JOBS) or may(request.user, Action.RUN_JOB)
@@ -63,7 +63,7 @@ class BackfillAdmin(StartsBackfills):
         return may(request.user, Action.RUN_JOB)
 
     def has_control_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """May pause, resume and cancel."""
+        """Returns True if the user may pause, resume and cancel backfills."""
         return may(request.user, Action.RUN_JOB)
 
     # --- the list --------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class BackfillAdmin(StartsBackfills):
     def created(self, backfill: Backfill) -> SafeString | str:
         return formatting.instant(backfill.created_at, backfill.seen_at)  # type: ignore[attr-defined]
 
-    # --- its page --------------------------------------------------------------------------------
+    # --- the page of one backfill ----------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         guarded = self.admin_site.admin_view(self.live_view)
@@ -108,7 +108,7 @@ class BackfillAdmin(StartsBackfills):
         ]
 
     def live_view(self, request: HttpRequest, backfill_id: int) -> HttpResponse:
-        """What moves on the page of a backfill, for live.js."""
+        """Answers live.js with the changing part of a backfill's page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         backfill = Backfill.objects.select_related("job").filter(pk=backfill_id).first()
@@ -142,7 +142,7 @@ class BackfillAdmin(StartsBackfills):
         if backfill is not None:
             control = BackfillControl()
             progress = control.progress(backfill)
-            # A button of the page does it, once that is possible.
+            # The page has a delete button of its own as soon as deletion is possible.
             context |= {"title": str(backfill), "show_delete": False}
             context |= page.fragment(backfill, progress, control.clock.now(), person=request.user)
             if not page.is_over(backfill, progress):

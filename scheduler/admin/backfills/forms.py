@@ -1,4 +1,4 @@
-"""What a person types to start a backfill: the job, then the range and how to run it."""
+"""The forms that start a backfill: first the job, then the range and how to run it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _IN_ZONE: Final = format_lazy(_("in {zone}"), zone=formatting.SCREEN_ZONE)
 
 
 class JobChoice(forms.Form):
-    """Which job, where the address does not say it."""
+    """Asks for the job when the address does not name one."""
 
-    use_required_attribute = False  # as below
+    use_required_attribute = False  # for the same reason as in the form below
 
     name = JobNameField(
         help_text=_("Its name. The page of a job has a button that leads here, too.")
@@ -39,7 +39,7 @@ class JobChoice(forms.Form):
 
 
 class BackfillForm(forms.Form):
-    # The server says what is missing; a browser would mark empty fields before anything is typed.
+    # The server reports missing values. A browser would mark empty fields before the person types.
     use_required_attribute = False
 
     since = forms.SplitDateTimeField(

@@ -1,4 +1,4 @@
-"""What the page of a backfill shows; the whole page and its live fragment are made from it."""
+"""The context of a backfill's page. The full page and its live fragment both use it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def mark_of(backfill: Backfill, progress: Progress) -> str:
 
 
 def _buttons(backfill: Backfill, progress: Progress, person: Any) -> list[dict[str, Any]]:
-    """What is possible in its state."""
+    """Returns the buttons of the verbs that are possible in the backfill's state."""
     is_open = backfill.state in (BackfillState.ACTIVE, BackfillState.PAUSED)
     possible: dict[str, tuple[Any, bool]] = {
         "resume": (_("Resume"), backfill.state == BackfillState.PAUSED),

@@ -1,6 +1,6 @@
-"""Starting a backfill in two steps: a form, then a page that shows what would run and asks.
+"""Starting a backfill in two steps: a form, then a dry run that asks for confirmation.
 
-Nothing is kept between the two but what the second page sends along.
+The server keeps no state between the steps: the second page sends the form's values again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scheduler.states import TargetKind
 
 
 class StartsBackfills(RunsAdmin):
-    """The pages that Django calls adding."""
+    """Replaces Django's add view with the two steps."""
 
     target_kind = TargetKind.BACKFILL
 
@@ -114,7 +114,7 @@ class StartsBackfills(RunsAdmin):
 
 
 def _asked_for(request: HttpRequest) -> CronJob | None:
-    """The job whose number the address says."""
+    """Returns the job whose id is in the address, or None."""
     number = request.GET.get("job", "")
     if not (number.isascii() and number.isdigit()):
         return None

@@ -1,1 +1,1 @@
-"""The front page of the admin: what runs, what fails, what comes next, what gets slower."""
+"""The front page of the admin: running, failing and planned runs, and jobs that get slower."""

@@ -16,8 +16,10 @@ from scheduler.store import statistics
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A number with a name. `parts`: (text, address) of what it consists of; no `url` where no
-    one list shows it all.
+    """A number with a name.
+
+    `parts`: (text, address) for each part of the number. `url` is empty if no single list shows
+    all the counted rows.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The charts of the front page, counted in parts under a deadline."""
+"""The charts of the front page. They are computed in parts, under a deadline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A table that dashboard_charts.js also draws. Cells: (what is drawn, what is read)."""
+    """A table that dashboard_charts.js also draws. A cell is (number to draw, text to read)."""
 
     name: str
     title: str
@@ -57,10 +57,10 @@ def charts_context(now: datetime, sees: Mapping[str, bool], days: int) -> dict[s
     began = clock.monotonic()
 
     def within(seconds: float) -> Callable[[], bool]:
-        """Says when so many seconds from the beginning are over."""
+        """Returns a function that is True once `seconds` have passed since the start."""
         return lambda: clock.monotonic() > began + seconds
 
-    # Hours of the reader's wall clock.
+    # Full hours of the reader's wall clock: some time zones have an offset of half an hour.
     this_hour = now - wording.past_the_hour(now)
     context: dict[str, Any] = {"sees": sees, "is_partial": False}
     notes: list[str] = []
@@ -99,7 +99,7 @@ def charts_context(now: datetime, sees: Mapping[str, bool], days: int) -> dict[s
 def _planned(
     now: datetime, this_hour: datetime, is_late: Callable[[], bool]
 ) -> tuple[forecast.Forecast, bool]:
-    """And whether it was known."""
+    """Returns the forecast, and True if it came from the cache."""
     key = f"jobu.forecast.{this_hour.timestamp():.0f}"
     known = cache.get(key)
     if isinstance(known, forecast.Forecast):
@@ -113,7 +113,7 @@ def _planned(
 def _timeline(
     this_hour: datetime, past: Sequence[Hour | None], planned: Sequence[int], note: str
 ) -> Chart:
-    """What ended, and from this hour on what is planned: one axis through the present."""
+    """Returns one chart of past and future: ended runs, and planned runs from this hour on."""
     columns = [
         *(Column(label=label(status), colour=colour) for status, colour in _STATUS_COLOURS.items()),
         Column(label=_("planned"), colour="planned"),

@@ -1,4 +1,4 @@
-"""The sentence at the top of the front page: what is wrong, or that nothing is."""
+"""The health sentence at the top of the front page: the problems, or that there are none."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def health_of(
     *,
     sees_jobs: bool,
 ) -> dict[str, str]:
-    """One sentence, or several when several things are wrong. The worst gives the colour. For who
-    may not see jobs nobody has looked at their runs.
+    """Returns one sentence, or one per problem. The worst problem decides the colour.
+
+    Runs are not examined for a person who may not see jobs.
     """
     if problems:
         meaning = "bad" if any(meaning == "bad" for meaning, _text in problems) else "warn"

@@ -1,4 +1,4 @@
-"""How much the front page shows, how often it asks again, and how long it may compute."""
+"""Limits of the front page: rows shown, seconds between updates, and seconds of computing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LISTED: Final = 10
 NEXT_RUNS: Final = 30
 PROCESSES: Final = 50
 DAY: Final = timedelta(days=1)
-#: Runs that wait so long while workers are alive are worth a word.
+#: The health sentence mentions runs that wait longer than this although workers are alive.
 LONG_WAIT: Final = timedelta(minutes=5)
-# What is not known yet is computed until then, from the beginning of the charts on; the page is
-# shown without the rest.
+# Deadlines, counted from the start of the charts. Values that are not cached are computed until
+# the deadline; the page appears without the missing ones.
 HOURS_SECONDS: Final = 0.04
 FORECAST_SECONDS: Final = 0.08
 HOUR_OF_RUNS_SECONDS: Final = 0.1
-#: The comparison of speeds is one piece and may take longer than all before it: it is not begun
-#: later than this, unless all before it was known.
+#: The comparison of speeds cannot be split and may take longer than everything before it. It starts
+#: only before this deadline, or if everything before it came from the cache.
 SPEEDS_WITHIN_SECONDS: Final = 0.03
-#: Until all is there the charts ask again soon.
+#: Seconds between updates of the charts while they are incomplete.
 PARTIAL_SECONDS: Final = 2

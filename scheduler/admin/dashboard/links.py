@@ -1,4 +1,4 @@
-"""Where the numbers and names of the front page lead."""
+"""Addresses that the numbers and names of the front page link to."""
 
 from __future__ import annotations
 

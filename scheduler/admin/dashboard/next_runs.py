@@ -1,4 +1,4 @@
-"""The runs to come: from now on, or from an hour that the reader chooses."""
+"""The next runs: from now on, or from an hour that the reader chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scheduler.store.hours import HOUR
 
 
 def from_hour(request: HttpRequest, now: datetime) -> datetime | None:
-    """The hour that the reader asks about; None: what comes next, or no hour of the next day."""
+    """Returns the hour that the request names; None if it names none of the next day's hours."""
     wanted = request.GET.get("from", "")
     return next((start for start in _coming_hours(now) if _hour_value(start) == wanted), None)
 
@@ -47,7 +47,7 @@ def rows(now: datetime, from_hour: datetime | None) -> list[dict[str, Any]]:
 
 
 def hours_to_choose(now: datetime, from_hour: datetime | None) -> list[tuple[str, str, bool]]:
-    """(value, text, is chosen) for each whole hour of the next day, and before them: now."""
+    """Returns (value, text, is chosen) for "now" and then for each full hour of the next day."""
     hours = [
         (_hour_value(start), wording.hour(start), start == from_hour)
         for start in _coming_hours(now)
@@ -77,7 +77,7 @@ def _runs_of_hour(now: datetime, start: datetime) -> list[forecast.PlannedRun]:
             settings=current(),
             is_late=lambda: clock.monotonic() > until,
         )
-        # Soon asked again if there was not enough time for all.
+        # An incomplete answer expires before the next update, which then computes it again.
         cache.set(
             key,
             found,

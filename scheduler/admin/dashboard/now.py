@@ -1,4 +1,4 @@
-"""What changes by the second: health, cards, and the tables below them."""
+"""The part of the front page that changes every few seconds: health, cards and their tables."""
 
 from __future__ import annotations
 

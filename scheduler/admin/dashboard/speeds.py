@@ -1,4 +1,4 @@
-"""Jobs by how long their runs take, and jobs that get slower."""
+"""The slowest jobs, and the jobs that get slower."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.store import job_trends
 
 
 def job_speeds(now: datetime, *, may_count: bool) -> dict[str, Any] | None:
-    """None: they are not known."""
+    """Returns the context of the speeds table; None if it is not cached and not `may_count`."""
     found = cache.get("jobu.speeds")
     if found is None:
         if not may_count:

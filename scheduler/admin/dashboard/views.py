@@ -1,11 +1,11 @@
-"""The front page: does it run, what fails, what comes, is it getting slower.
+"""The views of the front page.
 
-`index` fills the page; `now_part` and `charts_part` give the same pieces alone, for live.js: what
-changes by the second every 5 s, what costs more every minute. Everything that takes long is done
-in parts under a deadline: a page that comes at once and says that it is not complete yet helps more
-at three in the morning than one that does not come.
+`index` fills the whole page. `now_part` and `charts_part` return parts of it for live.js: the
+first every 5 seconds, the second, which costs more, every minute. Slow computations run in parts
+under a deadline: a page that appears at once and is marked as incomplete is more useful in an
+incident than a complete page that loads slowly.
 
-The numbers: scheduler/store/statistics.py and forecast.py.
+scheduler/store/statistics.py and forecast.py compute the numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scheduler.operations.permissions import Action, may
 
 
 def index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The context of the admin's index (UNFOLD's DASHBOARD_CALLBACK)."""
+    """Returns the context of the admin's index (UNFOLD's DASHBOARD_CALLBACK)."""
     sees = _sees(request)
     if not (sees["jobs"] or sees["executions"] or sees["processes"]):
         return {**context, "title": _("Welcome"), "sees": sees, "sees_nothing": True}
@@ -50,14 +50,14 @@ def index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def now_part(request: HttpRequest) -> HttpResponse:
-    """What changes by the second: each piece by its id."""
+    """Answers live.js with the health, the cards and their tables; each element has an id."""
     now, sees = Control().clock.now(), _sees(request)
     context = now_context(now, sees, next_runs.from_hour(request, now))
     return render(request, "scheduler/dashboard/now.html", context)
 
 
 def charts_part(request: HttpRequest) -> HttpResponse:
-    """The charts' tables and the slow jobs: each piece by its id."""
+    """Answers live.js with the charts' tables and the slow jobs; each element has an id."""
     now, sees = Control().clock.now(), _sees(request)
     context = charts_context(now, sees, _days(request))
     response = render(request, "scheduler/dashboard/charts.html", context)

@@ -1,4 +1,4 @@
-"""How the front page writes counts, durations and hours."""
+"""Formats of counts, durations and hours on the front page."""
 
 from __future__ import annotations
 

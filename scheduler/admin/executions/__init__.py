@@ -1,1 +1,1 @@
-"""The pages of executions: the list, the page of one, and retrying a range of time."""
+"""The pages of executions: the list, the page of one execution, and the retry of a time range."""

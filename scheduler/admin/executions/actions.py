@@ -1,4 +1,4 @@
-"""Cancel, retry, replay, delete: what a person may do to an execution."""
+"""The verbs of executions: cancel, retry, replay, delete."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ REPLAY = Verb(
     act=_replay,
     form=ReplayForm,
 )
-# For those who may not see the parameters.
+# The replay form of a person who may not see parameters has no parameters field.
 REPLAY_UNSEEN = Verb(
     name="replay",
     title=_("Replay"),

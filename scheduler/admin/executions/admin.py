@@ -1,4 +1,4 @@
-"""Executions: nobody adds or edits them; people read them, cancel, retry, replay and delete."""
+"""Executions: people read, cancel, retry, replay and delete them. Nobody adds or edits them."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         }
     )
     sortable_by = ("number",)
-    search_fields = ("id",)  # get_search_results does it
+    search_fields = ("id",)  # shows the search box; get_search_results does the search
     search_help_text = _(
         "number of the execution, a word of its job's or handler's name, or a task's id in Flower"
     )
     actions = ("cancel_many", "retry_many", "delete_many")
     actions_list = ("retry_range",)
-    # Their addresses; the page itself offers those that are possible, and keeps them up to date.
+    # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("retry", "cancel", "replay")
     change_form_template = "scheduler/executions/page.html"
     list_before_template = "scheduler/executions/rows_live.html"
     delete_verb = DELETE
 
-    # --- who may ---------------------------------------------------------------------------------
+    # --- permissions -----------------------------------------------------------------------------
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -107,7 +107,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         return matching(queryset, search_term), False
 
-    # --- addresses beside Django's ---------------------------------------------------------------
+    # --- additional addresses --------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         def at(route: str, view: Any, name: str) -> URLPattern:
@@ -124,7 +124,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         ]
 
     def task_view(self, request: HttpRequest, task: str) -> HttpResponse:
-        """From a task in Flower to its execution."""
+        """Redirects from the id of a Celery task to the page of its execution."""
         execution_id = execution_of_task(task)
         if execution_id is None:
             raise Http404(gettext("%s is not the id of a task that runs an execution") % task)
@@ -133,7 +133,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         )
 
     def live_view(self, request: HttpRequest, execution_id: int) -> HttpResponse:
-        """What moves on the page of an execution, for live.js."""
+        """Answers live.js with the changing part of an execution's page."""
         self._must_view(request)
         now = Control().clock.now()
         state = page.state_of(execution_id, now)
@@ -148,7 +148,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         return live.answer(request, mark=state.mark, render=render, is_done=state.is_final)
 
     def log_view(self, request: HttpRequest, execution_id: int) -> StreamingHttpResponse:
-        """The whole log as a file."""
+        """Streams the whole log as a file."""
         self._must_view(request)
         if not JobExecution.objects.filter(pk=execution_id).exists():
             raise Http404
@@ -193,9 +193,9 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         execution = state = None
         number = unquote(object_id)
         if self.has_view_permission(request):
-            # Before what is shown is read: a run that ends in between is then asked for again. The
-            # other way round its page would stay as it is for ever.
-            with suppress(ValidationError):  # no number at all: get_object says so
+            # Read the state before the content: if the run ends between the two reads, live.js
+            # asks again. In the other order the page would never show the end of the run.
+            with suppress(ValidationError):  # not a number: get_object reports it
                 key = self.opts.pk.to_python(number)
                 state = page.state_of(key, Control().clock.now())
             execution = self.get_object(request, number)

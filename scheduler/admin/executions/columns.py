@@ -1,4 +1,4 @@
-"""The list of executions: its columns and its order, and the rows that change while one looks."""
+"""The list of executions: its columns, its order, and the updates of its rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scheduler.models import JobExecution
 from scheduler.operations.control import Control
 from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
 
-# Rows of the list that are kept up to date at a time, and newer ones that are counted.
+# The most rows that the list updates, and the most newer rows that it counts.
 LIVE_ROWS: Final = 200
 NEWER_COUNTED: Final = 100
 
@@ -43,12 +43,14 @@ class ExecutionChangeList(TimedChangeList):
     missing_parts: list[str] = []
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Without params, results and errors, which may be large and are not listed."""
+        """Leaves out params, results and errors: they may be large, and the list shows none."""
         return super().get_queryset(request, exclude_parameters).only(*LISTED)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """A range of days is read from its own index: by number, the database would walk through
-        all that is newer."""
+        """Orders a range of days by the slot, so that the database reads the index on it.
+
+        Ordered by id, the database would read all newer rows first.
+        """
         by_day = any(name in self.params for name in ("scheduled_time_from", "scheduled_time_to"))
         if by_day and ORDER_VAR not in self.params:
             return ["-scheduled_time", "-id"]
@@ -59,7 +61,7 @@ class ExecutionChangeList(TimedChangeList):
         self.missing_parts = missing_parts(Control().clock.now())
         unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
         asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
-        # Newer ones belong above the first row only where the list is the newest of all.
+        # Newer rows belong at the top of the first page of the unfiltered list, and nowhere else.
         if not self.params and self.page_num == 1:
             asked["newest"] = str(max((row.pk for row in self.result_list), default=0))
         if asked:
@@ -68,7 +70,7 @@ class ExecutionChangeList(TimedChangeList):
 
 
 class ExecutionColumns(ModelAdmin):
-    """The columns of the list of executions, and the view that sends those that move again."""
+    """The columns of the list of executions, and the view that sends the changing cells again."""
 
     @admin.display(description=_("job and handler"))
     def job_and_handler(self, execution: JobExecution) -> SafeString:
@@ -90,7 +92,7 @@ class ExecutionColumns(ModelAdmin):
             execution.requested_by,
         )
 
-    # These four move: `rows_view` sends the same cells again.
+    # These four columns change: `rows_view` sends their cells again.
 
     @admin.display(description=_("status"))
     def status_badge(self, execution: JobExecution) -> SafeString:
@@ -118,7 +120,7 @@ class ExecutionColumns(ModelAdmin):
         return _cell(execution, "tries", formatting.unbroken(text))
 
     def rows_view(self, request: HttpRequest) -> HttpResponse:
-        """The moving cells of the list's rows, for live.js."""
+        """Answers live.js with the changing cells of the list's rows."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         ids = [int(text) for text in _numbers(request.GET.get("ids", ""))[:LIVE_ROWS]]
@@ -155,12 +157,12 @@ class ExecutionColumns(ModelAdmin):
 
 
 def _cell(execution: JobExecution, name: str, content: object) -> SafeString:
-    """A cell of the list that live.js finds again."""
+    """Returns a cell with an id by which live.js finds it."""
     return format_html('<span id="run-{}-{}">{}</span>', execution.pk, name, content)
 
 
 def _newer_note(count: int) -> SafeString:
-    """Above the list: that it is not the newest any more."""
+    """Returns the note above the list that newer executions exist."""
     if not count:
         return SafeString('<p id="newer-runs"></p>')
     text = ngettext(
@@ -171,5 +173,5 @@ def _newer_note(count: int) -> SafeString:
 
 
 def _numbers(text: str) -> list[str]:
-    """The ids of a request; anything else in it is left out."""
+    """Returns the ids in the text of a request, and leaves out everything else."""
     return [part for part in text.split(",") if re.fullmatch(r"[0-9]{1,18}", part, re.ASCII)]

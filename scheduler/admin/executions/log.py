@@ -1,4 +1,4 @@
-"""The log of an execution: its last lines on the page, and all of it as a file."""
+"""The log of an execution: the last lines for the page, and the whole log for a file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def level_of(text: str | None) -> str:
-    """A level that a request names; empty when it is none."""
+    """Returns the log level that a request names; empty if it is not a level."""
     return text if text in LEVELS else ""
 
 
 def log_text(execution_id: int, level: str) -> Iterator[str]:
-    """The whole log as text, a chunk of lines at a time."""
+    """Yields the whole log as text, in chunks of lines."""
     lines = _lines(execution_id, level).order_by("attempt", "seq")
     place = Q()
     while chunk := list(lines.filter(place)[:LOG_CHUNK]):
@@ -34,7 +34,7 @@ def log_text(execution_id: int, level: str) -> Iterator[str]:
 
 
 def last_lines(execution: JobExecution, level: str) -> list[JobLog]:
-    """The newest lines, in their order; one more than is shown if there are older ones."""
+    """Returns the newest lines, oldest first; one more than the page shows if older ones exist."""
     lines = _lines(execution.pk, level).order_by("-attempt", "-seq")
     return list(lines[: LOG_LINES + 1])[::-1]
 

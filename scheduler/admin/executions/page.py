@@ -1,4 +1,4 @@
-"""What the page of one execution shows; the whole page and its live fragment are made from it."""
+"""The context of an execution's page. The full page and its live fragment both use it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, RunStatus
 from scheduler.store.publishing import task_id
 
-# Words such as "3 s ago" are made anew after so long, although no row has changed.
+# Texts such as "3 s ago" are renewed after this time although no row has changed.
 WORDS_LAST_SECONDS: Final = 10
 
-# What moves while an execution lives. Params and results, which may be large, are not looked at.
+# The columns that change during an execution, without params and results, which may be large.
 _MOVING: Final = (
     "status", "attempt", "failures", "available_at", "publish_at", "publish_count", "lease_owner",
     "started_at", "finished_at", "cancel_requested_at", "progress", "progress_message", "overran",
@@ -35,14 +35,14 @@ _MOVING: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A fingerprint of all that the page shows, read in one query."""
+    """A fingerprint of everything that the page shows, read in one query."""
 
     mark: str
     is_final: bool
 
 
 def state_of(execution_id: int, now: datetime) -> State | None:
-    """None: there is no such execution."""
+    """Returns the state of an execution, or None if it does not exist."""
     newest = JobLog.objects.filter(execution_id=OuterRef("pk")).order_by("-attempt", "-seq")
     row = (
         JobExecution.objects.filter(pk=execution_id)
@@ -63,7 +63,7 @@ def state_of(execution_id: int, now: datetime) -> State | None:
 def fragment(
     execution: JobExecution, now: datetime, *, person: Any, level: str = ""
 ) -> dict[str, Any]:
-    """The template's context. `level`: the lowest that the log shows."""
+    """Returns the template's context. `level` is the lowest level of the log lines shown."""
     sees_params = may(person, Action.VIEW_PARAMS)
     attempts = list(JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt"))
     lines = log.last_lines(execution, level)
@@ -90,9 +90,9 @@ def fragment(
 
 
 def took(execution: JobExecution, now: datetime) -> SafeString | str:
-    """How long it ran; how long it has been running."""
+    """Returns the duration of the run; for a running one, the time since its start."""
     if execution.status == RunStatus.PENDING or execution.started_at is None:
-        return formatting.NOTHING  # started_at is that of an attempt before
+        return formatting.NOTHING  # started_at belongs to an earlier attempt
     if execution.status == RunStatus.RUNNING:
         return formatting.ticking((now - execution.started_at).total_seconds())
     return formatting.unbroken(formatting.took(execution.started_at, execution.finished_at))
@@ -113,7 +113,7 @@ def _url(name: str, execution_id: int) -> str:
 
 
 def _buttons(execution: JobExecution, person: Any) -> list[dict[str, Any]]:
-    """The verbs that are possible in the execution's state, and allowed."""
+    """Returns the buttons of the verbs that the state allows and the person may use."""
     offered = (
         ("retry", _("Retry"), "primary", execution.status in RETRYABLE, Action.RETRY_EXECUTION),
         ("cancel", _("Cancel"), "danger", execution.status in UNFINISHED, Action.CANCEL_EXECUTION),
@@ -185,10 +185,10 @@ def _backfill_link(backfill_id: int) -> SafeString | str:
 
 
 def _task(execution: JobExecution) -> SafeString | str:
-    """The newest message's task; its page in Flower."""
+    """Returns the Celery task id of the newest message, linked to Flower if it is configured."""
     if not execution.publish_count:
         return formatting.NOTHING
-    # A claim counts the attempt up: what waits was published for the next one.
+    # A claim increments `attempt`, so a waiting execution was published for the next attempt.
     waits = execution.status == RunStatus.PENDING
     task = task_id(execution.pk, execution.attempt + waits, execution.publish_count)
     base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
@@ -205,7 +205,7 @@ def _percent(execution: JobExecution) -> int | None:
 
 
 def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[dict[str, object]]:
-    """What happened when, in order; what is still to come at the end."""
+    """Returns the events of the execution, oldest first, and the expected ones at the end."""
     happened: list[tuple[datetime, str, object]] = []
     if execution.param_source == ParamSource.CRON:
         happened.append((execution.scheduled_time, _("Slot"), _("planned by the job's schedule")))
@@ -275,7 +275,7 @@ def _attempts(
                 "waited": formatting.took(waited_since, attempt.started_at),
                 "took": formatting.took(attempt.started_at, attempt.ended_at),
                 "error": attempt.error,
-                # Parameters may stand in it.
+                # A traceback may contain parameters.
                 "traceback": attempt.traceback if sees_params else "",
             }
         )

@@ -1,4 +1,4 @@
-"""Retry what failed in a range of time: the page that counts, asks and does it."""
+"""The page that retries the failed executions of a time range."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RangeForm(forms.Form):
         found = self.cleaned_data
         return FailedRange(
             since=found["since"],
-            # Typed to the second; runs by hand have microseconds.
+            # The form takes full seconds, but manual runs have slots with microseconds.
             until=found["until"] + timedelta(microseconds=999_999),
             statuses=frozenset(map(RunStatus, found["statuses"])),
             job_id=found["job"].pk if found["job"] else None,
@@ -78,7 +78,7 @@ class RangeForm(forms.Form):
 
 
 def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """GET asks for the range, GET with a range counts, POST does."""
+    """GET asks for a range, GET with a range counts its executions, POST retries them."""
     control = control_of(request)
     is_asked = request.method == "POST" or "since_0" in request.GET
     given = request.POST if request.method == "POST" else request.GET

@@ -1,4 +1,4 @@
-"""Finding executions by what a person types, and by the id of a task in Flower."""
+"""The search for executions, by words and by the id of a Celery task."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from django.db.models import Q, QuerySet
 from scheduler.admin.filters import known_handlers
 from scheduler.models import CronJob, bounded_id
 
-# More jobs than this under one word of the search: the word says too little.
+# A word of the search finds at most this many jobs, the newest ones.
 JOBS_SEARCHED: Final = 500
-# store.publishing.task_id, as Flower shows it.
+# The format of store.publishing.task_id.
 TASK_ID: Final = re.compile(r"jobu-([0-9]{1,19})-[0-9]+-[0-9]+", re.ASCII)
 
 
 def matching(queryset: QuerySet[Any], search_term: str) -> QuerySet[Any]:
-    """By number, or through the short lists of jobs and handlers: no scan of the history."""
+    """Filters by number, job name and handler name without a scan of the history.
+
+    The names are searched in the short lists of jobs and handlers.
+    """
     for word in search_term.split()[:10]:
         task = TASK_ID.fullmatch(word)
         number = task[1] if task else word.removeprefix("#")
@@ -32,6 +35,6 @@ def matching(queryset: QuerySet[Any], search_term: str) -> QuerySet[Any]:
 
 
 def execution_of_task(task: str) -> int | None:
-    """The id of the execution that a task ran; None when no execution has such a task."""
+    """Returns the id of the execution that a Celery task ran; None if there is none."""
     found = TASK_ID.fullmatch(task)
     return bounded_id(found[1]) if found else None

@@ -1,1 +1,1 @@
-"""The pages of jobs: the list, the form with its checks and preview, and the actions on a job."""
+"""The pages of jobs: the list, the form with its checks and preview, and the verbs."""

@@ -1,4 +1,4 @@
-"""Run now, enable, disable, pause, clone: what a person may do to a job beside editing it."""
+"""The verbs of jobs: run now, enable, disable, pause, clone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunForm(VerbForm):
 
 
 class BlindRunForm(VerbForm):
-    """For who may run a job and may not see its parameters: it runs with those that it has."""
+    """The form of "run now" for a person who may not see parameters: the job's own are used."""
 
 
 class PauseForm(VerbForm):
@@ -57,7 +57,7 @@ class PauseForm(VerbForm):
 
 
 class EnableForm(VerbForm):
-    """What becomes of the slots that a job missed; no question where it missed none."""
+    """Asks what to do with the slots that a job missed. Asks nothing if it missed none."""
 
     missed = forms.ChoiceField(label=_("Missed slots"), widget=RadioSelectWidget(), initial="none")
 

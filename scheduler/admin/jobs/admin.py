@@ -1,4 +1,4 @@
-"""Jobs: the list, the page of one, and run now, pause, enable, disable, clone."""
+"""Jobs: the list, the page of one job, and the verbs run now, enable, disable, pause, clone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
         filters.QueueFilter,
     )
     allowed_lookups = frozenset({"state", "last", "handler", "queue"})
-    # Each row has a strip of thirty outcomes: fifty rows would take twice the time.
+    # Each row has a strip of thirty outcomes. Fifty rows would take twice as long.
     list_per_page = 25
     search_fields = SEARCHED
     search_help_text = _("name, handler, description, owner or tag")
@@ -109,7 +109,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
         css = {"all": ("scheduler/job_list.css",)}
         js = ("scheduler/job_strip.js",)
 
-    # --- who may do what -------------------------------------------------------------------------
+    # --- permissions -----------------------------------------------------------------------------
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Action.VIEW_JOBS)
@@ -164,7 +164,10 @@ class CronJobAdmin(JobColumns, SavesJobs):
         return super().changeform_view(request, object_id, form_url, context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who may only look gets the params as text with the secrets hidden, or not at all."""
+        """Returns the fieldsets for the person's permissions.
+
+        A person who may only view gets the params as text with hidden secrets, or no params.
+        """
         if obj is None or self.has_change_permission(request):
             return self.fieldsets
         sees_params = may(request.user, Action.VIEW_PARAMS)
@@ -185,7 +188,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
 
     @admin.display(description=_("next runs"))
     def schedule_preview(self, job: CronJob) -> SafeString:
-        """In words, with warnings and the next runs; job_form.js renews it while one types."""
+        """Returns the schedule in words, its warnings and next runs. job_form.js refreshes it."""
         url = reverse("admin:scheduler_cronjob_check")
         return format_html(
             '<div id="job-preview" aria-live="polite" data-check="{}">{}</div>',
@@ -193,7 +196,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
             render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
         )
 
-    # --- what the page asks by itself -------------------------------------------------------------
+    # --- requests of the scripts -----------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         def at(address: str, view: Any, name: str) -> URLPattern:
@@ -215,7 +218,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
         return checks.params(self, request)
 
     def live_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """The moving parts of the page of a job, for live.js."""
+        """Answers live.js with the changing parts of a job's page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         job = self.get_object(request, str(job_id))
@@ -232,7 +235,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
     # --- verbs -----------------------------------------------------------------------------------
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """The verbs that mean something for this job now."""
+        """Returns the verbs that are useful in the job's state."""
         job = self.get_object(request, unquote(str(object_id)))
         useless = {"enable"} if job is None or job.is_enabled else {"disable", "pause"}
         found = super().get_actions_detail(request, object_id)  # type: ignore[misc]

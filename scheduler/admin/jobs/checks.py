@@ -1,4 +1,4 @@
-"""What the page of a job asks while a person types: is it right, and what does it mean?"""
+"""Checks of a job's form while a person types: its problems, and the preview of its schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARKS = ("tick_seq", "seen")
 
 
 def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """The form as it is typed: {"problems": field -> texts, "preview": HTML}. Saves nothing."""
+    """Returns {"problems": field -> texts, "preview": HTML} for the typed form. Saves nothing."""
     job = _job_of(admin, request)
     if not may(request.user, Action.ADD_JOB if job is None else Action.CHANGE_JOB):
         raise PermissionDenied
@@ -37,11 +37,12 @@ def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         if name not in MARKS
     }
     typed = form.instance
-    # What was refused before Control saw it is not in the instance: do not speak of the old value.
+    # An expression that the form refused is not in the instance. Without this line the preview
+    # would describe the stored expression.
     typed.cron_expression = request.POST.get("cron_expression", "").strip()
     context = preview(typed, Control().clock.now())
     if "cron_expression" in problems:
-        # Said at the field already.
+        # The field already shows the problem.
         context.pop("preview_error", None)
         context["is_wrong"] = bool(typed.cron_expression)
     html = render_to_string("scheduler/jobs/preview.html", context, request)
@@ -50,7 +51,9 @@ def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def params(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """GET ?handler=: its inputs. POST handler, params (JSON text): the model's errors."""
+    """GET with `handler` returns its inputs. POST with `handler` and `params` (JSON text) returns
+    the errors of the handler's model.
+    """
     wanted = (Action.ADD_JOB, Action.CHANGE_JOB, Action.RUN_JOB)
     if not any(may(request.user, action) for action in wanted):
         raise PermissionDenied
@@ -59,10 +62,10 @@ def params(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     try:
         typed: Any = json.loads(request.POST.get("params") or "{}")
     except (ValueError, RecursionError):
-        return JsonResponse({"errors": []})  # the page has said it already
+        return JsonResponse({"errors": []})  # job_params.js already reports broken JSON
     job = _job_of(admin, request)
     if job is not None and isinstance(typed, dict) and may(request.user, Action.VIEW_PARAMS):
-        # What cannot be stored keeps its masks: errors_of says why, before it reads them.
+        # Params that cannot be stored keep their masks: errors_of refuses them before it reads any.
         with suppress(InvalidParamsError):
             typed = unmask(checked_mapping(typed), job.handler_params)
     return JsonResponse({"errors": errors_of(request.POST.get("handler", ""), typed)})

@@ -1,4 +1,4 @@
-"""The list of jobs: its columns, and what is read for all rows at once."""
+"""The list of jobs: its columns, and the data that one query loads for all rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scheduler.store.recent_runs import recent_runs
 
 
 class JobChangeList(TimedChangeList):
-    """Puts `outcomes` and `shows_links` on each row; one query for all of them."""
+    """Sets `outcomes` and `shows_links` on each row, with one query for all rows."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -40,7 +40,7 @@ class JobChangeList(TimedChangeList):
 
 
 class JobColumns(ModelAdmin):
-    """The columns of the list of jobs. Rows come from JobChangeList, which knows the instant."""
+    """The columns of the list of jobs. JobChangeList sets `seen_at` on the rows."""
 
     @admin.display(description=_("state"), ordering="is_enabled")
     def state(self, job: CronJob) -> SafeString:

@@ -1,4 +1,4 @@
-"""The form of a job: Control's rules at the fields, and no edit over somebody else's."""
+"""The form of a job: it shows Control's problems at the fields, and refuses concurrent edits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scheduler.models import EDITABLE, LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob
 from scheduler.operations.definition import values_of
 
-# Pausing has a page of its own.
+# The pause has a separate page.
 IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})
 
 _SCREEN_ZONE = format_lazy(_("in {zone}"), zone=formatting.SCREEN_ZONE)
@@ -51,7 +51,7 @@ class TextListField(forms.CharField):
 
 
 class MarkField(forms.CharField):
-    """Hidden: what the page showed. Never a change by itself."""
+    """A hidden field that records what the page showed. It never counts as a change."""
 
     widget = forms.HiddenInput
 
@@ -63,7 +63,7 @@ class MarkField(forms.CharField):
 
 
 class CronJobForm(AnyModelForm):
-    # What a save was refused for although this form had found nothing (a race), by field.
+    # Field -> problems, if Control refused to save a form without problems (a race).
     refusal: dict[str, list[str]] = {}
 
     handler_params = ParamsField(
@@ -114,7 +114,7 @@ class CronJobForm(AnyModelForm):
             self.initial.update({name: getattr(job, name) for name in LISTS})
 
     def values(self) -> dict[str, Any]:
-        """What Control is to save."""
+        """Returns the values for Control to save."""
         return {name: self.cleaned_data[name] for name in IN_FORM if name in self.cleaned_data}
 
     def clean(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class CronJobForm(AnyModelForm):
         return self.cleaned_data
 
     def _post_clean(self) -> None:
-        """Control's rules in place of the model's: the same limits, in words and at the field."""
+        """Validates with Control instead of the model: same limits, with messages at the fields."""
         self.instance = construct_instance(self, self.instance, self._meta.fields)
         for name in LISTS:
             if name in self.cleaned_data:
@@ -147,14 +147,17 @@ class CronJobForm(AnyModelForm):
                 self.add_error(name, texts)
 
     def _is_as_seen(self) -> bool:
-        """Nobody edited the job since. That beat moved it on to its next slot is no edit."""
+        """Returns True if nobody edited the job since the page was shown.
+
+        A move to the next slot by beat is not an edit.
+        """
         if self.cleaned_data.get("tick_seq") == str(self.tick_seq_now):
             return True
         return constant_time_compare(self.cleaned_data.get("seen") or "", self._seen_now)
 
 
 def is_taken(job: CronJob) -> bool:
-    """True when another job has the name."""
+    """Returns True if another job has the name."""
     return CronJob.objects.filter(name=job.name).exclude(pk=job.pk).exists()
 
 

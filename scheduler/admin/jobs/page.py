@@ -1,4 +1,4 @@
-"""What the page of one job shows around its form, and what of it moves."""
+"""The context of a job's page around its form, and the part of it that live.js updates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST_RUNS: Final = 30
 
 
 def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
-    """What stands around the form of an existing job."""
+    """Returns the context around the form of an existing job."""
     shown = moving(job, now, person)
     return {
         "job": job,
@@ -37,7 +37,7 @@ def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
 
 
 def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
-    """What moves on the page of a job: next run, last runs, strip."""
+    """Returns the context that changes: the next run, the last runs, the strip of outcomes."""
     sees_runs = may(person, Action.VIEW_EXECUTIONS)
     runs = _newest_runs(job) if sees_runs else []
     outcomes = recent_runs([job.pk], sparkline.STRIP_LENGTH).get(job.pk, [])
@@ -59,14 +59,14 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
 
 
 def mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:
-    """Moves with all that is shown, and once a minute for the distances."""
+    """Returns a mark that changes with the content, and each minute because of relative times."""
     shown = [(run.pk, run.status, run.attempt, run.started_at, run.finished_at) for run in runs]
     state = (job.is_enabled, job.schedule_error, job.next_run_at, job.last_run_at, job.last_status)
     return live.mark_of(state, shown, now.replace(second=0, microsecond=0))
 
 
 def _newest_runs(job: CronJob) -> list[JobExecution]:
-    """The newest executions, by the index on (job, scheduled_time)."""
+    """Returns the newest executions, read from the index on (job, scheduled_time)."""
     newest = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time")
     return list(
         newest.only(

@@ -1,7 +1,7 @@
-"""A handler's params model as a list of inputs, for the form that static/scheduler/job_params.js
-builds, and the model's own errors for each of them.
+"""Describes a handler's params model as a list of inputs, and assigns the model's errors to them.
 
-What is more than one value (objects, lists, mixed unions) stays JSON, in an input of its own.
+static/scheduler/job_params.js builds a form from the list. Objects, lists and mixed unions are
+edited as JSON, each in a separate input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password":
 
 
 def described(handler_name: str) -> dict[str, Any]:
-    """{"known", "description", "fields", "extra"}; no fields: any JSON object is taken."""
+    """Returns {"known", "description", "fields", "extra"}.
+
+    Without fields the handler accepts any JSON object.
+    """
     try:
         handler = get_handler(handler_name)
     except HandlerNotFoundError:
@@ -46,18 +49,18 @@ def described(handler_name: str) -> dict[str, Any]:
 
 
 def errors_of(handler_name: str, params: Any) -> list[dict[str, str]]:
-    """The model's errors, {"loc", "message"} each; `loc` is empty for those of the whole."""
+    """Returns the model's errors as {"loc", "message"}; `loc` is empty for errors of the whole."""
     try:
         validate_params(handler_name, params)
     except HandlerNotFoundError:
-        return []  # said at the handler
+        return []  # the handler's field reports it
     except InvalidParamsError as error:
         return [{"loc": each.loc, "message": bad_param(each)} for each in error.errors]
     return []
 
 
 def _common_fields(model: type[BaseModel]) -> set[str]:
-    """What every HandlerParams has and this one does not declare itself: rarely of use."""
+    """Returns the fields that the model only inherits from HandlerParams: they are rarely used."""
     if model is HandlerParams or not issubclass(model, HandlerParams):
         return set()
     own = {
@@ -69,7 +72,7 @@ def _common_fields(model: type[BaseModel]) -> set[str]:
 
 
 def _resolved(about: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A property without references, and without "or null" beside one other type."""
+    """Returns a property with its reference resolved, and without null beside one other type."""
     found = dict(about)
     for _depth in range(10):
         if "$ref" in found:

@@ -1,4 +1,4 @@
-"""What the schedule of a job means: its expression in words, warnings, and the next runs."""
+"""The preview of a job's schedule: the expression in words, warnings, and the next runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEXT_RUNS: Final = 20
 
 
 def preview(job: CronJob, now: datetime) -> dict[str, Any]:
-    """For preview.html. `job` may be anything that a person is typing, or that SQL typed."""
+    """Returns the context of preview.html. `job` may be invalid: half typed, or changed by SQL."""
     if not job.cron_expression:
         return {}
     words = in_words(job.cron_expression)
@@ -36,7 +36,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
         )
     except ScheduleError as error:
         return {"words": words, "preview_error": str(error)}
-    except (ValueError, OSError, OverflowError) as error:  # a zone typed by SQL, an odd instant
+    except (ValueError, OSError, OverflowError) as error:  # invalid zone or instant, written by SQL
         return {"words": words, "preview_error": str(error)}
     warnings = [*warnings_of(job.cron_expression), *clock_change_warnings(schedule, now)]
     if job.calendar:

@@ -1,4 +1,4 @@
-"""Jobs are saved and deleted through Control; what it refuses is shown on the form."""
+"""Saves and deletes jobs through Control, and shows on the form what Control refuses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.states import TargetKind
 
-# Beat may move the job between reading and saving it.
+# Saving is retried because beat may move the job to its next slot between the read and the save.
 _TRIES: Final = 3
 _SCHEDULE: Final = frozenset({"cron_expression", "timezone", "calendar", "start_at", "end_at"})
 
 
 class SavesJobs(VerbsMixin, GuardedList):
-    """A ModelAdmin of jobs whose form and deletions are Control's."""
+    """A ModelAdmin of jobs that saves and deletes through Control."""
 
     target_kind = TargetKind.JOB
 
@@ -36,14 +36,14 @@ class SavesJobs(VerbsMixin, GuardedList):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """As ever; but what Control refuses on saving (a race) is shown like any other mistake."""
+        """Serves Django's view. If Control refuses the save (a race), the form shows the reason."""
         for once_more in reversed(range(_TRIES)):
             try:
                 return super().changeform_view(
                     request, object_id, form_url, dict(extra_context or {})
                 )
             except (InvalidJob, StaleEdit) as error:
-                # A StaleEdit may only be beat that moved the job on: the form looks again.
+                # The cause of a StaleEdit may be beat, not a person: the form checks once more.
                 if isinstance(error, InvalidJob) or once_more == 1:
                     request.refusal = refusal_of(error)  # type: ignore[attr-defined]
         raise AssertionError("a form with a refusal is never saved")
@@ -67,7 +67,7 @@ class SavesJobs(VerbsMixin, GuardedList):
             is_switched_on = values.get("is_enabled") and not before.is_enabled
             is_edited = bool(set(form.changed_data) & _SCHEDULE)
             if is_switched_on and not is_edited and control.missed(obj.pk).count:
-                # What becomes of the missed slots is asked on the page that enables it.
+                # The page of the verb "enable" asks what to do with the missed slots.
                 values["is_enabled"] = False
                 request.asks_missed = True  # type: ignore[attr-defined]
             saved = control.update_job(obj.pk, tick_seq=form.tick_seq_now, **values)
@@ -94,10 +94,10 @@ class SavesJobs(VerbsMixin, GuardedList):
             try:
                 control_of(request).delete_job(job_id)
             except CronJob.DoesNotExist:
-                continue  # somebody was faster; gone is gone
+                continue  # somebody else has already deleted it
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What goes with the jobs, counted by the database up to a limit instead of loaded."""
+        """Returns counts of the rows that go with the jobs. It loads none, and stops at a limit."""
         jobs = list(objs)
         gone = JobExecution.objects.filter(job_id__in=[job.pk for job in jobs])[
             : COUNT_LIMIT + 1

@@ -1,4 +1,4 @@
-"""The last outcomes of a job as a strip of boxes, and how long its runs take."""
+"""The last outcomes of a job as a strip of boxes, and the durations of its runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scheduler.store.recent_runs import RecentRun
 
 STRIP_LENGTH: Final = 30
 
-# Runs that say how long the job takes; a cancelled one says how patient people are.
+# Only these runs measure how long the job takes. A person decides when a cancelled run ends.
 _TIMED: Final = {
     RunStatus.SUCCESS.value,
     RunStatus.FAILED.value,
@@ -28,10 +28,10 @@ _TIMED: Final = {
 
 
 def strip(outcomes: Sequence[RecentRun], *, linked: bool) -> SafeString | str:
-    """One box per outcome, oldest first, each with its words for those who do not see it."""
+    """Returns one box per outcome, oldest first, each with a text for screen readers."""
     if not outcomes:
         return formatting.NOTHING
-    # One address and one format for all: a list shows 1500 of these boxes.
+    # The address and the format are computed once: a list shows 1500 boxes.
     before, after = "", ""
     if linked:
         address = reverse("admin:scheduler_jobexecution_change", args=[0])
@@ -59,7 +59,7 @@ _LINKED_BOX: Final = f'<li><a href="{{url}}" title="{{text}}">{_INSIDE}</a></li>
 
 
 def _words(outcomes: Sequence[RecentRun]) -> Iterator[str]:
-    # Looked up once: the current language and zone cost more than the words.
+    # Language and time zone are looked up once: that costs more than making the texts.
     plain, timed = _("%(status)s, slot %(slot)s"), _("%(text)s, took %(span)s")
     zone = get_current_timezone()
     labels = {status.value: label(status) for status in RunStatus}
@@ -75,7 +75,7 @@ def _words(outcomes: Sequence[RecentRun]) -> Iterator[str]:
 
 
 def durations(outcomes: Sequence[RecentRun]) -> SafeString | str:
-    """Mean and 95th percentile of the runs on the strip that ended by themselves."""
+    """Returns mean and 95th percentile of the runs on the strip that were not cancelled."""
     took = sorted(
         seconds
         for outcome in outcomes
@@ -83,7 +83,7 @@ def durations(outcomes: Sequence[RecentRun]) -> SafeString | str:
     )
     if not took:
         return formatting.NOTHING
-    # The nearest rank: a value that was measured, not one between two.
+    # Nearest rank: the result is a measured value, not an interpolated one.
     p95 = took[math.ceil(0.95 * len(took)) - 1]
     return format_html(
         '<span class="whitespace-nowrap" title="{}">{}<br>'

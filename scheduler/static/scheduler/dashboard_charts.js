@@ -1,5 +1,5 @@
-// Draws the dashboard's tables with Chart.js, which the theme ships. The table is the source: what
-// live.js changes in it is drawn anew, and without JavaScript it is there to be read.
+// Draws the dashboard's tables with Chart.js, which the theme ships. The tables are the source: after
+// live.js changes one, its chart is drawn again. Without JavaScript people read the tables.
 //
 //   <div data-chart-of="ID"></div>            where the chart goes
 //   <div id="ID" data-kind="stacked|lines" data-now="LABEL">
@@ -29,7 +29,7 @@
     };
   }
 
-  // A line between what was and what is planned.
+  // A vertical line between the past and the planned runs.
   const present = {
     id: "present",
     afterDatasetsDraw(chart, _args, options) {
@@ -121,7 +121,7 @@
     };
     const wide = { childList: true, subtree: true, attributes: true, characterData: true };
     if (source) new MutationObserver(again).observe(source, wide);
-    // Light or dark: the theme says it by a class.
+    // The theme switches between light and dark with a class.
     const theme = { attributes: true, attributeFilter: ["class"] };
     new MutationObserver(again).observe(document.documentElement, theme);
   }

@@ -1,5 +1,5 @@
-// While a job is typed: what is wrong is said at the field, and the preview shows the next runs.
-// The server decides (scheduler/admin/jobs/checks.py); without JavaScript it does so when the form is saved.
+// While a person types a job, the fields show their problems and the preview shows the next runs.
+// The server checks (scheduler/admin/jobs/checks.py). Without JavaScript it checks on saving only.
 "use strict";
 
 (() => {
@@ -38,7 +38,7 @@
     function say(name, texts) {
       const place = placeOf(name);
       if (!place) return;
-      // What the server said of the last try is about something that is no longer there.
+      // The errors of the last save are about values that have changed since.
       const old = place.parentElement.querySelector(".errorlist");
       if (old) old.remove();
       const text = texts.join(" ");
@@ -61,7 +61,7 @@
 
     function show(answer) {
       const names = new Set([...form.elements].map(nameOf).filter(Boolean));
-      // The parameters speak for themselves: job_params.js.
+      // job_params.js shows the problems of the parameters.
       names.delete("handler_params");
       for (const name of names) {
         if (inputsOf(name).some((input) => input.type === "hidden")) continue;
@@ -86,7 +86,7 @@
         });
         if (response.status === 200) show(await response.json());
       } catch (error) {
-        if (error.name === "AbortError") return; // a newer question is under way
+        if (error.name === "AbortError") return; // a newer request has replaced this one
       } finally {
         if (asking === mine) preview.classList.remove("job-is-asking");
       }

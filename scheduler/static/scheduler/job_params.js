@@ -1,5 +1,5 @@
-// A form for the parameters of a handler, beside their JSON. The textarea stays what is sent: each
-// change in the form is written into it, and what no input knows is left as it is.
+// A form for the parameters of a handler, beside their JSON. The browser submits the textarea: each
+// change in the form is written into its JSON, and values without an input stay unchanged.
 //
 //   <textarea data-params-url="..." data-params-handler="name" | data-params-handler-input="input"
 //             data-params-class="classes of an input" data-params-words="{...}">
@@ -18,7 +18,7 @@
     return made;
   }
 
-  // JavaScript has no such integers: reading and writing them would change them.
+  // JavaScript cannot represent such integers exactly: parsing the JSON would change them.
   const hasBigNumbers = (text) => /\d{16}/.test(text.replace(/"(?:[^"\\]|\\.)*"/g, '""'));
 
   const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
@@ -31,7 +31,7 @@
     datetime: /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$/,
   };
 
-  // What a value cannot be shown in is shown as JSON.
+  // A value that does not fit its kind of input is shown as JSON.
   function kindFor(field, value) {
     if (value === undefined || value === null) return field.kind;
     switch (field.kind) {
@@ -129,13 +129,13 @@
       if (value === undefined || value === null) this.control.value = "";
       else if (this.kind === "json") this.control.value = JSON.stringify(value, null, 2);
       else if (this.kind === "boolean" || this.kind === "choice") this.control.value = JSON.stringify(value);
-      // A text that looks like a number stays one in quotes.
+      // Quotes keep a text that looks like a number a text.
       else if (this.kind === "scalar" && typeof value === "string" && readNumber(value, false) !== value) {
         this.control.value = JSON.stringify(value);
       } else this.control.value = String(value);
     }
 
-    // undefined: not set. Throws what is wrong with the JSON.
+    // Returns undefined if the input is empty. Throws an error if its JSON is invalid.
     read() {
       const text = this.control.value;
       if (text.trim() === "") return undefined;
@@ -168,7 +168,7 @@
     }
   }
 
-  // --- all of them -----------------------------------------------------------------------------------
+  // --- the form --------------------------------------------------------------------------------------
 
   class ParamsForm {
     constructor(area) {
@@ -227,7 +227,7 @@
         this.about = await response.json();
         this.loaded = name;
       } catch {
-        return; // the JSON is still there
+        return; // without the form, people edit the JSON
       }
       this.render();
     }
@@ -262,7 +262,7 @@
       if (this.about && !fields.length) this.note.textContent = this.words.noModel;
       else if (this.about && values === null) this.note.textContent = this.words.onlyJson;
       if (isForm) {
-        // A mistake in one of them is no mistake in all: that is what this class of the theme says.
+        // The theme's class marks all inputs below an error. Here only some of them may be wrong.
         const classes = this.area.dataset.paramsClass
           .split(" ")
           .filter((name) => !name.includes("[.errors]"))
@@ -316,7 +316,7 @@
       this.soon();
     }
 
-    // An input whose JSON cannot be read has not reached the textarea: do not save without it.
+    // The textarea lacks an input whose JSON is invalid, so the form must not be saved.
     submit(event) {
       const broken = this.all().find((input) => input.broken);
       if (!broken) return;
@@ -353,7 +353,7 @@
         });
         if (response.status === 200 && text === this.area.value.trim()) this.show((await response.json()).errors, "");
       } catch {
-        // Saving says it.
+        // The server checks again on saving.
       }
     }
 

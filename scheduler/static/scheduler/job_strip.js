@@ -1,5 +1,5 @@
-// A strip of boxes is one stop of the Tab key; the arrow keys go from box to box.
-// Without JavaScript each box is a stop of its own.
+// The Tab key stops once per strip of boxes, and the arrow keys move from box to box.
+// Without JavaScript the Tab key stops at each box.
 "use strict";
 
 (() => {
@@ -28,7 +28,7 @@
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", settle);
   else settle();
-  // The page of a job renews its strip.
+  // live.js replaces the strip on the page of a job.
   const glance = () => document.getElementById("job-glance");
   document.addEventListener("DOMContentLoaded", () => {
     if (glance()) new MutationObserver(settle).observe(glance(), { childList: true, subtree: true });

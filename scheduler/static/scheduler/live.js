@@ -1,22 +1,22 @@
-// Keeps parts of a page up to date. Without JavaScript the page stays as it was loaded.
+// Updates parts of a page. Without JavaScript the page stays as it was loaded.
 //
 //   <div id="run" data-live="/address/" data-live-seconds="2" data-live-mark="...">...</div>
 //
-// The address is asked every `data-live-seconds` (2), in the session of the page, and its answer
-// becomes the content of the element. Only what differs is touched: focus, selection, scrolling and
-// opened <details> stay. Answers:
-//   200  HTML: the new content. Header X-Live-Mark names this state; it is sent with the next
-//        question, so that the server can say 204 without rendering. `data-live-mark`: the mark of
-//        what the page came with.
+// The script requests the address every `data-live-seconds` (default 2) in the page's session, and
+// the answer becomes the content of the element. The script changes only nodes that differ: focus,
+// selection, scroll position and open <details> stay. Answers:
+//   200  HTML: the new content. The header X-Live-Mark identifies this state. The next request sends
+//        it back, so that the server can answer 204 without rendering. `data-live-mark` is the mark
+//        of the content that the page was loaded with.
 //   204  nothing has changed.
-//   any of them with X-Live: done   this was the last one.
-// With `data-live-parts` the element only asks, and each element with an id in the answer updates the
-// element of that id anywhere on the page (cells of a list, for example).
+//   either with X-Live: done   this is the last answer; the script stops.
+// With `data-live-parts` the element keeps its content, and each element with an id in the answer
+// updates the element with the same id anywhere on the page (cells of a list, for example).
 //
-// Inside:
-//   data-live-follow           a box that scrolls on to its end while the reader stands at the end
-//   data-live-lost (hidden)    shown while the server does not answer, or has ended the session
-//   data-elapsed="12.5" data-units="%s s|%s min|%s h|%s d"   a span of seconds that goes on by itself
+// Attributes inside the element:
+//   data-live-follow           a box that scrolls to its end as long as the reader is at its end
+//   data-live-lost (hidden)    shown while the server does not answer, or after the session ends
+//   data-elapsed="12.5" data-units="%s s|%s min|%s h|%s d"   a number of seconds that counts up
 "use strict";
 
 (() => {
@@ -39,13 +39,13 @@
     }
     if (old.isEqualNode(fresh)) return;
     morphAttributes(old, fresh);
-    // What a person types or chooses is theirs.
+    // Never overwrite what a person types or chooses.
     if (old.matches("input, select, textarea")) return;
     morphChildren(old, fresh);
   }
 
   function morphAttributes(old, fresh) {
-    // Whether a <details> is open is the reader's choice, unless the server says it with a new id.
+    // The reader opens and closes a <details>; the server can only replace it, with a new id.
     const isTheirs = (name) => name === "open" && old.nodeName === "DETAILS";
     for (const { name } of [...old.attributes]) {
       if (!fresh.hasAttribute(name) && !isTheirs(name)) old.removeAttribute(name);
@@ -66,7 +66,7 @@
     }
     let place = old.firstChild;
     for (const next of [...fresh.childNodes]) {
-      // Space between elements comes and goes with them; it must not shift what is behind it.
+      // Remove white space that no longer fits, so that the elements after it keep their nodes.
       while (place && isSpace(place) && !fits(place, next)) {
         const space = place;
         place = place.nextSibling;
@@ -105,14 +105,14 @@
         if (target && target.nodeName === part.nodeName) morph(target, part);
       }
     } else {
-      // The answer may be the content, or the whole element.
+      // The answer is either the content or the whole element.
       morphChildren(root, answer.querySelector(`#${CSS.escape(root.id)}`) || answer);
     }
     for (const box of following) box.scrollTop = box.scrollHeight;
     tick();
   }
 
-  // --- ask again and again --------------------------------------------------------------------------
+  // --- polling --------------------------------------------------------------------------------------
 
   function live(root) {
     const seconds = Number(root.dataset.liveSeconds) || 2;
@@ -141,7 +141,7 @@
           headers: { "X-Live-Mark": mark, "X-Requested-With": "XMLHttpRequest" },
           credentials: "same-origin",
           cache: "no-store",
-          redirect: "manual", // to the login page: the session has ended
+          redirect: "manual", // a redirect to the login page means that the session has ended
         });
         if (response.type === "opaqueredirect" || FINAL_REFUSALS.has(response.status)) {
           isDone = true;
@@ -175,11 +175,11 @@
     wait();
   }
 
-  // --- spans that go on -----------------------------------------------------------------------------
+  // --- spans that count up --------------------------------------------------------------------------
 
   const seen = new WeakMap();
 
-  // As scheduler/admin/formatting.py says it: the two largest units.
+  // The same format as `span` in scheduler/admin/formatting.py: the two largest units.
   function words(elapsed, units) {
     const [seconds, minutes, hours, days] = units.split("|");
     const say = (unit, number) => unit.replace("%s", String(number));
