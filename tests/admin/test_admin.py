@@ -24,7 +24,7 @@ from scheduler.store.connection import database_now
 
 pytestmark = pytest.mark.django_db
 
-# What depends on the database runs on each; the words on the pages do not.
+# Tests that depend on the database run on each job database. Tests of wording run on one only.
 on_each_database = pytest.mark.database
 
 SCRIPT = "<script>alert(1)</script>"
@@ -34,7 +34,7 @@ RUNS = "admin:scheduler_jobexecution"
 
 @pytest.fixture
 def admin(django_user_model: type[User]) -> Client:
-    """Alice, who may do everything."""
+    """A client signed in as Alice, a superuser."""
     client = Client()
     client.force_login(django_user_model.objects.create_superuser("alice", "a@example.com"))
     return client
@@ -53,7 +53,7 @@ def make_job(**values: Any) -> CronJob:
 def make_run(
     job: CronJob | None, status: RunStatus = RunStatus.SUCCESS, **values: Any
 ) -> JobExecution:
-    """An execution as the store would have left it."""
+    """Creates an execution in a state that the store could have written."""
     now = values.pop("now", None) or database_now()
     is_final = status not in {RunStatus.PENDING, RunStatus.RUNNING}
     state: dict[str, Any] = {"finished_at": now if is_final else None, "publish_at": None}
@@ -86,7 +86,7 @@ def page(client: Client, name: str, *args: Any, **query: Any) -> str:
 
 
 def form_of(client: Client, job: CronJob | None = None) -> dict[str, Any]:
-    """What a browser would send back for the form as it is."""
+    """Returns the values that a browser sends for the unchanged form."""
     url = reverse(f"{JOBS}_change", args=[job.pk]) if job else reverse(f"{JOBS}_add")
     form = client.get(url).context["adminform"].form
     sent: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def celery_task():
 
     @current_app.task(name="tests.admin.noop")
     def noop() -> None:
-        """Never run here."""
+        """Does nothing; no test runs it."""
 
     current_app.finalize()
     yield "celery:tests.admin.noop"

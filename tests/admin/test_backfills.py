@@ -36,7 +36,7 @@ FIRST_SLOT = datetime(2026, 1, 9, 18, tzinfo=UTC)
 
 @pytest.fixture
 def admin() -> Client:
-    """Alice, who may do everything."""
+    """A client signed in as Alice, a superuser."""
     client = Client()
     client.force_login(User.objects.create_superuser("alice", "a@example.com"))
     return client
@@ -48,7 +48,7 @@ def job() -> CronJob:
 
 
 def fill_in(client: Client, job: CronJob, button: str, **values: str) -> Any:
-    """Press a button of the form as it comes, with some values changed."""
+    """Loads the form, changes some values and presses a button."""
     url = f"{reverse(f'{BACKFILLS}_add')}?job={job.pk}"
     form = client.get(url).context["form"]
     sent = {"order": "oldest_first", "parallelism": "1", **RANGE}

@@ -40,7 +40,7 @@ DEADLINES = (
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is remembered, and no page is partial because this machine is busy."""
+    """Empties the cache, and keeps a busy machine from making pages partial."""
     for name in DEADLINES:
         monkeypatch.setattr(limits, name, 60.0)
     cache.clear()
@@ -86,7 +86,7 @@ def cards(client: Client) -> dict[str, str]:
 
 
 class Texts(HTMLParser):
-    """The text of the element with an id."""
+    """Collects the text of the element with an id."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__()

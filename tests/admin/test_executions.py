@@ -1,4 +1,4 @@
-"""The pages of executions: what they tell, what they hide, what they do. On each job database."""
+"""The pages of executions: content, permissions and verbs, on each job database."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SECRETS = {"message": "hi", "password": "hunter2"}
 
 @pytest.fixture
 def admin(django_user_model: type[User]) -> Client:
-    """Alice, who may do everything."""
+    """A client signed in as Alice, a superuser."""
     client = Client()
     client.force_login(django_user_model.objects.create_superuser("alice", "a@example.com"))
     return client

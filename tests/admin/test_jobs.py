@@ -1,4 +1,4 @@
-"""The admin's job pages: what is said while one types, strips, missed slots, clones, history."""
+"""The admin's job pages: checks while typing, strips, missed slots, clones, history."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ from tests.admin.test_admin import (
 )
 
 pytestmark = pytest.mark.django_db
-# MariaDB takes 32 levels of JSON.
+# MariaDB accepts 32 levels of JSON.
 SQLITE_AND_POSTGRES = pytest.mark.database("sqlite", "postgres")
 
 
 @pytest.fixture
 def admin(django_user_model: type[User]) -> Client:
-    """Alice, who may do everything."""
+    """A client signed in as Alice, a superuser."""
     client = Client()
     client.force_login(django_user_model.objects.create_superuser("alice", "a@example.com"))
     return client
@@ -323,7 +323,7 @@ def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
 
 @pytest.fixture
 def missed_three() -> CronJob:
-    """Off for somewhat more than three hours; hourly."""
+    """An hourly job that has been disabled for a little more than three hours."""
     found = make_job(cron_expression="0 * * * *", timezone="UTC", max_catchup=2)
     Control().disable(found.pk)
     hour = database_now().replace(minute=0, second=0, microsecond=0)

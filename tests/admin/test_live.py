@@ -1,4 +1,4 @@
-"""Pages that keep themselves up to date: what live.js asks, and what it is answered."""
+"""Pages that update themselves: the requests of live.js and the answers."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def admin(django_user_model: type[User]) -> Client:
 
 @pytest.fixture(autouse=True)
 def _words_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing depends on where in ten seconds a test begins."""
+    """Makes tests independent of the ten-second period in which relative times are renewed."""
     monkeypatch.setattr("scheduler.admin.executions.page.WORDS_LAST_SECONDS", 10**9)
 
 
 def address(html: str) -> str:
-    """Where live.js asks; empty: it does not."""
+    """Returns the address that live.js requests; empty if it requests none."""
     found = re.search(r'data-live="([^"]*)"', html)
     return found[1] if found else ""
 
 
 def live_page(client: Client, run: JobExecution) -> tuple[str, str]:
-    """Address and mark that the page gives to live.js; empty: it does not ask."""
+    """Returns the address and the mark of the page for live.js; empty if it requests none."""
     html = page(client, f"{RUNS}_change", run.pk)
     found = re.search(r'data-live="([^"]*)" data-live-seconds="2" data-live-mark="(\w+)"', html)
     return (found[1], found[2]) if found else ("", "")
@@ -127,7 +127,7 @@ def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
     caplog.clear()
     ask(admin, url, mark)
     assert [r.levelname for r in caplog.records if r.name == "jobu.request"] in ([], ["DEBUG"])
-    Client().get(url)  # who is not logged in, and does not ask as an open page
+    Client().get(url)  # a request without login and without the header of an open page
     assert [r.levelname for r in caplog.records if r.name == "jobu.request"][-1] == "INFO"
 
 
@@ -272,7 +272,7 @@ def test_an_open_page_follows_a_real_worker(system):
     moving = [state for state in told["seen"] if state["running"]]
     percents = [state["percent"] for state in moving if state["percent"] is not None]
     assert percents == sorted(percents)
-    assert len(set(percents)) >= 2, told  # a busy machine looks but now and then
+    assert len(set(percents)) >= 2, told  # a busy machine polls rarely
     assert moving[-1]["logged"], told
     last = told["seen"][-1]
     assert (last["percent"], last["succeeded"], last["running"]) == (100, True, False)

@@ -1,4 +1,4 @@
-"""The small parts of the admin: masking, spans, the params field, the fingerprint of a job."""
+"""Small parts of the admin: masking, spans, the params field, the fingerprint of a job."""
 
 from __future__ import annotations
 

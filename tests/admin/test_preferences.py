@@ -1,4 +1,4 @@
-"""Each person sees pages in a time zone and language of their own choice."""
+"""Each user chooses the time zone and the language of the pages."""
 
 from __future__ import annotations
 
