@@ -313,7 +313,7 @@ def test_who_may_run_jobs_but_not_see_params_backfills_with_the_jobs_own(job):
     assert Backfill.objects.get().params == job.handler_params
 
 
-def test_who_may_nothing_is_sent_away(job):
+def test_a_person_without_permissions_sees_no_backfill_page(job):
     made = started(job)
     nobody = user_with("view_jobexecution")
     for name, args in (("changelist", []), ("change", [made.pk]), ("live", [made.pk])):

@@ -319,7 +319,7 @@ def test_what_runs_in_an_hour_of_tonight(admin: Client):
         assert context_of(admin, **{"from": nonsense})["from_hours"][0][2]
 
 
-def test_all_is_well_when_all_is_well(admin: Client):
+def test_health_is_good_without_problems(admin: Client):
     alive("beat")
     alive("worker")
 
@@ -397,7 +397,7 @@ def test_without_scripts_the_page_is_complete_after_some_reloads(
     assert loads[-1]["speeds"] is not None
 
 
-def test_what_takes_longest_is_not_begun_in_an_answer_that_counts_other_things(
+def test_speeds_are_not_computed_in_an_answer_that_is_late(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(limits, "SPEEDS_WITHIN_SECONDS", -1.0)
@@ -438,7 +438,7 @@ def test_every_chart_has_its_numbers_as_a_table(admin: Client):
     assert page.count("<summary>The numbers as a table</summary>") == 3
 
 
-def test_who_may_see_nothing_is_told_kindly(django_user_model: type[User]):
+def test_the_front_page_explains_missing_permissions(django_user_model: type[User]):
     make_job(name="secret")
 
     client = person(django_user_model)

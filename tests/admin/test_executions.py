@@ -472,7 +472,7 @@ def told(client: Client, run: JobExecution) -> str:
 
 
 @on_each_database
-def test_what_waits_says_whose_turn_it_is(admin):
+def test_a_waiting_execution_explains_what_it_waits_for(admin):
     job = make_job()
     run = make_run(job, RunStatus.PENDING, queue="reports")
     assert "Beat has not sent it to a worker yet" in told(admin, run)
@@ -493,7 +493,7 @@ def test_what_waits_says_whose_turn_it_is(admin):
 
 
 @on_each_database
-def test_a_retry_says_which_and_when(admin):
+def test_a_waiting_retry_explains_its_number_and_time(admin):
     later = database_now() + timedelta(minutes=5)
     run = make_run(
         make_job(), RunStatus.PENDING, attempt=2, failures=2, max_retry=4, available_at=later
@@ -502,7 +502,7 @@ def test_a_retry_says_which_and_when(admin):
 
 
 @on_each_database
-def test_a_cancelled_one_says_by_whom(admin):
+def test_a_cancelled_execution_names_who_cancelled_it(admin):
     job = make_job()
     waiting = make_run(job, RunStatus.PENDING)
     running = make_run(job, RunStatus.RUNNING, now=database_now() + timedelta(seconds=1))
@@ -554,7 +554,7 @@ def test_a_job_that_is_off_says_who_switched_it_off(admin):
 
 
 @on_each_database
-def test_who_switched_a_job_off_is_who_did_it_last_by_whatever_door(admin):
+def test_a_disabled_job_names_who_disabled_it_last(admin):
     job = make_job()
     bob = user_with("view_cronjob", "change_cronjob")
     for verb in ("disable", "enable"):
@@ -587,7 +587,7 @@ def test_a_job_names_who_switched_it_off_by_command_although_no_user_has_that_na
 
 
 @on_each_database
-def test_what_switched_nothing_off_takes_nobodys_place(admin):
+def test_an_entry_that_disabled_nothing_hides_no_earlier_one(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
     bob = user_with("view_cronjob", "change_cronjob")
@@ -597,7 +597,7 @@ def test_what_switched_nothing_off_takes_nobodys_place(admin):
 
 
 @on_each_database
-def test_a_pause_after_one_that_beat_has_ended_is_nobodys_but_its_own(admin):
+def test_a_pause_does_not_name_the_author_of_an_earlier_pause(admin):
     job = make_job()
     admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})
     assert "By alice." in why(job)

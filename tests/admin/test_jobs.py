@@ -537,7 +537,7 @@ def test_each_verb_wants_its_own_permission(job, permission, verbs):
     assert allowed == verbs
 
 
-def test_deeds_are_done_in_the_persons_name(admin, job):
+def test_verbs_act_on_behalf_of_the_signed_in_user(admin, job):
     admin.post(reverse(f"{JOBS}_run_now", args=[job.pk]), {"params": "{}"})
 
     assert JobExecution.objects.get().requested_by == "alice"

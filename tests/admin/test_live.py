@@ -220,7 +220,7 @@ def test_the_newest_list_tells_that_there_are_newer_ones(admin):
 
 
 @pytest.mark.parametrize("query", ["ids=x,1;2,-3", "ids=" + "9" * 40, "newest=all", ""])
-def test_rows_that_are_none_break_nothing(admin, query):
+def test_invalid_row_ids_are_ignored(admin, query):
     assert admin.get(f"{reverse(f'{RUNS}_rows')}?{query}").status_code == 200
 
 
