@@ -14,10 +14,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.admin.jobs.form import IN_FORM
 from scheduler.admin.listing import CappedPaginator
 from scheduler.models import Activity, CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
 from scheduler.operations.control import Control, StaleEdit
+from scheduler.operations.definition import values_of
 from scheduler.operations.history import describe
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
@@ -213,9 +213,9 @@ def test_a_name_that_is_taken_is_refused_at_the_name(admin, job):
 
 @on_each_database
 def test_an_edit_changes_what_was_typed_and_nothing_else(admin, job):
-    before = CronJob.objects.values(*IN_FORM).get(pk=job.pk)
+    before = values_of(CronJob.objects.get(pk=job.pk))
     assert save(admin, job, form_of(admin, job) | {"description": "new"}).status_code == 302
-    assert CronJob.objects.values(*IN_FORM).get(pk=job.pk) == before | {"description": "new"}
+    assert values_of(CronJob.objects.get(pk=job.pk)) == before | {"description": "new"}
     entry = Activity.objects.get(verb="changed")
     assert describe(entry, str) == "Changed description"
 
