@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -50,11 +51,15 @@ def make_job(**values: Any) -> CronJob:
     return Control().create_job(**given)
 
 
+_DISTINCT = count()
+
+
 def make_run(
     job: CronJob | None, status: RunStatus = RunStatus.SUCCESS, **values: Any
 ) -> JobExecution:
     """Creates an execution in a state that the store could have written."""
-    now = values.pop("now", None) or database_now()
+    # SQLite's clock has milliseconds: two runs of one job made within one would be one slot.
+    now = values.pop("now", None) or database_now() - timedelta(microseconds=next(_DISTINCT))
     is_final = status not in {RunStatus.PENDING, RunStatus.RUNNING}
     state: dict[str, Any] = {"finished_at": now if is_final else None, "publish_at": None}
     if status == RunStatus.PENDING:
