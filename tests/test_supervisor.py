@@ -35,8 +35,8 @@ parts = [
     )
     for name, program in zip(["second", "first"], sys.argv[1:])
 ]
-if "NOHUP" in os.environ:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# The tests themselves may run under nohup, which children inherit.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "NOHUP" in os.environ else signal.SIG_DFL)
 sys.exit(Supervisor(parts, stop_order=["first", "second"]).run())
 """
 WAITS = """
