@@ -89,7 +89,7 @@ class ReasonCode(StrEnum):
     REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]
 
     # CANCELLED by a person
-    CANCELLED_BY_PERSON = "cancelled_by_person"
+    CANCELLED_BY_PERSON = "cancelled_by_person"  # [by, note; nothing where SQL asked for it]
     BACKFILL_CANCELLED = "backfill_cancelled"  # [backfill]
 
     # a failed attempt; the run is final, or PENDING for its next attempt

@@ -43,7 +43,11 @@ def of_many(parser: CommandParser) -> None:
 
 
 def of_list(parser: CommandParser) -> None:
-    parser.add_argument("--search", metavar="TEXT", help=_("a part of the name or description"))
+    parser.add_argument(
+        "--search",
+        metavar="TEXT",
+        help=_("a part of the name, handler, description, owner or a tag"),
+    )
     parser.add_argument("--handler", metavar="NAME")
     parser.add_argument("--state", choices=[each.value for each in JobState])
     parser.add_argument("--after", metavar="NAME", help=_("go on behind this name"))

@@ -136,19 +136,26 @@ class ExecutionOperations(Operations):
 
         def work() -> RunStatus:
             now = self.clock.now()
-            status = self._cancel(execution_id, now=now, text=f"{by}: {reason}" if reason else by)
+            status = self._cancel(
+                execution_id,
+                now=now,
+                text=f"{by}: {reason}" if reason else by,
+                facts={"by": self.actor.name, "note": reason},
+            )
             execution = self._execution(execution_id)
             self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason=reason)
             return status
 
         return in_transaction(work)
 
-    def _cancel(self, execution_id: int, *, now: datetime, text: str) -> RunStatus:
+    def _cancel(
+        self, execution_id: int, *, now: datetime, text: str, facts: Mapping[str, str]
+    ) -> RunStatus:
         # Two rounds, because a worker may claim the execution, or put it back, between two updates.
         for _ in range(2):
-            if executions.cancel_pending(execution_id, now=now, reason=text):
+            if executions.cancel_pending(execution_id, now=now, reason=text, facts=facts):
                 return RunStatus.CANCELLED
-            if executions.request_cancel(execution_id, now=now, reason=text):
+            if executions.request_cancel(execution_id, now=now, reason=text, facts=facts):
                 return RunStatus.RUNNING
         execution = self._execution(execution_id)
         if execution.status == RunStatus.RUNNING:

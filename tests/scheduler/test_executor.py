@@ -337,7 +337,7 @@ def test_a_waiting_run_is_cancelled_at_once(system: SchedulerHarness):
     assert system.control.cancel(row.pk) == RunStatus.CANCELLED
     assert system.worker.execute(row.pk) is None
     assert fresh(row).error_message == "cancelled by a person"
-    assert reason_of(row) == ("cancelled_by_person", None)
+    assert reason_of(row) == ("cancelled_by_person", {"by": "", "note": ""})
     assert fresh(row).finished_at == START
 
 
@@ -352,7 +352,7 @@ def test_a_running_run_is_cancelled_within_a_poll(system: SchedulerHarness):
     after = fresh(row)
     assert (after.status, after.failures) == (RunStatus.CANCELLED, 0)
     assert after.error_message == "Execution was cancelled (cancelled by a person)"
-    assert reason_of(row) == ("cancelled_by_person", None)
+    assert reason_of(row) == ("cancelled_by_person", {"by": "", "note": ""})
     assert outcomes(row) == ["CANCELLED"]
 
 
@@ -388,7 +388,7 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: SchedulerHarness):
     assert endings.hand_back(lease, leaving, now=START)
     assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
-    assert reason_of(row) == ("cancelled_by_person", None)
+    assert reason_of(row) == ("cancelled_by_person", {"by": "", "note": "wrong day"})
     assert not endings.hand_back(lease, leaving, now=START)
     assert outcomes(row) == ["CANCELLED"]
 
