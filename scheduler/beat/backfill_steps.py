@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.validation import validate_params
+from handlers import CannotRunError, validate_params
 from scheduler import failpoints
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
@@ -137,10 +136,6 @@ def _schedule(job: CronJob, settings: SchedulerSettings) -> Schedule:
 
 def _check_handler(handler_name: str, run: backfills.Run) -> None:
     try:
-        get_handler(handler_name)
         validate_params(handler_name, run.params)
-    except HandlerNotFoundError as error:
-        raise _Unusable(str(error)) from error
-    except InvalidParamsError as error:
-        reason = f"the params do not fit handler {handler_name!r} any more: {error}"
-        raise _Unusable(reason) from error
+    except CannotRunError as error:
+        raise _Unusable(f"its slots cannot be run any more: {error}") from error
