@@ -27,6 +27,7 @@ from scheduler.operations.history import changes_of, who_switched_off
 from scheduler.operations.masking import MASK
 from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
+from tests.harness.fork_server import the_fork_server
 from tests.harness.scheduler_harness import START, SchedulerHarness, fail, ok
 from tests.harness.system import ROOT
 from tests.scheduler.conftest import own_registry
@@ -777,12 +778,12 @@ def test_how_long(seconds: float | None, text: str):
 # --- the real thing ------------------------------------------------------------------------------
 
 
-def manage(*arguments: str, environment: dict[str, str], **options: Any) -> Any:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-        **options,
-    )  # fmt: skip
+def manage(
+    *arguments: str, environment: dict[str, str], typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return the_fork_server().run(
+        [str(ROOT / "manage.py"), *arguments], environment=environment, timeout=60, typed=typed
+    )
 
 
 @pytest.mark.processes
@@ -798,7 +799,7 @@ def test_a_shell_gets_exit_codes_tables_and_colours(system: SystemFactory):
     jobu.migrate()
     assert manage("jobs", "lost", environment=env).returncode == 2
     made = manage("jobs", "create", "한국 job", "--cron", "@daily", "--handler", "sample",
-                  "--params", "@-", environment=env, input='{"message": "hi"}')  # fmt: skip
+                  "--params", "@-", environment=env, typed='{"message": "hi"}')  # fmt: skip
     assert made.returncode == 0, made.stderr
     listed = in_a_terminal(["jobs", "list"], env)
     assert "한국 job" in listed

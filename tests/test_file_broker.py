@@ -26,6 +26,7 @@ from kombu.messaging import Consumer, Producer
 from jobu_project import brokers
 from jobu_project.brokers import folder
 from jobu_project.brokers.folder import VOLATILE_TTL_SECONDS, Binding, Folder, file_name
+from tests.harness.fork_server import ForkedProcess, the_fork_server
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -593,6 +594,8 @@ def sleep(seconds):
 class Shop:
     """A Celery app of its own with workers on the file broker."""
 
+    CELERY = ("-m", "celery", "-A", "fileapp")
+
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "fileapp.py").write_text(APP)
         self.notes = tmp_path / "notes"
@@ -616,31 +619,16 @@ class Shop:
         exec(APP, scope)
         self.app = scope["app"]
         self.note, self.sleep = scope["note"], scope["sleep"]
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[ForkedProcess] = []
         self.log = tmp_path / "workers.log"
 
-    def start_worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        with self.log.open("a") as log:
-            worker = subprocess.Popen(
-                [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "celery",
-                        "-A",
-                        "fileapp",
-                        "worker",
-                        "-E",
-                        "-l",
-                        "INFO",
-                    ),
-                    *("-n", f"{name}@here", "--without-gossip", "--without-mingle", *options),
-                ],
-                stdout=log,
-                stderr=log,
-                cwd=self.notes.parent,
-                start_new_session=True,
-            )
+    def start_worker(self, name: str, *options: str) -> ForkedProcess:
+        quick = ["--without-gossip", "--without-mingle"]
+        worker = the_fork_server().start(
+            [*self.CELERY, "worker", "-E", "-l", "INFO", f"-n{name}@here", *quick, *options],
+            environment=os.environ,
+            output=self.log,
+        )
         self.workers.append(worker)
         return worker
 
@@ -654,7 +642,7 @@ class Shop:
         for worker in self.workers:
             if worker.poll() is None:
                 os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait(10)
+                worker.wait(10)
         self.app.close()
 
 

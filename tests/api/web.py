@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.harness.fork_server import the_fork_server
 from tests.harness.servers.base import free_port
 from tests.harness.servers.daemon import Daemon
-from tests.harness.system import ROOT, System
+from tests.harness.system import System
 from tests.harness.waiting import wait_until
 
 
@@ -21,15 +21,14 @@ class Web:
 
     def __init__(self, system: System) -> None:
         self.port = free_port()
-        self.daemon = Daemon(
-            [
-                *(sys.executable, "-m", "gunicorn", "jobu_project.wsgi"),
-                *("--bind", f"127.0.0.1:{self.port}", "--threads", "8", "--no-control-socket"),
-            ],
-            log_path=system.place / "web.log",
+        log = system.place / "web.log"
+        bind = f"--bind=127.0.0.1:{self.port}"
+        process = the_fork_server().start(
+            ["-m", "gunicorn", "jobu_project.wsgi", bind, "--threads=8", "--no-control-socket"],
             environment=system.environment,
-            directory=ROOT,
+            output=log,
         )
+        self.daemon = Daemon.of(process, log)
 
     @property
     def url(self) -> str:

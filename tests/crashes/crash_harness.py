@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from bench.soak.history import (
     read_ledger,
 )
 from bench.soak.jobs import SoakJob
-from tests.crashes.fork_server import Nursery
+from tests.harness.fork_server import ForkedProcess, ForkServer
 from tests.harness.servers import MariaDB, Postgres, Redis
 from tests.harness.system import System
 from tests.harness.waiting import wait_until
@@ -66,15 +67,17 @@ class Place:
         )
         self.system.migrate()
         install_recorders(self.system)
-        self.nursery = Nursery(self.system.environment, directory / "nursery.log")
-        self.nursery.log.touch()
+        self._fork_server = ForkServer(["tests.crashes.preload"], self.system.environment)
+        self._started: list[ForkedProcess] = []
+        self._output = directory / "processes.log"
+        self._output.touch()
         self._numbers = count(1)
         self.jobs: list[SoakJob] = []
 
     # --- set-up -----------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        self.nursery.kill_all()
+        self.kill_all()
         self.broker.flushdb()
         for table in (
             "job_attempts",
@@ -88,7 +91,7 @@ class Place:
             self.system.sql(f"DELETE FROM {table}")
         for path in self.ledger.iterdir():
             path.unlink()
-        self.nursery.log.write_bytes(b"")
+        self._output.write_bytes(b"")
         self.jobs = []
 
     def insert_due_job(self, *, slots: int = 1, **columns: Any) -> None:
@@ -127,17 +130,49 @@ class Place:
         """Lets this attempt of every job with the parameter `"gated": true` end."""
         gate(self.ledger, attempt).touch()
 
+    # --- processes --------------------------------------------------------------------------------
+
+    def beat(self, *, crash: str = "", mutation: str = "") -> ForkedProcess:
+        """Starts a beat. `crash`: where it kills itself, `point[:visit]`."""
+        return self._start(["beat"], crash, mutation)
+
+    def worker(self, name: str, *, crash: str = "", mutation: str = "") -> ForkedProcess:
+        """Starts a worker. Tests kill it and never ask it to end."""
+        quick = [
+            "--pool=solo",
+            "--concurrency=1",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+        return self._start(["worker", *quick, f"--hostname={name}@crashes"], crash, mutation)
+
+    def kill_all(self) -> None:
+        """Sends SIGKILL to every beat and worker. Returns when they have ended."""
+        for process in self._started:
+            process.send_signal(signal.SIGKILL)
+        for process in self._started:
+            process.wait(WAIT_SECONDS)
+        self._started = []
+
+    def _start(self, arguments: list[str], crash: str, mutation: str) -> ForkedProcess:
+        process = self._fork_server.start(
+            ["-m", "tests.crashes.part", f"--crash={crash}", f"--mutation={mutation}", *arguments],
+            environment=self.system.environment,
+            output=self._output,
+        )
+        self._started.append(process)
+        return process
+
     # --- what is there ----------------------------------------------------------------------------
 
-    def crash(self, pid: int) -> None:
+    def crash(self, process: ForkedProcess) -> None:
         """Waits until the process has killed itself."""
-        code = wait_until(
-            lambda: self.nursery.exit_code(pid), WAIT_SECONDS, "the crash", details=self.log
-        )
-        assert code == -9
+        code = wait_until(process.poll, WAIT_SECONDS, "the crash", details=self.log)
+        assert code == -signal.SIGKILL
 
     def logged(self, text: str) -> bool:
-        return text in self.nursery.log.read_text()
+        return text in self._output.read_text()
 
     def rows(self) -> list[dict[str, Any]]:
         return self.system.sql("SELECT * FROM job_executions ORDER BY id")
@@ -170,9 +205,9 @@ class Place:
     def recover(self, executions: int, *, beat: bool = True, worker: bool = True) -> History:
         """Lets healthy processes finish everything. Returns the history, with no broken promise."""
         if beat:
-            self.nursery.beat()
+            self.beat()
         if worker:
-            self.nursery.worker("healthy")
+            self.worker("healthy")
         history = self.finish(executions)
         assert check(history) == []
         assert self.watermarks_moved()
@@ -196,10 +231,10 @@ class Place:
         return Fault(kind="test", target="", began_at=began_at, ended_at=now)
 
     def log(self) -> str:
-        return f"{self.states()}\n{self.nursery.log.read_text()[-3000:]}"
+        return f"{self.states()}\n{self._output.read_text()[-3000:]}"
 
     def close(self) -> None:
-        self.nursery.close()
+        self._fork_server.close()
         self.broker.close()
 
 

@@ -1,6 +1,6 @@
 """A beat or a worker kills itself at each named crash point, and no promise is broken.
 
-Real beats and workers on a real broker, forked from one process (tests/crashes/fork_server.py).
+Real beats and workers on a real broker, forked from one process (tests/harness/fork_server.py).
 After each crash the test reads the tables as the dead process has left them. Then a healthy beat
 and worker do the rest, and the checker of the soak finds every promise kept.
 """
@@ -38,7 +38,7 @@ def shared(
 def place(shared: Place) -> Iterator[Place]:
     shared.clear()
     yield shared
-    shared.nursery.kill_all()
+    shared.kill_all()
 
 
 def outcomes(history: History) -> list[list[str]]:
@@ -91,7 +91,7 @@ def test_a_beat_that_dies_leaves_a_whole_step_or_none_and_another_goes_on(
     for _ in range(3):
         place.insert_due_job()
 
-    place.crash(place.nursery.beat(crash=point))
+    place.crash(place.beat(crash=point))
 
     left = OF_BEAT[point]
     assert (place.states(), place.watermarks_moved(), place.messages()) == (
@@ -132,9 +132,9 @@ def test_a_run_whose_worker_dies_is_run_again_exactly_when_its_outcome_was_not_c
 ) -> None:
     for _ in range(2):
         place.insert_due_job()
-    place.nursery.beat()
+    place.beat()
 
-    place.crash(place.nursery.worker("doomed", crash=point))
+    place.crash(place.worker("doomed", crash=point))
 
     lost = OF_WORKER[point]
     met, spared = sorted(place.rows(), key=lambda row: -row["attempt"])
@@ -164,9 +164,9 @@ OF_RETRY = {
 )
 def test_a_failed_run_whose_worker_dies_is_tried_again_once(place: Place, point: str) -> None:
     place.insert_due_job(handler_params={"failures": 1})
-    place.nursery.beat()
+    place.beat()
 
-    place.crash(place.nursery.worker("doomed", crash=point))
+    place.crash(place.worker("doomed", crash=point))
 
     lost = OF_RETRY[point]
     (row,) = place.rows()
@@ -181,8 +181,8 @@ def test_a_beat_that_dies_in_a_rescue_leaves_it_done_or_to_the_next_one(
     place: Place, point: str
 ) -> None:
     place.insert_due_job()
-    beat = place.nursery.beat(crash=point)
-    place.crash(place.nursery.worker("doomed", crash="run.ended"))
+    beat = place.beat(crash=point)
+    place.crash(place.worker("doomed", crash="run.ended"))
 
     place.crash(beat)
 
@@ -203,11 +203,11 @@ def insert_job_that_waits_for_its_run_before(place: Place) -> None:
 
 def test_a_worker_that_dies_after_it_put_a_run_back_has_lost_nothing(place: Place) -> None:
     insert_job_that_waits_for_its_run_before(place)
-    place.nursery.beat()
-    place.nursery.worker("busy")
+    place.beat()
+    place.worker("busy")
     wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "the first run", details=place.log)
 
-    place.crash(place.nursery.worker("doomed", crash="overlap.held"))
+    place.crash(place.worker("doomed", crash="overlap.held"))
     place.open_gate(1)
 
     # The first run wakes the waiting one when it ends.
@@ -218,10 +218,10 @@ def test_a_worker_that_dies_after_it_put_a_run_back_has_lost_nothing(place: Plac
 @slow
 def test_a_run_that_nobody_wakes_wakes_up_by_itself(place: Place) -> None:
     insert_job_that_waits_for_its_run_before(place)
-    place.nursery.beat()
-    doomed = place.nursery.worker("doomed", crash="end.committed")
+    place.beat()
+    doomed = place.worker("doomed", crash="end.committed")
     wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "the first run", details=place.log)
-    place.nursery.worker("other")
+    place.worker("other")
     wait_until(
         lambda: place.logged("execution.held"),
         WAIT_SECONDS,
@@ -255,7 +255,7 @@ def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
         json.dumps({}),
     )
 
-    place.crash(place.nursery.beat(crash=point))
+    place.crash(place.beat(crash=point))
 
     made = [row for row in place.rows() if row["param_source"] == "backfill"]
     assert len(made) == (2 if point == "backfill.committed" else 0)

@@ -7,7 +7,6 @@ only: first at the one instant that matters, then, with --slow, in a whole soak.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ def shared(
 def place(shared: Place) -> Iterator[Place]:
     shared.clear()
     yield shared
-    shared.nursery.kill_all()
+    shared.kill_all()
 
 
 def found(place: Place, executions: int) -> set[str]:
@@ -53,15 +52,15 @@ def test_without_the_fence_a_worker_that_was_declared_lost_writes_the_outcome(
     place: Place, mutation: str, broken: set[str]
 ) -> None:
     place.insert_due_job(handler_params={"gated": True}, timeout_seconds=3 * WAIT_SECONDS)
-    place.nursery.beat()
-    lost = place.nursery.worker("lost", mutation=mutation)
+    place.beat()
+    lost = place.worker("lost", mutation=mutation)
     wait_until(lambda: place.begun()[1] == 1, WAIT_SECONDS, "attempt 1", details=place.log)
 
-    os.kill(lost, signal.SIGSTOP)
-    place.nursery.worker("other", mutation=mutation)
+    lost.send_signal(signal.SIGSTOP)
+    place.worker("other", mutation=mutation)
     wait_until(lambda: place.begun()[2] == 1, WAIT_SECONDS, "attempt 2", details=place.log)
     place.open_gate(1)
-    os.kill(lost, signal.SIGCONT)
+    lost.send_signal(signal.SIGCONT)
     wait_until(
         lambda: place.ended()[1] == 1 or place.logged("execution.stale"),
         WAIT_SECONDS,
@@ -79,11 +78,11 @@ def test_a_watermark_that_moves_before_the_slots_are_there_loses_them(
 ) -> None:
     for _ in range(2):
         place.insert_due_job()
-    place.crash(place.nursery.beat(crash="record.committed", mutation=mutation))
+    place.crash(place.beat(crash="record.committed", mutation=mutation))
     place.insert_due_job()
 
-    place.nursery.beat(mutation=mutation)
-    place.nursery.worker("healthy")
+    place.beat(mutation=mutation)
+    place.worker("healthy")
 
     assert found(place, 1 if mutation else 3) == broken
 
@@ -95,10 +94,10 @@ def test_a_message_that_is_sent_before_the_commit_names_nothing(
     place: Place, mutation: str, broken: set[str]
 ) -> None:
     place.insert_due_job()
-    place.nursery.worker("waiting")
-    place.nursery.beat()
+    place.worker("waiting")
+    place.beat()
     place.finish(1)  # the worker is ready and waits for messages
-    place.nursery.beat(mutation=mutation)
+    place.beat(mutation=mutation)
     place.insert_due_job()
     if mutation:
         # Only one of the two beats records a job: try until the broken beat was the one.

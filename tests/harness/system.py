@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +18,7 @@ import pymysql
 import pymysql.cursors
 import yaml
 
+from tests.harness.fork_server import the_fork_server
 from tests.harness.servers.daemon import Daemon
 from tests.harness.template_database import fill_migrated
 from tests.harness.waiting import wait_until
@@ -132,15 +131,10 @@ class System:
 
     def manage(self, *arguments: str, timeout: float = 60, **environment: str) -> str:
         """Runs a `manage.py` command and returns its output. Raises with the output if it fails."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), *arguments],
-            cwd=ROOT,
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+        done = the_fork_server().run(
+            [str(ROOT / "manage.py"), *arguments],
+            environment=self.environment | environment,
             timeout=timeout,
-            check=False,
         )
         if done.returncode != 0:
             raise AssertionError(
@@ -197,13 +191,13 @@ class System:
 
     def _start(self, kind: str, arguments: Sequence[str]) -> Part:
         name = f"{kind}{len(self.parts)}"
-        daemon = Daemon(
-            [sys.executable, "-m", "celery", "-A", "jobu_project", *arguments],
-            log_path=self.place / f"{name}.log",
+        log = self.place / f"{name}.log"
+        process = the_fork_server().start(
+            ["-m", "celery", "-A", "jobu_project", *arguments],
             environment=self.environment,
-            directory=ROOT,
+            output=log,
         )
-        part = Part(name, daemon)
+        part = Part(name, Daemon.of(process, log))
         self.parts.append(part)
         return part
 

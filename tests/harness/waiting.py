@@ -52,6 +52,11 @@ def wait_until(
         pause = min(1.3 * pause, LAST_LOOK_SECONDS)
 
 
+def patient(seconds: float) -> float:
+    """Returns how long to wait for the end of a process, which may take `seconds`."""
+    return seconds * PATIENCE if seconds >= LEAST_PATIENT_SECONDS else seconds
+
+
 def wait_patiently_for_processes() -> None:
     """Makes every wait of subprocess for the end of a process equally patient."""
     for name in ("wait", "communicate"):
@@ -60,11 +65,11 @@ def wait_patiently_for_processes() -> None:
 
 def _with_patience(method: Callable[..., Answer]) -> Callable[..., Answer]:
     @functools.wraps(method)
-    def patient(process: Any, *arguments: Any, **options: Any) -> Answer:
+    def wait(process: Any, *arguments: Any, **options: Any) -> Answer:
         bound = inspect.signature(method).bind(process, *arguments, **options)
         seconds = bound.arguments.get("timeout")
-        if seconds is not None and seconds >= LEAST_PATIENT_SECONDS:
-            bound.arguments["timeout"] = seconds * PATIENCE
+        if seconds is not None:
+            bound.arguments["timeout"] = patient(seconds)
         return method(*bound.args, **bound.kwargs)
 
-    return patient
+    return wait

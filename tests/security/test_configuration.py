@@ -16,6 +16,7 @@ from django.test import Client
 from jobu_project.celery import app
 from jobu_project.config import ConfigError, load
 from scheduler.checks import check_celery, refuse_to_start
+from tests.harness.fork_server import the_fork_server
 from tests.harness.system import ROOT
 
 DOCS = ROOT / "docs"
@@ -100,13 +101,10 @@ def test_yaml_runs_nothing(tmp_path: Path, text: str):
 
 def deploy_check(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("JOBU_")}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "check", "--deploy", "--fail-level=WARNING"],
-        env={**kept, "JOBU_DATA_DIR": str(tmp_path), **environment},
-        capture_output=True,
-        text=True,
+    return the_fork_server().run(
+        [str(ROOT / "manage.py"), "check", "--deploy", "--fail-level=WARNING"],
+        environment={**kept, "JOBU_DATA_DIR": str(tmp_path), **environment},
         timeout=60,
-        check=False,
     )
 
 
@@ -130,7 +128,7 @@ def test_the_settings_that_the_guide_gives_pass_the_check_for_production(tmp_pat
 
 
 COMMANDS = (
-    ("manage.py", "check"),
+    (str(ROOT / "manage.py"), "check"),
     *(("-m", "celery", "-A", "jobu_project", part) for part in ("beat", "worker", "flower")),
     ("-m", "gunicorn", "jobu_project.wsgi"),
 )
@@ -138,15 +136,7 @@ COMMANDS = (
 
 def ended(command: tuple[str, ...], **environment: str) -> str:
     """What a process says that cannot start."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = the_fork_server().run(command, environment={**os.environ, **environment}, timeout=60)
     assert done.returncode == 1
     return done.stdout + done.stderr
 
@@ -163,7 +153,7 @@ def test_a_misspelt_key_is_named_without_a_traceback(command: tuple[str, ...], t
 @pytest.mark.processes
 def test_a_directory_that_cannot_be_made_is_named_without_a_traceback(tmp_path: Path):
     (tmp_path / "file").touch()
-    said = ended(("manage.py", "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
+    said = ended((str(ROOT / "manage.py"), "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
     assert f"JOBU_DATA_DIR: {tmp_path}/file/below cannot be made: Not a directory" in said
     assert "Traceback" not in said
 

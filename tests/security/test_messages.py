@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from tests.harness.fork_server import the_fork_server
 from tests.harness.process_helpers import HANDLERS, SHORT, insert_job, insert_run
 from tests.harness.servers import Redis
 from tests.harness.servers.base import ServerUnavailableError
 from tests.harness.servers.pool import start_server
-from tests.harness.system import ROOT, Part, System, deep_merge
+from tests.harness.system import Part, System, deep_merge
 from tests.plugin import skip_without_server
 from tests.security.attacks import SECRET, SECRETS
 
@@ -249,10 +248,8 @@ def test_a_broker_elsewhere_without_a_password_is_refused(system: Any, url: str,
     jobu: System = system(broker_url=url)
     for part in ("worker", "beat"):
         # Beside each other they would only take longer.
-        done = subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "jobu_project", part],
-            env=jobu.environment, cwd=ROOT, text=True, timeout=100, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 1, done.stdout
-        assert code in done.stdout
+        done = the_fork_server().run(
+            ["-m", "celery", "-A", "jobu_project", part], environment=jobu.environment, timeout=100
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert code in done.stdout + done.stderr

@@ -9,11 +9,21 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import psutil
 
 from tests.harness.servers.guardian import birth, guardian, kill_tree
+
+
+class Process(Protocol):
+    """What a Daemon needs of its process. subprocess.Popen is one, a forked program another."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
 
 
 class Daemon:
@@ -28,11 +38,9 @@ class Daemon:
         directory: Path | None = None,
         user: str | None = None,
     ) -> None:
-        self.command = list(command)
-        self.log_path = log_path
         with log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command,
+            process = subprocess.Popen(
+                list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -41,6 +49,18 @@ class Daemon:
                 start_new_session=True,
                 **credentials(user),
             )
+        self._watch(process, log_path)
+
+    @classmethod
+    def of(cls, process: Process, log_path: Path) -> Self:
+        """Returns the Daemon of a process that was started elsewhere, in its own session."""
+        daemon = cls.__new__(cls)
+        daemon._watch(process, log_path)
+        return daemon
+
+    def _watch(self, process: Process, log_path: Path) -> None:
+        self.log_path = log_path
+        self._process = process
         born = birth(self._process.pid)
         assert born is not None  # the process exists, at least as a zombie: only we reap it
         self._born = born
