@@ -1,5 +1,7 @@
-"""People's ways through the pages, each in English and in Korean.
+"""People's ways through the pages, in English and in Korean.
 
+Every page is opened, checked and photographed in both languages. A longer way goes through the same
+pages and scripts in either language, so each is tried in one of them.
 Elements are found by names, ids and addresses, never by words: those differ by language.
 """
 
@@ -26,6 +28,8 @@ PROGRESS: Final = "#execution-story [role=progressbar]"
 # More stops of the Tab key than any page has before its first input.
 TABS: Final = 60
 TITLES: Final = {"en": "Dashboard", "ko": "대시보드"}
+IN_ENGLISH = pytest.mark.parametrize("signed_in", ["en"], indirect=True)
+IN_KOREAN = pytest.mark.parametrize("signed_in", ["ko"], indirect=True)
 MAIN_PAGES: Final = {"dashboard", "jobs", "job", "executions", "execution"}
 
 
@@ -75,6 +79,7 @@ def test_wrong_password_is_refused_and_the_right_one_leads_to_the_dashboard(
     assert TITLES[reader.language] in reader.driver.title
 
 
+@IN_KOREAN
 def test_new_job_is_put_right_while_typing_and_its_first_run_is_seen_live(
     reader: Reader, site: Site
 ) -> None:
@@ -139,6 +144,7 @@ def test_new_job_is_put_right_while_typing_and_its_first_run_is_seen_live(
     assert reader.all(f"a[href$='/{site.job(name)}/enable/']")
 
 
+@IN_ENGLISH
 def test_long_run_is_cancelled(reader: Reader, site: Site) -> None:
     reader.open(f"{JOBS}{site.job(f'{reader.language} long')}/change/")
     reader.follow("a[href$='/run/']")
@@ -154,6 +160,7 @@ def test_long_run_is_cancelled(reader: Reader, site: Site) -> None:
     reader.look("execution-cancelled")
 
 
+@IN_KOREAN
 def test_failed_run_is_retried_and_replayed_with_other_parameters(
     reader: Reader, site: Site
 ) -> None:
@@ -178,6 +185,7 @@ def test_failed_run_is_retried_and_replayed_with_other_parameters(
     shows_end(reader, site, "SUCCESS")
 
 
+@IN_ENGLISH
 def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
     reader: Reader, site: Site
 ) -> None:
@@ -211,6 +219,7 @@ def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
     reader.until(lambda: len(site.executions(name)) >= before + 2, "the missed slots")
 
 
+@IN_KOREAN
 def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
     job = site.job(f"{reader.language} daily")
     reader.open(f"{JOBS}{job}/change/")
@@ -289,6 +298,7 @@ def test_pages_are_for_everybody_dark_and_light_on_desks_and_phones(
     assert " 500 " not in (site.system.place / "web.log").read_text()
 
 
+@IN_ENGLISH
 def test_chosen_darkness_stays(reader: Reader) -> None:
     def is_dark() -> bool:
         return bool(reader.script("return document.documentElement.classList.contains('dark')"))
@@ -302,6 +312,7 @@ def test_chosen_darkness_stays(reader: Reader) -> None:
         reader.until(lambda: is_dark() is dark, "light" if not dark else "darkness")  # noqa: B023
 
 
+@IN_KOREAN
 def test_job_is_made_with_the_keyboard_alone(reader: Reader, site: Site) -> None:
     name = f"{reader.language} by keyboard"
     reader.open(f"{JOBS}add/")

@@ -13,6 +13,7 @@ import celery.concurrency.thread
 import celery.worker.consumer  # noqa: F401
 import croniter  # noqa: F401
 import django.contrib.admin.sites
+import django.contrib.auth.hashers
 import django.core.management
 import django.db.backends.postgresql.base
 import django.db.backends.sqlite3.base
@@ -30,3 +31,5 @@ import yaml  # noqa: F401
 
 import dbpools  # noqa: F401
 import handlers  # noqa: F401
+import jobu_project.config  # noqa: F401
+import scheduler.schedule  # noqa: F401

@@ -11,7 +11,7 @@ import pytest
 from tests.harness.system import System
 from tests.samples.servers import as_handler_user
 
-pytestmark = [pytest.mark.database, pytest.mark.processes]
+pytestmark = pytest.mark.processes
 
 CONFIG: dict[str, dict[str, Any]] = {
     "scheduler": {"min_cron_interval_seconds": 1, "poll_interval_seconds": 0.5},
