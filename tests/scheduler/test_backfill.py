@@ -244,7 +244,7 @@ def test_the_question_of_an_idle_tick_is_one_index_probe(
         ({"cron_expression": "nonsense"}, "schedule cannot be used"),
         ({"timezone": "Mars/Olympus"}, "schedule cannot be used"),
         ({"handler_name": "nobody"}, "Handler not found"),
-        ({"handler_name": "sample"}, "params do not fit"),
+        ({"handler_name": "sample"}, "Invalid params"),
         ({"cron_expression": "* * * * *"}, "more than 10000 slots"),
     ],
 )
