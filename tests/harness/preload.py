@@ -31,5 +31,4 @@ import yaml  # noqa: F401
 
 import dbpools  # noqa: F401
 import handlers  # noqa: F401
-import jobu_project.config  # noqa: F401
 import scheduler.schedule  # noqa: F401
