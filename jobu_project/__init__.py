@@ -1,5 +1,6 @@
-"""Composition root: configuration, Django settings, the Celery app, URLs. The only reader of YAML
-and environment.
+"""Puts the parts of jobu together: configuration, Django settings, the Celery app, URLs.
+
+No other package reads YAML files or environment variables.
 """
 
 from jobu_project.celery import app as celery_app

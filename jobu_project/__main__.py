@@ -1,6 +1,6 @@
 """`python -m jobu_project COMMAND`: the command line of the ready-made project.
 
-The same commands as `manage.py` in a checkout, which calls this.
+`manage.py` of a checkout calls this module, so both have the same commands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(program: str = "python -m jobu_project") -> None:
     try:
         execute_from_command_line([program, *sys.argv[1:]])
     except ConfigError as error:
-        # For the person who edited the file: the list of mistakes, not a traceback.
+        # Print the list of mistakes without a traceback, for the person who edited the file.
         sys.exit(str(error))
 
 

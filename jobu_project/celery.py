@@ -16,45 +16,46 @@ from jobu_project.config import ConfigError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobu_project.settings")
 
-# Celery's Django fixup would load the web's URLs, admin forms and API schemas into every beat and
-# worker, a third of their start, for checks whose answers it throws away. What must stop a start is
-# looked at by scheduler.checks.refuse_to_start.
+# Skip Django's system checks in Celery. They would import the URLs, admin forms and API schemas in
+# every beat and worker, which takes a third of the start time, and Celery ignores their result.
+# scheduler.checks.refuse_to_start runs the checks that must stop a start.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 brokers.register()
 
 app = Celery("jobu")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Celery's Django fixup would otherwise close every database connection around every task. Ours are
-# checked, and closed when broken or old, at the start of each claim (scheduler/worker/process.py).
+# Without this, Celery closes every database connection before and after each task. jobu checks its
+# connections itself: each claim closes those that are broken or old (scheduler/worker/process.py).
 app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000_000
 app.autodiscover_tasks()
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
-def _our_logging(**_: Any) -> None:
-    """Celery leaves logging alone when this signal has a receiver; beat and worker log as the web
-    does.
+def _configure_logging(**_: Any) -> None:
+    """Makes beat and worker log like the web.
+
+    If this signal has a receiver, Celery does not configure logging.
     """
     from django.conf import settings
 
     logging.config.dictConfig(settings.LOGGING)
 
 
-def _is_celerys_command() -> bool:
-    """`celery` or `python -m celery`."""
+def _is_celery_command() -> bool:
+    """Returns True if this process was started by `celery` or `python -m celery`."""
     program = Path(sys.argv[0])
     return "celery" in (program.stem, program.parent.name)
 
 
-if _is_celerys_command():
+if _is_celery_command():
     from django.conf import settings
 
     try:
-        settings.LOGGING  # noqa: B018 - whatever is asked first reads them all
+        settings.LOGGING  # noqa: B018 - the first access reads all settings
     except ConfigError as error:
-        # For the person who edited the file: the list of mistakes, not a traceback.
+        # Print the list of mistakes without a traceback, for the person who edited the file.
         sys.exit(str(error))
     if "flower" in sys.argv[1:]:
-        # It sends no such signal, and would give the root logger a look of its own.
-        _our_logging()
+        # Flower does not send the signal, and would set up the root logger in another style.
+        _configure_logging()

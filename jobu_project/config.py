@@ -1,7 +1,7 @@
-"""The configuration: config/*.yaml and the environment, read once, checked whole, frozen.
+"""The configuration: reads config/*.yaml and the environment once, checks them, and freezes them.
 
-This is the only place that reads YAML or environment variables. Everything wrong is reported in one
-ConfigError, each mistake with its file, its key and what would be right.
+No other module reads YAML or environment variables for it. One ConfigError reports all mistakes,
+each with its file, its key and the correct value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILES = ("database", "scheduler", "worker", "admin", "logging")
 
 
 class ConfigError(Exception):
-    """Every mistake found in the configuration, one per line of the message."""
+    """All mistakes in the configuration. The message has one line for each."""
 
     def __init__(self, mistakes: list[str]) -> None:
         self.mistakes = mistakes
@@ -47,7 +47,7 @@ BROKERS = ("jobufs", "redis", "rediss", "amqp", "amqps", "pyamqp")
 
 
 def _known_broker(url: str) -> str:
-    if url.partition("://")[0] not in BROKERS:  # no more of it in the text: it may hold a password
+    if url.partition("://")[0] not in BROKERS:  # the message omits the URL: it may hold a password
         raise ValueError(f"must begin with one of {', '.join(f'{name}://' for name in BROKERS)}")
     return url
 
@@ -56,7 +56,7 @@ class SchedulerConfig(BeatSettings):
     """scheduler.yaml."""
 
     database: str = Field("default", description="the database of jobu's own tables")
-    # May hold a password.
+    # The URL may hold a password, therefore repr() does not show it.
     broker_url: Annotated[str, AfterValidator(_known_broker)] = Field(
         "jobufs://",
         repr=False,
@@ -80,7 +80,7 @@ class WorkerConfig(WorkerSettings):
 
 
 def _split(value: object) -> object:
-    """A list may be one text with commas, which is all that an environment variable can hold."""
+    """Splits a text at commas. An environment variable can hold a list only as such a text."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -170,13 +170,11 @@ class LoggingConfig(Section):
 
 
 class Config(Section):
-    """The whole configuration. `data_dir` is where SQLite files, the file broker and the secret key
-    lie.
-    """
+    """The whole configuration. `data_dir` holds SQLite files, the file broker, the secret key."""
 
     data_dir: Path
     databases: dict[str, DatabaseConfig]
-    unconfigured_databases: frozenset[str] = frozenset()  # named, with an empty dsn
+    unconfigured_databases: frozenset[str] = frozenset()  # names whose dsn is empty
     scheduler: SchedulerConfig
     worker: WorkerConfig
     admin: AdminConfig
@@ -195,7 +193,7 @@ class Config(Section):
                 problems.append(
                     f"{part}.database: {name!r} is not among databases: {', '.join(self.databases)}"
                 )
-        # A name whose entry is empty is not configured here; a handler that needs it says so.
+        # A name with an empty dsn is allowed: a handler that needs that database reports it.
         known = [*self.databases, *sorted(self.unconfigured_databases)]
         for name in self.worker.databases:
             if name not in known:
@@ -214,9 +212,10 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with ${NAME} and ${NAME:-default} replaced. KeyError names a variable that is not set.
+    """Returns `text` with the values of ${NAME} and ${NAME:-default}.
 
-    As in the shell, `:-` gives the default for a variable that is unset or empty.
+    As in the shell, the default replaces a variable that is unset or empty. Raises KeyError with
+    the name of a variable that is not set and has no default.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -234,7 +233,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 @dataclass
 class _Reader:
-    """Reads one directory of files and remembers every mistake."""
+    """Reads the files of one directory and collects the mistakes."""
 
     directory: Path
     environ: Mapping[str, str]
@@ -287,7 +286,10 @@ class _Reader:
 
 
 def load(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """Read `directory` (JOBU_CONFIG_DIR, or what jobu delivers). ConfigError has all mistakes."""
+    """Reads the configuration of `directory` (default: JOBU_CONFIG_DIR, else the files of jobu).
+
+    Raises ConfigError with all mistakes.
+    """
     environ = os.environ if environ is None else environ
     directory = directory or Path(environ.get("JOBU_CONFIG_DIR") or layout.CONFIG_DIR)
     if not directory.is_dir():
@@ -322,9 +324,9 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
 
 
 def _data_dir(environ: Mapping[str, str]) -> Path:
-    named = environ.get("JOBU_DATA_DIR")
-    if named:
-        return Path(named).absolute()
+    configured = environ.get("JOBU_DATA_DIR")
+    if configured:
+        return Path(configured).absolute()
     try:
         return layout.default_data_dir(environ)
     except KeyError as missing:
@@ -334,12 +336,12 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _databases(reader: _Reader) -> tuple[dict[str, DatabaseConfig], frozenset[str]]:
-    """The configured databases, and the names of those whose dsn is empty."""
+    """Returns the configured databases, and the names of those whose dsn is empty."""
     found: dict[str, DatabaseConfig] = {}
     empty = set()
     for name, entry in reader.section("database", "databases").items():
-        given = entry if isinstance(entry, dict) else {}
-        if given.get("dsn") == "" and not given.get("path") and not given.get("host"):
+        keys = entry if isinstance(entry, dict) else {}
+        if keys.get("dsn") == "" and not keys.get("path") and not keys.get("host"):
             empty.add(name)
             continue
         try:
@@ -352,7 +354,7 @@ def _databases(reader: _Reader) -> tuple[dict[str, DatabaseConfig], frozenset[st
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    """Where and what, without the line itself and the words in it: they may be a secret."""
+    """Returns the place and kind of the mistake. Omits words of the file: they may be secret."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return "it is no YAML"
@@ -361,7 +363,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _describe(item: Any, model: type[BaseModel]) -> str:
-    """One pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
+    """Returns a pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
     where = "".join(f".{part}" for part in item["loc"])
     if item["type"] == "extra_forbidden":
         hint = _did_you_mean(str(item["loc"][-1]), _keys_at(model, item["loc"][:-1]))
@@ -370,7 +372,7 @@ def _describe(item: Any, model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed at `loc` below `model`; containers of sections are looked through."""
+    """Returns the keys that are allowed at `loc` below `model`, also inside lists and dicts."""
     for part in loc:
         field = model.model_fields.get(str(part))
         candidates = [field.annotation] if field else []
@@ -386,5 +388,5 @@ def _did_you_mean(word: str, known: list[str]) -> str:
 
 @cache
 def get_config() -> Config:
-    """The configuration of this process, read at the first call."""
+    """Returns the configuration of this process. The first call reads the files."""
     return load()

@@ -1,4 +1,4 @@
-"""Django's DATABASES and the handlers' pools, both made from the one section `databases:`."""
+"""Builds Django's DATABASES and the handlers' pools from the section `databases:`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dbpools.config import DatabaseConfig, MySQLConfig, PostgresConfig, ServerCo
 from dbpools.tls import TlsOptions
 from jobu_project.config import Config
 
-_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+_LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def django_databases(config: Config) -> dict[str, dict[str, Any]]:
-    """Django needs only the database that holds jobu's tables. The async pools open the others."""
+    """Returns Django's DATABASES: only the database with jobu's tables. Pools open the others."""
     return {"default": django_entry(config, config.job_database)}
 
 
 def pool_databases(config: Config) -> dict[str, DatabaseConfig]:
-    """What handlers may open: the databases that worker.yaml names and that are configured here."""
+    """Returns the databases that handlers may open: configured, and named in worker.yaml."""
     return {
-        name: _with_whole_path(config, config.databases[name])
+        name: _with_absolute_path(config, config.databases[name])
         for name in config.worker.databases
         if name in config.databases
     }
 
 
-def _with_whole_path(config: Config, entry: DatabaseConfig) -> DatabaseConfig:
+def _with_absolute_path(config: Config, entry: DatabaseConfig) -> DatabaseConfig:
     if isinstance(entry, SqliteConfig):
         return entry.model_copy(update={"path": sqlite_path(config, entry)})
     return entry
 
 
 def django_entry(config: Config, entry: DatabaseConfig) -> dict[str, Any]:
-    """One entry of Django's DATABASES.
+    """Returns one entry of Django's DATABASES.
 
-    Of `options`, jobu's own connection uses the TLS; the rest, and `pool`, is for handlers.
+    It uses only the TLS settings of `options`. The other options, and `pool`, are for handlers.
     """
     match entry:
         case SqliteConfig():
@@ -47,7 +47,7 @@ def django_entry(config: Config, entry: DatabaseConfig) -> dict[str, Any]:
 
 
 def sqlite_path(config: Config, entry: SqliteConfig) -> str:
-    """The file of a SQLite entry; a relative path lies in the data directory."""
+    """Returns the file of a SQLite entry. A relative path is relative to the data directory."""
     return str(config.data_dir / entry.path)
 
 
@@ -55,10 +55,10 @@ def _sqlite(path: str) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        "CONN_MAX_AGE": None,  # there is no server that could go away
+        "CONN_MAX_AGE": None,  # keep it open: there is no server that could go away
         "OPTIONS": {
-            # A deferred transaction that starts with a read cannot wait for the write lock
-            # ("database is locked" at once); an immediate one waits `timeout` seconds.
+            # A deferred transaction that starts with a read fails at once with "database is locked"
+            # when it then needs the write lock. An immediate one waits up to `timeout` seconds.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": (
@@ -69,6 +69,7 @@ def _sqlite(path: str) -> dict[str, Any]:
 
 
 def _server(entry: ServerConfig) -> dict[str, Any]:
+    """Returns the keys that PostgreSQL and MySQL have in common."""
     return {
         "NAME": entry.database,
         "USER": entry.user,
@@ -87,13 +88,13 @@ def _postgres(entry: PostgresConfig) -> dict[str, Any]:
         "OPTIONS": {
             **_libpq_tls(entry.options),
             "connect_timeout": 5,
-            # A server whose host vanished is silent: give it up within 25 s, where TCP by itself
-            # would take a quarter of an hour.
+            # A server whose host is gone does not answer. These values close the connection within
+            # 25 s; the defaults of TCP would take a quarter of an hour.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,  # milliseconds
-            # A client that dies or hangs in a transaction may not hold its row locks for long.
+            # Limit how long a client that hangs in a transaction can hold its row locks.
             "options": "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=5000",
         },
     }
@@ -102,7 +103,7 @@ def _postgres(entry: PostgresConfig) -> dict[str, Any]:
 def _mysql(entry: MySQLConfig) -> dict[str, Any]:
     import pymysql
 
-    # Django imports MySQLdb; PyMySQL takes its place, because mysqlclient has no Linux wheel.
+    # Django imports MySQLdb. Provide PyMySQL under that name: mysqlclient has no Linux wheel.
     pymysql.install_as_MySQLdb()
     return {
         **_server(entry),
@@ -113,28 +114,29 @@ def _mysql(entry: MySQLConfig) -> dict[str, Any]:
             **_pymysql_tls(entry),
             "read_timeout": 60,
             "write_timeout": 60,
-            # Repeatable read takes gap locks, with which concurrent inserts deadlock.
+            # Not repeatable read: it takes gap locks, and concurrent inserts then deadlock.
             "isolation_level": "read committed",
-            # NOW() and TIMESTAMP follow the session's zone; ours is UTC, whatever the server's is.
+            # NOW() and TIMESTAMP use the zone of the session. Set it to UTC: the server's zone may
+            # be another one.
             "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 5",
         },
     }
 
 
 def _libpq_tls(options: TlsOptions) -> dict[str, str]:
-    """Empty if nothing is demanded: libpq then uses TLS if the server offers it."""
-    wanted = {"sslmode": options.ssl_mode, "sslrootcert": options.ssl_authority}
-    return {key: value for key, value in wanted.items() if value is not None}
+    """Returns the TLS options of libpq. Without any, libpq uses TLS if the server offers it."""
+    values = {"sslmode": options.ssl_mode, "sslrootcert": options.ssl_authority}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _pymysql_tls(entry: MySQLConfig) -> dict[str, Any]:
-    """If nothing is demanded, TLS is used where the server has it.
+    """Returns the TLS options of PyMySQL. Without any, it uses TLS if the server offers it.
 
-    But not between a machine and itself: for each connection PyMySQL would read all certificates of
-    the system, which takes 20 ms.
+    TLS is off for a server on the same machine unless the configuration asks for it: PyMySQL would
+    read all certificates of the system for each connection, which takes 20 ms.
     """
-    demanded = entry.options.ssl_argument()
-    if demanded:
-        return {"ssl": demanded}
-    is_here = entry.host in _THIS_MACHINE or entry.host.startswith("/")
-    return {"ssl_disabled": entry.options.ssl_mode == "disable" or is_here}
+    configured = entry.options.ssl_argument()
+    if configured:
+        return {"ssl": configured}
+    is_local = entry.host in _LOCAL_HOSTS or entry.host.startswith("/")
+    return {"ssl_disabled": entry.options.ssl_mode == "disable" or is_local}

@@ -1,4 +1,4 @@
-"""Pages in the time zone and language that their reader has chosen: models.Preference."""
+"""Shows pages in the time zone and language that the user has chosen (models.Preference)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scheduler.models import Preference
 
 
 class PreferenceMiddleware:
-    """Activates the reader's zone and language on pages of the admin.
+    """Activates the user's time zone and language on pages of the admin.
 
-    It stands after LocaleMiddleware, whose choice (cookie, Accept-Language, configuration) holds
-    for a reader without a preference, and after the authentication. Other addresses, such as
-    /health, must not need the database.
+    It comes after LocaleMiddleware, because a user without a preference keeps its choice (cookie,
+    Accept-Language, configuration), and after the authentication, because it needs the user. It
+    skips other addresses: pages such as /health must not need the database.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -29,7 +29,8 @@ class PreferenceMiddleware:
         try:
             return self._get_response(request)
         finally:
-            # A thread serves many people. The language is set anew by LocaleMiddleware.
+            # The thread serves other users next. LocaleMiddleware sets the language for each
+            # request, but nothing else resets the time zone.
             timezone.deactivate()
 
     def process_view(self, request: HttpRequest, *_view: Any) -> None:
@@ -50,9 +51,10 @@ class PreferenceMiddleware:
 
 
 def set_language(request: HttpRequest) -> HttpResponse:
-    """Django's view behind the language switch of every page.
+    """Sets the language from the language switch of a page.
 
-    It sets a cookie. A stored preference would override the cookie, so that it is changed as well.
+    Django's view sets a cookie. A stored preference would override the cookie, so this view changes
+    the preference as well.
     """
     language = request.POST.get("language")
     is_known = request.method == "POST" and language in dict(settings.LANGUAGES)
@@ -67,7 +69,7 @@ def _is_page(namespaces: list[str], route: str) -> bool:
 
 
 def _zone(name: str) -> ZoneInfo | None:
-    """Returns None for an empty name, and for a zone that this host does not know."""
+    """Returns the zone, or None if the name is empty or this host does not know it."""
     if not name:
         return None
     try:

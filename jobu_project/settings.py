@@ -1,4 +1,4 @@
-"""Django and Celery settings, all derived from config/*.yaml (jobu_project/config.py)."""
+"""Django and Celery settings. All values come from config/*.yaml (jobu_project/config.py)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 config = get_config()
 
 
-def _made(directory: Path) -> Path:
-    """The data directory, made where it is not there. ConfigError."""
+def make_data_dir(directory: Path) -> Path:
+    """Creates the directory if it does not exist, and returns it. Raises ConfigError."""
     try:
-        # Private: it holds the database and the secret key.
+        # Only the owner may read it: it holds the database and the secret key.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
@@ -35,11 +35,12 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def kept_secret_key(directory: Path) -> str:
-    """The key that was made once and is kept in `directory`. ConfigError.
+def load_or_create_secret_key(directory: Path) -> str:
+    """Returns the key that is stored in `directory`, and creates it at the first start.
 
-    It gets its name when it is whole: those that start at the same moment all read the one that was
-    first, and a full disk leaves none.
+    Raises ConfigError if the key can be neither created nor read. A new key is written to a draft
+    file, which then gets its final name. Therefore processes that start at the same moment all read
+    the same key, and a full disk leaves no half-written key.
     """
     path = directory / "secret_key"
     try:
@@ -50,7 +51,7 @@ def kept_secret_key(directory: Path) -> str:
                     file.write(secrets.token_urlsafe(50))
                     file.flush()
                     os.fsync(file.fileno())
-                _linked(draft, path)
+                _publish_key(draft, path)
             finally:
                 os.unlink(draft)
         key = path.read_text(encoding="ascii")
@@ -58,18 +59,18 @@ def kept_secret_key(directory: Path) -> str:
         raise ConfigError(
             [f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}"]
         ) from error
-    if not key.strip():  # of a version that wrote it under its name, on a full disk
+    if not key.strip():  # an older version wrote the final file directly; a full disk left it empty
         raise ConfigError([f"JOBU_DATA_DIR: {path} is empty; delete it, and a new key is made"])
     return key
 
 
-def _linked(draft: str, path: Path) -> None:
-    """Nothing, where the path exists."""
+def _publish_key(draft: str, path: Path) -> None:
+    """Gives the draft file its final name `path`. Does nothing if `path` exists already."""
     try:
         os.link(draft, path)
     except FileExistsError:
         pass
-    except OSError:  # a file system without hard links
+    except OSError:  # the file system has no hard links
         with suppress(FileExistsError):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
@@ -82,8 +83,8 @@ def _linked(draft: str, path: Path) -> None:
 
 # --- Django ---------------------------------------------------------------------------------------
 
-DATA_DIR = _made(config.data_dir)
-SECRET_KEY = config.admin.secret_key or kept_secret_key(DATA_DIR)
+DATA_DIR = make_data_dir(config.data_dir)
+SECRET_KEY = config.admin.secret_key or load_or_create_secret_key(DATA_DIR)
 DEBUG = config.admin.debug
 ALLOWED_HOSTS = list(config.admin.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(config.admin.csrf_trusted_origins)
@@ -91,7 +92,8 @@ CSRF_TRUSTED_ORIGINS = list(config.admin.csrf_trusted_origins)
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    # Without autodiscovery: urls.py does that, so that beat and workers import no pages.
+    # This config does not discover admin modules. urls.py does, so that beat and workers import no
+    # admin pages.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -108,7 +110,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "jobu_project.middleware.StaticFiles",
-    # After the static files, which need no line.
+    # After the static files, because requests for them are not logged.
     "jobu_project.middleware.RequestLog",
     "jobu_project.middleware.ApiErrors",
     "jobu_project.middleware.DatabaseGate",
@@ -117,7 +119,7 @@ MIDDLEWARE = [
     "jobu_project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    # Before the messages, whose words it may decide.
+    # Before the messages, because it sets the language in which they are written.
     "jobu_project.preferences.PreferenceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -179,26 +181,29 @@ USE_TZ = True
 TIME_ZONE = config.admin.timezone
 
 STATIC_URL = "static/"
-# Made by collectstatic, not here: beat and worker come by, too, who may not be allowed to.
+# collectstatic creates this directory. The settings do not: beat and worker load them, too, and may
+# have no right to write here.
 STATIC_ROOT = Path(config.admin.static_root or DATA_DIR / "static")
-# Serves straight from the packages, so that no collectstatic step stands between a clone and a
-# page; an image has collected them, compressed.
+# Without static_root, files are served from the packages, so that a fresh clone works without
+# collectstatic. The image runs collectstatic and serves the compressed files.
 WHITENOISE_USE_FINDERS = not config.admin.static_root
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 
-# People come over TLS. Whether a request did is gunicorn's to say, from X-Forwarded-Proto of the
-# proxies that FORWARDED_ALLOW_IPS names; Django believes no header by itself.
+# With https, Django redirects plain HTTP and marks its cookies as secure. gunicorn decides whether
+# a request used TLS: it reads X-Forwarded-Proto, and only from the proxies in FORWARDED_ALLOW_IPS.
+# Django itself trusts no such header.
 SESSION_COOKIE_SECURE = config.admin.https
 CSRF_COOKIE_SECURE = config.admin.https
 SECURE_SSL_REDIRECT = config.admin.https
-# Asked from the same host, by those who do not speak TLS.
+# Probes on the same host read these addresses without TLS.
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$", r"^metrics$"]
 SECURE_HSTS_SECONDS = config.admin.hsts_seconds if config.admin.https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = config.admin.https
-# Preloading asks the makers of browsers to list the whole domain: nothing that jobu may decide.
+# The check asks for HSTS preload, which puts the whole domain on a list in the browsers. Only the
+# owner of the domain can decide that.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 SESSION_COOKIE_HTTPONLY = True
@@ -214,8 +219,9 @@ LOGGING = logs.dict_config(config.logging)
 
 
 def _broker(config: Config) -> tuple[str, dict[str, Any]]:
-    """Broker URL and transport options. Every socket has a timeout: a frozen broker may not hold a
-    tick.
+    """Returns the broker URL and the transport options.
+
+    Every socket has a timeout, so that a broker that hangs does not block a tick of beat.
     """
     url = config.scheduler.broker_url
     if url.startswith("jobufs:"):
@@ -232,23 +238,23 @@ def _broker(config: Config) -> tuple[str, dict[str, Any]]:
 
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = _broker(config)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlives any outage of the broker
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # workers keep trying during an outage of the broker
 CELERY_BROKER_CONNECTION_TIMEOUT = 3
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_RESULT_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]  # never pickle: whoever writes to the broker would own the workers
+CELERY_ACCEPT_CONTENT = ["json"]  # not pickle: a message could then run any code in a worker
 CELERY_RESULT_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_BACKEND = (
-    "django-db"  # for other people's tasks; ours ignores results, its row is the result
+    "django-db"  # for the project's own tasks; jobu's task stores its result in the execution row
 )
 CELERY_RESULT_EXTENDED = True
-CELERY_TASK_ACKS_LATE = False  # the lease covers a crash; late ack would run long jobs twice
+CELERY_TASK_ACKS_LATE = False  # the lease handles a crash; late ack would run long jobs twice
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_POOL = config.worker.pool
 CELERY_WORKER_CONCURRENCY = config.worker.concurrency
-CELERY_WORKER_SEND_TASK_EVENTS = False  # -E switches them on where Flower watches
+CELERY_WORKER_SEND_TASK_EVENTS = False  # the option -E turns them on for Flower
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = config.scheduler.default_timezone
@@ -265,11 +271,11 @@ JOBU = SchedulerSettings(
     default_database=config.worker.database,
 )
 
-# --- the admin's theme ----------------------------------------------------------------------------
+# --- theme of the admin ---------------------------------------------------------------------------
 
 
 def _page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
-    """One entry of the side bar, for those who may see the page."""
+    """Returns an entry of the side bar. Only users with `permission` see it."""
     return {
         "title": title,
         "icon": icon,
@@ -278,7 +284,8 @@ def _page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
     }
 
 
-# The theme's login page forgets Django's hidden `next`; /admin/login/ itself would lead to a 404.
+# The theme's login page omits Django's hidden field `next`. Without this setting, a login on
+# /admin/login/ itself would end at a 404.
 LOGIN_REDIRECT_URL = "admin:index"
 UNFOLD = {
     "SITE_TITLE": "jobu",
@@ -349,7 +356,7 @@ UNFOLD = {
             {
                 "title": _("API"),
                 "items": [
-                    # One's own: everybody has this page.
+                    # Every user sees this page, with their own tokens.
                     {
                         "title": _("API tokens"),
                         "icon": "key",

@@ -1,4 +1,4 @@
-"""URLs: the admin is the front page."""
+"""URLs of the project. The front page redirects to the admin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         admin.site.admin_view(views.charts_part),
         name="dashboard-charts",
     ),
-    # What Flower shows as a task's id, typed behind a short address.
+    # A short address for people who copy a task id from Flower.
     path(
         "admin/task/<str:task>/",
         RedirectView.as_view(pattern_name="admin:scheduler_jobexecution_task"),

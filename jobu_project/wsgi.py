@@ -1,4 +1,4 @@
-"""WSGI entry point for gunicorn and friends."""
+"""WSGI entry point for gunicorn and other WSGI servers."""
 
 import os
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from jobu_project.config import ConfigError
-from jobu_project.settings import kept_secret_key
+from jobu_project.settings import load_or_create_secret_key
 from tests.harness.system import ROOT
 
 
 def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
-    key = kept_secret_key(tmp_path)
+    key = load_or_create_secret_key(tmp_path)
 
     assert len(key) >= 50
-    assert kept_secret_key(tmp_path) == key
+    assert load_or_create_secret_key(tmp_path) == key
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
@@ -35,10 +35,10 @@ def test_a_file_system_without_hard_links_keeps_a_key_too(
 
     monkeypatch.setattr(os, "link", refused)
     monkeypatch.setattr(os, "chmod", refused)  # nor modes, where somebody else owns the mount
-    key = kept_secret_key(tmp_path)
+    key = load_or_create_secret_key(tmp_path)
 
     assert len(key) >= 50
-    assert kept_secret_key(tmp_path) == key
+    assert load_or_create_secret_key(tmp_path) == key
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
@@ -49,7 +49,7 @@ def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
 
     def start(directory: Path) -> str:
         barrier.wait(timeout=20)
-        return kept_secret_key(directory)
+        return load_or_create_secret_key(directory)
 
     with ThreadPoolExecutor(starters) as threads:
         for number in range(100):
@@ -75,7 +75,7 @@ def test_a_full_disk_leaves_no_half_made_key(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "secret_key can be neither made nor read: File too large" in done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
-    assert kept_secret_key(tmp_path)
+    assert load_or_create_secret_key(tmp_path)
 
 
 @pytest.mark.parametrize("left", ["", "\n"])
@@ -83,6 +83,6 @@ def test_an_empty_key_is_refused_in_words_that_help(tmp_path: Path, left: str) -
     (tmp_path / "secret_key").write_text(left, encoding="ascii")
 
     with pytest.raises(ConfigError, match="secret_key is empty; delete it") as caught:
-        kept_secret_key(tmp_path)
+        load_or_create_secret_key(tmp_path)
 
     assert str(tmp_path) in str(caught.value)

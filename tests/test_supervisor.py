@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobu_project.launcher.supervisor import Log, ending, restart_seconds
+from jobu_project.launcher.supervisor import Log, describe_exit, restart_seconds
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -325,8 +325,8 @@ def test_colour_is_for_terminals_whose_owner_wants_it(monkeypatch: pytest.Monkey
 
 
 def test_ending_names_the_code_or_the_signal() -> None:
-    assert ending(0) == "ended with exit code 0"
-    assert ending(-signal.SIGSEGV) == "was killed by SIGSEGV"
+    assert describe_exit(0) == "ended with exit code 0"
+    assert describe_exit(-signal.SIGSEGV) == "was killed by SIGSEGV"
 
 
 def test_lines_of_several_threads_do_not_mix() -> None:

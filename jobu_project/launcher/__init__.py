@@ -1,5 +1,5 @@
 """`manage.py jobu`: web, beat, worker and Flower together in one terminal.
 
-launch: prepares the first start, says where everything is. supervisor: runs the parts until a
-signal, and starts again what has ended.
+`launch` prepares the first start and prints the addresses. `supervisor` runs the parts until a
+signal arrives, and restarts a part that has ended.
 """

@@ -1,6 +1,6 @@
-"""From `launch(parts)` to the exit code: preparing a first start, the parts, and what is said.
+"""Runs the launcher: prepares the first start, starts the parts, prints the addresses and logins.
 
-All that can be refused is refused before anything starts.
+Every mistake that can be found in advance stops the launcher before it starts a part.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from jobu_project.launcher.supervisor import Part, Supervisor
 from jobu_project.logs import style_of
 
 PARTS = ("web", "beat", "worker", "flower")
-#: Nothing new is scheduled, then the runs in flight end, and the pages stay up to show it.
+#: Beat stops first, so that no new run is scheduled. Then the worker finishes its runs, while the
+#: pages are still up to show them.
 STOP_ORDER = ("beat", "worker", "web", "flower")
 ADMIN = "admin"
 READY_SECONDS = 60.0
-#: Secrets of the launcher that no part needs to know.
+#: Secrets of the launcher. The parts do not need them and do not get them.
 LAUNCHER_SECRETS = ("JOBU_ADMIN_PASSWORD", "JOBU_FLOWER_PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a part listens, and the variable by which a person can move it."""
+    """The address on which a part listens, and the environment variable that sets its port."""
 
     host: str
     port: int
@@ -52,11 +53,12 @@ class Address:
 
     @property
     def _local_host(self) -> str:
-        """The host to reach it from this machine; 0.0.0.0 and :: are for listening only."""
+        """The host for a connection from this machine: 0.0.0.0 and :: work for listening only."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
     def check_free(self) -> None:
+        """Raises CommandError if no process can listen here, for example because it is in use."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,6 +71,7 @@ class Address:
                 ) from error
 
     def answers(self, path: str) -> bool:
+        """Returns True if GET `path` returns 200. Waits up to 2 seconds."""
         connection = http.client.HTTPConnection(self._local_host, self.port, timeout=2)
         try:
             connection.request("GET", path, headers={"Host": "localhost"})
@@ -82,13 +85,13 @@ class Address:
 @dataclass(frozen=True, kw_only=True)
 class Password:
     value: str
-    #: Made here and now: the person has to be told, once.
+    #: True if this start generated the password; the launcher then prints it once.
     is_new: bool
 
 
 def launch(names: list[str]) -> int:
-    """Prepare, run the parts until a signal, and give the exit code."""
-    _given_flower_password()  # all that can be refused is refused before anything starts
+    """Prepares the data, runs the parts until a signal arrives, and returns the exit code."""
+    _configured_flower_password()  # refuses a wrong password before anything starts
     config = get_config()
     web = Address(host=config.admin.host, port=config.admin.port, variable="JOBU_WEB_PORT")
     flower = Address(host="127.0.0.1", port=_flower_port(), variable="JOBU_FLOWER_PORT")
@@ -99,7 +102,7 @@ def launch(names: list[str]) -> int:
     if web.port == flower.port and {"web", "flower"} <= set(names):
         raise CommandError("JOBU_WEB_PORT and JOBU_FLOWER_PORT are the same port")
 
-    with _sharing_the_broker():
+    with _broker_lock():
         admin_password = _prepare()
         flower_password = _flower_password(admin_password)
         supervisor = Supervisor(
@@ -107,8 +110,8 @@ def launch(names: list[str]) -> int:
             stop_order=STOP_ORDER,
             json_lines=_log_style() == "json",
         )
-        block = _announcement(names, web, flower, admin_password, flower_password)
-        announce = _once(lambda: supervisor.say(block))
+        block = _startup_message(names, web, flower, admin_password, flower_password)
+        announce = _call_once(lambda: supervisor.say(block))
         is_up = (lambda: web.answers("/health")) if "web" in names else (lambda: True)
         threading.Thread(
             target=_announce_when, args=(is_up, announce, supervisor), daemon=True
@@ -116,17 +119,18 @@ def launch(names: list[str]) -> int:
         try:
             return supervisor.run()
         finally:
-            announce()  # stopped before it was up: a new password must not stay unknown
+            announce()  # also if the stop came before the web was up: a new password must be shown
 
 
-# Preparing
+# Preparation
 
 
 @contextmanager
-def _sharing_the_broker() -> Iterator[None]:
-    """Wipes the file broker, unless another launcher is at work on the same data directory.
+def _broker_lock() -> Iterator[None]:
+    """Deletes old messages of the file broker, unless another launcher uses the data directory.
 
-    Its messages are of an earlier time, and the dispatcher publishes again what is still to be run.
+    The messages are left over from an earlier start. The dispatcher publishes every run again that
+    still has to be executed. Does nothing for other brokers.
     """
     if not settings.CELERY_BROKER_URL.startswith(f"{folder.SCHEME}:"):
         yield
@@ -142,7 +146,7 @@ def _sharing_the_broker() -> Iterator[None]:
 
 
 def _prepare() -> Password | None:
-    """Tables, the first user, the first jobs. The admin's password if this start knows it."""
+    """Creates tables, the first user and example jobs. Returns the admin's password if known."""
     with (settings.DATA_DIR / "prepare.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -157,12 +161,12 @@ def _prepare() -> Password | None:
 
 
 def _admin_password() -> Password | None:
-    """Creates the user if there is none at all. None if the password is somebody's secret."""
-    given = os.environ.get("JOBU_ADMIN_PASSWORD") or None
+    """Creates the admin user if there are no users. Returns None if the password is unknown."""
+    configured = os.environ.get("JOBU_ADMIN_PASSWORD") or None
     users = get_user_model()._default_manager
     if users.exists():
-        return Password(value=given, is_new=False) if given else None
-    password = Password(value=given or secrets.token_urlsafe(12), is_new=given is None)
+        return Password(value=configured, is_new=False) if configured else None
+    password = Password(value=configured or secrets.token_urlsafe(12), is_new=configured is None)
     get_user_model().objects.create_superuser(ADMIN, email="", password=password.value)
     return password
 
@@ -182,24 +186,28 @@ def _flower_port() -> int:
 
 
 def _flower_password(admin: Password | None) -> Password:
-    """Flower is never open: its own password, else the admin's, else a new one."""
-    given = _given_flower_password()
-    if given:
-        return Password(value=given, is_new=False)
+    """Returns Flower's configured password, else the admin's, else a new one. Never empty."""
+    configured = _configured_flower_password()
+    if configured:
+        return Password(value=configured, is_new=False)
     if admin is not None and _flower_can_check(admin.value):
         return Password(value=admin.value, is_new=False)
     return Password(value=secrets.token_urlsafe(12), is_new=True)
 
 
-def _given_flower_password() -> str | None:
-    given = os.environ.get("JOBU_FLOWER_PASSWORD") or None
-    if given and not _flower_can_check(given):
+def _configured_flower_password() -> str | None:
+    """Returns JOBU_FLOWER_PASSWORD, or None if it is not set.
+
+    Raises CommandError if Flower cannot use it.
+    """
+    password = os.environ.get("JOBU_FLOWER_PASSWORD") or None
+    if password and not _flower_can_check(password):
         raise CommandError("JOBU_FLOWER_PASSWORD: only ASCII without commas works with Flower")
-    return given
+    return password
 
 
 def _flower_can_check(password: str) -> bool:
-    """Flower splits its list of logins at commas and compares ASCII only."""
+    """Returns True if Flower can use it: Flower splits logins at commas and compares ASCII only."""
     return password.isascii() and "," not in password
 
 
@@ -219,12 +227,12 @@ def _part(name: str, *, web: Address, flower: Address, password: Password) -> Pa
     if name == "beat":
         return Part(name=name, argv=[*celery, "beat"], env=env, cwd=here)
     if name == "worker":
-        # Of two launchers on one machine each needs a node name of its own.
+        # The process id makes the node name unique when two launchers run on one machine.
         node = f"--hostname=worker{os.getpid()}@%h"
         argv = [*celery, "worker", node, "--without-gossip", "--without-mingle", "-E"]
         return Part(name=name, argv=argv, env=env, cwd=here, stop_seconds=_drain_seconds())
     argv = [*celery, "flower", f"--address={flower.host}", f"--port={flower.port}"]
-    # In the environment, because everybody on the machine may read command lines.
+    # Passed in the environment, because every user of the machine can read command lines.
     env |= {"FLOWER_BASIC_AUTH": f"{ADMIN}:{password.value}"}
     return Part(name=name, argv=argv, env=env, cwd=here)
 
@@ -233,10 +241,10 @@ def _environment(flower: Address) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if key not in LAUNCHER_SECRETS}
     env |= {"PYTHONUNBUFFERED": "1", "JOBU_DATA_DIR": str(settings.DATA_DIR)}
     env.setdefault("JOBU_FLOWER_URL", flower.url.rstrip("/"))
-    # Behind a pipe the parts cannot see what our own output is.
+    # The parts write to a pipe, so they cannot see whether the launcher writes to a terminal.
     env["JOBU_LOG_STYLE"] = _log_style()
     if _log_style() == "json":
-        env["CELERY_QUIET"] = "1"  # no banner of beat and worker between the lines
+        env["CELERY_QUIET"] = "1"  # beat and worker print no banner between the JSON lines
     return env
 
 
@@ -245,26 +253,33 @@ def _log_style() -> str:
 
 
 def _drain_seconds() -> float:
-    """The worker ends or hands back its runs within its own limits; then there is a margin."""
+    """Returns the time in which the worker finishes or hands back its runs, plus a margin."""
     worker = get_config().worker
     return worker.shutdown_timeout_seconds + worker.grace_seconds + 15
 
 
-# Telling
+# Output
 
 
-def _announcement(
-    names: list[str], web: Address, flower: Address, admin: Password | None, own: Password
+def _startup_message(
+    names: list[str],
+    web: Address,
+    flower: Address,
+    admin_password: Password | None,
+    flower_password: Password,
 ) -> str:
+    """Returns the lines with the addresses and with every password that is new."""
     lines = []
     if "web" in names:
         lines.append(f"Admin     {web.url}")
     if "flower" in names:
         lines.append(f"Flower    {flower.url}")
-    if admin is not None and admin.is_new:
-        lines.append(f"Login     {ADMIN} / {admin.value}    (shown this once, kept nowhere)")
-    if "flower" in names and own.is_new:
-        lines.append(f"Flower's login    {ADMIN} / {own.value}    (of this start only)")
+    if admin_password is not None and admin_password.is_new:
+        login = f"{ADMIN} / {admin_password.value}"
+        lines.append(f"Login     {login}    (shown this once, kept nowhere)")
+    if "flower" in names and flower_password.is_new:
+        login = f"{ADMIN} / {flower_password.value}"
+        lines.append(f"Flower's login    {login}    (of this start only)")
     lines.append(f"Running   {', '.join(names)}. Ctrl-C stops.")
     rule = "-" * 72
     return "\n".join([rule, *lines, rule])
@@ -273,6 +288,7 @@ def _announcement(
 def _announce_when(
     is_up: Callable[[], bool], announce: Callable[[], None], supervisor: Supervisor
 ) -> None:
+    """Waits until `is_up`, then calls `announce`. Does nothing more once the supervisor stops."""
     for _ in range(int(READY_SECONDS / 0.2)):
         if is_up():
             announce()
@@ -283,7 +299,8 @@ def _announce_when(
     announce()
 
 
-def _once(action: Callable[[], None]) -> Callable[[], None]:
+def _call_once(action: Callable[[], None]) -> Callable[[], None]:
+    """Returns a function that calls `action` at its first call and does nothing at later calls."""
     lock = threading.Lock()
     done: list[bool] = []
 

@@ -1,9 +1,9 @@
-"""Keeps jobu's parts running side by side as child processes. Knows processes, not what they do.
+"""Runs jobu's parts as child processes and restarts them. Does not know what a part does.
 
-Each part gets a process group of its own, so that a Ctrl-C in the terminal reaches only the
-supervisor, which then stops the parts one after the other. A part that dies is started again,
-ever more slowly while it keeps dying. When the supervisor itself is killed, Linux tells the parts
-to stop.
+Each part runs in its own process group. Therefore a Ctrl-C in the terminal reaches only the
+supervisor, which then stops the parts one after the other. The supervisor restarts a part that
+has ended, and waits longer each time while the part keeps ending early. When the supervisor itself
+is killed, Linux sends SIGTERM to the parts.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from typing import IO, TextIO
 
 RESTART_FIRST_SECONDS = 1.0
 RESTART_MAX_SECONDS = 30.0
-#: A part that ran this long was healthy: its next restart is quick again.
+#: A part that ran this long counts as healthy: its next restart comes after the first, short wait.
 HEALTHY_SECONDS = 60.0
-#: One Ctrl-C often arrives twice, from the terminal and from the program that started us.
+#: One Ctrl-C often arrives twice: from the terminal, and from the program that started jobu. A
+#: second signal within this time does not kill the parts.
 SAME_SIGNAL_SECONDS = 0.5
 MAX_LINE_BYTES = 64 * 1024
 COLOURS = (36, 33, 32, 35, 34, 31)
 
-# Runs in the child before the part itself and is replaced by it. Not a preexec_fn: those are unsafe
-# in a process with threads. PR_SET_PDEATHSIG (1) survives the exec; the parent may be gone before.
+# This code runs first in the child process; execv then replaces it by the part. It asks Linux for a
+# SIGTERM when the parent dies: PR_SET_PDEATHSIG (1) survives execv. The parent may have died before
+# that call, so the code compares the parent's id. A preexec_fn is unsafe in a process with threads.
 _GUARD = """
 import os, signal, sys
 if sys.platform == "linux":
@@ -49,13 +51,13 @@ if os.getppid() == int(sys.argv[1]):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A program to keep running. `env` is its whole environment, argv[0] an absolute path."""
+    """A program to keep running. `env` is its whole environment; argv[0] is an absolute path."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
-    #: How long it may take to stop after SIGTERM before it is killed.
+    #: The supervisor kills the part if it still runs this long after SIGTERM.
     stop_seconds: float = 15.0
 
 
@@ -70,7 +72,7 @@ class Signalled:
 
 
 class Log:
-    """The lines of all parts on one stream, each behind its part's name; coloured on a terminal."""
+    """Writes the lines of all parts to one stream, each with its part's name and colour."""
 
     def __init__(self, out: TextIO, names: Sequence[str]) -> None:
         self._out = out
@@ -83,22 +85,23 @@ class Log:
         prefix = f"{name:<{self._width}} |"
         if name in self._colours:
             prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
-        # Whoever read our output is gone; the parts' pipes must be emptied all the same.
+        # The reader of the output may be gone. Ignore that: the pipes of the parts must still be
+        # read, or the parts block when they write.
         with self._lock, suppress(OSError, ValueError):
             self._out.write(f"{prefix} {text}\n")
             self._out.flush()
 
 
 class JsonLog(Log):
-    """One JSON object a line: those of the parts as they are, all else wrapped into one."""
+    """Writes one JSON object a line. JSON lines of the parts stay unchanged; others are wrapped."""
 
     def line(self, name: str, text: str) -> None:
         if not text.strip():
             return
         if not _is_json(text):
             timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            told = {"timestamp": timestamp, "level": "INFO", "name": name, "message": text}
-            text = json.dumps(told, ensure_ascii=False)
+            record = {"timestamp": timestamp, "level": "INFO", "name": name, "message": text}
+            text = json.dumps(record, ensure_ascii=False)
         with self._lock, suppress(OSError, ValueError):
             self._out.write(f"{text}\n")
             self._out.flush()
@@ -112,7 +115,7 @@ def _is_json(text: str) -> bool:
 
 
 class Child:
-    """One part's present process, or the wait for its next one."""
+    """The running process of one part, or the time of its next start."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -122,7 +125,10 @@ class Child:
         self._deaths = 0
 
     def start(self, log: Log, events: SimpleQueue[Exited | Signalled]) -> None:
-        """To be called in the main thread: Linux ties the death signal to the thread that forks."""
+        """Starts the process. Call this in the main thread only.
+
+        Linux sends the death signal when the thread that forked ends, not the whole process.
+        """
         self.restart_at = None
         self._started_at = time.monotonic()
         guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
@@ -150,9 +156,9 @@ class Child:
         events.put(Exited(self))
 
     def plan_restart(self) -> float:
-        """Seconds until the next start: 1, 2, 4, ... 30 while it keeps dying young."""
-        lived = time.monotonic() - self._started_at
-        self._deaths = 1 if lived >= HEALTHY_SECONDS else self._deaths + 1
+        """Plans the next start. Returns the seconds until then: 1, 2, 4, ... 30 for early exits."""
+        ran_seconds = time.monotonic() - self._started_at
+        self._deaths = 1 if ran_seconds >= HEALTHY_SECONDS else self._deaths + 1
         seconds = restart_seconds(self._deaths)
         self.restart_at = time.monotonic() + seconds
         self.process = None
@@ -162,30 +168,31 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def terminate(self) -> None:
-        """Ask the part's main process; it knows how to end its own children."""
+        """Sends SIGTERM to the part's main process, which stops its own children."""
         if self.process is not None and self.is_running():
             self.process.terminate()
 
     def kill_group(self) -> None:
-        """Kill what is left of the part, children that outlived their parent included."""
+        """Kills every process of the part that still runs, also children whose parent has ended."""
         if self.process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def restart_seconds(deaths: int) -> float:
+    """Returns the wait before the next start, after `deaths` early exits in a row."""
     return float(min(RESTART_FIRST_SECONDS * 2 ** min(deaths - 1, 10), RESTART_MAX_SECONDS))
 
 
-def ending(returncode: int) -> str:
-    """`ended with exit code 3` or `was killed by SIGKILL`."""
+def describe_exit(returncode: int) -> str:
+    """Returns a text such as `ended with exit code 3` or `was killed by SIGKILL`."""
     if returncode >= 0:
         return f"ended with exit code {returncode}"
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
 class Supervisor:
-    """Runs `parts` until a signal, then stops them in the order given by `stop_order`."""
+    """Runs `parts` until a signal arrives, then stops them in the order of `stop_order`."""
 
     def __init__(
         self,
@@ -200,8 +207,9 @@ class Supervisor:
         kind = JsonLog if json_lines else Log
         self._log = kind(out, ["jobu", *(part.name for part in parts)])
         self._events: SimpleQueue[Exited | Signalled] = SimpleQueue()
-        self._impatient_at = 0.0
-        #: Set when the stop begins; for threads that wait for something on behalf of the caller.
+        #: A second signal kills the parts if it arrives at this monotonic time or later.
+        self._kill_allowed_at = 0.0
+        #: Set when the stop begins. Threads of the caller that wait for something watch this event.
         self.stopping = threading.Event()
 
     def say(self, text: str) -> None:
@@ -209,9 +217,9 @@ class Supervisor:
             self._log.line("jobu", line)
 
     def run(self) -> int:
-        """Blocks in the main thread until everything has stopped.
+        """Blocks in the main thread until all parts have stopped, and returns the exit code.
 
-        0 after one signal, 1 if a second one made it kill what had not stopped by itself.
+        The code is 0 after one signal, and 1 if a second signal killed parts that still ran.
         """
         with self._signals():
             for child in self._children:
@@ -223,13 +231,14 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SimpleQueue.put() is the one queue call that a signal handler may make."""
+        """Turns signals into events of the queue, and restores the old handlers at the end."""
 
         def handle(number: int, frame: FrameType | None) -> None:
+            # SimpleQueue.put() is reentrant, so that a signal handler may call it.
             self._events.put(Signalled(number))
 
         numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
             numbers.append(signal.SIGHUP)
         before = {number: signal.signal(number, handle) for number in numbers}
         try:
@@ -239,7 +248,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _watch(self) -> int:
-        """Keep the parts running until a signal arrives; its number."""
+        """Keeps the parts running until a signal arrives, and returns its number."""
         while True:
             event = self._next_event(self._next_restart_at())
             if isinstance(event, Signalled):
@@ -254,7 +263,7 @@ class Supervisor:
         return min((c.restart_at for c in self._children if c.restart_at is not None), default=None)
 
     def _next_event(self, until: float | None) -> Exited | Signalled | None:
-        """The next event, or None once the monotonic clock shows `until`."""
+        """Waits for the next event. Returns None when the monotonic clock reaches `until`."""
         timeout = None if until is None else max(until - time.monotonic(), 0.0)
         try:
             return self._events.get(timeout=timeout)
@@ -264,13 +273,13 @@ class Supervisor:
     def _on_exit(self, child: Child) -> None:
         if child.process is None or child.process.returncode is None:
             return
-        how = ending(child.process.returncode)
+        how = describe_exit(child.process.returncode)
         child.kill_group()
         seconds = child.plan_restart()
         self.say(f"{child.part.name} {how}; starting it again in {seconds:.0f} s")
 
     def _stop(self) -> int:
-        self._impatient_at = time.monotonic() + SAME_SIGNAL_SECONDS
+        self._kill_allowed_at = time.monotonic() + SAME_SIGNAL_SECONDS
         order = {name: rank for rank, name in enumerate(self._stop_order)}
         for child in sorted(self._children, key=lambda c: order.get(c.part.name, len(order))):
             if not self._stop_child(child):
@@ -282,12 +291,12 @@ class Supervisor:
         return 0
 
     def _stop_child(self, child: Child) -> bool:
-        """False if a second signal ended the patience."""
+        """Stops one part. Returns False if a second signal arrived while it waited."""
         child.terminate()
         until = time.monotonic() + child.part.stop_seconds
         while child.is_running():
             event = self._next_event(until)
-            if isinstance(event, Signalled) and time.monotonic() >= self._impatient_at:
+            if isinstance(event, Signalled) and time.monotonic() >= self._kill_allowed_at:
                 return False
             if event is None:
                 self.say(f"{child.part.name} did not stop within {child.part.stop_seconds:.0f} s")

@@ -1,8 +1,8 @@
-"""`manage.py jobu [web] [beat] [worker] [flower]`: all parts, or those named, in one terminal.
+"""`manage.py jobu [web] [beat] [worker] [flower]`: runs all or the named parts in one terminal.
 
-For development and small installations. It prepares what a first start needs (tables, an admin
-user, example jobs) and then leaves the parts to the supervisor. Larger installations run each part
-as a service of its own.
+It is for development and small installations. It creates what the first start needs (tables, an
+admin user, example jobs), and the supervisor then runs the parts. Larger installations run each
+part as a separate service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """argparse ends with 2 on a wrong option; here every wrong call ends with 1."""
+        """Exits with 1 after every wrong call. argparse alone exits with 2 after a wrong option."""
         try:
             super().run_from_argv(argv)
         except SystemExit as error:
