@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from handlers.databases import database_warning
 from handlers.registry import handler_names
-from scheduler.admin.accounts import said
+from scheduler.admin.accounts import permission_label
 from scheduler.beat.dispatcher import Dispatcher
 from scheduler.labels import label
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
@@ -359,7 +359,10 @@ def test_a_code_is_translated_only_in_korean():
 @pytest.mark.django_db
 @pytest.mark.usefixtures("korean")
 def test_permissions_are_chosen_by_korean_names():
-    names = [said(each) for each in Permission.objects.filter(content_type__app_label="scheduler")]
+    names = [
+        permission_label(each)
+        for each in Permission.objects.filter(content_type__app_label="scheduler")
+    ]
 
     assert "스케줄러 | 크론 작업 | 크론 작업 추가" in names
     assert "스케줄러 | 크론 작업 | 매개변수와 결과를 볼 수 있음" in names

@@ -40,11 +40,11 @@ class _TranslatedPermissions(ModelAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: Any, **options: Any) -> Any:
         field = super().formfield_for_manytomany(db_field, request, **options)
         if db_field.remote_field.model is Permission and field is not None:
-            field.label_from_instance = said  # type: ignore[method-assign, assignment]
+            field.label_from_instance = permission_label  # type: ignore[method-assign, assignment]
         return field
 
 
-def said(permission: Permission) -> str:
+def permission_label(permission: Permission) -> str:
     """Returns the translated text of a permission, as Django's `auth | user | Can add user`."""
     kind = permission.content_type
     text = _ON_MODELS.get(permission.codename.partition("_")[0])

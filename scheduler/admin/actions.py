@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from scheduler.admin.actor import control_of
 from scheduler.admin.history import HistoryMixin
-from scheduler.admin.listing import GuardedList
+from scheduler.admin.listing import LimitedLookupsAdmin
 from scheduler.admin.unfold_compat import name_date_and_time
 from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.permissions import Action, may
@@ -69,7 +69,7 @@ class Verb:
     is_dangerous: bool = False
 
 
-class VerbsMixin(HistoryMixin):
+class ActionPagesMixin(HistoryMixin):
     """Adds the pages of verbs to a ModelAdmin."""
 
     verb_template = "scheduler/verb.html"
@@ -157,7 +157,7 @@ class VerbsMixin(HistoryMixin):
         return TemplateResponse(request, self.verb_template, context)
 
 
-class RunsAdmin(VerbsMixin, GuardedList):
+class RunsAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     """A ModelAdmin for rows that only scheduler/store writes.
 
     It has a list and a page per row. The page updates itself, and contains the buttons of the

@@ -33,7 +33,7 @@ UNCLAIMED_AFTER: Final = timedelta(seconds=20)
 Sentences = list[SafeString]
 
 
-def story(execution: JobExecution, now: datetime) -> Sentences:
+def explain_execution(execution: JobExecution, now: datetime) -> Sentences:
     """Returns sentences about the result of an execution, or about what it waits for."""
     if execution.status == RunStatus.PENDING:
         return _waiting(execution, now)
@@ -45,45 +45,45 @@ def story(execution: JobExecution, now: datetime) -> Sentences:
     return _ended(execution)
 
 
-def job_story(job: CronJob, now: datetime) -> Sentences:
+def explain_job(job: CronJob, now: datetime) -> Sentences:
     """Returns sentences about why a job runs or does not run."""
-    told = _schedule(job, now) if job.is_enabled else _switched_off(job, now)
+    sentences = _schedule(job, now) if job.is_enabled else _switched_off(job, now)
     try:
         get_handler(job.handler_name)
     except HandlerNotFoundError as error:
-        told.append(_say("%(error)s", error=no_handler(error)))
-    told += _last_slot(job, now)
+        sentences.append(_say("%(error)s", error=no_handler(error)))
+    sentences += _last_slot(job, now)
     if job.is_enabled:
-        told += [conditional_escape(text) for text in missing_parts(now)]
-    return told
+        sentences += [conditional_escape(text) for text in missing_parts(now)]
+    return sentences
 
 
 # --- an execution --------------------------------------------------------------------------------
 
 
 def _waiting(execution: JobExecution, now: datetime) -> Sentences:
-    told = []
+    sentences = []
     holder = _holder(execution)
     if holder is not None:
-        told.append(
+        sentences.append(
             _say(
                 _("It is held by the job's overlap policy: %(execution)s."),
                 execution=_link_to(holder, _("execution #%s is running") % holder),
             )
         )
     if execution.available_at > now:
-        told.append(_not_yet(execution, now))
+        sentences.append(_not_yet(execution, now))
     else:
-        told.append(
+        sentences.append(
             _say(
                 _("It has been waiting for a worker since %(when)s."),
                 when=_when(execution.available_at, now),
             )
         )
     if execution.available_at <= now and holder is None:
-        told += _on_its_way(execution, now)
-    told += _surroundings(execution)
-    return told + [conditional_escape(text) for text in missing_parts(now)]
+        sentences += _on_its_way(execution, now)
+    sentences += _surroundings(execution)
+    return sentences + [conditional_escape(text) for text in missing_parts(now)]
 
 
 def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
@@ -109,7 +109,7 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
             if late
             else _say(_("Beat has not sent it to a worker yet."))
         ]
-    told = [
+    sentences = [
         _say(
             ngettext(
                 "It was sent to %(queue)s once and no worker has claimed it yet.",
@@ -121,7 +121,7 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
         )
     ]
     if execution.publish_at is not None:
-        told.append(
+        sentences.append(
             _say(
                 _("If none does, beat sends it again at %(when)s."),
                 when=_when(execution.publish_at, now),
@@ -130,9 +130,9 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
     alive = alive_processes(now).filter(kind=ProcessKind.WORKER)
     workers = alive.aggregate(count=Count("id"), running=Sum("running"))
     if not workers["count"]:
-        return told  # `missing_parts` reports the missing workers
+        return sentences  # `missing_parts` reports the missing workers
     if workers["running"]:
-        told.append(
+        sentences.append(
             _say(
                 ngettext(
                     "%(count)s worker process is alive and has %(running)s runs in progress.",
@@ -143,7 +143,7 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
             )
         )
     elif execution.publish_count > 1 and now - execution.available_at > UNCLAIMED_AFTER:
-        told.append(
+        sentences.append(
             _say(
                 _(
                     "The workers that are alive do nothing at the moment: perhaps none of them"
@@ -152,14 +152,14 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
                 queue=queue,
             )
         )
-    return told
+    return sentences
 
 
 def _surroundings(execution: JobExecution) -> Sentences:
-    told = []
+    sentences = []
     backfill = execution.backfill
     if backfill is not None and backfill.state == BackfillState.PAUSED:
-        told.append(
+        sentences.append(
             _say(
                 _("Its backfill #%(id)s is paused: this run goes on, no further ones follow."),
                 id=backfill.pk,
@@ -167,14 +167,16 @@ def _surroundings(execution: JobExecution) -> Sentences:
         )
     job = execution.job
     if job is not None and not job.is_enabled:
-        told.append(_say(_("Its job is disabled; that stops further slots, not this execution.")))
-    return told
+        sentences.append(
+            _say(_("Its job is disabled; that stops further slots, not this execution."))
+        )
+    return sentences
 
 
 def _running(execution: JobExecution, now: datetime) -> Sentences:
-    told = []
+    sentences = []
     if execution.started_at:
-        told.append(
+        sentences.append(
             _say(
                 _(
                     "Attempt %(attempt)s has been running on %(worker)s for %(span)s; "
@@ -189,7 +191,7 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
     if execution.cancel_requested_at:
         asked = formatting.exact(execution.cancel_requested_at)
         by = who_cancelled(execution)
-        told.append(
+        sentences.append(
             _say(
                 _("Its worker was asked to stop it at %(when)s by %(person)s."),
                 when=asked,
@@ -199,18 +201,18 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
             else _say(_("Its worker was asked to stop it at %(when)s."), when=asked)
         )
     if execution.lease_expires_at and execution.lease_expires_at < now:
-        told.append(_say(_("Its worker has gone silent; beat gives the run to another one.")))
-    return told
+        sentences.append(_say(_("Its worker has gone silent; beat gives the run to another one.")))
+    return sentences
 
 
 def _ended(execution: JobExecution) -> Sentences:
-    told = []
+    sentences = []
     if execution.status == RunStatus.CANCELLED and (by := who_cancelled(execution)):
-        told.append(_say(_("%(person)s cancelled it."), person=by))
+        sentences.append(_say(_("%(person)s cancelled it."), person=by))
     if execution.attempt and execution.started_at:
-        span = formatting.took(execution.started_at, execution.finished_at)
+        span = formatting.duration_between(execution.started_at, execution.finished_at)
         if execution.attempt > 1:
-            told.append(
+            sentences.append(
                 _say(
                     _("It ended after %(attempts)s attempts; the last one took %(span)s."),
                     attempts=execution.attempt,
@@ -218,12 +220,12 @@ def _ended(execution: JobExecution) -> Sentences:
                 )
             )
         else:
-            told.append(_say(_("It took %(span)s."), span=span))
+            sentences.append(_say(_("It took %(span)s."), span=span))
     elif not execution.attempt:
-        told.append(_say(_("It ended before any attempt.")))
+        sentences.append(_say(_("It ended before any attempt.")))
     if execution.overran:
-        told.append(_say(_("It finished, but later than its timeout.")))
-    return told
+        sentences.append(_say(_("It finished, but later than its timeout.")))
+    return sentences
 
 
 def _holder(execution: JobExecution) -> int | None:
@@ -243,20 +245,22 @@ def _switched_off(job: CronJob, now: datetime) -> Sentences:
     if state == JobState.ERROR:
         reason = job.schedule_error
         return [_say(_("Disabled because its schedule cannot be used: %(reason)s"), reason=reason)]
-    told = []
+    sentences = []
     if state == JobState.PAUSED:
         if job.paused_until:
             when = _when(job.paused_until, now)
-            told.append(_say(_("Paused until %(when)s; then it comes back by itself."), when=when))
+            sentences.append(
+                _say(_("Paused until %(when)s; then it comes back by itself."), when=when)
+            )
         else:
-            told.append(_say(_("Paused until somebody enables it.")))
+            sentences.append(_say(_("Paused until somebody enables it.")))
         if job.pause_reason:
-            told.append(_say(_("The reason given: %(reason)s"), reason=job.pause_reason))
+            sentences.append(_say(_("The reason given: %(reason)s"), reason=job.pause_reason))
     else:
-        told.append(_say(_("Disabled: no slot is run until somebody enables it.")))
+        sentences.append(_say(_("Disabled: no slot is run until somebody enables it.")))
     if by := who_switched_off(job):
-        told.append(_say(_("By %(person)s."), person=by))
-    return told
+        sentences.append(_say(_("By %(person)s."), person=by))
+    return sentences
 
 
 def _schedule(job: CronJob, now: datetime) -> Sentences:
@@ -278,27 +282,30 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
     last = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time").first()
     if last is None:
         return [_say(_("It has no execution yet."))]
-    said = {"execution": _link_to(last.pk, f"#{last.pk}"), "slot": _when(last.scheduled_time, now)}
+    values = {
+        "execution": _link_to(last.pk, f"#{last.pk}"),
+        "slot": _when(last.scheduled_time, now),
+    }
     if last.status == RunStatus.SKIPPED:
         reason = last.error_message or _("no reason is recorded")
         return [
             _say(
                 _("Its last slot, %(slot)s, was not run (%(execution)s): %(reason)s"),
                 reason=reason,
-                **said,
+                **values,
             )
         ]
     if last.status == RunStatus.PENDING:
-        first = _say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **said)
-        why = story(last, now)[:1]
+        first = _say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **values)
+        why = explain_execution(last, now)[:1]
         return [format_html("{} {}", first, sentence) for sentence in why]
     if last.status == RunStatus.RUNNING:
-        return [_say(_("Its last execution, %(execution)s of %(slot)s, is running."), **said)]
+        return [_say(_("Its last execution, %(execution)s of %(slot)s, is running."), **values)]
     return [
         _say(
             _("Its last execution, %(execution)s of %(slot)s, ended as %(status)s."),
             status=label_of(RunStatus, last.status),
-            **said,
+            **values,
         )
     ]
 

@@ -108,7 +108,8 @@ def span(seconds: float) -> str:
     return f"{large} {_('%s h') % rest}" if rest else large
 
 
-def took(started: datetime | None, ended: datetime | None) -> str:
+def duration_between(started: datetime | None, ended: datetime | None) -> str:
+    """Returns the text of a duration, or a dash if one of the instants is not known."""
     if started is None or ended is None:
         return NOTHING
     return span(max(0.0, (ended - started).total_seconds()))
@@ -139,7 +140,7 @@ def block(text: str) -> SafeString:
     )
 
 
-def unbroken(text: str) -> SafeString:
+def no_wrap(text: str) -> SafeString:
     """Returns text that the browser keeps on one line."""
     return format_html('<span class="whitespace-nowrap">{}</span>', text)
 

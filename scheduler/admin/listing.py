@@ -35,7 +35,7 @@ class CappedPaginator(AnyPaginator):
         return int(rows.order_by()[: COUNT_LIMIT + 1].count())
 
 
-class GuardedList(ModelAdmin):
+class LimitedLookupsAdmin(ModelAdmin):
     """A list without expensive counts and without free lookups.
 
     It counts neither the whole table nor the rows per filter, and accepts only the lookups of its

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
-from scheduler.admin.listing import GuardedList, TimedChangeList
+from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.liveness import missing_parts
 from scheduler.models import SchedulerProcess
 from scheduler.operations.control import Control
@@ -28,7 +28,7 @@ LIVE_ROWS: Final = 200
 
 
 @admin.register(SchedulerProcess)
-class SchedulerProcessAdmin(GuardedList):
+class SchedulerProcessAdmin(LimitedLookupsAdmin):
     list_display = ("name", "state", "kind", "host", "pid", "runs", "heartbeat", "start")
     list_display_links = None
     list_filter = ("kind",)

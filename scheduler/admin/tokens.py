@@ -16,9 +16,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
-from scheduler.admin.actions import Done, Verb, VerbsMixin
+from scheduler.admin.actions import ActionPagesMixin, Done, Verb
 from scheduler.admin.actor import tokens_of
-from scheduler.admin.listing import GuardedList, TimedChangeList
+from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.unfold_compat import (
     ActionVariant,
     AnyModelForm,
@@ -75,7 +75,7 @@ class TokenForm(AnyModelForm):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(VerbsMixin, GuardedList):
+class ApiTokenAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     target_kind = TargetKind.TOKEN
     form = TokenForm
     list_display = ("name", "begins_with", "user", "scope_list", "state", "used", "expires")

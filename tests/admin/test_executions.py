@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from scheduler.admin.executions.log import log_text
-from scheduler.admin.explain import job_story
+from scheduler.admin.explain import explain_job
 from scheduler.models import (
     Activity,
     Backfill,
@@ -468,7 +468,7 @@ def test_a_range_beyond_all_time_is_refused_at_its_field(admin, method, field, d
 
 def told(client: Client, run: JobExecution) -> str:
     response = client.get(reverse(f"{RUNS}_change", args=[run.pk]))
-    return " ".join(response.context["story"])
+    return " ".join(response.context["explanation"])
 
 
 @on_each_database
@@ -516,7 +516,7 @@ def test_a_cancelled_execution_names_who_cancelled_it(admin):
 
 def why(job: CronJob) -> str:
     job.refresh_from_db()
-    return " ".join(job_story(job, database_now()))
+    return " ".join(explain_job(job, database_now()))
 
 
 @on_each_database

@@ -91,7 +91,7 @@ def show_execution(reader: Reader, site: Site) -> None:
     reader.press()
     reader.open(reader.path)  # without the word of thanks
     reader.resize(WIDTH * 4 // 3, HEIGHT * 4 // 3, scale=0.75)
-    bar = "#execution-story [role=progressbar]"
+    bar = "#execution-explanation [role=progressbar]"
     reader.until(lambda: float(reader.find(bar).get_attribute("aria-valuenow") or 0) >= 50, "50 %")
 
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.processes
 
 JOBS: Final = "/admin/scheduler/cronjob/"
 EXECUTIONS: Final = "/admin/scheduler/jobexecution/"
-STATUS: Final = "#execution-story [aria-live]"
-PROGRESS: Final = "#execution-story [role=progressbar]"
+STATUS: Final = "#execution-explanation [aria-live]"
+PROGRESS: Final = "#execution-explanation [role=progressbar]"
 # More stops of the Tab key than any page has before its first input.
 TABS: Final = 60
 TITLES: Final = {"en": "Dashboard", "ko": "대시보드"}
@@ -167,7 +167,7 @@ def test_failed_run_is_retried_and_replayed_with_other_parameters(
     reader.open(f"{JOBS}{site.job(f'{reader.language} failing')}/run/")
     reader.press()
     shows_end(reader, site, "FAILED")
-    assert "no luck" in reader.text("#execution-story")
+    assert "no luck" in reader.text("#execution-explanation")
     reader.look("execution-failed")
 
     reader.follow("a[href$='/retry/']")

@@ -109,7 +109,7 @@ class ExecutionColumns(ModelAdmin):
     @admin.display(description=_("took"))
     def duration(self, execution: JobExecution) -> SafeString:
         seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
-        return _cell(execution, "took", page.took(execution, seen_at))
+        return _cell(execution, "took", page.duration_cell(execution, seen_at))
 
     @admin.display(description=_("attempts"))
     def tries(self, execution: JobExecution) -> SafeString:
@@ -117,7 +117,7 @@ class ExecutionColumns(ModelAdmin):
         if execution.failures:
             counts = {"attempts": execution.attempt, "failures": execution.failures}
             text = gettext("%(attempts)s, %(failures)s failed") % counts
-        return _cell(execution, "tries", formatting.unbroken(text))
+        return _cell(execution, "tries", formatting.no_wrap(text))
 
     def rows_view(self, request: HttpRequest) -> HttpResponse:
         """Answers live.js with the changing cells of the list's rows."""

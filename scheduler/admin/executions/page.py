@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
 from scheduler.admin.executions import log
-from scheduler.admin.explain import story
+from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.labels import label_of
 from scheduler.models import JobAttempt, JobExecution, JobLog
@@ -70,7 +70,7 @@ def fragment(
     return {
         "execution": execution,
         "status": formatting.status(execution.status),
-        "story": story(execution, now),
+        "explanation": explain_execution(execution, now),
         "progress": _percent(execution),
         "buttons": _buttons(execution, person),
         "facts": _facts(execution, now),
@@ -89,13 +89,15 @@ def fragment(
     }
 
 
-def took(execution: JobExecution, now: datetime) -> SafeString | str:
+def duration_cell(execution: JobExecution, now: datetime) -> SafeString | str:
     """Returns the duration of the run; for a running one, the time since its start."""
     if execution.status == RunStatus.PENDING or execution.started_at is None:
         return formatting.NOTHING  # started_at belongs to an earlier attempt
     if execution.status == RunStatus.RUNNING:
         return formatting.ticking((now - execution.started_at).total_seconds())
-    return formatting.unbroken(formatting.took(execution.started_at, execution.finished_at))
+    return formatting.no_wrap(
+        formatting.duration_between(execution.started_at, execution.finished_at)
+    )
 
 
 def job_link(execution: JobExecution) -> SafeString | str:
@@ -140,7 +142,7 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
     if execution.backfill_id is not None:
         found.append((_("Backfill"), _backfill_link(execution.backfill_id)))
     found += [
-        (_("Took"), took(execution, now)),
+        (_("Took"), duration_cell(execution, now)),
         (_("Attempts"), _tries(execution)),
         (_("Worker"), execution.lease_owner or formatting.NOTHING),
         (_("Queue"), execution.queue or _("default queue")),
@@ -241,23 +243,27 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
     if execution.finished_at:
         happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
     happened.sort(key=lambda event: event[0])
-    told: list[dict[str, object]] = []
+    events: list[dict[str, object]] = []
     before: datetime | None = None
     for at, what, detail in happened:
-        later = "+" + formatting.took(before, at) if before else ""
-        told.append({"at": formatting.instant(at), "what": what, "detail": detail, "later": later})
+        later = "+" + formatting.duration_between(before, at) if before else ""
+        events.append(
+            {"at": formatting.instant(at), "what": what, "detail": detail, "later": later}
+        )
         before = at
     if execution.status == RunStatus.PENDING:
         sent = _("sent %s times so far") % execution.publish_count
-        told.append({"at": formatting.instant(execution.available_at), "what": _("May be claimed")})
-        told.append(
+        events.append(
+            {"at": formatting.instant(execution.available_at), "what": _("May be claimed")}
+        )
+        events.append(
             {
                 "at": formatting.instant(execution.publish_at),
                 "what": _("Sent to a worker"),
                 "detail": sent,
             }
         )
-    return told
+    return events
 
 
 def _attempts(
@@ -272,8 +278,8 @@ def _attempts(
                 "outcome": formatting.status(attempt.outcome),
                 "worker": attempt.worker,
                 "started": formatting.instant(attempt.started_at),
-                "waited": formatting.took(waited_since, attempt.started_at),
-                "took": formatting.took(attempt.started_at, attempt.ended_at),
+                "waited": formatting.duration_between(waited_since, attempt.started_at),
+                "took": formatting.duration_between(attempt.started_at, attempt.ended_at),
                 "error": attempt.error,
                 # A traceback may contain parameters.
                 "traceback": attempt.traceback if sees_params else "",

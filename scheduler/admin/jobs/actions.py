@@ -78,23 +78,23 @@ class EnableForm(VerbForm):
             del self.fields["missed"]
             return
         last = formatting.exact(missed.last)
-        said = {"count": missed.count, "first": formatting.exact(missed.first), "last": last}
+        values = {"count": missed.count, "first": formatting.exact(missed.first), "last": last}
         if missed.more:
-            told = _now("It missed more than %(count)s slots, from %(first)s to %(last)s.")
+            text = _now("It missed more than %(count)s slots, from %(first)s to %(last)s.")
         elif missed.count == 1:
-            told = _now("It missed 1 slot: %(last)s.")
+            text = _now("It missed 1 slot: %(last)s.")
         else:
-            told = _now("It missed %(count)s slots, from %(first)s to %(last)s.")
-        field.label = told % said
+            text = _now("It missed %(count)s slots, from %(first)s to %(last)s.")
+        field.label = text % values
         field.choices = [
             ("none", _now("run none of them")),
-            ("latest", _now("run the latest one, of %(last)s") % said),
+            ("latest", _now("run the latest one, of %(last)s") % values),
         ]
         if missed.count > 1 and (missed.more or missed.count > target.max_catchup):
             bounded = _now("run the newest %(limit)s of them (most slots to catch up)")
             field.choices += [("all", bounded % {"limit": target.max_catchup})]
         elif missed.count > 1:
-            field.choices += [("all", _now("run all %(count)s") % said)]
+            field.choices += [("all", _now("run all %(count)s") % values)]
 
 
 class CloneForm(VerbForm):

@@ -10,7 +10,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext, pgettext
 
 from scheduler.admin import formatting, live
-from scheduler.admin.explain import job_story
+from scheduler.admin.explain import explain_job
 from scheduler.admin.jobs import columns, sparkline
 from scheduler.admin.liveness import missing_parts
 from scheduler.labels import label_of
@@ -29,7 +29,7 @@ def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "job": job,
         "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
         "missing_parts": missing_parts(now),
-        "story": job_story(job, now),
+        "explanation": explain_job(job, now),
         "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
         "live_mark": mark_of(job, shown["runs"], now),
         **shown,
@@ -86,7 +86,7 @@ def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
             formatting.distance(run.scheduled_time, now),
             label_of(ParamSource, run.param_source),
             run.attempt,
-            formatting.took(run.started_at, run.finished_at),
+            formatting.duration_between(run.started_at, run.finished_at),
         )
         for run in runs
     ]

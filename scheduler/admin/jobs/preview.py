@@ -66,7 +66,7 @@ def _table(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> dict[str
                     f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
                     formatting.badge(_("clock change"), "warn") if changed else "",
                 ),
-                formatting.unbroken(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
+                formatting.no_wrap(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
                 formatting.distance(slot, now),
             )
         )

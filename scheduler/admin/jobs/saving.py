@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from scheduler.admin import formatting
-from scheduler.admin.actions import VerbsMixin
+from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.actor import control_of
 from scheduler.admin.jobs.form import refusal_of
-from scheduler.admin.listing import COUNT_LIMIT, GuardedList
+from scheduler.admin.listing import COUNT_LIMIT, LimitedLookupsAdmin
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.states import TargetKind
@@ -24,7 +24,7 @@ _TRIES: Final = 3
 _SCHEDULE: Final = frozenset({"cron_expression", "timezone", "calendar", "start_at", "end_at"})
 
 
-class SavesJobs(VerbsMixin, GuardedList):
+class SavesJobs(ActionPagesMixin, LimitedLookupsAdmin):
     """A ModelAdmin of jobs that saves and deletes through Control."""
 
     target_kind = TargetKind.JOB

@@ -64,11 +64,11 @@ def _words(outcomes: Sequence[RecentRun]) -> Iterator[str]:
     zone = get_current_timezone()
     labels = {status.value: label(status) for status in RunStatus}
     for outcome in outcomes:
-        said = {
+        values = {
             "status": labels[outcome.status],
             "slot": formatting.exact(outcome.scheduled_time, zone),
         }
-        text = plain % said
+        text = plain % values
         if outcome.took_seconds is not None:
             text = timed % {"text": text, "span": formatting.span(outcome.took_seconds)}
         yield text
