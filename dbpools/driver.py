@@ -143,7 +143,7 @@ class DriverConnection(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Closes the connection in order: the server is told."""
+        """Closes the connection and tells the server that it ends."""
 
     @abstractmethod
     async def abandon(self) -> None:

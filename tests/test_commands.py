@@ -86,8 +86,8 @@ def refused(*arguments: object) -> str:
     assert done.code == 1, done
     assert done.err
     if "--json" in arguments:
-        told = done.json
-        assert told.get("error") or told["refused"]
+        answer = done.json
+        assert answer.get("error") or answer["refused"]
     else:
         assert done.out == ""
     return done.err
@@ -107,8 +107,8 @@ def test_a_job_is_created_shown_changed_cloned_and_deleted(world: SchedulerHarne
     assert (made["max_retry"], made["overlap_policy"], made["state"]) == (1, "skip", "enabled")
     assert made["start_at"] == "2026-02-01T00:00:00Z"  # 09:00 in Seoul, the configured zone
 
-    told = ran("jobs", "create", "other", "--cron", "@daily", "--handler", "ok", "--disabled").out
-    assert told.startswith("created job ")
+    answer = ran("jobs", "create", "other", "--cron", "@daily", "--handler", "ok", "--disabled").out
+    assert answer.startswith("created job ")
     ran("jobs", "update", "nightly", "--param", "count=4", "--start-at", "none", "--name", "n2")
     shown = ran("jobs", "show", made["id"], "--json").json
     assert shown["handler_params"] == {"count": 4, "name": "Ann"}
@@ -223,9 +223,9 @@ def test_jobs_are_switched_off_and_on_several_at_once(world: SchedulerHarness):
     assert done.out == f"one: disabled\n{second.pk}: disabled\n"
     assert "nobody: there is no job 'nobody'" in done.err
     assert not CronJob.objects.filter(is_enabled=True).exists()
-    told = ran("jobs", "enable", "one", "two", "--json").json
-    assert (told["done"], told["refused"]) == (2, 0)
-    assert told["items"][0] == {"name": "one", "ok": True, "id": first.pk, "state": "enabled"}
+    answer = ran("jobs", "enable", "one", "two", "--json").json
+    assert (answer["done"], answer["refused"]) == (2, 0)
+    assert answer["items"][0] == {"name": "one", "ok": True, "id": first.pk, "state": "enabled"}
 
 
 def test_a_pause_has_a_reason_and_an_end(world: SchedulerHarness):
@@ -298,8 +298,8 @@ def test_params_nested_too_deep_are_refused(world: SchedulerHarness, depth: int)
 
     for verb in ("run", "update"):
         for given in (["--params", f'{{"a": {deep}}}'], ["--param", f"a={deep}"]):
-            told = refused("jobs", verb, "one", *given)
-            assert "deeper than 20 levels" in told or "not JSON" in told
+            answer = refused("jobs", verb, "one", *given)
+            assert "deeper than 20 levels" in answer or "not JSON" in answer
 
 
 @pytest.mark.parametrize("stored", [[1, 2], Value(None, JSONField()), "text"], ids=str)
@@ -533,9 +533,9 @@ def test_a_range_of_failed_ones_is_sent_back(world: SchedulerHarness):
     rows = [world.execution(job, status="FAILED", **ended) for _ in range(3)]
     world.execution(world.job(name="two"), status="FAILED", **ended)
 
-    told = ran("executions", "retry", "--since", "2026-01-01", "--job", "one", "--json").json
+    answer = ran("executions", "retry", "--since", "2026-01-01", "--job", "one", "--json").json
 
-    assert told == {"retried": 3, "more": False}
+    assert answer == {"retried": 3, "more": False}
     assert {JobExecution.objects.get(pk=row.pk).status for row in rows} == {"PENDING"}
     assert ran("executions", "retry", "--since", "2026-01-01").out == "1 sent back\n"
     assert "since" in refused("executions", "retry")

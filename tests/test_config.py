@@ -143,7 +143,7 @@ def test_all_mistakes_of_all_files_are_listed_at_once(load_files: Loader):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "expected"),
     [
         ({"scheduler": "- a list"}, "expected a mapping below `scheduler:`"),
         ({"scheduler": "scheduler: 5"}, "expected a mapping below `scheduler:`"),
@@ -181,10 +181,10 @@ def test_all_mistakes_of_all_files_are_listed_at_once(load_files: Loader):
     ],
 )
 def test_a_mistake_says_where_and_what_would_be_right(
-    files: dict[str, str], said: str, load_files: Loader
+    files: dict[str, str], expected: str, load_files: Loader
 ):
     text = "\n".join(mistakes_of(lambda: load_files(**files)))
-    assert said in text
+    assert expected in text
     assert "Traceback" not in text
 
 
@@ -380,7 +380,7 @@ def test_the_tls_settings_of_a_url_override_the_delivered_file_in_the_pools(tmp_
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "expected"),
     [
         ("{dsn: 'postgres://u@h/d?connect_timeout=3'}", "'connect_timeout' is not possible"),
         ("{dsn: 'postgres://u@h/d?sslmode=verify-ful'}", "sslmode must be one of disable, allow"),
@@ -402,10 +402,12 @@ def test_the_tls_settings_of_a_url_override_the_delivered_file_in_the_pools(tmp_
         ("{dsn: 'sqlite:///jobu.db?timeout=20'}", "'timeout' is not possible"),
     ],
 )
-def test_an_unsupported_part_of_a_url_is_refused_by_name(entry: str, said: str, load_files: Loader):
+def test_an_unsupported_part_of_a_url_is_refused_by_name(
+    entry: str, expected: str, load_files: Loader
+):
     (mistake,) = mistakes_of(lambda: django_options(load_files, entry))
     assert mistake.startswith("database.yaml: databases.default")
-    assert said in mistake
+    assert expected in mistake
 
 
 # --- secrets --------------------------------------------------------------------------------------

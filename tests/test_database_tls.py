@@ -164,7 +164,7 @@ def test_postgresql_is_reached_by_its_socket(
     if not postgres_server.is_restartable:
         pytest.skip("the socket of somebody's own server is not known")
     place, port = postgres_server.directory, postgres_server.port
-    monkeypatch.setenv("PGHOST", str(place))  # where both libraries look when no host is said
+    monkeypatch.setenv("PGHOST", str(place))  # both libraries read it if the URL has no host
     by_socket = "select inet_server_addr() is null"
     named = f"postgresql://jobu@:{port}/postgres?host={place}"
     unnamed = f"postgresql://jobu@:{port}/postgres"

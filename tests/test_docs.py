@@ -339,9 +339,9 @@ def test_the_tutorial_leads_from_a_clone_to_a_working_sync(
 
     # Its first run may come before the first apple; the next one is a minute later.
     result = wait_until(synced, 150, "a sync of at least one row", details=lambda: server.log)
-    (told,) = [json.loads(b.text) for b in blocks_of("tutorial.md") if b.language == "json"]
+    (documented,) = [json.loads(b.text) for b in blocks_of("tutorial.md") if b.language == "json"]
     assert result is not None
-    assert result.items() >= told.items()
+    assert result.items() >= documented.items()
     (shown,) = re.findall(r"^(apple\|.*)$", (DOCS / "tutorial.md").read_text(), re.MULTILINE)
     assert shell(look).strip() == shown
     assert server.stop() == 0

@@ -67,10 +67,10 @@ def misbehave(jobu: System, how: str, **columns: Any) -> int:
 def assert_ended(jobu: System, runs: dict[str, int], expected: dict[str, tuple[str, str]]) -> None:
     for how, run in runs.items():
         row = wait_until_final(jobu, run, 60)
-        said = f"{row['error_message']} {row['result']}"
-        assert row["status"] == expected[how][0], (how, said[:500])
-        assert expected[how][1].lower() in said.lower(), (how, said[:500])
-        assert len(said) < 150_000, how
+        texts = f"{row['error_message']} {row['result']}"
+        assert row["status"] == expected[how][0], (how, texts[:500])
+        assert expected[how][1].lower() in texts.lower(), (how, texts[:500])
+        assert len(texts) < 150_000, how
 
 
 def run_neighbours(jobu: System, count: int = 5) -> list[int]:

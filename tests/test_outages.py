@@ -64,7 +64,7 @@ def passes(jobu: System, seconds: float) -> None:
         jobu.parts[0].wait(seconds)
 
 
-def told(part: Part, text: str) -> int:
+def count_in_log(part: Part, text: str) -> int:
     return part.log().count(text)
 
 
@@ -106,8 +106,8 @@ def test_beat_and_workers_outlive_an_outage_of_the_database(
     assert_no_attempt_began_twice(ledger)
     assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
     if job_server is not None:
-        assert told(beat, "beat cannot work") == 1
-        assert told(beat, "beat works again after") == 1
+        assert count_in_log(beat, "beat cannot work") == 1
+        assert count_in_log(beat, "beat works again after") == 1
     for part, before in lines.items():
         assert_no_flood(part, before, seconds)
 
@@ -163,8 +163,8 @@ def test_beat_and_workers_outlive_an_outage_of_the_broker(
     broker.server.start()
 
     assert_all_goes_on(brokered, ledger, parts)
-    assert told(beat, "the broker takes no messages") == 1
-    assert told(beat, "the broker takes messages again after") == 1
+    assert count_in_log(beat, "the broker takes no messages") == 1
+    assert count_in_log(beat, "the broker takes messages again after") == 1
     for part, count in lines.items():
         assert_no_flood(part, count, seconds)
 

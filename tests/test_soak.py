@@ -411,9 +411,9 @@ def test_the_page_lists_every_fault_and_every_finding() -> None:
 
 
 def test_the_page_counts_with_the_real_defaults() -> None:
-    told = dict(re.findall(r"`(\w+_seconds)` \((\d+)\)", PAGE))
-    assert len(told) >= 7
+    documented = dict(re.findall(r"`(\w+_seconds)` \((\d+)\)", PAGE))
+    assert len(documented) >= 7
     defaults = SchedulerSettings()
-    assert {name: float(value) for name, value in told.items()} == {
-        name: float(getattr(defaults, name)) for name in told
+    assert {name: float(value) for name, value in documented.items()} == {
+        name: float(getattr(defaults, name)) for name in documented
     }

@@ -221,8 +221,8 @@ def test_part_that_keeps_dying_is_started_ever_more_slowly(launch) -> None:
 
     launcher.wait_for_log("starting it again in 4 s")
 
-    said = [line for line in launcher.lines("jobu") if "exit code 3" in line]
-    assert [line.rpartition(" in ")[2] for line in said] == ["1 s", "2 s", "4 s"]
+    restarts = [line for line in launcher.lines("jobu") if "exit code 3" in line]
+    assert [line.rpartition(" in ")[2] for line in restarts] == ["1 s", "2 s", "4 s"]
     assert launcher.stop() == 0
 
 

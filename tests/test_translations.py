@@ -210,8 +210,8 @@ def test_an_expression_reads_like_this_in_korean(expression: str, words: str):
 def test_every_expression_has_korean_words_and_no_english(text: str):
     assume(_pattern(text) is not None)
     with translation.override("ko"):
-        said = [in_words(text), *warnings_of(text)]
-    for sentence in said:
+        sentences = [in_words(text), *warnings_of(text)]
+    for sentence in sentences:
         assert sentence
         # `L` and `*/7` are quoted from the expression.
         quoted = sentence.replace(" L로 ", " ").replace(text, "")
@@ -471,9 +471,9 @@ def test_times_are_iso_and_korean_time(admin: Client):
     run = _run(_job())
     page = admin.get(reverse("admin:scheduler_jobexecution_change", args=[run.pk]))
 
-    told = re.findall(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} (\w+)</time>", page.content.decode())
-    assert told
-    assert set(told) == {"KST"}
+    zones = re.findall(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} (\w+)</time>", page.content.decode())
+    assert zones
+    assert set(zones) == {"KST"}
 
 
 def _job() -> CronJob:
@@ -509,7 +509,7 @@ def _english(page: Any) -> str:
     assert page.status_code == 200
     reader = _Reader()
     reader.feed(page.content.decode())
-    words = re.findall(r"[A-Za-z][A-Za-z_-]*[A-Za-z]|[A-Za-z]", " ".join(reader.said))
+    words = re.findall(r"[A-Za-z][A-Za-z_-]*[A-Za-z]|[A-Za-z]", " ".join(reader.texts))
     return " ".join(sorted(set(words) - NAMES - set(handler_names())))
 
 
@@ -518,14 +518,14 @@ CODES = {*RunStatus, *AttemptOutcome}
 
 
 class _Reader(HTMLParser):
-    """What a person reads or is read to: text, and the words in attributes."""
+    """Collects what a person reads or a screen reader speaks: text, and words in attributes."""
 
     SILENT = frozenset({"script", "style", "code", "template"})
     SPOKEN = frozenset({"title", "placeholder", "aria-label", "alt"})
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.texts: list[str] = []
         self._open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -534,8 +534,8 @@ class _Reader(HTMLParser):
             tag = "script"  # the name of an icon
         if tag not in _EMPTY:
             self._open.append(tag)
-        said = [given[name] or "" for name in self.SPOKEN if name in given]
-        self.said += [text for text in said if text not in CODES]
+        read = [given[name] or "" for name in self.SPOKEN if name in given]
+        self.texts += [text for text in read if text not in CODES]
 
     def handle_endtag(self, tag: str) -> None:
         if self._open:
@@ -543,7 +543,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self.SILENT & set(self._open):
-            self.said.append(data)
+            self.texts.append(data)
 
 
 # Tags that have no end.

@@ -311,8 +311,8 @@ def _check_parallelism(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidJob({"parallelism": [_("must be a whole number")]})
     if not 1 <= value <= LARGEST_PARALLELISM:
-        said = {"value": value, "low": 1, "high": LARGEST_PARALLELISM}
-        text = _("%(value)s is not between %(low)s and %(high)s") % said
+        values = {"value": value, "low": 1, "high": LARGEST_PARALLELISM}
+        text = _("%(value)s is not between %(low)s and %(high)s") % values
         raise InvalidJob({"parallelism": [text]})
 
 

@@ -83,14 +83,14 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
 
 
 def text_problem(value: object, longest: int, *, required: bool = False) -> str | None:
-    """What is wrong with a text that a person gave."""
+    """Returns what is wrong with a text that a person typed, or None."""
     if not isinstance(value, str):
         return _("must be text")
     if required and not value.strip():
         return _("must not be empty")
     if len(value) > longest:
-        said = {"length": len(value), "most": longest}
-        return _("has %(length)s characters, at most %(most)s are allowed") % said
+        values = {"length": len(value), "most": longest}
+        return _("has %(length)s characters, at most %(most)s are allowed") % values
     if any(ord(c) < 32 and c not in "\n\t" for c in value) or (required and "\n" in value):
         return _("must not contain control characters")
     if has_lone_surrogate(value):
@@ -173,9 +173,9 @@ def instant_problem(value: object) -> str | None:
 
 def _queue(value: object) -> str | None:
     if isinstance(value, str) and value.startswith(_NO_QUEUES):
-        said = ", ".join(f"`{start}`" for start in _NO_QUEUES)
+        starts = ", ".join(f"`{start}`" for start in _NO_QUEUES)
         return _("must not begin with %(starts)s: the broker keeps such names for itself") % {
-            "starts": said
+            "starts": starts
         }
     if value == "" or (isinstance(value, str) and _QUEUE.fullmatch(value)):
         return None
@@ -192,13 +192,13 @@ def _between(value: object, low: int, high: int) -> str | None:
         return _("must be a whole number")
     if low <= value <= high:
         return None
-    said = {"value": value, "low": low, "high": high}
-    return _("%(value)s is not between %(low)s and %(high)s") % said
+    values = {"value": value, "low": low, "high": high}
+    return _("%(value)s is not between %(low)s and %(high)s") % values
 
 
 def unknown_word(value: object, known: Iterable[str]) -> str:
-    said = {"value": repr(value), "known": ", ".join(known)}
-    return _("%(value)s is unknown, one of %(known)s") % said
+    values = {"value": repr(value), "known": ", ".join(known)}
+    return _("%(value)s is unknown, one of %(known)s") % values
 
 
 def _backoff(job: CronJob) -> str | None:

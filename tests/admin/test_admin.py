@@ -729,8 +729,8 @@ def test_cancel_what_waits_and_ask_what_runs_to_stop(admin, job):
     admin.post(reverse(f"{RUNS}_cancel", args=[running.pk]), {"reason": ""})
     waiting.refresh_from_db()
     running.refresh_from_db()
-    told = "cancelled by alice: not today"
-    assert (waiting.status, waiting.error_message) == (RunStatus.CANCELLED, told)
+    reason = "cancelled by alice: not today"
+    assert (waiting.status, waiting.error_message) == (RunStatus.CANCELLED, reason)
     assert running.cancel_requested_at is not None
     assert running.error_message == "cancelled by alice"
     assert Activity.objects.filter(verb="cancelled", actor="alice").count() == 2

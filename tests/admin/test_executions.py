@@ -84,8 +84,8 @@ def test_the_page_tells_the_way_of_an_execution_in_order(admin):
 
     response = admin.get(reverse(f"{RUNS}_change", args=[run.pk]))
 
-    told = [(event["what"], event["later"]) for event in response.context["timeline"]]
-    assert told == [
+    timeline = [(event["what"], event["later"]) for event in response.context["timeline"]]
+    assert timeline == [
         ("Created", ""),
         ("Attempt 1 claimed", "+5 s"),
         ("Attempt 1 ended", "+5 s"),
@@ -466,7 +466,7 @@ def test_a_range_beyond_all_time_is_refused_at_its_field(admin, method, field, d
 # --- why is it not running? ----------------------------------------------------------------------
 
 
-def told(client: Client, run: JobExecution) -> str:
+def explanation_of(client: Client, run: JobExecution) -> str:
     response = client.get(reverse(f"{RUNS}_change", args=[run.pk]))
     return " ".join(response.context["explanation"])
 
@@ -475,21 +475,23 @@ def told(client: Client, run: JobExecution) -> str:
 def test_a_waiting_execution_explains_what_it_waits_for(admin):
     job = make_job()
     run = make_run(job, RunStatus.PENDING, queue="reports")
-    assert "Beat has not sent it to a worker yet" in told(admin, run)
-    assert "No beat is running" in told(admin, run)
+    assert "Beat has not sent it to a worker yet" in explanation_of(admin, run)
+    assert "No beat is running" in explanation_of(admin, run)
     JobExecution.objects.update(publish_count=3)
     alive("beat")
-    assert "It was sent to reports 3 times and no worker has claimed it yet" in told(admin, run)
-    assert "No worker is running" in told(admin, run)
+    assert "It was sent to reports 3 times and no worker has claimed it yet" in explanation_of(
+        admin, run
+    )
+    assert "No worker is running" in explanation_of(admin, run)
     alive("worker", running=2)
-    said = told(admin, run)
-    assert "1 worker process is alive and has 2 runs in progress" in said
-    assert "No " not in said
+    explanation = explanation_of(admin, run)
+    assert "1 worker process is alive and has 2 runs in progress" in explanation
+    assert "No " not in explanation
     SchedulerProcess.objects.update(running=0)
     JobExecution.objects.update(available_at=database_now() - timedelta(minutes=5))
-    assert "perhaps none of them takes messages from reports" in told(admin, run)
+    assert "perhaps none of them takes messages from reports" in explanation_of(admin, run)
     Control().disable(job.pk)
-    assert "Its job is disabled" in told(admin, run)
+    assert "Its job is disabled" in explanation_of(admin, run)
 
 
 @on_each_database
@@ -498,7 +500,7 @@ def test_a_waiting_retry_explains_its_number_and_time(admin):
     run = make_run(
         make_job(), RunStatus.PENDING, attempt=2, failures=2, max_retry=4, available_at=later
     )
-    assert "Attempt 2 failed; retry 2 of 4 starts at" in told(admin, run)
+    assert "Attempt 2 failed; retry 2 of 4 starts at" in explanation_of(admin, run)
 
 
 @on_each_database
@@ -510,8 +512,8 @@ def test_a_cancelled_execution_names_who_cancelled_it(admin):
         admin.post(reverse(f"{RUNS}_cancel", args=[run.pk]), {"reason": ""})
     waiting.refresh_from_db()
     assert waiting.error_message == "cancelled by alice"
-    assert "alice cancelled it" in told(admin, waiting)
-    assert "by alice" in told(admin, running)
+    assert "alice cancelled it" in explanation_of(admin, waiting)
+    assert "by alice" in explanation_of(admin, running)
 
 
 def why(job: CronJob) -> str:
@@ -616,8 +618,8 @@ def test_an_execution_that_was_cancelled_twice_names_who_did_it_last(admin):
     Control(actor=Actor(name="bob")).cancel(run.pk)
     run.refresh_from_db()
     assert run.error_message == "cancelled by bob"
-    assert "bob cancelled it" in told(admin, run)
-    assert "alice" not in told(admin, run)
+    assert "bob cancelled it" in explanation_of(admin, run)
+    assert "alice" not in explanation_of(admin, run)
 
 
 # --- cost ----------------------------------------------------------------------------------------

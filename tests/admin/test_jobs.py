@@ -311,10 +311,12 @@ def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
             finished_at=start + timedelta(seconds=seconds),
         )  # fmt: skip
 
-    said = durations([*(ran(seconds) for seconds in range(1, 21)), ran(9999, RunStatus.CANCELLED)])
+    summary = durations(
+        [*(ran(seconds) for seconds in range(1, 21)), ran(9999, RunStatus.CANCELLED)]
+    )
 
-    assert "10.5" in said or "10 s" in said  # the mean, as show.span says it
-    assert "p95 19 s" in said
+    assert "10.5" in summary or "10 s" in summary  # the mean, as show.span says it
+    assert "p95 19 s" in summary
     assert durations([ran(5, RunStatus.SKIPPED)]) == "-"
 
 
@@ -442,9 +444,9 @@ def test_the_history_is_told_in_the_language_of_who_reads_it(admin):
     with translation.override("en"):
         assert describe(entry, str) == "Changed description, timeout"
     with translation.override("ko"):
-        told = describe(entry, str)
-    assert "설명" in told
-    assert "제한 시간" in told
+        text = describe(entry, str)
+    assert "설명" in text
+    assert "제한 시간" in text
 
 
 def test_what_django_logged_before_stays_readable_below(admin):

@@ -265,18 +265,18 @@ def test_an_open_page_follows_a_real_worker(system):
 
     code = "from tests.live_watch import watch; watch(5)"
     try:
-        told = json.loads(jobu.manage("shell", "-c", code, timeout=130).splitlines()[-1])
+        watched = json.loads(jobu.manage("shell", "-c", code, timeout=130).splitlines()[-1])
     except AssertionError as error:
         raise AssertionError(f"{error}\n{jobu.logs()}") from error
 
-    moving = [state for state in told["seen"] if state["running"]]
+    moving = [state for state in watched["seen"] if state["running"]]
     percents = [state["percent"] for state in moving if state["percent"] is not None]
     assert percents == sorted(percents)
-    assert len(set(percents)) >= 2, told  # a busy machine polls rarely
-    assert moving[-1]["logged"], told
-    last = told["seen"][-1]
+    assert len(set(percents)) >= 2, watched  # a busy machine polls rarely
+    assert moving[-1]["logged"], watched
+    last = watched["seen"][-1]
     assert (last["percent"], last["succeeded"], last["running"]) == (100, True, False)
-    assert told["unchanged"] > 0
+    assert watched["unchanged"] > 0
 
 
 @pytest.mark.parametrize("moment", ["get_object", "_fragment"])

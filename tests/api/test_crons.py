@@ -71,8 +71,8 @@ def test_the_history_tells_each_change_with_old_and_new_value(api: Program, alic
     ok(api.put(f"/crons/{job.pk}", {"priority": 5, "handler_params": {"password": "new"}}))
 
     changes = changes_of(Activity.objects.get(verb="changed"), sees_params=True)
-    told = {each.field: (each.old, each.new) for each in changes}
-    assert told == {"priority": ("1", "5"), "parameters: password": (MASK, MASK)}
+    changed = {each.field: (each.old, each.new) for each in changes}
+    assert changed == {"priority": ("1", "5"), "parameters: password": (MASK, MASK)}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

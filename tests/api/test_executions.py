@@ -215,8 +215,8 @@ def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
     waits, runs = make_run(None, RunStatus.PENDING), make_run(None, RunStatus.RUNNING)
 
     cancelled = ok(api.post(f"/jobs/{waits.pk}/cancel", {"reason": "a mistake"}))
-    told = "cancelled by alice: a mistake"
-    assert (cancelled["status"], cancelled["error_message"]) == ("CANCELLED", told)
+    reason = "cancelled by alice: a mistake"
+    assert (cancelled["status"], cancelled["error_message"]) == ("CANCELLED", reason)
     asked = ok(api.post(f"/jobs/{runs.pk}/cancel"))
     assert asked["status"] == "RUNNING"
     assert asked["cancel_requested_at"] is not None

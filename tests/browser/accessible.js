@@ -5,7 +5,7 @@ const problems = new Set();
 const isShown = (node) => node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
 const isHidden = (node) => node.closest("[aria-hidden=true]") !== null;
 
-function told(node) {
+function opening_tag(node) {
   const start = node.cloneNode(false).outerHTML.split("\n").join(" ");
   return start.length > 160 ? `${start.slice(0, 160)}...` : start;
 }
@@ -33,16 +33,16 @@ function nameOf(node) {
 for (const node of document.querySelectorAll("input:not([type=hidden]), select, textarea")) {
   // The theme's search names itself by its placeholder alone.
   if (!isShown(node) || isHidden(node) || node.matches("[x-ref=searchInput][placeholder]")) continue;
-  if (!nameOf(node)) problems.add(`no label: ${told(node)}`);
+  if (!nameOf(node)) problems.add(`no label: ${opening_tag(node)}`);
 }
 for (const node of document.querySelectorAll("a[href], button, summary, [role=button]")) {
-  if (isShown(node) && !isHidden(node) && !nameOf(node)) problems.add(`no name: ${told(node)}`);
+  if (isShown(node) && !isHidden(node) && !nameOf(node)) problems.add(`no name: ${opening_tag(node)}`);
 }
 for (const node of document.querySelectorAll("img:not([alt]), svg, canvas, [role=img], [role=progressbar]")) {
   // What is inside of an image with a name is part of it.
   const image = node.closest("[role=img]") || node;
   if (!isShown(node) || isHidden(node) || nameOf(node) || nameOf(image)) continue;
-  problems.add(`neither text nor aria-hidden: ${told(node)}`);
+  problems.add(`neither text nor aria-hidden: ${opening_tag(node)}`);
 }
 
 // --- structure -----------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ for (const { id } of document.querySelectorAll("[id]")) {
   ids.add(id);
 }
 for (const node of document.querySelectorAll("[tabindex]")) {
-  if (node.tabIndex > 0) problems.add(`an order of its own: ${told(node)}`);
+  if (node.tabIndex > 0) problems.add(`an order of its own: ${opening_tag(node)}`);
 }
 for (const name of ["aria-describedby", "aria-errormessage", "aria-labelledby", "aria-controls"]) {
   for (const node of document.querySelectorAll(`[${name}]`)) {
@@ -136,7 +136,7 @@ while (walker.nextNode()) {
   if (style.fontFamily.includes("Material Symbols")) continue;
   const isAccent = accents.has(rgba(style.color).join());
   if (ratio < (isLarge || isAccent ? 3 : 4.49)) {
-    problems.add(`contrast ${ratio.toFixed(2)}: ${told(node)} ${node.textContent.trim().slice(0, 40)}`);
+    problems.add(`contrast ${ratio.toFixed(2)}: ${opening_tag(node)} ${node.textContent.trim().slice(0, 40)}`);
   }
 }
 

@@ -11,7 +11,7 @@ Look = Callable[[bytes], bool]
 
 
 class Proxy:
-    """Passes bytes on, until it is told to delay, to cut, to go deaf or to refuse."""
+    """Passes bytes on. A test can make it delay, cut, ignore or refuse connections."""
 
     def __init__(self, url: str, chance: random.Random) -> None:
         self._target = urlsplit(url)
@@ -83,7 +83,7 @@ class Proxy:
             self._links.discard(link)
 
     async def pieces(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """What arrives, chopped and delayed as told."""
+        """Yields what arrives, cut and delayed as the test asked."""
         while data := await reader.read(65536):
             while data:
                 size = self._chance.randrange(1, 40) if self.is_chopping else len(data)

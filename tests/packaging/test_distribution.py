@@ -132,14 +132,14 @@ def test_the_tests_run_from_the_sdist(distributions: Distributions, tmp_path: Pa
 
     # Files whose tests read the tree: the configuration, the requirements, the list of files.
     names = ["test_config.py", "test_requirements.py", "packaging/test_tree.py"]
-    said = _run(
+    output = _run(
         [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in names)],
         directory=unpacked,
         environment=_clean_environment(tmp_path),
     )
 
-    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
-    assert "skipped" not in said
+    assert re.search(r"^\d+ passed", output, re.MULTILINE), output
+    assert "skipped" not in output
 
 
 # --- an installed wheel ---------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def _pins() -> Iterator[str]:
 
 @pytest.mark.processes
 def test_an_installed_jobu_is_imported_from_the_environment_alone(site: Site) -> None:
-    said = site.run(
+    output = site.run(
         "-c",
         f"import {', '.join(PACKAGES)}\n"
         f"for package in ({', '.join(PACKAGES)}): print(package.__file__)\n"
@@ -224,7 +224,7 @@ def test_an_installed_jobu_is_imported_from_the_environment_alone(site: Site) ->
         "print(metadata.version('jobu-scheduler'))",
     )
 
-    *files, version = said.splitlines()
+    *files, version = output.splitlines()
     assert version == scheduler.__version__
     assert len(files) == len(PACKAGES)
     assert all(Path(file).is_relative_to(site.python.parent.parent) for file in files)
@@ -279,7 +279,7 @@ def test_an_installed_beat_records_a_due_slot_on_sqlite(site: Site) -> None:
 
 @pytest.mark.processes
 def test_an_installed_site_has_its_pages_its_catalogue_and_its_static_files(site: Site) -> None:
-    said = site.run(
+    output = site.run(
         "-m",
         "jobu_project",
         "shell",
@@ -298,7 +298,7 @@ def test_an_installed_site_has_its_pages_its_catalogue_and_its_static_files(site
         "print(client.get('/health').json()['version'])",
     )
 
-    assert said.splitlines() == ["200 True", "200", "True", scheduler.__version__]
+    assert output.splitlines() == ["200 True", "200", "True", scheduler.__version__]
 
 
 def _statuses(database: Path, job: str) -> set[str]:

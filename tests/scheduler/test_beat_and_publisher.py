@@ -293,8 +293,8 @@ def test_no_exception_ends_beat_and_an_outage_is_reported_once(
     assert waits == [0.5, 1, 2, 4, 5, 5]
     beat.tick()
     assert statuses(job) == ["PENDING"]
-    told = [getattr(r, "event", "") for r in caplog.records]
-    assert told.count("tick.failed") == 1
+    events = [getattr(r, "event", "") for r in caplog.records]
+    assert events.count("tick.failed") == 1
     beat.tick()
 
 

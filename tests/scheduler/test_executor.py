@@ -650,10 +650,10 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
     def away() -> None:
         raise OperationalError("the database is away")
 
-    def told(*_: object) -> None:
+    def lose_database(*_: object) -> None:
         monkeypatch.setattr(system.clock, "now", away)
 
-    monkeypatch.setattr(worker.executor, "_log_end", told)
+    monkeypatch.setattr(worker.executor, "_log_end", lose_database)
     row = system.execution(handler_name=ignores, timeout_seconds=1)
     with pytest.raises(ProcessEnded):
         worker.execute(row.pk)

@@ -122,14 +122,14 @@ def test_lines_of_a_run_say_which_run_it_is_and_others_do_not():
         RunFilter().filter(own)
 
     assert "execution_id" not in json.loads(JsonLineFormatter().format(plain))
-    told = json.loads(JsonLineFormatter().format(inside))
-    assert {k: told[k] for k in ("execution_id", "job_id", "attempt", "worker")} == {
+    line = json.loads(JsonLineFormatter().format(inside))
+    assert {k: line[k] for k in ("execution_id", "job_id", "attempt", "worker")} == {
         "execution_id": 7,
         "job_id": 3,
         "attempt": 2,
         "worker": "w1",
     }
-    assert told.keys() == {
+    assert line.keys() == {
         "timestamp", "level", "name", "message", "execution_id", "job_id", "attempt", "worker"
     }  # fmt: skip
     assert json.loads(JsonLineFormatter().format(own))["attempt"] == 9
@@ -162,8 +162,8 @@ def test_a_held_execution_is_logged_once_and_then_only_at_debug_level(
         for _ in range(3):
             system.worker.execute(waiting.pk)
             system.clock.advance(6)
-    told = [r.levelname for r in caplog.records if "waits behind" in r.getMessage()]
-    assert told == ["INFO", "DEBUG", "DEBUG"]
+    levels = [r.levelname for r in caplog.records if "waits behind" in r.getMessage()]
+    assert levels == ["INFO", "DEBUG", "DEBUG"]
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -185,14 +185,14 @@ def test_every_event_can_be_logged_in_both_formats(event: str, caplog: pytest.Lo
 
 
 def test_every_event_is_emitted_somewhere():
-    told = set()
+    emitted = set()
     for path in (ROOT / "scheduler").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "emit":
                 event = node.args[0]
                 names = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]
-                told |= {ast.literal_eval(name) for name in names}
-    assert told == set(EVENTS)
+                emitted |= {ast.literal_eval(name) for name in names}
+    assert emitted == set(EVENTS)
 
 
 def test_an_unknown_event_is_a_programming_mistake():
@@ -237,11 +237,11 @@ def test_no_value_of_a_parameter_is_seen_in_the_log_of_a_failing_run(
         system.clock.advance(60)
         system.worker.execute(row.pk)
     assert fresh(row).failures >= 1
-    told = "\n".join(
+    logged = "\n".join(
         JsonLineFormatter().format(r) for r in caplog.records if r.name != "django.db.backends"
     )
-    assert re.search(r"ended|try again", told)
-    assert SECRET not in told
+    assert re.search(r"ended|try again", logged)
+    assert SECRET not in logged
 
 
 def test_a_module_of_handlers_that_cannot_be_imported_is_logged_and_stops_no_other(

@@ -94,7 +94,7 @@ def test_bad_rows_are_disabled_with_the_reason_and_the_others_go_on(
         assert statuses(job) == [], name
     assert statuses(good) == statuses(named("after them")) == ["PENDING"] * 3
     disabled = [r for r in caplog.records if getattr(r, "event", "") == "job.disabled"]
-    assert len(disabled) == len(BAD)  # each said once
+    assert len(disabled) == len(BAD)  # each is reported once
 
 
 only_sqlite = pytest.mark.database("sqlite")  # which takes bytes for text; the others refuse them

@@ -1,4 +1,4 @@
-"""Settings that would be unsafe are refused or said, and those for production are safe."""
+"""Unsafe settings are refused or reported, and the settings for production are safe."""
 
 from __future__ import annotations
 
@@ -145,17 +145,17 @@ def ended(command: tuple[str, ...], **environment: str) -> str:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[-1])
 def test_a_misspelt_key_is_named_without_a_traceback(command: tuple[str, ...], tmp_path: Path):
     (tmp_path / "scheduler.yaml").write_text("scheduler: {bach_size: 5}", encoding="utf-8")
-    said = ended(command, JOBU_CONFIG_DIR=str(tmp_path), JOBU_DATA_DIR=str(tmp_path / "data"))
-    assert "bach_size: unknown key, did you mean 'batch_size'?" in said
-    assert "Traceback" not in said
+    output = ended(command, JOBU_CONFIG_DIR=str(tmp_path), JOBU_DATA_DIR=str(tmp_path / "data"))
+    assert "bach_size: unknown key, did you mean 'batch_size'?" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.processes
 def test_a_directory_that_cannot_be_made_is_named_without_a_traceback(tmp_path: Path):
     (tmp_path / "file").touch()
-    said = ended((str(ROOT / "manage.py"), "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
-    assert f"JOBU_DATA_DIR: {tmp_path}/file/below cannot be made: Not a directory" in said
-    assert "Traceback" not in said
+    output = ended((str(ROOT / "manage.py"), "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
+    assert f"JOBU_DATA_DIR: {tmp_path}/file/below cannot be made: Not a directory" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.processes

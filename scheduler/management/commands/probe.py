@@ -81,7 +81,7 @@ class Command(JobuCommand):
         elif problems:
             self.printer.line(_("FAILED: %(problems)s") % {"problems": "; ".join(problems)})
         else:
-            self.printer.line(_("OK: %(told)s") % {"told": _summary(found, options)})
+            self.printer.line(_("OK: %(summary)s") % {"summary": _summary(found, options)})
         return 1 if problems else 0
 
 

@@ -87,15 +87,15 @@
     }
 
     help() {
-      const said = [];
-      if (this.field.help) said.push(this.field.help);
-      if (this.kind === "json") said.push(this.words.jsonHelp);
-      if (this.kind === "secret") said.push(this.words.secretHelp);
-      if (this.field.min !== undefined) said.push(`≥ ${this.field.min}`);
-      if (this.field.above !== undefined) said.push(`> ${this.field.above}`);
-      if (this.field.max !== undefined) said.push(`≤ ${this.field.max}`);
-      if (this.field.below !== undefined) said.push(`< ${this.field.below}`);
-      return said.join("; ");
+      const hints = [];
+      if (this.field.help) hints.push(this.field.help);
+      if (this.kind === "json") hints.push(this.words.jsonHelp);
+      if (this.kind === "secret") hints.push(this.words.secretHelp);
+      if (this.field.min !== undefined) hints.push(`≥ ${this.field.min}`);
+      if (this.field.above !== undefined) hints.push(`> ${this.field.above}`);
+      if (this.field.max !== undefined) hints.push(`≤ ${this.field.max}`);
+      if (this.field.below !== undefined) hints.push(`< ${this.field.below}`);
+      return hints.join("; ");
     }
 
     nothing() {
