@@ -60,7 +60,7 @@ def test_only_states_contains_status_literals():
     assert found == []
 
 
-def test_nobody_saves_an_execution():
+def test_no_code_calls_save_on_an_execution():
     """The save() of a stale object would overwrite what another process has written."""
     found = [
         f"{path}:{node.lineno}"
@@ -115,7 +115,7 @@ def words(model: type[Model], field: str) -> set[str]:
     raise AssertionError(f"{field} has no constraint")
 
 
-def test_the_columns_have_room_for_every_word():
+def test_every_value_of_states_fits_into_its_column():
     rooms: list[tuple[type[Model], str, type[StrEnum]]] = [
         (JobExecution, "status", RunStatus),
         (JobExecution, "param_source", ParamSource),
@@ -180,7 +180,7 @@ def lengths(package: str) -> Iterator[tuple[str, int]]:
             yield str(path.relative_to(ROOT)), len(text.splitlines())
 
 
-def test_the_rooms_of_scheduler_are_folders_and_only_plain_values_lie_beside_them():
+def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
     beside = {path.stem for path in (ROOT / "scheduler").glob("*.py")}
     folders = [path for path in (ROOT / "scheduler").iterdir() if (path / "__init__.py").exists()]
 
@@ -191,7 +191,7 @@ def test_the_rooms_of_scheduler_are_folders_and_only_plain_values_lie_beside_the
     assert len(folders) <= 14
 
 
-def test_no_circle_of_files_is_anywhere():
+def test_no_modules_import_each_other_in_a_circle():
     """Imports within functions and for type checkers count, too."""
     modules = {name_of(path): tree for path, tree in sources(*PACKAGES, "bench", "tests")}
     imports = {

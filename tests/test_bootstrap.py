@@ -63,7 +63,7 @@ def test_requirements_are_installed_once(checkout: Checkout) -> None:
     assert checkout.start() == []
 
 
-def test_a_venv_whose_python_has_gone_is_filled_anew(checkout: Checkout) -> None:
+def test_a_venv_whose_python_is_gone_gets_its_requirements_again(checkout: Checkout) -> None:
     checkout.start()
     (checkout.root / ".venv" / "bin" / "python").unlink()
 

@@ -30,7 +30,7 @@ def rows() -> list[tuple[str, str, str, str]]:
     return ROW.findall(PAGE.read_text(encoding="utf-8"))
 
 
-def test_every_line_of_the_checklist_is_there_once() -> None:
+def test_page_has_every_line_of_the_checklist_once() -> None:
     numbers = Counter(number for number, *_ in rows())
 
     assert LINES - set(numbers) == set()
@@ -40,7 +40,7 @@ def test_every_line_of_the_checklist_is_there_once() -> None:
     assert len(table_lines) == len(numbers)  # none that the pattern of a row does not read
 
 
-def test_every_test_that_the_page_names_exists_and_every_line_has_one() -> None:
+def test_every_line_names_a_test_and_every_named_test_exists() -> None:
     missing = []
     known: dict[str, set[str]] = {}
     for number, _, shown_by, _ in rows():

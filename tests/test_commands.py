@@ -122,7 +122,7 @@ def test_a_job_is_created_shown_changed_cloned_and_deleted(world: SchedulerHarne
     assert [job["name"] for job in ran("jobs", "list", "--json").json["items"]] == ["other"]
 
 
-def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: SchedulerHarness):
+def test_mistakes_of_a_new_job_are_reported_by_field(world: SchedulerHarness):
     wrong = (
         "jobs",
         "create",
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_new_job_is_said_at_each_field(world: SchedulerHarn
         (["--as", "bad\x1bname"], "as"),
     ],
 )
-def test_bad_values_are_refused_where_they_were_given(
+def test_bad_values_are_refused_and_their_option_is_named(
     world: SchedulerHarness, arguments: list[str], field: str
 ):
     done = run("jobs", "create", "x", "--cron", "@daily", "--handler", "ok", "--json", *arguments)
@@ -241,7 +241,7 @@ def test_a_pause_has_a_reason_and_an_end(world: SchedulerHarness):
     assert CronJob.objects.get(pk=job.pk).is_enabled
 
 
-def test_missed_slots_are_run_when_a_job_is_enabled_if_somebody_wants_it(world: SchedulerHarness):
+def test_enable_with_missed_all_runs_the_missed_slots(world: SchedulerHarness):
     job = world.job(name="one", is_enabled=False)
     now = world_now()
     CronJob.objects.filter(pk=job.pk).update(missed_from=now - timedelta(minutes=10))
@@ -257,7 +257,7 @@ def world_now() -> Any:
     return Control().clock.now()
 
 
-def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: SchedulerHarness):
+def test_a_job_is_found_by_exact_name_or_id_only(world: SchedulerHarness):
     first = world.job(name="one")
     world.job(name=str(first.pk))
 
@@ -268,7 +268,7 @@ def test_a_job_is_named_by_name_or_id_and_never_by_guess(world: SchedulerHarness
     assert "there is no job" in refused("jobs", "show", "99999999999999999999")
 
 
-def test_secrets_are_masked_and_a_mask_stands_for_what_is_stored(world: SchedulerHarness):
+def test_secrets_are_masked_and_a_saved_mask_keeps_the_stored_secret(world: SchedulerHarness):
     world.job(name="one", handler_params={"password": SECRET, "n": 1})
 
     for arguments in (["show", "one"], ["show", "one", "--json"], ["list", "--json"]):
@@ -303,7 +303,7 @@ def test_params_nested_too_deep_are_refused(world: SchedulerHarness, depth: int)
 
 
 @pytest.mark.parametrize("stored", [[1, 2], Value(None, JSONField()), "text"], ids=str)
-def test_params_that_are_no_object_can_be_replaced_and_not_run(
+def test_job_whose_params_are_not_an_object_cannot_run_until_they_are_replaced(
     world: SchedulerHarness, stored: Any
 ):
     job = world.job(name="one")
@@ -317,12 +317,12 @@ def test_params_that_are_no_object_can_be_replaced_and_not_run(
     assert CronJob.objects.get().handler_params == {"a": 1}
 
 
-def test_nothing_is_changed_when_nothing_was_named(world: SchedulerHarness):
+def test_update_without_changes_is_refused(world: SchedulerHarness):
     world.job(name="one")
     assert "nothing to change" in refused("jobs", "update", "one")
 
 
-def test_control_characters_reach_no_terminal(world: SchedulerHarness):
+def test_control_characters_are_escaped_in_the_output(world: SchedulerHarness):
     world.job(name="red \x1b[31m\nline", handler_params={"a": "\x1b[2J"})
 
     assert "red \\x1b[31m line" in ran("jobs", "list").out
@@ -333,7 +333,7 @@ def test_control_characters_reach_no_terminal(world: SchedulerHarness):
 
 
 @pytest.mark.database
-def test_executions_are_listed_newest_first_by_what_is_asked_for(world: SchedulerHarness):
+def test_executions_are_listed_newest_first_and_filtered(world: SchedulerHarness):
     job = world.job(name="one")
     rows = [world.execution(job), world.execution(handler_name="fail"), world.execution(job)]
 
@@ -368,7 +368,7 @@ def test_a_list_never_counts_a_large_table(world: SchedulerHarness):
     assert "COUNT(" not in selects[0].upper()
 
 
-def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: SchedulerHarness):
+def test_an_execution_shows_its_attempts_and_the_traceback(world: SchedulerHarness):
     job = world.job(name="one", handler_name="fail", max_retry=0)
     row = world.execution(job)
     world.tick()
@@ -387,7 +387,7 @@ def test_an_execution_shows_its_attempts_and_where_it_went_wrong(world: Schedule
 
 
 @pytest.mark.database
-def test_the_history_shows_what_a_user_did_by_command(world: SchedulerHarness):
+def test_the_history_shows_the_commands_of_a_user(world: SchedulerHarness):
     bob = get_user_model().objects.create_user("bob")
 
     def entries(*arguments: object) -> list[tuple[str, str, int | None, str]]:
@@ -453,7 +453,7 @@ def test_the_history_shows_what_a_user_did_by_command(world: SchedulerHarness):
     assert entries("jobs", "list") == []
 
 
-def test_a_command_without_as_is_remembered_under_the_name_on_this_system(
+def test_history_names_the_system_user_for_a_command_without_as(
     world: SchedulerHarness, monkeypatch: Any
 ):
     get_user_model().objects.create_user("root")
@@ -471,7 +471,7 @@ def test_a_command_without_as_is_remembered_under_the_name_on_this_system(
     assert who_switched_off(CronJob.objects.get()) == ""
 
 
-def test_what_is_refused_is_in_no_history(world: SchedulerHarness):
+def test_refused_command_is_not_in_the_history(world: SchedulerHarness):
     get_user_model().objects.create_user("bob")
     row = world.execution()
     ran("executions", "cancel", row.pk)
@@ -527,7 +527,7 @@ def test_executions_are_cancelled_retried_and_replayed(world: SchedulerHarness):
     assert (copy.params, copy.requested_by, copy.param_source) == ({"n": 2}, "ann", "manual")
 
 
-def test_a_range_of_failed_ones_is_sent_back(world: SchedulerHarness):
+def test_failed_executions_of_a_range_are_retried(world: SchedulerHarness):
     job = world.job(name="one")
     ended = {"publish_at": None, "finished_at": START}
     rows = [world.execution(job, status="FAILED", **ended) for _ in range(3)]
@@ -542,7 +542,7 @@ def test_a_range_of_failed_ones_is_sent_back(world: SchedulerHarness):
     assert "not both" in refused("executions", "retry", rows[0].pk, "--since", "now")
 
 
-def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: SchedulerHarness):
+def test_log_of_a_run_is_shown_whole_by_attempt_or_only_its_last_lines(world: SchedulerHarness):
     row = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
     for attempt, seq in ((1, 1), (1, 2), (2, 1)):
         JobLog.objects.create(
@@ -565,7 +565,7 @@ def test_the_lines_of_a_run_are_read_whole_by_attempt_and_from_the_end(world: Sc
     assert [json.loads(line)["at"] for line in lines] == ["2026-01-12T10:00:30Z"] * 3
 
 
-def test_waiting_ends_with_the_runs_or_with_its_time(world: SchedulerHarness):
+def test_wait_ends_when_the_runs_end_or_at_its_timeout(world: SchedulerHarness):
     good = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
     bad = world.execution(
         status="FAILED", publish_at=None, finished_at=START, error_message="it went wrong"
@@ -584,7 +584,7 @@ def test_waiting_ends_with_the_runs_or_with_its_time(world: SchedulerHarness):
     assert run("jobs", "run", "one", "--wait", "--timeout", "long").code == 2
 
 
-def test_the_run_is_asked_for_in_the_name_of_the_systems_user(
+def test_run_is_requested_by_the_system_user_unless_as_names_another(
     world: SchedulerHarness, monkeypatch: Any
 ):
     monkeypatch.setenv("LOGNAME", "opsuser")
@@ -634,7 +634,7 @@ def test_an_impossible_backfill_is_refused(world: SchedulerHarness):
     assert not Backfill.objects.exists()
 
 
-def test_a_backfill_that_has_ended_is_followed_to_its_end_at_once(world: SchedulerHarness):
+def test_follow_of_a_finished_backfill_returns_at_once(world: SchedulerHarness):
     job = world.job(name="one", cron_expression="0 * * * *")
     made = Backfill.objects.create(
         job=job, since=START, until=START, total=2, made=2, state=BackfillState.DONE
@@ -665,7 +665,7 @@ def test_preview_shows_slots_in_the_zone_and_in_utc_and_describes_them(db: None)
     assert found["slots"][0]["local"].endswith(("+01:00", "+02:00"))
 
 
-def test_preview_warns_of_what_could_not_be_saved_and_of_clock_changes(db: None):
+def test_preview_warns_of_schedules_that_cannot_be_saved_and_of_clock_changes(db: None):
     often = run("preview", "*/5 * * * * *", "--count", 1)
     night = run("preview", "30 2 * * *", "--timezone", "Europe/Berlin", "--json")
 
@@ -682,7 +682,7 @@ def test_preview_warns_of_what_could_not_be_saved_and_of_clock_changes(db: None)
         (["@daily", "--calendar", "nowhere"], "calendar"),
     ],
 )
-def test_preview_refuses_with_the_field(db: None, arguments: list[str], field: str):
+def test_preview_names_the_field_with_the_mistake(db: None, arguments: list[str], field: str):
     assert f"{field}: " in refused("preview", *arguments)
     assert list(run("preview", *arguments, "--json").json["error"]["fields"]) == [field]
 
@@ -743,7 +743,7 @@ def test_instants(text: str, instant: Any):
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
-def test_an_instant_that_no_column_holds_is_refused(text: str, zone: str):
+def test_an_instant_outside_the_range_of_the_database_is_refused(text: str, zone: str):
     from django.utils import timezone
 
     with timezone.override(zone), pytest.raises(InvalidJob) as caught:
@@ -771,7 +771,7 @@ def test_a_time_that_the_clocks_show_twice_or_never_needs_its_offset():
         (90000, "1 d 1 h"),
     ],
 )
-def test_how_long(seconds: float | None, text: str):
+def test_durations_are_shown_in_short_units(seconds: float | None, text: str):
     assert output.span(seconds) == text
 
 

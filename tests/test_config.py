@@ -46,7 +46,7 @@ def mistakes_of(call: Callable[[], object]) -> list[str]:
 # --- defaults -------------------------------------------------------------------------------------
 
 
-def test_without_any_file_everything_has_its_default(load_files: Loader, tmp_path: Path):
+def test_without_files_every_key_has_its_default(load_files: Loader, tmp_path: Path):
     config = load_files()
     assert isinstance(config.job_database, SqliteConfig)
     assert sqlite_path(config, config.job_database) == str(tmp_path / "data" / "jobu.sqlite3")
@@ -55,18 +55,18 @@ def test_without_any_file_everything_has_its_default(load_files: Loader, tmp_pat
 
 
 @pytest.mark.parametrize("section", ["scheduler", "worker", "admin", "logging"])
-def test_the_files_that_are_delivered_show_every_key(section: str):
+def test_the_delivered_files_contain_every_key(section: str):
     document = yaml.safe_load((ROOT / "config" / f"{section}.yaml").read_text(encoding="utf-8"))
 
     assert set(document[section]) == set(settings_page.SECTIONS[section].model_fields)
 
 
-def test_the_page_of_settings_is_what_the_models_say():
+def test_settings_page_is_generated_from_the_models():
     """`python -m tests.settings_page` writes it."""
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()
 
 
-def test_every_setting_says_what_it_means():
+def test_every_setting_has_a_description():
     silent = [
         f"{name}.{key}"
         for name, model in settings_page.SECTIONS.items()
@@ -77,7 +77,7 @@ def test_every_setting_says_what_it_means():
     assert silent == []
 
 
-def test_the_files_that_are_delivered_say_the_defaults(tmp_path: Path):
+def test_the_delivered_files_contain_the_default_values(tmp_path: Path):
     delivered = load(ROOT / "config", {"JOBU_DATA_DIR": str(tmp_path)})
     bare = load_empty(tmp_path)
     for section in ("scheduler", "worker", "admin", "logging"):
@@ -104,7 +104,7 @@ def test_the_directory_can_be_chosen_and_must_exist(tmp_path: Path):
     assert "no such directory" in mistake
 
 
-def test_the_data_of_an_installed_jobu_lie_with_the_users_own_data() -> None:
+def test_installed_jobu_uses_the_data_directory_of_the_user() -> None:
     def place(**environ: str) -> str:
         return str(default_data_dir(environ, is_installed=True))
 
@@ -180,7 +180,7 @@ def test_all_mistakes_of_all_files_are_listed_at_once(load_files: Loader):
         ({"database": "databases: {default: {type: sqlite, path: x, pol_size: 3}}"}, "'pool_size'"),
     ],
 )
-def test_a_mistake_says_where_and_what_would_be_right(
+def test_a_mistake_names_its_place_and_the_correct_value(
     files: dict[str, str], expected: str, load_files: Loader
 ):
     text = "\n".join(mistakes_of(lambda: load_files(**files)))
@@ -188,7 +188,7 @@ def test_a_mistake_says_where_and_what_would_be_right(
     assert "Traceback" not in text
 
 
-def test_the_longest_grace_ends_while_the_verdict_can_still_be_written(load_files: Loader):
+def test_longest_grace_period_ends_before_another_worker_may_start_the_run(load_files: Loader):
     config = load_files(worker=f"worker: {{grace_seconds: {GRACE_SECONDS_MAX}}}")
 
     # Behind its deadline another worker may begin again; behind Celery's limit the child is killed.
@@ -219,7 +219,7 @@ def test_variables_are_expanded_as_in_the_shell(text: str, environ: dict[str, st
     assert expand(text, environ) == expected
 
 
-def test_a_variable_that_is_not_set_is_named_with_its_key(load_files: Loader):
+def test_an_unset_variable_is_reported_with_its_key(load_files: Loader):
     (mistake,) = mistakes_of(lambda: load_files(admin="admin: {secret_key: '${NO_SUCH}'}"))
     assert mistake == "admin.yaml: admin.secret_key: environment variable NO_SUCH is not set"
 
@@ -258,7 +258,7 @@ def test_urls_are_parsed(dsn: str, expected: dict[str, Any], load_files: Loader)
     assert {key: getattr(config.job_database, key) for key in expected} == expected
 
 
-def test_a_part_given_beside_the_url_wins(load_files: Loader):
+def test_a_separate_key_overrides_its_part_of_the_url(load_files: Loader):
     config = load_files(
         database="databases: {default: {dsn: 'postgres://u:a@h/d', password: b, pool_size: 3}}"
     )
@@ -279,7 +279,7 @@ def test_django_and_the_pools_share_one_section(load_files: Loader, tmp_path: Pa
     assert entry["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
 
 
-def test_a_postgresql_whose_host_vanished_is_given_up_within_half_a_minute(load_files: Loader):
+def test_connection_to_a_vanished_postgresql_host_fails_within_half_a_minute(load_files: Loader):
     config = load_files(database="databases: {default: {dsn: 'postgres://u@h/d'}}")
     given = django_databases(config)["default"]["OPTIONS"]
     probes = given["keepalives_interval"] * given["keepalives_count"]
@@ -298,7 +298,7 @@ def test_a_postgresql_whose_host_vanished_is_given_up_within_half_a_minute(load_
         ),
     ],
 )
-def test_what_an_engine_cannot_do_is_refused_before_a_worker_runs(
+def test_options_that_the_engine_does_not_support_are_refused(
     entry: str, key: str, load_files: Loader
 ):
     text = f"databases: {{default: {{type: sqlite, path: x}}, other: {entry}}}"

@@ -157,7 +157,7 @@ def check(
             bad.by_a_pool(connect_timeout=2)
 
 
-def test_postgresql_is_reached_by_its_socket(
+def test_postgresql_connection_by_unix_socket(
     postgres_server: Postgres, tmp_path: Path, django_db_blocker: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -176,7 +176,7 @@ def test_postgresql_is_reached_by_its_socket(
         assert reached.by_a_pool(connect_timeout=2) is True
 
 
-def test_mysql_is_reached_by_its_socket(
+def test_mysql_connection_by_unix_socket(
     mariadb_server: MariaDB, tmp_path: Path, django_db_blocker: Any
 ) -> None:
     if not mariadb_server.is_restartable:
@@ -197,7 +197,7 @@ PG_CIPHER = "select cipher from pg_stat_ssl where pid = pg_backend_pid()"
 MY_CIPHER = "show session status like 'Ssl_cipher'"
 
 
-def test_postgresql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
+def test_postgresql_tls_connects_only_to_the_server_with_the_right_certificate(
     postgres: Postgres, certificates: tuple[Certificate, Certificate], tmp_path: Path,
     django_db_blocker: Any,
 ) -> None:  # fmt: skip
@@ -219,7 +219,7 @@ def test_postgresql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
             unnamed.by_a_pool(connect_timeout=2)
 
 
-def test_postgresql_is_reached_by_tls_if_it_has_it_where_nothing_is_demanded(
+def test_postgresql_uses_tls_by_default_if_the_server_offers_it(
     postgres: Postgres, tmp_path: Path, django_db_blocker: Any
 ) -> None:
     undemanded = Reached(postgres.url, tmp_path, PG_CIPHER)
@@ -228,7 +228,7 @@ def test_postgresql_is_reached_by_tls_if_it_has_it_where_nothing_is_demanded(
     assert undemanded.by_a_pool()
 
 
-def test_mysql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
+def test_mysql_tls_connects_only_to_the_server_with_the_right_certificate(
     mariadb: MariaDB, certificates: tuple[Certificate, Certificate], tmp_path: Path,
     django_db_blocker: Any,
 ) -> None:  # fmt: skip
@@ -244,7 +244,7 @@ def test_mysql_is_reached_by_tls_and_by_none_but_the_server_that_was_meant(
         )
 
 
-def test_a_mysql_without_tls_is_refused_where_tls_is_demanded(
+def test_mysql_without_tls_is_refused_if_tls_is_required(
     mariadb_server: MariaDB, tmp_path: Path, django_db_blocker: Any
 ) -> None:
     plain = Reached(f"{mariadb_server.url}?ssl-mode=REQUIRED", tmp_path, MY_CIPHER)

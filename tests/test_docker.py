@@ -77,7 +77,7 @@ def mebibytes(size: str) -> int:
     return int(size[:-1]) * {"m": 1, "g": 1024}[size[-1]]
 
 
-def test_every_part_is_there(services):
+def test_compose_file_has_every_service(services):
     assert set(services) == {*OURS, *THEIRS}
     images = {name: services[name]["image"] for name in THEIRS}
     assert images["postgres"] == "postgres:16-alpine"
@@ -85,7 +85,7 @@ def test_every_part_is_there(services):
     assert images["redis"].startswith("redis:7")
 
 
-def test_everything_has_limits_restarts_and_rotated_logs(services):
+def test_every_service_has_limits_a_restart_policy_and_rotated_logs(services):
     for name, service in services.items():
         assert 128 <= mebibytes(service["mem_limit"]) <= 1024, name
         assert service["restart"], name
@@ -94,7 +94,7 @@ def test_everything_has_limits_restarts_and_rotated_logs(services):
         assert not service.get("privileged"), name
 
 
-def test_everything_that_stays_up_says_whether_it_is_well(services):
+def test_every_long_running_service_has_a_health_check(services):
     for name, service in services.items():
         health = service["healthcheck"]
         if name == "migrate":
@@ -107,7 +107,7 @@ def test_everything_that_stays_up_says_whether_it_is_well(services):
     assert services["beat2"]["healthcheck"]["test"][-1] == "beat"
 
 
-def test_our_containers_may_do_nothing_but_their_work(services):
+def test_containers_of_jobu_have_no_extra_privileges(services):
     for name in OURS:
         service = services[name]
         assert service["read_only"] is True, name
@@ -118,7 +118,7 @@ def test_our_containers_may_do_nothing_but_their_work(services):
         assert "user" not in service, "the image's own user is the unprivileged one"
 
 
-def test_one_migrate_goes_before_all_others(services):
+def test_every_service_starts_after_one_migrate(services):
     for name in OURS:
         needed = services[name]["depends_on"]
         if name == "migrate":
@@ -129,13 +129,13 @@ def test_one_migrate_goes_before_all_others(services):
     assert services["migrate"]["restart"].startswith("on-failure:"), "it ends, and not endlessly"
 
 
-def test_there_are_two_beats_and_two_shapes_of_worker(services):
+def test_there_are_two_beats_and_two_kinds_of_workers(services):
     assert services["beat1"]["command"] == services["beat2"]["command"] == ["beat"]
     assert "--pool=prefork" in services["worker"]["command"]
     assert "--pool=threads" in services["worker-threads"]["command"]
 
 
-def test_a_worker_has_time_to_hand_its_runs_back(services):
+def test_stop_time_of_a_worker_is_long_enough_to_hand_back_runs(services):
     worker = WorkerConfig()
     for name in ("worker", "worker-threads"):
         patience = seconds(services[name]["stop_grace_period"])
@@ -152,7 +152,7 @@ def test_only_web_and_flower_are_published_and_on_loopback(text, services):
     assert all(services[name]["networks"] == ["data"] for name in (*THEIRS, "beat1", "beat2"))
 
 
-def test_data_lies_in_volumes(text, services):
+def test_data_is_stored_in_volumes(text, services):
     named = yaml.safe_load(text)["volumes"]
     for name in (*THEIRS, "worker", "worker-threads"):
         mounts = [mount.split(":")[0] for mount in services[name]["volumes"]]
@@ -175,7 +175,7 @@ def test_redis_has_a_password_and_evicts_nothing(services):
     assert "--maxmemory" in command
 
 
-def test_mysql_speaks_utf8mb4_utc_and_read_committed(services):
+def test_mysql_uses_utf8mb4_utc_and_read_committed(services):
     command = " ".join(services["mysql"]["command"])
     for option in ("utf8mb4", "transaction-isolation=READ-COMMITTED", "default-time-zone=+00:00"):
         assert option in command
@@ -192,7 +192,7 @@ def test_no_secret_has_a_default(text):
             assert value.startswith("${"), line
 
 
-def test_the_example_is_marked_as_a_demo_and_names_everything_that_is_needed(text):
+def test_example_is_marked_as_a_demo_and_has_every_required_variable(text):
     example = (DOCKER / ".env.example").read_text(encoding="utf-8")
     assert example.startswith("# DEMO")
     given = env_example()
@@ -214,7 +214,7 @@ def config_of(service: dict[str, Any], data_dir: Path) -> Config:
     return load(ROOT / "config", {**environment, "JOBU_DATA_DIR": str(data_dir)})
 
 
-def test_each_url_of_the_example_is_one_that_jobu_reads(services, tmp_path):
+def test_every_url_of_the_example_can_be_parsed(services, tmp_path):
     for name in OURS:
         config = config_of(services[name], tmp_path)
         assert isinstance(config.job_database, PostgresConfig)
@@ -226,7 +226,7 @@ def test_each_url_of_the_example_is_one_that_jobu_reads(services, tmp_path):
             assert mysql.user == "jobu_handlers"
 
 
-def test_the_admin_does_not_claim_that_the_workers_lack_what_only_they_have(services, tmp_path):
+def test_admin_does_not_report_databases_that_only_workers_have_as_missing(services, tmp_path):
     at_web = pool_databases(config_of(services["web"], tmp_path))
     at_worker = pool_databases(config_of(services["worker"], tmp_path))
     needs = {name: cls.databases for name, cls in get_registered_handlers().items()}
@@ -259,7 +259,7 @@ def test_the_image_is_built_in_two_stages_from_one_python(dockerfile):
     assert stages == ["python:3.12-slim", "python:3.12-slim"]
 
 
-def test_the_image_runs_as_a_user_who_owns_nothing_that_runs(dockerfile):
+def test_the_image_runs_as_a_user_who_owns_no_program_files(dockerfile):
     users = [rest for name, rest in dockerfile if name == "USER"]
     assert users == ["10001:10001"]
     last_copy = max(i for i, (name, _) in enumerate(dockerfile) if name == "COPY")
@@ -267,7 +267,7 @@ def test_the_image_runs_as_a_user_who_owns_nothing_that_runs(dockerfile):
     assert not any("--chown" in rest for name, rest in dockerfile if name == "COPY")
 
 
-def test_the_image_has_signals_health_and_exec_form(dockerfile):
+def test_image_has_stop_signal_health_check_and_exec_form(dockerfile):
     given = dict(dockerfile)
     assert given["STOPSIGNAL"] == "SIGTERM"
     assert given["ENTRYPOINT"] == '["/opt/jobu/docker/entrypoint.sh"]'
@@ -295,7 +295,7 @@ def test_the_image_holds_no_secret(dockerfile):
         ("scheduler/static/scheduler/live.js", True),
     ],
 )
-def test_what_goes_into_the_image(path: str, is_in: bool):
+def test_the_image_contains_only_the_needed_files(path: str, is_in: bool):
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     ignored = False
@@ -359,7 +359,7 @@ def enter(stand_ins: Path, *arguments: str, **environment: str) -> subprocess.Co
         ),
     ],
 )
-def test_each_role_becomes_its_program(stand_ins, arguments, called):
+def test_each_role_starts_its_program(stand_ins, arguments, called):
     process = subprocess.Popen(
         [str(ENTRYPOINT), *arguments],
         env={"PATH": f"{stand_ins}:/usr/bin:/bin", "JOBU_ROLE_FILE": str(stand_ins / "role")},
@@ -381,11 +381,11 @@ def test_flower_refuses_to_start_without_a_password(stand_ins):
 
 
 @pytest.mark.parametrize("password", ["a,b", "p\u00e4ss", "a\nb"])
-def test_flower_refuses_a_password_that_it_could_not_check(stand_ins, password):
+def test_flower_refuses_a_password_that_it_cannot_use(stand_ins, password):
     assert enter(stand_ins, "flower", JOBU_FLOWER_PASSWORD=password).returncode == 78
 
 
-def test_flowers_password_is_in_no_command_line_and_in_no_other_role(stand_ins):
+def test_password_of_flower_is_only_in_the_environment_of_flower(stand_ins):
     flower = enter(stand_ins, "flower", JOBU_FLOWER_PASSWORD="hunter2", JOBU_FLOWER_USER="ops")
     command, *environment = flower.stdout.splitlines()
     assert "hunter2" not in command
@@ -474,7 +474,7 @@ def containers(roles: System, tmp_path: Path) -> Iterator[Containers]:
 
 
 @pytest.mark.processes
-def test_the_roles_run_are_well_and_stop_on_sigterm(containers: Containers):
+def test_every_role_runs_is_healthy_and_stops_on_sigterm(containers: Containers):
     for role, *arguments in (
         ["web"],
         ["beat"],
@@ -502,7 +502,7 @@ def test_the_roles_run_are_well_and_stop_on_sigterm(containers: Containers):
 
 
 @pytest.mark.processes
-def test_a_beat_and_a_worker_with_secrets_from_files_are_well(
+def test_beat_and_worker_with_secrets_from_files_are_healthy(
     containers: Containers, tmp_path: Path
 ):
     for name in ("JOBU_DATABASE_URL", "JOBU_BROKER_URL"):

@@ -261,7 +261,7 @@ def files_that_the_image_runs(mount: str) -> list[Path]:
 
 
 @pytest.mark.processes
-def test_the_container_of_the_tutorial_comes_up_prepared(empty_postgres: str) -> None:
+def test_init_scripts_of_the_tutorial_database_succeed(empty_postgres: str) -> None:
     if find_program("psql") is None:
         pytest.skip("no psql on this machine")
     (block,) = [block.text for block in blocks_of("tutorial.md") if block.language == "sh"]
@@ -298,9 +298,7 @@ def test_the_container_of_the_tutorial_comes_up_prepared(empty_postgres: str) ->
 
 
 @pytest.mark.processes
-def test_the_tutorial_leads_from_a_clone_to_a_working_sync(
-    server: Server, empty_postgres: str
-) -> None:
+def test_steps_of_the_tutorial_end_with_a_working_sync(server: Server, empty_postgres: str) -> None:
     parts = urlsplit(empty_postgres)
     here = f"{parts.hostname}:{parts.port}{parts.path}"
     commands = [

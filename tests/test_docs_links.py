@@ -22,7 +22,7 @@ def text_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+def test_every_link_has_an_existing_file_and_heading(page: Path) -> None:
     dead = []
     for link in LINK.findall(text_of(page)):
         if "://" in link:
@@ -41,7 +41,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_unit_of_systemd_that_is_named_is_there(page: Path) -> None:
+def test_every_named_systemd_unit_exists(page: Path) -> None:
     units = {path.stem for path in (DOCS / "production").glob("*.service")}
     named = set()
     for command in re.findall(r"(?:systemctl|journalctl) [^`\n]*", text_of(page)):
@@ -50,7 +50,7 @@ def test_every_unit_of_systemd_that_is_named_is_there(page: Path) -> None:
     assert named <= units
 
 
-def test_the_table_of_the_readme_names_every_page_once() -> None:
+def test_table_of_the_readme_lists_every_page_once() -> None:
     table = text_of(ROOT / "README.md").partition("## Where to read on")[2]
     named = sorted(link for link in LINK.findall(table) if link.startswith("docs/"))
 
@@ -68,7 +68,7 @@ def test_the_architecture_names_every_table_and_column() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/moving.md"])
-def test_the_handlers_of_the_page_are_registered_as_they_stand(page: str) -> None:
+def test_handlers_of_the_page_can_be_registered_unchanged(page: str) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", text_of(ROOT / page), re.DOTALL)
     (name,) = re.findall(r'@handler\("(\w+)"', block)
 

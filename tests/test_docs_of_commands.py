@@ -22,7 +22,7 @@ PREFIX = "python manage.py "
 
 
 @pytest.mark.django_db(transaction=True, reset_sequences=True)
-def test_the_commands_of_the_page_do_in_its_order_what_it_says() -> None:
+def test_commands_of_the_page_work_in_the_order_of_the_page() -> None:
     commands = commands_of("cli.md")
     assert len(commands) > 30
 
@@ -69,7 +69,7 @@ def test_the_commands_of_the_page_stop_many_runs() -> None:
     assert set(others.values_list("status", flat=True)) == {RunStatus.CANCELLED}
 
 
-def test_how_long_runs_survive_without_the_database_is_what_the_defaults_make_it() -> None:
+def test_documented_time_without_the_database_matches_the_defaults() -> None:
     worker = WorkerConfig()
     share = f"{lease._ABANDON_SHARE:g} x `lease_seconds`"
     alone = lease._ABANDON_SHARE * worker.lease_seconds

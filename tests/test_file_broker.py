@@ -203,7 +203,7 @@ def test_publishing_to_a_full_or_forbidden_disk_is_a_channel_error(
 # --- names ----------------------------------------------------------------------------------------
 
 
-def test_queue_whose_name_ends_like_another_does_not_get_its_messages(root: Path) -> None:
+def test_queues_with_similar_names_do_not_get_messages_of_each_other(root: Path) -> None:
     names = ["b", "a.b", "a/b", "a%2fb", "B", ".b", "b.json", "a b", "b-1", "나"]
 
     with connected(root) as connection:
@@ -215,7 +215,7 @@ def test_queue_whose_name_ends_like_another_does_not_get_its_messages(root: Path
 
 
 @pytest.mark.parametrize("name", ["../evil", "..", ".", "/etc/passwd", "a\x00b", "C:\\evil"])
-def test_no_name_leaves_the_folder(root: Path, tmp_path: Path, name: str) -> None:
+def test_no_queue_name_leads_outside_the_folder(root: Path, tmp_path: Path, name: str) -> None:
     queue = Queue(name, Exchange(name, type="direct"), routing_key="key")
 
     with connected(root) as connection:
@@ -237,9 +237,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
 
 @given(names, names)
-def test_different_names_have_different_files_even_where_case_does_not_count(
-    one: str, other: str
-) -> None:
+def test_names_that_differ_only_in_case_have_different_files(one: str, other: str) -> None:
     assert (file_name(one).lower() == file_name(other).lower()) == (one == other)
     assert "/" not in file_name(one)
     assert not file_name(one).startswith(".")
@@ -248,7 +246,7 @@ def test_different_names_have_different_files_even_where_case_does_not_count(
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def test_everything_is_readable_by_this_user_only(root: Path) -> None:
+def test_all_files_are_readable_by_the_owner_only(root: Path) -> None:
     with connected(root) as connection:
         publish(connection, queue_of("mail"), 1)
 
@@ -280,7 +278,7 @@ def test_publisher_that_was_wiped_restores_the_bindings_it_made(root: Path) -> N
         assert Folder(root).message_names("mail")
 
 
-def test_folder_that_cannot_be_read_is_an_outage_to_the_consumer(root: Path) -> None:
+def test_consumer_reports_an_unreadable_folder_as_a_broker_outage(root: Path) -> None:
     queue = queue_of("mail")
     with connected(root) as connection, Consumer(connection.channel(), [queue]):
         (root / "queues").rename(root / "elsewhere")
@@ -333,7 +331,7 @@ def test_topic_reaches_the_queues_whose_pattern_matches(root: Path) -> None:
         assert receive_all(connection, tasks) == ["task.sent"]
 
 
-def test_control_message_nobody_fetched_for_a_minute_is_dropped(root: Path) -> None:
+def test_control_message_is_dropped_after_a_minute(root: Path) -> None:
     box = Queue("w@host.celery.pidbox", Exchange("celery.pidbox", type="fanout"))
     with connected(root) as connection:
         publish(connection, box, "fresh")
@@ -343,7 +341,7 @@ def test_control_message_nobody_fetched_for_a_minute_is_dropped(root: Path) -> N
         assert receive_all(connection, box) == ["fresh"]
 
 
-def test_work_waits_for_as_long_as_it_takes(root: Path) -> None:
+def test_task_message_is_never_dropped_because_of_its_age(root: Path) -> None:
     queue = queue_of("mail")
     with connected(root) as connection:
         publish(connection, queue, "old")
@@ -355,7 +353,7 @@ def test_work_waits_for_as_long_as_it_takes(root: Path) -> None:
         assert receive_all(connection, queue) == ["old"]
 
 
-def test_sweep_removes_what_killed_processes_left_and_nothing_else(root: Path) -> None:
+def test_sweep_removes_only_files_of_killed_processes(root: Path) -> None:
     folder = Folder(root)
     for name in ("celeryev.dead", "celeryev.silent", "celeryev.alive", "mail"):
         folder.add_queue(name)
@@ -375,7 +373,7 @@ def test_sweep_removes_what_killed_processes_left_and_nothing_else(root: Path) -
     assert list(folder.tmp.iterdir()) == [fresh_half]
 
 
-def test_consumer_swept_while_it_was_stuck_hears_again(root: Path) -> None:
+def test_consumer_whose_queue_was_swept_receives_messages_again(root: Path) -> None:
     exchange = Exchange("celeryev", type="topic")
     queue = Queue("celeryev.flower", exchange, routing_key="#")
     heard: list[Any] = []
@@ -452,7 +450,7 @@ def test_consumer_at_its_prefetch_limit_is_woken_by_an_acknowledgement(root: Pat
     assert [message.payload for message in got] == [1, 2]
 
 
-def test_bell_of_a_dead_consumer_is_taken_down_by_the_next_publisher(root: Path) -> None:
+def test_publisher_removes_the_bell_of_a_dead_consumer(root: Path) -> None:
     queue = queue_of("mail")
     with connected(root) as connection:
         queue(connection.default_channel).declare()
@@ -464,7 +462,7 @@ def test_bell_of_a_dead_consumer_is_taken_down_by_the_next_publisher(root: Path)
         assert receive_all(connection, queue) == [1]
 
 
-def test_waiting_ends_with_a_timeout_when_nothing_comes(root: Path) -> None:
+def test_waiting_ends_with_a_timeout_if_no_message_comes(root: Path) -> None:
     queue = queue_of("mail")
     with connected(root) as connection, Consumer(connection.channel(), [queue]):
         began = time.monotonic()
@@ -526,7 +524,7 @@ def lines_of(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.processes
-def test_four_publishers_and_three_consumers_lose_and_double_nothing(root: Path) -> None:
+def test_four_publishers_and_three_consumers_neither_lose_nor_repeat_a_message(root: Path) -> None:
     consumers = [run(root, "consume", "3") for _ in range(3)]
     publishers = [run(root, "publish", f"p{n}", "250", "2000") for n in range(4)]
 
@@ -698,7 +696,7 @@ def test_running_task_is_revoked_and_a_warm_stop_waits_for_the_next(shop: Shop) 
 
 
 @pytest.mark.processes
-def test_queues_of_a_stopped_worker_hold_no_task_back(shop: Shop) -> None:
+def test_stopped_worker_keeps_no_task_in_its_queues(shop: Shop) -> None:
     """A task that a stopping worker had prefetched goes to the next worker."""
     first = shop.start_worker("one", "-c", "1")
     wait_until(lambda: shop.nodes() == {"one@here"}, 40, "the worker", details=shop.log.read_text)

@@ -120,7 +120,7 @@ def entry_of(doors: Doors, way: Way) -> Activity:
 
 
 @pytest.mark.parametrize("verb", WAYS)
-def test_the_three_doors_write_the_same_entry(doors: Doors, verb: str):
+def test_admin_api_and_commands_write_the_same_entry(doors: Doors, verb: str):
     entries = [entry_of(doors, way) for way in WAYS[verb]]
 
     assert [entry.door for entry in entries] == ["admin", "api", "command"]
@@ -133,7 +133,7 @@ def test_the_three_doors_write_the_same_entry(doors: Doors, verb: str):
     assert not LogEntry.objects.exists(), "Django's own log is no longer written"
 
 
-def test_what_is_refused_is_in_no_history(db: None):
+def test_refused_action_is_not_in_the_history(db: None):
     job = make_job()
     done = make_run(job)
     Activity.objects.all().delete()
@@ -148,7 +148,7 @@ def test_what_is_refused_is_in_no_history(db: None):
     assert not Activity.objects.exists()
 
 
-def test_an_edit_that_changes_nothing_is_in_no_history(db: None):
+def test_edit_without_a_change_is_not_in_the_history(db: None):
     job = make_job()
 
     Control(actor=ALICE).update_job(job.pk, name=job.name)
@@ -156,7 +156,7 @@ def test_an_edit_that_changes_nothing_is_in_no_history(db: None):
     assert not Activity.objects.filter(verb=ActivityVerb.CHANGED.value).exists()
 
 
-def test_an_edit_keeps_both_definitions_whole_and_no_secret(db: None):
+def test_history_of_an_edit_has_both_full_definitions_without_secrets(db: None):
     long = "x" * 5000
     job = make_job(handler_params={"note": "a", "token": "hunter2", "list": [{"key": "k1"}]})
 
@@ -189,7 +189,7 @@ def test_an_edit_keeps_both_definitions_whole_and_no_secret(db: None):
     assert "secrets" not in hidden
 
 
-def test_params_that_sql_has_nested_too_deep_do_not_keep_an_edit_from_being_remembered(db: None):
+def test_edit_of_params_that_were_nested_too_deep_is_in_the_history(db: None):
     deep: Any = "bottom"
     for _ in range(30):
         deep = {"a": deep}
@@ -205,7 +205,9 @@ def test_params_that_sql_has_nested_too_deep_do_not_keep_an_edit_from_being_reme
     assert [c.field for c in changes_of(found[1], sees_params=True)]
 
 
-def test_a_range_is_one_entry_that_counts_along(db: None, monkeypatch: pytest.MonkeyPatch):
+def test_retry_of_a_range_is_one_entry_with_a_growing_count(
+    db: None, monkeypatch: pytest.MonkeyPatch
+):
     from scheduler.operations import executions
 
     monkeypatch.setattr(executions, "RETRY_BATCH", 2)
@@ -227,7 +229,7 @@ def test_a_range_is_one_entry_that_counts_along(db: None, monkeypatch: pytest.Mo
     assert describe(entry, str).startswith("Retried 5 executions from ")
 
 
-def test_a_backfill_is_remembered_from_start_to_end(db: None):
+def test_every_action_on_a_backfill_is_in_the_history(db: None):
     job = make_job()
     control = BackfillControl(actor=ALICE)
     now = database_now()
@@ -245,7 +247,7 @@ def test_a_backfill_is_remembered_from_start_to_end(db: None):
     ]
 
 
-def test_an_entry_is_worded_in_the_language_of_who_reads_it(db: None):
+def test_an_entry_is_shown_in_the_language_of_the_reader(db: None):
     job = make_job()
     Control(actor=Actor(name="alice", door=Door.API, token="ci")).disable(job.pk)
 
@@ -258,7 +260,7 @@ def test_an_entry_is_worded_in_the_language_of_who_reads_it(db: None):
 
 @pytest.mark.parametrize("facts", [[], "text", {"before": 1, "until": "soon", "slots": "many"}])
 @pytest.mark.parametrize("verb", [*ActivityVerb, "of a newer release"])
-def test_facts_that_sql_has_typed_are_read_without_an_error(db: None, verb: str, facts: Any):
+def test_unexpected_facts_in_the_table_cause_no_error(db: None, verb: str, facts: Any):
     entry = Activity.objects.create(
         actor="sql", door="sql", verb=verb, target_kind="job", target_id=1, facts=facts
     )
@@ -272,7 +274,7 @@ def test_facts_that_sql_has_typed_are_read_without_an_error(db: None, verb: str,
 # --- through the API -----------------------------------------------------------------------------
 
 
-def test_the_api_tells_each_caller_what_they_may_see(doors: Doors):
+def test_api_shows_each_user_only_entries_they_have_permission_for(doors: Doors):
     job = make_job(handler_params={"message": "classified"})
     control = Control(actor=ALICE)
     control.update_job(job.pk, handler_params={"message": "open"})
@@ -315,7 +317,7 @@ def test_the_api_filters_and_pages_the_history(doors: Doors):
 # --- tokens --------------------------------------------------------------------------------------
 
 
-def test_making_and_revoking_a_token_is_remembered_without_its_key(doors: Doors):
+def test_history_of_a_token_does_not_contain_its_key(doors: Doors):
     made = doors.admin.post(
         reverse("admin:scheduler_apitoken_add"),
         {"name": "ci", "user": str(doors.alice.pk), "scopes": ["read"]},

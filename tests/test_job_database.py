@@ -37,7 +37,7 @@ def test_sqlite_is_a_file_with_write_ahead_log(job_database: str):
 
 
 @pytest.mark.django_db
-def test_servers_speak_utc_and_read_committed(job_database: str):
+def test_servers_use_utc_and_read_committed(job_database: str):
     if job_database == "postgres":
         assert ask("show timezone") == "UTC"
         assert ask("show transaction_isolation") == "read committed"
@@ -47,5 +47,5 @@ def test_servers_speak_utc_and_read_committed(job_database: str):
         assert ask(f"select @@session.{variable}") == "READ-COMMITTED"
 
 
-def test_nothing_lies_in_the_developers_own_data_directory():
+def test_tests_do_not_use_the_data_directory_of_the_developer():
     assert Path(settings.DATA_DIR) == plugin.the_run().data_dir

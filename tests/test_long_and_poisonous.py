@@ -57,7 +57,7 @@ def test_a_run_of_several_leases_is_never_rescued(jobu: System, ledger: Ledger, 
     assert_no_attempt_began_twice(ledger)
 
 
-def test_a_run_that_keeps_killing_its_worker_ends_after_its_tries(
+def test_a_run_that_always_kills_its_worker_ends_after_its_attempts(
     jobu: System, ledger: Ledger
 ) -> None:
     insert_job(
@@ -94,7 +94,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("signals", ENDINGS.values(), ids=ENDINGS)
-def test_a_run_ends_however_its_worker_is_ended(
+def test_a_run_ends_after_any_pair_of_stop_signals_to_its_worker(
     jobu: System, ledger: Ledger, signals: tuple[signal.Signals, signal.Signals]
 ) -> None:
     run = insert_run(jobu, "slow_first_time", max_retry=3)
@@ -117,7 +117,7 @@ def test_a_run_ends_however_its_worker_is_ended(
     assert_no_attempt_began_twice(ledger)
 
 
-def test_replacing_children_after_a_few_runs_loses_no_run(jobu: System, ledger: Ledger) -> None:
+def test_worker_that_replaces_its_children_loses_no_run(jobu: System, ledger: Ledger) -> None:
     for number in range(4):
         # A busy machine may be late by a lease of these tests: that is a rescue, and no loss.
         insert_job(

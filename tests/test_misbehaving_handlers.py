@@ -85,9 +85,7 @@ def assert_unharmed(jobu: System, neighbours: list[int]) -> None:
 
 # The databases differ in what they refuse to store, and that is the same in both pools.
 @pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.database)])
-def test_the_row_of_a_misbehaving_handler_ends_and_other_runs_go_on(
-    jobu: System, pool: str
-) -> None:
+def test_run_of_a_misbehaving_handler_ends_and_other_runs_continue(jobu: System, pool: str) -> None:
     expected = OUTCOMES if pool == "threads" else OUTCOMES | DEADLY
     jobu.start_beat()
     worker = jobu.start_worker(pool=pool, concurrency=2)
@@ -102,7 +100,7 @@ def test_the_row_of_a_misbehaving_handler_ends_and_other_runs_go_on(
     assert_unharmed(jobu, run_neighbours(jobu, 2))
 
 
-def test_a_handler_that_ends_a_shared_process_costs_other_runs_one_attempt(
+def test_handler_that_exits_a_shared_process_costs_other_runs_one_attempt(
     jobu: System,
 ) -> None:
     """With the threads pool `os._exit` takes all runs of the process along: they are lost, rescued
@@ -128,7 +126,7 @@ def test_a_handler_that_ends_a_shared_process_costs_other_runs_one_attempt(
 
 
 @pytest.mark.parametrize("lines", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-def test_the_log_of_a_handler_that_logs_without_end_is_limited(jobu: System, lines: int) -> None:
+def test_log_of_a_handler_that_logs_endlessly_is_limited(jobu: System, lines: int) -> None:
     jobu.start_beat()
     jobu.start_worker()
     talker = insert_run(jobu, "talks_much", params=json.dumps({"lines": lines}), max_retry=0)
@@ -147,7 +145,7 @@ def test_the_log_of_a_handler_that_logs_without_end_is_limited(jobu: System, lin
     assert_unharmed(jobu, neighbours)
 
 
-def test_what_a_handler_leaves_behind_does_not_disturb_the_next(jobu: System) -> None:
+def test_changes_of_a_handler_to_its_process_do_not_affect_the_next_run(jobu: System) -> None:
     jobu.start_beat()
     worker = jobu.start_worker(concurrency=1)
     untidy = insert_run(jobu, "leaves_things_behind", max_retry=0)

@@ -78,7 +78,7 @@ def assert_no_flood(part: Part, lines_before: int, seconds: int) -> None:
 
 @pytest.mark.database
 @pytest.mark.parametrize("seconds", LONG)
-def test_beat_and_workers_outlive_an_outage_of_the_database(
+def test_beat_and_workers_survive_an_outage_of_the_database(
     jobu: System, ledger: Ledger, job_server: Postgres | MariaDB | None, seconds: int
 ) -> None:
     parts = start(jobu, ledger)
@@ -148,7 +148,7 @@ def brokered(system: Callable[..., System], broker: Broker, ledger: Ledger) -> S
 
 
 @pytest.mark.parametrize("seconds", LONG)
-def test_beat_and_workers_outlive_an_outage_of_the_broker(
+def test_beat_and_workers_survive_an_outage_of_the_broker(
     brokered: System, ledger: Ledger, broker: Broker, seconds: int
 ) -> None:
     parts = start(brokered, ledger)
@@ -169,7 +169,7 @@ def test_beat_and_workers_outlive_an_outage_of_the_broker(
         assert_no_flood(part, count, seconds)
 
 
-def test_messages_that_the_broker_took_and_lost_cost_no_run(
+def test_messages_that_the_broker_loses_are_sent_again(
     brokered: System, ledger: Ledger, broker: Broker
 ) -> None:
     parts = start(brokered, ledger)
@@ -185,7 +185,7 @@ def test_messages_that_the_broker_took_and_lost_cost_no_run(
     assert_all_goes_on(brokered, ledger, parts)
 
 
-def test_rabbitmq_carries_runs_as_redis_does(
+def test_rabbitmq_delivers_runs_like_redis(
     system: Callable[..., Any], rabbitmq_server: RabbitMQ, ledger: Ledger
 ) -> None:
     jobu: System = system(

@@ -57,7 +57,7 @@ def test_a_working_system_is_reported_in_one_line():
         (["--max-beat-age", 90], 1),
     ],
 )
-def test_a_beat_that_ticked_too_long_ago(arguments: list[Any], code: int):
+def test_last_tick_that_is_too_old_is_reported(arguments: list[Any], code: int):
     alive("beat", seconds_ago=120)
     alive("worker")
 
@@ -68,7 +68,7 @@ def test_a_beat_that_ticked_too_long_ago(arguments: list[Any], code: int):
 
 
 @pytest.mark.django_db
-def test_a_run_that_nobody_sends_to_the_workers():
+def test_run_that_is_not_sent_to_the_workers_is_reported():
     alive("beat")
     alive("worker")
     waiting(90)
@@ -93,7 +93,7 @@ def test_workers_with_a_fresh_heartbeat_are_counted():
 
 
 @pytest.mark.django_db
-def test_an_empty_system_reports_everything_that_is_missing():
+def test_probe_of_an_empty_system_names_every_missing_part():
     done = run("probe")
 
     assert done.code == 1
@@ -103,7 +103,7 @@ def test_an_empty_system_reports_everything_that_is_missing():
 
 
 @pytest.mark.django_db
-def test_a_container_asks_for_its_own_process_only():
+def test_probe_with_here_checks_only_processes_of_this_host():
     alive("worker", host="elsewhere")
     alive("beat")
 
@@ -114,7 +114,7 @@ def test_a_container_asks_for_its_own_process_only():
 
 
 @pytest.mark.processes
-def test_a_probe_without_database_or_broker_ends_soon_with_1(system: SystemFactory):
+def test_probe_without_database_or_broker_soon_exits_with_1(system: SystemFactory):
     gone = system(database_url="postgresql://jobu:secret-word@127.0.0.1:1/jobu")
     done = manage("probe", environment=gone.environment)
     assert done.returncode == 1

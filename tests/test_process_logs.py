@@ -69,7 +69,7 @@ def chatty_system(system: SystemFactory, tmp_path: Path) -> System:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
-def test_every_line_of_beat_and_worker_is_json_and_says_which_run_it_is(
+def test_every_log_line_of_beat_and_worker_is_json_and_names_its_run(
     system: SystemFactory, tmp_path: Path, pool: str
 ):
     jobu = chatty_system(system, tmp_path)
@@ -110,7 +110,7 @@ def test_every_line_of_beat_and_worker_is_json_and_says_which_run_it_is(
 
 
 @pytest.mark.processes
-def test_every_line_of_the_launcher_is_json_web_and_flower_included(tmp_path: Path):
+def test_every_log_line_of_the_launcher_web_and_flower_is_json(tmp_path: Path):
     from tests.test_script_server import Server
 
     server = Server(tmp_path)

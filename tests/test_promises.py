@@ -91,7 +91,7 @@ def test_beat_killed_between_commit_and_publish_loses_no_slot(
 
 
 @on_each_database
-def test_a_run_whose_worker_was_killed_is_run_again_within_the_lease(
+def test_run_of_a_killed_worker_starts_again_within_the_lease_time(
     jobu: System, ledger: Ledger
 ) -> None:
     run = insert_run(jobu, "slow_first_time")
@@ -114,7 +114,7 @@ def test_a_run_whose_worker_was_killed_is_run_again_within_the_lease(
 
 
 @on_each_database
-def test_a_broker_that_forgets_everything_loses_no_run(
+def test_broker_that_loses_all_messages_loses_no_run(
     jobu: System, ledger: Ledger, redis_server: Redis
 ) -> None:
     for number in range(10):
@@ -139,7 +139,7 @@ def test_a_broker_that_forgets_everything_loses_no_run(
 
 
 @on_each_database
-def test_a_worker_that_was_paused_past_its_lease_cannot_write_the_outcome(
+def test_worker_paused_longer_than_its_lease_cannot_write_the_outcome(
     jobu: System, ledger: Ledger
 ) -> None:
     run = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 3}))
@@ -163,7 +163,7 @@ def test_a_worker_that_was_paused_past_its_lease_cannot_write_the_outcome(
     ("handler", "how"),
     [("blocks_the_loop", "blocked the event loop"), ("ignores_cancellation", "ignored its")],
 )
-def test_a_run_that_cannot_be_stopped_is_named_and_its_neighbours_are_not_charged(
+def test_run_that_cannot_be_stopped_times_out_and_other_runs_lose_no_attempt(
     jobu: System, ledger: Ledger, pool: str, handler: str, how: str
 ) -> None:
     jobu.start_beat()
@@ -191,7 +191,7 @@ def test_a_run_that_cannot_be_stopped_is_named_and_its_neighbours_are_not_charge
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_worker_told_to_end_hands_back_what_does_not_finish_in_time(
+def test_stopping_worker_hands_back_runs_that_do_not_finish_in_time(
     jobu: System, ledger: Ledger, pool: str
 ) -> None:
     run = insert_run(jobu, "slow_first_time")
@@ -223,7 +223,7 @@ def test_an_idle_worker_keeps_its_children(jobu: System) -> None:
     assert {child.pid for child in psutil.Process(worker.pid).children()} == children
 
 
-def test_sigterm_to_the_whole_process_group_drains_just_the_same(
+def test_sigterm_to_the_whole_process_group_also_lets_runs_finish(
     jobu: System, ledger: Ledger
 ) -> None:
     run = insert_run(jobu, "ledger", params=json.dumps({"sleep_seconds": 1}))
@@ -254,7 +254,7 @@ def test_a_running_execution_is_cancelled_within_seconds(jobu: System, ledger: L
     assert ledger.count("end") == 0
 
 
-def test_beat_ends_at_once_and_leaves_no_process_row(jobu: System) -> None:
+def test_beat_stops_at_once_and_deletes_its_process_row(jobu: System) -> None:
     beat = jobu.start_beat()
     jobu.wait_until(
         lambda: jobu.sql("SELECT name FROM scheduler_process WHERE kind = 'beat'"), 40, "beat alive"

@@ -23,7 +23,7 @@ def receive_without_acknowledging(connection: Connection) -> None:
     assert connection.default_channel.basic_get("letters") is not None
 
 
-def test_a_connection_that_broke_with_a_message_under_way_can_be_closed(connection: Connection):
+def test_broken_connection_with_an_unacknowledged_message_can_be_closed(connection: Connection):
     receive_without_acknowledging(connection)
 
     # As Celery's consumer does when the connection to the broker is lost.
@@ -33,7 +33,7 @@ def test_a_connection_that_broke_with_a_message_under_way_can_be_closed(connecti
     assert not connection.connected
 
 
-def test_an_orderly_end_puts_the_message_back(connection: Connection):
+def test_closing_a_connection_puts_unacknowledged_messages_back(connection: Connection):
     receive_without_acknowledging(connection)
     connection.close()
 
@@ -42,6 +42,6 @@ def test_an_orderly_end_puts_the_message_back(connection: Connection):
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
-def test_the_app_uses_it(scheme: str):
+def test_celery_app_uses_this_transport(scheme: str):
     with app.connection_for_write(f"{scheme}://127.0.0.1:1/0") as connection:
         assert connection.get_transport_cls() is redis_broker.Transport

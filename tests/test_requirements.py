@@ -31,7 +31,7 @@ def test_every_requirement_is_pinned(name: str, shape: str) -> None:
     assert [line for line in asked if not re.match(shape, line)] == []
 
 
-def test_python_311_is_the_oldest_one() -> None:
+def test_oldest_supported_python_is_311() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
     assert project["project"]["requires-python"] == ">=3.11"

@@ -45,7 +45,7 @@ def test_a_failed_database_is_named():
     assert find_complaints(results, require_services=False) == ["mysql: 1 failed"]
 
 
-def test_pytest_that_broke_is_a_failure_without_any_failed_test():
+def test_crashed_pytest_is_a_failure_even_without_failed_tests():
     complaints = find_complaints([result(exit_code=3)], require_services=False)
 
     assert complaints == ["sqlite: pytest ended with 3"]
@@ -125,9 +125,7 @@ def test_perhaps_broken():
 """
 
 
-def test_tests_that_failed_beside_others_run_once_more_alone(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-):
+def test_failed_tests_run_once_more_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     wanted = []
     for label, holds in (("unsteady", True), ("broken", False)):
         module = tmp_path / f"test_{label}.py"
@@ -145,7 +143,7 @@ def test_tests_that_failed_beside_others_run_once_more_alone(
     assert capfd.readouterr().out.count("that failed, alone") == 2
 
 
-def test_many_failures_are_not_blamed_on_the_load():
+def test_many_failed_tests_do_not_run_again():
     assert not may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN + 1))
     assert may_be_the_load(result(exit_code=1, failed=TRIED_AGAIN))
     assert not may_be_the_load(result(exit_code=3))

@@ -167,7 +167,7 @@ def log_in(port: int, user: str, password: str) -> int:
     return request("GET", "/admin/")[0]
 
 
-def test_fresh_start_answers_and_one_ctrl_c_leaves_nothing_behind(server: Server) -> None:
+def test_fresh_start_works_and_one_ctrl_c_ends_all_processes(server: Server) -> None:
     server.start()
     server.wait_until_running()
     login = re.search(r"Login +admin / (\S+) ", server.log)
@@ -202,7 +202,7 @@ def test_fresh_start_answers_and_one_ctrl_c_leaves_nothing_behind(server: Server
     assert stored == []
 
 
-def test_given_password_is_not_printed_and_a_killed_part_restarts(server: Server) -> None:
+def test_configured_password_is_not_printed_and_a_killed_part_restarts(server: Server) -> None:
     secret = "correct horse battery"
     server.start("web", "beat", "flower", JOBU_ADMIN_PASSWORD=secret)
     server.wait_until_running()
@@ -276,7 +276,7 @@ def test_second_launcher_keeps_the_broker_and_the_user_of_the_first(
         second.close()
 
 
-def test_wrong_part_gives_usage_and_exit_code_1(server: Server) -> None:
+def test_unknown_part_prints_usage_and_exits_with_1(server: Server) -> None:
     server.start("web", "bear")
 
     assert server.wait(START_SECONDS) == 1
@@ -286,7 +286,7 @@ def test_wrong_part_gives_usage_and_exit_code_1(server: Server) -> None:
     assert not (server.data_dir / "jobu.sqlite3").exists()
 
 
-def test_taken_port_is_an_error_before_anything_starts(server: Server) -> None:
+def test_used_port_is_an_error_before_any_part_starts(server: Server) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", server.flower))
         other.listen()
@@ -298,7 +298,7 @@ def test_taken_port_is_an_error_before_anything_starts(server: Server) -> None:
     assert not (server.data_dir / "jobu.sqlite3").exists()
 
 
-def test_database_that_does_not_answer_is_one_clear_error(server: Server) -> None:
+def test_unreachable_database_is_one_clear_error(server: Server) -> None:
     server.start(JOBU_DATABASE_URL="postgresql://nobody@127.0.0.1:1/jobu")
 
     assert server.wait(START_SECONDS) == 1
@@ -307,7 +307,7 @@ def test_database_that_does_not_answer_is_one_clear_error(server: Server) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["bear"], ["Beat"], ["--nonsense"]])
-def test_every_wrong_call_ends_with_usage_and_1(
+def test_every_wrong_call_prints_usage_and_exits_with_1(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -326,7 +326,7 @@ def test_every_wrong_call_ends_with_usage_and_1(
         ("JOBU_FLOWER_PASSWORD", "한국어"),
     ],
 )
-def test_value_that_flower_cannot_use_is_refused_before_anything_starts(
+def test_value_that_flower_cannot_use_is_refused_before_any_part_starts(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)

@@ -18,7 +18,7 @@ from jobu_project.settings import load_or_create_secret_key
 from tests.harness.system import ROOT
 
 
-def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_key_is_created_once_and_only_the_owner_can_read_it(tmp_path: Path) -> None:
     key = load_or_create_secret_key(tmp_path)
 
     assert len(key) >= 50
@@ -27,7 +27,7 @@ def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_system_without_hard_links_keeps_a_key_too(
+def test_key_is_created_on_a_file_system_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
@@ -43,7 +43,7 @@ def test_a_file_system_without_hard_links_keeps_a_key_too(
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+def test_processes_that_start_together_use_the_same_key(tmp_path: Path) -> None:
     starters = 16
     barrier = threading.Barrier(starters)
 
@@ -60,7 +60,7 @@ def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
             assert "" not in keys
 
 
-def test_a_full_disk_leaves_no_half_made_key(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_incomplete_key(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-B", "manage.py", "check"],
         cwd=ROOT,
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_no_half_made_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["", "\n"])
-def test_an_empty_key_is_refused_in_words_that_help(tmp_path: Path, left: str) -> None:
+def test_empty_key_is_refused_with_a_helpful_message(tmp_path: Path, left: str) -> None:
     (tmp_path / "secret_key").write_text(left, encoding="ascii")
 
     with pytest.raises(ConfigError, match="secret_key is empty; delete it") as caught:

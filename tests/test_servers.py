@@ -92,7 +92,7 @@ def test_postgres_kill_ends_the_backends_too(postgres_server: Postgres):
     assert not postgres_server.is_running
 
 
-def test_frozen_postgres_accepts_but_does_not_answer_until_it_is_thawed(postgres_server: Postgres):
+def test_frozen_postgres_accepts_connections_but_does_not_answer(postgres_server: Postgres):
     url = postgres_server.create_database("frozen")
 
     postgres_server.freeze()
@@ -113,7 +113,7 @@ def test_postgres_databases_do_not_see_each_other(postgres_server: Postgres):
     assert ask_postgres(other, "select to_regclass('only_here')") == [(None,)]
 
 
-def test_postgres_database_is_dropped_while_somebody_is_connected(postgres_server: Postgres):
+def test_postgres_database_with_an_open_connection_can_be_dropped(postgres_server: Postgres):
     url = postgres_server.create_database("dropped")
     with psycopg.connect(url, autocommit=True):
         postgres_server.drop_database(url)
@@ -177,7 +177,7 @@ def test_mariadb_stores_all_of_unicode(mariadb_server: MariaDB):
     assert "utf8mb4" in definition
 
 
-def test_mariadb_learns_time_zones_when_asked(mariadb_server: MariaDB):
+def test_mariadb_loads_time_zones_on_request(mariadb_server: MariaDB):
     mariadb_server.load_time_zones()
 
     [[local]] = ask_mariadb(
@@ -213,7 +213,7 @@ def test_frozen_redis_does_not_answer_until_it_is_thawed(redis_server: Redis):
     redis_server.ping()
 
 
-def test_redis_databases_are_emptied_before_they_are_given_out(redis_server: Redis):
+def test_redis_databases_are_empty_at_the_start_of_a_test(redis_server: Redis):
     urls = {redis_server.create_database() for _ in range(15)}
     with redis.Redis.from_url(next(iter(urls))) as client:
         client.set("key", "value")
@@ -247,7 +247,7 @@ def test_rabbitmq_keeps_durable_messages_when_it_is_killed(rabbitmq_server: Rabb
     assert message.payload == "hello"
 
 
-def test_rabbitmq_is_alone_on_its_own_node(rabbitmq_server: RabbitMQ):
+def test_rabbitmq_runs_on_a_separate_node(rabbitmq_server: RabbitMQ):
     if not rabbitmq_server.is_restartable:
         pytest.skip("the node from TEST_RABBITMQ_URL belongs to somebody else")
 

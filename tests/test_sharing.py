@@ -17,7 +17,7 @@ def test_parts_take_about_the_same_time_and_the_longest_comes_first():
     assert share_out(known, 2, known) == [("a", "d"), ("b", "c")]
 
 
-def test_file_goes_where_its_server_runs_already():
+def test_file_is_put_into_a_part_whose_servers_already_run():
     known = {"a": cost(20, "RabbitMQ"), "b": cost(25), "c": cost(5), "d": cost(5, "RabbitMQ")}
 
     # If servers cost nothing, d would go to the part of b and c.
@@ -35,7 +35,7 @@ def test_there_is_no_empty_part():
     assert share_out(["a"], 4, {}) == [("a",)]
 
 
-def test_record_is_read_as_it_was_written(tmp_path: Path):
+def test_record_can_be_written_and_read_again(tmp_path: Path):
     record = {"sqlite": {"b": cost(1.5, "Redis"), "a": cost(2)}, "mysql": {}}
 
     write_record(record, tmp_path / "durations.json")

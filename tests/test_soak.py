@@ -142,7 +142,7 @@ def with_job(whole: History, **values: Any) -> History:
     return replace(whole, jobs=[replace(whole.jobs[0], **values)])
 
 
-def test_a_right_history_is_accepted() -> None:
+def test_correct_history_is_accepted() -> None:
     assert check(right(), BOUNDS) == []
     assert expected_slots(right().jobs[0], right()) == [at(0), at(10), at(20)]
 
@@ -168,11 +168,11 @@ def skipped_row(count: int, slot: float) -> History:
     )
 
 
-def test_slots_that_are_recorded_as_missed_are_not_lost() -> None:
+def test_slots_recorded_as_missed_do_not_count_as_lost() -> None:
     assert check(history(skipped_row(2, 10), run(3, 20)), BOUNDS) == []
 
 
-def test_a_recorded_skip_that_counts_wrongly_is_found() -> None:
+def test_skip_row_with_a_wrong_count_is_found() -> None:
     assert names(check(history(skipped_row(3, 10), run(3, 20)), BOUNDS)) == {"miscounted"}
 
 
@@ -367,7 +367,7 @@ def test_impossible_options_of_a_soak_are_refused(
 @pytest.mark.processes
 @pytest.mark.database
 @pytest.mark.slow
-def test_half_a_minute_under_every_fault_breaks_no_promise(job_database: str) -> None:
+def test_soak_of_half_a_minute_with_every_fault_finds_no_broken_promise(job_database: str) -> None:
     report = soak(Options(database=job_database, minutes=0.5, every=4, seed=2))
 
     assert report.broken == [], report.place
@@ -375,7 +375,7 @@ def test_half_a_minute_under_every_fault_breaks_no_promise(job_database: str) ->
 
 
 @pytest.mark.processes
-def test_a_quiet_soak_prints_one_line_and_leaves_nothing(
+def test_quiet_soak_prints_one_line_and_leaves_no_files(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [SoakJob(name=f"job {number}", cron_expression="* * * * * *") for number in range(3)]
@@ -410,7 +410,7 @@ def test_the_page_lists_every_fault_and_every_finding() -> None:
     assert set(PROMISES) <= words
 
 
-def test_the_page_counts_with_the_real_defaults() -> None:
+def test_documented_bounds_use_the_real_defaults() -> None:
     documented = dict(re.findall(r"`(\w+_seconds)` \((\d+)\)", PAGE))
     assert len(documented) >= 7
     defaults = SchedulerSettings()

@@ -138,7 +138,7 @@ def test_one_ctrl_c_stops_the_parts_one_after_the_other(launch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_termination_and_a_closed_terminal_stop_as_ctrl_c_does(launch, number) -> None:
+def test_sigterm_and_a_closed_terminal_stop_the_parts_like_ctrl_c(launch, number) -> None:
     launcher = launch(WAITS)
     launcher.wait_for_log("up")
 
@@ -173,7 +173,7 @@ def test_second_ctrl_c_kills_what_does_not_stop(launch) -> None:
     wait_until(lambda: are_gone(children), 5, "the children to be gone")
 
 
-def test_echo_of_the_first_ctrl_c_kills_nothing(launch) -> None:
+def test_second_signal_right_after_the_first_kills_nothing(launch) -> None:
     launcher = launch(WAITS, STUBBORN, STOP_SECONDS="1")
     launcher.wait_for_log("up", times=2)
 
@@ -205,7 +205,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_parts(launch) -> None:
     assert os.getpgid(child.pid) == child.pid != os.getpgid(launcher.process.pid)
 
 
-def test_part_that_is_killed_comes_back_and_that_is_said(launch) -> None:
+def test_killed_part_is_restarted_and_the_restart_is_logged(launch) -> None:
     launcher = launch(WAITS, WAITS)
     launcher.wait_for_log("up", times=2)
 
@@ -216,7 +216,7 @@ def test_part_that_is_killed_comes_back_and_that_is_said(launch) -> None:
     assert launcher.stop() == 0
 
 
-def test_part_that_keeps_dying_is_started_ever_more_slowly(launch) -> None:
+def test_wait_grows_while_a_part_keeps_ending_early(launch) -> None:
     launcher = launch(DIES, WAITS)
 
     launcher.wait_for_log("starting it again in 4 s")
@@ -232,14 +232,14 @@ def test_waits_double_up_to_half_a_minute() -> None:
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_part_that_waits_for_its_restart_does_not_hold_the_stop_up(launch) -> None:
+def test_part_that_waits_for_its_restart_does_not_delay_the_stop(launch) -> None:
     launcher = launch(DIES)
     launcher.wait_for_log("starting it again in 2 s")
 
     assert launcher.stop() == 0
 
 
-def test_children_of_a_dead_part_are_not_left_behind(launch) -> None:
+def test_children_of_a_dead_part_are_killed(launch) -> None:
     launcher = launch(HAS_A_CHILD)
     launcher.wait_for_log("up")
     parent, child = launcher.children()
@@ -260,7 +260,7 @@ def test_parts_end_when_the_supervisor_is_killed(launch) -> None:
     wait_until(lambda: are_gone(children), 10, "the parts to end")
 
 
-def test_restarted_part_too_ends_when_the_supervisor_is_killed(launch) -> None:
+def test_restarted_part_also_ends_when_the_supervisor_is_killed(launch) -> None:
     launcher = launch(WAITS)
     launcher.wait_for_log("up")
     launcher.children()[0].kill()
@@ -272,7 +272,7 @@ def test_restarted_part_too_ends_when_the_supervisor_is_killed(launch) -> None:
     wait_until(lambda: are_gone([again]), 10, "the restarted part to end")
 
 
-def test_output_is_prefixed_line_by_line_whatever_it_is(launch) -> None:
+def test_every_output_line_has_a_prefix_even_if_it_is_not_text(launch) -> None:
     program = textwrap.dedent(
         """
         import sys
@@ -290,7 +290,7 @@ def test_output_is_prefixed_line_by_line_whatever_it_is(launch) -> None:
     assert "".join(lines[4:-1]) == "x" * 200_000
 
 
-def test_parts_are_not_held_up_when_nobody_reads_the_output(tmp_path: Path) -> None:
+def test_parts_keep_running_if_the_output_is_not_read(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     program = f"print('x' * 1_000_000); open({str(marker)!r}, 'w').close()" + WAITS
     launcher = subprocess.Popen(
@@ -312,7 +312,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_colour_is_for_terminals_whose_owner_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_coloured_only_on_a_terminal_without_no_color(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     terminal, plain, refused = Terminal(), io.StringIO(), Terminal()
     Log(terminal, ["web", "worker"]).line("web", "hello")
@@ -324,7 +326,7 @@ def test_colour_is_for_terminals_whose_owner_wants_it(monkeypatch: pytest.Monkey
     assert plain.getvalue() == refused.getvalue() == "web    | hello\n"
 
 
-def test_ending_names_the_code_or_the_signal() -> None:
+def test_description_of_an_exit_names_the_code_or_the_signal() -> None:
     assert describe_exit(0) == "ended with exit code 0"
     assert describe_exit(-signal.SIGSEGV) == "was killed by SIGSEGV"
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.mark.database
-def test_migrated_system_runs_a_job_that_somebody_inserted(system: SystemFactory):
+def test_migrated_system_runs_a_job_that_was_inserted_by_sql(system: SystemFactory):
     jobu = system(config={"scheduler": {"min_cron_interval_seconds": 1}})
     jobu.migrate()
     jobu.sql(
@@ -34,7 +34,7 @@ def test_migrated_system_runs_a_job_that_somebody_inserted(system: SystemFactory
 
 
 @pytest.mark.database
-def test_sql_gives_rows_as_mappings(system: SystemFactory):
+def test_sql_returns_rows_as_mappings(system: SystemFactory):
     jobu = system()
     jobu.sql("create table pairs (left_one int, right_one varchar(9))")
     jobu.sql("insert into pairs values (%s, %s)", 1, "100%")
@@ -58,7 +58,7 @@ def test_parts_are_paused_resumed_and_killed_with_their_children(
     assert "ended with -9" in jobu.logs()
 
 
-def test_worker_that_is_asked_to_end_ends_in_order(system: SystemFactory):
+def test_worker_that_gets_sigterm_exits_cleanly(system: SystemFactory):
     jobu = system()
     jobu.migrate()
     worker = jobu.start_worker(pool="solo")
@@ -69,7 +69,7 @@ def test_worker_that_is_asked_to_end_ends_in_order(system: SystemFactory):
     assert worker.wait(timeout=30) == 0
 
 
-def test_waiting_in_vain_shows_the_logs(system: SystemFactory):
+def test_timeout_of_a_wait_shows_the_logs(system: SystemFactory):
     jobu = system()
     part = jobu.start_beat("--no-such-option")
     part.wait(timeout=30)
@@ -100,7 +100,7 @@ def test_unknown_section_is_refused(system: SystemFactory):
         system(config={"skeduler": {}})
 
 
-def test_merging_replaces_lists_and_keeps_the_base_as_it_was():
+def test_merge_replaces_lists_and_does_not_change_the_base():
     base = {"a": {"b": [1], "c": 2}}
 
     assert deep_merge(base, {"a": {"b": [3]}}) == {"a": {"b": [3], "c": 2}}

@@ -67,7 +67,7 @@ def test_every_text_has_its_translation():
     assert missing == [], "run `python -m tests.translations`, then translate them in the .po"
 
 
-def test_nothing_is_fuzzy_and_nothing_is_left_of_what_is_gone():
+def test_catalogue_has_no_fuzzy_and_no_unused_entries():
     catalogue = translations.catalogue()
     source = translations.source()
 
@@ -95,7 +95,7 @@ def test_placeholders_and_tags_are_those_of_the_original():
     assert wrong == []
 
 
-def test_the_compiled_catalogue_is_in_step():
+def test_compiled_catalogue_matches_the_source_catalogue():
     fresh = gnu.GNUTranslations(BytesIO(translations.mo_bytes(translations.catalogue())))
     with translations.MO.open("rb") as file:
         committed = gnu.GNUTranslations(file)
@@ -107,7 +107,7 @@ def _texts(compiled: gnu.GNUTranslations) -> dict[Any, str]:
     return {key: text for key, text in vars(compiled)["_catalog"].items() if key}  # "": the header
 
 
-def test_particles_that_depend_on_the_last_sound_name_both_forms():
+def test_korean_particles_after_a_placeholder_have_both_forms():
     """After a placeholder nobody knows which one is right."""
     bare = re.compile(r"%(?:\(\w+\))?s(?:을|를|이|가|은|는|와|과|으로)(?![(가-힣])")
     wrong = [
@@ -201,7 +201,7 @@ def _marks(text: str) -> list[str]:
         ("*/7 9,11 * * *", "분이 0~56(7 간격)이고 시가 9, 11일 때"),
     ],
 )
-def test_an_expression_reads_like_this_in_korean(expression: str, words: str):
+def test_korean_description_of_an_expression(expression: str, words: str):
     assert in_words(expression) == words
 
 
@@ -220,7 +220,7 @@ def test_every_expression_has_korean_words_and_no_english(text: str):
 
 @settings(max_examples=300, deadline=None)
 @given(expressions(), expressions())
-def test_two_expressions_that_differ_do_not_read_alike_in_korean(one: str, other: str):
+def test_different_expressions_have_different_korean_descriptions(one: str, other: str):
     first, second = _pattern(one), _pattern(other)
     assume(first is not None and second is not None)
     with translation.override("ko"):
@@ -268,7 +268,7 @@ def _meaning(pattern: Pattern | None) -> object:
         ),
     ],
 )
-def test_the_problems_of_a_job_are_korean(values: Any, field: str, text: str):
+def test_problems_of_a_job_are_described_in_korean(values: Any, field: str, text: str):
     with pytest.raises(InvalidJob) as caught:
         Control().create_job(
             **{"name": "a", "cron_expression": "@daily", "handler_name": "sample", **values}
@@ -278,7 +278,7 @@ def test_the_problems_of_a_job_are_korean(values: Any, field: str, text: str):
 
 
 @pytest.mark.usefixtures("korean")
-def test_what_is_missing_for_a_handler_is_said_in_korean():
+def test_missing_databases_of_a_handler_are_named_in_korean():
     warning = database_warning(("shop", "crm"), (), translation.gettext)
 
     assert warning is not None
@@ -288,7 +288,7 @@ def test_what_is_missing_for_a_handler_is_said_in_korean():
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("korean")
-def test_what_is_not_possible_says_so_in_korean():
+def test_refusals_of_actions_are_in_korean():
     run, now = _run(_job()), database_now()
 
     with pytest.raises(NotPossible, match=r"이미 성공 상태입니다"):
@@ -304,7 +304,7 @@ def test_what_is_not_possible_says_so_in_korean():
      "? * * * *", "1,, * * * *", "h * * * *", "* * 5w * *", "* * 5l * *", "* * * * 1#9",
      "* * * * mon#", "0 0 30 2 *", "* " * 60],
 )  # fmt: skip
-def test_every_reason_why_an_expression_is_refused_is_korean(text: str):
+def test_every_reason_to_refuse_an_expression_is_in_korean(text: str):
     with pytest.raises(ScheduleError) as caught:
         parse(text, "UTC")
 
@@ -319,7 +319,7 @@ def test_every_reason_why_an_expression_is_refused_is_korean(text: str):
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("korean")
-def test_what_beat_stores_is_english_whatever_the_language():
+def test_beat_stores_english_texts_in_every_language():
     job = _job()
     CronJob.objects.filter(pk=job.pk).update(cron_expression="61 * * * *", next_run_at=None)
 
@@ -331,7 +331,7 @@ def test_what_beat_stores_is_english_whatever_the_language():
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("korean")
-def test_the_command_line_speaks_english(capsys):
+def test_command_line_texts_are_english(capsys):
     call_command("preview", "0 9 * * 1-5")
 
     assert "At 09:00, on Monday to Friday" in capsys.readouterr().out
@@ -425,7 +425,7 @@ def test_a_job_s_page_has_no_english_words(admin: Client, name: str):
 
 
 @pytest.mark.django_db
-def test_a_run_of_the_past_has_no_time_left(admin: Client):
+def test_finished_runs_show_elapsed_time_not_remaining_time(admin: Client):
     job = _job()
     _run(job)
 
@@ -467,7 +467,7 @@ def test_the_login_page_is_korean():
 
 
 @pytest.mark.django_db
-def test_times_are_iso_and_korean_time(admin: Client):
+def test_times_are_iso_format_in_korean_time(admin: Client):
     run = _run(_job())
     page = admin.get(reverse("admin:scheduler_jobexecution_change", args=[run.pk]))
 

@@ -127,7 +127,7 @@ def user_with(*codenames: str) -> Client:
 
 
 @on_each_database
-def test_a_job_typed_in_is_saved_through_control_and_remembered(admin):
+def test_new_job_is_saved_through_control_and_is_in_the_history(admin):
     sent = form_of(admin) | {
         "name": "typed",
         "cron_expression": "*/5 * * * *",
@@ -142,7 +142,7 @@ def test_a_job_typed_in_is_saved_through_control_and_remembered(admin):
     assert Activity.objects.get(verb="created").actor == "alice"
 
 
-def test_the_form_offers_the_handlers_and_takes_a_celery_task(admin, celery_task):
+def test_form_lists_the_handlers_and_accepts_a_celery_task(admin, celery_task):
     assert '<option value="sample">' in page(admin, f"{JOBS}_add")
     sent = form_of(admin) | {"name": "t", "cron_expression": "@daily", "handler_name": celery_task}
     assert save(admin, None, sent).status_code == 302
@@ -234,7 +234,7 @@ def test_a_save_without_a_change_changes_nothing(admin, job):
 
 
 @on_each_database
-def test_an_edit_over_somebody_elses_is_refused(admin, job):
+def test_edit_that_would_overwrite_the_edit_of_another_user_is_refused(admin, job):
     sent = form_of(admin, job) | {"description": "mine"}
     Control().update_job(job.pk, description="hers")
     response = save(admin, job, sent)
@@ -243,13 +243,13 @@ def test_an_edit_over_somebody_elses_is_refused(admin, job):
     assert Activity.objects.get(verb="changed").actor == ""
 
 
-def test_an_edit_without_the_marks_of_the_page_is_refused(admin, job):
+def test_edit_without_the_version_fields_of_the_page_is_refused(admin, job):
     sent = form_of(admin, job) | {"description": "mine", "tick_seq": "", "seen": ""}
     assert "somebody else" in save(admin, job, sent).content.decode()
 
 
 @on_each_database
-def test_a_slot_that_passed_meanwhile_is_no_edit(admin, job):
+def test_slot_that_ran_since_the_form_was_opened_is_not_a_conflict(admin, job):
     sent = form_of(admin, job) | {"description": "mine"}
     CronJob.objects.filter(pk=job.pk).update(tick_seq=job.tick_seq + 5, next_run_at=database_now())
     assert save(admin, job, sent).status_code == 302
@@ -257,7 +257,7 @@ def test_a_slot_that_passed_meanwhile_is_no_edit(admin, job):
 
 
 @pytest.mark.parametrize("races", [1, 2, 9])
-def test_beat_may_move_the_job_between_reading_and_writing(admin, job, monkeypatch, races):
+def test_save_succeeds_when_beat_updates_the_job_at_the_same_time(admin, job, monkeypatch, races):
     sent = form_of(admin, job) | {"description": "mine"}
     update, left = Control.update_job, [races]
 
@@ -308,7 +308,7 @@ def test_secrets_are_hidden_in_the_form_and_kept_by_saving(admin):
     assert (saved.description, saved.handler_params) == ("new", job.handler_params)
 
 
-def test_params_typed_wrongly_come_back_as_typed(admin):
+def test_invalid_params_stay_in_the_form(admin):
     sent = form_of(admin) | {"name": "n", "handler_params": '{"password": "typed", '}
     assert "&quot;typed&quot;" in save(admin, None, sent).content.decode()
 
@@ -329,7 +329,7 @@ def test_the_page_marks_a_clock_change(admin):
     assert 3 <= html.count("clock change") <= 4  # twenty months
 
 
-def test_a_schedule_that_cannot_be_used_is_said(admin, job):
+def test_page_reports_a_schedule_that_cannot_be_used(admin, job):
     CronJob.objects.filter(pk=job.pk).update(
         cron_expression="nonsense", is_enabled=False, schedule_error=f"bad {SCRIPT}"
     )
@@ -338,13 +338,13 @@ def test_a_schedule_that_cannot_be_used_is_said(admin, job):
     assert "nonsense" in html
 
 
-def test_a_start_beyond_all_time_is_refused_at_its_field(admin, job):
+def test_start_time_outside_the_allowed_years_is_refused_at_its_field(admin, job):
     odd = {"start_at_0": "0001-01-01", "start_at_1": "00:00:00"}  # before any instant of UTC
     response = save(admin, job, form_of(admin, job) | odd)
     assert list(response.context["adminform"].form.errors) == ["start_at"]
 
 
-def test_a_zone_unknown_to_the_host_breaks_no_page(admin, job):
+def test_pages_open_for_a_job_whose_time_zone_is_unknown(admin, job):
     CronJob.objects.filter(pk=job.pk).update(timezone="../../etc/passwd")
     page(admin, f"{JOBS}_change", job.pk)
     page(admin, f"{JOBS}_changelist")
@@ -401,7 +401,7 @@ def test_filters_and_search_of_jobs(admin, query, names):
 
 @on_each_database
 @pytest.mark.parametrize("model", ["jobs", "runs"])
-def test_a_list_costs_the_same_queries_for_one_row_and_for_many(admin, model):
+def test_list_needs_the_same_number_of_queries_for_many_rows(admin, model):
     url = reverse(f"{JOBS}_changelist" if model == "jobs" else f"{RUNS}_changelist")
     now = database_now()
 
@@ -435,7 +435,7 @@ def test_counting_stops_at_the_limit(monkeypatch, admin, job):
 
 
 @on_each_database
-def test_run_now_asks_first_and_runs_with_the_params_typed(admin, job):
+def test_run_now_asks_first_and_runs_with_the_entered_params(admin, job):
     url = reverse(f"{JOBS}_run_now", args=[job.pk])
     assert admin.get(url).status_code == 200
     assert not JobExecution.objects.exists()
@@ -517,7 +517,7 @@ def test_a_job_whose_handler_is_gone_is_paused_with_a_reason(admin, job):
         ({"reason": "r", "until_0": "nonsense", "until_1": ""}, "until"),
     ],
 )
-def test_a_pause_typed_wrongly_is_refused(admin, job, answers, field):
+def test_pause_with_wrong_input_is_refused(admin, job, answers, field):
     response = admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), answers)
     form = response.context["form"]
     assert form.errors[field] if field else form.non_field_errors() or form.errors
@@ -539,7 +539,7 @@ def test_enabling_a_job_that_cannot_run_says_why(admin, job):
 
 
 @pytest.mark.parametrize("verb", ["run_now", "pause", "enable", "disable"])
-def test_get_only_asks(admin, job, verb):
+def test_get_request_shows_the_question_and_changes_nothing(admin, job, verb):
     before = CronJob.objects.values().get(pk=job.pk)
     assert admin.get(reverse(f"{JOBS}_{verb}", args=[job.pk])).status_code == 200
     assert CronJob.objects.values().get(pk=job.pk) == before
@@ -547,7 +547,7 @@ def test_get_only_asks(admin, job, verb):
 
 
 @pytest.mark.parametrize("verb", ["run_now", "pause", "enable", "disable"])
-def test_a_verb_on_a_job_that_is_gone_leads_home(admin, verb):
+def test_action_on_a_missing_job_redirects_to_the_front_page(admin, verb):
     assert admin.get(reverse(f"{JOBS}_{verb}", args=[4711])).status_code == 302
     assert admin.post(reverse(f"{JOBS}_{verb}", args=["nonsense"])).status_code == 302
 
@@ -565,7 +565,7 @@ def bulk(client: Client, url: str, action: str, rows: list[Any], **more: Any) ->
 
 
 @on_each_database
-def test_bulk_verbs_ask_and_do_and_go_on_after_a_refusal(admin):
+def test_bulk_action_asks_first_and_continues_after_a_refusal(admin):
     good, bad = make_job(name="good"), make_job(name="bad")
     CronJob.objects.filter(pk=bad.pk).update(handler_name="gone")
     url = reverse(f"{JOBS}_changelist")
@@ -601,7 +601,7 @@ def test_too_many_at_once_are_refused(admin, monkeypatch):
 
 
 @on_each_database
-def test_deleting_a_job_says_what_goes_with_it(admin, job):
+def test_delete_page_of_a_job_names_what_is_deleted_with_it(admin, job):
     run = make_run(job)
     url = reverse(f"{JOBS}_delete", args=[job.pk])
     assert "Executions with their logs: 1" in admin.get(url).content.decode()
@@ -622,7 +622,7 @@ def test_deleting_several_jobs(admin):
 
 
 @on_each_database
-def test_an_execution_is_read_with_attempts_log_and_the_way_to_flower(admin, job, settings):
+def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, settings):
     settings.FLOWER_URL = "http://flower.test/"
     run = make_run(
         job,
@@ -662,7 +662,7 @@ def test_an_execution_is_read_with_attempts_log_and_the_way_to_flower(admin, job
 
 
 @on_each_database
-def test_everything_typed_is_escaped(admin):
+def test_all_user_input_is_escaped(admin):
     job = make_job(name=SCRIPT, description=SCRIPT, handler_params={"message": SCRIPT, SCRIPT: 1})
     Control().pause(job.pk, reason=SCRIPT)
     CronJob.objects.filter(pk=job.pk).update(
@@ -705,7 +705,7 @@ def test_everything_typed_is_escaped(admin):
 
 
 @on_each_database
-def test_params_that_are_no_object_break_no_page(admin, job):
+def test_pages_open_for_params_that_are_not_an_object(admin, job):
     CronJob.objects.filter(pk=job.pk).update(handler_params=["a", {"token": "hunter2"}])
     run = make_run(job, params="text", result=[1, None])
     assert "hunter2" not in page(admin, f"{JOBS}_change", job.pk)
@@ -722,7 +722,7 @@ def test_nobody_adds_or_edits_an_execution(admin, job):
 
 
 @on_each_database
-def test_cancel_what_waits_and_ask_what_runs_to_stop(admin, job):
+def test_cancel_ends_waiting_runs_and_requests_a_stop_of_running_runs(admin, job):
     waiting = make_run(job, RunStatus.PENDING)
     running = make_run(job, RunStatus.RUNNING, now=database_now() + timedelta(seconds=1))
     admin.post(reverse(f"{RUNS}_cancel", args=[waiting.pk]), {"reason": "not today"})
@@ -756,7 +756,7 @@ def test_retry_and_delete(admin, job):
         ("delete", RunStatus.PENDING),
     ],
 )
-def test_what_is_not_possible_is_said(admin, job, verb, status):
+def test_message_explains_why_an_action_is_not_possible(admin, job, verb, status):
     run = make_run(job, status)
     response = admin.post(reverse(f"{RUNS}_{verb}", args=[run.pk]), follow=True)
     assert any(f"#{run.pk} is {status}" in text for text in texts(response))
@@ -779,7 +779,7 @@ def test_bulk_retry_cancel_delete(admin, job):
     assert [run.pk for run in JobExecution.objects.all()] == [runs[2].pk]
 
 
-def test_the_verbs_offered_fit_the_state(admin, job):
+def test_buttons_match_the_state_of_the_execution(admin, job):
     now = database_now()
     offered = {}
     for index, status in enumerate(RunStatus):
@@ -794,7 +794,7 @@ def test_the_verbs_offered_fit_the_state(admin, job):
 
 
 @on_each_database
-def test_why_it_is_not_running(admin):
+def test_page_explains_why_an_execution_is_not_running(admin):
     job = make_job(overlap_policy="queue_one")
     now = database_now()
     running = make_run(job, RunStatus.RUNNING, running_key=job.pk)
@@ -868,7 +868,7 @@ def test_filters_and_search_of_executions(admin, query, expected):
         "id__in",
     ],
 )
-def test_a_column_named_by_the_request_is_not_filtered_by(admin, job, key):
+def test_filter_by_a_column_that_is_not_allowed_is_refused(admin, job, key):
     make_run(job)
     for name in (f"{RUNS}_changelist", f"{JOBS}_changelist"):
         assert admin.get(reverse(name), {key: "x"}).status_code == 400
@@ -885,7 +885,7 @@ def test_the_job_filter_finds_jobs_by_name(admin, job):
     assert [entry["text"] for entry in found["results"]] == ["report"]
 
 
-def test_nothing_is_counted_per_filter(admin, job):
+def test_filters_show_no_counts(admin, job):
     make_run(job)
     response = admin.get(reverse(f"{RUNS}_changelist"), {"_facets": "True"})
     assert not response.context["cl"].add_facets
@@ -930,7 +930,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("permission", [None, *PAGES])
-def test_each_page_wants_its_permission(job, permission):
+def test_each_page_requires_its_permission(job, permission):
     run = make_run(job, RunStatus.FAILED)
     client = user_with(*([permission] if permission else []))
     urls = {
@@ -955,7 +955,7 @@ def test_each_page_wants_its_permission(job, permission):
     assert JobExecution.objects.count() == 1
 
 
-def test_a_person_who_may_only_look_sees_no_secret_and_no_buttons(job):
+def test_user_with_view_permission_sees_no_secrets_and_no_buttons(job):
     Control().update_job(job.pk, handler_params={"token": "hunter2", "id": 7})
     client = user_with("view_cronjob", "view_jobexecution", "view_params")
     html = page(client, f"{JOBS}_change", job.pk)
@@ -967,7 +967,7 @@ def test_a_person_who_may_only_look_sees_no_secret_and_no_buttons(job):
     assert not listed.context["action_form"]
 
 
-def test_bulk_actions_want_their_permission(job):
+def test_bulk_actions_require_their_permission(job):
     run = make_run(job, RunStatus.FAILED)
     client = user_with("view_cronjob", "view_jobexecution")
     for action, model, row in (
@@ -1003,13 +1003,13 @@ def test_the_other_pages_open_in_both_languages(admin, name, language):
     assert admin.get(reverse(name), headers={"accept-language": language}).status_code == 200
 
 
-def test_a_stranger_is_sent_to_the_login():
+def test_anonymous_user_is_redirected_to_the_login():
     response = Client().get(reverse(f"{JOBS}_changelist"))
     assert response.status_code == 302
     assert reverse("admin:login") in response["Location"]
 
 
-def test_the_short_addresses_lead_to_the_lists(admin):
+def test_short_addresses_redirect_to_the_lists(admin):
     assert admin.get("/")["Location"] == reverse("admin:index")
     assert admin.get("/crons")["Location"] == reverse(f"{JOBS}_changelist")
     assert admin.get("/jobs")["Location"] == reverse(f"{RUNS}_changelist")

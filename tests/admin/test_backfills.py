@@ -87,7 +87,7 @@ def test_a_dry_run_lists_the_slots_and_starts_nothing(admin, job):
 
 
 @on_each_database
-def test_confirmed_it_starts_with_the_stored_secret_and_is_remembered(admin, job):
+def test_confirmed_backfill_uses_the_stored_secret_and_is_in_the_history(admin, job):
     shown = fill_in(admin, job, "preview", parallelism="2", order="newest_first")
     form = shown.context["form"]
     response = fill_in(
@@ -102,14 +102,14 @@ def test_confirmed_it_starts_with_the_stored_secret_and_is_remembered(admin, job
     assert (entry.target_id, describe(entry, str)) == (made.pk, "Started: 3 slots")
 
 
-def test_the_range_is_read_in_the_zone_of_the_person(admin, job):
+def test_range_is_read_in_the_time_zone_of_the_user(admin, job):
     user = User.objects.get(username="alice")
     Preference.objects.create(user=user, timezone="UTC")
     fill_in(admin, job, "start")
     assert Backfill.objects.get().since == datetime(2026, 1, 10, tzinfo=UTC)
 
 
-def test_going_back_keeps_what_was_typed(admin, job):
+def test_back_button_keeps_the_entered_values(admin, job):
     form = fill_in(admin, job, "edit", parallelism="7").context["form"]
     assert form["parallelism"].value() == "7"
     assert not Backfill.objects.exists()
@@ -137,7 +137,7 @@ def test_a_mistake_is_shown_at_its_field(button, changes, field, reason, admin, 
     assert not Backfill.objects.exists()
 
 
-def test_without_a_job_it_is_asked_for(admin, job):
+def test_start_page_without_a_job_asks_for_one(admin, job):
     for address in ("", "?job=", "?job=999999", "?job=x", "?job[]=1", f"?job={10**30}"):
         text = admin.get(reverse(f"{BACKFILLS}_add") + address).content.decode()
         assert '<input type="text" name="name"' in text, address
@@ -162,7 +162,7 @@ def test_a_korean_dry_run_names_korean_weekdays(admin, job):
     assert "Sat 2026" not in text
 
 
-def test_what_could_keep_slots_from_running_is_said_before(admin):
+def test_dry_run_warns_of_reasons_why_slots_may_not_run(admin):
     job = make_job(overlap_policy="skip")
     text = fill_in(admin, job, "preview", parallelism="2", until_0="2099-01-01").content.decode()
     assert "more than 10000" in text
@@ -170,7 +170,7 @@ def test_what_could_keep_slots_from_running_is_said_before(admin):
     assert "overlap policy skip" in text
 
 
-def test_nothing_a_person_typed_is_read_as_html(admin):
+def test_user_input_is_escaped(admin):
     job = make_job(name=SCRIPT, handler_params={"message": SCRIPT})
     assert SCRIPT not in fill_in(admin, job, "preview").content.decode()
     made = started(job)
@@ -183,7 +183,7 @@ def test_nothing_a_person_typed_is_read_as_html(admin):
 
 
 @on_each_database
-def test_the_list_shows_how_far_each_is_in_a_fixed_number_of_queries(admin, job):
+def test_list_shows_progress_with_a_fixed_number_of_queries(admin, job):
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             text = page(admin, f"{BACKFILLS}_changelist")
@@ -198,7 +198,7 @@ def test_the_list_shows_how_far_each_is_in_a_fixed_number_of_queries(admin, job)
 
 
 @on_each_database
-def test_the_page_shows_counts_and_leads_to_its_executions(admin, job):
+def test_page_shows_counts_and_links_to_its_executions(admin, job):
     made = started(job)
     other = make_run(job)
     mine = [
@@ -220,7 +220,7 @@ def test_the_page_shows_counts_and_leads_to_its_executions(admin, job):
         assert admin.get(address, {"backfill": nonsense}).status_code == 200
 
 
-def test_the_page_keeps_itself_up_to_date_until_it_is_over(admin, job):
+def test_page_updates_itself_until_the_backfill_ends(admin, job):
     made = started(job)
     first = admin.get(reverse(f"{BACKFILLS}_change", args=[made.pk]))
     url, mark = first.context["live_url"], first.context["live_mark"]
@@ -277,7 +277,7 @@ def test_pause_resume_cancel_and_delete(admin, job):
     assert [entry.verb for entry in entries] == verbs
 
 
-def test_several_at_once(admin, job):
+def test_actions_on_several_backfills_at_once(admin, job):
     made = [started(job) for _ in range(3)]
     sent = {
         "action": "cancel_many",
@@ -291,7 +291,7 @@ def test_several_at_once(admin, job):
 # --- who may do what ------------------------------------------------------------------------------
 
 
-def test_who_may_only_look_sees_no_params_and_changes_nothing(job):
+def test_user_with_view_permission_sees_no_params_and_changes_nothing(job):
     made = started(job)
     viewer = user_with("view_cronjob")
     text = page(viewer, f"{BACKFILLS}_change", made.pk)
@@ -304,7 +304,7 @@ def test_who_may_only_look_sees_no_params_and_changes_nothing(job):
     assert Backfill.objects.get().state == BackfillState.ACTIVE
 
 
-def test_who_may_run_jobs_but_not_see_params_backfills_with_the_jobs_own(job):
+def test_user_without_permission_for_params_starts_a_backfill_with_the_params_of_the_job(job):
     runner = user_with("run_cronjob", "view_cronjob")
     response = fill_in(runner, job, "preview")
     assert "2026-01-10 03:00:00 KST" in response.content.decode()

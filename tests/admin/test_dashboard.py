@@ -111,7 +111,7 @@ def text_of(client: Client, element: str, address: str = FRONT) -> str:
 
 
 @on_each_database
-def test_an_empty_system_has_a_front_page_that_says_what_is_missing(admin: Client):
+def test_front_page_of_an_empty_system_names_the_missing_parts(admin: Client):
     assert cards(admin) == {
         "Running": "0",
         "Waiting": "0",
@@ -129,7 +129,7 @@ def test_an_empty_system_has_a_front_page_that_says_what_is_missing(admin: Clien
 
 
 @on_each_database
-def test_the_cards_count_what_the_lists_they_lead_to_show(admin: Client):
+def test_each_card_has_the_same_count_as_its_linked_list(admin: Client):
     job = make_job()
     now = database_now()
     make_run(job, RunStatus.RUNNING)
@@ -170,7 +170,7 @@ def test_the_cards_count_what_the_lists_they_lead_to_show(admin: Client):
 
 
 @on_each_database
-def test_each_state_of_jobs_leads_to_as_many_jobs(admin: Client):
+def test_count_of_each_job_state_matches_its_linked_list(admin: Client):
     off = {"cron_expression": "@daily", "handler_name": "sample", "is_enabled": False}
     later = database_now() + timedelta(days=1)
     make_job()
@@ -190,7 +190,7 @@ def test_each_state_of_jobs_leads_to_as_many_jobs(admin: Client):
 
 
 @on_each_database
-def test_all_failing_jobs_are_those_that_are_counted(admin: Client):
+def test_link_to_failing_jobs_lists_the_jobs_that_the_front_page_shows(admin: Client):
     now = database_now()
     for name, status, is_enabled in (
         ("failed", "FAILED", True),
@@ -209,7 +209,7 @@ def test_all_failing_jobs_are_those_that_are_counted(admin: Client):
 
 
 @on_each_database
-def test_the_timeline_joins_what_ended_with_what_is_planned(admin: Client):
+def test_timeline_shows_finished_and_planned_runs(admin: Client):
     now = database_now()
     job = make_job(cron_expression="0 * * * *", timezone="UTC")
     make_job(name="seoul", cron_expression="0 9 * * *", timezone="Asia/Seoul")
@@ -247,7 +247,7 @@ def hour(instant: datetime) -> str:
 
 
 @on_each_database
-def test_durations_are_those_of_the_successful_runs(admin: Client):
+def test_duration_chart_uses_only_successful_runs(admin: Client):
     job = make_job()
     ended = database_now() - timedelta(hours=2)
     for seconds in (2, 2, 2, 30):
@@ -266,7 +266,7 @@ def make_timed(job: CronJob, ended: datetime, seconds: float) -> JobExecution:
 
 
 @on_each_database
-def test_failing_running_and_next(admin: Client):
+def test_front_page_shows_failing_running_and_next_runs(admin: Client):
     alive("beat")
     alive("worker")
     now = database_now()
@@ -297,7 +297,7 @@ def test_failing_running_and_next(admin: Client):
 
 
 @on_each_database
-def test_what_runs_in_an_hour_of_tonight(admin: Client):
+def test_next_runs_of_a_chosen_hour_are_listed(admin: Client):
     make_job(name="hourly", cron_expression="20 * * * *")
     make_job(name="twin", cron_expression="20 * * * *")
     make_job(name="often", cron_expression="*/10 * * * *", timezone="UTC")
@@ -330,7 +330,7 @@ def test_health_is_good_without_problems(admin: Client):
 
 
 @pytest.mark.parametrize("permission", ["view_jobexecution", "view_schedulerprocess"])
-def test_nothing_is_said_of_jobs_to_who_may_not_see_them(
+def test_user_without_job_permission_sees_no_job_data(
     django_user_model: type[User], permission: str
 ):
     alive("beat")
@@ -359,7 +359,7 @@ def test_silent_parts_overdue_jobs_and_long_waits_are_named(admin: Client):
 
 
 @on_each_database
-def test_a_page_under_its_deadline_says_what_is_not_counted_yet(
+def test_page_that_reaches_its_time_limit_names_what_is_not_counted_yet(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ):
     make_job(cron_expression="0 * * * *")
@@ -397,7 +397,7 @@ def test_without_scripts_the_page_is_complete_after_some_reloads(
     assert loads[-1]["speeds"] is not None
 
 
-def test_speeds_are_not_computed_in_an_answer_that_is_late(
+def test_speeds_are_not_computed_if_the_page_is_already_late(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(limits, "SPEEDS_WITHIN_SECONDS", -1.0)
@@ -406,7 +406,7 @@ def test_speeds_are_not_computed_in_an_answer_that_is_late(
     assert "No job takes much longer" in text_of(admin, "dash-speeds")
 
 
-def test_the_pieces_come_alone_for_live_pages(admin: Client):
+def test_live_requests_return_only_the_parts_of_the_page(admin: Client):
     now = admin.get("/admin/dashboard/now").content.decode()
     charts = admin.get("/admin/dashboard/charts?days=7").content.decode()
 
@@ -451,7 +451,7 @@ def test_the_front_page_explains_missing_permissions(django_user_model: type[Use
         assert "dash-value" not in client.get(address).content.decode()
 
 
-def test_who_may_see_executions_only_sees_no_jobs(django_user_model: type[User]):
+def test_user_with_permission_for_executions_only_sees_no_jobs(django_user_model: type[User]):
     job = make_job(name="secret")
     CronJob.objects.filter(pk=job.pk).update(
         last_status="FAILED",
@@ -468,7 +468,7 @@ def test_who_may_see_executions_only_sees_no_jobs(django_user_model: type[User])
     assert "job failed" not in page
 
 
-def test_who_may_see_jobs_only_sees_no_executions(django_user_model: type[User]):
+def test_user_with_permission_for_jobs_only_sees_no_executions(django_user_model: type[User]):
     make_run(make_job(name="visible"), RunStatus.RUNNING, job_name="hidden run")
     CronJob.objects.update(next_run_at=database_now() + timedelta(minutes=1))
     client = person(django_user_model, "view_cronjob")
@@ -480,14 +480,14 @@ def test_who_may_see_jobs_only_sees_no_executions(django_user_model: type[User])
     assert "Failed in 24 h" not in page
 
 
-def test_strangers_see_nothing_of_it():
+def test_anonymous_user_is_sent_to_the_login():
     for address in (FRONT, "/admin/dashboard/now", "/admin/dashboard/charts"):
         response = Client().get(address)
         assert response.status_code == 302
         assert "/admin/login/" in response["Location"]
 
 
-def test_the_page_needs_no_other_host_and_has_an_icon(admin: Client):
+def test_page_loads_no_files_from_other_hosts_and_has_an_icon(admin: Client):
     page = admin.get(FRONT).content.decode()
 
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
@@ -498,7 +498,7 @@ def test_the_page_needs_no_other_host_and_has_an_icon(admin: Client):
     assert finders.find(icon["Location"].removeprefix("/static/"))
 
 
-def test_runs_that_ended_lately_can_be_listed(admin: Client):
+def test_recently_finished_runs_can_be_listed(admin: Client):
     job = make_job()
     now = Control().clock.now()
     for hours in (0.5, 5, 100, 300):

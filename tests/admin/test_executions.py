@@ -69,7 +69,7 @@ def alive(kind: str, *, running: int = 0) -> None:
 
 
 @on_each_database
-def test_the_page_tells_the_way_of_an_execution_in_order(admin):
+def test_page_shows_the_events_of_an_execution_in_order(admin):
     now = database_now()
     run = make_run(
         make_job(), RunStatus.SUCCESS, now=now, attempt=2, failures=1, created_at=now,
@@ -108,7 +108,7 @@ def test_progress_is_a_progress_bar(admin):
     assert "half &lt;b&gt;way&lt;/b&gt;" in html
 
 
-def test_a_backfill_and_the_slot_that_a_run_stands_for_are_named(admin):
+def test_page_of_a_backfill_run_names_the_backfill_and_the_slot(admin):
     job = make_job()
     slot = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
     backfill = Backfill.objects.create(job=job, since=slot, until=slot, total=1)
@@ -118,7 +118,7 @@ def test_a_backfill_and_the_slot_that_a_run_stands_for_are_named(admin):
     assert "2026-03-01 12:00:00 KST" in html
 
 
-def test_who_asked_stands_in_the_list(admin):
+def test_list_shows_who_requested_a_run(admin):
     make_run(make_job(), requested_by=f"bob{SCRIPT}")
     assert "bob&lt;script&gt;" in page(admin, f"{RUNS}_changelist")
 
@@ -126,7 +126,7 @@ def test_who_asked_stands_in_the_list(admin):
 @pytest.mark.parametrize(
     "permissions", [["view_jobexecution"], ["view_jobexecution", "view_params"]]
 )
-def test_params_and_results_are_for_those_who_may_see_them(permissions):
+def test_params_and_results_are_shown_only_with_permission(permissions):
     run = make_run(make_job(), params={"message": "parameter"}, result={"answer": "outcome"})
     html = page(user_with(*permissions), f"{RUNS}_change", run.pk)
     sees = "view_params" in permissions
@@ -136,7 +136,7 @@ def test_params_and_results_are_for_those_who_may_see_them(permissions):
 
 
 @pytest.mark.parametrize("sees", [False, True])
-def test_tracebacks_are_for_those_who_may_see_parameters(sees):
+def test_tracebacks_are_shown_only_with_permission_for_params(sees):
     now = database_now()
     run = make_run(make_job(), RunStatus.FAILED, now=now, attempt=1)
     JobAttempt.objects.create(
@@ -161,7 +161,7 @@ def test_tracebacks_are_for_those_who_may_see_parameters(sees):
         ("delete_jobexecution", {"delete"}),
     ],
 )
-def test_each_verb_wants_its_own_permission(permission, allowed):
+def test_each_action_requires_its_own_permission(permission, allowed):
     job = make_job()
     runs = {
         "cancel": make_run(job, RunStatus.PENDING),
@@ -213,7 +213,7 @@ def test_the_log_is_filtered_by_level(admin):
 
 
 @on_each_database
-def test_the_whole_log_is_a_file_read_in_chunks(admin, monkeypatch):
+def test_full_log_is_a_download_that_is_read_in_chunks(admin, monkeypatch):
     monkeypatch.setattr("scheduler.admin.executions.log.LOG_CHUNK", 3)
     run = make_run(make_job())
     log(run, 5, attempt=1)
@@ -229,7 +229,7 @@ def test_the_whole_log_is_a_file_read_in_chunks(admin, monkeypatch):
     assert "".join(log_text(run.pk, "ERROR")) == ""
 
 
-def test_the_log_is_for_those_who_may_see_executions():
+def test_log_requires_permission_for_executions():
     run = make_run(make_job())
     assert user_with("view_cronjob").get(reverse(f"{RUNS}_log", args=[run.pk])).status_code == 403
     viewer = user_with("view_jobexecution")
@@ -239,7 +239,7 @@ def test_the_log_is_for_those_who_may_see_executions():
 # --- Flower --------------------------------------------------------------------------------------
 
 
-def test_a_task_id_leads_to_its_execution(admin):
+def test_task_id_redirects_to_its_execution(admin):
     run = make_run(make_job())
     task = f"jobu-{run.pk}-2-1"
     assert admin.get(f"/admin/task/{task}/", follow=True).redirect_chain[-1][0] == reverse(
@@ -250,7 +250,7 @@ def test_a_task_id_leads_to_its_execution(admin):
 
 
 @pytest.mark.parametrize("task", ["jobu-1", "8c6f9a54-0000", f"jobu-{'9' * 30}-1-1", "jobu-1-1-1x"])
-def test_another_task_id_leads_nowhere(admin, task):
+def test_unknown_task_id_does_not_lead_to_an_execution(admin, task):
     assert admin.get(reverse(f"{RUNS}_task", args=[task])).status_code == 404
 
 
@@ -275,7 +275,7 @@ def test_replay_is_a_new_run_of_the_same_slot_with_its_params():
 
 
 @on_each_database
-def test_a_run_without_a_job_is_replayed_too():
+def test_run_without_a_job_can_be_replayed():
     original, _ = Control().event(handler_name="sample", params={"message": "x"})
     again = Control().replay(original.pk)
     assert (again.job_id, again.params, again.logical_time) == (None, {"message": "x"}, None)
@@ -290,7 +290,7 @@ def test_replay_checks_the_params(params):
     assert JobExecution.objects.count() == 1
 
 
-def test_replay_by_hand_shows_the_params_and_keeps_the_secrets(admin):
+def test_replay_form_shows_the_params_and_keeps_the_secrets(admin):
     original = make_run(make_job(), params=SECRETS)
     url = reverse(f"{RUNS}_replay", args=[original.pk])
     asked = admin.get(url).content.decode()
@@ -308,7 +308,7 @@ def test_replay_by_hand_shows_the_params_and_keeps_the_secrets(admin):
     assert (entry.target_id, entry.facts["source_id"]) == (again.pk, original.pk)
 
 
-def test_replay_by_somebody_who_may_not_see_the_params_repeats_them():
+def test_replay_without_permission_for_params_uses_the_original_params():
     original = make_run(make_job(), params=SECRETS)
     client = user_with("view_jobexecution", "run_cronjob")
     url = reverse(f"{RUNS}_replay", args=[original.pk])
@@ -340,7 +340,7 @@ def range_of(**changes: Any) -> FailedRange:
 
 
 @on_each_database
-def test_a_range_is_retried_in_batches_and_nothing_else(monkeypatch):
+def test_only_executions_of_the_range_are_retried_in_batches(monkeypatch):
     monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
     job, other = make_job(), make_job(name="other")
     failed = runs_from_noon(job, *[RunStatus.FAILED] * 5)
@@ -370,7 +370,7 @@ def test_a_range_is_retried_in_batches_and_nothing_else(monkeypatch):
 
 
 @on_each_database
-def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
+def test_run_that_fails_again_during_a_range_retry_is_retried_only_once(monkeypatch):
     monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 3)
     retried: list[int] = []
@@ -390,7 +390,7 @@ def test_a_run_that_fails_again_meanwhile_is_not_met_twice(monkeypatch):
 
 
 @on_each_database
-def test_a_range_beyond_the_limit_says_that_there_are_more(monkeypatch):
+def test_retry_of_a_range_above_the_limit_reports_that_more_are_left(monkeypatch):
     monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
     monkeypatch.setattr(executions_module, "RETRY_LIMIT", 4)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 5)
@@ -406,7 +406,7 @@ RANGE = {
 
 
 @on_each_database
-def test_the_page_counts_asks_and_then_does(admin):
+def test_range_page_shows_the_count_and_retries_after_confirmation(admin):
     job = make_job(overlap_policy="skip")
     runs_from_noon(job, RunStatus.FAILED, RunStatus.FAILED, RunStatus.TIMEOUT)
     url = reverse(f"{RUNS}_retry_range")
@@ -438,7 +438,7 @@ def test_the_page_counts_asks_and_then_does(admin):
     ],
 )
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_range_typed_wrongly_is_refused_at_its_field(admin, change, field, method):
+def test_mistake_in_a_range_is_shown_at_its_field(admin, change, field, method):
     runs_from_noon(make_job(), RunStatus.FAILED)
     response = getattr(admin, method)(reverse(f"{RUNS}_retry_range"), RANGE | change)
     assert response.status_code == 200
@@ -446,7 +446,7 @@ def test_a_range_typed_wrongly_is_refused_at_its_field(admin, change, field, met
     assert not JobExecution.objects.filter(status=RunStatus.PENDING).exists()
 
 
-def test_the_range_names_the_zone_that_it_is_read_in(admin):
+def test_range_form_names_its_time_zone(admin):
     Preference.objects.create(user=User.objects.get(), timezone="America/New_York")
     assert "In America/New_York." in page(admin, f"{RUNS}_retry_range")
 
@@ -456,7 +456,7 @@ def test_the_range_names_the_zone_that_it_is_read_in(admin):
     ("field", "day", "zone"),
     [("since", "0001-01-01", "Asia/Seoul"), ("until", "9999-12-31", "America/New_York")],
 )
-def test_a_range_beyond_all_time_is_refused_at_its_field(admin, method, field, day, zone):
+def test_range_outside_the_allowed_years_is_refused_at_its_field(admin, method, field, day, zone):
     Preference.objects.create(user=User.objects.get(), timezone=zone)
     response = getattr(admin, method)(reverse(f"{RUNS}_retry_range"), RANGE | {f"{field}_0": day})
     assert response.status_code == 200
@@ -522,7 +522,7 @@ def why(job: CronJob) -> str:
 
 
 @on_each_database
-def test_a_job_says_why_it_does_not_run(admin):
+def test_page_of_a_job_explains_why_it_does_not_run(admin):
     job = make_job()
     CronJob.objects.update(next_run_at=None)  # as SQL may leave it
     assert "Beat has not looked at its schedule yet" in why(job)
@@ -543,7 +543,7 @@ def test_a_job_says_why_it_does_not_run(admin):
 
 
 @on_each_database
-def test_a_job_that_is_off_says_who_switched_it_off(admin):
+def test_page_of_a_disabled_job_names_who_disabled_it(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
     assert "Disabled: no slot is run" in why(job)
@@ -576,7 +576,7 @@ def test_a_disabled_job_names_who_disabled_it_last(admin):
 
 
 @on_each_database
-def test_a_job_names_who_switched_it_off_by_command_although_no_user_has_that_name(admin):
+def test_job_disabled_by_command_names_the_system_user(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
     ours = Control(actor=Actor(name="bob"))
@@ -589,7 +589,7 @@ def test_a_job_names_who_switched_it_off_by_command_although_no_user_has_that_na
 
 
 @on_each_database
-def test_an_entry_that_disabled_nothing_hides_no_earlier_one(admin):
+def test_later_history_entries_do_not_hide_who_disabled_a_job(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
     bob = user_with("view_cronjob", "change_cronjob")
@@ -599,7 +599,7 @@ def test_an_entry_that_disabled_nothing_hides_no_earlier_one(admin):
 
 
 @on_each_database
-def test_a_pause_does_not_name_the_author_of_an_earlier_pause(admin):
+def test_pause_does_not_name_the_user_of_an_earlier_pause(admin):
     job = make_job()
     admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})
     assert "By alice." in why(job)
@@ -626,7 +626,7 @@ def test_an_execution_that_was_cancelled_twice_names_who_did_it_last(admin):
 
 
 @on_each_database
-def test_the_page_costs_no_more_queries_for_a_long_history(admin):
+def test_page_needs_the_same_number_of_queries_for_a_long_history(admin):
     run = make_run(make_job())
 
     def queries() -> int:
@@ -647,7 +647,7 @@ def test_the_page_costs_no_more_queries_for_a_long_history(admin):
 
 
 @on_each_database
-def test_the_list_is_read_by_day_when_days_are_asked_for(admin):
+def test_list_is_sorted_by_slot_when_it_is_filtered_by_day(admin):
     job = make_job()
     old = make_run(job, now=NOON + timedelta(days=1))
     new = make_run(job, now=NOON)  # a higher number and an earlier slot
@@ -658,7 +658,7 @@ def test_the_list_is_read_by_day_when_days_are_asked_for(admin):
     assert [row.pk for row in by_day] == [old.pk, new.pk]
 
 
-def test_params_that_are_no_object_can_still_be_looked_at(admin):
+def test_page_opens_for_params_that_are_not_an_object(admin):
     run = make_run(make_job(), params=json.loads("[1]"))
     page(admin, f"{RUNS}_change", run.pk)
     page(admin, f"{RUNS}_replay", run.pk)

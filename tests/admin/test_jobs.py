@@ -70,7 +70,7 @@ def check(client: Client, job: CronJob | None = None, **typed: Any) -> Any:
     return client.post(url, sent)
 
 
-def test_what_is_typed_is_explained_and_nothing_is_saved(admin):
+def test_input_is_explained_while_typing_and_not_saved(admin):
     answer = check(admin, cron_expression="30 2 31 * *", timezone="Europe/Berlin").json()
 
     assert answer["problems"] == {"__all__": []}
@@ -93,14 +93,14 @@ def test_what_is_typed_is_explained_and_nothing_is_saved(admin):
         ({"start_at_0": "nonsense"}, "start_at", "valid"),
     ],
 )
-def test_what_is_wrong_is_said_at_its_field(admin, job, typed, field, reason):
+def test_mistake_is_shown_at_its_field_while_typing(admin, job, typed, field, reason):
     answer = check(admin, **typed).json()
 
     assert reason in " ".join(answer["problems"][field])
     assert set(answer["problems"]) == {field, "__all__"}
 
 
-def test_an_edit_is_checked_against_the_job_itself(admin, job):
+def test_check_of_an_edit_accepts_the_name_of_the_job_itself(admin, job):
     before = CronJob.objects.values().get()
 
     answer = check(admin, job, cron_expression=f"nonsense {SCRIPT}").json()
@@ -110,7 +110,7 @@ def test_an_edit_is_checked_against_the_job_itself(admin, job):
     assert CronJob.objects.values().get() == before
 
 
-def test_the_preview_speaks_of_what_is_typed_even_if_that_is_nothing(admin, job):
+def test_preview_of_an_empty_expression_asks_for_one(admin, job):
     answer = check(admin, job, cron_expression="").json()
 
     assert "Type a cron expression" in answer["preview"]
@@ -123,7 +123,7 @@ def test_the_preview_marks_clock_changes_and_names_them(admin):
     assert "runs at 03:00, once" in answer["preview"]
 
 
-def test_checking_is_for_those_who_may_save(job):
+def test_check_requires_permission_to_save(job):
     looker = user_with("view_cronjob")
     adder = user_with("view_cronjob", "add_cronjob")
 
@@ -133,7 +133,7 @@ def test_checking_is_for_those_who_may_save(job):
     assert Client().post(reverse(f"{JOBS}_check"), {}).status_code == 302
 
 
-def test_checking_wants_the_csrf_token_and_a_post(admin, django_user_model):
+def test_check_requires_a_post_with_csrf_token(admin, django_user_model):
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(django_user_model.objects.get(username="alice"))
 
@@ -178,7 +178,7 @@ def kinds():
         yield "kinds"
 
 
-def test_a_model_becomes_a_list_of_inputs(admin, kinds):
+def test_params_model_is_converted_to_a_list_of_inputs(admin, kinds):
     found = admin.get(reverse(f"{JOBS}_params"), {"handler": kinds}).json()
 
     inputs = {field["name"]: field for field in found["fields"]}
@@ -213,7 +213,7 @@ def test_a_handler_without_a_model_and_an_unknown_one_have_no_inputs():
     assert (described("nobody")["fields"], described("nobody")["known"]) == ([], False)
 
 
-def test_the_models_errors_come_with_their_places(admin, kinds):
+def test_errors_of_the_params_model_name_their_field(admin, kinds):
     url = reverse(f"{JOBS}_params")
 
     typed = {"count": "many", "address": {"city": 5}, "more": 1}
@@ -224,7 +224,7 @@ def test_the_models_errors_come_with_their_places(admin, kinds):
     assert errors_of("nobody", {}) == []
 
 
-def test_a_hidden_secret_counts_as_what_is_stored(admin):
+def test_masked_secret_is_validated_as_the_stored_value(admin):
     with registry.restored():
 
         class Longish(HandlerParams):
@@ -244,7 +244,7 @@ def test_a_hidden_secret_counts_as_what_is_stored(admin):
     assert without["errors"][0]["loc"] == "token"
 
 
-def test_the_pages_tell_the_script_where_to_ask(admin, job):
+def test_pages_contain_the_address_for_the_params_script(admin, job):
     form = page(admin, f"{JOBS}_change", job.pk)
     run = page(admin, f"{JOBS}_run_now", job.pk)
 
@@ -259,7 +259,7 @@ def test_the_pages_tell_the_script_where_to_ask(admin, job):
 
 
 @on_each_database
-def test_the_last_outcomes_of_many_jobs_come_in_one_query():
+def test_last_outcomes_of_many_jobs_are_read_in_one_query():
     now = database_now()
     first, second, third = (make_job(name=name) for name in ("first", "second", "third"))
     for index in range(5):
@@ -280,7 +280,7 @@ def test_the_last_outcomes_of_many_jobs_come_in_one_query():
 
 
 @on_each_database
-def test_the_list_shows_strip_and_durations(admin, job):
+def test_list_shows_last_outcomes_and_durations(admin, job):
     now = database_now()
     failed = make_run(job, RunStatus.FAILED, now=now)
     make_run(job, now=now + timedelta(seconds=1), started_at=now - timedelta(seconds=99))
@@ -293,7 +293,7 @@ def test_the_list_shows_strip_and_durations(admin, job):
     assert "p95 1 min 40 s" in html
 
 
-def test_who_may_not_see_executions_gets_no_links_to_them(job):
+def test_user_without_permission_for_executions_gets_no_links_to_them(job):
     run = make_run(job)
 
     html = page(user_with("view_cronjob"), f"{JOBS}_changelist")
@@ -302,7 +302,7 @@ def test_who_may_not_see_executions_gets_no_links_to_them(job):
     assert reverse(f"{RUNS}_change", args=[run.pk]) not in html
 
 
-def test_mean_and_p95_are_of_runs_that_ended_by_themselves():
+def test_mean_and_p95_exclude_cancelled_runs():
     start = datetime(2026, 1, 1, tzinfo=UTC)
 
     def ran(seconds: float, status: RunStatus = RunStatus.SUCCESS) -> RecentRun:
@@ -345,7 +345,9 @@ def test_enabling_asks_for_the_missed_slots_in_words(admin, missed_three):
 @pytest.mark.parametrize(
     ("choice", "made"), [("none", [0, 1]), ("latest", [1, 1]), ("all", [2, 1])]
 )
-def test_the_answer_is_done_and_remembered(admin, missed_three, choice, made):
+def test_chosen_missed_slots_are_run_and_the_choice_is_in_the_history(
+    admin, missed_three, choice, made
+):
     url = reverse(f"{JOBS}_enable", args=[missed_three.pk])
 
     assert admin.post(url, {}).status_code == 200  # an answer is wanted
@@ -369,7 +371,7 @@ def test_enabling_a_job_that_missed_nothing_asks_nothing(admin, job):
     assert CronJob.objects.get().is_enabled
 
 
-def test_switching_it_on_in_the_form_leads_to_the_question(admin, missed_three):
+def test_enabling_in_the_form_redirects_to_the_question_about_missed_slots(admin, missed_three):
     sent = form_of(admin, missed_three) | {"is_enabled": "on", "description": "new"}
 
     response = save(admin, missed_three, sent)
@@ -392,7 +394,7 @@ def test_many_are_enabled_with_one_answer(admin, missed_three):
 # --- clone, history ------------------------------------------------------------------------------
 
 
-def test_a_clone_is_made_and_opened(admin):
+def test_clone_is_created_and_opened(admin):
     job = make_job(handler_params={"token": "hunter2"})
     url = reverse(f"{JOBS}_clone", args=[job.pk])
 
@@ -406,7 +408,7 @@ def test_a_clone_is_made_and_opened(admin):
 
 
 @on_each_database
-def test_the_history_tells_who_changed_what_from_what_to_what(admin):
+def test_history_shows_who_changed_which_value(admin):
     job = make_job(handler_params={"token": "hunter2", "message": "old", "gone": 1})
     params = {"token": "hunter3", "message": f"new {SCRIPT}", "id": 7}
     sent = form_of(admin, job) | {"timeout_seconds": "60", "handler_params": json.dumps(params)}
@@ -423,7 +425,7 @@ def test_the_history_tells_who_changed_what_from_what_to_what(admin):
     assert "new &lt;script&gt;" in html
 
 
-def test_params_that_differ_in_their_type_alone_are_saved_and_told(admin):
+def test_change_of_only_the_type_of_a_param_is_saved_and_in_the_history(admin):
     job = make_job(handler_params={"dry": 1})
 
     sent = form_of(admin, job) | {"handler_params": '{"dry": true}'}
@@ -433,7 +435,7 @@ def test_params_that_differ_in_their_type_alone_are_saved_and_told(admin):
     assert "parameters: dry" in page(admin, f"{JOBS}_history", job.pk)
 
 
-def test_the_history_is_told_in_the_language_of_who_reads_it(admin):
+def test_history_is_shown_in_the_language_of_the_reader(admin):
     job = make_job()
     sent = form_of(admin, job) | {"timeout_seconds": "60", "description": "new"}
     url = reverse(f"{JOBS}_change", args=[job.pk])
@@ -449,7 +451,7 @@ def test_the_history_is_told_in_the_language_of_who_reads_it(admin):
     assert "제한 시간" in text
 
 
-def test_what_django_logged_before_stays_readable_below(admin):
+def test_older_entries_of_the_django_log_are_shown_below_the_history(admin):
     job = make_job()
     Activity.objects.all().delete()
     diff = [{"field": "timeout_seconds", "old": "3600", "new": "61"},
@@ -481,7 +483,7 @@ def test_what_django_logged_before_stays_readable_below(admin):
     assert "number 0." in second
 
 
-def test_the_history_hides_parameters_from_who_may_not_see_them(admin):
+def test_history_hides_params_without_permission(admin):
     job = make_job(handler_params={"message": "classified"})
     save(admin, job, form_of(admin, job) | {"handler_params": '{"message": "open"}'})
 
@@ -494,7 +496,7 @@ def test_the_history_hides_parameters_from_who_may_not_see_them(admin):
 # --- who may do what -----------------------------------------------------------------------------
 
 
-def test_parameters_are_for_those_who_may_see_them():
+def test_params_are_shown_only_with_permission():
     job = make_job(handler_params={"message": "classified"})
 
     html = page(user_with("view_cronjob"), f"{JOBS}_change", job.pk)
@@ -505,7 +507,7 @@ def test_parameters_are_for_those_who_may_see_them():
     assert "classified" in seen
 
 
-def test_who_may_run_and_not_see_parameters_runs_with_those_of_the_job():
+def test_user_without_permission_for_params_runs_with_the_params_of_the_job():
     job = make_job(handler_params={"message": "classified"})
     runner = user_with("view_cronjob", "run_cronjob")
     url = reverse(f"{JOBS}_run_now", args=[job.pk])
@@ -527,7 +529,7 @@ def test_who_may_run_and_not_see_parameters_runs_with_those_of_the_job():
         ("change_cronjob", {"run_now", "pause", "enable", "disable"}),
     ],
 )
-def test_each_verb_wants_its_own_permission(job, permission, verbs):
+def test_each_action_requires_its_own_permission(job, permission, verbs):
     client = user_with("view_cronjob", permission)
 
     allowed = {
@@ -539,7 +541,7 @@ def test_each_verb_wants_its_own_permission(job, permission, verbs):
     assert allowed == verbs
 
 
-def test_verbs_act_on_behalf_of_the_signed_in_user(admin, job):
+def test_actions_are_recorded_under_the_signed_in_user(admin, job):
     admin.post(reverse(f"{JOBS}_run_now", args=[job.pk]), {"params": "{}"})
 
     assert JobExecution.objects.get().requested_by == "alice"
@@ -548,7 +550,7 @@ def test_verbs_act_on_behalf_of_the_signed_in_user(admin, job):
 # --- the page of a job ---------------------------------------------------------------------------
 
 
-def test_the_page_keeps_itself_up_to_date(admin, job):
+def test_page_updates_itself(admin, job):
     url = reverse(f"{JOBS}_live", args=[job.pk])
     assert f'data-live="{url}"' in page(admin, f"{JOBS}_change", job.pk)
 
@@ -593,7 +595,7 @@ NEARLY_1000 = "not readable" if sys.version_info < (3, 12) else "nested too deep
         ),
     ],
 )
-def test_pages_and_answers_with_params_that_python_cannot_read_are_given(admin, job, typed, shown):
+def test_pages_and_api_work_for_params_that_python_cannot_read(admin, job, typed, shown):
     run = make_run(job)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE cron_jobs SET handler_params = %s WHERE id = %s", [typed, job.pk])
@@ -612,7 +614,7 @@ def test_pages_and_answers_with_params_that_python_cannot_read_are_given(admin, 
     assert shown in answer.content.decode()
 
 
-def test_owner_and_tags_are_typed_searched_and_told_when_they_change(admin):
+def test_owner_and_tags_are_saved_searched_and_in_the_history(admin):
     typed = {"name": "a", "cron_expression": "0 * * * *", "handler_name": "sample"}
     save(admin, None, {**form_of(admin), **typed, "owner": "alice", "tags": "x, pay,, x"})
     job = CronJob.objects.get()

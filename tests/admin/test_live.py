@@ -80,7 +80,7 @@ def test_nothing_is_sent_while_nothing_changes(admin):
         ({"lease_owner": "other@host"}, "other@host"),
     ],
 )
-def test_what_moves_is_sent(admin, change, seen):
+def test_changed_values_are_sent(admin, change, seen):
     run = make_run(make_job(), RunStatus.RUNNING, progress=10)
     url, mark = live_page(admin, run)
     JobExecution.objects.filter(pk=run.pk).update(**change)
@@ -104,7 +104,7 @@ def test_a_new_line_of_the_log_is_sent(admin):
 
 
 @on_each_database
-def test_the_end_is_sent_and_is_the_last_answer(admin):
+def test_end_of_a_run_is_the_last_live_answer(admin):
     run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     assert "X-Live" not in ask(admin, url, mark)
@@ -121,7 +121,7 @@ def test_the_end_is_sent_and_is_the_last_answer(admin):
     assert live_page(admin, run) == ("", "")
 
 
-def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
+def test_requests_of_open_pages_are_not_logged_at_info(admin, caplog):
     run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     caplog.clear()
@@ -131,14 +131,14 @@ def test_the_questions_of_open_pages_do_not_fill_the_log(admin, caplog):
     assert [r.levelname for r in caplog.records if r.name == "jobu.request"][-1] == "INFO"
 
 
-def test_the_words_are_renewed_although_nothing_moves(admin, monkeypatch):
+def test_relative_times_are_renewed_without_other_changes(admin, monkeypatch):
     monkeypatch.setattr("scheduler.admin.executions.page.WORDS_LAST_SECONDS", 1e-6)
     run = make_run(make_job(), RunStatus.RUNNING)
     url, mark = live_page(admin, run)
     assert ask(admin, url, mark).status_code == 200
 
 
-def test_the_fragment_is_the_one_of_the_page(admin):
+def test_live_answer_equals_the_same_part_of_the_page(admin):
     run = make_run(make_job(), RunStatus.RUNNING, progress=10)
     html = page(admin, f"{RUNS}_change", run.pk, level="ERROR")
     url = address(html)
@@ -148,7 +148,7 @@ def test_the_fragment_is_the_one_of_the_page(admin):
     assert "level=ERROR" in url
 
 
-def test_live_pages_want_their_permission(admin):
+def test_live_pages_require_their_permission(admin):
     run = make_run(make_job(), RunStatus.RUNNING)
     urls = {
         "view_jobexecution": [
@@ -173,7 +173,7 @@ def rows_url(client: Client, **query: Any) -> str:
 
 
 @on_each_database
-def test_the_cells_of_the_list_move(admin):
+def test_changed_cells_of_the_list_are_sent(admin):
     job = make_job()
     now = database_now()
     run = make_run(job, RunStatus.RUNNING, now=now, progress=10)
@@ -198,7 +198,7 @@ def test_the_cells_of_the_list_move(admin):
 
 
 @on_each_database
-def test_the_cells_are_those_of_the_list(admin):
+def test_live_cells_equal_the_cells_of_the_list(admin):
     run = make_run(make_job(), RunStatus.PENDING, failures=1, attempt=1)
     html = page(admin, f"{RUNS}_changelist")
     cells = re.findall(r'<span id="run-.*', ask(admin, rows_url(admin)).content.decode())
@@ -208,7 +208,7 @@ def test_the_cells_are_those_of_the_list(admin):
 
 
 @on_each_database
-def test_the_newest_list_tells_that_there_are_newer_ones(admin):
+def test_first_page_of_the_list_reports_newer_executions(admin):
     job = make_job()
     make_run(job)
     url = rows_url(admin)
@@ -225,7 +225,7 @@ def test_invalid_row_ids_are_ignored(admin, query):
 
 
 @on_each_database
-def test_a_process_goes_silent_on_the_page(admin):
+def test_page_of_processes_shows_that_a_process_is_silent(admin):
     now = database_now()
     worker = SchedulerProcess.objects.create(
         name="w", kind="worker", host="h", pid=1, started_at=now, heartbeat_at=now, running=1
@@ -252,7 +252,7 @@ def test_the_script_is_on_the_pages_and_is_served(admin):
 
 
 @pytest.mark.processes
-def test_an_open_page_follows_a_real_worker(system):
+def test_open_page_shows_the_progress_of_a_real_worker(system):
     jobu = system(
         config={
             "scheduler": {"poll_interval_seconds": 0.5, "min_cron_interval_seconds": 1},
@@ -280,7 +280,7 @@ def test_an_open_page_follows_a_real_worker(system):
 
 
 @pytest.mark.parametrize("moment", ["get_object", "_fragment"])
-def test_a_run_that_ends_while_its_page_is_made_is_asked_for_again(admin, monkeypatch, moment):
+def test_page_updates_a_run_that_ended_while_the_page_was_rendered(admin, monkeypatch, moment):
     run = make_run(make_job(), status=RunStatus.RUNNING)
     real = getattr(JobExecutionAdmin, moment)
 
@@ -305,6 +305,6 @@ def test_a_run_that_ends_while_its_page_is_made_is_asked_for_again(admin, monkey
 
 
 @pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "\u0663", "\u00b2", "-1", "x"])
-def test_a_number_that_no_execution_has_leads_back_to_the_start(admin, number):
+def test_unknown_execution_number_redirects_to_the_front_page(admin, number):
     answer = admin.get(f"{reverse('admin:index')}scheduler/jobexecution/{number}/change/")
     assert (answer.status_code, answer.headers.get("Location")) == (302, reverse("admin:index"))

@@ -21,18 +21,18 @@ NOW = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
     "key",
     ["password", "dbPassword", "API_KEY", "apikey", "X-Auth-Token", "Authorization", "ssh.key"],
 )
-def test_a_key_that_looks_like_a_secret(key):
+def test_keys_that_count_as_secret(key):
     assert looks_secret(key)
 
 
 @pytest.mark.parametrize(
     "key", ["monkey", "keyboard", "author", "passenger", "id", "name", "", "키"]
 )
-def test_a_key_that_does_not(key):
+def test_keys_that_do_not_count_as_secret(key):
     assert not looks_secret(key)
 
 
-def test_mask_hides_at_every_depth_and_shows_what_is_empty():
+def test_mask_hides_secrets_at_every_depth_and_shows_empty_values():
     value = {"a": [{"token": "t", "b": 1}], "secret": {"deep": 1}, "password": "", "key": 0}
     assert mask(value) == {
         "a": [{"token": MASK, "b": 1}],
@@ -42,7 +42,7 @@ def test_mask_hides_at_every_depth_and_shows_what_is_empty():
     }
 
 
-def test_unmask_puts_back_what_was_hidden():
+def test_unmask_restores_masked_values():
     stored = {"a": [{"token": "t", "b": 1}], "secret": {"deep": 1}, "x": 1}
     assert unmask(mask(stored), stored) == stored
     typed = {**mask(stored), "x": 2, "secret": "new"}
@@ -77,7 +77,7 @@ MASKED = {"token": MASK}
         ("no list", [server("a")], [server("a")]),
     ],
 )
-def test_a_secret_in_a_list_goes_to_its_own_entry_or_to_none(
+def test_masked_secret_in_a_list_is_restored_only_to_its_own_entry(
     stored: Any, typed: list[Any], saved: list[Any]
 ):
     assert unmask({"servers": typed}, {"servers": stored}) == {"servers": saved}
@@ -128,7 +128,7 @@ def test_an_instant_is_shown_in_seoul_with_its_zone_and_utc_beside():
         ('{"token": "********"}', "type the value itself"),
     ],
 )
-def test_params_say_what_is_wrong(text, problem):
+def test_mistakes_in_params_are_described(text, problem):
     with pytest.raises(ValidationError, match=problem):
         ParamsField(required=False).clean(text)
 
@@ -148,7 +148,7 @@ def test_no_params_are_an_empty_object(text):
     assert ParamsField(required=False).clean(text) == {}
 
 
-def test_a_fingerprint_moves_with_an_edit_and_not_with_a_slot():
+def test_fingerprint_changes_with_an_edit_but_not_with_a_slot():
     job = CronJob(name="a", cron_expression="* * * * *", handler_name="sample")
     before = fingerprint(job)
     job.tick_seq, job.next_run_at, job.last_status = 7, NOW, "SUCCESS"

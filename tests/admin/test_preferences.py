@@ -52,7 +52,7 @@ def text_of(client: Client, url: str = JOBS) -> str:
     return response.content.decode()
 
 
-def test_times_are_in_the_configured_zone_until_a_person_chooses_another(alice, job):
+def test_times_are_in_the_configured_zone_until_a_user_chooses_another(alice, job):
     assert "2026-01-11 00:00:00 KST" in text_of(alice)
     assert choose(alice, "America/New_York").status_code == 302
     assert "2026-01-10 10:00:00 EST" in text_of(alice)
@@ -62,7 +62,7 @@ def test_times_are_in_the_configured_zone_until_a_person_chooses_another(alice, 
     assert "KST" in text_of(alice)
 
 
-def test_forms_are_read_and_explained_in_the_chosen_zone(alice, job):
+def test_times_in_forms_use_the_chosen_zone(alice, job):
     choose(alice, "America/New_York")
     pause = reverse("admin:scheduler_cronjob_pause", args=[job.pk])
     assert "In America/New_York" in text_of(alice, pause)
@@ -82,7 +82,7 @@ def test_forms_are_read_and_explained_in_the_chosen_zone(alice, job):
 @pytest.mark.parametrize(
     "zone", ["Mars/Olympus", "asia/soul", "../../etc/passwd", "x" * 65, "Asia"]
 )
-def test_a_zone_that_does_not_exist_is_refused_at_the_field(zone, alice):
+def test_unknown_zone_is_refused_at_its_field(zone, alice):
     response = choose(alice, zone)
     assert response.status_code == 200
     assert list(response.context["form"].errors) == ["timezone"]
@@ -95,14 +95,14 @@ def test_a_language_that_is_not_offered_is_refused(alice):
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../x", "Asia", "a\\b", " "])
-def test_a_stored_zone_or_language_that_is_unknown_breaks_no_page(zone, alice, job):
+def test_pages_open_with_an_unknown_stored_zone_or_language(zone, alice, job):
     user = User.objects.get(username="alice")
     Preference.objects.create(user=user, timezone=zone, language="tlh")
     assert "KST" in text_of(alice)
     text_of(alice, PAGE)
 
 
-def test_the_chosen_language_goes_before_the_browsers(job):
+def test_chosen_language_overrides_the_language_of_the_browser(job):
     client = client_of("carol", headers={"accept-language": "en"})
     choose(client, language="ko")
     response = client.get(JOBS)
@@ -112,20 +112,20 @@ def test_the_chosen_language_goes_before_the_browsers(job):
     assert client.get(JOBS)["Content-Language"] == "en"
 
 
-def test_the_language_switch_changes_what_was_chosen(alice):
+def test_language_switch_changes_the_stored_language(alice):
     choose(alice, "Europe/Berlin", language="ko")
     alice.post("/i18n/setlang/", {"language": "en", "next": JOBS})
     assert alice.get(JOBS)["Content-Language"] == "en"
     assert Preference.objects.get().timezone == "Europe/Berlin"
 
 
-def test_the_language_switch_is_a_cookie_for_who_has_chosen_nothing(alice):
+def test_language_switch_sets_only_a_cookie_without_a_stored_language(alice):
     alice.post("/i18n/setlang/", {"language": "ko", "next": JOBS})
     assert alice.get(JOBS)["Content-Language"] == "ko"
     assert not Preference.objects.exists()
 
 
-def test_the_user_menu_leads_to_the_page_of_everybody_on_the_staff():
+def test_user_menu_of_every_staff_user_links_to_the_preferences():
     staff = Client()
     staff.force_login(User.objects.create_user("dave", is_staff=True))
     assert f'href="{PAGE}"' in text_of(staff, "/admin/")
@@ -134,8 +134,6 @@ def test_the_user_menu_leads_to_the_page_of_everybody_on_the_staff():
     assert Client().get(PAGE).status_code == 302  # to the login
 
 
-def test_addresses_outside_the_admin_ask_nothing_about_their_reader(
-    alice, django_assert_num_queries
-):
+def test_addresses_outside_the_admin_do_not_read_preferences(alice, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert alice.get("/health").status_code == 200

@@ -17,7 +17,7 @@ from tests.api.conftest import Program, error_of, ok, person, program
 pytestmark = pytest.mark.django_db
 
 
-def test_nobody_gets_in_without_login():
+def test_requests_without_login_are_refused():
     answer = Program(None).get("/crons")
     assert error_of(answer, 401)["code"] == "UNAUTHENTICATED"
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -35,7 +35,7 @@ def test_a_wrong_token_is_refused_even_beside_a_session(alice: User, header: str
 
 
 @pytest.mark.database
-def test_a_token_is_kept_as_a_hash_and_acts_as_its_user(alice: User):
+def test_token_is_stored_as_a_hash_and_acts_as_its_user(alice: User):
     token, key = TokenControl().create(alice, "ci", ["read"])
 
     assert key.startswith("jobu_")
@@ -50,7 +50,7 @@ def test_a_token_is_kept_as_a_hash_and_acts_as_its_user(alice: User):
 
 
 @pytest.mark.database
-def test_a_token_ends(alice: User):
+def test_token_that_expired_or_was_revoked_or_has_a_disabled_user_is_refused(alice: User):
     now = database_now()
     program_ = program(alice, expires_at=now + timedelta(hours=1))
     ok(program_.get("/crons"))
@@ -64,7 +64,7 @@ def test_a_token_ends(alice: User):
     assert error_of(program_.get("/crons"), 401)
 
 
-def test_a_token_does_what_its_scopes_and_its_user_allow(alice: User, job: CronJob):
+def test_token_is_limited_by_its_scopes_and_its_user(alice: User, job: CronJob):
     reader = program(alice, ["read"])
     ok(reader.get("/crons"))
     error = error_of(reader.post(f"/crons/{job.pk}/run"), 403)
@@ -79,7 +79,7 @@ def test_a_token_does_what_its_scopes_and_its_user_allow(alice: User, job: CronJ
     assert error_of(viewer.delete(f"/crons/{job.pk}"), 403)
 
 
-def test_who_may_not_do_it_learns_nothing_from_a_bad_body(job: CronJob):
+def test_permission_is_checked_before_the_body(job: CronJob):
     viewer = program(person("vera", "view_cronjob"))
     assert error_of(viewer.post("/crons", {"name": 5}), 403)
     assert error_of(viewer.delete("/crons/999999"), 403)
@@ -112,7 +112,7 @@ def test_a_token_needs_no_csrf_token(alice: User, job: CronJob):
     )
 
 
-def test_a_session_of_somebody_switched_off_is_nobodys(alice: User):
+def test_session_of_a_disabled_user_is_refused(alice: User):
     client = Client()
     client.force_login(alice)
     User.objects.update(is_active=False)

@@ -48,7 +48,7 @@ def test_a_backfill_is_previewed_started_paused_resumed_and_cancelled(api: Progr
     assert not JobExecution.objects.exists(), "beat makes them"
 
 
-def test_a_mask_in_the_parameters_stands_for_the_jobs_secret(api: Program):
+def test_masked_parameter_uses_the_secret_of_the_job(api: Program):
     job = make_job(handler_params={"token": "hunter2"})
     url = f"/crons/{job.pk}/backfills"
 
@@ -84,12 +84,12 @@ def test_a_bad_backfill_is_refused_at_its_field(
 
 
 @pytest.mark.parametrize("verb", ["", "/pause", "/resume", "/cancel"])
-def test_a_backfill_that_is_not_there(api: Program, verb: str):
+def test_missing_backfill_returns_404(api: Program, verb: str):
     answer = api.post(f"/backfills/999999{verb}") if verb else api.get("/backfills/999999")
     assert error_of(answer, 404)["code"] == "BACKFILL_NOT_FOUND"
 
 
-def test_who_may_not_see_parameters_gets_none():
+def test_parameters_are_null_without_permission():
     job = make_job(handler_params={"password": "p"})
     Backfill.objects.create(job=job, total=1, params={"password": "p"}, **RANGE)
     viewer = program(person("vera", "view_cronjob"))

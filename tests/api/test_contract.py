@@ -73,7 +73,7 @@ def world() -> dict[str, int]:
 
 
 @pytest.mark.thorough
-def test_calls_made_up_from_the_document_are_answered_as_it_says(
+def test_generated_calls_get_answers_that_match_the_openapi_document(
     key: str, world: dict[str, int], one_transaction: None
 ):
     authorization = {"Authorization": f"Bearer {key}"}

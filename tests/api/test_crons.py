@@ -22,7 +22,7 @@ NEW = {"name": "nightly", "cron_expression": "30 2 * * *", "handler_name": "samp
 
 
 @on_each_database
-def test_a_job_is_made_read_changed_and_deleted(api: Program):
+def test_job_is_created_read_changed_and_deleted(api: Program):
     made = ok(api.post("/crons", {**NEW, "handler_params": {"message": "hi"}}), 201)
     assert made["is_enabled"] is True
     assert made["allow_overlap"] is True
@@ -47,7 +47,7 @@ def test_a_job_is_made_read_changed_and_deleted(api: Program):
     assert error_of(api.get(url), 404)["code"] == "CRON_NOT_FOUND"
 
 
-def test_the_history_of_a_job_outlives_it(api: Program, alice):
+def test_history_of_a_deleted_job_can_be_read(api: Program, alice):
     made = ok(api.post("/crons", NEW), 201)
     ok(api.put(f"/crons/{made['id']}", {"description": "new"}))
     ok(api.post(f"/crons/{made['id']}/pause", {"reason": "release"}))
@@ -65,7 +65,7 @@ def test_the_history_of_a_job_outlives_it(api: Program, alice):
     }
 
 
-def test_the_history_tells_each_change_with_old_and_new_value(api: Program, alice):
+def test_history_has_old_and_new_value_of_each_change(api: Program, alice):
     job = make_job(handler_params={"password": "old"}, priority=1)
 
     ok(api.put(f"/crons/{job.pk}", {"priority": 5, "handler_params": {"password": "new"}}))
@@ -76,7 +76,7 @@ def test_the_history_tells_each_change_with_old_and_new_value(api: Program, alic
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_a_job_that_is_not_there_is_not_found(api: Program, method: str):
+def test_missing_job_returns_404(api: Program, method: str):
     body = {"description": "x"} if method == "PUT" else None
     assert error_of(api.send(method, "/crons/999999", body), 404)["code"] == "CRON_NOT_FOUND"
 
@@ -84,7 +84,7 @@ def test_a_job_that_is_not_there_is_not_found(api: Program, method: str):
 @pytest.mark.parametrize(
     "verb", ["toggle", "enable", "disable", "pause", "resume", "run", "backfills"]
 )
-def test_verbs_on_a_job_that_is_not_there(api: Program, verb: str):
+def test_action_on_a_missing_job_returns_404(api: Program, verb: str):
     body = None
     if verb == "backfills":
         body = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
@@ -142,7 +142,7 @@ def test_bad_input_is_refused_at_its_field_and_nothing_is_saved(
 
 
 @on_each_database
-def test_a_name_that_is_taken_is_a_conflict(api: Program, job: CronJob):
+def test_used_name_is_a_conflict(api: Program, job: CronJob):
     other = make_job(name="other")
 
     assert error_of(api.post("/crons", {**NEW, "name": "report"}), 409)["code"] == "DUPLICATE_NAME"
@@ -172,7 +172,7 @@ def test_an_old_tick_seq_or_etag_is_a_conflict(api: Program, job: CronJob):
     ok(api.put(url, {"description": "second"}, **{"If-Match": "*"}))
 
 
-def test_patch_is_put(api: Program, job: CronJob):
+def test_patch_works_like_put(api: Program, job: CronJob):
     assert ok(api.send("PATCH", f"/crons/{job.pk}", {"priority": 5}))["priority"] == 5
 
 
@@ -185,7 +185,7 @@ def test_secrets_are_masked_and_a_mask_sent_back_keeps_the_secret(api: Program):
     assert job.handler_params == {"password": "hunter2", "name": "y"}
 
 
-def test_a_mask_stands_for_the_secret_at_the_moment_of_saving(
+def test_mask_keeps_a_secret_that_was_changed_just_before_saving(
     api: Program, monkeypatch: pytest.MonkeyPatch
 ):
     job = make_job(handler_params={"password": "hunter2"})
@@ -202,7 +202,7 @@ def test_a_mask_stands_for_the_secret_at_the_moment_of_saving(
     assert job.handler_params == {"password": "newer", "name": "y"}
 
 
-def test_who_may_not_see_parameters_gets_none(job: CronJob):
+def test_parameters_are_null_without_permission(job: CronJob):
     viewer = program(person("vera", "view_cronjob"))
 
     assert ok(viewer.get(f"/crons/{job.pk}"))["handler_params"] is None
@@ -262,7 +262,7 @@ def test_a_bad_query_is_refused_at_its_field(api: Program, query: str, field: st
 
 
 @on_each_database
-def test_a_job_is_switched(api: Program, job: CronJob):
+def test_job_is_enabled_disabled_paused_and_resumed(api: Program, job: CronJob):
     url = f"/crons/{job.pk}"
 
     assert ok(api.post(f"{url}/toggle"))["state"] == "disabled"
@@ -278,7 +278,7 @@ def test_a_job_is_switched(api: Program, job: CronJob):
     assert ok(api.post(f"{url}/pause"))["state"] == "disabled"  # no reason, no end
 
 
-def test_switching_on_says_which_missed_slots_shall_run(api: Program, job: CronJob):
+def test_wrong_choice_of_missed_slots_or_pause_end_is_refused(api: Program, job: CronJob):
     wrong = error_of(api.post(f"/crons/{job.pk}/enable", {"missed": "some"}), 400)
     assert list(wrong["fields"]) == ["missed"]
     past = {"until": "2001-01-01T00:00:00Z"}
@@ -302,7 +302,7 @@ def test_a_job_is_run_now_with_its_parameters_or_others(api: Program, job: CronJ
     assert Activity.objects.filter(verb="run", target_id=job.pk).count() == 2
 
 
-def test_a_mask_in_the_parameters_of_a_run_stands_for_the_jobs_secret(api: Program):
+def test_masked_parameter_of_a_run_uses_the_secret_of_the_job(api: Program):
     job = make_job(handler_params={"password": "hunter2", "message": "x"})
 
     given = {"params": {"password": MASK, "message": "y"}}
@@ -353,7 +353,7 @@ def test_an_expression_is_explained_before_it_is_used(api: Program):
 
 
 @on_each_database
-def test_several_jobs_at_once_each_with_its_outcome(api: Program, job: CronJob):
+def test_bulk_action_reports_the_outcome_of_each_job(api: Program, job: CronJob):
     other = make_job(name="other")
     ids = [job.pk, 999999, other.pk, job.pk]
 
@@ -381,7 +381,7 @@ def test_five_hundred_at_once_and_no_more(api: Program):
     assert error_of(api.post("/crons/bulk/enable", {"ids": list(range(1, 502))}), 400)
 
 
-def test_owner_and_tags_come_and_go_and_are_searched(api: Program):
+def test_owner_and_tags_are_set_cleared_and_searched(api: Program):
     given = {**NEW, "name": "a", "owner": "alice", "tags": ["x", "pay"]}
     made = ok(api.post("/crons", given), 201)
     ok(api.post("/crons", {**NEW, "name": "b"}), 201)

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db
     ids=range(15),
 )
 @pytest.mark.parametrize("path", ["/events", "/crons"])
-def test_a_body_that_is_no_strict_json_is_refused(api: Program, body: bytes, word: str, path: str):
+def test_body_that_is_not_strict_json_is_refused(api: Program, body: bytes, word: str, path: str):
     error = error_of(api.send("POST", path, raw=body), 400)
 
     assert error["code"] == "INVALID_JSON"
@@ -54,7 +54,7 @@ def test_a_body_that_is_no_strict_json_is_refused(api: Program, body: bytes, wor
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"5", b"null", b"true", b""])
-def test_a_body_that_is_no_object_is_refused(api: Program, body: bytes):
+def test_body_that_is_not_an_object_is_refused(api: Program, body: bytes):
     assert error_of(api.send("POST", "/crons", raw=body), 400)["code"] == "VALIDATION_ERROR"
 
 
@@ -65,7 +65,7 @@ def test_a_body_that_is_too_large_is_refused(api: Program):
     assert error_of(api.send("POST", "/events", raw=huge), 413)["code"] == "BODY_TOO_LARGE"
 
 
-def test_a_body_that_is_not_called_json_is_refused(api: Program):
+def test_body_without_json_content_type_is_refused(api: Program):
     answer = Client().post(
         "/api/events",
         data={"handler": "sample"},
@@ -74,7 +74,7 @@ def test_a_body_that_is_not_called_json_is_refused(api: Program):
     assert error_of(answer, 415)["code"] == "UNSUPPORTED_MEDIA_TYPE"
 
 
-def test_many_keys_are_no_burden(api: Program):
+def test_params_with_many_keys_are_accepted(api: Program):
     params = {f"k{number}": 1 for number in range(5000)}
     ok(api.post("/events", {"handler": "sample", "params": params}), 201)
 
@@ -84,22 +84,22 @@ def test_many_keys_are_no_burden(api: Program):
     ["/nowhere", "/crons/", "/crons/abc", "/crons/-1", "/v1/nowhere", "/crons/1/nothing", "/", ""],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_address_that_is_not_there(api: Program, path: str, method: str):
+def test_unknown_address_returns_404(api: Program, path: str, method: str):
     error = error_of(api.send(method, f"/api{path}"), 404)
     assert error["code"] == "NOT_FOUND"
 
 
-def test_a_method_that_an_address_does_not_know(api: Program):
+def test_unsupported_method_returns_405(api: Program):
     answer = api.delete("/crons")
     assert error_of(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
 
 
-def test_an_id_that_is_larger_than_any(api: Program):
+def test_id_above_the_range_is_refused(api: Program):
     assert error_of(api.get(f"/crons/{2**63}"), 400)["fields"].keys() == {"cron_id"}
 
 
-def test_a_bug_is_an_error_of_the_same_shape_without_its_details(
+def test_unexpected_error_has_the_same_format_and_hides_details(
     api: Program, job: CronJob, monkeypatch
 ):
     def bug(*_: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_bug_is_an_error_of_the_same_shape_without_its_details(
     assert b"hunter2" not in answer.content
 
 
-def test_a_database_that_cannot_answer_is_said_so(api: Program, job: CronJob, monkeypatch):
+def test_unavailable_database_is_reported(api: Program, job: CronJob, monkeypatch):
     def lost(*_: Any) -> None:
         raise OperationalError("connection to 10.0.0.7 lost")
 
@@ -125,7 +125,7 @@ def test_a_database_that_cannot_answer_is_said_so(api: Program, job: CronJob, mo
 
 
 @pytest.mark.parametrize("path", ["/api/crons", "/admin/"])
-def test_a_database_that_hangs_is_said_so_with_when_to_try_again(monkeypatch, path: str):
+def test_hanging_database_is_reported_with_retry_after(monkeypatch, path: str):
     monkeypatch.setattr(middleware, "_UNCHECKED_REQUESTS", 0)
     monkeypatch.setattr(health, "check_database", lambda **_options: "it hangs")
     answer = Client().get(path)
@@ -136,7 +136,7 @@ def test_a_database_that_hangs_is_said_so_with_when_to_try_again(monkeypatch, pa
         assert error_of(answer, 503)["code"] == "DATABASE_UNAVAILABLE"
 
 
-def test_a_name_in_a_query_that_no_operation_knows_is_refused(api: Program, job: CronJob):
+def test_unknown_query_parameter_is_refused(api: Program, job: CronJob):
     run = Control().run_now(job.pk)
     now = database_now()
     backfill = BackfillControl().start(job.pk, since=now - timedelta(days=2), until=now)
@@ -154,12 +154,12 @@ def test_a_name_in_a_query_that_no_operation_knows_is_refused(api: Program, job:
         assert (error["code"], list(error["fields"])) == ("VALIDATION_ERROR", ["nonsense"]), path
 
 
-def test_a_host_that_is_not_ours(api: Program):
+def test_unknown_host_is_refused(api: Program):
     answer = Client().get("/api/crons", headers={"Host": "evil.example"})
     assert error_of(answer, 400)["code"] == "BAD_REQUEST"
 
 
-def test_both_addresses_are_the_same_api(api: Program, job: CronJob):
+def test_both_address_prefixes_serve_the_same_api(api: Program, job: CronJob):
     old, new = ok(api.get("/api/crons")), ok(api.get("/api/v1/crons"))
     assert old == new
     assert old["items"][0]["id"] == job.pk

@@ -54,7 +54,7 @@ def test_executions_are_filtered(api: Program, job: CronJob):
     assert found(f"cron_id={job.pk}&status=SUCCESS&source=cron&from_date=2001-01-01") == [old.pk]
 
 
-def test_a_day_is_the_whole_day_of_the_pages_zone(api: Program, job: CronJob, settings):
+def test_day_filter_is_the_whole_day_in_the_configured_zone(api: Program, job: CronJob, settings):
     settings.TIME_ZONE = "Asia/Seoul"
     from datetime import UTC, datetime
 
@@ -84,7 +84,7 @@ def test_a_bad_filter_is_refused_at_its_field(api: Program, query: str, field: s
 
 
 @on_each_database
-def test_a_cursor_goes_through_executions_of_one_instant_too(api: Program):
+def test_cursor_pages_through_executions_with_the_same_time(api: Program):
     now = database_now()
     made = [make_run(None, now=now) for _ in range(3)]
     made += [make_run(None, now=now - timedelta(microseconds=5)) for _ in range(2)]
@@ -112,7 +112,7 @@ def test_counting_stops_at_a_limit_and_says_so(api: Program, monkeypatch):
     assert list(error_of(api.get("/jobs?size=2&page=3"), 400)["fields"]) == ["page"]
 
 
-def test_a_list_costs_a_few_queries_and_loads_no_params(api: Program, job: CronJob):
+def test_list_needs_few_queries_and_loads_no_params(api: Program, job: CronJob):
     now = database_now()
     for number in range(30):
         make_run(job, params={"message": "hi"}, now=now - timedelta(seconds=number))
@@ -186,7 +186,7 @@ def test_one_execution_with_its_attempts_and_log(api: Program, job: CronJob):
         ("POST", "/cancel"), ("POST", "/replay"),
     ],
 )  # fmt: skip
-def test_an_execution_that_is_not_there(api: Program, method: str, path: str):
+def test_missing_execution_returns_404(api: Program, method: str, path: str):
     assert error_of(api.send(method, f"/jobs/999999{path}"), 404)["code"] == "JOB_NOT_FOUND"
 
 
@@ -194,7 +194,7 @@ def test_an_execution_that_is_not_there(api: Program, method: str, path: str):
 
 
 @on_each_database
-def test_what_failed_is_retried_with_a_fresh_budget(api: Program, job: CronJob):
+def test_failed_execution_is_retried_with_new_attempts(api: Program, job: CronJob):
     run = make_run(job, RunStatus.TIMEOUT, attempt=4, failures=4)
 
     retried = ok(api.post(f"/jobs/{run.pk}/retry"))
@@ -205,13 +205,13 @@ def test_what_failed_is_retried_with_a_fresh_budget(api: Program, job: CronJob):
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.PENDING, RunStatus.RUNNING])
-def test_what_did_not_fail_is_not_retried(api: Program, status: RunStatus):
+def test_execution_that_did_not_fail_is_not_retried(api: Program, status: RunStatus):
     run = make_run(None, status)
     assert str(status) in error_of(api.post(f"/jobs/{run.pk}/retry"), 400)["message"]
 
 
 @on_each_database
-def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
+def test_cancel_ends_a_waiting_run_and_requests_a_stop_of_a_running_one(api: Program):
     waits, runs = make_run(None, RunStatus.PENDING), make_run(None, RunStatus.RUNNING)
 
     cancelled = ok(api.post(f"/jobs/{waits.pk}/cancel", {"reason": "a mistake"}))
@@ -224,7 +224,7 @@ def test_what_waits_is_cancelled_and_what_runs_is_asked_to_stop(api: Program):
 
 
 @on_each_database
-def test_what_has_ended_is_deleted_and_its_slot_does_not_run_again(api: Program, job: CronJob):
+def test_slot_of_a_deleted_execution_does_not_run_again(api: Program, job: CronJob):
     earlier = database_now() - timedelta(hours=1)
     ended, runs = make_run(job, now=earlier), make_run(job, RunStatus.RUNNING)
 
@@ -267,7 +267,7 @@ def test_several_executions_at_once_each_with_its_outcome(api: Program):
 
 
 @on_each_database
-def test_an_event_makes_a_run(api: Program):
+def test_event_creates_a_run(api: Program):
     run = ok(api.post("/events", {"handler": "sample", "params": {"message": "hi"}}), 201)
 
     assert run["status"] == "PENDING"
@@ -277,7 +277,7 @@ def test_an_event_makes_a_run(api: Program):
 
 
 @on_each_database
-def test_an_events_parameters_lie_over_the_jobs(api: Program):
+def test_parameters_of_an_event_override_those_of_the_job(api: Program):
     job = make_job(handler_params={"message": "job", "count": 1})
     event = {"job_id": job.pk, "params": {"message": "event"}}
 
@@ -289,7 +289,7 @@ def test_an_events_parameters_lie_over_the_jobs(api: Program):
 
 
 @on_each_database
-def test_the_same_key_twice_makes_one_run(api: Program):
+def test_events_with_the_same_key_create_one_run(api: Program):
     event = {"handler_name": "sample", "idempotency_key": "order-1"}
 
     first = ok(api.post("/events", event), 201)
@@ -324,6 +324,6 @@ def test_a_bad_event_is_refused_at_its_field(api: Program, event: dict[str, Any]
     assert not JobExecution.objects.exists()
 
 
-def test_an_event_for_a_job_that_is_not_there(api: Program):
+def test_event_for_a_missing_job_returns_404(api: Program):
     error = error_of(api.post("/events", {"handler": "sample", "job_id": 999999}), 404)
     assert error["code"] == "CRON_NOT_FOUND"

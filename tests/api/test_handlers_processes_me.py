@@ -49,7 +49,7 @@ def test_handlers_are_listed_with_the_schema_of_their_parameters(api: Program):
 
 
 @on_each_database
-def test_processes_with_what_they_mean(api: Program):
+def test_processes_are_listed_with_liveness(api: Program):
     now = database_now()
     for name, kind, age in (("b", ProcessKind.BEAT, 2), ("w", ProcessKind.WORKER, 300)):
         at = now - timedelta(seconds=age)
@@ -69,7 +69,7 @@ def test_processes_with_what_they_mean(api: Program):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-def test_the_documentation_is_behind_login_and_comes_from_here_alone(path: str, alice: User):
+def test_documentation_requires_login_and_loads_no_files_from_other_hosts(path: str, alice: User):
     client = Client()
     html = {"Accept": "text/html"}
     led = client.get(path, headers=html, follow=True)
@@ -86,7 +86,7 @@ def test_the_documentation_is_behind_login_and_comes_from_here_alone(path: str, 
         assert finders.find(address.removeprefix("/static/")), address
 
 
-def test_the_document_names_every_operation_its_errors_and_its_login(api: Program):
+def test_openapi_document_has_every_operation_with_errors_and_login(api: Program):
     document = ok(api.get("/openapi.json"))
 
     assert document["openapi"].startswith("3.1")
@@ -118,7 +118,7 @@ def test_health_and_readiness_need_no_login():
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 @pytest.mark.parametrize("host", ["10.0.0.5:8000", "localhost", ""])
-def test_probes_answer_by_any_address_and_without_tls(path: str, host: str, settings):
+def test_probes_work_with_any_host_name_and_without_tls(path: str, host: str, settings):
     settings.ALLOWED_HOSTS = ["jobs.example.com"]
     settings.SECURE_SSL_REDIRECT = True
     settings.PREPEND_WWW = True
@@ -150,7 +150,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Exceptio
 
 
 @pytest.mark.parametrize("part", ["database", "broker"])
-def test_what_is_not_ready_is_named_and_its_details_stay_in_the_log(part: str, answers, caplog):
+def test_readiness_names_the_failed_part_and_logs_the_details(part: str, answers, caplog):
     answers(part, OSError("10.0.0.7 refused"))
 
     answer = Client().get("/ready")
@@ -162,7 +162,7 @@ def test_what_is_not_ready_is_named_and_its_details_stay_in_the_log(part: str, a
     assert caplog.text.count(f"not ready: {part}: OSError: 10.0.0.7 refused") == 1
 
 
-def test_health_says_200_whatever_the_database_does(answers):
+def test_health_returns_200_without_the_database(answers):
     answers("database", OSError("gone"))
     assert ok(Client().get("/health"))["database"] == "disconnected"
     answers("database", TimeoutError())
@@ -170,7 +170,7 @@ def test_health_says_200_whatever_the_database_does(answers):
 
 
 @on_each_database
-def test_metrics_come_from_the_tables(api: Program, job: CronJob):
+def test_metrics_are_read_from_the_tables(api: Program, job: CronJob):
     make_job(name="off", is_enabled=False)
     for status in (
         RunStatus.SUCCESS,
@@ -199,7 +199,7 @@ def test_metrics_come_from_the_tables(api: Program, job: CronJob):
     assert ("jobu_beat_age_seconds",) not in found
 
 
-def test_metrics_count_jobs_and_load_none(api: Program, monkeypatch: pytest.MonkeyPatch):
+def test_metrics_count_jobs_without_loading_them(api: Program, monkeypatch: pytest.MonkeyPatch):
     for name in ("one", "two"):
         Control().pause(make_job(name=name).pk, reason="why")
     Control().disable(make_job(name="off").pk)
@@ -229,7 +229,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "jobu.request"]
 
 
-def test_each_request_is_one_line_without_secrets(api: Program, alice: User, caplog):
+def test_each_request_is_one_log_line_without_secrets(api: Program, alice: User, caplog):
     caplog.set_level(logging.INFO)
     api.get("/crons?size=5")
     api.get("/crons?token=hunter2&x=a%0Ab")
@@ -252,12 +252,12 @@ def test_each_request_is_one_line_without_secrets(api: Program, alice: User, cap
 # --- CORS --------------------------------------------------------------------------------------
 
 
-def test_other_origins_are_not_let_in_by_default(api: Program):
+def test_cors_is_off_by_default(api: Program):
     answer = api.get("/crons", Origin="https://shop.example.com")
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_configured_origins_are_let_in_and_no_others(api: Program, settings: Any):
+def test_cors_allows_only_configured_origins(api: Program, settings: Any):
     settings.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *settings.MIDDLEWARE]
     settings.CORS_URLS_REGEX = r"^/(?:api/|health$|ready$)"
     settings.CORS_ALLOWED_ORIGINS = ["https://shop.example.com"]
@@ -279,7 +279,7 @@ def test_configured_origins_are_let_in_and_no_others(api: Program, settings: Any
         ({"origins": ["*"], "allow_credentials": True}, "name the origins"),
     ],
 )
-def test_origins_that_would_not_work_or_not_be_safe_are_refused(
+def test_invalid_or_unsafe_cors_origins_are_refused(
     tmp_path: Path, cors: dict[str, Any], word: str
 ):
     write_config(tmp_path / "config", {"admin": {"cors": cors}})
@@ -290,7 +290,7 @@ def test_origins_that_would_not_work_or_not_be_safe_are_refused(
     assert word in str(refused.value)
 
 
-def test_an_execution_without_a_beat_is_seen_as_overdue(api: Program):
+def test_unsent_execution_is_reported_as_overdue(api: Program):
     due = database_now() - timedelta(seconds=30)
     JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
     assert ok(api.get("/processes"))["liveness"]["oldest_unpublished_seconds"] >= 30

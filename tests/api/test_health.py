@@ -73,7 +73,7 @@ def test_the_database_and_the_embedded_broker_answer():
 @pytest.mark.database("postgres", "mysql")
 @pytest.mark.processes
 @pytest.mark.django_db
-def test_a_database_that_is_frozen_or_gone_is_seen_in_time_and_so_is_its_return(
+def test_outage_and_return_of_the_database_are_detected_in_time(
     job_server: Postgres | MariaDB, job_database_url: str
 ):
     with pointed_at(job_database_url):
@@ -93,7 +93,7 @@ def test_a_database_that_is_frozen_or_gone_is_seen_in_time_and_so_is_its_return(
 
 
 @pytest.mark.processes
-def test_a_broker_that_is_frozen_or_gone_is_seen_in_time_and_so_is_its_return(broker: Redis):
+def test_outage_and_return_of_the_broker_are_detected_in_time(broker: Redis):
     assert check_broker() is None
 
     broker.freeze()
@@ -109,7 +109,7 @@ def test_a_broker_that_is_frozen_or_gone_is_seen_in_time_and_so_is_its_return(br
 
 @pytest.mark.database("sqlite")
 @pytest.mark.django_db
-def test_a_sqlite_file_that_is_gone_is_not_made_anew(tmp_path, monkeypatch):
+def test_health_check_does_not_create_a_missing_sqlite_file(tmp_path, monkeypatch):
     gone = tmp_path / "gone.sqlite3"
     monkeypatch.setitem(connection.settings_dict, "NAME", str(gone))
 
@@ -128,7 +128,7 @@ def test_a_folder_of_the_embedded_broker_that_cannot_be_written_is_a_problem(tmp
     assert check_broker()
 
 
-def test_callers_share_a_question_that_hangs():
+def test_callers_share_a_check_that_hangs():
     from threading import Event
 
     asked: list[int] = []
@@ -173,7 +173,7 @@ def test_liveness_is_read_from_the_tables():
 
 
 @pytest.mark.django_db
-def test_what_waits_is_not_counted_to_the_last_one(monkeypatch: pytest.MonkeyPatch):
+def test_count_of_waiting_runs_stops_at_a_limit(monkeypatch: pytest.MonkeyPatch):
     now = database_now()
     for late in (1, 2, 3):
         due = now - timedelta(seconds=late)
@@ -184,7 +184,7 @@ def test_what_waits_is_not_counted_to_the_last_one(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db
-def test_nothing_to_measure_is_none():
+def test_ages_are_none_without_beats_and_runs():
     seen = liveness(database_now())
 
     assert seen.beat_age_seconds is None

@@ -162,7 +162,7 @@ def table(cells: dict[Action, dict[str, bool]]) -> str:
     return "\n".join(lines)
 
 
-def test_an_action_is_taken_through_the_api_exactly_by_those_who_may_and_the_page_says_so():
+def test_api_allows_exactly_the_documented_permissions():
     users = people()
     callers: dict[str, Program] = {name: Session(user) for name, user in users.items()}
     root = users["superuser"]
@@ -190,7 +190,7 @@ def test_an_action_is_taken_through_the_api_exactly_by_those_who_may_and_the_pag
 
 
 @pytest.mark.parametrize("role", PEOPLE)
-def test_an_action_is_taken_through_the_admin_exactly_by_those_who_may(role: str):
+def test_admin_allows_exactly_the_same_permissions(role: str):
     user = people()[role]
     found = {action: may_through_admin(action, user) for action in Action}
 
@@ -205,7 +205,7 @@ def test_an_action_is_taken_through_the_admin_exactly_by_those_who_may(role: str
 # --- more than one permission ---------------------------------------------------------------------
 
 
-def test_a_copy_is_for_those_who_may_see_the_job():
+def test_clone_requires_permission_to_see_the_job():
     job = the_job()
     url, copy = f"/crons/{job.pk}/clone", {"name": "copy"}
 
@@ -216,7 +216,7 @@ def test_a_copy_is_for_those_who_may_see_the_job():
     ok(Session(person("ben", "add_cronjob", "view_cronjob")).post(url, copy), 201)
 
 
-def test_parameters_in_place_of_those_that_one_may_not_see_are_refused():
+def test_user_without_permission_for_params_cannot_replace_them():
     run = a_run(RunStatus.FAILED)
     job = the_job()
     days = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T23:59:59Z"}
@@ -238,7 +238,7 @@ def test_parameters_in_place_of_those_that_one_may_not_see_are_refused():
         ok(program(seeing, ["operate"]).post(url, {**given, "params": {"message": "mine"}}), status)
 
 
-def test_an_event_carries_the_secrets_of_a_job_nowhere_that_its_sender_may_choose():
+def test_event_cannot_send_the_secrets_of_a_job_to_another_host_or_handler():
     secret = make_job(name="secret", handler_params={"nested": [{"password": CANARY}]})
     plain = make_job(name="plain", handler_params={"message": "stored"})
     blind = person("ann", "add_jobexecution", "run_cronjob")

@@ -59,7 +59,7 @@ def test_the_calls_of_the_readme_work(system: SystemFactory, tmp_path: Path):
     assert event == {"status": "PENDING", "param_source": "event"}
 
 
-def test_the_pages_that_the_api_documents_name_exist():
+def test_pages_named_in_the_api_documents_exist():
     for page in ("api.md", "permissions.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([\w./-]+)\)", text):

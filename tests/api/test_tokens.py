@@ -28,7 +28,7 @@ def browser(user: User) -> Client:
 
 
 @pytest.mark.database
-def test_a_token_is_made_its_key_is_shown_once_and_works():
+def test_key_of_a_new_token_is_shown_once_and_works():
     vera = person("vera", "view_cronjob")
     client = browser(vera)
     assert client.get(reverse(ADD)).status_code == 200
@@ -69,7 +69,7 @@ def test_a_bad_token_is_refused_at_its_field(alice: User, given: dict[str, Any],
     assert not ApiToken.objects.exists()
 
 
-def test_people_see_and_revoke_their_own_and_superusers_all(alice: User):
+def test_users_see_and_revoke_their_own_tokens_and_superusers_all(alice: User):
     vera, bob = person("vera"), person("bob")
     token, key = TokenControl().create(vera, "veras", ["read"])
     url = reverse("admin:scheduler_apitoken_revoke", args=[token.pk])
@@ -85,7 +85,7 @@ def test_people_see_and_revoke_their_own_and_superusers_all(alice: User):
     assert error_of(Program(key).get("/me"), 401)
 
 
-def test_only_superusers_make_tokens_for_others(alice: User):
+def test_only_superusers_create_tokens_for_others(alice: User):
     vera, bob = person("vera"), person("bob")
     browser(vera).post(reverse(ADD), {**FORM, "user": bob.pk})
     browser(alice).post(reverse(ADD), {**FORM, "name": "for bob", "user": bob.pk})
@@ -95,7 +95,7 @@ def test_only_superusers_make_tokens_for_others(alice: User):
     }  # fmt: skip
 
 
-def test_several_are_revoked_at_once(alice: User):
+def test_several_tokens_are_revoked_at_once(alice: User):
     for name in ("a", "b"):
         TokenControl().create(alice, name, ["read"])
     chosen = list(ApiToken.objects.values_list("pk", flat=True))
@@ -106,7 +106,7 @@ def test_several_are_revoked_at_once(alice: User):
     assert not ApiToken.objects.filter(revoked_at=None).exists()
 
 
-def test_a_token_is_not_edited(alice: User):
+def test_token_cannot_be_edited(alice: User):
     token, _ = TokenControl().create(alice, "ci", ["read"])
     url = reverse("admin:scheduler_apitoken_change", args=[token.pk])
 

@@ -46,7 +46,7 @@ def test_a_session_needs_the_csrf_token_for_every_change(admin, alice):
     assert counts() == before
 
 
-def test_nobody_is_nobody(admin, alice):
+def test_requests_without_a_valid_token_are_refused(admin, alice):
     rows = fill(alice, "row-canary")
     client = Client(raise_request_exception=False)
     for headers in ({}, {"Authorization": "Bearer jobu_' OR 1=1"}, {"Authorization": "Bearer "}):
@@ -84,13 +84,13 @@ def test_a_refusal_does_not_repeat_the_secret(admin):
     assert not CronJob.objects.exists()
 
 
-def test_a_token_is_kept_as_a_hash_alone(alice):
+def test_token_is_stored_only_as_a_hash(alice):
     _, key = TokenControl().create(alice, "a program", ApiToken.SCOPES)
     assert key not in str(list(ApiToken.objects.values()))
 
 
 @pytest.mark.database
-def test_filters_put_nothing_of_their_text_into_statements(admin, alice):
+def test_text_of_filters_is_never_part_of_an_sql_statement(admin, alice):
     rows = fill(alice, "plain")
     before = counts()
     statements: list[str] = []

@@ -41,7 +41,7 @@ def broker_url(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     ],
     indirect=True,
 )
-def test_a_broker_elsewhere_needs_a_password_of_its_own(broker_url):
+def test_remote_broker_requires_a_password_that_is_not_the_default(broker_url):
     assert {found.id for found in check_celery()} <= {"jobu.E008", "jobu.E009"}
     with pytest.raises(SystemExit, match="password"):
         refuse_to_start()
@@ -59,13 +59,13 @@ def test_a_broker_elsewhere_needs_a_password_of_its_own(broker_url):
     ],
     indirect=True,
 )
-def test_these_brokers_are_fine(broker_url):
+def test_local_brokers_and_brokers_with_a_password_are_accepted(broker_url):
     refuse_to_start()
     assert check_celery() == []
 
 
 @pytest.mark.parametrize("broker_url", ["redis://10.0.0.1:6379/0"], indirect=True)
-def test_another_apps_worker_is_not_ours_to_refuse(broker_url):
+def test_worker_of_another_celery_app_is_not_refused(broker_url):
     class Worker:
         def __init__(self, name: str) -> None:
             self.app = Celery(name, set_as_current=False)
@@ -91,7 +91,7 @@ def test_no_message_of_a_check_repeats_the_password(monkeypatch: pytest.MonkeyPa
         "scheduler: {broker_url: !!python/object/new:os.system ['touch CANARY']}",
     ],
 )
-def test_yaml_runs_nothing(tmp_path: Path, text: str):
+def test_yaml_cannot_run_code(tmp_path: Path, text: str):
     canary = tmp_path / "canary"
     (tmp_path / "scheduler.yaml").write_text(text.replace("CANARY", str(canary)), encoding="utf-8")
     with pytest.raises(ConfigError):
@@ -108,7 +108,7 @@ def deploy_check(tmp_path: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
-def test_the_settings_that_the_guide_gives_pass_the_check_for_production(tmp_path: Path):
+def test_settings_of_the_production_guide_pass_the_deploy_check(tmp_path: Path):
     guide = (DOCS / "production.md").read_text(encoding="utf-8")
     (block,) = re.findall(
         r"^```sh\n# /etc/jobu/environment.*?\n(.*?)```", guide, re.MULTILINE | re.DOTALL
@@ -151,15 +151,17 @@ def test_a_misspelt_key_is_named_without_a_traceback(command: tuple[str, ...], t
 
 
 @pytest.mark.processes
-def test_a_directory_that_cannot_be_made_is_named_without_a_traceback(tmp_path: Path):
+def test_directory_that_cannot_be_created_is_reported_without_a_traceback(tmp_path: Path):
     (tmp_path / "file").touch()
-    output = ended((str(ROOT / "manage.py"), "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below"))
+    output = ended(
+        (str(ROOT / "manage.py"), "check"), JOBU_DATA_DIR=str(tmp_path / "file" / "below")
+    )
     assert f"JOBU_DATA_DIR: {tmp_path}/file/below cannot be made: Not a directory" in output
     assert "Traceback" not in output
 
 
 @pytest.mark.processes
-def test_directories_are_made_with_those_above_them(tmp_path: Path):
+def test_data_directory_is_created_with_its_parents(tmp_path: Path):
     static = tmp_path / "as" / "new" / "static"
     done = deploy_check(tmp_path / "new" / "data", JOBU_STATIC_ROOT=str(static))
     assert "Traceback" not in done.stderr
@@ -178,7 +180,7 @@ def test_directories_are_made_with_those_above_them(tmp_path: Path):
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_static_files_are_served_as_collected_and_without_that_from_the_packages(
+def test_static_files_are_served_from_static_root_or_else_from_the_packages(
     made: bool, tmp_path: Path, settings: Any
 ):
     settings.STATIC_ROOT = tmp_path / "as" / "new" / "static"
@@ -211,7 +213,7 @@ UNITS = sorted((DOCS / "production").glob("*.service"))
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_a_unit_is_patient_restarts_and_is_locked_in(unit: Path):
+def test_systemd_unit_restarts_has_time_to_stop_and_is_sandboxed(unit: Path):
     lines = [line for line in unit.read_text(encoding="utf-8").splitlines() if "=" in line]
     given = dict(line.split("=", 1) for line in lines)
     assert given["Restart"] == "always"
@@ -230,7 +232,7 @@ def commands_of_the_guide() -> str:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_the_guide_makes_all_that_a_unit_needs(unit: Path):
+def test_guide_creates_everything_that_a_systemd_unit_needs(unit: Path):
     made = commands_of_the_guide()
     given = unit.read_text(encoding="utf-8")
     for path in re.findall(r"^EnvironmentFile=(.*)$", given, re.MULTILINE):
@@ -239,7 +241,7 @@ def test_the_guide_makes_all_that_a_unit_needs(unit: Path):
     assert made.index("useradd") < made.index("migrate") < made.index("systemctl enable")
 
 
-def test_the_guides_way_to_the_command_line_sees_the_settings_of_the_services(tmp_path: Path):
+def test_command_line_of_the_guide_uses_the_settings_of_the_services(tmp_path: Path):
     (script,) = re.findall(
         r"<<'EOF'\n(.*?)^EOF$", commands_of_the_guide(), re.MULTILINE | re.DOTALL
     )

@@ -244,7 +244,7 @@ def test_neither_secrets_nor_forged_lines_reach_the_logs(guarded: System, broker
     ("url", "code"),
     [("redis://192.0.2.1:6379/0", "jobu.E008"), ("amqp://guest:guest@192.0.2.1//", "jobu.E009")],
 )
-def test_a_broker_elsewhere_without_a_password_is_refused(system: Any, url: str, code: str):
+def test_remote_broker_without_a_password_is_refused(system: Any, url: str, code: str):
     jobu: System = system(broker_url=url)
     for part in ("worker", "beat"):
         # Beside each other they would only take longer.

@@ -21,7 +21,7 @@ def text_of(response: Any) -> str:
     return b"".join(parts).decode()
 
 
-def test_the_detector_sees_what_it_should():
+def test_html_detector_finds_injected_html():
     assert scripts_in(f"<p>{HTML}</p>")
     assert scripts_in(f'<p title="{HTML}">')
     assert scripts_in(f"<p title='{HTML}'>")
@@ -30,7 +30,7 @@ def test_the_detector_sees_what_it_should():
     assert not scripts_in("<p title='&lt;xss-canary&gt;'>&lt;xss-canary&gt;</p>")
 
 
-def test_no_page_takes_text_of_a_row_for_html(admin, alice):
+def test_no_page_shows_text_of_a_row_as_html(admin, alice):
     rows = fill(alice)
     shown = 0
     for address in addresses(rows):
@@ -45,7 +45,7 @@ def test_no_page_takes_text_of_a_row_for_html(admin, alice):
 
 
 @pytest.mark.parametrize("words", ["q", "handler", "state", "e", "scheduled_time_from", "_popup"])
-def test_no_list_takes_its_address_for_html(admin, alice, words):
+def test_no_list_shows_text_of_its_address_as_html(admin, alice, words):
     fill(alice, "plain")
     for path in lists():
         response = admin.get(path, {words: HTML}, follow=True)
@@ -62,7 +62,7 @@ def test_no_secret_is_on_any_page(admin, alice):
         assert SECRET not in str(response.headers), address
 
 
-def test_a_page_of_those_who_may_not_look_says_nothing(alice, django_user_model):
+def test_pages_show_no_data_to_users_without_permission(alice, django_user_model):
     rows = fill(alice, "row-canary")
     somebody = Client(raise_request_exception=False)
     staff = Client(raise_request_exception=False)
@@ -74,7 +74,7 @@ def test_a_page_of_those_who_may_not_look_says_nothing(alice, django_user_model)
             assert "row-canary" not in text_of(response), address
 
 
-def test_nothing_takes_a_post_without_the_csrf_token(alice):
+def test_no_page_accepts_a_post_without_the_csrf_token(alice):
     rows = fill(alice, "plain")
     client = Client(enforce_csrf_checks=True, raise_request_exception=False)
     client.force_login(alice)
@@ -113,7 +113,7 @@ PARAMETERS = (
 
 
 @pytest.mark.database
-def test_lists_put_nothing_of_their_address_into_statements(admin, alice, statements):
+def test_text_of_list_addresses_is_never_part_of_an_sql_statement(admin, alice, statements):
     fill(alice, "plain")
     before = counts()
     paths = [path for path in lists() if "/scheduler/" in path]
@@ -129,7 +129,7 @@ def test_lists_put_nothing_of_their_address_into_statements(admin, alice, statem
     assert counts() == before
 
 
-def test_no_list_can_be_asked_about_columns_that_it_does_not_show(admin, alice):
+def test_no_list_can_be_filtered_by_hidden_columns(admin, alice):
     fill(alice, "plain", SECRETS)
 
     def found(path: str, lookup: str, value: str) -> list[Any] | None:
@@ -165,7 +165,7 @@ def test_a_body_that_is_too_large_is_refused(admin, alice, settings):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "a@localhost", ""])
-def test_a_host_that_is_not_ours_is_refused(client, host, settings):
+def test_unknown_host_is_refused(client, host, settings):
     settings.ALLOWED_HOSTS = ["localhost"]
     assert client.get("/admin/login/", headers={"host": host}).status_code == 400
 
@@ -173,7 +173,7 @@ def test_a_host_that_is_not_ours_is_refused(client, host, settings):
 @pytest.mark.parametrize(
     "target", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"]
 )
-def test_signing_in_leads_to_no_other_site(client, alice, target):
+def test_login_does_not_redirect_to_another_site(client, alice, target):
     sent = {"username": "alice", "password": "the-password-of-alice", "next": target}
     for address in ("/admin/login/", f"/admin/login/?{urlencode({'next': target})}"):
         response = client.post(address, sent)
@@ -182,7 +182,7 @@ def test_signing_in_leads_to_no_other_site(client, alice, target):
         assert response.headers["Location"].startswith("/")
 
 
-def test_pages_may_not_be_framed_nor_sniffed(admin):
+def test_pages_forbid_framing_and_content_sniffing(admin):
     headers = admin.get("/admin/").headers
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -192,6 +192,6 @@ def test_pages_may_not_be_framed_nor_sniffed(admin):
 @pytest.mark.database
 @pytest.mark.parametrize("name", ["jobexecution", "backfill"])
 @pytest.mark.parametrize("number", ["9" * 20, "9" * 400, "-" + "9" * 30, "a", "%00", "%ED%A0%80"])
-def test_a_job_that_no_column_holds_is_no_error_of_the_server(admin, name, number):
+def test_job_id_above_the_range_is_not_a_server_error(admin, name, number):
     response = admin.get(f"/admin/scheduler/{name}/?job__id__exact={number}")
     assert response.status_code < 500
