@@ -132,7 +132,7 @@ def test_every_value_of_states_fits_into_its_column():
 
 
 def test_the_documented_diagram_is_the_table_of_transitions():
-    """docs/architecture.md draws it in Mermaid: `FROM --> TO: words`, [*] for "no row yet"."""
+    """The Mermaid lines are `FROM --> TO: words`; [*] means "no row yet"."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn: dict[RunStatus | None, set[RunStatus]] = {}
     for before, after in re.findall(r"^ *(\S+) --> (\w+)", page, re.MULTILINE):
@@ -165,7 +165,7 @@ def test_only_the_configuration_reads_the_environment():
 
 
 def test_no_file_is_longer_than_four_hundred_lines():
-    """executor.py waits for the change of the worker that splits it."""
+    """executor.py is an exception until the worker is split."""
     known = {"scheduler/worker/executor.py"}
     found = {
         path for package in (*PACKAGES, "bench") for path, lines in lengths(package) if lines > 400

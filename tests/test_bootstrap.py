@@ -1,4 +1,4 @@
-"""script/bootstrap.sh: what it installs, and when. A stand-in for uv records its arguments."""
+"""Tests what script/bootstrap.sh installs, and when. A fake uv records its arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else
     place=${5%/bin/python}
 fi
 mkdir -p "$place/bin"
-# The real one locks this file of the environment: https://github.com/astral-sh/uv
+# The real uv locks this file of the environment: https://github.com/astral-sh/uv
 flock --nonblock "$place/.lock" true || { echo "$place/.lock is held" >&2; exit 1; }
 [ "$1" = venv ] || exit 0
 ln -sf "$JOBU_PYTHON" "$place/bin/python"
@@ -36,7 +36,7 @@ class Checkout:
         (self._bin / "uv").chmod(0o755)
 
     def start(self) -> list[str]:
-        """Returns the calls of uv that `ensure_venv` has made."""
+        """Runs `ensure_venv` and returns its calls of uv."""
         self._calls.write_text("", encoding="ascii")
         script = f'. "{ROOT}/script/bootstrap.sh"; ensure_venv "{self.root}" requirements.txt'
         subprocess.run(

@@ -1,4 +1,4 @@
-"""docs/checklist.md names tests that exist, and every line of the checklist is there once."""
+"""docs/checklist.md has every line of the checklist once, and all tests that it names exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.+?) \| (.*?) \| (.*?) \|$", re.MULTILINE
 SHOWN_BY = re.compile(r"\[([\w/]+\.py)::(test_\w+)\]\(\.\./tests/([\w/]+\.py)\)")
 DEFINITION = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 
-# Numbers that are missing here were never used, or were about something outside of jobu.
+# Missing numbers were never used, or their subject is outside of jobu.
 LAST = {"A": 28, "B": 10, "C": 15, "D": 15, "E": 8, "F": 10, "G": 28, "H": 10, "I": 19, "J": 7}
 OTHERS = {
     "F": [15],
@@ -37,7 +37,7 @@ def test_page_has_every_line_of_the_checklist_once() -> None:
     assert set(numbers) - LINES == set()
     assert [number for number, times in numbers.items() if times > 1] == []
     table_lines = re.findall(r"^\| [A-Z]\d\d", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(table_lines) == len(numbers)  # none that the pattern of a row does not read
+    assert len(table_lines) == len(numbers)  # the pattern matches every row
 
 
 def test_every_line_names_a_test_and_every_named_test_exists() -> None:

@@ -1,4 +1,4 @@
-"""The commands: every verb, with good and bad input, for people and for machines."""
+"""The management commands: every action with good and bad input, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SECRET = "hunter2-s3cr3t"
 
 @pytest.fixture
 def world(settings: Any, transactional_db: None, own_registry: None) -> Iterator[SchedulerHarness]:
-    """A scheduler whose clock the commands do not share: they read the database's clock."""
+    """A scheduler harness. The commands use the clock of the database, not its clock."""
     made = SchedulerHarness(settings)
     made.configure(default_timezone="UTC", min_cron_interval_seconds=60)
     made.handler("ok", ok)
@@ -60,7 +60,7 @@ class Done:
 
 
 def run(*arguments: object) -> Done:
-    """A command as a shell runs it, within this process."""
+    """Runs a command in this process, with the result that a shell would get."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     try:
@@ -68,7 +68,7 @@ def run(*arguments: object) -> Done:
     except SystemExit as error:
         code = int(error.code or 0)
     except CommandError as error:
-        # Wrong usage ends a real process with 2; within one, Django raises it.
+        # A real process exits with 2 after wrong usage; call_command() raises instead.
         is_usage = str(error).startswith("Error: ")
         code, text = (2 if is_usage else error.returncode), str(error)
         err.write(text)
@@ -791,7 +791,7 @@ def test_a_shell_gets_exit_codes_tables_and_colours(system: SystemFactory):
     jobu = system()
     env = jobu.environment
 
-    # Without tables: a sentence, no traceback.
+    # Without tables, the command prints a sentence and no traceback.
     done = manage("jobs", "list", environment=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert "the database cannot be used" in done.stderr
@@ -812,7 +812,7 @@ def test_a_shell_gets_exit_codes_tables_and_colours(system: SystemFactory):
 
 
 def in_a_terminal(arguments: list[str], environment: dict[str, str], typed: str = "") -> str:
-    """What a person would see on a screen."""
+    """Runs a command in a terminal and returns its output."""
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in environment.items() if k != "NO_COLOR"} | {
         "TERM": "xterm-256color", "COLUMNS": "120", **(

@@ -1,4 +1,4 @@
-"""The configuration: every mistake at once, in words that help and never show a secret."""
+"""The configuration: all mistakes are reported at once, helpfully and without secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Loader = Callable[..., Config]
 
 @pytest.fixture
 def load_files(tmp_path: Path) -> Loader:
-    """load_files(environ, database="yaml text", scheduler=...)."""
+    """Returns the function `load_files(environ, database="yaml text", scheduler=...)`."""
 
     def load_them(environ: dict[str, str] | None = None, **files: str) -> Config:
         for name, text in files.items():
@@ -62,7 +62,7 @@ def test_the_delivered_files_contain_every_key(section: str):
 
 
 def test_settings_page_is_generated_from_the_models():
-    """`python -m tests.settings_page` writes it."""
+    """`python -m tests.settings_page` writes the page."""
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()
 
 
@@ -191,7 +191,7 @@ def test_a_mistake_names_its_place_and_the_correct_value(
 def test_longest_grace_period_ends_before_another_worker_may_start_the_run(load_files: Loader):
     config = load_files(worker=f"worker: {{grace_seconds: {GRACE_SECONDS_MAX}}}")
 
-    # Behind its deadline another worker may begin again; behind Celery's limit the child is killed.
+    # After the deadline another worker may start the run; after Celery's limit the child is killed.
     assert config.worker.grace_seconds + 5 <= DEADLINE_MARGIN_SECONDS < TIME_LIMIT_MARGIN_SECONDS
 
 

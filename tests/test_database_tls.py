@@ -1,4 +1,4 @@
-"""The way to real servers, as Django and as the pools go it: sockets, and TLS where demanded."""
+"""Django and the pools connect to real servers: by Unix sockets, and with TLS if required."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.processes
 
 @dataclass(frozen=True)
 class Certificate:
-    """Signed by itself, for 127.0.0.1."""
+    """A self-signed certificate for 127.0.0.1."""
 
     file: Path
     key: Path
@@ -34,7 +34,7 @@ class Certificate:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Certificate]:
-    """The servers', and somebody else's."""
+    """Creates a certificate for the servers, and one of a foreign server."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     made = []
@@ -54,7 +54,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate,
 
 
 def installed(certificate: Certificate, server: Postgres | MariaDB) -> tuple[Path, Path]:
-    """Copies that the server may read, and nobody else the key."""
+    """Copies the files for the server. Only the server may read the key."""
     places = server.directory / "tls.pem", server.directory / "tls.key"
     for source, place in zip((certificate.file, certificate.key), places, strict=True):
         shutil.copy(source, place)
@@ -105,7 +105,7 @@ def mariadb(certificates: tuple[Certificate, Certificate]) -> Iterator[MariaDB]:
 
 
 class Reached:
-    """One URL, configured as a person would, asked by Django and by a pool."""
+    """Connects to one configured URL, through Django and through a pool."""
 
     def __init__(self, url: str, place: Path, cipher: str) -> None:
         place.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""docker/: the compose file and the Dockerfile keep their rules; the entrypoint runs, for real.
+"""Checks the compose file and the Dockerfile of docker/, and runs the real entrypoint.
 
-What a container engine alone can show (the image is built, its containers start) is not shown here:
-docs/production.md says what was run instead.
+These tests do not build the image or start containers, because that needs a container engine.
+docs/production.md describes what was run instead.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def test_example_is_marked_as_a_demo_and_has_every_required_variable(text):
 
 
 def config_of(service: dict[str, Any], data_dir: Path) -> Config:
-    """The configuration of a container, with the secrets of the example."""
+    """Returns the configuration in a container, with the secrets of the example."""
     given = env_example()
 
     def fill(value: str) -> str:
@@ -248,7 +248,7 @@ def test_admin_does_not_report_databases_that_only_workers_have_as_missing(servi
 
 @pytest.fixture(scope="module")
 def dockerfile() -> list[tuple[str, str]]:
-    """(instruction, rest) of each, continued lines joined."""
+    """Returns (instruction, arguments) of each instruction; continued lines are joined."""
     joined = re.sub(r"\\\n\s*", "", (DOCKER / "Dockerfile").read_text(encoding="utf-8"))
     lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
@@ -299,7 +299,7 @@ def test_the_image_contains_only_the_needed_files(path: str, is_in: bool):
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     ignored = False
-    for pattern in patterns:  # the last one that matches decides, as the engine does it
+    for pattern in patterns:  # the last match decides, as in a container engine
         bare = pattern.removeprefix("!")
         hits = fnmatch.fnmatch(path, bare) or path.startswith(f"{bare}/")
         if hits:
@@ -321,7 +321,7 @@ def test_a_script_is_posix_sh_and_may_be_run(script: Path):
 
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> Path:
-    """Programs that say how they were called, instead of the real ones."""
+    """Replaces the real programs by fake ones that print how they were called."""
     place = tmp_path / "bin"
     place.mkdir()
     for name in ("gunicorn", "celery", "python"):
@@ -423,7 +423,7 @@ def roles(job_database_url: str, redis_server: Redis, system: Any) -> System:
 
 
 class Containers:
-    """Roles started as the image starts them: by the entrypoint alone."""
+    """Starts roles by the entrypoint, as the image does."""
 
     def __init__(self, system: System, place: Path) -> None:
         self._place = place
@@ -450,7 +450,7 @@ class Containers:
         return daemon
 
     def health(self, role: str) -> subprocess.CompletedProcess[str]:
-        """What the image's HEALTHCHECK does, with the checkout in the place of /opt/jobu."""
+        """Runs the HEALTHCHECK of the image on the checkout instead of /opt/jobu."""
         script = self._place / "health.sh"
         text = (DOCKER / "health.sh").read_text(encoding="utf-8")
         script.write_text(text.replace("/opt/jobu", str(ROOT)), encoding="utf-8")
@@ -530,7 +530,7 @@ def test_beat_and_worker_with_secrets_from_files_are_healthy(
 
 
 def run_script(engine: str, url: str, password: str | None, *arguments: str) -> None:
-    """docker/init/ENGINE/handlers_password.sh, with the variables that the image has."""
+    """Runs docker/init/ENGINE/handlers_password.sh with the variables of the image."""
     parts = urlsplit(url)
     given = {
         "POSTGRES_USER": parts.username or "",

@@ -1,4 +1,4 @@
-"""docs/handlers.md and docs/tutorial.md do what they say: their blocks are run, for real."""
+"""Runs the code blocks of docs/handlers.md and docs/tutorial.md with real servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Block:
 
     @property
     def path(self) -> str | None:
-        """`# shop/handlers/greet.py` in the first line: where the block belongs."""
+        """Returns the path in the first line of the block, as `# shop/handlers/greet.py`."""
         found = re.match(r"(?:#|--) (\S+\.(?:py|sql|yaml))\n", self.text)
         return found.group(1) if found else None
 
@@ -57,7 +57,7 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def commands_of(page: str) -> list[str]:
-    """The lines after a `$`, in order."""
+    """Returns the lines after a `$`, in order."""
     texts = [block.text for block in blocks_of(page) if block.language == "console"]
     return [line[2:] for text in texts for line in text.splitlines() if line.startswith("$ ")]
 
@@ -67,7 +67,7 @@ def commands_of(page: str) -> list[str]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A directory with every file that handlers.md shows."""
+    """Creates a directory with every file that handlers.md shows."""
     for block in blocks_of("handlers.md"):
         if block.language in ("python", "sql"):
             assert block.path is not None, f"no path in its first line:\n{block.text}"
@@ -139,7 +139,7 @@ def test_the_handlers_of_the_page_run_in_a_worker_as_configured_there(
 
 
 class Form(HTMLParser):
-    """What a browser would send for the page's form as it is."""
+    """The values that a browser would send for the unchanged form of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class Form(HTMLParser):
 
 
 class Browser:
-    """A person at the admin: keeps cookies, fills in forms."""
+    """A browser of an admin user: keeps cookies and fills in forms."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -216,7 +216,7 @@ LABELS = {
 
 
 def forms_of_tutorial() -> list[dict[str, str]]:
-    """The tables of fields and values, in order."""
+    """Returns the tables of fields and values, in order."""
     text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
     tables = re.findall(r"\| Field \| Value \|\n\|---\|---\|\n((?:\|.*\|\n)+)", text)
     found = []
@@ -335,7 +335,7 @@ def test_steps_of_the_tutorial_end_with_a_working_sync(server: Server, empty_pos
                 return dict(json.loads(result))
         return None
 
-    # Its first run may come before the first apple; the next one is a minute later.
+    # The first run may start before the first row exists; the next one starts a minute later.
     result = wait_until(synced, 150, "a sync of at least one row", details=lambda: server.log)
     (documented,) = [json.loads(b.text) for b in blocks_of("tutorial.md") if b.language == "json"]
     assert result is not None

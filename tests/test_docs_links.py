@@ -1,4 +1,4 @@
-"""All pages hang together: links lead somewhere, tables are whole, examples work."""
+"""The pages are consistent: links work, tables are complete, examples run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/operations.md do what they say: commands are run, names exist."""
+"""Runs the commands of docs/cli.md and docs/operations.md, and checks that named things exist."""
 
 from __future__ import annotations
 

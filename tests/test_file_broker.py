@@ -1,4 +1,4 @@
-"""The broker in a folder: nothing lost, nothing doubled, nothing half, whoever is killed."""
+"""The file broker: no message is lost, doubled or incomplete, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def publish(connection: Connection, queue: Queue, *bodies: Any, priority: int = 
 
 
 def receive_all(connection: Connection, *queues: Queue) -> list[Any]:
-    """Every message that waits, in the order of service."""
+    """Receives all waiting messages and returns them in order."""
     bodies: list[Any] = []
 
     def on_message(body: Any, message: Any) -> None:
@@ -80,7 +80,7 @@ def receive_all(connection: Connection, *queues: Queue) -> list[Any]:
 
 
 def raw_message(root: Path, queue: str, content: bytes, at_ns: int | None = None) -> Path:
-    """A message file as a stranger, or an earlier time, may have left it."""
+    """Writes a message file that another program or an older version may have left."""
     Folder(root).add_queue(queue)
     name = f"9-{at_ns or time.time_ns():020d}-{os.urandom(16).hex()}.json"
     path = root / "queues" / file_name(queue) / name
@@ -272,7 +272,7 @@ def test_publisher_that_was_wiped_restores_the_bindings_it_made(root: Path) -> N
         queue(connection.default_channel).declare()
         folder.wipe(root)
 
-        # Not declared again: Celery declares a queue once per connection.
+        # The test does not declare the queue again: Celery does so once per connection.
         producer.publish(1, exchange=queue.exchange, routing_key="mail")
 
         assert Folder(root).message_names("mail")
@@ -518,7 +518,7 @@ def run(root: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def lines_of(process: subprocess.Popen[str]) -> list[str]:
     out, err = process.communicate(timeout=60)
-    # A consumer ends with the timeout that says "nothing came for a while", and by nothing else.
+    # A consumer ends only with this timeout: no message came for a while.
     assert process.returncode == 0 or "TimeoutError" in err.splitlines()[-1], err
     return out.splitlines()
 
@@ -576,21 +576,21 @@ app = Celery("fileapp", broker="jobufs://", set_as_current=False)
 app.conf.broker_transport_options = folder.transport_options(Path(os.environ["BROKER"]))
 app.conf.worker_prefetch_multiplier = 1
 
-# shared: would be announced to every other app of a process that runs this text, too
+# not shared: a shared task would be registered in every other app of the process
 @app.task(ignore_result=True, shared=False)
 def note(number):
     with open(os.environ["NOTES"], "a") as file:
         file.write(f"{number}\\n")
 
-# shared: would be announced to every other app of a process that runs this text, too
+# not shared: a shared task would be registered in every other app of the process
 @app.task(ignore_result=True, shared=False)
 def sleep(seconds):
-    time.sleep(seconds)  # what this task is for: to be running while it is revoked
+    time.sleep(seconds)  # the task must still run when it is revoked
 """
 
 
 class Shop:
-    """A Celery app of its own with workers on the file broker."""
+    """A separate Celery app with workers on the file broker."""
 
     CELERY = ("-m", "celery", "-A", "fileapp")
 
@@ -599,7 +599,7 @@ class Shop:
         self.notes = tmp_path / "notes"
         self.notes.touch()
         self.root = tmp_path / "broker"
-        # Importing the broker brings jobu's own logging, which is quiet about each task.
+        # Importing the broker configures jobu's logging, which does not log each task.
         config = tmp_path / "config"
         config.mkdir()
         loud = {"celery.app.trace": "INFO", "celery.worker.strategy": "INFO"}

@@ -1,4 +1,4 @@
-"""Who did what is one entry, whichever door it came through, and is worded for who reads it."""
+"""The history has one entry per action, whether it came by admin, API or command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALICE = Actor(name="alice", door=Door.API)
 
 
 class Doors:
-    """Alice at the three doors."""
+    """Lets Alice act through the admin, the API and commands."""
 
     def __init__(self) -> None:
         self.alice = User.objects.create_superuser("alice")
@@ -56,7 +56,7 @@ def doors(db: None) -> Doors:
 
 
 Way = Callable[[Doors, CronJob, JobExecution], object]
-# For each verb how it is asked for through the admin, the API and a command.
+# For each verb: how to do it through the admin, the API and a command.
 WAYS: dict[str, tuple[Way, Way, Way]] = {
     "disabled": (
         lambda at, job, _run: at.press("cronjob_disable", job.pk),
@@ -102,14 +102,14 @@ WAYS: dict[str, tuple[Way, Way, Way]] = {
 
 
 def entry_of(doors: Doors, way: Way) -> Activity:
-    """The one entry that this way writes about a fresh job and execution."""
+    """Returns the one history entry that `way` writes about a new job and execution."""
     CronJob.objects.all().delete()
     job = make_job()
     execution = make_run(job, RunStatus.FAILED)
     Activity.objects.all().delete()
     way(doors, job, execution)
     entry = Activity.objects.get()
-    # Ids are new each time: what they stand for is compared.
+    # Ids differ each time. Replace them by names, so that the entries can be compared.
     row = job if entry.target_kind == TargetKind.JOB else execution
     entry.target_name = "the row" if entry.target_id == row.pk else "a new row"
     if "source_id" in entry.facts:

@@ -1,4 +1,4 @@
-"""The run's job database is the one that Django uses, and what jobu asks of it is so."""
+"""Django uses the job database of this test run, with the settings that jobu needs."""
 
 from __future__ import annotations
 

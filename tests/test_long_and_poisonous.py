@@ -1,5 +1,5 @@
-"""Runs longer than their lease, runs that keep killing their worker, and workers told to end in
-every way a shell or a supervisor knows.
+"""Runs that are longer than their lease, runs that kill their worker, and workers that get stop
+signals of a shell or a supervisor.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def test_a_run_ends_after_any_pair_of_stop_signals_to_its_worker(
     leaving.send(signals[1])
 
     leaving.wait(40)
-    leaving.kill()  # a child that outlived a SIGKILL to its parent is another host's matter
+    leaving.kill()  # kills also children that survived a SIGKILL to their parent
     jobu.start_worker()
     jobu.wait_until(lambda: execution(jobu, run)["status"] == "PENDING", 60, "it to be given back")
-    # Runs without a job wait 30 s before the next try; only that is shortened.
+    # Runs without a job wait 30 s before the next attempt. Shorten only that.
     jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
     row = wait_until_final(jobu, run, 60)
     assert (row["status"], row["attempt"]) == ("SUCCESS", 2)
@@ -119,7 +119,7 @@ def test_a_run_ends_after_any_pair_of_stop_signals_to_its_worker(
 
 def test_worker_that_replaces_its_children_loses_no_run(jobu: System, ledger: Ledger) -> None:
     for number in range(4):
-        # A busy machine may be late by a lease of these tests: that is a rescue, and no loss.
+        # On a busy machine a short lease may expire. The run is then rescued, not lost.
         insert_job(
             jobu,
             f"job {number}",

@@ -1,5 +1,5 @@
-"""Handlers that misbehave, in real workers: the row ends with a message that helps, and the
-neighbours never notice.
+"""Misbehaving handlers in real workers: the run ends with a helpful message, and other runs are not
+affected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.harness.system import System, deep_merge
 
 pytestmark = pytest.mark.processes
 
-# What they did: the status, and what its error or result has to say.
+# By name of the misbehaviour: the status, and a text of the error or result.
 OUTCOMES: dict[str, tuple[str, str]] = {
     "Exception": ("FAILED", "an ordinary failure"),
     "BaseException": ("FAILED", "BaseException: not an Exception"),
@@ -41,7 +41,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
     "surrogate": ("SUCCESS", "a"),
     "deep": ("SUCCESS", "deeper than"),
 }
-# These take their process with them.
+# These end their whole process.
 DEADLY = {
     "exit code 0": ("FAILED", "worker lost"),
     "killed": ("FAILED", "worker lost"),
@@ -103,8 +103,8 @@ def test_run_of_a_misbehaving_handler_ends_and_other_runs_continue(jobu: System,
 def test_handler_that_exits_a_shared_process_costs_other_runs_one_attempt(
     jobu: System,
 ) -> None:
-    """With the threads pool `os._exit` takes all runs of the process along: they are lost, rescued
-    and run again by the next process.
+    """With the threads pool, `os._exit` ends all runs of the process. They count as lost, and
+    the next process runs them again.
     """
     jobu.start_beat()
     worker = jobu.start_worker(pool="threads", concurrency=4)
@@ -118,7 +118,7 @@ def test_handler_that_exits_a_shared_process_costs_other_runs_one_attempt(
     jobu.wait_until(
         lambda: jobu.sql("SELECT id FROM job_executions WHERE status = 'PENDING'"), 60, "rescue"
     )
-    # Runs without a job wait 30 s before the next try; only that is shortened.
+    # Runs without a job wait 30 s before the next attempt. Shorten only that.
     jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
 
     row = wait_until_final(jobu, slow, 60)
@@ -139,7 +139,7 @@ def test_log_of_a_handler_that_logs_endlessly_is_limited(jobu: System, lines: in
         rows = jobu.sql("SELECT count(*) AS n FROM job_logs WHERE execution_id = %s", talker)
         return int(rows[0]["n"])
 
-    # The lines that the keeper of leases was just saving may come after the outcome.
+    # The thread that renews leases may still save some lines after the outcome is written.
     jobu.wait_until(kept, 20, "the lines")
     assert kept() <= 1100
     assert_unharmed(jobu, neighbours)

@@ -1,5 +1,5 @@
-"""Database and broker go away under running beats and workers, and come back: everybody goes on by
-himself, nothing is lost, and the logs say it once.
+"""Outages of database and broker while beats and workers run: all parts continue by themselves,
+nothing is lost, and the log reports the outage once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.harness.system import Part, System
 
 pytestmark = [pytest.mark.processes]
 
-# poll interval + the longest back-off of beat, and of Celery's own consumer, + a busy machine.
+# Poll interval, the longest back-off of beat and of Celery's consumer, and time for a busy machine.
 RETURN_BOUND_SECONDS = 0.5 + 5 + 30
 LONG = [6, pytest.param(60, marks=pytest.mark.slow)]
-# Beyond one for each try with ever longer waits, and one for each message that was under way.
+# In addition to one record a second: one for each new attempt, and one for each message in transit.
 RECORDS_PER_OUTAGE = 20
 RECORD = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (?!INFO|DEBUG)")
 
@@ -45,7 +45,7 @@ def start(jobu: System, ledger: Ledger) -> list[Part]:
 
 
 def assert_all_goes_on(jobu: System, ledger: Ledger, parts: list[Part]) -> None:
-    """New slots run within the bound; then everything comes to its end."""
+    """Checks that new slots run in time, and that all runs end."""
     ended = ledger.count("end")
     jobu.wait_until(
         lambda: ledger.count("end") > ended + 10, RETURN_BOUND_SECONDS, "runs after the outage"
@@ -59,7 +59,7 @@ def assert_all_goes_on(jobu: System, ledger: Ledger, parts: list[Part]) -> None:
 
 
 def passes(jobu: System, seconds: float) -> None:
-    """So much real time goes by while something is away."""
+    """Lets real time pass during an outage."""
     with pytest.raises(subprocess.TimeoutExpired):
         jobu.parts[0].wait(seconds)
 
@@ -95,7 +95,7 @@ def test_beat_and_workers_survive_an_outage_of_the_database(
         passes(jobu, seconds)
         job_server.start()
 
-    # Runs in progress when the database went may have lost their lease: they are run again.
+    # Runs that were in progress when the outage began may have lost their lease and run again.
     ended = ledger.count("end")
     jobu.wait_until(
         lambda: ledger.count("end") > ended + 10, RETURN_BOUND_SECONDS, "runs after the outage"
@@ -136,7 +136,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 @pytest.fixture
 def brokered(system: Callable[..., System], broker: Broker, ledger: Ledger) -> System:
-    """A system on either broker, nothing started yet."""
+    """A system on each of the brokers; no process is started yet."""
     made = system(
         broker_url=broker.url,
         config=SHORT,
@@ -158,7 +158,7 @@ def test_beat_and_workers_survive_an_outage_of_the_broker(
     broker.server.kill()
     before = slots_recorded(brokered)
     passes(brokered, seconds)
-    # Slots go on being recorded: the broker is only a hint.
+    # Slots are still recorded: the broker only wakes the workers.
     assert slots_recorded(brokered) >= before + 5 * (seconds - 3)
     broker.server.start()
 

@@ -1,4 +1,4 @@
-"""`manage.py probe`: what it says of a house at work, of one that stands still, and of ruins."""
+"""`manage.py probe` on a working system, on an idle system, and without database or broker."""
 
 from __future__ import annotations
 

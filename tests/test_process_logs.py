@@ -1,4 +1,4 @@
-"""The lines that real beats, workers and web servers write in JSON: each one is parsed."""
+"""Parses every JSON log line of real beats, workers and web servers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ Line = dict[str, Any]
 
 
 def parsed(text: str) -> list[Line]:
-    """Every line, none of them anything else than an object with the four keys."""
-    # Celery says this past all logging, on standard output; the log is on standard error.
+    """Parses all lines, and checks that each is an object with the four keys."""
+    # Celery prints this to standard output without logging; the log is on standard error.
     text = text.replace("\nworker: Warm shutdown (MainProcess)\n", "")
     assert [line for line in text.splitlines() if not line.startswith("{")] == []
     lines = [json.loads(line) for line in text.splitlines()]
@@ -105,7 +105,7 @@ def test_every_log_line_of_beat_and_worker_is_json_and_names_its_run(
         if line.get("event") == "execution.claimed" and line.get("execution_id") == number
     ]  # fmt: skip
     assert claimed.keys() >= {"job_id", "execution_id", "attempt", "worker"}
-    # A line that belongs to no run says so by saying nothing.
+    # A line that belongs to no run has no keys of a run.
     assert [line for line in lines if "execution_id" not in line]
 
 
@@ -118,7 +118,7 @@ def test_every_log_line_of_the_launcher_web_and_flower_is_json(tmp_path: Path):
         server.start("web", "flower", JOBU_LOG_STYLE="json", JOBU_ADMIN_PASSWORD="a long password")
         server.wait_until_running()
         server.stop()
-        # What the shell script says of its preparations comes before.
+        # Skip the first lines: the shell script prints them before the launcher starts.
         lines = parsed(server.log[server.log.index("{") :])
     finally:
         server.close()

@@ -1,4 +1,4 @@
-"""The promises of the README, held by real beats, workers, brokers and databases."""
+"""Tests the promises of the README with real beats, workers, brokers and databases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from tests.harness.servers import Redis
 from tests.harness.system import Part, System
 
 pytestmark = pytest.mark.processes
-# What the database has a part in runs on each; what only processes and signals decide runs once.
+# Tests that depend on the database run on each database. The others, about processes and signals,
+# run once.
 on_each_database = pytest.mark.database
 
 
@@ -40,7 +41,7 @@ def test_two_beats_and_two_workers_run_every_slot_exactly_once(
 ) -> None:
     jobs = 200
     for number in range(jobs):
-        # Late on a loaded machine is not missed: the slots are to be run, whenever.
+        # Slots that are late on a busy machine must not count as missed.
         insert_job(jobu, f"job {number}", misfire_grace_seconds=3600)
     parts = [jobu.start_beat(), jobu.start_beat(), *(jobu.start_worker() for _ in range(2))]
 
@@ -69,7 +70,7 @@ def test_beat_killed_between_commit_and_publish_loses_no_slot(
     beat = jobu.start_beat()
     jobu.wait_until(lambda: ledger.count("end") > 0, 60, "the first run")
 
-    # A frozen broker holds beat exactly there: the rows are committed, the message is not sent.
+    # Freeze the broker, so that beat waits between the commit and the message.
     redis_server.freeze()
     jobu.wait_until(
         lambda: jobu.sql(
@@ -104,7 +105,7 @@ def test_run_of_a_killed_worker_starts_again_within_the_lease_time(
     jobu.wait_until(
         lambda: execution(jobu, run)["status"] == "PENDING", RESCUE_BOUND_SECONDS, "the rescue"
     )
-    # Runs without a job wait 30 s before the next try; only that is shortened.
+    # Runs without a job wait 30 s before the next attempt. Shorten only that.
     jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
 
     row = wait_until_final(jobu, run, RESCUE_BOUND_SECONDS)
@@ -178,11 +179,11 @@ def test_run_that_cannot_be_stopped_times_out_and_other_runs_lose_no_attempt(
     assert handler in row["error_message"]
     assert how in row["error_message"]
     if pool == "prefork":
-        # The child alone was ended; the neighbour's child never noticed.
+        # Only the child of the run was killed; the other child continued.
         assert execution(jobu, neighbour)["status"] == "RUNNING"
         assert worker.is_alive
     else:
-        # The whole process ended, for its supervisor to start another.
+        # The whole process ended, so that its supervisor starts another one.
         assert worker.wait(20) == 75
         jobu.start_worker(pool=pool)
         row = wait_until_final(jobu, neighbour, 60)
@@ -215,7 +216,7 @@ def test_an_idle_worker_keeps_its_children(jobu: System) -> None:
     worker.wait_for_log("ready.")
     children = {child.pid for child in psutil.Process(worker.pid).children()}
 
-    # Longer than anything that a child does after its start.
+    # Wait longer than all work that a child does after its start.
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(3)
 

@@ -1,4 +1,4 @@
-"""The Redis transport: a connection that broke can be closed, whatever was under way."""
+"""The Redis transport: a broken connection can always be closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def receive_without_acknowledging(connection: Connection) -> None:
 def test_broken_connection_with_an_unacknowledged_message_can_be_closed(connection: Connection):
     receive_without_acknowledging(connection)
 
-    # As Celery's consumer does when the connection to the broker is lost.
+    # Celery's consumer does this when the connection to the broker is lost.
     connection.collect()
     connection.close()
 

@@ -1,4 +1,4 @@
-"""What jobu is installed from: exact pins with their reasons, one Python floor, no detours."""
+"""The requirements of jobu: exact versions, one oldest Python, no changed import path."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pins() -> list[Requirement]:
 
 
 def ranges() -> dict[str, list[Requirement]]:
-    """What may be installed, by extra; what is always installed under the name ""."""
+    """Returns the version ranges by extra; "" stands for those that are always installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     texts = {"": project["dependencies"], **project["optional-dependencies"]}
     found = {extra: [Requirement(text) for text in lines] for extra, lines in texts.items()}
@@ -111,7 +111,7 @@ def test_every_imported_distribution_is_required(
     packages: tuple[str, ...], extras: set[str]
 ) -> None:
     asked = {canonicalize_name(each.name) for extra in extras for each in ranges()[extra]}
-    # Installed with one that is asked for, and part of its public face.
+    # Installed together with a listed requirement, and part of its public API.
     asked.add(canonicalize_name("pydantic-core"))
     distributions = packages_distributions()
     missing = [
@@ -128,7 +128,7 @@ def test_every_imported_distribution_is_required(
 
 
 def _imported(path: Path) -> set[str]:
-    """Top-level names of the modules that the file imports, wherever in it."""
+    """Returns the top-level names of all modules that the file imports, also inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""script/test: how it reports several runs of pytest."""
+"""Tests how script/test reports several runs of pytest."""
 
 from __future__ import annotations
 

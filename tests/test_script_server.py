@@ -1,4 +1,4 @@
-"""`script/server` as a person meets it: real parts, real ports, one data directory per test."""
+"""`script/server` with real parts and ports, and a data directory for each test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_listening(port: int) -> bool:
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, str]:
-    """Status and body; status 0 while nothing answers."""
+    """Returns status and body; status 0 if nothing answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
@@ -62,7 +62,7 @@ def basic(user: str, password: str) -> str:
 
 
 class Server:
-    """`script/server` with free ports and a data directory of its own."""
+    """Runs `script/server` with free ports and a separate data directory."""
 
     def __init__(self, place: Path) -> None:
         self.data_dir = place / "data"
@@ -83,7 +83,7 @@ class Server:
                 [ROOT / "script" / "server", *parts],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                cwd=self._place,  # not the project: it must run from anywhere
+                cwd=self._place,  # not the project: the script must work from every directory
                 env={**kept, **own, **environment},
             )
 
@@ -111,7 +111,7 @@ class Server:
         return list(psutil.Process(self.pid).children(recursive=True))
 
     def part(self, word: str) -> psutil.Process:
-        """The main process of a part, by a word of its command line."""
+        """Returns the main process of a part, found by a word of its command line."""
         (found,) = [p for p in psutil.Process(self.pid).children() if word in p.cmdline()]
         return found
 
@@ -144,7 +144,7 @@ def are_gone(processes: list[psutil.Process]) -> bool:
 
 
 def log_in(port: int, user: str, password: str) -> int:
-    """Status of the front page of the admin after logging in; 302 means back to the login."""
+    """Logs in and returns the status of the admin's front page; 302 means that the login failed."""
     cookies: SimpleCookie = SimpleCookie()
 
     def request(method: str, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The key that a data directory keeps: one for all, whole or not there at all."""
+"""The secret key of a data directory: one key for all processes, never incomplete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_key_is_created_on_a_file_system_without_hard_links(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)
-    monkeypatch.setattr(os, "chmod", refused)  # nor modes, where somebody else owns the mount
+    monkeypatch.setattr(os, "chmod", refused)  # such a mount may also refuse chmod
     key = load_or_create_secret_key(tmp_path)
 
     assert len(key) >= 50

@@ -1,4 +1,4 @@
-"""The private servers do what fault tests rely on: die, come back with their data, hang."""
+"""The private test servers can be killed, restarted with their data, and frozen."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Also when nobody has reaped it yet."""
+    """Returns True if the process has ended, also if its parent has not waited for it yet."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -311,7 +311,8 @@ from tests.harness.servers.guardian import guardian
 
 place = Path(sys.argv[1])
 guardian.add_directory(place)
-# A shell with a child in a session of its own: neither the group nor the tree alone finds both.
+# A shell with a child in another session. Neither the process group nor the process tree alone
+# finds both.
 daemon = Daemon(["sh", "-c", "setsid sleep 600 & sleep 600"], log_path=place / "log")
 print(daemon.pid, flush=True)
 threading.Event().wait()

@@ -1,4 +1,4 @@
-"""How several pytests share the test files."""
+"""Tests how several pytest processes share the test files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_parts_take_about_the_same_time_and_the_longest_comes_first():
 def test_file_is_put_into_a_part_whose_servers_already_run():
     known = {"a": cost(20, "RabbitMQ"), "b": cost(25), "c": cost(5), "d": cost(5, "RabbitMQ")}
 
-    # If servers cost nothing, d would go to the part of b and c.
+    # Without the cost of servers, d would be put into the part of b and c.
     assert share_out(known, 2, known) == [("a", "d"), ("b", "c")]
     assert share_out(known, 2, known | {"d": cost(5)}) == [("b", "c", "d"), ("a",)]
 

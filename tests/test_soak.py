@@ -1,4 +1,4 @@
-"""The checker of a soak finds exactly what is wrong, and a short soak keeps every promise."""
+"""The checker of a soak finds every mistake, and a short soak breaks no promise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def token(execution_id: int, attempt: int) -> str:
 
 
 def run(execution_id: int, slot: float, *, outcomes: tuple[str, ...] = ("SUCCESS",)) -> History:
-    """Returns a right history: an execution of job 1 and its attempts, one every 2 s."""
+    """Returns a correct history: an execution of job 1 and its attempts, one every 2 s."""
     attempts, ledger, changes = (
         [],
         [],

@@ -1,4 +1,4 @@
-"""The launcher's supervisor with real, small programs as parts."""
+"""The launcher's supervisor, with small real programs as parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A launcher with two parts whose programs come as arguments; `first` is stopped before `second`.
+# A launcher with two parts. Their programs are arguments; `first` stops before `second`.
 LAUNCHER = """
 import os, signal, sys
 from pathlib import Path
@@ -35,7 +35,7 @@ parts = [
     )
     for name, program in zip(["second", "first"], sys.argv[1:])
 ]
-# The tests themselves may run under nohup, which children inherit.
+# The tests may run under nohup, and child processes inherit its ignored signals.
 signal.signal(signal.SIGHUP, signal.SIG_IGN if "NOHUP" in os.environ else signal.SIG_DFL)
 sys.exit(Supervisor(parts, stop_order=["first", "second"]).run())
 """
@@ -80,7 +80,7 @@ class Launcher:
         return self._log.read_text()
 
     def lines(self, name: str) -> list[str]:
-        """What stands behind the prefix of one part."""
+        """Returns the lines of one part without their prefix."""
         found = [line.partition(" | ") for line in self.log.splitlines()]
         return [text for prefix, _, text in found if prefix.strip() == name]
 
@@ -166,7 +166,9 @@ def test_second_ctrl_c_kills_what_does_not_stop(launch) -> None:
 
     launcher.process.send_signal(signal.SIGINT)
     launcher.wait_for_log("SIGINT: stopping")
-    threading.Event().wait(0.7)  # a person's second Ctrl-C, not an echo of the first
+    threading.Event().wait(
+        0.7
+    )  # long enough to count as a second Ctrl-C, not as a repetition of the first
     launcher.process.send_signal(signal.SIGINT)
 
     assert launcher.process.wait(5) == 1

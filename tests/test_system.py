@@ -1,4 +1,4 @@
-"""The System of process tests: real beats and workers that do what a test tells them."""
+"""Tests the class System, which starts real beats and workers for process tests."""
 
 from __future__ import annotations
 

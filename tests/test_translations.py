@@ -1,4 +1,4 @@
-"""The second language: the catalogue is whole, and nobody who asked for it meets English words."""
+"""Korean: the catalogue is complete, and Korean pages have no English words."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_placeholders_and_tags_are_those_of_the_original():
         allowed = [sorted(_marks(text)) for text in ids]
         for string in _strings(message):
             found = sorted(_marks(string))
-            # The one Korean form of a plural has the marks of the plural, or some of them.
+            # Korean has one plural form. It has all or some placeholders of the English plural.
             if found != allowed[-1] and (len(ids) == 1 or not set(found) <= set(allowed[-1])):
                 wrong.append((ids, string))
     assert wrong == []
@@ -108,7 +108,7 @@ def _texts(compiled: gnu.GNUTranslations) -> dict[Any, str]:
 
 
 def test_korean_particles_after_a_placeholder_have_both_forms():
-    """After a placeholder nobody knows which one is right."""
+    """The right form depends on the value of the placeholder, so both are written."""
     bare = re.compile(r"%(?:\(\w+\))?s(?:을|를|이|가|은|는|와|과|으로)(?![(가-힣])")
     wrong = [
         string
@@ -120,7 +120,7 @@ def test_korean_particles_after_a_placeholder_have_both_forms():
 
 
 def test_the_theme_and_the_table_of_task_results_are_translated():
-    """Their own packages have no Korean."""
+    """The packages themselves have no Korean translation."""
     catalogue = trans_real.DjangoTranslation("ko")
     root = Path(unfold.__file__).parent
     filters = root / "contrib" / "filters"
@@ -138,7 +138,7 @@ def test_the_theme_and_the_table_of_task_results_are_translated():
     assert missing - _SAID_TO_PROGRAMMERS == set()
 
 
-# What the theme brings for packages that are not installed.
+# Texts of the theme for packages that are not installed.
 _NOT_INSTALLED = ("hijack", "reversion", "reversion-compare", "simple_history", "unfold_crispy")
 _SAID_TO_PROGRAMMERS = {
     ("", "Celery ID for the Chord header group"),
@@ -481,7 +481,7 @@ def _job() -> CronJob:
 
 
 def _run(job: CronJob, status: RunStatus = RunStatus.SUCCESS) -> JobExecution:
-    """An execution with an attempt and a line of log, and the processes that belong to it."""
+    """Creates an execution with an attempt, a log line and its processes."""
     now = database_now()
     state: dict[str, Any] = {"finished_at": now, "publish_at": None, "started_at": now}
     if status == RunStatus.PENDING:
@@ -513,7 +513,7 @@ def _english(page: Any) -> str:
     return " ".join(sorted(set(words) - NAMES - set(handler_names())))
 
 
-# A badge has its code as a tooltip.
+# The tooltip of a badge is its code.
 CODES = {*RunStatus, *AttemptOutcome}
 
 

@@ -1,4 +1,4 @@
-"""Callers of the API: people with sessions, programs with tokens."""
+"""Callers of the API: users with sessions and programs with tokens."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def program(user: User, scopes: Sequence[str] = ApiToken.SCOPES, **values: Any) 
 
 @pytest.fixture
 def alice(db: None) -> User:
-    """Who may do everything."""
+    """A user with every permission."""
     return User.objects.create_superuser("alice")
 
 
@@ -80,7 +80,7 @@ def make_job(**values: Any) -> CronJob:
 
 
 def error_of(response: Any, status: int) -> dict[str, Any]:
-    """The error of an answer, which must have the one shape."""
+    """Returns the error of an answer, and checks its format."""
     assert response.status_code == status, (response.status_code, response.content)
     body = response.json()
     assert set(body) == {"error"}

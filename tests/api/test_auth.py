@@ -1,4 +1,4 @@
-"""Who gets in: sessions with CSRF, tokens within their scopes and their time."""
+"""Authentication: sessions with CSRF, and tokens with scopes and an expiry time."""
 
 from __future__ import annotations
 

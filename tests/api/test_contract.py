@@ -1,4 +1,4 @@
-"""The OpenAPI document is kept: calls made up from it are answered as it says, and never by 5xx."""
+"""The API follows its OpenAPI document: generated calls get matching answers, never 5xx."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def key() -> str:
 
 @pytest.fixture
 def one_transaction(db: None) -> Iterator[None]:
-    """A request's end would close the connection that the test's transaction lives on."""
+    """Keeps the connection open at the end of a request: the test's transaction needs it."""
     ends = (signals.request_started, signals.request_finished)
     for end in ends:
         end.disconnect(close_old_connections)
@@ -60,7 +60,7 @@ def one_transaction(db: None) -> Iterator[None]:
 
 @pytest.fixture
 def world() -> dict[str, int]:
-    """One of each, so that many calls find something."""
+    """Creates one row of each kind, so that many calls find something."""
     now = database_now()
     job = make_job(handler_params={"message": "hi"})
     run = make_run(job, RunStatus.FAILED, result={"count": 1}, error_message="wrong")

@@ -1,4 +1,4 @@
-"""/api/crons: jobs, by programs."""
+"""/api/crons: programs read and change jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that are no strict JSON, addresses that are not there, bugs: errors of one shape."""
+"""Errors have one format: for invalid JSON, unknown addresses, and unexpected exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/api/jobs and /api/events: executions, by programs."""
+"""/api/jobs and /api/events: programs read, change and create executions."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_the_version_is_that_of_the_project(api: Program):
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Exception], None]]:
-    """Lets a part answer with an error."""
+    """Makes the check of a part fail with an error."""
     monkeypatch.setattr(probes, "_reported", frozenset())
 
     def fail(part: str, error: Exception) -> None:

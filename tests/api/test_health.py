@@ -1,4 +1,4 @@
-"""What health.py says of real servers that are stopped, frozen, and back."""
+"""The checks of health.py with real servers that stop, freeze and come back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def broker(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Red
 
 @contextmanager
 def pointed_at(url: str) -> Iterator[None]:
-    """Django's connection settings, for the time of the block, name the test's own server."""
+    """Makes Django's connection use the server of the test within the block."""
     from jobu_project.config import get_config
     from jobu_project.databases import django_entry
 

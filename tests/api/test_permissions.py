@@ -1,6 +1,7 @@
-"""Every action, by everybody, through both doors; docs/permissions.md shows what came out.
+"""Every action by users with each permission, through API and admin. docs/permissions.md shows the
+result.
 
-`JOBU_TEST_WRITE_DOCS=1` writes the page anew.
+`JOBU_TEST_WRITE_DOCS=1` writes the page.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def a_run(status: RunStatus) -> JobExecution:
 
 
 class Session(Program):
-    """A person's browser as a caller of the API."""
+    """Calls the API with the session of a user."""
 
     def __init__(self, user: User | None) -> None:
         super().__init__(None)
@@ -94,7 +95,7 @@ def may_through_api(action: Action, caller: Program) -> bool:
 
 
 def admin_page(action: Action) -> tuple[str, str] | None:
-    """Method and address; None: the admin has no page for it."""
+    """Returns method and address, or None if the admin has no page for it."""
 
     def job(name: str) -> str:
         return reverse(f"admin:scheduler_cronjob_{name}", args=[the_job().pk])

@@ -1,4 +1,4 @@
-"""README.md's calls of the API, typed into a shell against a real web process."""
+"""Runs the API calls of README.md in a shell, with a real web process."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def web(system: SystemFactory, postgres_server: Postgres, redis_server: Redis) -
 
 @contextmanager
 def crowd_at(web: Web) -> Iterator[None]:
-    """More callers than the web process has threads, all of whom need the database."""
+    """Starts more callers than the web process has threads. All of them need the database."""
     stop = Event()
 
     def call() -> None:

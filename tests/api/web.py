@@ -1,4 +1,4 @@
-"""The web part as a real process, for tests that need one."""
+"""Runs the web part as a real process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until
 
 
 class Web:
-    """gunicorn as `script/server` starts it."""
+    """Runs gunicorn with the arguments of `script/server`."""
 
     def __init__(self, system: System) -> None:
         self.port = free_port()
@@ -35,7 +35,7 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> tuple[int, Any, float]:
-        """Status, JSON and seconds; status 0 while nothing answers."""
+        """Returns status, JSON and seconds; status 0 if nothing answers."""
         start = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:

@@ -1,1 +1,1 @@
-"""What an attacker would try: from the broker, from a form, from the address bar, from a row."""
+"""Attacks through the broker, forms, addresses and table rows."""

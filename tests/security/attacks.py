@@ -1,4 +1,4 @@
-"""What attackers type, and how to see that it had an effect."""
+"""Attack inputs, and functions that detect their effect."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Page(HTMLParser):
 
 
 def scripts_in(page: str) -> list[str]:
-    """Where HTML, typed by somebody, became part of the page. Empty: nowhere."""
+    """Returns the places where input became HTML of the page; empty if there are none."""
     parser = _Page()
     parser.feed(page)
     parser.close()

@@ -1,4 +1,4 @@
-"""Rows of every table that hold what a test gives, and every page that shows them."""
+"""Creates rows of every table with values of a test, and finds every page that shows them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NOT_WALKED = ("logout", "i18n/setlang", "static/")
 
 @pytest.fixture
 def alice(db: None) -> User:
-    """Who may do everything."""
+    """A user with every permission."""
     return User.objects.create_superuser("alice", "a@example.com", "the-password-of-alice")
 
 
@@ -50,7 +50,7 @@ def admin(alice: User) -> Client:
 
 @dataclass(frozen=True)
 class Rows:
-    """One row of each model, by `app/model` as it stands in the admin's addresses."""
+    """One row of each model, by `app/model` as in the addresses of the admin."""
 
     by_model: Mapping[str, Any]
     job: CronJob
@@ -58,7 +58,7 @@ class Rows:
 
 
 def fill(alice: User, text: str = HTML, params: Any = None) -> Rows:
-    """A row of every table, with `text` wherever a text fits, and `params` where JSON does."""
+    """Creates a row of every table: `text` in each text column, `params` in each JSON column."""
     given = {text: [text, {text: text}]} if params is None else params
     now = database_now()
     job = make_job(name=text)
@@ -126,7 +126,7 @@ def fill(alice: User, text: str = HTML, params: Any = None) -> Rows:
 
 
 def addresses(rows: Rows) -> list[str]:
-    """Every address that Django serves, each argument filled with a row that exists."""
+    """Returns every address that Django serves, with existing rows as arguments."""
     return sorted(set(_walk(get_resolver().url_patterns, "", rows)))
 
 
@@ -159,7 +159,7 @@ def _filled(route: str, rows: Rows) -> Iterator[str]:
 
 
 def counts() -> dict[str, int]:
-    """Rows of each table that attacks might add to or take from."""
+    """Returns the row counts of the tables that attacks might change."""
     return {
         model._meta.label: model._default_manager.count()
         for model in apps.get_models()
@@ -168,6 +168,6 @@ def counts() -> dict[str, int]:
 
 
 def lists() -> list[str]:
-    """Addresses of all lists of the admin."""
+    """Returns the addresses of all lists of the admin."""
     registered = django_admin.site._registry
     return [f"/admin/{m._meta.app_label}/{m._meta.model_name}/" for m in registered]

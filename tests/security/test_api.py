@@ -1,4 +1,4 @@
-"""The API's side of the same attacks: each operation is found in the API's own description."""
+"""The same attacks on the API. The operations come from its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def operations(client: Client, rows: Rows) -> list[tuple[str, str, list[str]]]:
-    """(method, address, names of its query) of each operation, arguments filled with rows."""
+    """Returns (method, address, query names) of each operation, with existing rows as arguments."""
     schema = client.get("/api/openapi.json").json()
     found = []
     for path, methods in schema["paths"].items():

@@ -135,7 +135,7 @@ COMMANDS = (
 
 
 def ended(command: tuple[str, ...], **environment: str) -> str:
-    """What a process says that cannot start."""
+    """Returns the output of a process that cannot start."""
     done = the_fork_server().run(command, environment={**os.environ, **environment}, timeout=60)
     assert done.returncode == 1
     return done.stdout + done.stderr

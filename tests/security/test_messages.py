@@ -1,4 +1,4 @@
-"""Whoever reaches the broker: what they may put there is, at worst, a line in a worker's log."""
+"""Messages of an attacker in the broker: the worst effect is a line in a worker's log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TASK = "scheduler.execute"
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """URL of a Redis with a password, of this test alone."""
+    """Returns the URL of a separate Redis with a password."""
     try:
         server = start_server(Redis)
     except ServerUnavailableError as error:
@@ -46,7 +46,7 @@ def broker() -> Iterator[str]:
 
 
 class Bomb:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -58,7 +58,7 @@ class Bomb:
 def message(
     content: bytes | str, kind: str = "application/json", encoding: str = "utf-8", **changes: Any
 ) -> str:
-    """A message as kombu lays it into a Redis list; `changes` replace its parts."""
+    """Returns a message as kombu writes it into a Redis list; `changes` replace its parts."""
     raw = content.encode() if isinstance(content, str) else content
     tag = base64.b64encode(os.urandom(9)).decode()
     headers = {
@@ -84,7 +84,7 @@ def call(*args: Any, **embedded: Any) -> str:
 
 
 def hostile(canary: Path) -> dict[str, str | bytes]:
-    """By name, what stands in the queue."""
+    """Returns hostile messages by name."""
     shell = f"!!python/object/apply:os.system ['touch {canary}']"
     bomb = pickle.dumps(Bomb(canary))
     forged = {"task": "scheduler.execute", "args": [1], "kwargs": {}, "options": {}}
@@ -134,7 +134,7 @@ def hostile(canary: Path) -> dict[str, str | bytes]:
 
 
 def unreadable() -> dict[str, bytes | str]:
-    """What is no message at all."""
+    """Returns data that are not messages."""
     return {
         "no json": b"not json",
         "binary": b"\x80\x04\xff\xfe",
@@ -151,7 +151,7 @@ def unreadable() -> dict[str, bytes | str]:
 
 @pytest.fixture
 def guarded(system: Any, broker: str, ledger: Any) -> System:
-    """A system whose broker has a password."""
+    """A system whose broker requires a password."""
     made: System = system(
         broker_url=broker,
         config=deep_merge(
@@ -170,7 +170,7 @@ def put(broker: str, text: str | bytes) -> None:
 
 
 def assert_still_works(jobu: System, broker: str, number: int, worker: Part, what: str) -> None:
-    """A run is claimed by the very same worker; its message comes after all that was put before."""
+    """Checks that the same worker runs a job after the hostile messages."""
     run = insert_run(
         jobu, "ledger", scheduled_time=f"2026-01-01 00:00:00.{number:06}", status="PENDING"
     )

@@ -1,4 +1,4 @@
-"""Every page, found by walking the addresses: a new page is tested without a word here."""
+"""Attacks on every page. The test finds pages by their addresses, so new pages are included."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_no_page_accepts_a_post_without_the_csrf_token(alice):
 
 @pytest.fixture
 def statements(db: None) -> Any:
-    """Every statement, without its parameters, that the test causes."""
+    """Collects every SQL statement of the test, without parameters."""
     seen: list[str] = []
 
     def remember(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
