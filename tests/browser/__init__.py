@@ -1,1 +1,1 @@
-"""People's ways through the pages, in a real Chromium against a running web, beat and worker."""
+"""Tests of the pages in a real Chromium, with running web, beat and worker."""

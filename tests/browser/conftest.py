@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def signed_in(request: pytest.FixtureRequest, site: Site) -> Iterator[Reader]:
-    """A reader whose browser asks for pages in their language."""
+    """Returns a signed-in reader whose browser prefers the language."""
     language: str = request.param
     log = site.system.place / f"chromedriver-{language}.log"
     with chromium(language=language, log_path=log) as driver:

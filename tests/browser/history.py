@@ -1,4 +1,4 @@
-"""A day in the life of a small shop, for the pictures. Runs inside `manage.py shell`."""
+"""Creates one day of history of a small shop, for pictures. Runs inside `manage.py shell`."""
 
 from __future__ import annotations
 

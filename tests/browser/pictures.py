@@ -1,4 +1,4 @@
-"""`python -m tests.browser.pictures`: takes the pictures of docs/pictures anew."""
+"""`python -m tests.browser.pictures`: takes all pictures of docs/pictures."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def main() -> int:
 
 
 def _named(temporary: str) -> Path:
-    """The worker is called after its directory."""
+    """Creates the directory `shop`. The worker's name contains the name of its directory."""
     place = Path(temporary) / "shop"
     place.mkdir()
     return place
 
 
 def _fold_sidebar(reader: Reader, *, folded: bool = True) -> None:
-    """From the next page on."""
+    """Folds the sidebar, from the next page on."""
     reader.script("localStorage.setItem('sidebarDesktopOpen', arguments[0])", str(int(not folded)))
 
 
@@ -85,7 +85,7 @@ def show_form(reader: Reader, site: Site) -> None:
 
 
 def show_execution(reader: Reader, site: Site) -> None:
-    """In mid-run, with some lines of log."""
+    """Takes the picture of a running execution with some log lines."""
     _fold_sidebar(reader)
     reader.open(f"/admin/scheduler/cronjob/{site.job(REPORT)}/run/")
     reader.press()

@@ -1,4 +1,4 @@
-"""Somebody at the browser: opens pages, types, waits for what appears, looks at it closely."""
+"""A user at a browser: opens pages, types, waits for elements, and checks pages."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Reader:
         self.press("#login-form [type=submit]")
 
     def follow(self, css: str) -> None:
-        """To the page that the link names."""
+        """Opens the page of the link."""
         with self._turning():
             self.find(css).click()
 
     def press(self, css: str = "form:not([action]) [type=submit]") -> None:
-        """A button that sends its form."""
+        """Presses a button that sends its form."""
         with self._turning():
             self.find(css).click()
 
@@ -79,7 +79,7 @@ class Reader:
     # --- seeing and typing ------------------------------------------------------------------------
 
     def until(self, look: Callable[[], Answer], what: str, seconds: float = SECONDS) -> Answer:
-        """The first true answer."""
+        """Waits for the first true answer and returns it."""
         wait = WebDriverWait(self.driver, seconds, 0.1, ignored_exceptions=_MOVING)
         try:
             return wait.until(lambda _driver: look())
@@ -90,7 +90,7 @@ class Reader:
             ) from error
 
     def find(self, css: str) -> WebElement:
-        """The first such element that is shown, waited for."""
+        """Waits for the first visible element and returns it."""
 
         def shown() -> WebElement | None:
             found = self.driver.find_elements(By.CSS_SELECTOR, css)
@@ -104,7 +104,7 @@ class Reader:
         return list(self.driver.find_elements(By.CSS_SELECTOR, css))
 
     def text(self, css: str) -> str:
-        """What stands in it now; empty where there is no such element."""
+        """Returns the current text of the element; empty if there is no such element."""
         for element in self.all(css):
             try:
                 return str(element.text).strip()
@@ -113,7 +113,7 @@ class Reader:
         return ""
 
     def type(self, name: str, text: str) -> None:
-        """Into the input of that name, in place of what it holds."""
+        """Replaces the text of the input of that name."""
         element = self.find(f"[name='{name}']")
         element.clear()
         element.send_keys(text)
@@ -124,7 +124,7 @@ class Reader:
     # --- looking closely --------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """What of this page not everybody could use, and what went wrong in it so far."""
+        """Returns accessibility problems of this page, and errors of its scripts."""
         logged = [
             f"console: {entry['message']}"
             for entry in self.driver.get_log("browser")
@@ -133,13 +133,13 @@ class Reader:
         return [*self.script(_accessible()), *logged]
 
     def look(self, name: str) -> None:
-        """Keeps a picture of the page as an artefact; it must give no reason to complain."""
+        """Saves a picture of the page as an artefact, and checks that it has no complaints."""
         self.screenshot(name)
         found = self.complaints()
         assert not found, f"{self.path}:\n" + "\n".join(found)
 
     def screenshot(self, name: str) -> None:
-        """The whole page, however long."""
+        """Takes a picture of the whole page, even if it is long."""
         self.screenshots.mkdir(parents=True, exist_ok=True)
         (self.screenshots / f"{name}.png").write_bytes(self.picture(whole=True))
 
@@ -161,7 +161,7 @@ class Reader:
         )
 
     def darken(self, *, dark: bool = True) -> None:
-        """As the theme does it."""
+        """Switches to dark colours in the way of the theme."""
         self.script("document.documentElement.classList.toggle('dark', arguments[0])", dark)
 
 

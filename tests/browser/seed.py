@@ -1,4 +1,4 @@
-"""What the database of a site holds before anybody comes. Runs inside `manage.py shell`."""
+"""Fills the database of a site for the tests. Runs inside `manage.py shell`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.browser.site import LANGUAGES, PASSWORD
 
 
 def people_and_jobs() -> None:
-    """A user for each language, and jobs of their own: what one does disturbs nobody."""
+    """Creates a user for each language. Each has separate jobs, so that tests do not interfere."""
     from django.contrib.auth import get_user_model
 
     from scheduler.operations.actor import Actor

@@ -1,4 +1,4 @@
-"""Handlers of a shop, for the pictures in the docs: they only take their time and tell of it."""
+"""Handlers of a shop, for the pictures in the docs. They only wait and report progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""jobu as it runs for people: web, beat and a worker, with users and a few jobs."""
+"""Runs jobu for browser tests: web, beat and a worker, with users and a few jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Site:
         return int(row["id"])
 
     def executions(self, job_name: str) -> list[int]:
-        """Of one job, the oldest first."""
+        """Returns the executions of one job, the oldest first."""
         rows = self.system.sql(
             "SELECT id FROM job_executions WHERE job_name = %s ORDER BY id", job_name
         )
@@ -39,7 +39,7 @@ class Site:
 
 @contextmanager
 def running_site(place: Path, *, seed: str, handlers: str = "handlers.samples") -> Iterator[Site]:
-    """`seed`: `module.function` of this folder that fills the database. `handlers`: a package."""
+    """`seed` is the `module.function` that fills the database; `handlers` is a package."""
     config = {**CONFIG, "worker": {**CONFIG["worker"], "handler_packages": [handlers]}}
     system = System(f"sqlite:///{place}/jobu.sqlite3", None, place, config=config)
     module = seed.split(".")[0]

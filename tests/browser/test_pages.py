@@ -1,4 +1,4 @@
-"""People's ways through the pages, in English and in Korean.
+"""Tasks of users on the pages, in English and in Korean.
 
 Every page is opened, checked and photographed in both languages. A longer way goes through the same
 pages and scripts in either language, so each is tried in one of them.
@@ -34,14 +34,14 @@ MAIN_PAGES: Final = {"dashboard", "jobs", "job", "executions", "execution"}
 
 
 def status_of(reader: Reader, site: Site) -> str:
-    """Of the execution whose page is open."""
+    """Returns the status of the execution whose page is open."""
     number = reader.path.removeprefix(EXECUTIONS).split("/")[0]
     [row] = site.system.sql("SELECT status FROM job_executions WHERE id = %s", int(number))
     return str(row["status"])
 
 
 def shows_end(reader: Reader, site: Site, status: str) -> None:
-    """The page, still the same one, comes to show that its execution has ended so."""
+    """Waits until the page shows the end status of its execution, without a reload."""
     mark(reader)
     reader.until(lambda: status_of(reader, site) == status, status)
     # Offered exactly as long as it has not ended.
@@ -53,7 +53,7 @@ def shows_end(reader: Reader, site: Site, status: str) -> None:
 
 
 def mark(reader: Reader) -> None:
-    """Is gone after a reload."""
+    """Marks the page. A reload removes the mark."""
     reader.script("window.isTheSamePage = true")
 
 
@@ -61,7 +61,7 @@ def is_marked(reader: Reader) -> bool:
     return bool(reader.script("return window.isTheSamePage === true"))
 
 
-def test_wrong_password_is_refused_and_the_right_one_leads_to_the_dashboard(
+def test_wrong_password_is_refused_and_the_right_one_opens_the_dashboard(
     reader: Reader,
 ) -> None:
     reader.driver.delete_all_cookies()
@@ -80,7 +80,7 @@ def test_wrong_password_is_refused_and_the_right_one_leads_to_the_dashboard(
 
 
 @IN_KOREAN
-def test_new_job_is_put_right_while_typing_and_its_first_run_is_seen_live(
+def test_new_job_is_checked_while_typing_and_its_first_run_is_shown_live(
     reader: Reader, site: Site
 ) -> None:
     name = f"{reader.language} new"
@@ -226,7 +226,7 @@ def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
     reader.follow(f"a[href$='/backfill/add/?job={job}']")
     reader.press("[name=preview]")
     assert "add/" in reader.path
-    assert reader.all(".errors"), "what is missing is said"
+    assert reader.all(".errors"), "the page reports what is missing"
 
     for name, day, time in (("since", "2024-01-08", "00:00:00"), ("until", "2024-01-10", "12:00")):
         reader.type(f"{name}_0", day)
@@ -253,7 +253,7 @@ def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
     assert ["2024-01-08" in str(rows[0]), "2024-01-10" in str(rows[2])] == [True, True]
 
 
-def test_pages_are_for_everybody_dark_and_light_on_desks_and_phones(
+def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
     reader: Reader, site: Site
 ) -> None:
     job = site.job(f"{reader.language} often")
@@ -299,7 +299,7 @@ def test_pages_are_for_everybody_dark_and_light_on_desks_and_phones(
 
 
 @IN_ENGLISH
-def test_chosen_darkness_stays(reader: Reader) -> None:
+def test_chosen_dark_mode_is_kept(reader: Reader) -> None:
     def is_dark() -> bool:
         return bool(reader.script("return document.documentElement.classList.contains('dark')"))
 
@@ -313,7 +313,7 @@ def test_chosen_darkness_stays(reader: Reader) -> None:
 
 
 @IN_KOREAN
-def test_job_is_made_with_the_keyboard_alone(reader: Reader, site: Site) -> None:
+def test_job_is_created_with_the_keyboard_only(reader: Reader, site: Site) -> None:
     name = f"{reader.language} by keyboard"
     reader.open(f"{JOBS}add/")
     reader.find("[name=cron_expression]")
@@ -322,7 +322,7 @@ def test_job_is_made_with_the_keyboard_alone(reader: Reader, site: Site) -> None
         ActionChains(reader.driver).send_keys(*keys).perform()
 
     def go_to(wanted: str) -> None:
-        """By Tab, and at each stop one can see where one is."""
+        """Presses Tab until the element has the focus, and checks that each focus is visible."""
         for _stop in range(TABS):
             press(Keys.TAB)
             stop = reader.script(
@@ -362,7 +362,7 @@ def test_job_is_made_with_the_keyboard_alone(reader: Reader, site: Site) -> None
     assert site.job(name)
 
 
-def test_page_without_scripts_makes_a_job_and_shows_its_run(site: Site) -> None:
+def test_job_can_be_created_and_run_without_scripts(site: Site) -> None:
     with chromium(javascript=False) as driver:
         reader = Reader(
             driver=driver, url=site.url, language="en", screenshots=SCREENSHOTS / "no-script"
