@@ -23,8 +23,12 @@ def check_celery(**_: Any) -> list[CheckMessage]:
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 @beat_init.connect  # type: ignore[untyped-decorator]
-def refuse_to_start(sender: Any = None, instance: Any = None, **_: Any) -> None:
+def refuse_to_start(
+    sender: Any = None, instance: Any = None, options: Any = None, **_: Any
+) -> None:
     """Stops beat or worker at its start if a check finds an error. Celery ignores Django's checks.
+
+    `options`: those of a worker. They name the pool that really runs, which -P may have chosen.
 
     Raises SystemExit, because Celery's signals swallow every Exception. A worker of another Celery
     app that only imports modules of jobu may start.
@@ -32,7 +36,10 @@ def refuse_to_start(sender: Any = None, instance: Any = None, **_: Any) -> None:
     starting = getattr(instance, "app", None) or getattr(sender, "app", None)
     if starting is not None and starting.main != APP_NAME:
         return
-    errors = [str(found) for found in check_celery() if found.is_serious(ERROR)]
+    chosen = (options or {}).get("pool_cls") or (options or {}).get("pool")
+    found = [*check_celery(), *(_pool(chosen) if chosen else ())]
+    # Once each: -P and the configuration may name the same pool.
+    errors = dict.fromkeys(str(message) for message in found if message.is_serious(ERROR))
     if errors:
         raise SystemExit("\n".join(["jobu does not start with these settings:", *errors]))
 
@@ -63,15 +70,29 @@ def _celery() -> Iterator[CheckMessage]:
             hint="Prefetched messages wait behind a long run although another worker is free.",
             id="jobu.W001",
         )
-    if conf.worker_pool in ("solo", "gevent", "eventlet"):
-        yield Warning(
-            f"The {conf.worker_pool} pool has no hard time limit and is not a tested shape.",
-            hint="Use prefork for blocking handlers, threads for async ones.",
-            id="jobu.W002",
-        )
+    yield from _pool(conf.worker_pool)
     if conf.beat_scheduler != "scheduler.beat:JobScheduler":
         yield Error(
             "beat_scheduler must be scheduler.beat:JobScheduler, or no job fires.", id="jobu.E004"
+        )
+
+
+def _pool(pool: object) -> Iterator[CheckMessage]:
+    """`pool`: its name, or its class."""
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    hint = "Use --pool=threads for async handlers, --pool=prefork for blocking ones."
+    for green in ("gevent", "eventlet"):
+        if green in name:
+            yield Error(
+                f"The {green} pool cannot run handlers: asyncio needs real threads.",
+                hint=hint,
+                id="jobu.E012",
+            )
+    if name.rpartition(".")[2] == "solo":
+        yield Warning(
+            "The solo pool has no hard time limit and is not a tested shape.",
+            hint=hint,
+            id="jobu.W002",
         )
 
 

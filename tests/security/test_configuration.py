@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, current_app
+from celery.concurrency.thread import TaskPool
 from django.test import Client
 
 from jobu_project.celery import app
@@ -73,6 +74,16 @@ def test_worker_of_another_celery_app_is_not_refused(broker_url):
     refuse_to_start(instance=Worker("theirs"))
     with pytest.raises(SystemExit, match="password"):
         refuse_to_start(instance=Worker(app.main))
+
+
+@pytest.mark.parametrize("green", ["gevent", "eventlet"])
+def test_a_worker_with_a_green_pool_is_refused_whoever_chose_it(settings: Any, green: str):
+    # As -P gives it: the class, whatever the configuration says.
+    chosen = type("TaskPool", (), {"__module__": f"celery.concurrency.{green}"})
+
+    with pytest.raises(SystemExit, match=rf"E012.*{green}"):
+        refuse_to_start(options={"pool_cls": chosen})
+    refuse_to_start(options={"pool_cls": TaskPool})
 
 
 def test_no_message_of_a_check_repeats_the_password(monkeypatch: pytest.MonkeyPatch):
