@@ -28,6 +28,7 @@ from handlers.errors import (
     HandlerNotFoundError,
     InvalidParamsError,
     PermanentError,
+    RetryLaterError,
 )
 from handlers.params import HandlerParams
 from handlers.registry import get_handler, get_registered_handlers, handler
@@ -46,6 +47,7 @@ __all__ = [
     "HandlerResult",
     "InvalidParamsError",
     "PermanentError",
+    "RetryLaterError",
     "ValidCall",
     "current",
     "discover",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from handlers.json_safe import storable_text
+from handlers.json_safe import storable_text, text_of
 
 LOG_MESSAGE_BYTES = 4096
 PROGRESS_MESSAGE_BYTES = 500
@@ -83,13 +83,13 @@ class RunLog:
     def _write(
         self, level: str, message: object, args: tuple[object, ...], *, tail: str = ""
     ) -> None:
+        text = text_of(message)
         try:
-            text = str(message)
             # A single mapping fills named placeholders, as in the standard library's logging.
             values: Any = args[0] if len(args) == 1 and isinstance(args[0], dict) else args
             text = text % values if args else text
         except Exception as exc:  # noqa: BLE001 - a mistake in a log line must not fail the job
-            text = f"{message!r} (could not be formatted: {type(exc).__name__})"
+            text = f"{text} (could not be formatted: {type(exc).__name__})"
         self._sink.log(level, storable_text(text + tail, LOG_MESSAGE_BYTES))
 
 
@@ -128,13 +128,13 @@ class HandlerContext:
         return self.info.fencing_token
 
     def progress(self, percent: float | None, message: str = "") -> None:
-        """Report how far the run is; `percent` is limited to 0..100, None means unknown."""
-        if percent is not None:
-            percent = float(percent)
-            if math.isnan(percent):
-                raise ValueError("progress: percent is not a number")
-            percent = min(100.0, max(0.0, percent))
-        self._sink.progress(percent, storable_text(str(message), PROGRESS_MESSAGE_BYTES))
+        """Report how far the run is. Never raises.
+
+        `percent` is limited to 0..100. None, and what is no number, means unknown.
+        """
+        self._sink.progress(
+            _percent(percent), storable_text(text_of(message), PROGRESS_MESSAGE_BYTES)
+        )
 
     def seconds_left(self) -> float:
         """Returns the seconds until the timeout; 0 after it."""
@@ -148,6 +148,14 @@ class HandlerContext:
     def request_stop(self) -> None:
         """Tell code in threads that its run is over; the runner calls it."""
         self._stop = True
+
+
+def _percent(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - a mistake in a report must not fail the job
+        return None
+    return None if math.isnan(number) else min(100.0, max(0.0, number))
 
 
 running: ContextVar[HandlerContext] = ContextVar("jobu_running")

@@ -6,6 +6,7 @@ HandlerError
     InvalidParamsError       the handler does not accept the params
   DuplicateHandlerError      two classes claim one name
   PermanentError             a handler raises it: the run failed and a retry does not help
+  RetryLaterError            a handler raises it: the run failed, and says when to try again
     DatabaseNotConfiguredError  this worker has no database of a name that the handler needs
 TaskExit (BaseException)     SystemExit or KeyboardInterrupt in a task that a handler started
 """
@@ -71,6 +72,20 @@ class DuplicateHandlerError(HandlerError):
 
 class PermanentError(HandlerError):
     """A handler raises it to fail without retries, whatever the job's max_retry is."""
+
+
+class RetryLaterError(HandlerError):
+    """A handler raises it to fail, and to have the next attempt begin after `seconds`.
+
+    The attempt counts as any failure does, so the job's max_retry decides whether there is another.
+    `seconds` replaces the job's back-off; it is limited to 0..30 days.
+    """
+
+    LONGEST_SECONDS = 30 * 24 * 3600.0
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        self.seconds = min(max(0.0, float(seconds)), self.LONGEST_SECONDS)
+        super().__init__(message)
 
 
 class DatabaseNotConfiguredError(PermanentError):

@@ -7,14 +7,15 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from pydantic import ValidationError
 
-from handlers.errors import PermanentError, TaskExit
-from handlers.json_safe import storable_text
+from handlers.errors import PermanentError, RetryLaterError, TaskExit
+from handlers.json_safe import storable_text, text_of
 
 Severity = Literal["info", "warning", "error"]
 
@@ -22,6 +23,9 @@ MAX_ERROR_BYTES = 16 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
 _CHAIN_LIMIT = 8
 _GROUP_LIMIT = 5
+# Groups inside groups: below this the traceback shows only the exceptions at the ends.
+_GROUP_DEPTH = 5
+_LEAVES_LIMIT = 1000
 _HERE = Path(__file__).parent
 _OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "task_tracking.py")}
 
@@ -38,6 +42,7 @@ class Failure:
     traceback: str
     severity: Severity
     permanent: bool
+    retry_after_seconds: float | None = None
 
 
 def describe(exc: BaseException) -> Failure:
@@ -52,15 +57,19 @@ def describe(exc: BaseException) -> Failure:
         traceback=_traceback(exc),
         severity=_severity(exc),
         permanent=isinstance(exc, PermanentError),
+        retry_after_seconds=exc.seconds if isinstance(exc, RetryLaterError) else None,
     )
 
 
 def summary(exc: BaseException) -> str:
-    """Returns "ValueError: text", at most 16 KiB; of a group the first five exceptions too."""
+    """Returns "ValueError: text", at most 16 KiB.
+
+    Of a group also its first five exceptions, which may lie in groups inside it, at any depth.
+    """
     exc = _original(exc)
-    text = f"{type(exc).__name__}: {_message(exc)}".removesuffix(": ")
+    text = _class_and_message(exc)
     if isinstance(exc, BaseExceptionGroup):
-        shown = [summary(inner) for inner in exc.exceptions[:_GROUP_LIMIT]]
+        shown = [_class_and_message(leaf) for leaf in islice(_leaves(exc), _GROUP_LIMIT)]
         text += ": " + "; ".join(shown)
     return storable_text(text, MAX_ERROR_BYTES)
 
@@ -80,6 +89,10 @@ def thread_stack(ident: int) -> str:
 
 def _original(exc: BaseException) -> BaseException:
     return exc.__cause__ if isinstance(exc, TaskExit) and exc.__cause__ is not None else exc
+
+
+def _class_and_message(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {_message(exc)}".removesuffix(": ")
 
 
 def _message(exc: BaseException) -> str:
@@ -105,18 +118,21 @@ def _severity(exc: BaseException) -> Severity:
 
     Such a pool recovers by itself. Class names are compared, so that this module imports no driver.
     """
-    leaves = list(_leaves(exc))
+    leaves = list(islice(_leaves(exc), _LEAVES_LIMIT))
     busy = [any(c.__name__ == "ConnectionPoolExhaustedError" for c in type(leaf).__mro__)
             for leaf in leaves]  # fmt: skip
     return "warning" if all(busy) else "error"
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc
+    """Yields the exceptions that are no groups, in order. Not recursive: groups may lie deep."""
+    waiting = [exc]
+    while waiting:
+        last = _original(waiting.pop())
+        if isinstance(last, BaseExceptionGroup):
+            waiting += reversed(last.exceptions)
+        else:
+            yield last
 
 
 def _traceback(exc: BaseException) -> str:
@@ -152,7 +168,7 @@ def _format_chain(exc: BaseException) -> Iterator[str]:
             yield f"\n{link}\n"
 
 
-def _format_exception(exc: BaseException) -> Iterator[str]:
+def _format_exception(exc: BaseException, depth: int = 0) -> Iterator[str]:
     frames = traceback.StackSummary.extract(
         traceback.walk_tb(_without_our_frames(exc.__traceback__)), limit=-40
     )
@@ -162,11 +178,11 @@ def _format_exception(exc: BaseException) -> Iterator[str]:
     yield storable_text(summary(exc), 2048)
     notes = getattr(exc, "__notes__", None)
     for note in notes[:5] if isinstance(notes, list) else ():
-        yield storable_text(str(note), 1024)
-    if isinstance(exc, BaseExceptionGroup):
+        yield storable_text(text_of(note), 1024)
+    if isinstance(exc, BaseExceptionGroup) and depth < _GROUP_DEPTH:
         for number, inner in enumerate(exc.exceptions[:_GROUP_LIMIT], start=1):
             yield f"  -- {number} of {len(exc.exceptions)} --"
-            for text in _format_exception(_original(inner)):
+            for text in _format_exception(_original(inner), depth + 1):
                 yield "\n".join("  " + line for line in text.splitlines())
 
 

@@ -33,6 +33,18 @@ CUT_KEY = "_cut"
 """The member of a cut object that says what is missing."""
 
 
+def text_of(value: object) -> str:
+    """Returns str(value), or a sentence in its place if the object has no text. Never raises.
+
+    A broken __str__, a list that is thousands of levels deep and a number of thousands of digits
+    have none.
+    """
+    try:
+        return str(value)
+    except Exception as exc:  # noqa: BLE001 - __str__ and __repr__ are user code
+        return f"({type(value).__name__} without a text: {type(exc).__name__})"
+
+
 def storable_text(text: str, max_bytes: int) -> str:
     """Returns `text` without NUL and lone surrogates, in at most `max_bytes` of UTF-8.
 

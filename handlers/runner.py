@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -55,7 +55,12 @@ class Outcome:
     leaked_thread: bool = False
     """A thread of this run still runs; it can go on acting until the process ends."""
     retryable: bool = True
-    """False: a retry cannot help (INVALID, or the handler raised PermanentError)."""
+    """False: a retry cannot help or would repeat work that is done.
+
+    INVALID, the handler raised PermanentError, or it returned what cannot be stored.
+    """
+    retry_after_seconds: float | None = None
+    """When the next attempt begins, if the handler has said so."""
 
 
 async def run_handler(
@@ -140,7 +145,11 @@ class _Run:
         facts["overran"] = ran_seconds > self.context.timeout_seconds
         if self.call.error is not None:
             return _failed(describe(self.call.error), **facts)
-        return _returned(self.call.value, max_result_bytes, facts)
+        try:
+            return _returned(self.call.value, max_result_bytes, facts)
+        except BaseException as exc:  # noqa: BLE001 - reading a result calls user code
+            # The handler has done its work. It must not do it again because of its result.
+            return replace(_failed(describe(exc), **facts), retryable=False)
 
     async def _until_ended(self) -> None:
         """Wait for the handler. Cancel it at the timeout, and whenever this task is cancelled."""
@@ -215,7 +224,7 @@ def _returned(value: object, max_result_bytes: int, facts: dict[str, Any]) -> Ou
     if problem is not None:
         return Outcome(
             kind=OutcomeKind.FAILED, error=problem, error_class="UnstorableResult",
-            severity="error", **facts,
+            severity="error", retryable=False, **facts,
         )  # fmt: skip
     # Look at both: a cut result may have lost the member, and a model may write it under an alias.
     if _success_of(value) is False or _success_of(result) is False:
@@ -236,7 +245,7 @@ def _failed(failure: Failure, **facts: Any) -> Outcome:
     return Outcome(
         kind=OutcomeKind.FAILED, error=failure.error, error_class=failure.error_class,
         traceback=failure.traceback, severity=failure.severity,
-        retryable=not failure.permanent, **facts,
+        retryable=not failure.permanent, retry_after_seconds=failure.retry_after_seconds, **facts,
     )  # fmt: skip
 
 

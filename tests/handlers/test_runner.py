@@ -9,7 +9,15 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from dbpools.errors import ConnectionPoolExhaustedError, QueryExecutionError, TransactionError
-from handlers import BaseHandler, HandlerParams, HandlerResult, PermanentError, handler, registry
+from handlers import (
+    BaseHandler,
+    HandlerParams,
+    HandlerResult,
+    PermanentError,
+    RetryLaterError,
+    handler,
+    registry,
+)
 from handlers.runner import OutcomeKind, run_handler
 from tests.handlers.conftest import run_info
 
@@ -143,6 +151,29 @@ async def test_an_exception_that_is_its_own_cause_does_not_loop(run):
     assert outcome.traceback.endswith("ValueError: a")
 
 
+async def test_groups_inside_groups_keep_the_error_at_their_end(run):
+    async def execute(self, params):
+        error = ValueError("the real one")
+        for _ in range(500):
+            error = ExceptionGroup("outer", [error])
+        raise error
+
+    outcome = await run(execute)
+
+    assert outcome.error == "ExceptionGroup: outer (1 sub-exception): ValueError: the real one"
+    assert outcome.traceback.rstrip().endswith("ValueError: the real one")
+    assert len(outcome.traceback) < 10_000
+
+
+async def test_a_handler_says_when_to_try_again(run):
+    async def execute(self, params):
+        raise RetryLaterError("the shop is closed", seconds=900)
+
+    outcome = await run(execute)
+
+    assert (outcome.kind, outcome.retryable, outcome.retry_after_seconds) == ("FAILED", True, 900)
+
+
 async def test_validation_inside_a_handler_does_not_quote_its_input(run):
     class Reply(BaseModel):
         number: int
@@ -255,7 +286,8 @@ async def test_result_that_is_not_json_is_a_failure_with_the_place(run):
 
     outcome = await run(execute)
 
-    assert outcome.kind == OutcomeKind.FAILED
+    # The handler has done its work: it must not do it again.
+    assert (outcome.kind, outcome.retryable) == (OutcomeKind.FAILED, False)
     assert outcome.error == (
         "Result cannot be stored: result.data[1].lock is of type 'object', which is not JSON"
     )
@@ -271,7 +303,7 @@ async def test_result_that_raises_when_read_is_a_failed_run(run):
 
     outcome = await run(execute)
 
-    assert outcome.kind == OutcomeKind.FAILED
+    assert (outcome.kind, outcome.retryable) == (OutcomeKind.FAILED, False)
 
 
 async def test_result_over_the_limit_is_cut_and_still_a_success(run):
