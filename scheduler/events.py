@@ -64,6 +64,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "execution {execution_id} of {job!r} ignores its timeout; this process ends itself",
     ),
     "report.failed": (_W, "execution {execution_id}: the outcome could not be written: {error}"),
+    "report.refused": (
+        _W,
+        "execution {execution_id}: the database refuses a line of its log ({error}); "
+        "no more are saved before its end",
+    ),
     "loop.blocked": (
         _E,
         "the event loop has not answered for {seconds:.1f} s; running: {running}\n{stack}",

@@ -7,16 +7,23 @@ checked before it and closed after it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from celery import Celery, Task, current_app
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
+from celery.signals import task_retry
+from celery.utils.time import maybe_make_aware
 from django.db import close_old_connections, connections
 
+from handlers import RetryLaterError, current
 from handlers.base import BaseHandler
+from handlers.json_safe import text_of
 from handlers.registry import add_resolver
+from scheduler.store.connection import database_now
 
 PREFIX = "celery:"
 
@@ -58,8 +65,11 @@ def _handler_for(app: Celery, task_name: str) -> type[BaseHandler]:
 def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
     close_old_connections()
     try:
-        # Eager: in this thread and with its own request. self.retry() runs it again here.
-        outcome = task.apply(kwargs=kwargs, throw=False)
+        # Eager: in this thread and with its own request, which counts the attempts of the run.
+        _retry_asked.value = None
+        outcome = task.apply(kwargs=kwargs, throw=False, retries=current().attempt - 1)
+        if _retry_asked.value is not None:
+            raise _retry_later(_retry_asked.value)
         value = outcome.result
         if isinstance(value, Ignore | Reject):
             return {"action": task.name, "ignored": str(value)}
@@ -67,5 +77,49 @@ def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
             raise value
         return {"action": task.name, "data": value}
     finally:
+        _retry_asked.value = None
         # This thread ends with the run. Its connections must not stay open.
         connections.close_all()
+
+
+class _RetryAsked(threading.local):
+    """The retry that the task of this thread has asked for."""
+
+    value: Retry | None = None
+
+
+_retry_asked = _RetryAsked()
+
+
+@task_retry.connect  # type: ignore[untyped-decorator]
+def _keep_retry(request: Any = None, reason: Any = None, **_: Any) -> None:
+    """`self.retry()` ends the attempt, and the run waits in its row.
+
+    Without a signature in its exception, an eager task would run again at once, in this thread.
+    """
+    if getattr(request, "is_eager", False) and isinstance(reason, Retry) and _is_run():
+        reason.sig = None
+        _retry_asked.value = reason
+
+
+def _is_run() -> bool:
+    try:
+        current()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _retry_later(retry: Retry) -> RetryLaterError:
+    # `when` is a countdown in seconds or an instant. Celery fills in the task's default.
+    when = retry.when
+    if isinstance(when, datetime):
+        seconds = (maybe_make_aware(when) - database_now()).total_seconds()
+    else:
+        seconds = float(when or 0)
+    text, cause = "the task asked for a retry", retry.exc
+    if isinstance(cause, BaseException):
+        text += f": {type(cause).__name__}: {text_of(cause)}"
+    error = RetryLaterError(text, seconds=seconds)
+    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    return error

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.store import run_reports, runs
+from scheduler.transient import is_outage, is_transient
 from scheduler.worker.verdict import StopReason
 
 # Without a renewal for this part of the lease the process stops its runs, before beat rescues them.
@@ -88,6 +89,8 @@ class HeldRun:
     claimed_at: float  # monotonic, before the claim: the lease in the table is not older
     stop_reason: StopReason | None = None
     stopped_at: float | None = None  # monotonic
+    report_failed: bool = False  # the last try to save the report failed
+    report_refused: bool = False  # the database refuses a line; the verdict decides about it
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, reason: StopReason, monotonic: float) -> None:
@@ -188,11 +191,11 @@ class LeaseKeeper:
             self._thread.join(5)
 
     def save_report(self, run: HeldRun) -> None:
-        """Save what the run has reported. A database error is raised and loses no line."""
+        """Save what the run has reported. An error is raised and loses no line."""
         report = run.report.take()
         try:
             run_reports.save_report(run.lease, report)
-        except DatabaseError:
+        except Exception:
             run.report.put_back(report)
             raise
 
@@ -249,8 +252,32 @@ class LeaseKeeper:
             elif run.lease.token not in report.ours:
                 # It was rescued. Or its own thread has just ended it: then stop() does nothing.
                 run.stop(StopReason.LOST, self._clock.monotonic())
-            else:
+        self._save_reports([run for run in held if run.lease.token in report.ours])
+
+    def _save_reports(self, held: Sequence[HeldRun]) -> None:
+        """Save what each run has reported. A line that cannot be stored delays no other run.
+
+        A packet that is too large looks like an outage. So a run whose last save failed comes last.
+        """
+        for run in sorted(held, key=lambda run: run.report_failed):
+            if run.report_refused:
+                continue
+            run.report_failed = True
+            try:
                 self.save_report(run)
+            # Whatever one line causes: the other runs are looked after.
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                run.report_refused = not is_transient(error)
+                if run.report_refused:
+                    emit(
+                        "report.refused",
+                        execution_id=run.lease.execution_id,
+                        error=type(error).__name__,
+                    )
+            else:
+                run.report_failed = False
 
     def _stop(self, held: Sequence[HeldRun], reason: StopReason) -> None:
         for run in held:

@@ -122,7 +122,10 @@ def of_attempt(
     )
     if not outcome.retryable or budget.is_used_up:
         return replace(failed, result=outcome.result, overran=outcome.overran)
-    return _tried_again(failed, budget, random)
+    again = _tried_again(failed, budget, random)
+    if outcome.retry_after_seconds is not None:
+        again = replace(again, delay_seconds=outcome.retry_after_seconds)
+    return again
 
 
 def _of_stopped(outcome: Outcome, stop_reason: StopReason | None) -> Verdict | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from celery.exceptions import Ignore
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
 from scheduler.states import RunStatus
+from scheduler.store.connection import database_now
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -71,19 +73,51 @@ def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: SchedulerHar
     assert "TypeError" in (row.error_message or "")
 
 
-def test_a_task_that_retries_itself_does_so_within_its_attempt(system: SchedulerHarness, task: Any):
+def test_a_task_that_retries_itself_waits_in_its_row_for_its_countdown(
+    system: SchedulerHarness, task: Any
+):
     tries: list[int] = []
 
     def stubborn(self: Any) -> str:
-        tries.append(1)
+        tries.append(self.request.retries)
         if len(tries) < 3:
-            raise self.retry(countdown=0, max_retries=5)
+            raise self.retry(countdown=300 * len(tries), max_retries=5)
         return "at last"
 
     row = run(system, task(stubborn, bind=True))
-    assert (row.status, row.attempt) == (RunStatus.SUCCESS, 1)
+
+    waits = []
+    while row.status == RunStatus.PENDING:
+        waits.append((row.available_at - system.clock.now()).total_seconds())
+        system.clock.advance(waits[-1])
+        system.worker.execute(row.pk)
+        row = fresh(row)
+    assert waits == [300, 600]
+    assert (row.status, row.attempt, tries) == (RunStatus.SUCCESS, 3, [0, 1, 2])
     assert row.result == {"action": "shop.stubborn", "data": "at last"}
-    assert len(tries) == 3
+
+
+def test_an_automatic_retry_and_a_retry_at_an_instant_wait_as_well(
+    system: SchedulerHarness, task: Any
+):
+    later = database_now() + timedelta(hours=1)
+
+    def fails() -> None:
+        raise ConnectionError("no answer")
+
+    def at_an_instant(self: Any) -> None:
+        self.retry(eta=later, exc=ValueError("too early"))
+
+    automatic = run(
+        system,
+        task(fails, autoretry_for=(ConnectionError,), retry_backoff=120, retry_jitter=False),
+    )
+    planned = run(system, task(at_an_instant, bind=True))
+
+    assert (automatic.available_at - system.clock.now()).total_seconds() == 120
+    assert "ConnectionError: no answer" in (automatic.error_message or "")
+    assert 3500 < (planned.available_at - system.clock.now()).total_seconds() <= 3600
+    assert "ValueError: too early" in (planned.error_message or "")
 
 
 def test_a_task_that_gives_up_retrying_fails(system: SchedulerHarness, task: Any):
