@@ -9,13 +9,22 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from jobu_project.launcher.supervisor import Log, describe_exit, restart_seconds
+from jobu_project.launcher.supervisor import (
+    EXIT_FOR_RESTART,
+    USEFUL_SECONDS,
+    Child,
+    Log,
+    Part,
+    describe_exit,
+    restart_seconds,
+)
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,6 +241,23 @@ def test_waits_double_up_to_half_a_minute() -> None:
     waits = [restart_seconds(deaths) for deaths in (1, 2, 3, 4, 5, 6, 7, 1000)]
 
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_worker_that_asks_for_a_restart_gets_it_at_once_unless_it_does_nothing_else() -> None:
+    child = Child(Part(name="worker", argv=[], env={}, cwd=ROOT))
+    child._started_at = time.monotonic()
+
+    waits = [child.plan_restart(EXIT_FOR_RESTART) for _ in range(7)]
+    child._started_at = time.monotonic() - USEFUL_SECONDS
+
+    assert waits == [0, 0, 0, 0, 0, 1, 2]
+    assert child.plan_restart(EXIT_FOR_RESTART) == 0
+
+
+def test_part_that_asks_for_a_restart_comes_back_at_once(launch) -> None:
+    launcher = launch("import os; print('up'); os._exit(75)")
+
+    launcher.wait_for_log("ended with exit code 75; starting it again in 0 s")
 
 
 def test_part_that_waits_for_its_restart_does_not_delay_the_stop(launch) -> None:

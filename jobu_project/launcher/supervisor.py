@@ -27,6 +27,12 @@ RESTART_FIRST_SECONDS = 1.0
 RESTART_MAX_SECONDS = 30.0
 #: A part that ran this long counts as healthy: its next restart comes after the first, short wait.
 HEALTHY_SECONDS = 60.0
+# The same as in scheduler/worker/process.py: a worker asks for another process.
+EXIT_FOR_RESTART = os.EX_TEMPFAIL
+#: After such an exit a part that ran for this long has done something.
+USEFUL_SECONDS = 10.0
+#: How many such exits in a row, each within USEFUL_SECONDS of its start, cause no wait.
+RESTARTS_AT_ONCE = 5
 #: One Ctrl-C often arrives twice: from the terminal, and from the program that started jobu. A
 #: second signal within this time does not kill the parts.
 SAME_SIGNAL_SECONDS = 0.5
@@ -155,11 +161,18 @@ class Child:
         process.wait()
         events.put(Exited(self))
 
-    def plan_restart(self) -> float:
-        """Plans the next start. Returns the seconds until then: 1, 2, 4, ... 30 for early exits."""
+    def plan_restart(self, returncode: int) -> float:
+        """Plans the next start. Returns the seconds until then: 0, or 1, 2, 4, ... 30.
+
+        A worker exits with EXIT_FOR_RESTART when a run could not be stopped. It has run something,
+        so it starts again at once. Only if it keeps doing so right after its start, it waits, too.
+        """
         ran_seconds = time.monotonic() - self._started_at
-        self._deaths = 1 if ran_seconds >= HEALTHY_SECONDS else self._deaths + 1
-        seconds = restart_seconds(self._deaths)
+        asked = returncode == EXIT_FOR_RESTART
+        if ran_seconds >= (USEFUL_SECONDS if asked else HEALTHY_SECONDS):
+            self._deaths = 0
+        self._deaths += 1
+        seconds = restart_seconds(self._deaths - (RESTARTS_AT_ONCE if asked else 0))
         self.restart_at = time.monotonic() + seconds
         self.process = None
         return seconds
@@ -180,7 +193,9 @@ class Child:
 
 
 def restart_seconds(deaths: int) -> float:
-    """Returns the wait before the next start, after `deaths` early exits in a row."""
+    """Returns the wait before the next start, after `deaths` early exits in a row; 0 for none."""
+    if deaths <= 0:
+        return 0.0
     return float(min(RESTART_FIRST_SECONDS * 2 ** min(deaths - 1, 10), RESTART_MAX_SECONDS))
 
 
@@ -273,9 +288,10 @@ class Supervisor:
     def _on_exit(self, child: Child) -> None:
         if child.process is None or child.process.returncode is None:
             return
-        how = describe_exit(child.process.returncode)
+        returncode = child.process.returncode
+        how = describe_exit(returncode)
         child.kill_group()
-        seconds = child.plan_restart()
+        seconds = child.plan_restart(returncode)
         self.say(f"{child.part.name} {how}; starting it again in {seconds:.0f} s")
 
     def _stop(self) -> int:

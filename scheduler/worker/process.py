@@ -38,8 +38,8 @@ from scheduler.worker.bridge import Bridge
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
 
-# EX_TEMPFAIL: the supervisor should start another one.
-EXIT_FOR_RESTART = 75
+# The supervisor should start another one, at once (jobu_project/launcher/supervisor.py).
+EXIT_FOR_RESTART = os.EX_TEMPFAIL
 _CLOCK_AGE_SECONDS = 10
 _DRAIN_NOTICE_SECONDS = 1.0
 _FORK_WAITS_SECONDS = 5.0
