@@ -13,6 +13,7 @@ from typing import Any
 
 from handlers.base import BaseHandler
 from handlers.context import HandlerContext
+from handlers.named_frame import called_in_frame
 
 
 @dataclass
@@ -102,7 +103,9 @@ async def _in_thread(
     def work() -> None:
         thread_call.ident = threading.get_ident()
         try:
-            thread_call.value = execute(argument)
+            thread_call.value = called_in_frame(
+                f"execution_{context.execution_id}", lambda: execute(argument)
+            )
         except BaseException as exc:  # noqa: BLE001 - as above
             thread_call.error = exc
         # Read here, in this thread: a call that stops halfway because of the request must not

@@ -27,7 +27,9 @@ _GROUP_LIMIT = 5
 _GROUP_DEPTH = 5
 _LEAVES_LIMIT = 1000
 _HERE = Path(__file__).parent
-_OUR_FILES = {str(_HERE / name) for name in ("runner.py", "call.py", "task_tracking.py")}
+_OUR_FILES = {
+    str(_HERE / name) for name in ("runner.py", "call.py", "named_frame.py", "task_tracking.py")
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from handlers.call import Call, call_handler
@@ -19,6 +20,7 @@ from handlers.databases import require_databases
 from handlers.errors import CannotRunError, DatabaseNotConfiguredError
 from handlers.failure import Failure, Severity, describe, summary, thread_stack
 from handlers.json_safe import storable_result, storable_text
+from handlers.named_frame import awaited_in_frame
 from handlers.task_tracking import end_tasks, prepare_loop, threads_left
 from handlers.validation import ValidCall, validate_params
 
@@ -115,15 +117,17 @@ class _Run:
         inside = contextvars.copy_context()
         inside.run(running.set, context)
         # Not loop.create_task: that would track this task as one that the handler started.
+        call = partial(
+            call_handler,
+            valid.handler,
+            valid.params,
+            call=self.call,
+            context=context,
+            monotonic=monotonic,
+            thread_grace_seconds=grace_seconds,
+        )
         self.task = asyncio.Task(
-            call_handler(
-                valid.handler,
-                valid.params,
-                call=self.call,
-                context=context,
-                monotonic=monotonic,
-                thread_grace_seconds=grace_seconds,
-            ),
+            awaited_in_frame(f"execution_{context.execution_id}", call),
             loop=asyncio.get_running_loop(),
             name=f"jobu-run-{context.execution_id}",
             context=inside,

@@ -62,6 +62,11 @@ class DatabaseClock:
         return time.monotonic()
 
 
+def boot_seconds() -> float:
+    """Seconds since the host started. They go on while the host is suspended, unlike monotonic."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def pause(seconds: float) -> None:
     """Block this thread, for back-off between tries only. A signal's exception ends it at once."""
     time.sleep(seconds)

@@ -75,6 +75,10 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     ),
     "lease.failed": (_W, "leases could not be renewed: {error}"),
     "lease.abandoned": (_E, "no lease renewed for {seconds:.1f} s; {runs} runs are cancelled"),
+    "worker.frozen": (
+        _E,
+        "this process was frozen for {seconds:.0f} s; it ends, because its runs were given away",
+    ),
     "worker.draining": (
         _I,
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",

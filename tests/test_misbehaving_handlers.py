@@ -100,29 +100,40 @@ def test_run_of_a_misbehaving_handler_ends_and_other_runs_continue(jobu: System,
     assert_unharmed(jobu, run_neighbours(jobu, 2))
 
 
-def test_handler_that_exits_a_shared_process_costs_other_runs_one_attempt(
-    jobu: System,
+@pytest.mark.parametrize(
+    ("handler", "params", "exit_code", "in_log"),
+    [
+        ("misbehaves", {"how": "exit code 0"}, 0, ""),
+        # No Python of the process runs any more. Its stack names the run.
+        ("holds_the_gil", {"letters": 40}, 1, "in execution_{id}"),
+    ],
+    ids=["exits", "holds the GIL"],
+)
+def test_handler_that_ends_a_shared_process_costs_the_other_runs_nothing(
+    jobu: System, handler: str, params: dict[str, Any], exit_code: int, in_log: str
 ) -> None:
-    """With the threads pool, `os._exit` ends all runs of the process. They count as lost, and
-    the next process runs them again.
-    """
     jobu.start_beat()
     worker = jobu.start_worker(pool="threads", concurrency=4)
-    slow = insert_run(jobu, "sample", params=json.dumps({"sleep_seconds": 3}), max_retry=3)
+    slow = insert_run(jobu, "sample", params=json.dumps({"sleep_seconds": 3}), max_retry=0)
     wait_until_running(jobu, slow)
-    deadly = misbehave(jobu, "exit code 0")
+    deadly = insert_run(jobu, handler, params=json.dumps(params), max_retry=0, timeout_seconds=2)
 
-    assert worker.wait(60) == 0
-    jobu.start_worker(pool="threads")
-    assert_ended(jobu, {"exit code 0": deadly}, DEADLY)
-    jobu.wait_until(
-        lambda: jobu.sql("SELECT id FROM job_executions WHERE status = 'PENDING'"), 60, "rescue"
-    )
+    assert worker.wait(60) == exit_code
+    assert in_log.format(id=deadly) in worker.log()
+
+    def is_rescued(run: int) -> bool:
+        row = jobu.sql("SELECT status FROM job_executions WHERE id = %s", run)[0]
+        return bool(row["status"] != "RUNNING")
+
+    jobu.wait_until(lambda: is_rescued(slow) and is_rescued(deadly), 60, "the rescue of both")
+    lost = jobu.sql("SELECT outcome FROM job_attempts WHERE execution_id = %s", slow)
+    assert [row["outcome"] for row in lost] == ["LOST"]
+    jobu.sql("DELETE FROM job_executions WHERE id = %s", deadly)
     # Runs without a job wait 30 s before the next attempt. Shorten only that.
     jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
-
+    jobu.start_worker(pool="threads")
     row = wait_until_final(jobu, slow, 60)
-    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 1)
+    assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 0)
 
 
 @pytest.mark.parametrize("lines", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])

@@ -40,6 +40,8 @@ def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) ->
             timeout_seconds=run.timeout_seconds,
             is_cancelled=run.is_cancelled,
             is_past_deadline=now >= run.deadline_at,
+            neighbours=run.neighbours,
+            losses=run.losses,
             random=random,
         )
         failpoints.point("rescue.found")
@@ -68,9 +70,8 @@ def _write(run: ExpiredRun, verdict: Verdict, now: datetime) -> bool:
     )
     if verdict.status == RunStatus.PENDING:
         again_at = now + timedelta(seconds=verdict.delay_seconds)
-        return endings.retry_later(
-            run.lease, ending, now=now, available_at=again_at, expired_before=now
-        )
+        write = endings.retry_later if verdict.charged else endings.hand_back
+        return write(run.lease, ending, now=now, available_at=again_at, expired_before=now)
     return endings.finish(
         run.lease,
         ending,

@@ -78,15 +78,25 @@ def retry_later(
     return _end_attempt(lease, ending, changes, now=now, charged=True, expired=expired_before)
 
 
-def hand_back(lease: Lease, ending: Ending, *, now: datetime) -> bool:
-    """RUNNING -> PENDING, not charged: the worker goes away, the run has done nothing wrong."""
+def hand_back(
+    lease: Lease,
+    ending: Ending,
+    *,
+    now: datetime,
+    available_at: datetime | None = None,
+    expired_before: datetime | None = None,
+) -> bool:
+    """RUNNING -> PENDING, not charged: the worker goes away, the run has done nothing wrong.
+
+    Without `available_at` it may be claimed at once.
+    """
     changes = {
         "status": RunStatus.PENDING,
-        "available_at": now,
-        "publish_at": now,
+        "available_at": available_at or now,
+        "publish_at": available_at or now,
         "publish_count": 0,
     }
-    return _end_attempt(lease, ending, changes, now=now, charged=False)
+    return _end_attempt(lease, ending, changes, now=now, charged=False, expired=expired_before)
 
 
 _NO_LEASE: dict[str, Any] = {

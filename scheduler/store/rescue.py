@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from scheduler.models import JobExecution
-from scheduler.states import RunStatus
+from django.db.models import Count, QuerySet
+
+from scheduler.models import JobAttempt, JobExecution
+from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.runs import Lease
 
 _FIELDS = (
@@ -29,13 +32,25 @@ class ExpiredRun:
     deadline_at: datetime
     is_cancelled: bool
     """Somebody has asked to cancel it."""
+    neighbours: int
+    """How many other runs its process had that have not ended either."""
+    losses: int
+    """How many attempts before this one were lost with their process."""
     retry_backoff_seconds: int | None
     retry_backoff_max_seconds: int | None
 
 
 def expired_runs(now: datetime, limit: int) -> list[ExpiredRun]:
     """Up to `limit` RUNNING executions whose lease ended before `now`, oldest first. Not locked."""
-    expired = JobExecution.objects.filter(status=RunStatus.RUNNING, lease_expires_at__lt=now)
+    running = JobExecution.objects.filter(status=RunStatus.RUNNING)
+    expired = running.filter(lease_expires_at__lt=now).order_by("lease_expires_at")
+    rows = list(expired.values(*_FIELDS)[:limit])
+    if not rows:
+        return []
+    owners = {row["lease_owner"] for row in rows}
+    in_process = _counts(running.filter(lease_owner__in=owners), "lease_owner")
+    lost = JobAttempt.objects.filter(outcome=AttemptOutcome.LOST)
+    losses = _counts(lost.filter(execution_id__in=[row["id"] for row in rows]), "execution_id")
     return [
         ExpiredRun(
             lease=Lease(
@@ -55,6 +70,12 @@ def expired_runs(now: datetime, limit: int) -> list[ExpiredRun]:
             is_cancelled=row["cancel_requested_at"] is not None,
             retry_backoff_seconds=row["job__retry_backoff_seconds"],
             retry_backoff_max_seconds=row["job__retry_backoff_max_seconds"],
+            neighbours=max(0, in_process.get(row["lease_owner"], 0) - 1),
+            losses=losses.get(row["id"], 0),
         )
-        for row in expired.order_by("lease_expires_at").values(*_FIELDS)[:limit]
+        for row in rows
     ]
+
+
+def _counts(rows: QuerySet[Any], column: str) -> dict[Any, int]:
+    return dict(rows.order_by().values_list(column).annotate(Count("id")))

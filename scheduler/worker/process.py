@@ -37,6 +37,7 @@ from scheduler.store.connection import database_now
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
+from scheduler.worker.ring import Ring
 
 # The supervisor should start another one, at once (jobu_project/launcher/supervisor.py).
 EXIT_FOR_RESTART = os.EX_TEMPFAIL
@@ -52,6 +53,7 @@ class WorkerProcess:
     def __init__(self, owner: str, *, is_child: bool) -> None:
         self._is_child = is_child
         clock = DatabaseClock(database_now, max_age_seconds=_CLOCK_AGE_SECONDS)
+        self.ring = Ring(lambda: current().lease_seconds, self._end)
         self.bridge = Bridge()
         self.leases = LeaseKeeper(
             clock=clock,
@@ -84,6 +86,7 @@ class WorkerProcess:
     def close(self) -> None:
         self.leases.close()
         self.bridge.close()
+        self.ring.close()
 
     def _end(self, reason: str) -> NoReturn:
         if self._is_child:

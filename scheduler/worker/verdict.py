@@ -22,6 +22,8 @@ _BACKOFF_SECONDS = 30
 _BACKOFF_MAX_SECONDS = 3600
 _ERROR_BYTES = 16_384
 _TRACEBACK_BYTES = 32_768
+# A run that was lost so often, always with other runs beside it, ends.
+LOSSES_LIMIT = 5
 # Why no attempt was worth making: what the runner calls the error.
 _CODES_OF_ERRORS = {
     HandlerNotFoundError.__name__: ReasonCode.HANDLER_NOT_FOUND,
@@ -155,17 +157,39 @@ def of_lost_attempt(
     timeout_seconds: int,
     is_cancelled: bool,
     is_past_deadline: bool,
+    neighbours: int,
+    losses: int,
     random: Callable[[], float],
 ) -> Verdict:
     """The verdict on an attempt whose lease ran out.
 
-    It is charged like a failure: a run that always kills its worker ends, it does not loop.
+    A run that was alone in its process is charged: one that always kills its worker ends, it does
+    not loop. Of several (`neighbours`: the others) nobody knows which one ended the process, so
+    none is charged, until a run has been lost so for LOSSES_LIMIT times (`losses`: before now).
     """
     if is_cancelled:
         return Verdict(
             status=RunStatus.CANCELLED,
             outcome=AttemptOutcome.CANCELLED,
             error="cancelled; the worker was lost",
+        )
+    if neighbours and losses + 1 < LOSSES_LIMIT:
+        return Verdict(
+            status=RunStatus.PENDING,
+            outcome=AttemptOutcome.LOST,
+            error=f"worker lost: {worker} ended with {neighbours + 1} runs; this does not count",
+            delay_seconds=replace(budget, failures=losses).delay_seconds(random),
+            reason_code=ReasonCode.WORKER_LOST,
+            reason_facts={"worker": worker, "neighbours": neighbours},
+        )
+    if neighbours:
+        return Verdict(
+            status=RunStatus.FAILED,
+            outcome=AttemptOutcome.LOST,
+            error=f"worker lost: {worker} ended with this run, as {losses} others did before",
+            charged=True,
+            reason_code=ReasonCode.WORKER_LOST,
+            reason_facts={"worker": worker, "losses": losses + 1},
         )
     if is_past_deadline:
         lost = Verdict(

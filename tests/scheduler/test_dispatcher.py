@@ -14,6 +14,7 @@ from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
 from scheduler.store import overlap, runs
+from scheduler.worker.verdict import LOSSES_LIMIT
 from tests.harness.scheduler_harness import (
     START,
     SchedulerHarness,
@@ -566,6 +567,36 @@ def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: SchedulerHarne
     assert reason_of(row) == ("worker_lost", {"worker": "gone"})
     assert outcomes(row) == ["LOST"]
     assert JobAttempt.objects.get().worker == "gone"
+
+
+def test_runs_that_were_lost_together_are_not_charged_until_it_happens_again_and_again(
+    system: SchedulerHarness,
+):
+    rows = [claimed(system, max_retry=0, timeout_seconds=5) for _ in range(2)]
+    for losses in range(1, LOSSES_LIMIT):
+        system.tick()
+        system.clock.advance(61)
+        system.tick()
+        assert [(fresh(row).status, fresh(row).failures) for row in rows] == [
+            (RunStatus.PENDING, 0)
+        ] * 2
+        assert [outcomes(row) for row in rows] == [["LOST"] * losses] * 2
+        system.clock.advance(3600)
+        for row in rows:
+            candidate = runs.candidate(row.pk)
+            assert candidate is not None
+            lease = runs.lease_for(
+                candidate, token=f"{losses}{row.pk:031d}", owner="gone", now=system.clock.now()
+            )
+            assert runs.claim(candidate, lease, lease_seconds=60)
+
+    system.tick()
+    system.clock.advance(61)
+    system.tick()
+
+    ended = [fresh(row) for row in rows]
+    assert {row.status for row in ended} <= {RunStatus.FAILED, RunStatus.TIMEOUT}
+    assert [row.failures for row in ended] == [1, 1]
 
 
 def test_a_run_that_keeps_losing_its_worker_ends_failed(system: SchedulerHarness):

@@ -7,6 +7,7 @@ import pytest
 from handlers.runner import Outcome, OutcomeKind
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.worker.verdict import (
+    LOSSES_LIMIT,
     Budget,
     StopReason,
     Verdict,
@@ -31,7 +32,12 @@ def verdict_on(
 
 
 def verdict_on_lost(
-    budget: Budget, *, is_cancelled: bool = False, is_past_deadline: bool = False
+    budget: Budget,
+    *,
+    is_cancelled: bool = False,
+    is_past_deadline: bool = False,
+    neighbours: int = 0,
+    losses: int = 0,
 ) -> Verdict:
     return of_lost_attempt(
         budget,
@@ -39,6 +45,8 @@ def verdict_on_lost(
         timeout_seconds=30,
         is_cancelled=is_cancelled,
         is_past_deadline=is_past_deadline,
+        neighbours=neighbours,
+        losses=losses,
         random=middle,
     )
 
@@ -232,3 +240,26 @@ def test_a_retry_that_cannot_be_stored_stays_a_retry():
     assert (found.status, found.outcome, found.charged, found.delay_seconds) == (
         RunStatus.PENDING, AttemptOutcome.LOST, True, 10
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("is_past_deadline", [False, True])
+def test_runs_that_were_lost_together_are_not_charged_and_wait_longer_each_time(
+    is_past_deadline: bool,
+):
+    found = [
+        verdict_on_lost(LAST_TRY, neighbours=2, losses=losses, is_past_deadline=is_past_deadline)
+        for losses in range(LOSSES_LIMIT - 1)
+    ]
+
+    assert {(v.status, v.outcome, v.charged) for v in found} == {
+        (RunStatus.PENDING, AttemptOutcome.LOST, False)
+    }
+    assert [v.delay_seconds for v in found] == [10, 15, 15, 15]
+    assert "ended with 3 runs" in found[0].error
+
+
+def test_a_run_that_is_lost_with_its_process_again_and_again_ends():
+    found = verdict_on_lost(FRESH, neighbours=1, losses=LOSSES_LIMIT - 1)
+
+    assert (found.status, found.charged) == (RunStatus.FAILED, True)
+    assert found.reason_facts == {"worker": "w1", "losses": LOSSES_LIMIT}
