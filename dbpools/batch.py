@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
 
+from dbpools.binding import compile_statement
 from dbpools.connection import PooledConnection
 from dbpools.driver import Ending
 from dbpools.operations import Answer, StatementOperation
@@ -54,7 +55,14 @@ class BatchContext(TransactionContext):
 
     async def run(self, operation: StatementOperation[Answer]) -> Answer:
         answer = await super().run(operation)
-        self.pending_rows += operation.changed_rows(answer)
+        self.pending_rows += operation.changed_rows(answer) or self._rows_returned(
+            operation, answer
+        )
         if self.pending_rows >= self._every and not self.is_in_savepoint:
             await self.flush()
         return answer
+
+    def _rows_returned(self, operation: StatementOperation[Answer], answer: Answer) -> int:
+        """How many rows a fetch has written: those that RETURNING answered with."""
+        statement = compile_statement(operation.sql, self.dialect)
+        return operation.row_count(answer) if "RETURNING" in statement.words else 0

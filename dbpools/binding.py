@@ -6,8 +6,9 @@ or a comment, or directly after a colon, a word, `)` or `]` (`::type`, `a[lo:hi]
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -75,6 +76,10 @@ MYSQL = Dialect(
 DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLITE, POSTGRES, MYSQL)}
 
 
+ROW_VERBS = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+"""The statements that change rows, and whose rows are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """SQL text as a driver takes it, and the places of its parameters."""
@@ -85,9 +90,15 @@ class Statement:
     control: str
     """BEGIN, COMMIT and similar if the text is such a command, else an empty string."""
     words: frozenset[str]
-    """RETURNING if it is a word of the statement itself, not of a literal or a comment."""
+    """RETURNING and WITH if they are words of the statement itself, not of a literal or comment."""
     verb: str
     """The first word, upper case."""
+    shape: str
+    """The text without comments and without what is in quotes; see `_shape_of`."""
+    core: str
+    """`sql` up to its last significant character: without the final `;` and comments behind it."""
+    is_several: bool
+    """Whether a second statement follows behind a `;`."""
     title: str
     """The beginning of the text, on one line. The SQL log shows it if there is no name."""
 
@@ -120,35 +131,98 @@ def compile_statement(sql: str, dialect: Dialect) -> Statement:
     """Returns the statement in the parameter style of the engine. Pure, and cached by text."""
     names: list[str] = []
     pieces: list[str] = []
-    bare: list[str] = []
-    end = 0
-    for match in _pattern(dialect).finditer(sql):
-        between = sql[end : match.start()]
-        pieces.append(between)
-        bare.append(between)
-        end = match.end()
-        name = match["parameter"]
-        if name is None:
-            pieces.append(match[0])
-            bare.append(" ")
-            continue
-        if dialect.style == "qmark" or name not in names:
-            names.append(name)
-        pieces.append(_marker(dialect.style, name, names))
-    pieces.append(sql[end:])
-    bare.append(sql[end:])
+    shape: list[str] = []
+    core: list[str] = []
+    for kind, text in _tokens(sql, dialect):
+        if kind is _Kind.PARAMETER:
+            if dialect.style == "qmark" or text not in names:
+                names.append(text)
+            pieces.append(_marker(dialect.style, text, names))
+        else:
+            pieces.append(text)
+        shape.append(_shape_of(kind, text))
+        if shape[-1].strip(_ENDING):
+            core = pieces.copy()
+            if kind is _Kind.BARE:
+                core[-1] = text.rstrip(_ENDING)
     if names and dialect.style == "pyformat":
         # asyncmy runs `sql % parameters`, so every other percent sign is doubled.
-        pieces = [piece if _is_marker(piece) else piece.replace("%", "%%") for piece in pieces]
-    words = re.findall(r"\w+", "".join(bare).upper())
+        pieces, core = _doubled(pieces), _doubled(core)
+    bare = "".join(shape)
+    words = re.findall(r"\w+", bare.upper())
     return Statement(
-        sql="".join(str(piece) for piece in pieces),
+        sql="".join(pieces),
         names=tuple(names),
         control=_control_word(words),
-        words=frozenset(words) & {"RETURNING"},
+        words=frozenset(words) & {"RETURNING", "WITH"},
         verb=words[0] if words else "",
+        shape=bare,
+        core="".join(core),
+        is_several=_has_several(bare, words),
         title=title_of(sql),
     )
+
+
+class _Kind(Enum):
+    BARE = "SQL that is neither in quotes nor a comment"
+    COMMENT = "a comment"
+    LITERAL = "a literal"
+    NAME = "a quoted name"
+    PARAMETER = "the name of a parameter"
+
+
+def _tokens(sql: str, dialect: Dialect) -> Iterator[tuple[_Kind, str]]:
+    end = 0
+    for match in _pattern(dialect).finditer(sql):
+        if match.start() > end:
+            yield _Kind.BARE, sql[end : match.start()]
+        end = match.end()
+        if match["parameter"] is not None:
+            yield _Kind.PARAMETER, match["parameter"]
+        elif match[0].startswith(("--", "#", "/*")):
+            yield _Kind.COMMENT, match[0]
+        elif match[0].startswith(('"', "`", "[")):
+            yield _Kind.NAME, match[0]
+        else:
+            yield _Kind.LITERAL, match[0]
+    if end < len(sql):
+        yield _Kind.BARE, sql[end:]
+
+
+def _shape_of(kind: _Kind, text: str) -> str:
+    """What stands for a piece of the text: a quoted name stays a name, a literal a literal."""
+    match kind:
+        case _Kind.BARE:
+            return text
+        case _Kind.COMMENT:
+            # MySQL runs what is in /*! */.
+            return " /*! " if text.startswith(("/*!", "/*M!")) else " "
+        case _Kind.NAME:
+            return "quoted$"
+        case _Kind.LITERAL:
+            return " '' "
+        case _Kind.PARAMETER:
+            return " ? "
+
+
+# These hold statements, each with its semicolon.
+_COMPOUND = {"BEGIN", "DECLARE", "IF", "WHILE", "LOOP", "REPEAT", "FOR", "CASE"}
+_ROUTINES = {"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE", "RULE"}
+_ENDING = "; \t\r\n\f\v"
+"""What may stand behind a statement that has ended."""
+
+
+def _has_several(shape: str, words: list[str]) -> bool:
+    _, _, rest = shape.partition(";")
+    if not rest.strip(_ENDING):
+        return False
+    first = words[0] if words else ""
+    is_routine = first in ("CREATE", "ALTER") and not _ROUTINES.isdisjoint(words)
+    return first not in _COMPOUND and not is_routine
+
+
+def _doubled(pieces: list[str]) -> list[str]:
+    return [piece if isinstance(piece, _Marker) else piece.replace("%", "%%") for piece in pieces]
 
 
 def title_of(sql: str) -> str:
@@ -161,10 +235,6 @@ class _Marker(str):
     """A marker that this module wrote; the other pieces are the author's text."""
 
     __slots__ = ()
-
-
-def _is_marker(piece: str) -> bool:
-    return isinstance(piece, _Marker)
 
 
 def _marker(style: str, name: str, names: list[str]) -> _Marker:

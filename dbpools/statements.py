@@ -32,6 +32,7 @@ class Statements(ABC):
     `:name` parameters come as a mapping. A sequence fills the engine's own markers: `?` on SQLite,
     `$1` on PostgreSQL, `%s` on MySQL. The SQL log calls the statement `name`.
 
+    A text is one statement; a `;` and comments may stand behind it. `execute_script` takes several.
     Every method raises QueryExecutionError (the driver's error is its `__cause__`),
     ReadOnlyTransactionError or ConnectionLostError.
     """
@@ -114,6 +115,11 @@ class Statements(ABC):
             raise TransactionError(
                 f"{statement.control} in SQL text would go behind the back of the transaction; "
                 "use begin(), commit(), rollback() or savepoint()"
+            )
+        if statement.is_several:
+            raise QueryExecutionError(
+                f"{title}: the text has several statements; run them one by one, or use "
+                "execute_script(), which takes no parameters"
             )
         try:
             if not params and not statement.names:

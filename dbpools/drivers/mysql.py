@@ -16,7 +16,7 @@ import asyncmy
 from asyncmy.constants import CLIENT, CR, SERVER_STATUS
 from asyncmy.cursors import Cursor, SSCursor
 
-from dbpools.binding import MYSQL
+from dbpools.binding import MYSQL, ROW_VERBS, compile_statement
 from dbpools.config import MySQLConfig
 from dbpools.driver import (
     Args,
@@ -52,6 +52,7 @@ _PERCENT_BEHIND_VALUES = re.compile(
 )
 # 1290 and 1836 mean a read-only server (a replica): there the server's own message is the best.
 READ_ONLY_TRANSACTION = 1792
+DDL_VERBS = ("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE")
 DEADLOCK, LOCK_TIMEOUT = 1213, 1205
 
 
@@ -229,13 +230,14 @@ class MySQLConnection(DriverConnection):
 
     async def execute(self, sql: str, args: Args) -> int:
         result = await self._run(sql, args)
-        is_select = result.description is not None and not sql.lstrip()[:7].upper().startswith(
-            ("INSERT", "REPLACE", "DELETE", "UPDATE")
-        )
-        return 0 if is_select else int(result.affected_rows)
+        # A SELECT counts what it returns, and a copying ALTER what it copies.
+        verb = compile_statement(sql, MYSQL).verb
+        is_other = verb not in ROW_VERBS and (result.description is not None or verb in DDL_VERBS)
+        return 0 if is_other else int(result.affected_rows)
 
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
-        if rows[0] is None or _PERCENT_BEHIND_VALUES.search(sql):
+        is_counted = compile_statement(sql, MYSQL).verb in ROW_VERBS
+        if rows[0] is None or not is_counted or _PERCENT_BEHIND_VALUES.search(sql):
             return sum([await self.execute(sql, args) for args in rows])
         cursor = self.raw.cursor(QuietCursor)  # it sends many rows in one statement
         self._is_busy = True

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from dbpools.binding import POSTGRES, compile_statement
+from dbpools.binding import POSTGRES, ROW_VERBS, compile_statement
 from dbpools.config import PostgresConfig
 from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
 from dbpools.tls import SYSTEM, TlsOptions
@@ -143,12 +143,14 @@ class PostgresConnection(DriverConnection):
 
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
         statement = compile_statement(sql, POSTGRES)
-        if statement.verb in ("INSERT", "UPDATE", "DELETE") and rows[0]:
+        has_returning = "RETURNING" in statement.words
+        # The RETURNING may be the one of a WITH inside the statement.
+        is_plain = statement.verb in ROW_VERBS and not (has_returning and "WITH" in statement.words)
+        if is_plain and rows[0]:
             # asyncpg's executemany returns no count. The rows of RETURNING can be counted, and use
             # the same pipeline.
-            if "RETURNING" not in statement.words:
-                sql = f"{sql.rstrip().removesuffix(';')}\nRETURNING 1"
-            return len(await self.raw.fetchmany(sql, rows))
+            counted = sql if has_returning else f"{statement.core}\nRETURNING 1"
+            return len(await self.raw.fetchmany(counted, rows))
         return sum([await self.execute(sql, args) for args in rows])
 
     async def insert(self, sql: str, args: Args) -> Any:

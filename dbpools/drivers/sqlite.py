@@ -18,7 +18,7 @@ from uuid import UUID
 
 import aiosqlite
 
-from dbpools.binding import SQLITE
+from dbpools.binding import ROW_VERBS, SQLITE, compile_statement
 from dbpools.config import SqliteConfig
 from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
 from dbpools.drivers.sqlite_types import use_declared_types
@@ -224,6 +224,10 @@ def _execute(db: sqlite3.Connection, sql: str, args: Any) -> int:
 
 
 def _execute_many(db: sqlite3.Connection, sql: str, rows: list[Args]) -> int:
+    statement = compile_statement(sql, SQLITE)
+    if statement.verb not in ROW_VERBS or "RETURNING" in statement.words:
+        # sqlite3's executemany refuses what returns rows, or does not count it.
+        return sum([_execute(db, sql, row or ()) for row in rows])
     with closing(db.executemany(sql, [row or () for row in rows])) as cursor:
         return max(cursor.rowcount, 0)
 

@@ -114,3 +114,29 @@ def test_names_are_found_in_order(dialect: Dialect, names: list[str]) -> None:
 )
 def test_transaction_control_is_recognised(sql: str, word: str) -> None:
     assert compile_statement(sql, SQLITE).control == word
+
+
+@pytest.mark.parametrize(
+    ("sql", "core"),
+    [
+        ("delete from a ; ", "delete from a"),
+        ("delete from a; -- b;\n/* c */ ;", "delete from a"),
+        ("delete from a -- b\n where c = ';' /* ; */", "delete from a -- b\n where c = ';'"),
+        ('select ";"', 'select ";"'),
+        ("select :a; --", None),
+        ("-- nothing", ""),
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+def test_core_ends_with_the_statement(dialect: Dialect, sql: str, core: str | None) -> None:
+    statement = compile_statement(sql, dialect)
+
+    assert not statement.is_several
+    expected = statement.sql.removesuffix("; --") if core is None else core
+    assert statement.core.rstrip() == expected
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+def test_second_statement_is_seen(dialect: Dialect) -> None:
+    for sql in ("a; b", "select ';' -- ;\n; select :b", "a;;/* c */;'b'", "create table a(b); c"):
+        assert compile_statement(sql, dialect).is_several, sql
