@@ -65,7 +65,7 @@ class PooledConnection(Statements):
     @property
     def raw(self) -> Any:
         """The connection of the engine's own library, for what dbpools does not offer."""
-        return self.member.connection.raw
+        return self.member.connection.lend_raw()
 
     def detach(self) -> PoolMember | None:
         """For the pool: gives the physical connection up. None if that was done before."""

@@ -103,6 +103,10 @@ class DriverConnection(ABC):
     def is_in_transaction(self) -> bool:
         """Whether the server has a transaction open, according to its last answer."""
 
+    def lend_raw(self) -> Any:
+        """Returns `raw` to somebody whose statements are not seen."""
+        return self.raw
+
     async def begin(self, readonly: bool) -> None:
         """Starts a transaction."""
         if readonly:
@@ -138,7 +142,7 @@ class DriverConnection(ABC):
         return self._must_allow_writes
 
     async def reset(self) -> None:
-        """Clears what this user changed in the session. Runs outside a transaction."""
+        """Clears all that this user left in the session. Runs outside a transaction."""
         await self._then_allow_writes()
 
     @abstractmethod

@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncmy
-from asyncmy.constants import CLIENT, CR, SERVER_STATUS
-from asyncmy.cursors import Cursor, SSCursor
+from asyncmy.charset import charset_by_name
+from asyncmy.constants import CLIENT, SERVER_STATUS
 
 from dbpools.binding import MYSQL, ROW_VERBS, compile_statement
 from dbpools.config import MySQLConfig
@@ -27,33 +27,27 @@ from dbpools.driver import (
     RowCursor,
     to_rows,
 )
+from dbpools.drivers.mysql_protocol import (
+    COM_RESET_CONNECTION,
+    DDL_VERBS,
+    DEADLOCK,
+    LOCK_TIMEOUT,
+    LOST_CODES,
+    READ_ONLY_TRANSACTION,
+    SERVER_SESSION_STATE_CHANGED,
+    UNKNOWN_VARIABLE,
+    QuietCursor,
+    QuietStreamCursor,
+)
 from dbpools.drivers.mysql_types import PLAIN_TYPES, ColumnTypes
+from dbpools.session import may_change_role, may_change_session
 from dbpools.values import AdapterTable, Row, to_utc
 
-# The server ends a connection for many reasons: shutdown, kill, time limits.
-LOST_CODES = {
-    CR.CR_SERVER_GONE_ERROR,
-    CR.CR_SERVER_LOST,
-    CR.CR_CONN_HOST_ERROR,
-    CR.CR_COMMANDS_OUT_OF_SYNC,
-    1040,  # too many connections: another moment may have room
-    1053,
-    1158,
-    1159,
-    1160,
-    1161,
-    1927,
-    4031,
-}
 # asyncmy's executemany does not format the text after the list of values: parameters would stay
 # markers there, and percent signs would stay doubled.
 _PERCENT_BEHIND_VALUES = re.compile(
     r"(?:\bON\s+DUPLICATE\b|\bRETURNING\b|\)\s*AS\b)[^%]*%", re.IGNORECASE
 )
-# 1290 and 1836 mean a read-only server (a replica): there the server's own message is the best.
-READ_ONLY_TRANSACTION = 1792
-DDL_VERBS = ("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE")
-DEADLOCK, LOCK_TIMEOUT = 1213, 1205
 
 
 class MySQLDriver(Driver):
@@ -74,23 +68,26 @@ class MySQLDriver(Driver):
         self.column_types = ColumnTypes()
 
     async def connect(self) -> DriverConnection:
-        raw = await self.connect_raw()
-        connection = MySQLConnection(self, raw)
+        connection = MySQLConnection(self, await self.connect_raw())
         try:
-            # asyncmy reads the server status from the answer to its first command.
-            settings = ["time_zone = '+00:00'"]
-            if self._config.options.sql_mode is not None:
-                settings.append(f"sql_mode = {raw.escape(self._config.options.sql_mode)}")
-            await connection.command(f"SET {', '.join(settings)}")
-            if raw.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
-                raise ValueError(
-                    "the server's sql_mode has NO_BACKSLASH_ESCAPES, with which asyncmy quotes "
-                    "bytes wrongly; set options.sql_mode without it"
-                )
+            await connection.prepare()
         except BaseException:
-            raw.close()
+            connection.raw.close()
             raise
         return connection
+
+    def session_settings(self, raw: Any) -> str:
+        """What each session has, from its start and after each reset."""
+        options = self._config.options
+        database = self._config.database.replace("`", "``")
+        charset = charset_by_name(options.charset)
+        settings = ["autocommit = 1", "time_zone = '+00:00'"]
+        if options.sql_mode is not None:
+            settings.append(f"sql_mode = {raw.escape(options.sql_mode)}")
+        return (
+            f"USE `{database}`; SET NAMES {charset.name} COLLATE {charset.collation}; "
+            f"SET {', '.join(settings)}"
+        )
 
     async def connect_raw(self) -> Any:
         """An asyncmy connection with nothing set."""
@@ -107,7 +104,7 @@ class MySQLDriver(Driver):
             port=config.port,
             charset=config.options.charset,
             autocommit=True,  # dbpools sends START TRANSACTION itself
-            client_flag=CLIENT.FOUND_ROWS,
+            client_flag=CLIENT.FOUND_ROWS | CLIENT.SESSION_TRACK,
             ssl=config.options.ssl_argument(),
             connect_timeout=config.pool.connect_timeout_seconds,
         )
@@ -137,20 +134,6 @@ def _encodable(value: str) -> str:
     return value
 
 
-class QuietCursor(Cursor):
-    """Does not fetch and log the server's warnings: they show values and cost a round trip."""
-
-    async def _show_warnings(self, conn: Any) -> None:
-        """Does nothing."""
-
-
-class QuietStreamCursor(SSCursor):
-    """The same for unbuffered results."""
-
-    async def _show_warnings(self, conn: Any) -> None:
-        """Does nothing."""
-
-
 class MySQLConnection(DriverConnection):
     """One asyncmy connection."""
 
@@ -162,7 +145,62 @@ class MySQLConnection(DriverConnection):
         self.raw = raw
         self._driver = driver
         self._is_busy = False
-        """True while a statement runs. Stays True if it was cut off."""
+        """True while a statement runs. Stays True if it was cut off, or failed."""
+        self._may_be_changed = False
+        """Whether something may be left in the session."""
+        self._must_reopen = False
+        """Whether what is left cannot be reset."""
+        self._tells_changes = False
+        """Whether the server tells when a statement changed the session."""
+
+    async def prepare(self) -> None:
+        """Gives the session what every session of the pool has."""
+        settings = self._driver.session_settings(self.raw)
+        try:
+            await self.command(f"{settings}, session_track_state_change = 1")
+            self._tells_changes = True
+        except asyncmy.errors.Error as error:
+            if error.args[0] != UNKNOWN_VARIABLE:
+                raise
+            await self.command(settings)
+            self._tells_changes = False
+        # asyncmy reads the server status from the answer to a command.
+        if self.raw.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+            raise ValueError(
+                "the server's sql_mode has NO_BACKSLASH_ESCAPES, with which asyncmy quotes "
+                "bytes wrongly; set options.sql_mode without it"
+            )
+
+    def lend_raw(self) -> Any:
+        self._may_be_changed = self._must_reopen = True
+        return self.raw
+
+    def needs_reset(self) -> bool:
+        return self._may_be_changed or self._is_busy or super().needs_reset()
+
+    async def reset(self) -> None:
+        if self._must_reopen:
+            used, self.raw = self.raw, await self._driver.connect_raw()
+            await used.ensure_closed()
+            await self.prepare()
+        elif self._may_be_changed or self._is_busy:
+            await self.raw._execute_command(COM_RESET_CONNECTION, "")
+            await self.raw._read_ok_packet()
+            await self.prepare()
+        else:
+            await super().reset()
+        self._may_be_changed = self._must_reopen = self._is_busy = self._must_allow_writes = False
+
+    def _note(self, sql: str) -> None:
+        """Notes before a statement of the user whether it may leave something behind."""
+        if not self._may_be_changed:
+            self._may_be_changed = not self._tells_changes or may_change_session(sql, MYSQL)
+        if self._may_be_changed and not self._must_reopen:
+            self._must_reopen = may_change_role(sql)
+
+    def _note_answer(self) -> None:
+        if self.raw.server_status & SERVER_SESSION_STATE_CHANGED:
+            self._may_be_changed = True
 
     async def _run(self, sql: str, args: Args) -> Any:
         """Runs a statement. Returns asyncmy's result: rows, description, affected_rows, insert_id.
@@ -170,8 +208,12 @@ class MySQLConnection(DriverConnection):
         Uses no cursor of asyncmy, which would take half as long again and log the server's
         warnings, with values in them.
         """
-        if args is not None:
-            sql = self._filled(sql, args)
+        self._note(sql)
+        result = await self._send(sql if args is None else self._filled(sql, args))
+        self._note_answer()
+        return result
+
+    async def _send(self, sql: str) -> Any:
         self._is_busy = True
         await self.raw.query(sql)
         self._is_busy = False
@@ -239,6 +281,7 @@ class MySQLConnection(DriverConnection):
         is_counted = compile_statement(sql, MYSQL).verb in ROW_VERBS
         if rows[0] is None or not is_counted or _PERCENT_BEHIND_VALUES.search(sql):
             return sum([await self.execute(sql, args) for args in rows])
+        self._note(sql)
         cursor = self.raw.cursor(QuietCursor)  # it sends many rows in one statement
         self._is_busy = True
         try:
@@ -248,6 +291,7 @@ class MySQLConnection(DriverConnection):
                 self._filled(sql, args or ())  # raises if this is the reason
             raise
         self._is_busy = False
+        self._note_answer()
         return int(count)
 
     async def insert(self, sql: str, args: Args) -> Any:
@@ -258,6 +302,7 @@ class MySQLConnection(DriverConnection):
         return result.insert_id
 
     async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        self._note(sql)
         if args is not None:
             sql = self._filled(sql, args)
         self._is_busy = True
@@ -275,13 +320,19 @@ class MySQLConnection(DriverConnection):
             cursor = self.raw.cursor(QuietStreamCursor)
             await cursor.execute(sql)
         self._is_busy = False
+        self._note_answer()
         return MySQLCursor(self, cursor, chunk_rows)
 
     async def command(self, *statements: str) -> None:
-        await self.script("; ".join(statements))
+        await self._send_all("; ".join(statements))
 
     async def script(self, sql: str) -> None:
-        result = await self._run(sql, None)
+        self._may_be_changed = True
+        self._note(sql)
+        await self._send_all(sql)
+
+    async def _send_all(self, sql: str) -> None:
+        result = await self._send(sql)
         self._is_busy = True
         while result.has_next:
             await self.raw.next_result()

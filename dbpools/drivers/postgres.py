@@ -18,6 +18,7 @@ from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCur
 from dbpools.tls import SYSTEM, TlsOptions
 from dbpools.values import AdapterTable, Json, Row, dump_json, unchanged
 
+APPLICATION_NAME = "jobu"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 FAR_PAST, FAR_FUTURE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 # SQLSTATE: shutdown, crash, cannot connect now, idle in transaction timeout, too many connections.
@@ -37,10 +38,6 @@ class PostgresDriver(Driver):
 
     async def connect(self) -> DriverConnection:
         config, options = self._config, self._config.options
-        timeouts = {
-            "statement_timeout": options.statement_timeout,
-            "idle_in_transaction_session_timeout": options.idle_in_transaction_session_timeout,
-        }
         raw = await asyncpg.connect(
             host=config.host,
             port=config.port,
@@ -49,18 +46,29 @@ class PostgresDriver(Driver):
             password=config.password,
             **_tls(options),
             timeout=config.pool.connect_timeout_seconds,
-            server_settings={
-                "application_name": "jobu",
-                "timezone": options.timezone,
-                **{key: str(value) for key, value in timeouts.items() if value is not None},
-            },
+            connection_class=Session,
+            # A pooler between takes these two when a session starts, and no others.
+            server_settings={"application_name": APPLICATION_NAME, "timezone": options.timezone},
         )
         try:
             await _use_our_codecs(raw)
+            connection = PostgresConnection(raw, self._settings())
+            await connection.use_settings()
         except BaseException:
             raw.terminate()
             raise
-        return PostgresConnection(raw)
+        return connection
+
+    def _settings(self) -> Mapping[str, str]:
+        """What each session has, from its start and after each reset."""
+        options = self._config.options
+        settings = {
+            "application_name": APPLICATION_NAME,
+            "TimeZone": options.timezone,
+            "statement_timeout": options.statement_timeout,
+            "idle_in_transaction_session_timeout": options.idle_in_transaction_session_timeout,
+        }
+        return {key: str(value) for key, value in settings.items() if value is not None}
 
     def fault(self, error: BaseException) -> Fault:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
@@ -120,25 +128,92 @@ def _decode_timestamp(value: tuple[int]) -> datetime:
         return FAR_FUTURE if value[0] > 0 else FAR_PAST
 
 
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """An asyncpg connection that knows what its pool needs to send when it comes back."""
+
+    __slots__ = ("reset_query",)
+
+    def get_reset_query(self) -> str:
+        return str(self.reset_query)
+
+
+# What DISCARD ALL does, without what asyncpg needs: its prepared statements. First of all the role,
+# because others may not reset what it has set.
+RESET = (
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "SELECT pg_catalog.pg_advisory_unlock_all()",
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+)
+PREPARED_BY_SQL = "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql"
+
+
+def _set(name: str, value: str) -> str:
+    return "SET {} = '{}'".format(name, value.replace("'", "''"))
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
 class PostgresConnection(DriverConnection):
     """One asyncpg connection."""
 
     # Only the rollback to the savepoint ends this mode.
     nest_read_only = ("SET TRANSACTION READ ONLY",)
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: "Session", settings: Mapping[str, str]) -> None:
         self.raw = raw
+        # The server reports these two whenever they change. A pooler between takes them at the
+        # start, and RESET takes them back to what the pooler's own session began with.
+        self._reported = {key: settings[key] for key in ("application_name", "TimeZone")}
+        others = {key: value for key, value in settings.items() if key not in self._reported}
+        self._set_others = tuple(_set(name, value) for name, value in others.items())
+        raw.reset_query = "; ".join((*RESET, *self._set_others))
+        self._may_have_prepared = False
+        """Whether a PREPARE of the user may be left."""
+
+    async def use_settings(self) -> None:
+        """Gives a new session what every session of the pool has."""
+        if self._set_others:
+            await self.command(*self._set_others)
+        await self._use_reported_settings()
+
+    async def _use_reported_settings(self) -> None:
+        present = self.raw.get_settings()
+        missing = [
+            _set(name, value)
+            for name, value in self._reported.items()
+            if getattr(present, name, value) != value
+        ]
+        if missing:
+            await self.command(*missing)
+
+    def _note(self, sql: str) -> None:
+        if compile_statement(sql, POSTGRES).verb in ("PREPARE", "DO", "CALL"):
+            self._may_have_prepared = True
+
+    def lend_raw(self) -> Any:
+        self._may_have_prepared = True
+        return self.raw
 
     async def query(self, sql: str, args: Args, limit: int) -> list[Row]:
+        self._note(sql)
         if limit == 1:
             record = await self.raw.fetchrow(sql, *(args or ()))
             return [] if record is None else _rows([record])
         return _rows(await self.raw.fetch(sql, *(args or ())))
 
     async def value(self, sql: str, args: Args) -> Any:
+        self._note(sql)
         return await self.raw.fetchval(sql, *(args or ()))
 
     async def execute(self, sql: str, args: Args) -> int:
+        self._note(sql)
         return _affected(await self.raw.execute(sql, *(args or ())))
 
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
@@ -154,10 +229,12 @@ class PostgresConnection(DriverConnection):
         return sum([await self.execute(sql, args) for args in rows])
 
     async def insert(self, sql: str, args: Args) -> Any:
+        self._note(sql)
         record = await self.raw.fetchrow(sql, *(args or ()))
         return record[0] if record else None
 
     async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        self._note(sql)
         return PostgresCursor(await self.raw.cursor(sql, *(args or ())), chunk_rows)
 
     async def end(self, ending: Ending) -> None:
@@ -169,6 +246,7 @@ class PostgresConnection(DriverConnection):
         await self.raw.execute("; ".join(statements))
 
     async def script(self, sql: str) -> None:
+        self._may_have_prepared = True
         await self.raw.execute(sql)
 
     def is_open(self) -> bool:
@@ -178,10 +256,16 @@ class PostgresConnection(DriverConnection):
         return bool(self.raw.is_in_transaction())
 
     def needs_reset(self) -> bool:
-        return True  # settings, advisory locks and LISTEN outlive a transaction
+        return True  # a function of the user may change the session: no text shows it
 
     async def reset(self) -> None:
         await self.raw.reset()
+        await self._use_reported_settings()
+        if self._may_have_prepared:
+            # DEALLOCATE ALL would also end the statements that asyncpg has prepared.
+            for [name] in await self.raw.fetch(PREPARED_BY_SQL):
+                await self.raw.execute(f"DEALLOCATE {_quoted(name)}")
+            self._may_have_prepared = False
 
     async def close(self) -> None:
         await self.raw.close()

@@ -22,6 +22,7 @@ from dbpools.binding import ROW_VERBS, SQLITE, compile_statement
 from dbpools.config import SqliteConfig
 from dbpools.driver import Args, Driver, DriverConnection, Ending, Fault, RowCursor, to_rows
 from dbpools.drivers.sqlite_types import use_declared_types
+from dbpools.session import may_change_session
 from dbpools.values import AdapterTable, Row, to_sql_text
 
 Answer = TypeVar("Answer")
@@ -48,6 +49,10 @@ class SqliteDriver(Driver):
         self._path = Path(config.path).expanduser()
 
     async def connect(self) -> DriverConnection:
+        return SqliteConnection(self, await self.open_raw())
+
+    async def open_raw(self) -> aiosqlite.Connection:
+        """An aiosqlite connection with the options of the configuration."""
         self._check_place()
         raw = aiosqlite.connect(
             self._path,
@@ -57,7 +62,7 @@ class SqliteDriver(Driver):
         )
         # A pool that nobody closed must not keep the process from ending.
         raw._thread.daemon = True
-        connection = SqliteConnection(await raw)
+        connection = SqliteConnection(self, await raw)
         try:
             await connection.in_thread(use_declared_types)
             await connection.command(*self._pragmas())
@@ -67,7 +72,7 @@ class SqliteDriver(Driver):
         except BaseException:
             await connection.abandon()
             raise
-        return connection
+        return raw
 
     def _check_place(self) -> None:
         if not self._path.parent.is_dir():
@@ -117,8 +122,31 @@ class SqliteConnection(DriverConnection):
     nest_read_only = ("PRAGMA query_only = ON",)
     allow_writes = ("PRAGMA query_only = OFF",)
 
-    def __init__(self, raw: aiosqlite.Connection) -> None:
+    def __init__(self, driver: SqliteDriver, raw: aiosqlite.Connection) -> None:
         self.raw = raw
+        self._driver = driver
+        self._may_be_changed = False
+        """Whether something may be left in the session: a PRAGMA, a temporary table, ATTACH."""
+
+    def _note(self, sql: str) -> None:
+        if not self._may_be_changed:
+            self._may_be_changed = may_change_session(sql, SQLITE)
+
+    def lend_raw(self) -> Any:
+        self._may_be_changed = True
+        return self.raw
+
+    def needs_reset(self) -> bool:
+        return self._may_be_changed or super().needs_reset()
+
+    async def reset(self) -> None:
+        if not self._may_be_changed:
+            await super().reset()
+            return
+        # Nothing resets a session of SQLite, and opening the file again takes a millisecond.
+        used, self.raw = self.raw, await self._driver.open_raw()
+        self._may_be_changed = self._must_allow_writes = False
+        await used.close()
 
     async def in_thread(self, work: Callable[..., Answer], *args: Any) -> Answer:
         """Runs `work` in the connection's thread. A cancellation interrupts SQLite."""
@@ -132,18 +160,23 @@ class SqliteConnection(DriverConnection):
         return answer
 
     async def query(self, sql: str, args: Args, limit: int) -> list[Row]:
+        self._note(sql)
         return await self.in_thread(_fetch, self.raw._conn, sql, args or (), limit)
 
     async def execute(self, sql: str, args: Args) -> int:
+        self._note(sql)
         return await self.in_thread(_execute, self.raw._conn, sql, args or ())
 
     async def execute_many(self, sql: str, rows: list[Args]) -> int:
+        self._note(sql)
         return await self.in_thread(_execute_many, self.raw._conn, sql, rows)
 
     async def insert(self, sql: str, args: Args) -> Any:
+        self._note(sql)
         return await self.in_thread(_insert, self.raw._conn, sql, args or ())
 
     async def stream(self, sql: str, args: Args, chunk_rows: int) -> RowCursor:
+        self._note(sql)
         cursor = await self.in_thread(self.raw._conn.execute, sql, args or ())
         return SqliteCursor(self, cursor, chunk_rows)
 
@@ -157,6 +190,7 @@ class SqliteConnection(DriverConnection):
         await self.in_thread(_run_all, self.raw._conn, statements)
 
     async def script(self, sql: str) -> None:
+        self._may_be_changed = True
         await self.in_thread(_run_all, self.raw._conn, split_script(sql))
 
     def is_open(self) -> bool:
