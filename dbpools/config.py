@@ -136,6 +136,12 @@ class PostgresOptions(TlsOptions):
     """Settings of each session."""
 
     timezone: str = Field("UTC", description="The session's time zone.")
+    statement_cache_size: Whole = Field(
+        100,
+        ge=0,
+        description="Prepared statements kept per connection; 0 behind a pooler that pools by"
+        " transaction.",
+    )
     statement_timeout: Whole | None = Field(
         None, ge=1, description="The server ends a statement after this time. Milliseconds."
     )

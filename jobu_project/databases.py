@@ -84,7 +84,7 @@ def _server(entry: ServerConfig) -> dict[str, Any]:
 def _postgres(entry: PostgresConfig) -> dict[str, Any]:
     return {
         **_server(entry),
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "jobu_project.postgresql",
         "OPTIONS": {
             **_libpq_tls(entry.options),
             "connect_timeout": 5,
@@ -94,8 +94,13 @@ def _postgres(entry: PostgresConfig) -> dict[str, Any]:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,  # milliseconds
-            # Limit how long a client that hangs in a transaction can hold its row locks.
-            "options": "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=5000",
+            "session": {
+                # Limit how long a client that hangs in a transaction can hold its row locks.
+                "idle_in_transaction_session_timeout": "30000",
+                "lock_timeout": "5000",
+                # Claims and locks are made for it. A server may have another default.
+                "default_transaction_isolation": "read committed",
+            },
         },
     }
 

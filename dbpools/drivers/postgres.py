@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
 import asyncpg
 
@@ -35,6 +36,7 @@ class PostgresDriver(Driver):
 
     def __init__(self, config: PostgresConfig) -> None:
         self._config = config
+        self._sessions: WeakSet[Session] = WeakSet()
 
     async def connect(self) -> DriverConnection:
         config, options = self._config, self._config.options
@@ -47,10 +49,13 @@ class PostgresDriver(Driver):
             **_tls(options),
             timeout=config.pool.connect_timeout_seconds,
             connection_class=Session,
+            statement_cache_size=options.statement_cache_size,
             # A pooler between takes these two when a session starts, and no others.
             server_settings={"application_name": APPLICATION_NAME, "timezone": options.timezone},
         )
         try:
+            raw.sessions = self._sessions
+            self._sessions.add(raw)
             await _use_our_codecs(raw)
             connection = PostgresConnection(raw, self._settings())
             await connection.use_settings()
@@ -81,6 +86,10 @@ class PostgresDriver(Driver):
     def hint(self, error: BaseException) -> str:
         if isinstance(error, asyncpg.CharacterNotInRepertoireError):
             return "PostgreSQL text cannot hold the NUL character"
+        if isinstance(error, asyncpg.InvalidSQLStatementNameError):
+            return "behind a pooler that pools by transaction, set options.statement_cache_size: 0"
+        if isinstance(error, OUTDATED):
+            return "a table or a type was changed; the pool knows it now, run it again"
         if isinstance(error, asyncpg.DataError) and "expected" in str(error):
             return "asyncpg does not convert: pass the type that the column or the cast has"
         return ""
@@ -128,13 +137,28 @@ def _decode_timestamp(value: tuple[int]) -> datetime:
         return FAR_FUTURE if value[0] > 0 else FAR_PAST
 
 
-class Session(asyncpg.Connection):  # type: ignore[misc]
-    """An asyncpg connection that knows what its pool needs to send when it comes back."""
+# A statement was prepared before a table was changed.
+OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
-    __slots__ = ("reset_query",)
+
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """An asyncpg connection as a member of our pool."""
+
+    __slots__ = ("reset_query", "sessions")
+
+    reset_query: str
+    sessions: "WeakSet[Session]"
+    """All sessions of the pool."""
 
     def get_reset_query(self) -> str:
-        return str(self.reset_query)
+        return self.reset_query
+
+    def _drop_global_statement_cache(self) -> None:
+        # asyncpg calls this when a statement or a type turns out to be outdated, and would tell the
+        # sessions of its own pool. Otherwise each of ours would fail once.
+        for session in list(self.sessions):
+            session._drop_local_type_cache()
+            session._drop_local_statement_cache()
 
 
 # What DISCARD ALL does, without what asyncpg needs: its prepared statements. First of all the role,

@@ -80,6 +80,7 @@ def test_postgres_defaults() -> None:
     assert config.pool.model_dump() == {"min_size": 2, "max_size": 10, **DURATIONS}
     assert config.options.model_dump() == {
         "timezone": "UTC",
+        "statement_cache_size": 100,
         "ssl": "false",
         "sslrootcert": None,
         "statement_timeout": None,

@@ -279,3 +279,46 @@ async def test_mysql_stored_procedure_leaves_the_connection_usable(engine_of: En
 
         assert await connection.fetch_all("call twice()") == [{"a": 1}]
         assert await connection.fetch_val("select 3") == 3
+
+
+async def test_postgres_fails_one_run_at_most_when_a_table_was_changed(engine_of: EngineOf) -> None:
+    database = await opened(engine_of("postgres"), size=3)
+
+    async def read() -> Any:
+        async with database.transaction(readonly=True) as tx:
+            await asyncio.sleep(0.02)  # all connections are in use
+            return await tx.fetch_one("select * from t")
+
+    async def read_on_each() -> list[Any]:
+        return await asyncio.gather(*(read() for _ in range(3)))
+
+    async with database.connection(autocommit=True) as connection:
+        await connection.execute("create table t (a int)")
+        await connection.execute("insert into t values (1)")
+    assert await read_on_each() == [{"a": 1}] * 3
+
+    async with database.connection(autocommit=True) as connection:
+        await connection.execute("alter table t add b int")
+    with pytest.raises(QueryExecutionError, match=r"was changed.*run it again"):
+        await read()
+    assert await read_on_each() == [{"a": 1, "b": None}] * 3
+
+    async with database.connection(autocommit=True) as connection:
+        await connection.execute("alter table t drop b")
+        # Outside of a transaction it is tried again at once, and the others learn of it.
+        assert await connection.fetch_one("select * from t") == {"a": 1}
+    assert await read_on_each() == [{"a": 1}] * 3
+
+
+async def test_postgres_prepares_nothing_for_a_pooler_that_pools_by_transaction(
+    engine_of: EngineOf,
+) -> None:
+    config = engine_of("postgres").config(size=1)
+    config["options"] = {"statement_cache_size": "0"}
+    await DatabaseRegistry.init_from_config({"default": config})
+    async with get_db().connection(autocommit=True) as connection:
+        await connection.execute("create table t (a int, doc jsonb)")
+        rows = [{"a": 1, "doc": {"x": 1}}, {"a": 2, "doc": None}]
+        assert await connection.executemany("insert into t values (:a, :doc)", rows) == 2
+        assert await connection.fetch_all("select * from t where a > :a", {"a": 1}) == rows[1:]
+        assert await connection.fetch_val("select count(*) from pg_prepared_statements") == 0
