@@ -13,12 +13,15 @@ class SchedulerConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the handlers and the system checks. Opens no connection: workers fork later."""
+        from django.db.models.signals import pre_migrate
+
         from handlers import discover
-        from scheduler import checks  # noqa: F401 - registers the checks
+        from scheduler import checks  # registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
         from scheduler.worker import celery_tasks
 
+        pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
         celery_tasks.install()
         for module, error in discover(current().handler_packages).failures:
             emit("discovery.failed", handler_module=module, error=error)

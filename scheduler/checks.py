@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import current_app
-from celery.signals import beat_init, celeryd_init
+from celery.signals import beat_init, celeryd_init, worker_ready
 from django.conf import settings
-from django.core.checks import ERROR, CheckMessage, Error, Warning, register
+from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+
+from scheduler.events import emit
+from scheduler.store.encodings import WrongEncoding, wrong_encoding
 
 # The name of the Celery app in jobu_project.
 APP_NAME = "jobu"
@@ -19,6 +25,69 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
 @register()
 def check_celery(**_: Any) -> list[CheckMessage]:
     return [*_celery(), *_django(), *_broker()]
+
+
+@register(Tags.database)
+def check_encoding(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """For `migrate` and `check --database default`: whether the database can store every text."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    found = wrong_encoding(connections[DEFAULT_DB_ALIAS])
+    if found is None:
+        return []
+    if found.has_tables:
+        return [Warning(_cannot_store(found), hint=_MOVE, id="jobu.W020")]
+    return [Error(_cannot_store(found), hint=_repair(found), id="jobu.E020")]
+
+
+def refuse_wrong_encoding(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
+    """For `pre_migrate`: no first tables in such a database. Commands in code skip the checks."""
+    found = wrong_encoding(connections[using]) if using == DEFAULT_DB_ALIAS else None
+    if found is not None and not found.has_tables:
+        raise CommandError(f"{_cannot_store(found)} {_repair(found)}")
+
+
+@beat_init.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def log_wrong_encoding(**_: Any) -> None:
+    """Logs once per process if the database cannot store every text. Waits for no database."""
+    threading.Thread(target=_log_wrong_encoding, name="look-at-encoding", daemon=True).start()
+
+
+def _log_wrong_encoding() -> None:
+    fresh = connections.create_connection(DEFAULT_DB_ALIAS)
+    try:
+        found = wrong_encoding(fresh)
+    except DatabaseError:
+        return  # beat and worker log what is wrong with it
+    finally:
+        fresh.close()
+    if found is not None:
+        emit("database.encoding", problem=f"{_cannot_store(found)} {_MOVE}")
+
+
+_MOVE = (
+    "docs/production.md says how to move it"
+    " (A database that cannot store every text). jobu goes on with what fits."
+)
+
+
+def _cannot_store(found: WrongEncoding) -> str:
+    return (
+        f"The database {found.database!r} stores text as {found.encoding}, not {found.needed}:"
+        " Korean names, emoji and many other signs cannot be stored."
+    )
+
+
+def _repair(found: WrongEncoding) -> str:
+    if found.vendor == "mysql":
+        name = found.database.replace("`", "``")
+        return f"Run ALTER DATABASE `{name}` CHARACTER SET utf8mb4; and then migrate again."
+    name = found.database.replace('"', '""')
+    return (
+        "PostgreSQL cannot change it. Make the database anew: "
+        f"CREATE DATABASE \"{name}\" ENCODING 'UTF8' TEMPLATE template0;"
+    )
 
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]

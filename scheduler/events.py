@@ -83,6 +83,7 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _I,
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
     ),
+    "database.encoding": (_E, "{problem}"),
     "discovery.failed": (_E, "handler module {handler_module} cannot be imported: {error}"),
 }
 

@@ -1,13 +1,16 @@
-"""Sentences about whether a beat and a worker are alive. They are for people only."""
+"""Sentences about what jobu needs and does not have. They are for people only."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 
+from django.db import connection
 from django.utils.translation import gettext as _
 
 from scheduler.operations.liveness import alive_processes
 from scheduler.states import ProcessKind
+from scheduler.store.encodings import WrongEncoding, wrong_encoding
 
 
 def missing_parts(now: datetime) -> list[str]:
@@ -19,3 +22,20 @@ def missing_parts(now: datetime) -> list[str]:
     if ProcessKind.WORKER not in alive:
         problems.append(_("No worker is running: executions wait."))
     return problems
+
+
+def encoding_problem() -> str | None:
+    """Returns one sentence if the database cannot store every text."""
+    found = _wrong_encoding()
+    if found is None:
+        return None
+    return _(
+        "The database stores text as %(encoding)s: Korean names, emoji and many other signs cannot "
+        "be stored. docs/production.md says how to move it."
+    ) % {"encoding": found.encoding}
+
+
+@cache
+def _wrong_encoding() -> WrongEncoding | None:
+    """Asked once per process: an encoding changes only while jobu stands still."""
+    return wrong_encoding(connection)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
 from scheduler.admin.dashboard.health import health_of, job_problems
-from scheduler.admin.liveness import missing_parts
+from scheduler.admin.liveness import encoding_problem, missing_parts
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
 from scheduler.operations.liveness import OVERDUE_AFTER, is_alive
@@ -25,7 +25,7 @@ def now_context(
     now: datetime, sees: Mapping[str, bool], from_hour: datetime | None
 ) -> dict[str, Any]:
     context: dict[str, Any] = {"sees": sees, "cards": []}
-    problems = [("bad", text) for text in missing_parts(now)]
+    problems = [("bad", text) for text in (*missing_parts(now), encoding_problem()) if text]
     if sees["executions"]:
         waiting = statistics.waiting(now)
         context["cards"] += cards.execution_cards(now, waiting)
