@@ -40,6 +40,28 @@ def check_encoding(*, databases: Sequence[str] | None = None, **_: Any) -> list[
     return [Error(_cannot_store(found), hint=_repair(found), id="jobu.E020")]
 
 
+@register(Tags.database)
+def check_isolation(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """For a project of one's own: jobu_project sets this on each connection."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    if DEFAULT_DB_ALIAS not in (databases or ()) or connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_isolation")
+        [isolation] = cursor.fetchone()
+    if isolation == "read committed":
+        return []
+    return [
+        Warning(
+            f"Transactions of the database {connection.settings_dict['NAME']!r} are {isolation}:"
+            " claims of executions would fail.",
+            hint="jobu needs READ COMMITTED. ALTER ROLE ... SET default_transaction_isolation ="
+            " 'read committed'; or set it in OPTIONS of the database.",
+            id="jobu.W021",
+        )
+    ]
+
+
 def refuse_wrong_encoding(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
     """For `pre_migrate`: no first tables in such a database. Commands in code skip the checks."""
     found = wrong_encoding(connections[using]) if using == DEFAULT_DB_ALIAS else None

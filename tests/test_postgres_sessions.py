@@ -16,6 +16,7 @@ from django.db.utils import ConnectionHandler
 from dbpools import DatabaseRegistry, get_db
 from jobu_project.config import Config, load
 from jobu_project.databases import django_databases, pool_databases
+from scheduler import checks
 from tests.harness.pooler import pooler
 from tests.harness.servers import Postgres
 
@@ -106,3 +107,23 @@ def test_handlers_pools_keep_their_settings_behind_a_pooler(
         return answers
 
     assert asyncio.run(ask()) == ["Asia/Seoul 4321ms jobu"] * 2
+
+
+def test_check_names_another_isolation_of_a_project_of_ones_own(
+    pooled_url: str, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = urlsplit(pooled_url)
+    theirs = {
+        **{"ENGINE": "django.db.backends.postgresql", "NAME": place.path.lstrip("/")},
+        **{"HOST": place.hostname, "PORT": place.port, "USER": place.username},
+    }
+    handler = ConnectionHandler({"default": theirs})
+    monkeypatch.setattr(checks, "connections", handler)
+    with django_db_blocker.unblock():
+        assert [found.id for found in checks.check_isolation(databases=["default"])] == [
+            "jobu.W021"
+        ]
+        with handler["default"].cursor() as cursor:
+            cursor.execute("set default_transaction_isolation = 'read committed'")
+        assert checks.check_isolation(databases=["default"]) == []
+        handler["default"].close()

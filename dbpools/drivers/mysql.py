@@ -35,7 +35,6 @@ from dbpools.drivers.mysql_protocol import (
     LOST_CODES,
     READ_ONLY_TRANSACTION,
     SERVER_SESSION_STATE_CHANGED,
-    UNKNOWN_VARIABLE,
     QuietCursor,
     QuietStreamCursor,
 )
@@ -160,8 +159,9 @@ class MySQLConnection(DriverConnection):
             await self.command(f"{settings}, session_track_state_change = 1")
             self._tells_changes = True
         except asyncmy.errors.Error as error:
-            if error.args[0] != UNKNOWN_VARIABLE:
+            if self._driver.fault(error) is Fault.LOST:
                 raise
+            # A server, or a proxy before it, that does not know the last one.
             await self.command(settings)
             self._tells_changes = False
         # asyncmy reads the server status from the answer to a command.

@@ -22,7 +22,6 @@ LOST_CODES = {
 }
 # 1290 and 1836 mean a read-only server (a replica): there the server's own message is the best.
 READ_ONLY_TRANSACTION = 1792
-UNKNOWN_VARIABLE = 1193
 # What asyncmy has no names for.
 COM_RESET_CONNECTION = 0x1F
 SERVER_SESSION_STATE_CHANGED = 0x4000
