@@ -37,6 +37,7 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "execution.rescued": (_W, "execution {execution_id} of {job!r}: {reason}; now {status}"),
     "history.pruned": (_I, "{executions} executions older than {days} days removed"),
     # worker
+    "message.dropped": (_W, "something in the queue that is no task was dropped: {reason}"),
     "hint.junk": (_W, "a message that names no execution was dropped: {reason}"),
     "execution.claimed": (
         _I,

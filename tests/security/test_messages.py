@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pickle
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import amqp
 import pytest
 import redis
+from kombu.connection import Connection
 
+from jobu_project.brokers.folder import Folder
 from tests.harness.fork_server import the_fork_server
 from tests.harness.process_helpers import HANDLERS, SHORT, insert_job, insert_run
 from tests.harness.servers import Redis
@@ -22,11 +25,11 @@ from tests.harness.servers.pool import start_server
 from tests.harness.system import Part, System, deep_merge
 from tests.plugin import skip_without_server
 from tests.security.attacks import SECRET, SECRETS
+from tests.security.hostile_messages import call, hostile, message, unreadable
 
 pytestmark = pytest.mark.processes
 
 PASSWORD = "hunter2-of-the-broker"
-TASK = "scheduler.execute"
 
 
 @pytest.fixture
@@ -45,136 +48,125 @@ def broker() -> Iterator[str]:
     server.close()
 
 
-class Bomb:
-    """Creates a file when it is unpickled."""
+@pytest.fixture
+def guarded_system(system: Any, ledger: Any) -> Callable[[str | None], System]:
+    """Makes a migrated system on a broker. None: the broker in files."""
 
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
+    def make(url: str | None) -> System:
+        made: System = system(
+            broker_url=url,
+            config=deep_merge(
+                SHORT, {"worker": {"handler_packages": ["ledger_handlers", "handlers.samples"]}}
+            ),
+            handler_paths=(HANDLERS,),
+            environment={"JOBU_TEST_LEDGER": str(ledger.path)},
+        )
+        made.migrate()
+        return made
 
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.canary}",)
-
-
-def message(
-    content: bytes | str, kind: str = "application/json", encoding: str = "utf-8", **changes: Any
-) -> str:
-    """Returns a message as kombu writes it into a Redis list; `changes` replace its parts."""
-    raw = content.encode() if isinstance(content, str) else content
-    tag = base64.b64encode(os.urandom(9)).decode()
-    headers = {
-        "lang": "py", "task": TASK, "id": tag, "root_id": tag, "parent_id": None, "group": None,
-        "argsrepr": "()", "kwargsrepr": "{}", "retries": 0, "timelimit": [None, None],
-        "expires": None, "eta": None, "shadow": None, "ignore_result": True,
-    } | changes.pop("headers", {})  # fmt: skip
-    properties = {
-        "correlation_id": tag, "reply_to": "x", "delivery_mode": 2, "delivery_tag": tag,
-        "delivery_info": {"exchange": "", "routing_key": "celery"}, "priority": 0,
-        "body_encoding": "base64",
-    } | changes.pop("properties", {})  # fmt: skip
-    whole = {
-        "body": base64.b64encode(raw).decode(), "content-encoding": encoding,
-        "content-type": kind, "headers": headers, "properties": properties,
-    } | changes  # fmt: skip
-    return json.dumps({key: value for key, value in whole.items() if value != "(left out)"})
-
-
-def call(*args: Any, **embedded: Any) -> str:
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None} | embedded
-    return json.dumps([list(args), {}, embed])
-
-
-def hostile(canary: Path) -> dict[str, str | bytes]:
-    """Returns hostile messages by name."""
-    shell = f"!!python/object/apply:os.system ['touch {canary}']"
-    bomb = pickle.dumps(Bomb(canary))
-    forged = {"task": "scheduler.execute", "args": [1], "kwargs": {}, "options": {}}
-    return {
-        "pickle": message(bomb, "application/x-python-serialize", "binary"),
-        "pickle by another name": message(bomb, "application/pickle", "binary"),
-        "pickle that says json": message(bomb, encoding="binary"),
-        "yaml": message(shell, "application/x-yaml"),
-        "msgpack": message(b"\x93\x91\x01\x80\x80", "application/x-msgpack", "binary"),
-        "no such type": message("[]", "text/x-nothing"),
-        "unknown task": message(call(1), headers={"task": "os.system"}),
-        "no task": message(call(1), headers={"task": None}),
-        "task of several lines": message(call(1), headers={"task": "x\n12:00 ERROR forged"}),
-        "no reply address": message(call(1), properties={"reply_to": None}),
-        "headers are a text": json.dumps(json.loads(message(call(1))) | {"headers": "text"}),
-        "headers are missing": message(call(1), **{"content-type": "(left out)"}),
-        "body is no list": message('{"a": 1}'),
-        "body is a number": message("7"),
-        "body is no json": message("{"),
-        "body is no base64": message(call(1), body="!!!"),
-        "body is missing": message(call(1), body="(left out)"),
-        "args are a text": message(json.dumps(["x", {}, {}])),
-        "embed is a text": message(json.dumps([[1], {}, "x"])),
-        "nested deeply": message("[" * 200_000),
-        "eta is no time": message(call(1), headers={"eta": "tomorrow"}),
-        "eta is far": message(call(1), headers={"eta": "9999-12-31T23:59:59.999999+00:00"}),
-        "expires is no time": message(call(1), headers={"expires": "never"}),
-        "timelimit is a text": message(call(1), headers={"timelimit": ["a", "b"]}),
-        "timelimit is negative": message(call(1), headers={"timelimit": [-1, -1]}),
-        "retries are a text": message(call(1), headers={"retries": "x"}),
-        "a callback": message(call(1, callbacks=[forged])),
-        "a callback that is none": message(call(1, callbacks=["x"])),
-        "a chain": message(call(1, chain=[forged | {"task": "os.system"}])),
-        "reply to somebody": message(call(1), properties={"reply_to": "celery"}),
-        "keywords": message(json.dumps([[], {"execution_id": 1, "self": 2}, {}])),
-        "10 MB": message(call("x" * 10_000_000)),
-        "100 000 keys": message(json.dumps([[{str(n): n for n in range(100_000)}], {}, {}])),
-        **{
-            f"id {junk!r:.20}": message(call(junk))
-            for junk in (
-                0, -1, 2**63, 2**200, 1.5, True, None, "1 OR 1=1", "1; DROP TABLE cron_jobs", "",
-                [], [1], {}, {"id": 1}, "\u0000", "x" * 1000,
-            )
-        },
-        "two ids": message(call(1, 2)),
-    }  # fmt: skip
-
-
-def unreadable() -> dict[str, bytes | str]:
-    """Returns data that are not messages."""
-    return {
-        "no json": b"not json",
-        "binary": b"\x80\x04\xff\xfe",
-        "empty": b"",
-        "a list": "[1, 2]",
-        "null": "null",
-        "nested deeply": "[" * 200_000,
-        "no properties": json.dumps(json.loads(message(call(1))) | {"properties": None}),
-        "no delivery tag": json.dumps(json.loads(message(call(1))) | {"properties": {}}),
-        "no delivery info": message(call(1), properties={"delivery_info": None}),
-        "an encoding that does not exist": message(call(1), properties={"body_encoding": "x"}),
-    }
+    return make
 
 
 @pytest.fixture
-def guarded(system: Any, broker: str, ledger: Any) -> System:
-    """A system whose broker requires a password."""
-    made: System = system(
-        broker_url=broker,
-        config=deep_merge(
-            SHORT, {"worker": {"handler_packages": ["ledger_handlers", "handlers.samples"]}}
-        ),
-        handler_paths=(HANDLERS,),
-        environment={"JOBU_TEST_LEDGER": str(ledger.path)},
-    )
-    made.migrate()
-    return made
+def guarded(guarded_system: Callable[[str | None], System], broker: str) -> System:
+    """A system whose broker has a password."""
+    return guarded_system(broker)
 
 
-def put(broker: str, text: str | bytes) -> None:
-    with redis.Redis.from_url(broker) as client:
-        client.lpush("celery", text)
+class Queue(Protocol):
+    """The queue of the workers, as somebody reaches it who is not jobu."""
+
+    url: str | None  # None: the folder below the data directory of the system
+    pool: str
+
+    def put(self, jobu: System, text: str | bytes) -> bool:
+        """Returns False if this broker itself refuses such a thing."""
 
 
-def assert_still_works(jobu: System, broker: str, number: int, worker: Part, what: str) -> None:
-    """Checks that the same worker runs a job after the hostile messages."""
+class RedisQueue:
+    pool = "prefork"
+
+    def __init__(self, url: str) -> None:
+        self.url: str | None = url
+
+    def put(self, jobu: System, text: str | bytes) -> bool:
+        with redis.Redis.from_url(str(self.url)) as client:
+            client.lpush("celery", text)
+        return True
+
+
+class FileQueue:
+    pool = "threads"
+    url: str | None = None
+
+    def put(self, jobu: System, text: str | bytes) -> bool:
+        folder = Folder(jobu.data_dir / "broker")
+        folder.add_queue("celery")
+        name = f"9-{time.time_ns():020d}-{os.urandom(16).hex()}.json"
+        folder.write(
+            folder.queue("celery") / name, text.encode() if isinstance(text, str) else text
+        )
+        return True
+
+
+class RabbitQueue:
+    """One connection for all messages. RabbitMQ itself knows what a message is."""
+
+    pool = "threads"
+
+    def __init__(self, url: str) -> None:
+        self.url: str | None = url
+        self._connection = Connection(url)
+
+    def put(self, jobu: System, text: str | bytes) -> bool:
+        try:
+            whole = json.loads(text)
+            properties = {
+                key: whole["properties"][key] for key in ("correlation_id", "reply_to", "priority")
+            }
+            letter = amqp.Message(
+                base64.b64decode(whole["body"]),
+                content_type=whole["content-type"],
+                content_encoding=whole["content-encoding"],
+                application_headers=whole["headers"],
+                **properties,
+            )
+            channel = self._connection.default_channel
+            channel.queue_declare("celery", durable=True, auto_delete=False)
+            channel.basic_publish(letter, exchange="", routing_key="celery")
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return False
+        return True
+
+    def gossip(self, routing_key: str, body: str) -> None:
+        """Says something in the name of another worker, to all of them."""
+        letter = amqp.Message(body, content_type="application/json", content_encoding="utf-8")
+        self._connection.default_channel.basic_publish(
+            letter, exchange="celeryev", routing_key=routing_key
+        )
+
+    def close(self) -> None:
+        self._connection.release()
+
+
+@pytest.fixture(params=["redis", "rabbitmq", "files"])
+def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
+    if request.param == "redis":
+        yield RedisQueue(request.getfixturevalue("broker"))
+    elif request.param == "files":
+        yield FileQueue()
+    else:
+        rabbit = RabbitQueue(request.getfixturevalue("rabbitmq_server").create_vhost("hostile"))
+        yield rabbit
+        rabbit.close()
+
+
+def assert_still_works(jobu: System, queue: Queue, number: int, worker: Part, what: str) -> None:
+    """A run is claimed by the very same worker; its message comes after all that was put before."""
     run = insert_run(
         jobu, "ledger", scheduled_time=f"2026-01-01 00:00:00.{number:06}", status="PENDING"
     )
-    put(broker, message(call(run)))
+    queue.put(jobu, message(call(run)))
 
     def is_done() -> bool:
         assert worker.is_alive, f"{what}: the worker ended\n{worker.log_tail()}"
@@ -184,19 +176,26 @@ def assert_still_works(jobu: System, broker: str, number: int, worker: Part, wha
     jobu.wait_until(is_done, 30, f"a run after: {what}")
 
 
-def test_no_message_runs_code_or_ends_a_worker(guarded: System, broker: str, tmp_path: Path):
+def test_no_message_runs_code_or_ends_a_worker(
+    guarded_system: Callable[[str | None], System], queue: Queue, tmp_path: Path
+):
     canary = tmp_path / "canary"
-    worker = guarded.start_worker(pool="prefork", concurrency=1)
+    guarded = guarded_system(queue.url)
+    # One place: a message that kept it would stop everything that comes after.
+    worker = guarded.start_worker(pool=queue.pool, concurrency=1)
     worker.wait_for_log("ready")
     tables = "SELECT count(*) AS n FROM cron_jobs"
     insert_job(guarded, "bystander", is_enabled=False)
 
-    for text in hostile(canary).values():
-        put(broker, text)
-    assert_still_works(guarded, broker, 1, worker, "hostile messages")
-    for number, (name, text) in enumerate(unreadable().items(), start=2):
-        put(broker, text)
-        assert_still_works(guarded, broker, number, worker, name)
+    letters = [*hostile(canary).items(), *unreadable().items()]
+    for number in range(0, len(letters), 8):
+        names = [name for name, text in letters[number : number + 8] if queue.put(guarded, text)]
+        assert_still_works(guarded, queue, number, worker, ", ".join(names))
+    if isinstance(queue, RabbitQueue):
+        for key in ("worker.heartbeat", "worker.elect", "worker.elect.ack", "worker.x"):
+            for body in ("null", "[]", "5", "{}", '{"hostname": 5, "type": []}', "{"):
+                queue.gossip(key, body)
+        assert_still_works(guarded, queue, 900_000, worker, "false news of other workers")
 
     assert not canary.exists()
     assert guarded.sql(tables) == [{"n": 1}]
