@@ -17,7 +17,8 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from scheduler.api.errors import database_unavailable, of_status, respond
 from scheduler.operations import health
-from scheduler.operations.masking import MASK, looks_secret
+from scheduler.operations.masking import MASK
+from scheduler.operations.secret_names import looks_secret
 
 logger = logging.getLogger("jobu.request")
 

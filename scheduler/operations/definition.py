@@ -9,7 +9,8 @@ from typing import Any, Final
 from handlers.json_safe import storable_result
 from scheduler.models import EDITABLE, CronJob
 from scheduler.operations.json_equal import json_equal
-from scheduler.operations.masking import looks_secret, mask
+from scheduler.operations.masking import mask
+from scheduler.operations.secret_names import secret_members
 
 PARAMS: Final = "handler_params"
 # Doors take 64 KiB of params; what SQL has typed beyond that is cut.
@@ -64,12 +65,13 @@ def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[st
     if json_equal(old, new):
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        secrets = secret_members(old) | secret_members(new)
         for key in dict.fromkeys([*old, *new]):
             yield from _inside(
                 old.get(key, _MISSING),
                 new.get(key, _MISSING),
                 f"{path}.{key}" if path else str(key),
-                hidden=hidden or looks_secret(str(key)),
+                hidden=hidden or key in secrets,
             )
         return
     yield path, None if old is _MISSING else old, None if new is _MISSING else new, hidden

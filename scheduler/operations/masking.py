@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from scheduler.operations.secret_names import replace_in_urls, secret_members, secrets_in_urls
 
 MASK = "********"
 # Deeper levels are shown as TOO_DEEP. jobu refuses such values, but SQL can write them, and a page
@@ -13,22 +14,11 @@ MASK = "********"
 _DEEPEST = 100
 TOO_DEEP = "(nested too deep)"
 
-_WORDS = frozenset(
-    {"key", "keys", "pwd", "passwd", "pass", "credential", "credentials", "auth", "dsn"}
-)
-_PARTS = ("password", "passphrase", "secret", "token", "authorization", "apikey", "privatekey")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-
-
-def looks_secret(key: str) -> bool:
-    """True for `password`, `apiKey`, `X-Auth-Token`, `ssh_key`; false for `monkey` or `author`."""
-    if any(part in re.sub(r"[^a-z]", "", key.lower()) for part in _PARTS):
-        return True
-    return any(word.lower() in _WORDS for word in _WORD.findall(key))
-
 
 def mask(value: Any) -> Any:
-    """Returns a copy of a JSON value with everything below the key of a secret hidden."""
+    """Returns a copy of a JSON value without its secrets: everything below the key of a secret, and
+    the passwords in URLs.
+    """
     return _masked(value, _DEEPEST)
 
 
@@ -36,12 +26,15 @@ def _masked(value: Any, levels: int) -> Any:
     if isinstance(value, (Mapping, list)) and not levels:
         return TOO_DEEP
     if isinstance(value, Mapping):
+        secrets = secret_members(value)
         return {
-            key: _hide(member) if looks_secret(str(key)) else _masked(member, levels - 1)
+            key: _hide(member) if key in secrets else _masked(member, levels - 1)
             for key, member in value.items()
         }
     if isinstance(value, list):
         return [_masked(member, levels - 1) for member in value]
+    if isinstance(value, str):
+        return replace_in_urls(value, lambda _secret: MASK)
     return value
 
 
@@ -52,14 +45,23 @@ def unmask(typed: Any, stored: Any) -> Any:
     """
     if isinstance(typed, Mapping):
         members = stored if isinstance(stored, Mapping) else {}
+        secrets = secret_members(members)
+        restored = {
+            **typed,
+            **{key: members[key] for key in secrets if typed.get(key) == MASK},
+        }
+        # Not {"name": "HOST", "value": MASK} where {"name": "API_KEY", ...} is stored.
+        secrets &= secret_members(restored)
         return {
             key: members[key]
-            if member == MASK and looks_secret(key) and key in members
+            if member == MASK and key in secrets
             else unmask(member, members.get(key))
             for key, member in typed.items()
         }
     if isinstance(typed, list):
         return _unmask_items(typed, stored if isinstance(stored, list) else [])
+    if isinstance(typed, str) and isinstance(stored, str) and typed == mask(stored):
+        return stored  # a URL; one with another host does not get the password
     return typed
 
 
@@ -109,7 +111,7 @@ def left_masked(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for index, member in enumerate(value):
             yield from left_masked(member, f"{path}[{index}]")
-    elif value == MASK:
+    elif isinstance(value, str) and (value == MASK or MASK in secrets_in_urls(value)):
         yield path
 
 

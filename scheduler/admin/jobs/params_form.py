@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import HandlerParams
 from handlers.validation import json_schema, validate_params
-from scheduler.operations.masking import MASK, looks_secret, mask
+from scheduler.operations.masking import MASK, mask
+from scheduler.operations.secret_names import looks_secret
 from scheduler.operations.validation import bad_param
 
 _SCALARS = {"string", "integer", "number"}
