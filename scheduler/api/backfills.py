@@ -15,11 +15,12 @@ from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
 from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.backfills import (
+    BackfillAnswer,
     BackfillDetail,
     BackfillIn,
     BackfillOut,
     BackfillPage,
-    BackfillPreview,
+    BackfillPreviewAnswer,
 )
 from scheduler.models import LARGEST_ID, Backfill, CronJob
 from scheduler.operations.backfills import BackfillControl
@@ -47,7 +48,7 @@ def shown(backfill: Backfill, caller: Caller) -> dict[str, Any]:
 
 @router.post(
     "/crons/{int:cron_id}/backfills/preview",
-    response=answers(BackfillPreview, 404),
+    response=answers(BackfillPreviewAnswer, 404),
     auth=needs(Action.RUN_JOB),
 )
 def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -> dict[str, Any]:
@@ -57,6 +58,8 @@ def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -
     preview = backfills_of(caller).preview(
         cron_id, since=given.since, until=given.until, order=given.order, params=params
     )
+    if not caller.may(Action.VIEW_JOBS):
+        return {"total": preview.total}
     return {
         "total": preview.total,
         "slots": preview.slots,
@@ -66,7 +69,7 @@ def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -
 
 @router.post(
     "/crons/{int:cron_id}/backfills",
-    response=answers(BackfillDetail, 404, 409, status=201),
+    response=answers(BackfillAnswer, 404, 409, status=201),
     auth=needs(Action.RUN_JOB),
 )
 def start_backfill(
@@ -83,7 +86,7 @@ def start_backfill(
         parallelism=given.parallelism,
         params=params,
     )
-    return Status(201, _detail(backfill, caller))
+    return Status(201, _answered(backfill, caller))
 
 
 @router.get(
@@ -130,7 +133,7 @@ def get_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any
 
 @router.post(
     "/backfills/{int:backfill_id}/pause",
-    response=answers(BackfillDetail, 404, 409),
+    response=answers(BackfillAnswer, 404, 409),
     auth=needs(Action.RUN_JOB),
 )
 def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def pause_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, A
 
 @router.post(
     "/backfills/{int:backfill_id}/resume",
-    response=answers(BackfillDetail, 404, 409),
+    response=answers(BackfillAnswer, 404, 409),
     auth=needs(Action.RUN_JOB),
 )
 def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
@@ -150,7 +153,7 @@ def resume_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, 
 
 @router.post(
     "/backfills/{int:backfill_id}/cancel",
-    response=answers(BackfillDetail, 404, 409),
+    response=answers(BackfillAnswer, 404, 409),
     auth=needs(Action.RUN_JOB),
 )
 def cancel_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, Any]:
@@ -160,7 +163,16 @@ def cancel_backfill(request: HttpRequest, backfill_id: BackfillId) -> dict[str, 
 
 def _move(request: HttpRequest, work: Callable[[BackfillControl], Backfill]) -> dict[str, Any]:
     caller = caller_of(request)
-    return _detail(work(backfills_of(caller)), caller)
+    return _answered(work(backfills_of(caller)), caller)
+
+
+def _answered(backfill: Backfill, caller: Caller) -> dict[str, Any]:
+    """Returns the body of the answer to a verb: only what the caller needs to know of its own act,
+    unless it may see jobs.
+    """
+    if caller.may(Action.VIEW_JOBS):
+        return _detail(backfill, caller)
+    return {"id": backfill.pk, "state": backfill.state}
 
 
 def _detail(backfill: Backfill, caller: Caller) -> dict[str, Any]:

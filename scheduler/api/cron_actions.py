@@ -10,16 +10,16 @@ from ninja import Router, Status
 
 from scheduler.api.audit import act_on_many, control_of
 from scheduler.api.auth import Caller, caller_of, needs
-from scheduler.api.cron_answers import CronId, shown, unless_name_is_taken
-from scheduler.api.execution_answers import detail as execution_detail
+from scheduler.api.cron_answers import CronId, answered, unless_name_is_taken
+from scheduler.api.execution_answers import answered as execution_answered
 from scheduler.api.paging import refuse_unknown
 from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.base import Ids, Outcome, Outcomes, PauseMany
-from scheduler.api.schemas.executions import ExecutionDetail
+from scheduler.api.schemas.executions import ExecutionAnswer
 from scheduler.api.schemas.jobs import (
     CloneIn,
-    CronOut,
+    CronAnswer,
     EnableIn,
     MissedOut,
     Pause,
@@ -36,7 +36,7 @@ router = Router(tags=["crons"])
 
 
 @router.post(
-    "/{int:cron_id}/toggle", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+    "/{int:cron_id}/toggle", response=answers(CronAnswer, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     """Disable a job that is enabled; enable a job that is disabled."""
@@ -44,11 +44,11 @@ def toggle_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     control = control_of(caller)
     is_enabled = CronJob.objects.get(pk=cron_id).is_enabled
     job = control.disable(cron_id) if is_enabled else control.enable(cron_id)
-    return shown(job, caller)
+    return answered(job, caller)
 
 
 @router.post(
-    "/{int:cron_id}/enable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+    "/{int:cron_id}/enable", response=answers(CronAnswer, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def enable_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
@@ -56,11 +56,11 @@ def enable_cron(
     """Enable a job. `missed`: which of the slots that it missed while it was off are run."""
     caller = caller_of(request)
     missed = given.missed if given else "none"
-    return shown(control_of(caller).enable(cron_id, missed=missed), caller)
+    return answered(control_of(caller).enable(cron_id, missed=missed), caller)
 
 
 @router.post(
-    "/{int:cron_id}/resume", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+    "/{int:cron_id}/resume", response=answers(CronAnswer, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def resume_cron(
     request: HttpRequest, cron_id: CronId, given: EnableIn | None = None
@@ -70,23 +70,23 @@ def resume_cron(
 
 
 @router.post(
-    "/{int:cron_id}/disable", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+    "/{int:cron_id}/disable", response=answers(CronAnswer, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def disable_cron(request: HttpRequest, cron_id: CronId) -> dict[str, Any]:
     """Disable a job until somebody enables it."""
     caller = caller_of(request)
-    return shown(control_of(caller).disable(cron_id), caller)
+    return answered(control_of(caller).disable(cron_id), caller)
 
 
 @router.post(
-    "/{int:cron_id}/pause", response=answers(CronOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+    "/{int:cron_id}/pause", response=answers(CronAnswer, 404, 409), auth=needs(Action.PAUSE_JOB)
 )
 def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None) -> dict[str, Any]:
     """Pause a job with a reason. At `until` the job is enabled automatically."""
     caller = caller_of(request)
     wanted = given or Pause()
     job = control_of(caller).pause(cron_id, reason=wanted.reason, until=wanted.until)
-    return shown(job, caller)
+    return answered(job, caller)
 
 
 @router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))
@@ -98,7 +98,7 @@ def missed_slots(request: HttpRequest, cron_id: CronId) -> Any:
 
 @router.post(
     "/{int:cron_id}/clone",
-    response=answers(CronOut, 404, 409, status=201),
+    response=answers(CronAnswer, 404, 409, status=201),
     auth=needs(Action.ADD_JOB),
 )
 def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[Any]:
@@ -108,12 +108,12 @@ def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[
     job = unless_name_is_taken(
         lambda: control_of(caller).clone_job(cron_id, name=given.name), {"name": given.name}, None
     )
-    return Status(201, shown(job, caller))
+    return Status(201, answered(job, caller))
 
 
 @router.post(
     "/{int:cron_id}/run",
-    response=answers(ExecutionDetail, 404, status=201),
+    response=answers(ExecutionAnswer, 404, status=201),
     auth=needs(Action.RUN_JOB),
 )
 def run_cron(
@@ -122,7 +122,7 @@ def run_cron(
     """Run a job now. Its schedule does not change."""
     caller = caller_of(request)
     execution = _run(caller, cron_id, given.params if given else None)
-    return Status(201, execution_detail(execution, caller))
+    return Status(201, execution_answered(execution, caller))
 
 
 # --- several jobs at once ------------------------------------------------------------------------

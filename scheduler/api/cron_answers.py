@@ -30,8 +30,17 @@ def shown(job: CronJob, caller: Caller) -> dict[str, Any]:
     return {**values, "state": state_of(job), "handler_params": params}
 
 
+def answered(job: CronJob, caller: Caller) -> dict[str, Any]:
+    """Returns the body of the answer to a verb: only what the caller needs to know of its own act,
+    unless it may see jobs.
+    """
+    if caller.may(Action.VIEW_JOBS):
+        return shown(job, caller)
+    return {"id": job.pk, "is_enabled": job.is_enabled, "state": state_of(job)}
+
+
 def saved(job: CronJob, caller: Caller) -> dict[str, Any]:
-    return {**shown(job, caller), "warnings": Control().warnings(job)}
+    return {**answered(job, caller), "warnings": Control().warnings(job)}
 
 
 def unless_name_is_taken(

@@ -24,7 +24,7 @@ from scheduler.api.schemas.jobs import (
     CronNew,
     CronOut,
     CronPage,
-    CronSaved,
+    CronSavedAnswer,
     PreviewIn,
     PreviewOut,
     SlotOut,
@@ -73,7 +73,7 @@ def list_crons(request: HttpRequest, filters: Query[CronFilters]) -> dict[str, A
     return {**counts, "items": [shown(job, caller) for job in found]}
 
 
-@router.post("", response=answers(CronSaved, 409, status=201), auth=needs(Action.ADD_JOB))
+@router.post("", response=answers(CronSavedAnswer, 409, status=201), auth=needs(Action.ADD_JOB))
 def create_cron(request: HttpRequest, given: CronNew) -> Status[Any]:
     """A new job."""
     caller = caller_of(request)
@@ -122,7 +122,7 @@ def get_cron(request: HttpRequest, cron_id: CronId, response: HttpResponse) -> d
 @router.api_operation(
     ["PUT", "PATCH"],
     "/{int:cron_id}",
-    response=answers(CronSaved, 404, 409),
+    response=answers(CronSavedAnswer, 404, 409),
     auth=needs(Action.CHANGE_JOB),
 )
 def change_cron(

@@ -15,7 +15,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from handlers import HandlerNotFoundError
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
-from scheduler.operations.errors import describe
+from scheduler.operations.errors import KeyInUse, describe
 from scheduler.operations.validation import no_handler
 from scheduler.schedule import ScheduleError
 
@@ -98,6 +98,8 @@ def translate(error: Exception) -> ApiError | None:
         case StaleEdit():
             message = _("it was changed since you read it; read it again")
             return ApiError(409, "STALE_EDIT", message)
+        case KeyInUse():
+            return ApiError(409, "IDEMPOTENCY_KEY_IN_USE", str(error))
         case NotPossible():
             return ApiError(409, "NOT_POSSIBLE", str(error))
         case CronJob.DoesNotExist():

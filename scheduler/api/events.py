@@ -11,13 +11,10 @@ from ninja import Header, Router, Status
 from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.errors import invalid
-from scheduler.api.execution_answers import detail
+from scheduler.api.execution_answers import answered
 from scheduler.api.params import event_params
 from scheduler.api.responses import answers
-from scheduler.api.schemas.executions import (
-    EventIn,
-    ExecutionDetail,
-)
+from scheduler.api.schemas.executions import EventIn, ExecutionAnswer
 from scheduler.models import CronJob
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.permissions import Action
@@ -27,7 +24,7 @@ router = Router(tags=["events"])
 
 @router.post(
     "",
-    response={**answers(ExecutionDetail, 404), 201: ExecutionDetail},
+    response={**answers(ExecutionAnswer, 404, 409), 201: ExecutionAnswer},
     auth=needs(Action.SEND_EVENT),
 )
 def send_event(
@@ -39,7 +36,8 @@ def send_event(
 ) -> Status[dict[str, Any]]:
     """Start a run because an event happened. Returns 201 and the new run.
 
-    If the idempotency key was sent before, no run is made: returns 200 and the run of that key.
+    If the same event was sent before with this idempotency key, no run is made: returns 200 and the
+    run of that event. If another event was sent with it: 409.
     If the parameters of the job hold secrets, only a caller who may see parameters may send
     `params` or a handler other than the job's.
     """
@@ -53,7 +51,7 @@ def send_event(
     if given.job_id is not None:
         job = CronJob.objects.get(pk=given.job_id)
         is_other_handler = bool(handler) and handler != job.handler_name
-        handler, stored = handler or job.handler_name, job.handler_params
+        stored = job.handler_params
     params = event_params(caller, given.params, stored, is_other_handler=is_other_handler)
     execution, is_new = control_of(caller).event(
         handler_name=handler,
@@ -61,7 +59,7 @@ def send_event(
         job_id=given.job_id,
         idempotency_key=key or idempotency_key,
     )
-    return Status(201 if is_new else 200, detail(execution, caller))
+    return Status(201 if is_new else 200, answered(execution, caller))
 
 
 def _one_of_two(given: EventIn, name: str, short: str) -> str:

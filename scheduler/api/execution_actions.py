@@ -10,14 +10,11 @@ from ninja import Router, Status
 from scheduler.api.audit import act_on_many, control_of
 from scheduler.api.auth import Caller, caller_of, needs
 from scheduler.api.errors import ApiError
-from scheduler.api.execution_answers import ExecutionId, detail
+from scheduler.api.execution_answers import ExecutionId, answered
 from scheduler.api.params import replacement_params
 from scheduler.api.responses import answers
 from scheduler.api.schemas.base import CancelMany, Ids, Outcome, Outcomes
-from scheduler.api.schemas.executions import (
-    CancelIn,
-    ExecutionDetail,
-)
+from scheduler.api.schemas.executions import CancelIn, ExecutionAnswer
 from scheduler.api.schemas.jobs import RunNow
 from scheduler.models import JobExecution
 from scheduler.operations.control import NotPossible
@@ -31,18 +28,18 @@ router = Router(tags=["jobs"])
 
 @router.post(
     "/{int:execution_id}/retry",
-    response=answers(ExecutionDetail, 404),
+    response=answers(ExecutionAnswer, 404),
     auth=needs(Action.RETRY_EXECUTION),
 )
 def retry_execution(request: HttpRequest, execution_id: ExecutionId) -> dict[str, Any]:
     """Retry an unsuccessful execution. It gets its full number of retries again."""
     caller = caller_of(request)
-    return detail(_retry(caller, execution_id), caller)
+    return answered(_retry(caller, execution_id), caller)
 
 
 @router.post(
     "/{int:execution_id}/cancel",
-    response=answers(ExecutionDetail, 404, 409),
+    response=answers(ExecutionAnswer, 404, 409),
     auth=needs(Action.CANCEL_EXECUTION),
 )
 def cancel_execution(
@@ -54,12 +51,12 @@ def cancel_execution(
     the answer still shows RUNNING.
     """
     caller = caller_of(request)
-    return detail(_cancel(caller, execution_id, given.reason if given else ""), caller)
+    return answered(_cancel(caller, execution_id, given.reason if given else ""), caller)
 
 
 @router.post(
     "/{int:execution_id}/replay",
-    response=answers(ExecutionDetail, 404, status=201),
+    response=answers(ExecutionAnswer, 404, status=201),
     auth=needs(Action.RUN_JOB),
 )
 def replay_execution(
@@ -73,7 +70,7 @@ def replay_execution(
         lambda: JobExecution.objects.only("params").get(pk=execution_id).params,
     )
     execution = control_of(caller).replay(execution_id, params)
-    return Status(201, detail(execution, caller))
+    return Status(201, answered(execution, caller))
 
 
 @router.post("/bulk/cancel", response=answers(Outcomes), auth=needs(Action.CANCEL_EXECUTION))

@@ -27,6 +27,15 @@ def listed(execution: JobExecution) -> dict[str, Any]:
     return {**values, "retry_count": execution.failures, "duration_seconds": took}
 
 
+def answered(execution: JobExecution, caller: Caller) -> dict[str, Any]:
+    """Returns the body of the answer to a verb: only what the caller needs to know of its own act,
+    unless it may see executions.
+    """
+    if caller.may(Action.VIEW_EXECUTIONS):
+        return detail(execution, caller)
+    return {"id": execution.pk, "status": execution.status}
+
+
 def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
     """Returns an execution as a body. Hides what the caller may not see."""
     may_see = caller.may(Action.VIEW_PARAMS)

@@ -53,6 +53,8 @@ class JobExecution(models.Model):
     dedupe_key = models.CharField(
         _("idempotency key"), max_length=255, null=True, blank=True, unique=True
     )
+    # Of what the event asked for (operations/event_digest.py): the key of another event is refused.
+    dedupe_digest = models.CharField(max_length=64, null=True, blank=True, editable=False)
     status = models.CharField(
         _("status"),
         max_length=20,

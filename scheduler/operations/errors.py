@@ -2,6 +2,7 @@
 
 InvalidJob   values from a person are wrong; names the fields and what is wrong with each
 NotPossible  the current state of the row forbids the operation
+  KeyInUse   another event has the idempotency key
 StaleEdit    somebody else has changed the job since it was read (defined in the store)
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from scheduler.store.jobs import StaleEdit
 
-__all__ = ["InvalidJob", "NotPossible", "Problems", "StaleEdit", "describe"]
+__all__ = ["InvalidJob", "KeyInUse", "NotPossible", "Problems", "StaleEdit", "describe"]
 
 Problems = dict[str, list[str]]
 
@@ -24,6 +25,10 @@ class InvalidJob(ValueError):
 
 class NotPossible(Exception):
     """The current state forbids the operation. The message tells a person why."""
+
+
+class KeyInUse(NotPossible):
+    """Another event was sent with the same idempotency key."""
 
 
 def describe(problems: Problems) -> str:

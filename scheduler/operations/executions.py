@@ -14,7 +14,8 @@ from scheduler.labels import label, label_of
 from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations import validation
 from scheduler.operations.base import Operations
-from scheduler.operations.errors import InvalidJob, NotPossible
+from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible
+from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
@@ -84,15 +85,16 @@ class ExecutionOperations(Operations):
     def event(
         self,
         *,
-        handler_name: str,
         params: Mapping[str, Any],
+        handler_name: str = "",
         job_id: int | None = None,
         idempotency_key: str | None = None,
     ) -> tuple[JobExecution, bool]:
         """Creates a run for an event. With a job, the event's params are merged into the job's.
 
-        Returns the run, and whether it is new. If the idempotency_key was used before, no run is
-        created and the earlier run is returned.
+        Without a `handler_name` the job's handler runs. Returns the run, and whether it is new. If
+        the same event was sent before with this idempotency_key, no run is created and the earlier
+        run is returned. KeyInUse: the key belongs to another event.
         """
         job = CronJob.objects.get(pk=job_id) if job_id is not None else None
         merged: Any = params
@@ -100,8 +102,11 @@ class ExecutionOperations(Operations):
             if not isinstance(job.handler_params, Mapping):  # SQL may have written another value
                 raise InvalidJob({"params": [gettext("must be a JSON object")]})
             merged = {**job.handler_params, **params}
-        validation.check_params(handler_name, merged)
+        handler = handler_name or (job.handler_name if job is not None else handler_name)
+        validation.check_params(handler, merged)
+        digest = None
         if idempotency_key is not None:
+            digest = digest_of(handler_name=handler_name, job_id=job_id, params=params)
             problem = validation.text_problem(idempotency_key, 255, required=True)
             if problem:
                 raise InvalidJob({"idempotency_key": [problem]})
@@ -110,15 +115,20 @@ class ExecutionOperations(Operations):
             now = self.clock.now()
             execution, is_new = executions.create_execution(
                 job,
-                handler_name=handler_name,
+                handler_name=handler,
                 params=merged,
                 source=ParamSource.EVENT,
                 now=now,
                 dedupe_key=idempotency_key,
+                dedupe_digest=digest,
                 requested_by=self.actor.name,
             )
             if is_new:
                 self._remember_execution(ActivityVerb.EVENT, execution, now)
+            elif digest is not None and not is_answered_by(
+                execution, digest=digest, handler_name=handler_name, job_id=job_id
+            ):
+                raise KeyInUse(gettext("another event was sent with this idempotency key"))
             return execution, is_new
 
         return in_transaction(work)

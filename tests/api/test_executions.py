@@ -299,6 +299,8 @@ def test_events_with_the_same_key_create_one_run(api: Program):
     assert first["id"] == second["id"] == ok(by_header, 200)["id"]
     assert JobExecution.objects.count() == 1
     assert Activity.objects.filter(verb="event").count() == 1
+    another = api.post("/events", {**event, "params": {"message": "x"}})
+    assert error_of(another, 409)["code"] == "IDEMPOTENCY_KEY_IN_USE"
     clash = api.post("/events", event, **{"Idempotency-Key": "order-2"})
     assert list(error_of(clash, 400)["fields"]) == ["idempotency_key"]
 

@@ -203,6 +203,87 @@ def test_admin_allows_exactly_the_same_permissions(role: str):
     assert wrong == {}
 
 
+# --- what an action answers -----------------------------------------------------------------------
+
+DAYS = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T23:59:59Z"}
+OF_A_RUN, OF_A_JOB = {"id", "status"}, {"id", "is_enabled", "state"}
+OF_A_BACKFILL = {"id", "state"}
+# The address of each verb as it stands in the document, its body, and what one may know who may not
+# see the row.
+VERBS: dict[str, tuple[Any, set[str]]] = {
+    "POST /crons": (
+        lambda: {
+            "name": f"n{next(NUMBERS)}",
+            "cron_expression": "@daily",
+            "handler_name": "sample",
+        },
+        OF_A_JOB | {"warnings"},
+    ),
+    "PUT /crons/{cron_id}": ({"description": "x"}, OF_A_JOB | {"warnings"}),
+    "PATCH /crons/{cron_id}": ({"description": "y"}, OF_A_JOB | {"warnings"}),
+    "POST /crons/{cron_id}/toggle": (None, OF_A_JOB),
+    "POST /crons/{cron_id}/disable": (None, OF_A_JOB),
+    "POST /crons/{cron_id}/enable": (None, OF_A_JOB),
+    "POST /crons/{cron_id}/pause": (None, OF_A_JOB),
+    "POST /crons/{cron_id}/resume": (None, OF_A_JOB),
+    "POST /crons/{cron_id}/run": (None, OF_A_RUN),
+    "POST /crons/{cron_id}/backfills/preview": (DAYS, {"total"}),
+    "POST /crons/{cron_id}/backfills": (DAYS, OF_A_BACKFILL),
+    "POST /backfills/{backfill_id}/pause": (None, OF_A_BACKFILL),
+    "POST /backfills/{backfill_id}/resume": (None, OF_A_BACKFILL),
+    "POST /backfills/{backfill_id}/cancel": (None, OF_A_BACKFILL),
+    "POST /jobs/{failed_id}/retry": (None, OF_A_RUN),
+    "POST /jobs/{waiting_id}/cancel": (None, OF_A_RUN),
+    "POST /jobs/{waiting_id}/replay": (None, OF_A_RUN),
+    "POST /events": ({"handler": "sample", "idempotency_key": "k"}, OF_A_RUN),
+    "POST /crons/bulk/enable": ("cron_id", {"done", "refused", "items"}),
+    "POST /crons/bulk/disable": ("cron_id", {"done", "refused", "items"}),
+    "POST /crons/bulk/pause": ("cron_id", {"done", "refused", "items"}),
+    "POST /crons/bulk/run": ("cron_id", {"done", "refused", "items"}),
+    "POST /jobs/bulk/cancel": ("waiting_id", {"done", "refused", "items"}),
+    "POST /jobs/bulk/retry": ("failed_id", {"done", "refused", "items"}),
+}
+# Only for those who may see jobs: the copy of one, and the slots of an expression.
+WITH_SIGHT = {"POST /crons/{cron_id}/clone", "POST /crons/preview"}
+
+
+def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
+    root = User.objects.create_superuser("root")
+    blind, seeing = program(root, ["operate", "write"]), program(root)
+    the_job()  # made before the runs, which name it
+    ids = {
+        "cron_id": the_job().pk,
+        "failed_id": a_run(RunStatus.FAILED).pk,
+        "waiting_id": a_run(RunStatus.PENDING).pk,
+    }
+    # An event of somebody else, with the same key: the run of it is not shown either.
+    ok(seeing.post("/events", {"handler": "sample", "idempotency_key": "k"}), 201)
+
+    for verb, (given, known) in VERBS.items():
+        method, address = verb.split(" ")
+        body = given() if callable(given) else given
+        if isinstance(given, str):
+            body = {"ids": [ids[given]]}
+        answer = blind.send(method, address.format(**ids), body)
+        assert answer.status_code in (200, 201), (verb, answer.content)
+        assert set(answer.json()) == known, verb
+        assert CANARY not in answer.content.decode(), verb
+        if address.endswith("/backfills"):
+            ids["backfill_id"] = answer.json()["id"]
+    whole = ok(seeing.post(f"/crons/{ids['cron_id']}/run"), 201)
+    assert whole["handler_name"] == "sample"
+
+    document = ok(seeing.get("/openapi.json"))["paths"]
+    in_document = {
+        f"{method.upper()} {address.removeprefix('/api').removeprefix('/v1')}"
+        for address, methods in document.items()
+        for method in methods
+        if method in ("post", "put", "patch")
+    }
+    named = {re.sub(r"(failed|waiting)_id", "execution_id", verb) for verb in VERBS}
+    assert in_document - WITH_SIGHT == named
+
+
 # --- more than one permission ---------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.errors import KeyInUse
 from scheduler.operations.history import changes_of
 from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus
 from scheduler.store import executions
@@ -430,10 +431,49 @@ def test_an_event_of_a_job_whose_params_sql_broke_is_refused(system: SchedulerHa
 def test_one_idempotency_key_makes_one_run(system: SchedulerHarness):
     first, made = system.control.event(handler_name="ok", params={}, idempotency_key="order 7")
     again, made_again = system.control.event(
-        handler_name="ok", params={"x": 1}, idempotency_key="order 7"
+        handler_name="ok", params={}, idempotency_key="order 7"
     )
     assert (made, made_again, again.pk) == (True, False, first.pk)
     assert JobExecution.objects.count() == 1
+
+
+def test_the_idempotency_key_of_another_event_is_refused(system: SchedulerHarness):
+    job, other = system.job(name="one"), system.job(name="two")
+    event: dict[str, Any] = {"job_id": job.pk, "params": {"x": 1, "y": [1, {"z": None}]}}
+    key: dict[str, Any] = {"idempotency_key": "order 7"}
+    first, _ = system.control.event(**event, **key)
+
+    changes: list[dict[str, Any]] = [
+        {"params": {"x": 2}},
+        {"params": {}},
+        {"params": {"x": True, "y": [1, {"z": None}]}},
+        {"job_id": None, "handler_name": "ok"},
+        {"job_id": other.pk},
+        {"handler_name": "ok"},
+    ]
+    for change in changes:
+        with pytest.raises(KeyInUse, match="another event"):
+            system.control.event(**{**event, **change}, **key)
+
+    # Neither the order of the members nor a later edit of the job makes another event of it.
+    CronJob.objects.filter(pk=job.pk).update(handler_name="sample", handler_params={"w": 1})
+    same, is_new = system.control.event(
+        params={"y": [1, {"z": None}], "x": 1}, job_id=job.pk, **key
+    )
+    assert (same.pk, is_new) == (first.pk, False)
+    assert JobExecution.objects.count() == 1
+
+
+def test_a_key_whose_row_has_no_digest_is_compared_by_job_and_handler(system: SchedulerHarness):
+    key: dict[str, Any] = {"idempotency_key": "order 7"}
+    first, _ = system.control.event(handler_name="ok", params={"x": 1}, **key)
+    JobExecution.objects.update(dedupe_digest=None)  # as a version before 0.2 wrote it
+
+    assert system.control.event(handler_name="ok", params={"x": 2}, **key) == (first, False)
+    with pytest.raises(KeyInUse):
+        system.control.event(handler_name="sample", params={}, **key)
+    with pytest.raises(KeyInUse):
+        system.control.event(params={}, job_id=system.job().pk, **key)
 
 
 def test_idempotency_keys_are_compared_exactly(system: SchedulerHarness):

@@ -35,6 +35,15 @@ class BackfillPreview(Schema):
     params_of_first: Any = Field(description="secrets are masked; null: you may not see them")
 
 
+class BackfillPreviewBrief(Schema):
+    """The preview for a caller who may not see jobs."""
+
+    total: int
+
+
+BackfillPreviewAnswer = BackfillPreview | BackfillPreviewBrief
+
+
 class BackfillOut(Schema):
     id: int
     job_id: int
@@ -55,6 +64,16 @@ class BackfillOut(Schema):
 
 class BackfillDetail(BackfillOut):
     progress: dict[str, int] = Field(description="status -> number of executions")
+
+
+class BackfillBrief(Schema):
+    """The answer to a verb for a caller who may not see jobs."""
+
+    id: int
+    state: BackfillState
+
+
+BackfillAnswer = BackfillDetail | BackfillBrief
 
 
 class BackfillPage(PageOut):

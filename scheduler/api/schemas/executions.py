@@ -58,6 +58,16 @@ class ExecutionDetail(ExecutionOut):
     overran: bool
 
 
+class ExecutionBrief(Schema):
+    """The answer to a verb for a caller who may not see executions."""
+
+    id: int
+    status: RunStatus
+
+
+ExecutionAnswer = ExecutionDetail | ExecutionBrief
+
+
 class ExecutionPage(PageOut):
     items: list[ExecutionOut]
 

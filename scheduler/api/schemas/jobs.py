@@ -134,6 +134,22 @@ class CronSaved(CronOut):
     warnings: list[str] = Field(description="what may keep it from running here")
 
 
+class CronBrief(Schema):
+    """The answer to a verb for a caller who may not see jobs."""
+
+    id: int
+    is_enabled: bool
+    state: JobState
+
+
+class CronSavedBrief(CronBrief):
+    warnings: list[str] = Field(description="what may keep it from running here")
+
+
+CronAnswer = CronOut | CronBrief
+CronSavedAnswer = CronSaved | CronSavedBrief
+
+
 class CronPage(PageOut):
     items: list[CronOut]
 
