@@ -188,6 +188,9 @@ def test_fresh_start_works_and_one_ctrl_c_ends_all_processes(server: Server) -> 
         lambda: is_listening(server.flower), START_SECONDS, "Flower", details=lambda: server.log
     )
     assert get(server.flower, "/")[0] == 401
+    assert get(server.flower, "/metrics")[0] == 401
+    assert get(server.flower, "/metrics", Authorization=basic("admin", password))[0] == 200
+    assert get(server.flower, "/healthcheck")[0] == 200
     assert get(server.flower, "/", Authorization=basic("admin", password))[0] == 200
 
     server.wait_for_log("ready.")

@@ -142,11 +142,12 @@ def list_logs(
     cursor: Annotated[str | None, Query(max_length=40)] = None,
     size: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
-    """Returns the log lines of an execution, oldest first.
+    """Returns the log lines of an execution, oldest first, to callers who may see parameters.
 
     While the execution runs, ask again with `next_cursor` for new lines.
     """
     refuse_unknown(request, ["cursor", "size"])
+    caller_of(request).require(Action.VIEW_PARAMS)  # a line may contain parameters
     execution = JobExecution.objects.only("id", "status").get(pk=execution_id)
     lines = JobLog.objects.filter(execution_id=execution_id).order_by("attempt", "seq")
     if cursor is not None:

@@ -11,6 +11,7 @@ import random as random_module
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.models import LARGEST_ID
+from scheduler.operations.redaction import Redactor
 from scheduler.states import AttemptOutcome, OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store import endings, executions, overlap, publishing, runs
 from scheduler.store.run_reports import Report
@@ -217,7 +219,8 @@ class Executor:
 
     def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> RunStatus | None:
         settings = self._settings()
-        report = RunReport(self._clock.estimate, settings.max_log_lines)
+        redactor = Redactor(row.params)
+        report = RunReport(self._clock.estimate, settings.max_log_lines, redactor.text)
         info = RunInfo(
             execution_id=row.id,
             job_id=row.job_id,
@@ -253,7 +256,7 @@ class Executor:
         self._leases.hold(held)
         failpoints.point("run.started")
         try:
-            outcome = self._await(run, held, row, started)
+            outcome = _redacted(self._await(run, held, row, started), redactor)
             failpoints.point("run.ended")
             verdict = self._verdict(row, held, outcome)
             written = self._write(row, held, verdict)
@@ -475,6 +478,15 @@ class Executor:
 
 
 _STUCK = "StuckRun"
+
+
+def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
+    return replace(
+        outcome,
+        error=redactor.text(outcome.error),
+        traceback=redactor.text(outcome.traceback),
+        result=redactor.value(outcome.result),
+    )
 
 
 def _execution_id(message: object) -> int | None:

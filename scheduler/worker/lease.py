@@ -15,6 +15,7 @@ from datetime import datetime
 
 from django.db import close_old_connections, connection
 
+from handlers.context import PROGRESS_MESSAGE_BYTES
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
@@ -31,11 +32,18 @@ class RunReport:
     """Collects what a handler reports, log lines and progress, until the keeper saves it.
 
     Called from the loop and from threads of handlers. Never blocks for long, never raises.
+    `redact` takes the secrets of the run's params out of each text.
     """
 
-    def __init__(self, now: Callable[[], datetime], max_lines: int) -> None:
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        max_lines: int,
+        redact: Callable[[str], str] = lambda text: text,
+    ) -> None:
         self._now = now
         self._max_lines = max_lines
+        self._redact = redact
         self._lock = threading.Lock()
         self._lines: list[run_reports.LogLine] = []
         self._count = 0
@@ -44,6 +52,7 @@ class RunReport:
 
     def log(self, level: str, message: str) -> None:
         at = self._now()
+        message = self._redact(message)
         with self._lock:
             self._count += 1
             if self._count == self._max_lines + 1:
@@ -57,6 +66,7 @@ class RunReport:
                 )
 
     def progress(self, percent: float | None, message: str) -> None:
+        message = self._redact(message)[:PROGRESS_MESSAGE_BYTES]
         with self._lock:
             self._progress = (percent, message)
 

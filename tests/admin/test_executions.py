@@ -229,11 +229,20 @@ def test_full_log_is_a_download_that_is_read_in_chunks(admin, monkeypatch):
     assert "".join(log_text(run.pk, "ERROR")) == ""
 
 
-def test_log_requires_permission_for_executions():
-    run = make_run(make_job())
-    assert user_with("view_cronjob").get(reverse(f"{RUNS}_log", args=[run.pk])).status_code == 403
-    viewer = user_with("view_jobexecution")
-    assert viewer.get(reverse(f"{RUNS}_log", args=[run.pk + 1])).status_code == 404
+def test_log_requires_permission_for_executions_and_parameters():
+    run = make_run(make_job(), RunStatus.RUNNING, lease_owner="w")
+    log(run, 1)
+    parts = (f"{RUNS}_change", f"{RUNS}_live")
+
+    for blind in (user_with("view_cronjob", "view_params"), user_with("view_jobexecution")):
+        assert blind.get(reverse(f"{RUNS}_log", args=[run.pk])).status_code == 403
+        for part in parts:
+            assert "INFO 1-0;" not in blind.get(reverse(part, args=[run.pk])).content.decode()
+    seeing = user_with("view_jobexecution", "view_params")
+    assert seeing.get(reverse(f"{RUNS}_log", args=[run.pk + 1])).status_code == 404
+    assert seeing.get(reverse(f"{RUNS}_log", args=[run.pk])).status_code == 200
+    for part in parts:
+        assert "INFO 1-0;" in seeing.get(reverse(part, args=[run.pk])).content.decode()
 
 
 # --- Flower --------------------------------------------------------------------------------------

@@ -177,6 +177,7 @@ def test_one_execution_with_its_attempts_and_log(api: Program, job: CronJob):
     seen = ok(viewer.get(f"/jobs/{run.pk}"))
     assert (seen["params"], seen["result"]) == (None, None)
     assert ok(viewer.get(f"/jobs/{run.pk}/attempts"))["items"][0]["traceback"] is None
+    assert error_of(viewer.get(f"/jobs/{run.pk}/logs"), 403)["code"] == "FORBIDDEN"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 
 from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.operations.masking import MASK
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings, overlap, run_reports, runs
 from scheduler.worker.lease import HeldRun
@@ -51,6 +52,46 @@ def test_a_run_succeeds_and_its_result_is_the_row(system: SchedulerHarness):
     assert row.lease_owner == "worker1"
     attempt = JobAttempt.objects.get()
     assert (attempt.outcome, attempt.lease_token) == ("SUCCESS", row.final_token)
+
+
+@pytest.mark.parametrize("ends", ["raises", "reports", "returns", "is stopped"])
+def test_what_a_handler_says_is_stored_without_the_secrets_of_its_params(
+    ends: str, system: SchedulerHarness, caplog: pytest.LogCaptureFixture
+):
+    async def tells(self: BaseHandler, params: Any) -> Any:
+        secret = params["password"]
+        self.context.log.info("signing in with %s", secret)
+        self.context.progress(50, f"as {secret}")
+        if ends == "is stopped":
+            try:
+                await asyncio.sleep(30)
+            finally:
+                raise RuntimeError(f"cannot leave {secret}")
+        if ends == "raises":
+            raise RuntimeError(f"cannot sign in with password={secret}")
+        return {"echo": [secret], "count": 7, "success": ends == "returns", "error": f"no {secret}"}
+
+    system.handler("tells", tells)
+    caplog.set_level(logging.DEBUG)
+    row = system.execution(
+        handler_name="tells", params={"password": "hunter2-of-it"}, max_retry=0,
+        timeout_seconds=0 if ends == "is stopped" else 60,
+    )  # fmt: skip
+    row = run(system, row)
+
+    attempt = JobAttempt.objects.get()
+    told = [row.error_message, attempt.error, attempt.traceback, row.result, row.progress_message]
+    told += JobLog.objects.values_list("message", flat=True)
+    assert "hunter2" not in f"{told} {caplog.text}"
+    assert f"signing in with {MASK}" in told
+    assert row.progress_message == f"as {MASK}"
+    if ends in ("returns", "reports"):
+        assert row.result == {
+            "echo": [MASK], "count": 7, "success": ends == "returns", "error": f"no {MASK}"
+        }  # fmt: skip
+    if ends == "raises":
+        assert row.error_message == f"RuntimeError: cannot sign in with password={MASK}"
+        assert f"password={MASK}" in attempt.traceback
 
 
 def test_three_retries_are_four_attempts_with_doubling_waits(system: SchedulerHarness):

@@ -150,6 +150,8 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     def log_view(self, request: HttpRequest, execution_id: int) -> StreamingHttpResponse:
         """Streams the whole log as a file."""
         self._must_view(request)
+        if not may(request.user, Action.VIEW_PARAMS):
+            raise PermissionDenied  # a line may contain parameters
         if not JobExecution.objects.filter(pk=execution_id).exists():
             raise Http404
         level = log.level_of(request.GET.get("level"))
