@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,69 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from jobu_project import layout, logs
 from jobu_project.brokers import folder
-from jobu_project.config import Config, ConfigError, get_config
+from jobu_project.config import Config, get_config
+from jobu_project.data_directory import load_or_create_secret_key, make_data_dir, made_private
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 
 config = get_config()
-
-
-def make_data_dir(directory: Path) -> Path:
-    """Creates the directory if it does not exist, and returns it. Raises ConfigError."""
-    try:
-        # Only the owner may read it: it holds the database and the secret key.
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            [f"JOBU_DATA_DIR: {directory} cannot be made: {error.strerror}"]
-        ) from error
-    return directory
-
-
-def load_or_create_secret_key(directory: Path) -> str:
-    """Returns the key that is stored in `directory`, and creates it at the first start.
-
-    Raises ConfigError if the key can be neither created nor read. A new key is written to a draft
-    file, which then gets its final name. Therefore processes that start at the same moment all read
-    the same key, and a full disk leaves no half-written key.
-    """
-    path = directory / "secret_key"
-    try:
-        if not path.exists():
-            descriptor, draft = tempfile.mkstemp(prefix="secret_key.", dir=directory)  # 0600
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(secrets.token_urlsafe(50))
-                    file.flush()
-                    os.fsync(file.fileno())
-                _publish_key(draft, path)
-            finally:
-                os.unlink(draft)
-        key = path.read_text(encoding="ascii")
-    except OSError as error:
-        raise ConfigError(
-            [f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}"]
-        ) from error
-    if not key.strip():  # an older version wrote the final file directly; a full disk left it empty
-        raise ConfigError([f"JOBU_DATA_DIR: {path} is empty; delete it, and a new key is made"])
-    return key
-
-
-def _publish_key(draft: str, path: Path) -> None:
-    """Gives the draft file its final name `path`. Does nothing if `path` exists already."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    except OSError:  # the file system has no hard links
-        with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(Path(draft).read_text(encoding="ascii"))
-            except OSError:
-                path.unlink()
-                raise
 
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -161,6 +100,7 @@ TEMPLATES = [
 ]
 
 DATABASES = django_databases(config)
+made_private(DATABASES)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

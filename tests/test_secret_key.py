@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobu_project.config import ConfigError
-from jobu_project.settings import load_or_create_secret_key
+from jobu_project.data_directory import load_or_create_secret_key
 from tests.harness.system import ROOT
 
 

@@ -5,11 +5,12 @@ cursors would need three. The declared type of a column (DATETIME, JSON, ...) de
 values are; see `sqlite_types`.
 """
 
+import os
 import sqlite3
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -81,6 +82,10 @@ class SqliteDriver(Driver):
             )
         if self._path.is_dir():
             raise IsADirectoryError(f"{self._path} is a directory; `path` names a file")
+        # SQLite would make the file as the umask says, often for everybody to read. If it cannot be
+        # made here, SQLite says why.
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _pragmas(self) -> list[str]:
         options = self._options

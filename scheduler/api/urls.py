@@ -107,6 +107,32 @@ def _behind_login(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
     return guarded
 
 
+def _answering(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answers HEAD wherever the view answers GET, and lets nobody keep what is answered."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, **options: Any) -> HttpResponse:
+        method = request.method
+        if method == "HEAD":
+            request.method = "GET"  # ninja knows no HEAD; the web server leaves out the body
+        try:
+            response = view(request, **options)
+        finally:
+            request.method = method
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return answer
+
+
+def _urls(api: NinjaAPI) -> tuple[list[URLPattern | URLResolver], str, str]:
+    patterns, app_name, namespace = api.urls
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            pattern.callback = _answering(pattern.callback)
+    return patterns, app_name, namespace
+
+
 @csrf_exempt  # an unknown address is 404 for everybody, also without a CSRF token
 def _nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
     return respond(of_status(404))
@@ -132,7 +158,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", _to("api:openapi-json")),
     path("redoc", _to("api-redoc")),
     path("api/redoc", _behind_login(_redoc), name="api-redoc"),
-    path("api/v1/", api_v1.urls),
-    path("api/", api.urls),
+    path("api/v1/", _urls(api_v1)),
+    path("api/", _urls(api)),
     re_path(r"^api(?:/(?P<rest>.*))?$", _nothing_here),
 ]

@@ -34,19 +34,22 @@ def install() -> None:
 
 
 def names() -> Iterable[str]:
-    return [
-        PREFIX + name
-        for name in current_app.tasks
-        if not name.startswith(("celery.", "scheduler."))
-    ]
+    return [PREFIX + name for name in current_app.tasks if _is_of_the_project(name)]
 
 
 def resolve(handler_name: str) -> type[BaseHandler] | None:
     """A handler class for the task. None: no such task is registered in this process."""
     task = current_app.tasks.get(handler_name.removeprefix(PREFIX))
-    if task is None or task.name.startswith("scheduler."):
+    if task is None or not _is_of_the_project(task.name):
         return None
     return _handler_for(current_app._get_current_object(), task.name)
+
+
+def _is_of_the_project(task_name: str) -> bool:
+    """Whether a task is the project's own. Celery's and jobu's are no handlers: `celery.map`, for
+    one, runs any other task, and `scheduler.execute` any run.
+    """
+    return not task_name.startswith(("celery.", "scheduler."))
 
 
 @lru_cache(maxsize=1024)

@@ -136,7 +136,8 @@ def test_hanging_database_is_reported_with_retry_after(monkeypatch, path: str):
         assert error_of(answer, 503)["code"] == "DATABASE_UNAVAILABLE"
 
 
-def test_unknown_query_parameter_is_refused(api: Program, job: CronJob):
+def addresses_to_get(api: Program, job: CronJob) -> list[str]:
+    """The address of each operation that answers GET, of something that there is."""
     run = Control().run_now(job.pk)
     now = database_now()
     backfill = BackfillControl().start(job.pk, since=now - timedelta(days=2), until=now)
@@ -148,7 +149,32 @@ def test_unknown_query_parameter_is_refused(api: Program, job: CronJob):
         if "get" in operations
     ]
     assert f"/jobs/{run.pk}/logs" in paths
-    for path in paths:
+    return paths
+
+
+def test_head_is_answered_wherever_get_is_and_nobody_may_keep_an_answer(api: Program, job: CronJob):
+    for path in [*addresses_to_get(api, job), "/openapi.json", "/metrics", "/jobs/0"]:
+        got, head = api.get(path), api.send("HEAD", path)
+        assert head.status_code == got.status_code, path
+        assert head.headers["Content-Type"] == got.headers["Content-Type"], path
+        assert head.content == b"", path
+        for answer in (got, head):
+            assert "no-store" in answer.headers["Cache-Control"], path
+    assert "no-store" in api.post(f"/crons/{job.pk}/run").headers["Cache-Control"]
+    assert api.send("HEAD", "/events").status_code == 405
+
+
+def test_a_whole_number_may_be_written_with_a_point(api: Program, job: CronJob):
+    changed = ok(api.put(f"/crons/{job.pk}", {"timeout_seconds": 216.0, "priority": 3e0}))
+    assert (changed["timeout_seconds"], changed["priority"]) == (216, 3)
+    ok(api.post("/crons/bulk/disable", {"ids": [float(job.pk)]}))
+    for value in (216.5, "216", True, 1e300, -0.5):
+        answer = api.put(f"/crons/{job.pk}", {"timeout_seconds": value})
+        assert list(error_of(answer, 400)["fields"]) == ["timeout_seconds"], value
+
+
+def test_unknown_query_parameter_is_refused(api: Program, job: CronJob):
+    for path in addresses_to_get(api, job):
         ok(api.get(path))
         error = error_of(api.get(f"{path}?nonsense=1"), 400)
         assert (error["code"], list(error["fields"])) == ("VALIDATION_ERROR", ["nonsense"]), path

@@ -7,10 +7,9 @@ from typing import Any
 from ninja import Schema
 from pydantic import (
     Field,
-    StrictInt,
 )
 
-from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut
+from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut, WholeNumber
 from scheduler.states import (
     BackfillOrder,
     BackfillState,
@@ -21,7 +20,7 @@ class BackfillIn(In):
     since: InstantIn = Field(description="start of the range, included")
     until: InstantIn = Field(description="end of the range, included")
     order: BackfillOrder = BackfillOrder.OLDEST_FIRST
-    parallelism: StrictInt = Field(
+    parallelism: WholeNumber = Field(
         default=1, ge=1, le=100, description="the most unfinished runs at a time"
     )
     params: JsonObject | None = Field(

@@ -27,6 +27,10 @@ def utc_text(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _checked_instant(instant: datetime) -> datetime:
     problem = instant_problem(instant)
     if problem:
@@ -52,7 +56,9 @@ InstantIn = Annotated[
     AfterValidator(_checked_instant),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Id = Annotated[StrictInt, Field(ge=1, le=LARGEST_ID)]
+#: An integer as JSON Schema means it: 216 and 216.0 are one number. No text, no boolean.
+WholeNumber = Annotated[StrictInt, BeforeValidator(_whole)]
+Id = Annotated[WholeNumber, Field(ge=1, le=LARGEST_ID)]
 JsonObject = dict[StrictStr, Any]
 
 

@@ -12,11 +12,10 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    StrictInt,
     StrictStr,
 )
 
-from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut
+from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut, WholeNumber
 from scheduler.models import LARGEST_ID, LIMITS, CronJob
 from scheduler.states import (
     JobState,
@@ -56,15 +55,15 @@ class CronFields(In):
         default=True, description="short for overlap_policy: true is allow, false is skip"
     )
     misfire_policy: MisfirePolicy = MisfirePolicy.LATEST
-    misfire_grace_seconds: StrictInt = _whole("misfire_grace_seconds", "late, yet on time")
-    max_catchup: StrictInt = _whole("max_catchup", "most missed slots that are run")
-    max_retry: StrictInt = _whole("max_retry", "further tries after the first")
-    retry_backoff_seconds: StrictInt = _whole("retry_backoff_seconds", "before the first retry")
-    retry_backoff_max_seconds: StrictInt = _whole("retry_backoff_max_seconds", "the longest")
-    timeout_seconds: StrictInt = _whole("timeout_seconds", "of one attempt")
+    misfire_grace_seconds: WholeNumber = _whole("misfire_grace_seconds", "late, yet on time")
+    max_catchup: WholeNumber = _whole("max_catchup", "most missed slots that are run")
+    max_retry: WholeNumber = _whole("max_retry", "further tries after the first")
+    retry_backoff_seconds: WholeNumber = _whole("retry_backoff_seconds", "before the first retry")
+    retry_backoff_max_seconds: WholeNumber = _whole("retry_backoff_max_seconds", "the longest")
+    timeout_seconds: WholeNumber = _whole("timeout_seconds", "of one attempt")
     queue: StrictStr = Field(default="", max_length=100)
-    priority: StrictInt = _whole("priority", "9 first")
-    jitter_seconds: StrictInt = _whole("jitter_seconds", "spreads the start")
+    priority: WholeNumber = _whole("priority", "9 first")
+    jitter_seconds: WholeNumber = _whole("jitter_seconds", "spreads the start")
 
 
 _NAME = Field(min_length=1, max_length=100)
@@ -83,7 +82,7 @@ class CronChange(CronFields):
     name: StrictStr = Field(default="", min_length=1, max_length=100)
     cron_expression: StrictStr = Field(default="", min_length=1, max_length=100)
     handler_name: StrictStr = Field(default="", min_length=1, max_length=255)
-    tick_seq: StrictInt | None = Field(
+    tick_seq: WholeNumber | None = Field(
         default=None,
         ge=0,
         le=LARGEST_ID,
@@ -188,7 +187,7 @@ class PreviewIn(In):
     calendar: StrictStr = Field(default="", max_length=100)
     start_at: InstantIn | None = None
     end_at: InstantIn | None = None
-    count: StrictInt = Field(default=20, ge=1, le=100)
+    count: WholeNumber = Field(default=20, ge=1, le=100)
 
 
 class SlotOut(Schema):
