@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,14 @@ class DiscoveryReport:
     failures: tuple[tuple[str, str], ...] = ()
 
 
-def discover(packages: Sequence[str]) -> DiscoveryReport:
+def discover(
+    packages: Sequence[str], *, after_import: Callable[[str], None] = lambda _module: None
+) -> DiscoveryReport:
     """Import the packages and everything below them, except `__main__` modules.
 
     A module that fails is reported, registers no handler, and does not stop the others. A second
-    call imports nothing again.
+    call imports nothing again. `after_import` is called with the name of each module after its
+    import, also if that failed.
     """
     modules: list[str] = []
     failures: list[tuple[str, str]] = []
@@ -46,6 +49,8 @@ def discover(packages: Sequence[str]) -> DiscoveryReport:
             forget_module(name)
             failures.append((name, storable_text(f"{type(exc).__name__}: {exc}", 2048)))
             continue
+        finally:
+            after_import(name)
         modules.append(name)
         waiting.extend(reversed(below))
     return DiscoveryReport(tuple(modules), tuple(failures))

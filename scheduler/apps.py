@@ -19,9 +19,12 @@ class SchedulerConfig(AppConfig):
         from scheduler import checks  # registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
+        from scheduler.operations.celery_app import keep_own_app, remember_own_app
         from scheduler.worker import celery_tasks
 
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
         celery_tasks.install()
-        for module, error in discover(current().handler_packages).failures:
+        remember_own_app()
+        found = discover(current().handler_packages, after_import=keep_own_app)
+        for module, error in found.failures:
             emit("discovery.failed", handler_module=module, error=error)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from celery import current_app
 from celery.signals import beat_init, celeryd_init, worker_ready
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
@@ -15,6 +14,7 @@ from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from scheduler.events import emit
+from scheduler.operations.celery_app import own_app
 from scheduler.store.encodings import WrongEncoding, wrong_encoding
 
 # The name of the Celery app in jobu_project.
@@ -136,7 +136,7 @@ def refuse_to_start(
 
 
 def _celery() -> Iterator[CheckMessage]:
-    conf = current_app.conf
+    conf = own_app().conf
     if set(conf.accept_content) != {"json"} or conf.task_serializer != "json":
         yield Error(
             "Celery must accept and send JSON only.",
@@ -203,7 +203,7 @@ def _django() -> Iterator[CheckMessage]:
 
 
 def _broker() -> Iterator[CheckMessage]:
-    url = str(current_app.conf.broker_url or "")
+    url = str(own_app().conf.broker_url or "")
     parts = urlsplit(url)
     if parts.hostname in _LOOPBACK:
         return

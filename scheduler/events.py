@@ -85,6 +85,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
     ),
     "database.encoding": (_E, "{problem}"),
+    "discovery.celery_app": (
+        _W,
+        "handler module {handler_module} makes the Celery app {app!r}; jobu goes on with the"
+        " project's app. Import that one, or make yours with set_as_current=False",
+    ),
     "discovery.failed": (_E, "handler module {handler_module} cannot be imported: {error}"),
 }
 

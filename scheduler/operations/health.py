@@ -18,8 +18,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+
+from scheduler.operations.celery_app import own_app
 
 TIMEOUT_SECONDS: Final = 2.0
 # A check older than this is abandoned, and the next caller starts a new one.
@@ -112,7 +113,7 @@ def _ask_database() -> None:
 
 
 def _ask_broker() -> None:
-    with current_app.connection_for_write() as fresh:
+    with own_app().connection_for_write() as fresh:
         options = fresh.transport_options
         if "socket_timeout" in options:
             limit = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}

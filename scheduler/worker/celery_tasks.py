@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from celery import Celery, Task, current_app
+from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_retry
 from celery.utils.time import maybe_make_aware
@@ -23,6 +23,7 @@ from handlers import RetryLaterError, current
 from handlers.base import BaseHandler
 from handlers.json_safe import text_of
 from handlers.registry import add_resolver
+from scheduler.operations.celery_app import own_app
 from scheduler.store.connection import database_now
 
 PREFIX = "celery:"
@@ -34,15 +35,16 @@ def install() -> None:
 
 
 def names() -> Iterable[str]:
-    return [PREFIX + name for name in current_app.tasks if _is_of_the_project(name)]
+    return [PREFIX + name for name in own_app().tasks if _is_of_the_project(name)]
 
 
 def resolve(handler_name: str) -> type[BaseHandler] | None:
     """A handler class for the task. None: no such task is registered in this process."""
-    task = current_app.tasks.get(handler_name.removeprefix(PREFIX))
+    app = own_app()
+    task = app.tasks.get(handler_name.removeprefix(PREFIX))
     if task is None or not _is_of_the_project(task.name):
         return None
-    return _handler_for(current_app._get_current_object(), task.name)
+    return _handler_for(app, task.name)
 
 
 def _is_of_the_project(task_name: str) -> bool:

@@ -115,7 +115,7 @@ class System:
         self.place = tmp_path
         self.config_dir = tmp_path / "config"
         self.data_dir = tmp_path / "data"
-        self.data_dir.mkdir()
+        self.data_dir.mkdir(mode=0o700)
         self.parts: list[Part] = []
         write_config(self.config_dir, config or {})
         self.environment = self._environment(handler_paths) | dict(environment or {})

@@ -1,0 +1,33 @@
+"""The Celery app that jobu works with: the project's own.
+
+Celery's `current_app` is whichever app was made last in the present thread. A module of handlers
+that makes one, or imports another project, must not change the app of beat, worker, web and checks.
+"""
+
+from __future__ import annotations
+
+from celery import Celery, _state, current_app
+
+from scheduler.events import emit
+
+_own: Celery | None = None
+
+
+def own_app() -> Celery:
+    """Returns the app that the project had made before the handlers were imported."""
+    return _own or current_app._get_current_object()
+
+
+def remember_own_app() -> None:
+    """Call it before any module of handlers is imported."""
+    global _own
+    # Not current_app: where no app is made yet, that makes one, and the project's would come late.
+    _own = _state._tls.current_app or _state.default_app
+
+
+def keep_own_app(handler_module: str) -> None:
+    """Makes the project's app the current one again after `handler_module` was imported."""
+    made = _state._tls.current_app
+    if _own is not None and made is not None and made is not _own:
+        _own.set_current()
+        emit("discovery.celery_app", handler_module=handler_module, app=made.main)
