@@ -386,6 +386,12 @@ def _did_you_mean(word: str, known: list[str]) -> str:
     return f", did you mean {near!r}?" if near else f", known: {', '.join(known)}"
 
 
+def trusted_proxies() -> frozenset[str]:
+    """The addresses whose headers gunicorn believes, by the variable that gunicorn reads."""
+    named = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+    return frozenset(named.replace(" ", "").split(","))
+
+
 @cache
 def get_config() -> Config:
     """Returns the configuration of this process. The first call reads the files."""

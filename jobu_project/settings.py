@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "jobu_project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "jobu_project.sign_in.SlowSignIn",
     # Before the messages, because it sets the language in which they are written.
     "jobu_project.preferences.PreferenceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -1,13 +1,13 @@
 """The tables. jobs: what runs when. executions: what became of it. backfills: runs for the slots of
-a range. processes: beats and workers. access: tokens of the API and people's preferences. activity:
-who did what.
+a range. processes: beats and workers. access: tokens of the API, failed sign-ins and people's
+preferences. activity: who did what.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
 through scheduler/store.
 """
 
-from scheduler.models.access import ApiToken, Preference
+from scheduler.models.access import ApiToken, Preference, SignInFailures
 from scheduler.models.activity import Activity
 from scheduler.models.backfills import Backfill
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
@@ -33,6 +33,7 @@ __all__ = [
     "JobTag",
     "Preference",
     "SchedulerProcess",
+    "SignInFailures",
     "UtcNow",
     "bounded_id",
 ]

@@ -1,4 +1,4 @@
-"""Tokens of the API, and people's preferences."""
+"""Tokens of the API, failed sign-ins, and people's preferences."""
 
 from __future__ import annotations
 
@@ -48,6 +48,23 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"
+
+
+class SignInFailures(models.Model):
+    """How often one name has failed to sign in from one address since it last succeeded."""
+
+    # SHA-256 of both. People type passwords into the field of the name, too.
+    key_hash = models.CharField(max_length=64, unique=True)
+    failures = models.IntegerField(default=0, db_default=0)
+    last_at = models.DateTimeField(db_default=UtcNow())
+
+    class Meta:
+        db_table = "sign_in_failures"
+        default_permissions = ()
+        indexes = [models.Index(fields=["last_at"], name="sign_ins_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.failures} since {self.last_at}"
 
 
 class Preference(models.Model):

@@ -1,0 +1,79 @@
+"""Slows down who tries passwords at the admin's sign-in (scheduler/operations/sign_ins.py)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from jobu_project.config import trusted_proxies
+from scheduler.operations.sign_ins import SignIns
+
+_LONGEST_NAME = 150
+
+
+@receiver(user_logged_in)
+def _note(request: HttpRequest | None = None, **_facts: Any) -> None:
+    # Not request.user: somebody who is signed in already may try the passwords of others.
+    if request is not None:
+        request.has_just_signed_in = True  # type: ignore[attr-defined]
+
+
+class SlowSignIn:
+    """Answers 429 to a sign-in after too many failures of one name from one address."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if getattr(request, "has_just_signed_in", False):
+            SignIns().succeeded(name_of(request), address_of(request))
+        return response
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        """Runs after the check of the CSRF token: without one nothing is tried."""
+        if request.method != "POST" or request.path != reverse("admin:login"):
+            return None
+        seconds = SignIns().begin(name_of(request), address_of(request))
+        if not seconds:
+            return None
+        text = _("Too many failed sign-ins. Wait %(seconds)s seconds, then try again.")
+        return HttpResponse(
+            text % {"seconds": seconds},
+            status=429,
+            content_type="text/plain; charset=utf-8",
+            headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
+        )
+
+
+def name_of(request: HttpRequest) -> str:
+    return request.POST.get("username", "")[:_LONGEST_NAME]
+
+
+def address_of(request: HttpRequest) -> str:
+    """The address of the client: the one that connects, or what a trusted proxy says of it.
+
+    The same proxies are trusted as by gunicorn. Of an IPv6 address the network counts, because one
+    person has a whole one.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    trusted = trusted_proxies()
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    # No address at all: a proxy on this host that connects through a Unix socket.
+    if forwarded and (address in {"", *trusted} or "*" in trusted):
+        address = forwarded.rpartition(",")[2].strip()
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:100]
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
