@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import stat
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,15 +75,18 @@ def _publish_key(draft: str, path: Path) -> None:
                 raise
 
 
-def made_private(databases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Makes the SQLite files of Django's DATABASES that are not there yet, readable by this user
-    only. SQLite itself would make them as the umask says. It gives its other files the same mode.
+class PrivateSqlite(sqlite3.Connection):
+    """A connection that makes its file, if it is not there yet, for this user only.
+
+    SQLite itself would make it as the umask says. It gives its other files the same mode.
     """
-    for entry in databases.values():
-        if entry["ENGINE"].endswith("sqlite3"):
-            # If it cannot be made, the connection says why.
+
+    def __init__(self, database: str, *arguments: Any, **options: Any) -> None:
+        if not str(database).startswith((":memory:", "file:")):
+            # If it cannot be made here, SQLite says why.
             with suppress(OSError):
-                os.close(os.open(entry["NAME"], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        super().__init__(database, *arguments, **options)
 
 
 def check_data_directory(**_: Any) -> list[CheckMessage]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from dbpools.config import DatabaseConfig, MySQLConfig, PostgresConfig, ServerConfig, SqliteConfig
 from dbpools.tls import TlsOptions
 from jobu_project.config import Config
+from jobu_project.data_directory import PrivateSqlite
 
 _LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -57,6 +58,7 @@ def _sqlite(path: str) -> dict[str, Any]:
         "NAME": path,
         "CONN_MAX_AGE": None,  # keep it open: there is no server that could go away
         "OPTIONS": {
+            "factory": PrivateSqlite,
             # A deferred transaction that starts with a read fails at once with "database is locked"
             # when it then needs the write lock. An immediate one waits up to `timeout` seconds.
             "transaction_mode": "IMMEDIATE",

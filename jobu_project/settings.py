@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from jobu_project import layout, logs
 from jobu_project.brokers import folder
 from jobu_project.config import Config, get_config
-from jobu_project.data_directory import load_or_create_secret_key, make_data_dir, made_private
+from jobu_project.data_directory import load_or_create_secret_key, make_data_dir
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 
@@ -101,7 +101,6 @@ TEMPLATES = [
 ]
 
 DATABASES = django_databases(config)
-made_private(DATABASES)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
