@@ -97,9 +97,6 @@ def _postgres(entry: PostgresConfig) -> dict[str, Any]:
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,  # milliseconds
             "session": {
-                # Limit how long a client that hangs in a transaction can hold its row locks.
-                "idle_in_transaction_session_timeout": "30000",
-                "lock_timeout": "5000",
                 # Claims and locks are made for it. A server may have another default.
                 "default_transaction_isolation": "read committed",
             },

@@ -20,6 +20,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "tick.recorded": (_D, "{slots} slots recorded, {skipped} skipped, for {jobs} jobs"),
     "tick.failed": (_E, "beat cannot work, trying again every few seconds: {error}"),
     "tick.recovered": (_W, "beat works again after {outage_seconds:.1f} s"),
+    "beat.cut_off": (
+        _W,
+        "a step of beat did not end within {seconds:.0f} s of the signal to stop; it was cut off, "
+        "and its open transaction is rolled back",
+    ),
     "job.disabled": (_E, "job {job!r} was disabled: {reason}"),
     "job.ended": (_I, "job {job!r} has no further slot: {reason}"),
     "job.resumed": (_I, "{jobs} paused jobs resumed, their pause was over"),

@@ -6,31 +6,43 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from scheduler.clock import pause
+from scheduler.limits import own_transaction
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
 
-# Serialisation failure, deadlock, lock not available.
-_POSTGRES = frozenset({"40001", "40P01", "55P03"})
-# Lock wait timeout, deadlock, record changed since the snapshot (MariaDB).
-_MYSQL = frozenset({1205, 1213, 1020})
+# Serialisation failure, deadlock.
+_POSTGRES = frozenset({"40001", "40P01"})
+# Deadlock, record changed since the snapshot (MariaDB).
+_MYSQL = frozenset({1213, 1020})
+# A wait for a lock that has lasted LOCK_WAIT_SECONDS: PostgreSQL, MySQL.
+_LOCKED = frozenset({"55P03", 1205})
 _SQLITE = ("database is locked", "database table is locked")
 # SQLite stores any bytes as text. Its driver raises OperationalError for those it cannot read.
 _UNREADABLE = "Could not decode to UTF-8"
 
 
 def is_transient(error: BaseException) -> bool:
-    """True when the transaction lost a race and may succeed when it is run again."""
+    """True when the transaction lost a race, or a lock was held for long: the database is there."""
+    return _lost_a_race(error) or _code_of(error) in _LOCKED
+
+
+def _lost_a_race(error: BaseException) -> bool:
+    """True when the transaction may succeed if it is run again at once."""
+    return _code_of(error) in _POSTGRES | _MYSQL or str(error.__cause__ or error) in _SQLITE
+
+
+def _code_of(error: BaseException) -> str | int | None:
+    """PostgreSQL's SQLSTATE or the number of MySQL's error."""
     cause = error.__cause__ or error
-    if getattr(cause, "sqlstate", None) in _POSTGRES:
-        return True
-    if cause.args and cause.args[0] in _MYSQL:
-        return True
-    return str(cause) in _SQLITE
+    state: str | None = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return state
+    return cause.args[0] if cause.args and isinstance(cause.args[0], int) else None
 
 
 def is_outage(error: BaseException) -> bool:
@@ -43,18 +55,19 @@ def is_outage(error: BaseException) -> bool:
 def in_transaction(work: Callable[[], T]) -> T:
     """Run `work` in a transaction and commit. When it lost a race, run it again after a short wait.
 
-    `work` must change only the database, because it may run several times.
+    `work` must change only the database, because it may run several times. A lock that was held for
+    LOCK_WAIT_SECONDS is no race: another wait would take as long again.
     """
-    if transaction.get_connection().in_atomic_block:
+    if connection.in_atomic_block:
         # Inside a caller's transaction nothing can be repeated: a deadlock ends all of it.
         with transaction.atomic():
             return work()
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with transaction.atomic():
+            with own_transaction():
                 return work()
         except DatabaseError as error:
-            if attempt == ATTEMPTS or not is_transient(error):
+            if attempt == ATTEMPTS or not _lost_a_race(error):
                 raise
             pause(random.uniform(0.005, 0.02 * 2**attempt))
     raise AssertionError("unreachable")

@@ -71,9 +71,11 @@ class Dispatcher:
         publisher: Publisher,
         settings: Callable[[], SchedulerSettings] = current,
         random: Callable[[], float] = random_module.random,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._publisher = publisher
+        self._stopping = stopping
         self._settings = settings
         self._random = random
         self._healthy_since: float | None = None
@@ -88,7 +90,7 @@ class Dispatcher:
         """Do all that is due. Returns the seconds to sleep.
 
         Database errors are raised. The steps that were committed before stay, and the next tick
-        does the others.
+        does the others. So it is when `stopping`: no further step begins.
         """
         now = self._clock.now()
         if self._healthy_since is None:
@@ -96,10 +98,11 @@ class Dispatcher:
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
             worked = self._record_all(now)
-            worked |= self._advance_backfills()
-        worked |= self._publish_all()
-        worked |= self._rescue()
-        self._maintenance()
+            steps = (self._advance_backfills, self._publish_all, self._rescue, self._maintenance)
+            for step in steps:
+                if self._stopping():
+                    return 0.0
+                worked |= step()
         return self._seconds_to_sleep(worked)
 
     def interrupted(self) -> None:
@@ -123,7 +126,7 @@ class Dispatcher:
                 slots=total.slots + recorded.slots,
                 skipped=total.skipped + recorded.skipped,
             )
-            if claimed < limit:
+            if claimed < limit or self._stopping():
                 break
         if total.slots or total.skipped:
             emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
@@ -278,7 +281,7 @@ class Dispatcher:
             if refused:
                 again = self._clock.now() + timedelta(seconds=_REPUBLISH_AFTER_FAILURE_SECONDS)
                 publishing.not_published(refused, publish_at=again)
-            if refused or len(hints) < self._settings().batch_size:
+            if refused or len(hints) < self._settings().batch_size or self._stopping():
                 break
             # During a long burst, jobs that become due must not wait.
             self._record_all(self._clock.now())
@@ -319,23 +322,23 @@ class Dispatcher:
             )
         return any(run.status == RunStatus.PENDING for run in rescued)
 
-    def _maintenance(self) -> None:
+    def _maintenance(self) -> bool:
+        """Returns False: it makes no work for a next tick."""
         settings = self._settings()
         monotonic = self._clock.monotonic()
         if monotonic < self._next_maintenance:
-            return
+            return False
         self._next_maintenance = monotonic + _MAINTENANCE_SECONDS
         now = self._clock.now()
         self._refresh_last_results(now, settings)
-        # The reason of a skip is stored for everybody, so in English.
-        with translation.override("en"):
-            resumed = pauses.end_pauses(self._clock, settings)
+        resumed = pauses.end_pauses(self._clock, settings)
         if resumed:
             emit("job.resumed", jobs=resumed)
         if monotonic >= self._next_prune:
             pruned = self._prune(now, settings)
             # Small batches: a big DELETE would hold its locks, and a SQLite file, for long.
             self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
+        return False
 
     def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from typing import Any
 
 from celery import beat
+from celery.signals import beat_init
 from django.db import close_old_connections, connection
 from kombu.exceptions import OperationalError
 
 from scheduler.beat.dispatcher import Dispatcher
 from scheduler.beat.publisher import CeleryPublisher
+from scheduler.beat.stopping import Stopping
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
 from scheduler.events import emit
+from scheduler.limits import limit_connection
 from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.connection import database_now
@@ -39,12 +43,22 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         super().__init__(app, *args, lazy=lazy, **kwargs)
         self._clock = DatabaseClock(database_now, max_age_seconds=0)
         self._publisher = CeleryPublisher(app, self._clock)
-        self._dispatcher = Dispatcher(clock=self._clock, publisher=self._publisher)
+        self._wake = threading.Event()
+        self._stopping = Stopping(on_stop=self._wake.set)
+        self._dispatcher = Dispatcher(
+            clock=self._clock, publisher=self._publisher, stopping=lambda: bool(self._stopping)
+        )
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._started_at: Any = None
         self._next_heartbeat = 0.0
         self._failed_since: float | None = None
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._sleeps = False
+
+    def begin(self) -> None:
+        """This process is a beat: it ends in order on a signal, and keeps no lock for long."""
+        limit_connection(in_constant_use=True)
+        self._sleeps = self._stopping.listen()
 
     @property
     def info(self) -> str:
@@ -55,7 +69,21 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self.merge_inplace(self.app.conf.beat_schedule)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """One tick. An exception here would end the process, but only a signal may end beat."""
+        """One tick, and in a process that is a beat the sleep after it. Returns what is left of it.
+
+        An exception here would end the process, but only a signal may end beat. It ends here, so
+        that it finds no query under way.
+        """
+        seconds = self._tick(*args, **kwargs)
+        if not self._sleeps:
+            return seconds
+        self._wake.wait(seconds)
+        self._wake.clear()
+        if self._stopping:
+            raise SystemExit
+        return 0.0
+
+    def _tick(self, *args: Any, **kwargs: Any) -> float:
         try:
             close_old_connections()
             wait = self._dispatcher.tick()
@@ -108,7 +136,9 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
 
     def close(self) -> None:
         try:
-            if self._started_at is not None and self._failed_since is None:
+            if self._started_at is not None:
+                # Whatever the last tick has left of the old connection: the goodbye has a new one.
+                connection.close()
                 processes.forget_process(self._name)
             self._publisher.close()
         # The process ends in any case, and a row that stays goes stale by itself.
@@ -117,6 +147,8 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         super().close()
 
     def _heartbeat(self) -> None:
+        if self._stopping:
+            return
         monotonic = self._clock.monotonic()
         if monotonic < self._next_heartbeat:
             return
@@ -144,3 +176,10 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         wait = self._backoff_seconds
         self._backoff_seconds = min(wait * 2, _LONGEST_BACKOFF_SECONDS)
         return min(wait, current().max_sleep_seconds)
+
+
+@beat_init.connect  # type: ignore[untyped-decorator]
+def _begin(sender: Any, **_: Any) -> None:
+    """Celery has installed its own handlers of signals just before. Ours must come later."""
+    if isinstance(sender.scheduler, JobScheduler):
+        sender.scheduler.begin()

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from scheduler import failpoints
+from scheduler.limits import own_transaction
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store.connection import execute, to_json
@@ -147,7 +146,7 @@ def _end_attempt(
         parameters.append(expired)
     if goes_back:
         statement += " AND cancel_requested_at IS NULL"
-    with transaction.atomic():
+    with own_transaction():
         if execute(statement, parameters) == 1:
             failpoints.point("end.updated")
             _insert_attempt(lease, ending, now)

@@ -19,6 +19,7 @@ from handlers.context import PROGRESS_MESSAGE_BYTES
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
+from scheduler.limits import limit_connection
 from scheduler.store import run_reports, runs
 from scheduler.transient import is_outage, is_transient
 from scheduler.worker.verdict import StopReason
@@ -210,6 +211,7 @@ class LeaseKeeper:
             raise
 
     def _keep(self) -> None:
+        limit_connection()
         try:
             while not self._closed:
                 # This wait is also how long a cancel stays unnoticed.

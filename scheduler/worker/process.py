@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from datetime import datetime
+from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from celery import shared_task
@@ -31,6 +33,7 @@ from dbpools import DatabaseRegistry
 from scheduler.clock import DatabaseClock, pause
 from scheduler.conf import TASK_NAME, current
 from scheduler.events import emit
+from scheduler.limits import limit_connection, unlimit_connection
 from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.connection import database_now
@@ -103,6 +106,9 @@ _node_name = f"worker@{socket.gethostname()}"
 _main_pid: int | None = None
 _prefork_parent_pid: int | None = None
 _heartbeat_stop = threading.Event()
+# Wakes the heartbeat. A handler of a signal may call put() of a SimpleQueue, and no method of an
+# Event or a logger, whose lock its own thread may hold.
+_heartbeat_wake: SimpleQueue[None] = SimpleQueue()
 _heartbeat: threading.Thread | None = None
 # Held by the heartbeat while it uses the database, and during a fork: see _before_fork.
 _in_database = threading.Lock()
@@ -127,6 +133,7 @@ def execute(*args: Any, **kwargs: Any) -> None:
     Accepts any arguments, because anybody who can reach the broker can send the message.
     """
     worker = process()
+    limit_connection()
     with worker.places:
         worker.executor.execute(args[0] if len(args) == 1 and not kwargs else args)
 
@@ -170,7 +177,12 @@ def _keep_alive_row() -> None:
     """Keep the worker's row in scheduler_process fresh. Trouble with it disturbs no run."""
     name = f"{_node_name}:{os.getpid()}"
     started_at: datetime | None = None
+    has_said_draining = False
+    limit_connection()
     while True:
+        if drain.until() is not None and not has_said_draining:
+            has_said_draining = True
+            emit("worker.draining", seconds=current().shutdown_timeout_seconds)
         with _in_database:
             try:
                 now = database_now()
@@ -193,7 +205,8 @@ def _keep_alive_row() -> None:
                 connection.close()
         if _heartbeat_stop.is_set():
             return
-        _heartbeat_stop.wait(min(5.0, current().heartbeat_seconds))
+        with suppress(Empty):
+            _heartbeat_wake.get(timeout=min(5.0, current().heartbeat_seconds))
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -211,10 +224,19 @@ def _in_child(**_: Any) -> None:
     # Ours must come later, and only the main thread may install it. So a timer sends that thread
     # another signal, one that the pool does not use.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(_WAKE_UP, _install_child_handler)
+    terminations: SimpleQueue[None] = SimpleQueue()
+
+    def install(*_: Any) -> None:
+        signal.signal(_WAKE_UP, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: terminations.put(None))
+
+    signal.signal(_WAKE_UP, install)
     main_thread = threading.get_ident()
 
     def settle() -> None:
+        threading.Thread(
+            target=_end_when_terminated, args=(terminations,), name="jobu-sigterm", daemon=True
+        ).start()
         signal.pthread_kill(main_thread, _WAKE_UP)
         process()  # made now, so that the first run does not wait for it
 
@@ -223,24 +245,17 @@ def _in_child(**_: Any) -> None:
     timer.start()
 
 
-def _install_child_handler(*_: Any) -> None:
-    signal.signal(_WAKE_UP, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _child_terminated)
-
-
-def _child_terminated(*_: Any) -> None:
-    """SIGTERM in a child. End at once, unless the whole worker drains.
+def _end_when_terminated(terminations: SimpleQueue[None]) -> None:
+    """SIGTERM in a child. End at once, unless the whole worker drains. Runs in a thread.
 
     A SIGTERM to the process group must not kill a child during its run, nor while it holds a lock
     of the pool, for which the parent would wait for ever. A worker that drains ends its children
     itself. A SIGTERM to one child alone is Celery's time limit.
     """
-
-    def decide() -> None:
+    while True:
+        terminations.get()
         if not _drain_is_announced():
             os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=decide, name="jobu-sigterm", daemon=True).start()
 
 
 def _drain_is_announced() -> bool:
@@ -257,14 +272,17 @@ def _check_connections(task: Any = None, **_: Any) -> None:
     """Check the connections before a task of the project. Our own task checks them itself."""
     if getattr(task, "name", "") != TASK_NAME and not getattr(task.request, "is_eager", False):
         close_old_connections()
+        unlimit_connection()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
-    """SIGTERM: take no more runs. After `shutdown_timeout_seconds` the others are handed back."""
-    seconds = current().shutdown_timeout_seconds
-    drain.set(DatabaseClock(database_now, 0).monotonic() + seconds)
-    emit("worker.draining", seconds=seconds)
+    """SIGTERM: take no more runs. After `shutdown_timeout_seconds` the others are handed back.
+
+    Celery calls it inside its handler of the signal. So it sets a flag, and the heartbeat says it.
+    """
+    drain.set(DatabaseClock(database_now, 0).monotonic() + current().shutdown_timeout_seconds)
+    _heartbeat_wake.put(None)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
@@ -275,6 +293,7 @@ def _child_ends(**_: Any) -> None:
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _worker_ends(**_: Any) -> None:
     _heartbeat_stop.set()
+    _heartbeat_wake.put(None)
     if _heartbeat is not None:
         _heartbeat.join(5)
     _close()

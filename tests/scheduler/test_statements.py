@@ -201,7 +201,9 @@ def refresh() -> tuple[int, list[str]]:
     with CaptureQueriesContext(connection) as captured:
         shown = last_results.refresh_last_results(START - timedelta(seconds=12), START)
     assert shown.left_out == 0
-    return shown.jobs, [query["sql"] for query in captured.captured_queries]
+    statements = [query["sql"] for query in captured.captured_queries]
+    # The connection of a real beat has its limits from the start.
+    return shown.jobs, [each for each in statements if not each.startswith("SET LOCAL")]
 
 
 def test_last_results_of_many_jobs_cost_a_few_statements_and_nothing_when_they_are_shown(
