@@ -1,12 +1,12 @@
-"""Named points at which a test can end this process at once, like a power failure.
+"""Named points at which a test can end this process at once, like a power failure, or freeze it.
 
 Only tests call `arm`. No setting and no environment variable can arm a point in production.
 """
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 from collections.abc import Mapping
 
 # Point -> what has happened, and what has not, when the process ends there.
@@ -37,19 +37,21 @@ POINTS: Mapping[str, str] = {
 
 _armed: str | None = None
 _left = 0
+_signal = signal.SIGKILL
 
 
-def arm(name: str, *, visit: int = 1) -> None:
-    """Ends this process at its `visit`-th visit to the point `name`.
+def arm(name: str, *, visit: int = 1, freeze: bool = False) -> None:
+    """Ends this process at its `visit`-th visit to the point `name`, or freezes it until SIGCONT.
 
     A child that is forked later counts its own visits.
     """
-    global _armed, _left
+    global _armed, _left, _signal
     if name not in POINTS:
         raise ValueError(f"no crash point {name!r}; there are {', '.join(POINTS)}")
     if visit < 1:
         raise ValueError(f"visits are counted from 1, not {visit}")
     _armed, _left = name, visit
+    _signal = signal.SIGSTOP if freeze else signal.SIGKILL
 
 
 def point(name: str) -> None:
@@ -63,4 +65,5 @@ def _crash() -> None:
     _left -= 1
     if _left == 0:
         # Not an exception: no `finally` runs and no rollback is sent.
-        os.kill(os.getpid(), signal.SIGKILL)
+        # To this thread: another one would receive it a moment later, and this one would go on.
+        signal.pthread_kill(threading.get_ident(), _signal)

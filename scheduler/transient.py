@@ -21,6 +21,9 @@ _POSTGRES = frozenset({"40001", "40P01"})
 _MYSQL = frozenset({1213, 1020})
 # A wait for a lock that has lasted LOCK_WAIT_SECONDS: PostgreSQL, MySQL.
 _LOCKED = frozenset({"55P03", 1205})
+# PostgreSQL has ended the session, because its transaction was idle or open for too long. The
+# driver raises InternalError for these.
+_ENDED = frozenset({"25P03", "25P04"})
 _SQLITE = ("database is locked", "database table is locked")
 # SQLite stores any bytes as text. Its driver raises OperationalError for those it cannot read.
 _UNREADABLE = "Could not decode to UTF-8"
@@ -47,6 +50,8 @@ def _code_of(error: BaseException) -> str | int | None:
 
 def is_outage(error: BaseException) -> bool:
     """True for a lost connection, a lock held for long or a full disk: no row is to blame."""
+    if _code_of(error) in _ENDED:
+        return True
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     return not str(error).startswith(_UNREADABLE)

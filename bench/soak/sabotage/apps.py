@@ -6,7 +6,7 @@ import os
 
 from django.apps import AppConfig
 
-from bench.soak.sabotage import CRASH_VARIABLE, MUTATION_VARIABLE
+from bench.soak.sabotage import CRASH_VARIABLE, FREEZE_VARIABLE, MUTATION_VARIABLE
 
 
 class SabotageConfig(AppConfig):
@@ -17,8 +17,10 @@ class SabotageConfig(AppConfig):
         from bench.soak.sabotage.mutations import apply
         from scheduler import failpoints
 
-        if wanted := os.environ.get(CRASH_VARIABLE):
-            name, _, visit = wanted.partition(":")
-            failpoints.arm(name, visit=int(visit or 1))
+        for variable in (CRASH_VARIABLE, FREEZE_VARIABLE):
+            if wanted := os.environ.get(variable):
+                name, _, visit = wanted.partition(":")
+                is_freeze = variable == FREEZE_VARIABLE
+                failpoints.arm(name, visit=int(visit or 1), freeze=is_freeze)
         if name := os.environ.get(MUTATION_VARIABLE, ""):
             apply(name)
