@@ -97,6 +97,9 @@ class _Timed:
     def ready(self) -> bool:
         return bool(self._publisher.ready())
 
+    def take_back(self) -> list[int]:
+        return []
+
     def publish(self, hints: Sequence[Any]) -> list[int]:
         self.first_called = self.first_called or time.perf_counter()
         refused: list[int] = self._publisher.publish(hints)

@@ -60,6 +60,13 @@ class _Recorded:
     slots: int = 0
     skipped: int = 0
 
+    def __add__(self, other: _Recorded) -> _Recorded:
+        return _Recorded(
+            jobs=self.jobs + other.jobs,
+            slots=self.slots + other.slots,
+            skipped=self.skipped + other.skipped,
+        )
+
 
 class Dispatcher:
     """The steps of a tick. In production `clock` is the database's clock."""
@@ -74,7 +81,7 @@ class Dispatcher:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
-        self._publisher = publisher
+        self.publisher = publisher
         self._stopping = stopping
         self._settings = settings
         self._random = random
@@ -121,11 +128,7 @@ class Dispatcher:
         total = _Recorded()
         while True:
             claimed, recorded = self._record_batch(limit)
-            total = _Recorded(
-                jobs=total.jobs + recorded.jobs,
-                slots=total.slots + recorded.slots,
-                skipped=total.skipped + recorded.skipped,
-            )
+            total += recorded
             if claimed < limit or self._stopping():
                 break
         if total.slots or total.skipped:
@@ -175,11 +178,7 @@ class Dispatcher:
                 reason = f"cannot be recorded: {error}"
                 self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
                 one = _Recorded(jobs=1)
-            recorded = _Recorded(
-                jobs=recorded.jobs + one.jobs,
-                slots=recorded.slots + one.slots,
-                skipped=recorded.skipped + one.skipped,
-            )
+            recorded += one
         return recorded
 
     def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
@@ -257,9 +256,7 @@ class Dispatcher:
     def _disable(
         self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
     ) -> None:
-        """Switch a broken job off. It misses its slots from `watermark` on; whoever repairs it may
-        run them.
-        """
+        """Switch a broken job off. Whoever repairs it may run its slots from `watermark` on."""
         since = watermark or now
         if disable_job(job_id, now=now, error=reason, missed_from=since):
             emit("job.disabled", job=name, job_id=job_id, reason=reason)
@@ -273,19 +270,23 @@ class Dispatcher:
 
     def _publish_all(self) -> bool:
         published = False
-        while self._publisher.ready() and self._is_due(publishing.next_publish_at()):
+        self._send_again(self.publisher.take_back())
+        while self.publisher.ready() and self._is_due(publishing.next_publish_at()):
             hints = self._take_to_publish()
             failpoints.point("publish.taken")
-            refused = self._publisher.publish(hints)
+            refused = self.publisher.publish(hints)
             published |= len(refused) < len(hints)
-            if refused:
-                again = self._clock.now() + timedelta(seconds=_REPUBLISH_AFTER_FAILURE_SECONDS)
-                publishing.not_published(refused, publish_at=again)
+            self._send_again(refused)
             if refused or len(hints) < self._settings().batch_size or self._stopping():
                 break
             # During a long burst, jobs that become due must not wait.
             self._record_all(self._clock.now())
         return published
+
+    def _send_again(self, unsent: Sequence[int]) -> None:
+        if unsent:
+            again = self._clock.now() + timedelta(seconds=_REPUBLISH_AFTER_FAILURE_SECONDS)
+            publishing.not_published(unsent, publish_at=again)
 
     def _take_to_publish(self) -> list[publishing.Hint]:
         settings = self._settings()
@@ -387,7 +388,7 @@ class Dispatcher:
         if self._backfills.after:
             return 0.0  # this tick could not look at all backfills
         instants = [slots.next_due_at()]
-        if self._publisher.ready():
+        if self.publisher.ready():
             instants.append(publishing.next_publish_at())
         now = self._clock.now()
         waits = [

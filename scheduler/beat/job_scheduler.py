@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import deque
 from typing import Any
 
 from celery import beat
@@ -17,6 +18,7 @@ from celery.signals import beat_init
 from django.db import close_old_connections, connection
 from kombu.exceptions import OperationalError
 
+from scheduler.beat.courier import Courier
 from scheduler.beat.dispatcher import Dispatcher
 from scheduler.beat.publisher import CeleryPublisher
 from scheduler.beat.stopping import Stopping
@@ -25,7 +27,7 @@ from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.limits import limit_connection
 from scheduler.states import ProcessKind
-from scheduler.store import processes
+from scheduler.store import processes, publishing
 from scheduler.store.connection import database_now
 from scheduler.transient import is_transient
 
@@ -34,6 +36,8 @@ _LONGEST_BACKOFF_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 5.0
 # How long a static entry waits that is due while the broker is away.
 _ENTRY_WAITS_SECONDS = 5.0
+# The same while another message is under way.
+_COURIER_WAITS_SECONDS = 0.1
 
 
 class JobScheduler(beat.Scheduler):  # type: ignore[misc]
@@ -54,10 +58,17 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._failed_since: float | None = None
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._sleeps = False
+        self._courier: Courier | None = None
+        # Static entries that the courier could not send.
+        self._unsent_entries: deque[Any] = deque()
 
     def begin(self) -> None:
-        """This process is a beat: it ends in order on a signal, and keeps no lock for long."""
+        """This process is a beat: it ends in order on a signal, keeps no lock for long, and does
+        not wait for the broker.
+        """
         limit_connection(in_constant_use=True)
+        self._courier = Courier(self._publisher, wake=self._wake.set)
+        self._dispatcher.publisher = self._courier
         self._sleeps = self._stopping.listen()
 
     @property
@@ -88,6 +99,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             close_old_connections()
             wait = self._dispatcher.tick()
             self._heartbeat()
+            self._take_entries_back()
             if self.schedule:
                 wait = min(wait, super().tick(*args, **kwargs))
         # Beat survives every error of a tick. The event reports it, once per outage.
@@ -104,14 +116,43 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         """The producer of Celery's tick.
 
         Celery's own producer tries to connect for ever when an entry is due. Meanwhile beat would
-        record no slot.
+        record no slot. None while the broker is away, and outside of the courier's thread.
         """
+        if self._courier is not None and not self._courier.is_here():
+            return None
         return self._publisher.producer()
 
     def is_due(self, entry: Any) -> Any:
         """Whether the entry is due. Celery's tick asks just before it sends it."""
         due = super().is_due(entry)
-        return (False, _ENTRY_WAITS_SECONDS) if due[0] and self.producer is None else due
+        if not due[0]:
+            return due
+        if self._courier is None:
+            return due if self.producer is not None else (False, _ENTRY_WAITS_SECONDS)
+        if self._courier.is_busy:
+            return False, _COURIER_WAITS_SECONDS
+        return due if self._courier.ready() else (False, _ENTRY_WAITS_SECONDS)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        if self._courier is None:
+            super().apply_entry(entry, producer=producer)
+        else:
+            self._courier.go(lambda: self._send_entry(entry))
+
+    def _send_entry(self, entry: Any) -> None:
+        """Send a static entry, in the courier's thread."""
+        producer = self.producer
+        if producer is None:
+            self._unsent_entries.append(entry)
+        else:
+            super().apply_entry(entry, producer=producer)
+
+    def _take_entries_back(self) -> None:
+        """Entries that could not be sent are due again. Celery has marked them as sent."""
+        while self._unsent_entries:
+            entry = self._unsent_entries.popleft()
+            self.schedule[entry.name] = entry
+            self._heap = None  # Celery makes it again from the schedule
 
     def apply_async(
         self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any
@@ -129,8 +170,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             self._publisher.close()
             fresh = self.producer
             if fresh is None:
-                self.schedule[entry.name] = entry
-                self._heap = None  # Celery makes it again from the schedule
+                self._unsent_entries.append(entry)
                 raise
         return super().apply_async(entry, producer=fresh, advance=advance, **kwargs)
 
@@ -139,12 +179,20 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             if self._started_at is not None:
                 # Whatever the last tick has left of the old connection: the goodbye has a new one.
                 connection.close()
+                self._end_courier()
                 processes.forget_process(self._name)
-            self._publisher.close()
+            if self._courier is None:
+                self._publisher.close()
         # The process ends in any case, and a row that stays goes stale by itself.
         except Exception:  # noqa: BLE001
             pass
         super().close()
+
+    def _end_courier(self) -> None:
+        """Another beat sends what the courier has not sent yet."""
+        unsent = self._courier.close() if self._courier is not None else []
+        if unsent:
+            publishing.not_published(unsent, publish_at=self._clock.now())
 
     def _heartbeat(self) -> None:
         if self._stopping:

@@ -23,6 +23,11 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 # So many failures in a row, each on a fresh connection, mean that the broker is away.
 _FAILURES_OF_AN_OUTAGE = 2
+# A broker that is silent for so long is away. By the driver of the transport.
+_SOCKETS: Mapping[str, Mapping[str, float]] = {
+    "redis": {"socket_timeout": 2, "socket_connect_timeout": 2},
+    "amqp": {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2},
+}
 # How many of the executions that a queue refused are named in one log line.
 _NAMED = 10
 
@@ -38,6 +43,9 @@ class Publisher(Protocol):
         should be sent again soon. An execution that the broker refuses while it accepts others is
         not returned, because another try at once would not help.
         """
+
+    def take_back(self) -> list[int]:
+        """The executions of earlier calls that could not be sent, each once. They go out again."""
 
 
 class _Away(Exception):
@@ -123,6 +131,9 @@ class CeleryPublisher:
             self._pause_seconds = _FIRST_PAUSE_SECONDS
         return []
 
+    def take_back(self) -> list[int]:
+        return []
+
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
@@ -178,6 +189,10 @@ class CeleryPublisher:
     def _connect(self) -> None:
         try:
             self._connection = self._app.connection_for_write()
+            self._connection.transport_options = {
+                **self._connection.transport_options,
+                **_SOCKETS.get(self._connection.transport.driver_type, {}),
+            }
             # Connect first, because a channel that connects on demand tries for many seconds.
             self._connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, interval_max=0

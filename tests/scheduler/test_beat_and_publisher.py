@@ -332,7 +332,7 @@ def beat_with_entries(
     clock: Any = system.clock
     beat._clock = beat._publisher._clock = clock
     beat._dispatcher = system.dispatcher
-    system.dispatcher._publisher = beat._publisher
+    system.dispatcher.publisher = beat._publisher
     return beat
 
 
@@ -450,7 +450,7 @@ def test_without_static_entries_celerys_own_schedule_is_empty(app: Celery):
 def test_an_execution_that_the_broker_refuses_backs_off_and_the_others_are_sent(
     beat: JobScheduler, app: Celery, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
-    system.dispatcher._publisher = beat._publisher
+    system.dispatcher.publisher = beat._publisher
     refused, sent = system.execution(queue="bad", priority=9), system.execution()
     with refusing(monkeypatch, lambda queue, _: queue == "bad"):
         for seconds in (30, 60):

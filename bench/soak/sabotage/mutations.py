@@ -77,7 +77,7 @@ def publish_first() -> None:
             again_seconds=settings.republish_seconds,
             again_max_seconds=settings.republish_max_seconds,
         )
-        self._publisher.publish(hints)
+        self.publisher.publish(hints)
         pause(_WINDOW_SECONDS)
         return recorded
 
