@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -62,8 +62,13 @@ class DatabaseClock:
         return time.monotonic()
 
 
-def boot_seconds() -> float:
-    """Seconds since the host started. They go on while the host is suspended, unlike monotonic."""
+def host_now() -> datetime:
+    """The time of this host, aware UTC. Only to be compared with the database's."""
+    return datetime.now(UTC)
+
+
+def since_boot() -> float:
+    """Seconds that never go back. On Linux they go on while the host is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

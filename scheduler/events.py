@@ -20,6 +20,22 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "tick.recorded": (_D, "{slots} slots recorded, {skipped} skipped, for {jobs} jobs"),
     "tick.failed": (_E, "beat cannot work, trying again every few seconds: {error}"),
     "tick.recovered": (_W, "beat works again after {outage_seconds:.1f} s"),
+    "clock.behind": (
+        _E,
+        "the database's clock stands {seconds:.0f} s before its latest time: no job starts by its "
+        "schedule until it gets there",
+    ),
+    "clock.differs": (
+        _E,
+        "the database's clock differs by {seconds:+.0f} s from this host's: it decides when jobs "
+        "start; one of the two is wrong or stands still",
+    ),
+    "clock.jumped": (
+        _E,
+        "the database's clock has jumped {seconds:.0f} s ahead: leases and time limits ran out by "
+        "it, and slots in between count as missed",
+    ),
+    "clock.right": (_W, "the database's clock is right again"),
     "beat.cut_off": (
         _W,
         "a step of beat did not end within {seconds:.0f} s of the signal to stop; it was cut off, "

@@ -39,7 +39,16 @@ _HEALTH_SECONDS: Final = 0.5
 def health_view(request: HttpRequest) -> JsonResponse:
     """Always 200: this process answers. The state of the database in the body is for people."""
     state = health.database_state(timeout=_HEALTH_SECONDS)
-    return JsonResponse({"status": "ok", "database": state.value, "version": __version__})
+    is_there = state == health.DatabaseState.CONNECTED
+    clock = health.clock_state(timeout=_HEALTH_SECONDS) if is_there else None
+    return JsonResponse(
+        {
+            "status": "ok",
+            "database": state.value,
+            "clock": clock.value if clock else "unknown",
+            "version": __version__,
+        }
+    )
 
 
 @never_cache
@@ -120,6 +129,17 @@ class _Tables(Collector):
             )
         yield _gauge("jobu_beats", "Beats with a recent heartbeat.", seen.beats_alive)
         yield _gauge("jobu_workers", "Workers with a recent heartbeat.", seen.workers_alive)
+        yield _gauge(
+            "jobu_clock_offset_seconds",
+            "The database's clock minus this host's. More than 5 or less than -5 is an alarm.",
+            seen.clock_offset_seconds,
+        )
+        yield _gauge(
+            "jobu_clock_behind_seconds",
+            "How far the database's clock stands before its own latest time. More than 5: no job "
+            "starts by its schedule until it gets there.",
+            seen.clock_behind_seconds,
+        )
         yield _jobs(self._now)
 
 

@@ -18,6 +18,7 @@ from celery.signals import beat_init
 from django.db import close_old_connections, connection
 from kombu.exceptions import OperationalError
 
+from scheduler.beat.clock_watch import ClockWatch
 from scheduler.beat.courier import Courier
 from scheduler.beat.dispatcher import Dispatcher
 from scheduler.beat.publisher import CeleryPublisher
@@ -58,6 +59,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._failed_since: float | None = None
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._sleeps = False
+        self._clock_watch = ClockWatch()
         self._courier: Courier | None = None
         # Static entries that the courier could not send.
         self._unsent_entries: deque[Any] = deque()
@@ -202,6 +204,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             return
         self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
         now = self._clock.now()
+        self._clock_watch.look(now)
         self._started_at = self._started_at or now
         processes.heartbeat(
             name=self._name,

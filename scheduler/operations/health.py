@@ -18,9 +18,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 from scheduler.operations.celery_app import own_app
+from scheduler.operations.liveness import ClockState, clock_of
+from scheduler.store.connection import database_now
 
 TIMEOUT_SECONDS: Final = 2.0
 # A check older than this is abandoned, and the next caller starts a new one.
@@ -48,6 +50,14 @@ def database_state(timeout: float = TIMEOUT_SECONDS) -> DatabaseState:
     if error is None:
         return DatabaseState.CONNECTED
     return DatabaseState.BUSY if _is_busy(error) else DatabaseState.DISCONNECTED
+
+
+def clock_state(timeout: float = TIMEOUT_SECONDS) -> ClockState | None:
+    """Returns what is known of the database's clock. None: it was not answered in time."""
+    error = _clock.answer(timeout)
+    if error is None:
+        return ClockState.OK
+    return error.state if isinstance(error, _WrongClock) else None
 
 
 def check_broker(timeout: float = TIMEOUT_SECONDS) -> str | None:
@@ -112,6 +122,21 @@ def _ask_database() -> None:
         fresh.close()
 
 
+class _WrongClock(Exception):
+    def __init__(self, state: ClockState) -> None:
+        super().__init__(state.value)
+        self.state = state
+
+
+def _ask_clock() -> None:
+    try:
+        found = clock_of(database_now())
+    finally:
+        connection.close()  # of this thread
+    if found.state != ClockState.OK:
+        raise _WrongClock(found.state)
+
+
 def _ask_broker() -> None:
     with own_app().connection_for_write() as fresh:
         options = fresh.transport_options
@@ -126,6 +151,7 @@ def _ask_broker() -> None:
 
 
 _database = _Question("database", _ask_database)
+_clock = _Question("clock", _ask_clock)
 _broker = _Question("broker", _ask_broker)
 
 

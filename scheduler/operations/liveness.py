@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from django.db.models import Max, QuerySet
 
+from scheduler import clock
 from scheduler.models import JobExecution, SchedulerProcess
 from scheduler.states import ProcessKind, RunStatus
 
@@ -17,8 +19,28 @@ STALE_AFTER: Final = timedelta(seconds=30)
 #: overdue. Beat normally needs less than 2 seconds. A minute is twice STALE_AFTER, so that the
 #: restart or replacement of a beat raises no alarm. `probe` and the documented alerts use it, too.
 OVERDUE_AFTER: Final = timedelta(seconds=60)
+#: The database's clock may differ by this from the host's, and stand this far before its own latest
+#: time. More is an alarm: that clock alone decides when a slot is due.
+CLOCK_TOLERANCE: Final = timedelta(seconds=5)
 #: Monitoring reads the counts every few seconds, so they stop here instead of reading all rows.
 COUNTED_UP_TO: Final = 100_000
+
+
+class ClockState(StrEnum):
+    OK = "ok"
+    BEHIND = "behind"  # before a time that it has shown already: nothing is due until then
+    DIFFERS = "differs"  # from this host's clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseClockCheck:
+    """What is known of the database's clock."""
+
+    state: ClockState
+    #: The database's time minus this host's.
+    offset_seconds: float
+    #: From now until the latest time that the database's clock is known to have shown.
+    behind_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +56,9 @@ class Liveness:
     #: Both are counted up to COUNTED_UP_TO.
     pending: int
     running: int
+    clock: ClockState
+    clock_offset_seconds: float
+    clock_behind_seconds: float
 
 
 def is_alive(heartbeat_at: datetime, now: datetime) -> bool:
@@ -52,7 +77,11 @@ def is_overdue(due_at: datetime | None, now: datetime) -> bool:
 
 
 def liveness(now: datetime) -> Liveness:
-    """Returns the liveness. Every query uses an index. Does not catch database errors."""
+    """Returns the liveness. Every query uses an index. Does not catch database errors.
+
+    `now`: the database's, read just now.
+    """
+    seen = clock_of(now)
     last = {
         row["kind"]: row["last"]
         for row in SchedulerProcess.objects.values("kind").annotate(last=Max("heartbeat_at"))
@@ -74,6 +103,35 @@ def liveness(now: datetime) -> Liveness:
         running=JobExecution.objects.filter(status=RunStatus.RUNNING)
         .order_by()[:COUNTED_UP_TO]
         .count(),
+        clock=seen.state,
+        clock_offset_seconds=seen.offset_seconds,
+        clock_behind_seconds=seen.behind_seconds,
+    )
+
+
+def clock_of(
+    now: datetime, *, host_now: datetime | None = None, latest: datetime | None = None
+) -> DatabaseClockCheck:
+    """Compares the database's `now`, read just now, with this host's clock and with rows.
+
+    `latest`: a reading that the caller remembers. A clock that stands still soon differs from the
+    host's.
+    """
+    offset = now - (host_now or clock.host_now())
+    shown = [
+        latest,
+        JobExecution.objects.aggregate(latest=Max("created_at"))["latest"],
+        SchedulerProcess.objects.aggregate(latest=Max("heartbeat_at"))["latest"],
+    ]
+    behind = max((each - now for each in shown if each is not None), default=timedelta(0))
+    if behind > CLOCK_TOLERANCE:
+        state = ClockState.BEHIND
+    else:
+        state = ClockState.DIFFERS if abs(offset) > CLOCK_TOLERANCE else ClockState.OK
+    return DatabaseClockCheck(
+        state=state,
+        offset_seconds=offset.total_seconds(),
+        behind_seconds=max(0.0, behind.total_seconds()),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Case, F, Value, When
+
 from scheduler import failpoints
 from scheduler.limits import own_transaction
 from scheduler.models import JobAttempt
@@ -14,6 +16,11 @@ from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store.connection import execute, to_json
 from scheduler.store.run_reports import Report, insert_logs
 from scheduler.store.runs import Lease, rows_of
+
+
+def not_before_start(now: datetime) -> Case:
+    """`finished_at` of a run that may have had attempts: the clock may have gone back since."""
+    return Case(When(started_at__gt=now, then=F("started_at")), default=Value(now))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,10 @@ def _end_attempt(
     A run that somebody wants cancelled does not go back to PENDING, where no worker would claim it:
     it ends CANCELLED, uncharged, with the reason of whoever asked for it.
     """
+    # The database's clock may have gone back since the attempt began.
+    now = max(now, lease.started_at)
+    if "finished_at" in changes:
+        changes["finished_at"] = now
     goes_back = changes["status"] == RunStatus.PENDING
     is_cancelled = changes["status"] == RunStatus.CANCELLED
     changes = {**_NO_LEASE, **changes}

@@ -10,6 +10,7 @@ from django.db.models import F, Q, QuerySet
 
 from scheduler.models import JobExecution
 from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
+from scheduler.store.endings import not_before_start
 from scheduler.store.runs import Candidate
 
 # How long the first run in line waits before it asks again, if nobody wakes it before.
@@ -106,7 +107,7 @@ def _give_up(
     pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
     changed = pending.update(
         status=status,
-        finished_at=now,
+        finished_at=not_before_start(now),
         publish_at=None,
         error_message=reason,
         reason_code=code,

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from scheduler.clock import boot_seconds
+from scheduler.clock import since_boot
 from scheduler.events import emit
 
 # Shorter leases are for tests. A loaded machine may let no thread run for so long.
@@ -45,11 +45,11 @@ class Ring:
         faulthandler.cancel_dump_traceback_later()
 
     def _wind(self) -> None:
-        wound_at = boot_seconds()
+        wound_at = since_boot()
         while True:
             seconds = max(_SHORTEST_SECONDS, self._lease_seconds())
             # The clock counts the time in which the host was suspended, too.
-            frozen = boot_seconds() - wound_at
+            frozen = since_boot() - wound_at
             if frozen > seconds:
                 emit("worker.frozen", seconds=frozen)
                 self._end_process(f"this process was frozen for {frozen:.0f} s")
@@ -57,7 +57,7 @@ class Ring:
             if log is None:
                 return
             faulthandler.dump_traceback_later(seconds, exit=True, file=log)
-            wound_at = boot_seconds()
+            wound_at = since_boot()
             if self._stopped.wait(seconds / _WINDS_PER_LEASE):
                 return
 

@@ -195,7 +195,11 @@ def of_lost_attempt(
         lost = Verdict(
             status=RunStatus.TIMEOUT,
             outcome=AttemptOutcome.TIMEOUT,
-            error=f"Execution timed out after {timeout_seconds} s (its worker did not end it)",
+            # Not "timed out": nobody saw its end, and the clock may have jumped.
+            error=(
+                f"worker lost: {worker} has written no end, and by the database's clock the time "
+                f"of {timeout_seconds} s is over"
+            ),
             charged=True,
             reason_code=ReasonCode.TIMEOUT,
             reason_facts={"timeout_seconds": timeout_seconds, "worker": worker},

@@ -109,7 +109,7 @@ def test_openapi_document_has_every_operation_with_errors_and_login(api: Program
 @on_each_database
 def test_health_and_readiness_need_no_login():
     assert ok(Client().get("/health")) == {
-        "status": "ok", "database": "connected", "version": __version__,
+        "status": "ok", "database": "connected", "clock": "ok", "version": __version__,
     }  # fmt: skip
     assert ok(Client().get("/ready")) == {
         "status": "ready", "database": "ok", "broker": "ok", "failed": [],

@@ -616,7 +616,8 @@ def test_a_lost_run_past_its_deadline_has_timed_out(system: SchedulerHarness):
     system.clock.advance(61)
     system.tick()
     assert fresh(row).status == RunStatus.TIMEOUT
-    assert (fresh(row).error_message or "").startswith("Execution timed out after 5 s")
+    # Nobody saw whether it took so long: the clock may have jumped.
+    assert "by the database's clock the time of 5 s is over" in (fresh(row).error_message or "")
     assert outcomes(row) == ["TIMEOUT"]
 
 

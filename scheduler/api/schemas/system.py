@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from scheduler.api.schemas.base import Instant, JsonObject
+from scheduler.operations.liveness import ClockState
 from scheduler.states import (
     ProcessKind,
 )
@@ -44,6 +45,9 @@ class LivenessOut(Schema):
     oldest_unpublished_seconds: float | None
     pending: int
     running: int
+    clock: ClockState
+    clock_offset_seconds: float
+    clock_behind_seconds: float
 
 
 class ProcessList(Schema):

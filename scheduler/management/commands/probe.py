@@ -18,6 +18,7 @@ from scheduler.operations import health
 from scheduler.operations.liveness import (
     OVERDUE_AFTER,
     STALE_AFTER,
+    ClockState,
     Liveness,
     alive_processes,
     liveness,
@@ -92,6 +93,12 @@ def _problems(found: Liveness, options: dict[str, Any]) -> Iterator[str]:
         elif found.beat_age_seconds > limit:
             facts = {"age": span(found.beat_age_seconds), "limit": span(limit)}
             yield _("the last beat ticked %(age)s ago, more than %(limit)s") % facts
+    if found.clock == ClockState.BEHIND:
+        facts = {"seconds": f"{found.clock_behind_seconds:.0f}"}
+        yield _("the database's clock stands %(seconds)s s before its latest time") % facts
+    elif found.clock == ClockState.DIFFERS:
+        facts = {"seconds": f"{found.clock_offset_seconds:+.0f}"}
+        yield _("the database's clock differs by %(seconds)s s from this host's") % facts
     late = found.oldest_unpublished_seconds
     limit = options["max_unpublished_age"]
     if limit and late is not None and late > limit:
