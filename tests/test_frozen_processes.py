@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import psycopg
 import pymysql
@@ -35,14 +34,10 @@ def freezing(jobu: System, point: str, part: str) -> Part:
         jobu.environment = healthy
 
 
-def is_frozen(part: Part) -> bool:
-    return Path(f"/proc/{part.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
 def test_a_beat_that_freezes_in_its_transaction_holds_its_jobs_for_ten_seconds(jobu: System):
     insert_job(jobu, "every second", misfire_policy="all", max_catchup=100)
     frozen = freezing(jobu, "record.advanced:3", "beat")
-    jobu.wait_until(lambda: is_frozen(frozen), 60, "the beat to freeze")
+    jobu.wait_until(lambda: frozen.is_stopped, 60, "the beat to freeze")
     before = slots_recorded(jobu)
     other = jobu.start_beat()
     jobu.wait_until(
@@ -63,7 +58,7 @@ def test_a_worker_that_freezes_while_it_writes_an_end_holds_its_run_for_ten_seco
     insert_job(jobu, "every second", overlap_policy="queue_one", retry_backoff_seconds=0)
     jobu.start_beat()
     frozen = freezing(jobu, "end.recorded", "worker")
-    jobu.wait_until(lambda: is_frozen(frozen), 60, "the worker to freeze")
+    jobu.wait_until(lambda: frozen.is_stopped, 60, "the worker to freeze")
     (run,) = jobu.sql("SELECT id FROM job_executions WHERE status = 'RUNNING'")
 
     def is_free() -> bool:

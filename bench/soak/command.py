@@ -25,8 +25,8 @@ from typing import Any
 
 from bench.environment import DATABASES
 from bench.soak.checker import PROMISES, check
-from bench.soak.delays import Bounds
-from bench.soak.faults import Faults, reactions
+from bench.soak.delays import Bounds, reactions
+from bench.soak.faults import Faults
 from bench.soak.figures import figures
 from bench.soak.handlers import LEDGER_VARIABLE
 from bench.soak.history import History, install_recorders, instant, read_history

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from bench.soak.history import CLOCK_SLACK, MISFIRE, Attempt, Execution, Fault, History
+from scheduler.limits import IDLE_IN_TRANSACTION_SECONDS
 
 RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
 
@@ -112,3 +114,27 @@ def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: dateti
         if fault.began_at < end and fault.ended_at + timedelta(seconds=reaction) > begin:
             extra += (fault.ended_at - fault.began_at).total_seconds() + reaction
     return extra
+
+
+def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
+    """Returns for how long after its end each kind of fault can still delay something."""
+    lease = config["worker"]["lease_seconds"]
+    again = config["scheduler"]["republish_max_seconds"]
+    of_beat = lease + start_seconds  # a new beat rescues only after one lease with the database
+    of_worker = again + start_seconds
+    return {
+        "kill-beat": of_beat,
+        "crash-beat": of_beat,
+        "pause-beat": of_beat,
+        "freeze-beat": of_beat + IDLE_IN_TRANSACTION_SECONDS,
+        "mute-broker": again + 20,
+        "kill-worker": of_worker,
+        "crash-worker": of_worker,
+        "stop-worker": again,
+        "drain-worker": of_worker,
+        "flush-broker": again,
+        # 20 s for the pauses of the publisher and of Celery after a failure.
+        "restart-broker": again + 20,
+        # Beat's longest pause, the lease that it then waits, and the leases that have expired.
+        "restart-database": 5 + 2 * lease,
+    }

@@ -11,19 +11,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import redis
 from kombu.connection import Connection
 
 from bench.soak.history import Fault
-from bench.soak.sabotage import CRASH_VARIABLE
+from bench.soak.sabotage import CRASH_VARIABLE, FREEZE_VARIABLE
 from scheduler.failpoints import POINTS
 from tests.harness.servers import RabbitMQ, Redis, Server
 from tests.harness.system import Part, System
 
 # The threads pool exits with this if it cannot stop a handler: scheduler/worker/process.py.
 EXIT_FOR_RESTART = 75
+# Inside the transaction that locks due jobs.
+FREEZE_POINTS = ("record.locked", "record.inserted", "record.advanced")
+FROZEN_SECONDS = MUTE_SECONDS = 30.0
+# A beat that has frozen nowhere by then found no due job.
+FREEZES_WITHIN_SECONDS = 30.0
 # The crash points that each kind of process passes in a soak.
 _OF = {
     "beat": ("record.", "publish.", "rescue."),
@@ -73,6 +77,8 @@ class Faults:
         self._note = note
         self._todo: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._is_mute = False
+        self._is_healing = False
         self.done: list[Fault] = []
         self.deaths: list[str] = []
         self.seats = [Seat("beat", number) for number in range(beats)]
@@ -89,6 +95,8 @@ class Faults:
             "drain-worker": self._drain_worker,
             "crash-beat": lambda: self._crash("beat"),
             "crash-worker": lambda: self._crash("worker"),
+            "freeze-beat": self._freeze_beat,
+            "mute-broker": self._mute_broker,
             "flush-broker": self._flush_broker,
             "restart-broker": lambda: self._restart("restart-broker", broker),
             "restart-database": lambda: self._restart("restart-database", database),
@@ -99,12 +107,15 @@ class Faults:
         reasons = {}
         if self._database is None:
             reasons["restart-database"] = "SQLite has no server"
+            reasons["freeze-beat"] = "SQLite's lock is on the whole file: everything waits with it"
         elif not self._database.is_restartable:
             reasons["restart-database"] = "the server is not ours"
         if self._broker is None:
             reasons["restart-broker"] = "a broker in files has no server"
         elif not self._broker.is_restartable:
             reasons["restart-broker"] = "the server is not ours"
+        if "restart-broker" in reasons:
+            reasons["mute-broker"] = reasons["restart-broker"]
         if not any(seat.pool == "threads" for seat in self.seats):
             reasons["crash-worker"] = "needs a second worker: a prefork child alone would crash"
         return reasons
@@ -128,6 +139,7 @@ class Faults:
 
     def heal(self) -> None:
         """Repairs all faults. Afterwards everything runs, and no crash point is armed."""
+        self._is_healing = True
         self._end_all()
         for seat in self.seats:
             if seat.is_armed and seat.part is not None:
@@ -157,7 +169,7 @@ class Faults:
         self._note(f"{fault} {name}")
 
         def replace() -> None:
-            self._start(seat, crash_point=crash_point)
+            self._start(seat, point=crash_point)
             self._end(fault, name, began)
 
         self._after(self._dice.uniform(0, 2), replace)
@@ -195,6 +207,57 @@ class Faults:
 
         self._after(seconds, resume)
 
+    def _freeze_beat(self) -> None:
+        """Replaces a beat by one that freezes inside its transaction, and thaws it later."""
+        seat = self._pick("beat")
+        if seat is None or seat.part is None:
+            return
+        began, old = _now(), seat.name
+        seat.part.kill()
+        point = f"{self._dice.choice(FREEZE_POINTS)}:{self._dice.randint(1, 3)}"
+        self._start(seat, point=point, variable=FREEZE_VARIABLE)
+        part, name = seat.part, seat.name
+        give_up = time.monotonic() + FREEZES_WITHIN_SECONDS
+        self._note(f"freeze-beat {name} at {point} in place of {old}")
+
+        def watch() -> None:
+            if not part.is_alive:
+                self._end("freeze-beat", name, began)
+            elif part.is_stopped:
+                seat.is_paused = True
+                self._note(f"{name} is frozen in its transaction")
+                self._after(FROZEN_SECONDS, resume)
+            elif self._is_healing or time.monotonic() > give_up:
+                self._end("freeze-beat", name, began)
+            else:
+                self._after(0.2, watch)
+
+        def resume() -> None:
+            part.cont()
+            seat.is_paused = seat.is_armed = False
+            self._note(f"{name} goes on")
+            self._end("freeze-beat", name, began)
+
+        self._after(0.2, watch)
+
+    def _mute_broker(self) -> None:
+        """The broker accepts connections and says nothing."""
+        server = self._broker
+        if server is None or not server.is_running or self._is_mute:
+            return
+        began = _now()
+        server.freeze()
+        self._is_mute = True
+        self._note("mute-broker")
+
+        def resume() -> None:
+            server.thaw()
+            self._is_mute = False
+            self._note(f"{server.name} speaks again")
+            self._end("mute-broker", "", began)
+
+        self._after(MUTE_SECONDS, resume)
+
     def _drain_worker(self) -> None:
         """Ends a worker with SIGTERM, as a deployment does."""
         seat = self._pick("worker")
@@ -222,6 +285,8 @@ class Faults:
 
     def _flush_broker(self) -> None:
         began, url = _now(), self._system.broker_url
+        if self._is_mute:
+            return  # it would not answer
         if url is None:
             shutil.rmtree(self._system.data_dir / "broker", ignore_errors=True)
         elif isinstance(self._broker, Redis):
@@ -235,7 +300,7 @@ class Faults:
 
     def _restart(self, fault: str, server: Server | None) -> None:
         assert server is not None
-        if not server.is_running:
+        if not server.is_running or (server is self._broker and self._is_mute):
             return
         began = _now()
         server.kill()
@@ -258,10 +323,12 @@ class Faults:
         ]
         return self._dice.choice(seats) if seats else None
 
-    def _start(self, seat: Seat, *, crash_point: str | None = None) -> None:
+    def _start(
+        self, seat: Seat, *, point: str | None = None, variable: str = CRASH_VARIABLE
+    ) -> None:
         healthy = self._system.environment
-        if crash_point is not None:
-            self._system.environment = {**healthy, CRASH_VARIABLE: crash_point}
+        if point is not None:
+            self._system.environment = {**healthy, variable: point}
         try:
             if seat.kind == "beat":
                 seat.part = self._system.start_beat()
@@ -273,8 +340,8 @@ class Faults:
                 seat.name = f"{seat.part.name}@{self._system.place.name}:"
         finally:
             self._system.environment = healthy
-        seat.is_paused, seat.is_armed = False, crash_point is not None
-        armed = f", armed with {crash_point}" if crash_point else ""
+        seat.is_paused, seat.is_armed = False, point is not None
+        armed = f", armed with {point}" if point else ""
         self._note(f"{seat.name} started (pid {seat.part.pid}, {seat.pool or seat.kind}{armed})")
 
     def _found_dead(self, seat: Seat, part: Part) -> None:
@@ -297,28 +364,6 @@ class Faults:
 
     def _end(self, kind: str, target: str, began: datetime) -> None:
         self.done.append(Fault(kind=kind, target=target, began_at=began, ended_at=_now()))
-
-
-def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
-    """Returns for how long after its end each kind of fault can still delay something."""
-    lease = config["worker"]["lease_seconds"]
-    again = config["scheduler"]["republish_max_seconds"]
-    of_beat = lease + start_seconds  # a new beat rescues only after one lease with the database
-    of_worker = again + start_seconds
-    return {
-        "kill-beat": of_beat,
-        "crash-beat": of_beat,
-        "pause-beat": of_beat,
-        "kill-worker": of_worker,
-        "crash-worker": of_worker,
-        "stop-worker": again,
-        "drain-worker": of_worker,
-        "flush-broker": again,
-        # 20 s for the pauses of the publisher and of Celery after a failure.
-        "restart-broker": again + 20,
-        # Beat's longest pause, the lease that it then waits, and the leases that have expired.
-        "restart-database": 5 + 2 * lease,
-    }
 
 
 def _ended_well(part: Part) -> bool:

@@ -22,6 +22,8 @@ FAULTS = (
     "drain-worker",
     "crash-beat",
     "crash-worker",
+    "freeze-beat",
+    "mute-broker",
 )
 BROKERS: dict[str, type[Redis] | type[RabbitMQ] | None] = {
     "redis": Redis,

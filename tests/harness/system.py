@@ -58,6 +58,12 @@ class Part:
     def send(self, number: signal.Signals) -> None:
         self._daemon.send(number)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process is stopped, also by itself."""
+        state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        return state.rpartition(")")[2].split()[0] == "T"
+
     def stop(self) -> None:
         """Sends SIGSTOP to the process and all its children, as on a host that pauses."""
         self._daemon.freeze()
