@@ -88,3 +88,21 @@ def test_only_our_transaction_limits_the_connection_of_a_page_or_a_handler(job_d
             "0",
         ]  # a handler may be idle in its transaction for as long as it likes
         assert ours == OURS["postgresql"]
+
+
+def test_mysql_ends_a_session_of_beat_that_is_idle(job_database: str):
+    if job_database != "mysql":
+        pytest.skip("PostgreSQL knows idle transactions")
+
+    def work() -> list[int]:
+        found = []
+        vars(connection)["mysql_is_mariadb"] = False  # the server of the tests may be MariaDB
+        for limit in (lambda: limit_connection(in_constant_use=True), unlimit_connection):
+            limit()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT @@session.wait_timeout")
+                found.append(cursor.fetchone()[0])
+        return found
+
+    limited, restored = in_a_thread(work)
+    assert limited == 10 < restored
