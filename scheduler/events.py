@@ -101,6 +101,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _E,
         "this process was frozen for {seconds:.0f} s; it ends, because its runs were given away",
     ),
+    "worker.ended_by_force": (
+        _E,
+        "this worker has not ended {seconds:.0f} s after it was told to; it kills its children and "
+        "ends; the stacks of its threads follow",
+    ),
     "worker.draining": (
         _I,
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",

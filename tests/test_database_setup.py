@@ -110,9 +110,9 @@ def test_postgresql_of_another_encoding_takes_no_first_tables(
     url = postgres_server.create_database("setup")
     name = urlsplit(url).path.lstrip("/")
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute(f"drop database {name}")  # type: ignore[arg-type]
+        connection.execute(f"drop database {name}")
         connection.execute(
-            f"create database {name} encoding 'LATIN1' template template0 locale 'C'"  # type: ignore[arg-type]
+            f"create database {name} encoding 'LATIN1' template template0 locale 'C'"
         )
     configured(tmp_path, url)
 

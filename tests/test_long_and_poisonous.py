@@ -8,6 +8,7 @@ import json
 import signal
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.harness.process_helpers import (
@@ -137,3 +138,19 @@ def test_worker_that_replaces_its_children_loses_no_run(jobu: System, ledger: Le
     assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
     assert len(ledger.pids()) > 3
     assert worker.is_alive
+
+
+def test_a_worker_whose_child_does_not_end_is_ended_by_force_within_its_bound(
+    jobu: System,
+) -> None:
+    worker = jobu.start_worker(concurrency=2)
+    worker.wait_for_log("ready.")
+    (child, *_) = psutil.Process(worker.pid).children()
+    child.suspend()  # the pool waits for it for ever
+
+    worker.terminate()
+
+    # shutdown_timeout_seconds + grace_seconds + FORCE_AFTER_SECONDS
+    assert worker.wait(2 + 2 + 10 + 15) == 1
+    assert "has not ended 14 s after it was told to" in worker.log()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

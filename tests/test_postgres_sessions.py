@@ -34,7 +34,7 @@ def pooled_url(postgres_server: Postgres) -> Iterator[str]:
     name = urlsplit(url).path.lstrip("/")
     with psycopg.connect(url, autocommit=True) as connection:
         for setting, value in DEFAULTS.items():
-            connection.execute(f"alter database {name} set {setting} = '{value}'")  # type: ignore[arg-type]
+            connection.execute(f"alter database {name} set {setting} = '{value}'")
     with pooler(url) as pooled:
         yield pooled
     postgres_server.drop_database(url)

@@ -7,6 +7,7 @@ be stopped.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
+from billiard import active_children
 from celery import shared_task
 from celery.signals import (
     celeryd_init,
@@ -40,10 +42,13 @@ from scheduler.store.connection import database_now
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
-from scheduler.worker.ring import Ring
+from scheduler.worker.ring import Ring, stderr_descriptor
 
 # The supervisor should start another one, at once (jobu_project/launcher/supervisor.py).
 EXIT_FOR_RESTART = os.EX_TEMPFAIL
+EXIT_BY_FORCE = 1
+# How long after the last run had to end. The launcher and the documented units wait for 15 s.
+FORCE_AFTER_SECONDS = 10.0
 _CLOCK_AGE_SECONDS = 10
 _DRAIN_NOTICE_SECONDS = 1.0
 _FORK_WAITS_SECONDS = 5.0
@@ -183,6 +188,7 @@ def _keep_alive_row() -> None:
         if drain.until() is not None and not has_said_draining:
             has_said_draining = True
             emit("worker.draining", seconds=current().shutdown_timeout_seconds)
+            threading.Thread(target=_end_by_force, name="jobu-force", daemon=True).start()
         with _in_database:
             try:
                 now = database_now()
@@ -283,6 +289,21 @@ def _drain(**_: Any) -> None:
     """
     drain.set(DatabaseClock(database_now, 0).monotonic() + current().shutdown_timeout_seconds)
     _heartbeat_wake.put(None)
+
+
+def _end_by_force() -> None:
+    """End this worker if it has not ended in time: its pool may wait for a child that is stuck."""
+    settings = current()
+    seconds = settings.shutdown_timeout_seconds + settings.grace_seconds + FORCE_AFTER_SECONDS
+    pause(seconds)
+    emit("worker.ended_by_force", seconds=seconds)
+    descriptor = stderr_descriptor()
+    if descriptor is not None:
+        faulthandler.dump_traceback(descriptor)  # where it hangs
+    for child in active_children():
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(EXIT_BY_FORCE)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

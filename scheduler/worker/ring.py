@@ -53,7 +53,7 @@ class Ring:
             if frozen > seconds:
                 emit("worker.frozen", seconds=frozen)
                 self._end_process(f"this process was frozen for {frozen:.0f} s")
-            log = _stderr()
+            log = stderr_descriptor()
             if log is None:
                 return
             faulthandler.dump_traceback_later(seconds, exit=True, file=log)
@@ -62,7 +62,7 @@ class Ring:
                 return
 
 
-def _stderr() -> int | None:
+def stderr_descriptor() -> int | None:
     """Returns the descriptor of Python's own stderr. None: this process has none.
 
     Celery puts another object into sys.stderr, which has no descriptor.

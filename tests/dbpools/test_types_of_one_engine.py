@@ -318,7 +318,7 @@ async def test_postgres_prepares_nothing_for_a_pooler_that_pools_by_transaction(
     await DatabaseRegistry.init_from_config({"default": config})
     async with get_db().connection(autocommit=True) as connection:
         await connection.execute("create table t (a int, doc jsonb)")
-        rows = [{"a": 1, "doc": {"x": 1}}, {"a": 2, "doc": None}]
+        rows: list[dict[str, Any]] = [{"a": 1, "doc": {"x": 1}}, {"a": 2, "doc": None}]
         assert await connection.executemany("insert into t values (:a, :doc)", rows) == 2
         assert await connection.fetch_all("select * from t where a > :a", {"a": 1}) == rows[1:]
         assert await connection.fetch_val("select count(*) from pg_prepared_statements") == 0

@@ -126,7 +126,7 @@ class Textless:
 
 
 def deep_list():
-    deep = []
+    deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
     return deep

@@ -153,7 +153,7 @@ async def test_an_exception_that_is_its_own_cause_does_not_loop(run):
 
 async def test_groups_inside_groups_keep_the_error_at_their_end(run):
     async def execute(self, params):
-        error = ValueError("the real one")
+        error: Exception = ValueError("the real one")
         for _ in range(500):
             error = ExceptionGroup("outer", [error])
         raise error
