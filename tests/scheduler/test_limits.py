@@ -83,17 +83,13 @@ def test_only_our_transaction_limits_the_connection_of_a_page_or_a_handler(job_d
     before, theirs, inside, ours, after = in_a_thread(work)
     assert before == theirs == inside == after
     if job_database == "postgres":
-        assert before == [
-            "0",
-            "0",
-        ]  # a handler may be idle in its transaction for as long as it likes
+        # A handler may be idle in its transaction for as long as it likes.
+        assert before == ["0", "0"]
         assert ours == OURS["postgresql"]
 
 
-def test_mysql_ends_a_session_of_beat_that_is_idle(job_database: str):
-    if job_database != "mysql":
-        pytest.skip("PostgreSQL knows idle transactions")
-
+@pytest.mark.database("mysql")  # PostgreSQL knows idle transactions
+def test_mysql_ends_a_session_of_beat_that_is_idle():
     def work() -> list[int]:
         found = []
         vars(connection)["mysql_is_mariadb"] = False  # the server of the tests may be MariaDB
