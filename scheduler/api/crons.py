@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -31,10 +32,11 @@ from scheduler.api.schemas.jobs import (
 )
 from scheduler.conf import current
 from scheduler.models import LISTS, CronJob
-from scheduler.operations.control import InvalidJob, StaleEdit
+from scheduler.operations.control import Control, InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
 from scheduler.operations.search import search_of
-from scheduler.schedule.warnings import warnings_of
+from scheduler.schedule import schedule_of
+from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words import in_words
 from scheduler.store import jobs
 from scheduler.transient import in_transaction
@@ -104,7 +106,7 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
     slots = control.preview(job, given.count)
     return {
         "words": in_words(given.cron_expression),
-        "warnings": warnings_of(given.cron_expression),
+        "warnings": _warnings(job, slots, control),
         "timezone": zone,
         "slots": [_slot(slot, zone) for slot in slots],
     }
@@ -165,16 +167,22 @@ def next_slots(
     refuse_unknown(request, ["count"])
     job = CronJob.objects.get(pk=cron_id)
     zone = job.timezone or current().default_timezone
-    slots = control_of(caller_of(request)).preview(job, count)
+    control = control_of(caller_of(request))
+    slots = control.preview(job, count)
     return {
         "words": in_words(job.cron_expression),
-        "warnings": warnings_of(job.cron_expression),
+        "warnings": _warnings(job, slots, control),
         "timezone": zone,
         "slots": [_slot(slot, zone) for slot in slots],
     }
 
 
 # --- helpers -------------------------------------------------------------------------------------
+
+
+def _warnings(job: CronJob, slots: Sequence[datetime], control: Control) -> list[str]:
+    schedule = schedule_of(job, control.settings)
+    return warnings_about(job.cron_expression, schedule, slots, control.clock.now())
 
 
 def _slot(slot: datetime, zone: str) -> SlotOut:

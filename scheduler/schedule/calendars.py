@@ -99,6 +99,19 @@ class Calendar:
         return None
 
 
+def years_known(spec: CalendarSpec) -> tuple[int, int] | None:
+    """Returns the first and last year whose public holidays are known. None: it has none."""
+    return _years_known(spec.country, spec.subdivision) if spec.country else None
+
+
+@lru_cache(maxsize=128)
+def _years_known(country: str, subdivision: str | None) -> tuple[int, int]:
+    import holidays  # slow: see below
+
+    known = holidays.country_holidays(country, subdiv=subdivision)
+    return known.start_year, known.end_year
+
+
 @lru_cache(maxsize=1024)
 def _public_holidays(country: str, subdivision: str | None, year: int) -> frozenset[date]:
     """Returns the public holidays and their substitutes. Empty for years the library does not know.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils.dates import MONTHS
 from django.utils.translation import gettext as _
 
+from scheduler.schedule.calendars import CalendarSchedule, years_known
 from scheduler.schedule.clock_changes import changes_between
 from scheduler.schedule.cron_schedule import ZonedSchedule, parse
 from scheduler.schedule.errors import ScheduleError
@@ -72,6 +73,33 @@ def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
             )
         found.append(text % facts)
     return found
+
+
+def unknown_holidays_warnings(schedule: Schedule, slots: Sequence[datetime]) -> list[str]:
+    """Returns a sentence if a calendar does not know the public holidays of some of the slots."""
+    years = years_known(schedule.spec) if isinstance(schedule, CalendarSchedule) else None
+    if years is None or not isinstance(schedule, CalendarSchedule):
+        return []
+    shown = [slot.astimezone(schedule.zone).year for slot in slots]
+    if all(years[0] <= year <= years[1] for year in shown):
+        return []
+    text = _(
+        "The public holidays of %(country)s are known for %(first)s to %(last)s only: in other "
+        "years calendar %(name)s takes them for working days."
+    )
+    facts = {"country": schedule.spec.country, "name": schedule.spec.name}
+    return [text % {**facts, "first": years[0], "last": years[1]}]
+
+
+def warnings_about(
+    expression: str, schedule: Schedule, slots: Sequence[datetime], now: datetime
+) -> list[str]:
+    """Returns all warnings about a schedule of which `slots` are shown."""
+    return [
+        *warnings_of(expression),
+        *clock_change_warnings(schedule, now),
+        *unknown_holidays_warnings(schedule, slots),
+    ]
 
 
 def _about_days(days: CronDays) -> Iterator[str]:

@@ -179,7 +179,7 @@ def _days(days: CronDays) -> str:
     elif not (of_month and of_week):
         return ""  # one match is enough, and one of the two fields matches every day
     else:
-        return _("on %(days)s and on %(weekdays)s") % {"weekdays": of_week, "days": of_month}
+        return _("on %(days)s or on %(weekdays)s") % {"weekdays": of_week, "days": of_month}
     return _("on %(days)s") % {"days": of_month or of_week} if of_month or of_week else ""
 
 

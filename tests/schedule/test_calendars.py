@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scheduler.schedule import (
+    LAST_INSTANT,
     CronIntervalTooShortError,
     CronNeverFiresError,
     ScheduleError,
@@ -28,6 +29,7 @@ from scheduler.schedule.calendars import (
     build_schedule,
 )
 from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH
+from scheduler.schedule.warnings import unknown_holidays_warnings
 from tests.harness.oracles import debian_slots, moved_days
 from tests.schedule.generated import examples, expressions, walk_back
 
@@ -212,6 +214,18 @@ def test_rare_day_is_found_after_years_of_excluded_ones():
     assert schedule.next_after(datetime(2045, 1, 1, tzinfo=UTC)) == datetime(
         2052, 2, 29, 9, tzinfo=UTC
     )
+
+
+def test_slots_in_years_whose_holidays_are_not_known_have_a_warning():
+    schedule = build_schedule("0 9 1 1 *", "Asia/Seoul", "kr:next", CALENDARS)
+    near = slots_between(schedule, datetime(2098, 1, 1, tzinfo=UTC), LAST_INSTANT, 2)
+    far = slots_between(schedule, datetime(2098, 1, 1, tzinfo=UTC), LAST_INSTANT, 5)
+
+    assert unknown_holidays_warnings(schedule, near) == []
+    (warning,) = unknown_holidays_warnings(schedule, far)
+    assert "of KR are known for 1948 to 2100 only" in warning
+    weekdays = build_schedule("0 9 1 1 *", "Asia/Seoul", "weekdays", CALENDARS)
+    assert unknown_holidays_warnings(weekdays, far) == []
 
 
 # -------------------------------------------------------------------------------- what is refused

@@ -59,11 +59,47 @@ def test_unknown_zone_is_refused(zone):
         ("Seoul", "Asia/Seoul"),
         ("America/New York", "America/New_York"),
         ("Europe/Berln", "Europe/Berlin"),
+        ("Asia/Seoul ", "Asia/Seoul"),
+        ("Japn", "Japan"),
+        ("UTC+0", "UTC"),
+        ("CEST", "Europe/Paris"),
+        ("KST", "Asia/Seoul"),
+        ("Asia/Beijing", "Asia/Shanghai"),
+        ("America/Boston", "America/New_York"),
     ],
 )
 def test_unknown_zone_is_refused_with_the_nearest_name(typed, meant):
     with pytest.raises(UnknownTimezoneError, match=f"did you mean {meant}"):
         parse("* * * * *", typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "zone"),
+    [
+        ("GMT+9", "UTC+9 is named Etc/GMT-9 (there the sign is the other way round)"),
+        ("UTC+8", "UTC+8 is named Etc/GMT-8"),
+        ("utc -09:00", "UTC-9 is named Etc/GMT+9"),
+        ("+5", "UTC+5 is named Etc/GMT-5"),
+        ("UTC+5:30", "name a place"),
+        ("GMT+15", "name a place"),
+    ],
+)
+def test_a_distance_from_utc_is_refused_with_the_zone_at_that_distance(typed, zone):
+    with pytest.raises(UnknownTimezoneError) as refusal:
+        parse("* * * * *", typed)
+
+    assert zone in refusal.value.reason
+
+
+@pytest.mark.parametrize(
+    "typed", ["CST", "IST", "BST", "EST6", "PST9PDT", "UTC9", "Etc/GMT+15", "Etc/GMT9", "W-SO"]
+)
+def test_a_name_that_tells_no_place_gets_no_hint(typed):
+    """The nearest letters are hours away: a wrong zone would be saved."""
+    with pytest.raises(UnknownTimezoneError) as refusal:
+        parse("* * * * *", typed)
+
+    assert refusal.value.reason.endswith("is not a known IANA time zone")
 
 
 def test_errors_survive_pickling_and_copying_with_their_facts():

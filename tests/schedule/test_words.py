@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from django.utils import translation
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -42,7 +43,15 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
             "0 9 * * mon#2,5L",
             "At 09:00, on the second Monday of the month and the last Friday of the month",
         ),
-        ("0 0 13 * fri", "At 00:00, on day 13 of the month and on Friday"),
+        ("0 0 13 * fri", "At 00:00, on day 13 of the month or on Friday"),
+        ("0 0 1-7 * 1", "At 00:00, on days 1 to 7 of the month or on Monday"),
+        ("0 0 L * 1-5", "At 00:00, on the last day of the month or on Monday to Friday"),
+        (
+            "0 0 1-7 * */2",
+            "At 00:00, on Tuesday, Thursday, Saturday and Sunday, "
+            "but only on days 1 to 7 of the month",
+        ),
+        ("0 0 *,13 * fri", "At 00:00, on Friday"),
         (
             "0 0 */2 * fri",
             "At 00:00, on Friday, but only on days 1 to 31 in steps of 2 of the month",
@@ -61,6 +70,19 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_an_expression_in_words(expression: str, words: str):
     assert in_words(expression) == words
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 0 1-7 * 1", "매월 1일~7일 또는 월요일 00:00"),
+        ("0 0 L 2 5", "2월 말일 또는 금요일 00:00"),
+        ("0 0 */2 * 5", "매월 1일~31일(2 간격) 중 금요일 00:00"),
+    ],
+)
+def test_korean_words_say_or_where_one_day_field_is_enough(expression: str, words: str):
+    with translation.override("ko"):
+        assert in_words(expression) == words
 
 
 FOUR_YEARS = [date(2024, 1, 1) + timedelta(days=number) for number in range(1461)]

@@ -16,7 +16,7 @@ from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
 from scheduler.schedule import ScheduleError, schedule_of
-from scheduler.schedule.warnings import clock_change_warnings, warnings_of
+from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words import in_words
 
 NEXT_RUNS: Final = 20
@@ -38,7 +38,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
         return {"words": words, "preview_error": str(error)}
     except (ValueError, OSError, OverflowError) as error:  # invalid zone or instant, written by SQL
         return {"words": words, "preview_error": str(error)}
-    warnings = [*warnings_of(job.cron_expression), *clock_change_warnings(schedule, now)]
+    warnings = warnings_about(job.cron_expression, schedule, slots, now)
     if job.calendar:
         warnings.append(
             _("The calendar %(name)s moves or drops what falls on its days: see the next runs.")

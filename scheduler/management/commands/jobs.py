@@ -17,8 +17,8 @@ from scheduler.models.job_state import IN_STATE, state_of
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.masking import mask
 from scheduler.operations.search import search_of
-from scheduler.schedule import ScheduleError, words
-from scheduler.schedule.warnings import warnings_of
+from scheduler.schedule import ScheduleError, schedule_of, words
+from scheduler.schedule.warnings import warnings_about
 from scheduler.states import JobState
 
 SLOTS_SHOWN: Final = 5
@@ -104,7 +104,8 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
         in_words = words.in_words(job.cron_expression)
-        warnings = warnings_of(job.cron_expression)
+        schedule, now = schedule_of(job, command.control.settings), command.control.clock.now()
+        warnings = warnings_about(job.cron_expression, schedule, slots, now)
     except ScheduleError as error:
         slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]

@@ -13,7 +13,7 @@ from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.models import CronJob
 from scheduler.schedule import schedule_of, words
-from scheduler.schedule.warnings import clock_change_warnings, warnings_of
+from scheduler.schedule.warnings import warnings_about
 
 
 class Command(JobuCommand):
@@ -41,8 +41,7 @@ class Command(JobuCommand):
         in_words = words.in_words(options["expression"])
         schedule = schedule_of(job, settings)
         warnings = [
-            *warnings_of(options["expression"]),
-            *clock_change_warnings(schedule, self.control.clock.now()),
+            *warnings_about(options["expression"], schedule, slots, self.control.clock.now()),
             *self._problems(job),
         ]
         local = [slot.astimezone(ZoneInfo(zone)) for slot in slots]
