@@ -268,6 +268,17 @@ def test_a_job_is_found_by_exact_name_or_id_only(world: SchedulerHarness):
     assert "there is no job" in refused("jobs", "show", "99999999999999999999")
 
 
+def test_a_command_never_takes_another_name_for_the_one_that_was_given(world: SchedulerHarness):
+    for name in ("report", "\U0001f600"):
+        ran("jobs", "create", name, "--cron", "@daily", "--handler", "ok")
+
+    for other in ("REPORT", "\U0001f680"):
+        refused("jobs", "delete", other)
+        refused("jobs", "show", other)
+    assert "U+202E" in refused("jobs", "create", "a\u202eb", "--cron", "@daily", "--handler", "ok")
+    assert len(ran("jobs", "list", "--json").json["items"]) == 2
+
+
 def test_secrets_are_masked_and_a_saved_mask_keeps_the_stored_secret(world: SchedulerHarness):
     world.job(name="one", handler_params={"password": SECRET, "n": 1})
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import CheckConstraint, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import IContains
 from django.utils.translation import pgettext_lazy
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField  # Django's class has no type arguments when it runs
 
 
 class UtcNow(Now):
@@ -38,6 +44,30 @@ class StoredJSON(models.JSONField):
         # The same column as a plain JSONField, so migrations need not know this class.
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
+
+
+class ExactText(_CharField):
+    """Text that every database compares exactly: `report` and `Report` are two values.
+
+    On MySQL a migration gives the column a binary collation; the others compare exactly by
+    themselves. A search (`icontains`) still ignores case.
+    """
+
+    def deconstruct(self) -> Any:
+        # The same column as a plain CharField, so migrations need not know this class.
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+@ExactText.register_lookup
+class _IContains(IContains):
+    """A search in text whose collation is binary."""
+
+    def as_mysql(self, compiler: Any, connection: Any) -> Any:
+        text, text_params = self.process_lhs(compiler, connection)
+        searched, searched_params = self.process_rhs(compiler, connection)
+        statement = f"{text} COLLATE utf8mb4_unicode_ci LIKE {searched}"
+        return statement, [*text_params, *searched_params]
 
 
 class TextList(property):

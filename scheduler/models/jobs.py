@@ -5,7 +5,15 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import StoredJSON, TextList, UtcNow, between, choices_of, one_of
+from scheduler.models.fields import (
+    ExactText,
+    StoredJSON,
+    TextList,
+    UtcNow,
+    between,
+    choices_of,
+    one_of,
+)
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
@@ -28,7 +36,8 @@ INSTANTS = ("start_at", "end_at", "paused_until", "next_run_at", "missed_from")
 class CronJob(models.Model):
     """A job: when it runs, what runs, and what happens when that goes wrong."""
 
-    name = models.CharField(_("name"), max_length=255, unique=True)
+    # Texts that are found by equality are ExactText: see migration 0010.
+    name = ExactText(_("name"), max_length=255, unique=True)
     description = models.CharField(
         _("description"), max_length=500, blank=True, default="", db_default=""
     )
@@ -47,7 +56,7 @@ class CronJob(models.Model):
         db_default="",
         help_text=_("empty: the configured default"),
     )
-    handler_name = models.CharField(_("handler"), max_length=255)
+    handler_name = ExactText(_("handler"), max_length=255)
     handler_params = StoredJSON(_("parameters"), blank=True, default=dict, db_default={})
     is_enabled = models.BooleanField(_("enabled"), default=True, db_default=True)
     overlap_policy = models.CharField(
@@ -81,7 +90,7 @@ class CronJob(models.Model):
         _("longest back-off"), default=3600, db_default=3600
     )
     timeout_seconds = models.IntegerField(_("timeout"), default=3600, db_default=3600)
-    queue = models.CharField(
+    queue = ExactText(
         _("queue"),
         max_length=100,
         blank=True,
@@ -105,7 +114,7 @@ class CronJob(models.Model):
         db_default="",
         help_text=_("name, name:skip, name:next or name:previous"),
     )
-    owner = models.CharField(
+    owner = ExactText(
         _("owner"),
         max_length=150,
         blank=True,
@@ -181,7 +190,7 @@ class JobTag(models.Model):
         related_name="tag_rows",
     )
     # Compared exactly, on MySQL, too: migration 0009 gives the column a binary collation.
-    tag = models.CharField(_("tag"), max_length=100)
+    tag = ExactText(_("tag"), max_length=100)
 
     class Meta:
         db_table = "job_tags"

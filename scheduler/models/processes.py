@@ -5,14 +5,14 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import choices_of
+from scheduler.models.fields import ExactText, choices_of
 from scheduler.states import ProcessKind
 
 
 class SchedulerProcess(models.Model):
     """A beat or a worker process and its heartbeat. For people and alerts; no run depends on it."""
 
-    name = models.CharField(_("name"), max_length=255, unique=True)
+    name = ExactText(_("name"), max_length=255, unique=True)
     kind = models.CharField(_("kind"), max_length=10, choices=choices_of(ProcessKind))
     host = models.CharField(_("host"), max_length=255)
     pid = models.IntegerField(_("process id"))

@@ -57,7 +57,7 @@ class JobOperations(Operations):
     def create_job(self, **values: Any) -> CronJob:
         """A new job. InvalidJob names every field that is wrong."""
         job = CronJob(**_known(values))
-        self._check(job, exclude_id=None)
+        self._check(job, exclude_id=None, is_named=True)
 
         def work() -> CronJob:
             now = self.clock.now()
@@ -84,7 +84,8 @@ class JobOperations(Operations):
         """
         source = self._job(job_id)
         values = {**values_of(source), **_NO_PAUSE, "name": name, "is_enabled": False}
-        problem = validation.text_problem(name, validation.NAME_LENGTH, required=True)
+        problem = validation.new_name_problem(name)
+        problem = problem or validation.text_problem(name, validation.NAME_LENGTH, required=True)
         if problem:
             raise InvalidJob({"name": [problem]})
         if CronJob.objects.filter(name=name).exists():
@@ -212,7 +213,7 @@ class JobOperations(Operations):
         # A job that is switched off, or paused, may stay as broken as it is. Switching it on, or
         # changing it, checks it whole.
         if set(changed) - _PAUSE_FIELDS or job.is_enabled is not False:
-            self._check(job, exclude_id=job.pk)
+            self._check(job, exclude_id=job.pk, is_named="name" in changed)
         else:
             validation.check_pause(changed)
         return changed
@@ -279,9 +280,15 @@ class JobOperations(Operations):
             found.append(slot)
         return found
 
-    def problems(self, job: CronJob) -> Problems:
-        """What is wrong with `job`, by field. Empty: it can be saved."""
-        return validation.job_problems(job, now=self.clock.now(), settings=self.settings)
+    def problems(self, job: CronJob, *, is_named: bool = False) -> Problems:
+        """What is wrong with `job`, by field. Empty: it can be saved.
+
+        `is_named`: the name is new. An older name may hold what a new one must not.
+        """
+        problems = validation.job_problems(job, now=self.clock.now(), settings=self.settings)
+        if is_named and (problem := validation.new_name_problem(job.name)):
+            problems["name"] = [problem]
+        return problems
 
     def warnings(self, job: CronJob) -> list[str]:
         """What may keep `job` from running although it can be saved, in words for a person.
@@ -295,8 +302,8 @@ class JobOperations(Operations):
         warning = database_warning(needed, self.settings.databases, gettext)
         return [] if warning is None else [warning]
 
-    def _check(self, job: CronJob, *, exclude_id: int | None) -> None:
-        problems = self.problems(job)
+    def _check(self, job: CronJob, *, exclude_id: int | None, is_named: bool) -> None:
+        problems = self.problems(job, is_named=is_named)
         namesakes = CronJob.objects.filter(name=job.name if "name" not in problems else "")
         if exclude_id is not None:
             namesakes = namesakes.exclude(pk=exclude_id)

@@ -7,6 +7,7 @@ Pure except that it reads the registry of handlers: it takes `now` and writes no
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -45,6 +46,16 @@ _TEXTS: Mapping[str, int] = {
     and not column.choices
     and column.name not in ("name", "cron_expression", "handler_name", "queue")
 }
+# Letters and marks by their category that show nothing: fillers of Korean, Khmer and Mongolian, the
+# combining joiner, blank Braille, variation selectors.
+_INVISIBLE = frozenset(
+    [
+        *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+        *range(0x180B, 0x1810),
+        *range(0xFE00, 0xFE0F),  # not the next one: it makes colourful emoji
+        *range(0xE0100, 0xE01F0),
+    ]
+)
 # What queue names of Redis, RabbitMQ and the file broker have in common.
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # RabbitMQ's own queues; what Celery keeps in Redis beside its queues, under keys like theirs.
@@ -96,6 +107,40 @@ def text_problem(value: object, longest: int, *, required: bool = False) -> str 
     if has_lone_surrogate(value):
         return _("must not contain half of a surrogate pair")
     return None
+
+
+def new_name_problem(name: object) -> str | None:
+    """What keeps a text from becoming a job's name.
+
+    A name is read and typed by people: two names that look the same must be the same. A job that
+    has such a name already goes on running and may be edited: only a new name is checked here.
+    """
+    if not isinstance(name, str) or not name.strip():
+        return None  # text_problem says so
+    for place, character in enumerate(name, 1):
+        if _is_unseen(character):
+            facts = {"character": _named(character), "place": place}
+            text = _(
+                "must not contain control characters or invisible ones: %(character)s "
+                "at character %(place)s"
+            )
+            return text % facts
+    ends = [name[0], name[-1]]
+    if blank := next((character for character in ends if character.isspace()), None):
+        text = _("must not begin or end with a blank (%(character)s)")
+        return text % {"character": _named(blank)}
+    return None
+
+
+def _is_unseen(character: str) -> bool:
+    """Control, bidi and invisible characters, and the line separators."""
+    category = unicodedata.category(character)
+    return category in ("Cc", "Cf", "Zl", "Zp") or ord(character) in _INVISIBLE
+
+
+def _named(character: str) -> str:
+    name = unicodedata.name(character, "")
+    return f"U+{ord(character):04X} {name}".rstrip()
 
 
 def check_instants(**given: object) -> None:

@@ -167,6 +167,8 @@ def celery_task():
     [
         ("name", "", "required"),
         ("name", "x" * 101, "101 characters"),
+        ("name", "re\u200bport", "U+200B ZERO WIDTH SPACE"),
+        ("name", "report ", "U+0020 SPACE"),
         ("cron_expression", "61 * * * *", "61"),
         ("cron_expression", "0 0 30 2 *", "never"),
         ("cron_expression", "* * * * * *", "seconds"),

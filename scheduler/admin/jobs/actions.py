@@ -98,7 +98,9 @@ class EnableForm(VerbForm):
 
 
 class CloneForm(VerbForm):
-    name = forms.CharField(label=_("Name of the copy"), max_length=100, widget=TextInputWidget())
+    name = forms.CharField(
+        label=_("Name of the copy"), max_length=100, strip=False, widget=TextInputWidget()
+    )
 
     def __init__(self, *args: Any, target: CronJob, **options: Any) -> None:
         super().__init__(*args, target=target, **options)

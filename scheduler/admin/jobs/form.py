@@ -101,6 +101,9 @@ class CronJobForm(AnyModelForm):
         super().__init__(*args, **options)
         name_date_and_time(self)
         job = self.instance
+        if "name" in self.fields:
+            # As it is: an older name may end with a blank, and an edit must not rename the job.
+            self.fields["name"].strip = False  # type: ignore[attr-defined]
         self.tick_seq_now = job.tick_seq
         self._seen_now = fingerprint(job)
         if "handler_params" in self.fields:
@@ -131,7 +134,8 @@ class CronJobForm(AnyModelForm):
                 setattr(self.instance, name, self.cleaned_data[name])
         # As Control: what is only switched off may stay as it is.
         if self.instance.is_enabled or set(self.changed_data) - {"is_enabled"}:
-            self._add_problems(Control().problems(self.instance))
+            is_named = self.instance.pk is None or "name" in self.changed_data
+            self._add_problems(Control().problems(self.instance, is_named=is_named))
             if is_taken(self.instance):
                 self._add_problems({"name": [str(_("is taken by another job"))]})
         self._add_problems(self.refusal)
