@@ -103,9 +103,10 @@ async def _in_thread(
     def work() -> None:
         thread_call.ident = threading.get_ident()
         try:
-            thread_call.value = called_in_frame(
-                f"execution_{context.execution_id}", lambda: execute(argument)
-            )
+            with context.hooks.around_own_thread():
+                thread_call.value = called_in_frame(
+                    f"execution_{context.execution_id}", lambda: execute(argument)
+                )
         except BaseException as exc:  # noqa: BLE001 - as above
             thread_call.error = exc
         # Read here, in this thread: a call that stops halfway because of the request must not

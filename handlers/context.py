@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from handlers.hooks import RunHooks
 from handlers.json_safe import storable_text, text_of
 
 LOG_MESSAGE_BYTES = 4096
@@ -96,7 +97,13 @@ class RunLog:
 class HandlerContext:
     """One attempt as its handler sees it: its facts, its log, its progress, its time left."""
 
-    def __init__(self, info: RunInfo, sink: Sink, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        info: RunInfo,
+        sink: Sink,
+        monotonic: Callable[[], float],
+        hooks: RunHooks | None = None,
+    ) -> None:
         self.info = info
         self.execution_id = info.execution_id
         self.job_id = info.job_id
@@ -113,6 +120,7 @@ class HandlerContext:
         self._monotonic = monotonic
         self._deadline = monotonic() + info.timeout_seconds
         self._stop = False
+        self.hooks = hooks or RunHooks()
         # Tasks and calls in threads that the run started; task_tracking.py keeps them up to date.
         self.tasks: set[Task[Any]] = set()
         self.thread_calls: set[Future[Any]] = set()

@@ -19,6 +19,7 @@ from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
 from handlers.errors import CannotRunError, DatabaseNotConfiguredError
 from handlers.failure import Failure, Severity, describe, summary, thread_stack
+from handlers.hooks import RunHooks
 from handlers.json_safe import storable_result, storable_text
 from handlers.named_frame import awaited_in_frame
 from handlers.task_tracking import end_tasks, prepare_loop, threads_left
@@ -73,6 +74,7 @@ async def run_handler(
     monotonic: Callable[[], float] = time.monotonic,
     max_result_bytes: int = MAX_RESULT_BYTES,
     grace_seconds: float = GRACE_SECONDS,
+    hooks: RunHooks | None = None,
 ) -> Outcome:
     """Run one attempt of `info.handler_name` and return its outcome. Never raises.
 
@@ -80,7 +82,7 @@ async def run_handler(
     and may clean up, then this call returns an outcome of kind CANCELLED. After a timeout it
     returns one of kind TIMEOUT in the same way. It waits as long as a handler ignores the
     cancellation; the caller must limit that. Threads and tasks that the handler left running have
-    `grace_seconds` to end.
+    `grace_seconds` to end. `hooks`: what the caller does around the handler, see hooks.py.
     """
     try:
         valid = validate_params(info.handler_name, raw_params)
@@ -91,7 +93,7 @@ async def run_handler(
         return _failed(describe(exc))
     try:
         prepare_loop(asyncio.get_running_loop())
-        context = HandlerContext(info, sink, monotonic)
+        context = HandlerContext(info, sink, monotonic, hooks)
         run = _Run(valid, context, monotonic, grace_seconds)
         return await run.outcome(max_result_bytes)
     except BaseException as exc:  # noqa: BLE001 - reading a result calls user code
@@ -116,6 +118,7 @@ class _Run:
         self.started_at = monotonic()
         inside = contextvars.copy_context()
         inside.run(running.set, context)
+        self.end_hooks = inside.run(context.hooks.begin_run)
         # Not loop.create_task: that would track this task as one that the handler started.
         call = partial(
             call_handler,
@@ -139,6 +142,7 @@ class _Run:
         ran_seconds = max(0.0, ended_at - self.started_at)
         if any(not task.done() for task in self.context.tasks):
             await self._shielded(end_tasks(self.context, self.grace_seconds))
+        self.end_hooks()
         stopped = None if self.call.ended_before_stop else self.stopped
         leaked = False
         if stopped is not None or self.call.error is not None:

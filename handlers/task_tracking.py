@@ -156,9 +156,17 @@ class _RunThreads(ThreadPoolExecutor):
     """The default executor of the loop, which adds each call to the context of its run."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future = super().submit(fn, *args, **kwargs)
         run = running.get(None)
-        if run is not None:
-            run.thread_calls.add(future)
-            future.add_done_callback(run.thread_calls.discard)
+        if run is None:
+            return super().submit(fn, *args, **kwargs)
+        future = super().submit(_between_hooks, run, fn, *args, **kwargs)
+        run.thread_calls.add(future)
+        future.add_done_callback(run.thread_calls.discard)
         return future
+
+
+def _between_hooks(
+    run: HandlerContext, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    with run.hooks.around_shared_thread():
+        return fn(*args, **kwargs)

@@ -111,6 +111,7 @@ def test_the_handlers_of_the_page_run_in_a_worker_as_configured_there(
         "charge": {"card": "good", "cents": 5},
         "pack": {},
         "pack_async": {},
+        "deactivate_staff": {"names": ["bob"]},
     }
     for number, (name, params) in enumerate(runs.items()):
         jobu.sql(

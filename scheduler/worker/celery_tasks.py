@@ -1,8 +1,8 @@
 """Any Celery task as a handler: `celery:<task name>`. The job's params are the task's kwargs.
 
 The body of the task runs inside the execution, which has its row, timeout, retries and history like
-any other. It runs in a thread, like handlers with a plain `def execute`. Django's connections are
-checked before it and closed after it.
+any other. It runs in a thread, like handlers with a plain `def execute`, whose connections of
+Django are closed after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_retry
 from celery.utils.time import maybe_make_aware
-from django.db import close_old_connections, connections
 
 from handlers import RetryLaterError, current
 from handlers.base import BaseHandler
@@ -68,7 +67,6 @@ def _handler_for(app: Celery, task_name: str) -> type[BaseHandler]:
 
 
 def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
-    close_old_connections()
     try:
         # Eager: in this thread and with its own request, which counts the attempts of the run.
         _retry_asked.value = None
@@ -83,8 +81,6 @@ def _run(task: Task, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"action": task.name, "data": value}
     finally:
         _retry_asked.value = None
-        # This thread ends with the run. Its connections must not stay open.
-        connections.close_all()
 
 
 class _RetryAsked(threading.local):

@@ -18,6 +18,7 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections, connection
 
 from handlers.context import RunInfo
+from handlers.hooks import RunHooks
 from handlers.params import without_values
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from scheduler import failpoints
@@ -59,6 +60,7 @@ class Executor:
         leases: LeaseKeeper,
         owner: str,
         end_process: Callable[[str], None],
+        hooks: RunHooks | None = None,
         settings: Callable[[], SchedulerSettings] = current,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -67,6 +69,7 @@ class Executor:
         self._leases = leases
         self._owner = owner
         self._end_process = end_process
+        self._hooks = hooks
         self._settings = settings
         self._random = random
         self._logged_holds: dict[int, str] = {}
@@ -242,6 +245,7 @@ class Executor:
             max_result_bytes=settings.max_result_bytes,
             # The runner waits for leftovers up to four times, in all less than our own grace.
             grace_seconds=min(1.0, settings.grace_seconds / 5),
+            hooks=self._hooks,
         )
         started = self._clock.monotonic()
         run = self._bridge.submit(coroutine, name=f"execution {row.id} ({row.handler_name})")

@@ -40,6 +40,7 @@ from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.connection import database_now
 from scheduler.worker.bridge import Bridge
+from scheduler.worker.django_connections import DjangoConnections
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
 from scheduler.worker.ring import Ring, stderr_descriptor
@@ -75,6 +76,7 @@ class WorkerProcess:
             leases=self.leases,
             owner=owner,
             end_process=self._end,
+            hooks=DjangoConnections(),
         )
         settings = current()
         self.places = threading.BoundedSemaphore(settings.pool_size)
