@@ -123,7 +123,8 @@ async def _in_thread(
         daemon=True,
     )
     try:
-        thread.start()
+        # In an empty context: it is no thread that the handler has started.
+        contextvars.Context().run(thread.start)
     except BaseException:
         call.thread = None
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import uuid
 from asyncio import Task
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -121,6 +122,8 @@ class HandlerContext:
         self._deadline = monotonic() + info.timeout_seconds
         self._stop = False
         self.hooks = hooks or RunHooks()
+        # Threads and processes that the run starts carry it; see thread_tracking.py.
+        self.mark = f"{info.execution_id}.{info.attempt}.{uuid.uuid4().hex}"
         # Tasks and calls in threads that the run started; task_tracking.py keeps them up to date.
         self.tasks: set[Task[Any]] = set()
         self.thread_calls: set[Future[Any]] = set()

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
+from handlers import child_processes
 from handlers.call import Call, call_handler
 from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
@@ -21,8 +22,9 @@ from handlers.errors import CannotRunError, DatabaseNotConfiguredError
 from handlers.failure import Failure, Severity, describe, summary, thread_stack
 from handlers.hooks import RunHooks
 from handlers.json_safe import storable_result, storable_text
+from handlers.leftovers import end_leftovers
 from handlers.named_frame import awaited_in_frame
-from handlers.task_tracking import end_tasks, prepare_loop, threads_left
+from handlers.task_tracking import end_tasks, prepare_loop
 from handlers.validation import ValidCall, validate_params
 
 T = TypeVar("T")
@@ -55,8 +57,8 @@ class Outcome:
     ran_seconds: float = 0.0
     overran: bool = False
     """It ended by itself, but after its timeout, because something blocked the loop or the GIL."""
-    leaked_thread: bool = False
-    """A thread of this run still runs; it can go on acting until the process ends."""
+    leaked: bool = False
+    """A task, thread or process of this run is still alive; it can act until the process ends."""
     retryable: bool = True
     """False: a retry cannot help or would repeat work that is done.
 
@@ -116,6 +118,7 @@ class _Run:
         self.call = Call()
         self.stopped: OutcomeKind | None = None
         self.started_at = monotonic()
+        child_processes.expect(context.mark)
         inside = contextvars.copy_context()
         inside.run(running.set, context)
         self.end_hooks = inside.run(context.hooks.begin_run)
@@ -137,17 +140,32 @@ class _Run:
         )
 
     async def outcome(self, max_result_bytes: int) -> Outcome:
+        try:
+            return await self._outcome_and_leftovers(max_result_bytes)
+        finally:
+            child_processes.forget(self.context.mark)
+
+    async def _outcome_and_leftovers(self, max_result_bytes: int) -> Outcome:
         await self._until_ended()
         ended_at = self.call.ended_at if self.call.ended_at is not None else self.monotonic()
         ran_seconds = max(0.0, ended_at - self.started_at)
         if any(not task.done() for task in self.context.tasks):
             await self._shielded(end_tasks(self.context, self.grace_seconds))
         self.end_hooks()
+        outcome = self._outcome(ran_seconds, max_result_bytes)
+        if outcome.kind is not OutcomeKind.SUCCESS:
+            outcome = replace(outcome, leaked=await self._leaves_something())
+        return outcome
+
+    async def _leaves_something(self) -> bool:
+        left = await self._shielded(end_leftovers(self.context, self.call, self.grace_seconds))
+        if left:
+            self.context.log.error("still running after the end of the run: %s", ", ".join(left))
+        return bool(left)
+
+    def _outcome(self, ran_seconds: float, max_result_bytes: int) -> Outcome:
         stopped = None if self.call.ended_before_stop else self.stopped
-        leaked = False
-        if stopped is not None or self.call.error is not None:
-            leaked = await self._threads_left()
-        facts: dict[str, Any] = {"ran_seconds": ran_seconds, "leaked_thread": leaked}
+        facts: dict[str, Any] = {"ran_seconds": ran_seconds}
         if stopped is not None:
             return self._stopped_outcome(stopped, max_result_bytes, facts)
         facts["overran"] = ran_seconds > self.context.timeout_seconds
@@ -181,13 +199,6 @@ class _Run:
 
     def _ended_cancelled(self) -> bool:
         return self.call.ended_at is None or isinstance(self.call.error, asyncio.CancelledError)
-
-    async def _threads_left(self) -> bool:
-        if self.call.thread is not None and not self.call.thread.ended:
-            return True
-        if not self.context.thread_calls:
-            return False
-        return await self._shielded(threads_left(self.context, self.grace_seconds))
 
     async def _shielded(self, coro: Coroutine[Any, Any, T]) -> T:
         """Await `coro` to its end, even if this task is cancelled. `coro` limits its own time."""

@@ -1,4 +1,4 @@
-"""Tracks the tasks and threads that a run starts, so that none outlives the run unnoticed.
+"""Tracks the tasks and calls in threads of a run, so that none outlives the run unnoticed.
 
 All runs of a worker share one event loop. A task that is created inside a run inherits its
 context variable; the loop's task factory reads it and adds the task to the run's HandlerContext.
@@ -9,17 +9,16 @@ context: `loop.create_task(coro, context=contextvars.Context())`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import Any, ParamSpec, TypeVar
 
-from handlers.call import wake_waiter
+from handlers.child_processes import track_processes
 from handlers.context import HandlerContext, running
 from handlers.errors import TaskExit
 from handlers.failure import summary
+from handlers.thread_tracking import track_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +33,8 @@ def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
     if isinstance(factory, _TaskFactory):
         return
     loop.set_task_factory(_TaskFactory(factory))
+    track_threads()
+    track_processes()
     if getattr(loop, "_default_executor", None) is None:
         loop.set_default_executor(_RunThreads(THREADS, thread_name_prefix="jobu-to-thread"))
 
@@ -59,28 +60,6 @@ async def end_tasks(context: HandlerContext, grace_seconds: float) -> None:
     stuck = [task for task in context.tasks if not task.done()]
     if stuck:
         context.log.error("%s ignored cancellation", _count(len(stuck), "task"))
-
-
-async def threads_left(context: HandlerContext, grace_seconds: float) -> bool:
-    """Returns True if a call of asyncio.to_thread still runs after the grace."""
-    context.request_stop()
-    loop = asyncio.get_running_loop()
-    for call in tuple(context.thread_calls):
-        if call.cancel() or call.done():
-            continue
-        ended: asyncio.Future[None] = loop.create_future()
-        call.add_done_callback(functools.partial(_wake_from_thread, loop, ended))
-        await asyncio.wait({ended}, timeout=grace_seconds)
-        if not call.done():
-            return True
-    return False
-
-
-def _wake_from_thread(
-    loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[Any]
-) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
-        loop.call_soon_threadsafe(wake_waiter, ended)
 
 
 async def _wait_for_all(context: HandlerContext, grace_seconds: float) -> None:
@@ -159,7 +138,9 @@ class _RunThreads(ThreadPoolExecutor):
         run = running.get(None)
         if run is None:
             return super().submit(fn, *args, **kwargs)
-        future = super().submit(_between_hooks, run, fn, *args, **kwargs)
+        submit = super().submit
+        # In an empty context: the threads of this executor belong to no run.
+        future = Context().run(lambda: submit(_between_hooks, run, fn, *args, **kwargs))
         run.thread_calls.add(future)
         future.add_done_callback(run.thread_calls.discard)
         return future

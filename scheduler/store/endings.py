@@ -94,12 +94,13 @@ def hand_back(
 ) -> bool:
     """RUNNING -> PENDING, not charged: the worker goes away, the run has done nothing wrong.
 
-    Without `available_at` it may be claimed at once.
+    `available_at`: when it may begin again; None: at once.
     """
+    available_at = available_at or now
     changes = {
         "status": RunStatus.PENDING,
-        "available_at": available_at or now,
-        "publish_at": available_at or now,
+        "available_at": available_at,
+        "publish_at": available_at,
         "publish_count": 0,
     }
     return _end_attempt(lease, ending, changes, now=now, charged=False, expired=expired_before)

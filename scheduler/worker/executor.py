@@ -41,6 +41,10 @@ _REFUSALS_OF_DETAILS = 2
 _SLICE_SECONDS = 0.5
 # For how many held executions the reason that was logged last is remembered.
 _LOGGED_HOLDS = 1000
+# A process that ends for a run that cannot be stopped has ended after so many seconds...
+_PROCESS_ENDS_SECONDS = 1.5
+# ... and none of its runs begins elsewhere before this, because it could still act.
+_BEGINS_AGAIN_SECONDS = 2.0
 # What handlers/runner.py calls the task of the handler itself.
 _HANDLER_TASK = "jobu-run-{}"
 
@@ -243,8 +247,8 @@ class Executor:
             report,
             monotonic=self._clock.monotonic,
             max_result_bytes=settings.max_result_bytes,
-            # The runner waits for leftovers up to four times, in all less than our own grace.
-            grace_seconds=min(1.0, settings.grace_seconds / 5),
+            # The runner waits for leftovers up to six times, in all less than our own grace.
+            grace_seconds=min(1.0, settings.grace_seconds / 7),
             hooks=self._hooks,
         )
         started = self._clock.monotonic()
@@ -263,11 +267,15 @@ class Executor:
             outcome = _redacted(self._await(run, held, row, started), redactor)
             failpoints.point("run.ended")
             verdict = self._verdict(row, held, outcome)
+            cannot_be_stopped = outcome.leaked or outcome.error_class == _STUCK
+            if cannot_be_stopped and verdict is not None:
+                delay = max(verdict.delay_seconds, _BEGINS_AGAIN_SECONDS)
+                verdict = replace(verdict, delay_seconds=delay)
             written = self._write(row, held, verdict)
         finally:
             self._leases.release(held)
         self._log_end(row, lease, outcome, written)
-        if outcome.leaked_thread or outcome.error_class == _STUCK:
+        if cannot_be_stopped:
             self._end_with_culprit(row, held)
         return None if written is None else written.status
 
@@ -412,7 +420,8 @@ class Executor:
             again_at = now + timedelta(seconds=verdict.delay_seconds)
             written = endings.retry_later(lease, ending, now=now, available_at=again_at)
         else:
-            written = endings.hand_back(lease, ending, now=now)
+            again_at = now + timedelta(seconds=verdict.delay_seconds)
+            written = endings.hand_back(lease, ending, now=now, available_at=again_at)
         if written:
             failpoints.point("end.committed")
         if written and lease.exclusive and lease.job_id is not None:
@@ -453,11 +462,17 @@ class Executor:
     def _end_with_culprit(self, row: runs.Candidate, held: HeldRun) -> None:
         """End this process, because something of `row`'s run can still act.
 
-        The other runs of the process are handed back uncharged.
+        The other runs of the process are handed back uncharged. Their handlers go on until the
+        process ends, so they begin again after that. A database that is slow does not delay it.
         """
         reason = (
             f"execution {row.id} ({row.handler_name}) could not be stopped and ended the process"
         )
+        others = self._leases.others(held)
+        alarm = threading.Timer(_PROCESS_ENDS_SECONDS, self._end_process, (reason,))
+        alarm.daemon = True
+        if others:
+            alarm.start()
         try:
             now = self._clock.now()
             ending = endings.Ending(
@@ -466,17 +481,19 @@ class Executor:
                 reason_code=ReasonCode.PROCESS_ENDED,
                 reason_facts={"culprit": row.id},
             )
-            for other in self._leases.others(held):
+            for other in others:
                 self._hand_back(other, ending, now)
         except DatabaseError:
             connection.close()
         finally:
+            alarm.cancel()
             self._end_process(reason)
 
     def _hand_back(self, other: HeldRun, ending: endings.Ending, now: datetime) -> None:
         try:
             self._leases.save_report(other)
-            endings.hand_back(other.lease, ending, now=now)
+            again_at = now + timedelta(seconds=_BEGINS_AGAIN_SECONDS)
+            endings.hand_back(other.lease, ending, now=now, available_at=again_at)
         except DatabaseError:
             connection.close()  # then its lease runs out, and rescue charges it
 

@@ -17,7 +17,6 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
-from billiard import active_children
 from celery import shared_task
 from celery.signals import (
     celeryd_init,
@@ -32,6 +31,7 @@ from celery.worker import state as worker_state
 from django.db import DatabaseError, close_old_connections, connection
 
 from dbpools import DatabaseRegistry
+from handlers import child_processes
 from scheduler.clock import DatabaseClock, pause
 from scheduler.conf import TASK_NAME, current
 from scheduler.events import emit
@@ -99,6 +99,8 @@ class WorkerProcess:
         self.ring.close()
 
     def _end(self, reason: str) -> NoReturn:
+        # They would go on without this process, beside the next attempts of their runs.
+        child_processes.kill_all()
         if self._is_child:
             # Celery's pool replaces a killed child. An orderly end would wait for the stuck thread.
             os.kill(os.getpid(), signal.SIGKILL)
@@ -289,6 +291,9 @@ def _drain(**_: Any) -> None:
 
     Celery calls it inside its handler of the signal. So it sets a flag, and the heartbeat says it.
     """
+    if _main_pid is not None and os.getpid() != _main_pid:
+        # A process that a handler has forked: it has the worker's signal handler and its flag.
+        return
     drain.set(DatabaseClock(database_now, 0).monotonic() + current().shutdown_timeout_seconds)
     _heartbeat_wake.put(None)
 
@@ -302,9 +307,7 @@ def _end_by_force() -> None:
     descriptor = stderr_descriptor()
     if descriptor is not None:
         faulthandler.dump_traceback(descriptor)  # where it hangs
-    for child in active_children():
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
+    child_processes.kill_all()
     os._exit(EXIT_BY_FORCE)
 
 

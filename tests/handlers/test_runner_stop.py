@@ -240,7 +240,7 @@ async def test_plain_execute_that_checks_stop_requested_leaves_no_thread(run):
 
     outcome = await run(execute, timeout_seconds=SOON, grace_seconds=5)
 
-    assert (outcome.kind, outcome.leaked_thread) == ("TIMEOUT", False)
+    assert (outcome.kind, outcome.leaked) == ("TIMEOUT", False)
     assert outcome.result == "stopped in time"
 
 
@@ -255,7 +255,7 @@ async def test_plain_execute_that_ignores_stop_requested_is_reported_as_leaked(r
     finally:
         release.set()
 
-    assert (outcome.kind, outcome.leaked_thread) == ("TIMEOUT", True)
+    assert (outcome.kind, outcome.leaked) == ("TIMEOUT", True)
     assert "release.wait(10)" in outcome.traceback
     assert "handlers/call.py" not in outcome.traceback
 
@@ -312,7 +312,7 @@ async def test_call_of_to_thread_that_survives_a_timeout_is_reported(run):
     finally:
         release.set()
 
-    assert (outcome.kind, outcome.leaked_thread) == ("TIMEOUT", True)
+    assert (outcome.kind, outcome.leaked) == ("TIMEOUT", True)
 
 
 async def test_call_of_to_thread_that_ends_within_the_grace_is_not_reported(run):
@@ -327,4 +327,4 @@ async def test_call_of_to_thread_that_ends_within_the_grace_is_not_reported(run)
 
     outcome = await run(execute, timeout_seconds=SOON, grace_seconds=5)
 
-    assert (outcome.kind, outcome.leaked_thread) == ("TIMEOUT", False)
+    assert (outcome.kind, outcome.leaked) == ("TIMEOUT", False)
