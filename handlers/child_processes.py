@@ -101,6 +101,13 @@ def forget(mark: str) -> None:
         _started.pop(mark, None)
 
 
+def kill_marked(beginning: str) -> None:
+    """SIGKILL for the processes of this host whose mark begins so, whoever has started them."""
+    everything = _all_processes()
+    entry = f"{VARIABLE}={beginning}".encode()
+    _send(_with_groups(_carrying(entry, everything), everything), signal.SIGKILL)
+
+
 def kill_all() -> None:
     """SIGKILL for every process below this one, and for those of all runs that go on here."""
     with _lock:
@@ -138,13 +145,25 @@ def _of_run(mark: str) -> list[_Process]:
         for process in remembered
         if process.pid in by_pid and by_pid[process.pid].started == process.started
     }
-    entry = f"{VARIABLE}={mark}".encode()
-    found |= {process for process in everything if entry in _environment(process.pid)}
-    own_group = os.getpgrp()
-    groups = {process.group for process in found} - {own_group}
-    found |= {process for process in everything if process.group in groups}
-    found |= _below({process.pid for process in found}, everything)
-    return [process for process in found if process.pid != os.getpid()]
+    found |= _carrying(f"{VARIABLE}={mark}".encode(), everything)
+    return list(_with_groups(found, everything))
+
+
+def _carrying(entry: bytes, everything: Iterable[_Process]) -> set[_Process]:
+    """The processes whose environment has a variable that begins with `entry`."""
+    return {
+        process
+        for process in everything
+        if any(variable.startswith(entry) for variable in _environment(process.pid))
+    }
+
+
+def _with_groups(processes: set[_Process], everything: Iterable[_Process]) -> set[_Process]:
+    """`processes`, the groups that they lead, and all below them."""
+    # A group that another process leads may be that of a whole worker.
+    pids = {process.pid for process in processes}
+    found = processes | {process for process in everything if process.group in pids}
+    return found | _below({process.pid for process in found}, everything)
 
 
 def _below(pids: set[int], everything: Iterable[_Process]) -> set[_Process]:
@@ -158,7 +177,10 @@ def _below(pids: set[int], everything: Iterable[_Process]) -> set[_Process]:
 
 
 def _send(processes: Iterable[_Process], number: signal.Signals) -> None:
+    own = os.getpid()
     for process in processes:
+        if process.pid == own:
+            continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, number)
 

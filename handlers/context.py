@@ -123,7 +123,8 @@ class HandlerContext:
         self._stop = False
         self.hooks = hooks or RunHooks()
         # Threads and processes that the run starts carry it; see thread_tracking.py.
-        self.mark = f"{info.execution_id}.{info.attempt}.{uuid.uuid4().hex}"
+        self.mark_of_execution = f"{self.hooks.installation}:{info.execution_id}:"
+        self.mark = f"{self.mark_of_execution}{info.attempt}:{uuid.uuid4().hex}"
         # Tasks and calls in threads that the run started; task_tracking.py keeps them up to date.
         self.tasks: set[Task[Any]] = set()
         self.thread_calls: set[Future[Any]] = set()

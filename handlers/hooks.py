@@ -13,6 +13,9 @@ from contextlib import AbstractContextManager, nullcontext
 class RunHooks:
     """Hooks that do nothing, for runs outside of a worker. None of them may raise."""
 
+    installation: str = ""
+    """The same in all workers on one job database, and in no others. Empty: there is none."""
+
     def begin_run(self) -> Callable[[], None]:
         """Called before the handler, in its context variables.
 

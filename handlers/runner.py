@@ -118,6 +118,9 @@ class _Run:
         self.call = Call()
         self.stopped: OutcomeKind | None = None
         self.started_at = monotonic()
+        if context.attempt > 1 and context.hooks.installation:
+            # The process of the last attempt may have been killed, without those that it started.
+            child_processes.kill_marked(context.mark_of_execution)
         child_processes.expect(context.mark)
         inside = contextvars.copy_context()
         inside.run(running.set, context)

@@ -63,7 +63,8 @@ def assert_first_attempts_stopped(jobu: System, runs: dict[str, int], effects: P
     for how, run in runs.items():
         row = wait_until_final(jobu, run, 60)
         assert row["status"] == "SUCCESS", (how, row["error_message"])
-        assert attempts(jobu, run) == ["TIMEOUT", "SUCCESS"], how
+        first = "LOST" if how == "killed" else "TIMEOUT"
+        assert attempts(jobu, run) == [first, "SUCCESS"], how
     lines = effects.read_text(encoding="utf-8").splitlines()
     for how in runs:
         begins = lines.index(f"{how}: begins again")
@@ -76,8 +77,8 @@ def test_child_process_starts_no_attempt_beside_what_the_last_one_left(
 ) -> None:
     jobu.start_beat()
     worker = jobu.start_worker(concurrency=4)
-    kinds = (*PROCESSES, *INSIDE)
-    runs = {how: start(jobu, how) for how in kinds}
+    runs = {"killed": start(jobu, "killed", timeout_seconds=60)}
+    runs |= {how: start(jobu, how) for how in (*PROCESSES, *INSIDE)}
 
     assert_first_attempts_stopped(jobu, runs, effects)
     assert worker.is_alive

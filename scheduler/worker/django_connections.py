@@ -8,10 +8,11 @@ open until the garbage collector finds it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connection, connections
 
 from handlers.hooks import RunHooks
 
@@ -21,6 +22,11 @@ class DjangoConnections(RunHooks):
 
     A process has at most one connection per run, and one per thread of `asyncio.to_thread`.
     """
+
+    def __init__(self) -> None:
+        where = connection.settings_dict
+        parts = [str(where.get(name, "")) for name in ("ENGINE", "HOST", "PORT", "NAME")]
+        self.installation = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def begin_run(self) -> Callable[[], None]:
         # Without it the async ORM of all runs shares one thread and one connection, so the queries
@@ -54,10 +60,10 @@ class DjangoConnections(RunHooks):
 
 
 def _close_all() -> None:
-    for connection in connections.all(initialized_only=True):
+    for each in connections.all(initialized_only=True):
         # One that cannot be closed must neither keep the others open nor change the outcome.
         with contextlib.suppress(Exception):
-            connection.close()
+            each.close()
 
 
 def _close_old() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -74,6 +75,10 @@ async def start(how: str, line: str) -> None:
             fork = multiprocessing.get_context("fork")
             kept.append(fork.Process(target=act_for_long, args=(line,)))
             kept[-1].start()
+        case "killed":  # without a chance to end its process
+            await asyncio.create_subprocess_exec(*shell(line))
+            await asyncio.sleep(3 * PAUSE_SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)
         case "nothing":
             pass
         case _:
