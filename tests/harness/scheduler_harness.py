@@ -20,6 +20,7 @@ from scheduler.operations.control import Control
 from scheduler.states import RunStatus
 from scheduler.store.publishing import Hint
 from scheduler.worker.bridge import Bridge
+from scheduler.worker.django_connections import DjangoConnections
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
 
@@ -110,6 +111,7 @@ class Worker:
             leases=self.leases,
             owner=owner,
             end_process=self._end,
+            hooks=DjangoConnections(),
             random=lambda: 0.5,
         )
         self.execute = self.executor.execute
