@@ -153,7 +153,9 @@ def test_worker_paused_longer_than_its_lease_cannot_write_the_outcome(
         lambda: execution(jobu, run)["status"] == "PENDING", RESCUE_BOUND_SECONDS, "the rescue"
     )
     paused.cont()
-    paused.wait_for_log("stale attempt 1, outcome discarded", 30)
+    # The run's process ends, or it is refused before it has noticed that it was frozen.
+    signs = ("was frozen for", "Timeout (0:00:", "stale attempt 1, outcome discarded")
+    jobu.wait_until(lambda: any(sign in paused.log() for sign in signs), 30, "the frozen process")
 
     assert execution(jobu, run)["status"] == "PENDING"
     assert attempts(jobu, run) == ["LOST"]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from scheduler.limits import limit_connection, unlimit_connection
 from scheduler.transient import in_transaction
@@ -92,7 +92,8 @@ def test_only_our_transaction_limits_the_connection_of_a_page_or_a_handler(job_d
 def test_mysql_ends_a_session_of_beat_that_is_idle():
     def work() -> list[int]:
         found = []
-        vars(connection)["mysql_is_mariadb"] = False  # the server of the tests may be MariaDB
+        # The server of the tests may be MariaDB. The wrapper ends with this thread.
+        vars(connections[DEFAULT_DB_ALIAS])["mysql_is_mariadb"] = False
         for limit in (lambda: limit_connection(in_constant_use=True), unlimit_connection):
             limit()
             with connection.cursor() as cursor:
