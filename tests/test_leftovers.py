@@ -33,7 +33,9 @@ def effects(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def jobu(system: Any, effects: Path) -> System:
-    config = deep_merge(SHORT, {"worker": {"handler_packages": ["leftover_handlers"]}})
+    # Half a second of grace for a thread, as SHORT would give, is too little on a loaded machine.
+    worker = {"handler_packages": ["leftover_handlers"], "grace_seconds": 7}
+    config = deep_merge(SHORT, {"worker": worker})
     started: System = system(
         config=config,
         handler_paths=(HANDLERS,),
