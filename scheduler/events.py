@@ -101,6 +101,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _E,
         "this process was frozen for {seconds:.0f} s; it ends, because its runs were given away",
     ),
+    "worker.no_stderr": (
+        _W,
+        "this process has no stderr: if a handler holds the interpreter, the process ends without "
+        "the stacks that name the handler; start it with stderr to a file or to the journal",
+    ),
     "worker.ended_by_force": (
         _E,
         "this worker has not ended {seconds:.0f} s after it was told to; it kills its children and "

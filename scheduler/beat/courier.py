@@ -2,6 +2,9 @@
 
 A broker may accept a connection and then say nothing, or its name may take long to resolve. No sum
 of timeouts bounds that well. Only this thread touches the broker, and it has one errand at a time.
+
+One other thread, that of the tick, calls the courier. It asks `is_busy` before it brings an errand,
+which is safe only because nobody else brings one in between.
 """
 
 from __future__ import annotations

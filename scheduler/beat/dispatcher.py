@@ -312,7 +312,7 @@ class Dispatcher:
         if monotonic - self._healthy_since < settings.lease_seconds:
             return False
         self._next_sweep = monotonic + settings.sweep_interval_seconds
-        rescued = rescue_expired(self._clock.now(), settings.batch_size, random=self._random)
+        rescued = rescue_expired(self._clock.now(), settings, random=self._random)
         for run in rescued:
             emit(
                 "execution.rescued",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduler import failpoints
+from scheduler.conf import SchedulerSettings
 from scheduler.states import RunStatus
 from scheduler.store import endings, overlap
 from scheduler.store.rescue import ExpiredRun, expired_runs
@@ -21,14 +22,16 @@ class Rescued:
     reason: str
 
 
-def rescue_expired(now: datetime, limit: int, *, random: Callable[[], float]) -> list[Rescued]:
+def rescue_expired(
+    now: datetime, settings: SchedulerSettings, *, random: Callable[[], float]
+) -> list[Rescued]:
     """End the attempts whose lease ran out, oldest first. Returns those that this call ended.
 
     Each write demands the token that was read and a lease that is still over: a renewal or a
     verdict of the worker that comes in between wins.
     """
     rescued = []
-    for run in expired_runs(now, limit):
+    for run in expired_runs(now, settings.batch_size, lease_seconds=settings.lease_seconds):
         verdict = of_lost_attempt(
             Budget(
                 failures=run.failures,

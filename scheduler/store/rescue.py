@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Q
 
 from scheduler.models import JobAttempt, JobExecution
 from scheduler.states import AttemptOutcome, RunStatus
@@ -33,24 +32,47 @@ class ExpiredRun:
     is_cancelled: bool
     """Somebody has asked to cancel it."""
     neighbours: int
-    """How many other runs its process had that have not ended either."""
+    """How many other runs of its process were lost with it."""
     losses: int
-    """How many attempts before this one were lost with their process."""
+    """How many attempts before this one were lost with their process, charged or not."""
     retry_backoff_seconds: int | None
     retry_backoff_max_seconds: int | None
 
 
-def expired_runs(now: datetime, limit: int) -> list[ExpiredRun]:
-    """Up to `limit` RUNNING executions whose lease ended before `now`, oldest first. Not locked."""
+def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[ExpiredRun]:
+    """The RUNNING executions whose lease ended before `now`, oldest first. Not locked.
+
+    The runs of a process come together or not at all, so that a process which was lost is judged
+    once: about `limit` runs, but always all of one process. A process renews all its leases at the
+    same time. So its leases that end within half a lease were lost with the first, and the others
+    are those of a process that lives: one of its runs is past its deadline.
+    """
     running = JobExecution.objects.filter(status=RunStatus.RUNNING)
     expired = running.filter(lease_expires_at__lt=now).order_by("lease_expires_at")
-    rows = list(expired.values(*_FIELDS)[:limit])
-    if not rows:
+    first = list(expired.values_list("lease_owner", flat=True)[:limit])
+    if not first:
         return []
-    owners = {row["lease_owner"] for row in rows}
-    in_process = _counts(running.filter(lease_owner__in=owners), "lease_owner")
-    lost = JobAttempt.objects.filter(outcome=AttemptOutcome.LOST)
-    losses = _counts(lost.filter(execution_id__in=[row["id"] for row in rows]), "execution_id")
+    soon = running.filter(lease_expires_at__lt=now + timedelta(seconds=lease_seconds / 2))
+    processes = {
+        owner: (runs, last_end)
+        for owner, runs, last_end in soon.filter(lease_owner__in=set(first))
+        .order_by()
+        .values_list("lease_owner")
+        .annotate(Count("id"), Max("lease_expires_at"))
+    }
+    chosen: list[str] = []
+    chosen_runs = 0
+    # Only a row that was written by SQL has no owner.
+    for owner in dict.fromkeys(owner for owner in first if owner is not None):
+        runs, last_end = processes.get(owner, (0, now))
+        if last_end < now and chosen_runs < limit:
+            chosen.append(owner)
+            chosen_runs += runs
+    rows = list(expired.filter(Q(lease_owner__in=chosen) | Q(lease_owner=None)).values(*_FIELDS))
+    lost = JobAttempt.objects.filter(
+        outcome=AttemptOutcome.LOST, execution_id__in=[row["id"] for row in rows]
+    ).order_by()
+    losses = dict(lost.values_list("execution_id").annotate(Count("id")))
     return [
         ExpiredRun(
             lease=Lease(
@@ -70,12 +92,8 @@ def expired_runs(now: datetime, limit: int) -> list[ExpiredRun]:
             is_cancelled=row["cancel_requested_at"] is not None,
             retry_backoff_seconds=row["job__retry_backoff_seconds"],
             retry_backoff_max_seconds=row["job__retry_backoff_max_seconds"],
-            neighbours=max(0, in_process.get(row["lease_owner"], 0) - 1),
+            neighbours=max(0, processes.get(row["lease_owner"], (1, now))[0] - 1),
             losses=losses.get(row["id"], 0),
         )
         for row in rows
     ]
-
-
-def _counts(rows: QuerySet[Any], column: str) -> dict[Any, int]:
-    return dict(rows.order_by().values_list(column).annotate(Count("id")))

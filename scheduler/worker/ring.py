@@ -46,6 +46,11 @@ class Ring:
 
     def _wind(self) -> None:
         wound_at = since_boot()
+        log = stderr_descriptor()
+        if log is None:
+            # The process still has to end. Only the stacks are lost.
+            emit("worker.no_stderr")
+            log = os.open(os.devnull, os.O_WRONLY)
         while True:
             seconds = max(_SHORTEST_SECONDS, self._lease_seconds())
             # The clock counts the time in which the host was suspended, too.
@@ -53,9 +58,6 @@ class Ring:
             if frozen > seconds:
                 emit("worker.frozen", seconds=frozen)
                 self._end_process(f"this process was frozen for {frozen:.0f} s")
-            log = stderr_descriptor()
-            if log is None:
-                return
             faulthandler.dump_traceback_later(seconds, exit=True, file=log)
             wound_at = since_boot()
             if self._stopped.wait(seconds / _WINDS_PER_LEASE):

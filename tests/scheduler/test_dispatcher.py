@@ -527,6 +527,20 @@ def claimed(system: SchedulerHarness, job: CronJob | None = None, **values: obje
     return row
 
 
+def lease_of(row: JobExecution) -> runs.Lease:
+    row = fresh(row)
+    assert row.started_at is not None
+    return runs.Lease(
+        execution_id=row.pk,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        token=row.lease_token or "",
+        owner=row.lease_owner or "",
+        started_at=row.started_at,
+        exclusive=False,
+    )
+
+
 def test_nobody_is_declared_lost_before_beat_has_seen_one_whole_lease(system: SchedulerHarness):
     row = claimed(system)
     system.clock.advance(100)  # the database was away: the lease ran out meanwhile
@@ -597,6 +611,37 @@ def test_runs_that_were_lost_together_are_not_charged_until_it_happens_again_and
     ended = [fresh(row) for row in rows]
     assert {row.status for row in ended} <= {RunStatus.FAILED, RunStatus.TIMEOUT}
     assert [row.failures for row in ended] == [1, 1]
+
+
+def test_runs_of_one_process_are_lost_together_whenever_they_were_claimed(
+    system: SchedulerHarness,
+):
+    system.configure(batch_size=2)  # a process is not judged in parts
+    rows = [claimed(system, max_retry=0)]
+    system.tick()
+    system.clock.advance(14)
+    rows += [claimed(system, max_retry=0) for _ in range(3)]
+    system.clock.advance(50)
+    system.tick()
+    assert [fresh(row).status for row in rows] == [RunStatus.RUNNING] * 4
+    system.clock.advance(11)
+    system.tick()
+    assert [(fresh(row).status, fresh(row).failures) for row in rows] == [
+        (RunStatus.PENDING, 0)
+    ] * 4
+
+
+def test_a_run_past_its_deadline_in_a_process_that_lives_has_timed_out(system: SchedulerHarness):
+    overdue = claimed(system, timeout_seconds=5, max_retry=0)
+    others = [claimed(system) for _ in range(2)]
+    system.tick()
+    for _ in range(5):
+        system.clock.advance(15)
+        running = [lease_of(row) for row in (overdue, *others) if fresh(row).lease_token]
+        runs.renew_leases(running, now=system.clock.now(), lease_seconds=60)
+        system.tick()
+    assert (fresh(overdue).status, fresh(overdue).failures) == (RunStatus.TIMEOUT, 1)
+    assert [fresh(row).status for row in others] == [RunStatus.RUNNING] * 2
 
 
 def test_a_run_that_keeps_losing_its_worker_ends_failed(system: SchedulerHarness):

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.beat.rescue import rescue_expired
+from scheduler.conf import current
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RunStatus
 from scheduler.store import last_results, publishing, slots
@@ -122,7 +123,7 @@ def test_what_is_to_be_published_is_an_index_probe(many_executions: SchedulerHar
 
 def test_what_is_to_be_rescued_is_an_index_probe(many_executions: SchedulerHarness):
     def expired() -> object:
-        return rescue_expired(START - timedelta(days=1), 500, random=lambda: 0.5)
+        return rescue_expired(START - timedelta(days=1), current(), random=lambda: 0.5)
 
     for statement, plan in plans(expired):
         assert "executions_to_rescue" in plan, f"{statement}\n{plan}"
