@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.harness.servers import MariaDB, Postgres, Redis, Server
 from tests.harness.servers.pool import start_server
+from tests.harness.system import System
 
 DATABASES: dict[str, type[Postgres] | type[MariaDB] | None] = {
     "sqlite": None,
@@ -56,3 +58,27 @@ def private_jobu(database: str) -> Iterator[Path]:
         for started in reversed(servers):
             started.close()
         shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@contextmanager
+def real_jobu(database: str, config: Mapping[str, Mapping[str, Any]]) -> Iterator[System]:
+    """Yields a migrated jobu on a private database of that kind and a private Redis.
+
+    `config` overrides the project's settings. Servers and processes end with the block.
+    """
+    # The directory's name is part of the workers' names: it must be short and unique.
+    place = Path(tempfile.mkdtemp(prefix="jobu-"))
+    with ExitStack() as ending:
+        ending.callback(shutil.rmtree, place, ignore_errors=True)
+        broker = start_server(Redis)
+        ending.callback(broker.close)
+        url = f"sqlite:///{place}/jobu.sqlite3"
+        kind = DATABASES[database]
+        if kind is not None:
+            server = start_server(kind)
+            ending.callback(server.close)
+            url = server.create_database("jobu")
+        jobu = System(url, broker.create_database(), place, config=config)
+        ending.callback(jobu.close)
+        jobu.migrate()
+        yield jobu
