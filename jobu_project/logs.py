@@ -1,6 +1,7 @@
-"""Logging of every process: lines for people on a console, or JSON for machines.
+"""The log of every process: lines for people on a console, or JSON for machines.
 
-The lines go to standard error. Those of a run, its handler's own included, say which run it is.
+The lines go to standard error. Lines that are logged during a run name the run, also those of other
+code that its handler calls.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from pythonjsonlogger.json import JsonFormatter
 from jobu_project.config import LoggingConfig
 from scheduler.events import facts_of_run
 
-# Third parties that log at INFO what nobody needs.
+# Packages whose lines at INFO nobody needs.
 _QUIET = (
     "amqp",
     "aiosqlite",
     "asyncio",
-    "celery.app.trace",  # one line a task, beside our own
+    "celery.app.trace",  # a line for each task, in addition to ours
     "celery.worker.strategy",
     "kombu",
     "tornado.access",
 )
-# They bring handlers of their own. gunicorn's master reads this through gunicorn.conf.py.
+# They have handlers of their own. gunicorn's master reads this through gunicorn.conf.py.
 _OWN_HANDLERS = ("django", "django.server", "gunicorn.error")
 
 
@@ -54,8 +55,8 @@ class ConsoleFormatter(logging.Formatter):
         )
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
-        # A job's name or an error text may hold line breaks or escape sequences; one event stays
-        # one line.
+        # A job's name or an error may contain line breaks or escape sequences. An event is one
+        # line.
         text = _printable(super().formatMessage(record))
         if getattr(record, "_of_run", False) and not record.name.startswith("scheduler"):
             facts = record.__dict__
@@ -63,7 +64,7 @@ class ConsoleFormatter(logging.Formatter):
         return text
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the base class's name
-        # Its lines stay lines; what an exception quotes may hold escape sequences, too.
+        # Its lines stay lines. The texts in an exception may contain escape sequences, too.
         return "\n".join(map(_printable, super().formatException(ei).split("\n")))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802 - the base class's name
@@ -75,7 +76,7 @@ def _printable(line: str) -> str:
 
 
 class JsonLineFormatter(JsonFormatter):
-    """One JSON object a line: timestamp (UTC), level, name, message, and the event's fields."""
+    """A JSON object per line: timestamp (UTC), level, name, message, and the event's fields."""
 
     converter = staticmethod(time.gmtime)
 

@@ -24,10 +24,10 @@ logger = logging.getLogger("jobu.request")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# Machines ask for these every few seconds; their lines would bury the others.
+# Machines request these every few seconds. Their lines would hide the others.
 _PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
-# A load balancer or a kubelet asks by IP address, which is no allowed host. These views use no
-# host.
+# A load balancer or a kubelet requests these by IP address, which is no allowed host. The views do
+# not use the host.
 _ASKED_BY_ADDRESS: Final = frozenset({"/health", "/ready"})
 _LONGEST_QUERY: Final = 500
 # Requests that pass without a check of the database, of the 8 threads that the launcher gives the
@@ -77,7 +77,7 @@ class RequestLog:
 
 
 def _is_routine(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """True for what is asked every few seconds by a machine or an open page (live.js)."""
+    """Whether a machine or an open page (live.js) requests this every few seconds."""
     is_live = "X-Live-Mark" in request.headers and response.status_code < 400
     return request.path in _PROBES or is_live
 
@@ -96,7 +96,7 @@ def path_of(request: HttpRequest) -> str:
 
 
 def user_of(request: HttpRequest) -> str:
-    """Returns the user's name, or `-`. Loads no session that the page did not need."""
+    """Returns the user's name, or `-`. Loads no session that the page has not loaded."""
     caller = getattr(request, "caller", None)
     if caller is not None:
         return str(caller.shown)
@@ -146,7 +146,7 @@ class DatabaseGate:
 
 
 class Common(CommonMiddleware):
-    """Django's middleware, which refuses unknown hosts, but not for probes: they ask by address."""
+    """Django's middleware, which refuses unknown hosts. Probes may use the IP address."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         if request.path in _ASKED_BY_ADDRESS:
@@ -155,7 +155,7 @@ class Common(CommonMiddleware):
 
 
 class ApiErrors:
-    """Gives the API's shape to errors that Django and its middleware answer below /api/."""
+    """Gives the API's shape to errors that Django and its middleware return below /api/."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

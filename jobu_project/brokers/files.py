@@ -1,19 +1,18 @@
-"""`jobufs://`, a Celery broker in a folder: nothing to install, for one machine.
+"""`jobufs://`, a Celery broker in a folder. It needs no installation and serves one machine.
 
-kombu's own `filesystem://` lets a consumer read a message that is still being written, and the
-worker dies of it (https://github.com/celery/kombu/issues/1551). Here each step is one atomic call
-of the file system:
+With kombu's own `filesystem://` a consumer may read a message that is still being written, and then
+the worker ends (https://github.com/celery/kombu/issues/1551). Here each step is one atomic call of
+the file system:
 
     publish   write `tmp/<id>`, then rename it to `queues/<queue>/<rank>-<time_ns>-<id>.json`
     consume   read the first file, then unlink it; of several consumers one unlink succeeds
     bind      rewrite `exchanges/<exchange>.json` by rename, under flock
     wake      write a byte into the named pipes in `queues/<queue>/bells`, where consumers sleep
 
-Where named pipes do not work, or a ring is lost, the next poll finds the message.
-A queue is a directory, so looking into an empty one costs a listing of nothing. Priority is
-RabbitMQ's way, 0 to 9 and higher first; the rank is 9 minus that. A message lost with a killed
-consumer is published again by the dispatcher: the database is the truth, this folder only a hint
-that may be wiped at any time, also under running processes.
+If named pipes do not work, or a wake-up is lost, the next poll finds the message. Priorities are
+those of RabbitMQ, 0 to 9, and a higher one comes first; the rank is 9 minus the priority. When a
+consumer is killed, its message is lost, and beat publishes it again: the truth is in the database.
+So the folder may be deleted at any time, also while processes run.
 """
 
 # kombu marks itself as typed, but most of its functions are not.
@@ -51,7 +50,7 @@ from jobu_project.brokers.folder import (
     published_ns,
 )
 
-#: How long a listing of a busy queue is used before a message of higher priority may overtake it.
+#: How long a listing of a busy queue is used. A new message of higher priority waits that long.
 RELIST_SECONDS = 0.2
 
 logger = get_logger(__name__)
@@ -115,20 +114,20 @@ class Channel(virtual.Channel):
         raise Empty
 
     def _backlog(self, queue: str) -> deque[str]:
-        """Names to try next. A long queue is not listed for each of its messages."""
+        """Returns the names to try next. A long queue is not listed for each of its messages."""
         listed_at, names = self._backlogs.get(queue, (0.0, deque()))
         if not names or time.monotonic() - listed_at > RELIST_SECONDS:
             try:
                 names = deque(self.folder.message_names(queue))
             except FileNotFoundError:
-                # Wiped, or swept because this consumer was stuck too long.
+                # Somebody deleted the folder, or this consumer stood still and was swept.
                 self._rebind_queue(queue)
                 names = deque()
             self._backlogs[queue] = (time.monotonic(), names)
         return names
 
     def _take(self, path: Path) -> bytes | None:
-        """The message, if it is ours. None if another consumer was quicker."""
+        """Takes the message and returns its content. None if another consumer was quicker."""
         try:
             content = path.read_bytes()
             path.unlink()
@@ -142,7 +141,7 @@ class Channel(virtual.Channel):
         return content
 
     def _parse(self, content: bytes, queue: str, name: str) -> dict[str, Any] | None:
-        """The message if kombu can use it; else None, because the worker would die of it."""
+        """Returns the message, or None if kombu cannot use it: it would end the worker."""
         try:
             message: dict[str, Any] = loads(content)
             self.Message(message, channel=self)
@@ -172,7 +171,7 @@ class Channel(virtual.Channel):
         self.folder.bind(exchange, Binding(routing_key or "", pattern or "", queue))
 
     def _rebind_queue(self, queue: str) -> None:
-        """Restore the queue's directory and bell and the bindings this process made."""
+        """Restores the queue's directory, its bell, and the bindings that this process has made."""
         self.folder.add_queue(queue)
         if queue in self._active_queues:
             self.connection.hang_bell(queue)
@@ -181,7 +180,7 @@ class Channel(virtual.Channel):
             self._queue_bind(exchange, *meta)
 
     def _rebind_exchange(self, exchange: str) -> bool:
-        """Restore this process's bindings to `exchange` after a wipe. True if there are any."""
+        """Restores this process's bindings to `exchange`. Returns whether there are any."""
         queues = {key.queue for key in list(self.state.bindings) if key.exchange == exchange}
         lasting = [queue for queue in queues if not is_volatile(queue)]
         for queue in lasting:
@@ -217,14 +216,14 @@ class Channel(virtual.Channel):
         return count
 
     def touch_volatile_queues(self) -> None:
-        """Show the sweepers of all processes that this channel still consumes."""
+        """Marks the queues that this channel consumes, so that no process sweeps them."""
         for queue in filter(is_volatile, list(self._active_queues)):
             with suppress(FileNotFoundError):
                 os.utime(self.folder.queue(queue))
 
 
 class Transport(virtual.Transport):
-    """The transport behind `jobufs://`; transport option `folder` says where."""
+    """The transport of `jobufs://`. The transport option `folder` is the path of the folder."""
 
     Channel = Channel
     driver_type = "filesystem"
@@ -257,7 +256,7 @@ class Transport(virtual.Transport):
         return super().establish_connection()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver one message, waiting for it. TimeoutError after `timeout` seconds without one."""
+        """Waits for a message and delivers it. Raises TimeoutError after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             for bell in list(self._bells.values()):
@@ -273,7 +272,7 @@ class Transport(virtual.Transport):
             self._sleep(left)
 
     def _sleep(self, seconds: float) -> None:
-        """Until a bell rings, at most `seconds`."""
+        """Returns when a bell rings, or after `seconds`."""
         with selectors.DefaultSelector() as selector:
             for bell in list(self._bells.values()):
                 selector.register(bell.fd, selectors.EVENT_READ)

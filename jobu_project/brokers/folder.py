@@ -1,6 +1,6 @@
-"""The directories of the broker in files, and the atomic steps on them. Knows queues and bytes.
+"""The directories of the broker in files, and the atomic steps on them. It knows queues and bytes.
 
-Why each step is the way it is: files.py.
+files.py explains the steps.
 """
 
 # kombu marks itself as typed, but most of its functions are not.
@@ -29,8 +29,8 @@ except ImportError:  # Windows; the rest of jobu runs there with Redis or Rabbit
 
 SCHEME = "jobufs"
 POLLING_INTERVAL_SECONDS = 0.2
-#: Messages and queues of remote control and events that nobody fetched for so long are dropped.
-#: Their owner was killed; kombu gives virtual transports no x-expires and no x-message-ttl.
+#: Messages and queues of remote control and events are dropped when nobody has fetched them for so
+#: long: their owner was killed. kombu has no x-expires and no x-message-ttl for such transports.
 VOLATILE_TTL_SECONDS = 60
 SWEEP_INTERVAL_SECONDS = 20
 
@@ -39,7 +39,7 @@ SECOND_NS = 10**9
 
 
 class Binding(NamedTuple):
-    """One row of an exchange's table, in the order kombu's exchange types expect."""
+    """A row of an exchange's table, in the order that kombu's exchange types expect."""
 
     routing_key: str
     pattern: str
@@ -49,22 +49,22 @@ class Binding(NamedTuple):
 def transport_options(
     folder: Path, polling_interval_seconds: float = POLLING_INTERVAL_SECONDS
 ) -> dict[str, Any]:
-    """Celery's `broker_transport_options`. Creates `folder`, readable by this user only."""
+    """Returns `broker_transport_options`. Creates `folder`, which only this user may read."""
     Folder(folder).create()
     return {"folder": str(folder), "polling_interval": polling_interval_seconds}
 
 
 def wipe(folder: Path) -> None:
-    """Forget every message and binding. Safe at any time: the dispatcher publishes again."""
+    """Deletes all messages and bindings. Safe at any time, because beat publishes again."""
     shutil.rmtree(folder, ignore_errors=True)
     Folder(folder).create()
 
 
 def file_name(name: str) -> str:
-    """A queue's or exchange's name as a file name: no two names meet, none leaves the folder.
+    """Returns a file name for the name of a queue or an exchange, in this folder and unique.
 
-    Lower case letters, digits, `_`, `-` and inner dots stand for themselves, the rest is `%xx`;
-    upper case too, because some file systems do not tell the cases apart.
+    Lower case letters, digits, `_`, `-` and inner dots stay. All else becomes `%xx`, upper case
+    letters as well, because some file systems ignore the case.
     """
     encoded = "".join(
         char if re.match(r"[a-z0-9_.-]", char) else "".join(f"%{b:02x}" for b in char.encode())
@@ -78,7 +78,7 @@ def file_name(name: str) -> str:
 
 
 def is_volatile(queue: str) -> bool:
-    """Whether `queue` (or its file name) carries events or remote control, worthless when old."""
+    """Whether `queue`, or its file name, carries events or remote control: useless when old."""
     return queue.startswith("celeryev") or queue.endswith(".pidbox")
 
 
@@ -86,14 +86,14 @@ class Bell:
     """A named pipe on which one consumer of one queue sleeps, so that publishers can wake it."""
 
     def __init__(self, folder: Folder, queue: str) -> None:
-        """OSError where the file system has no named pipes."""
+        """Raises OSError where the file system has no named pipes."""
         path = folder.tmp / uuid4().hex
         os.mkfifo(path, mode=0o600)
-        # Opened for writing too, or it would be readable, at its end, whenever no writer is there.
+        # Opened for writing as well: without a writer it would always be readable, at its end.
         self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         # Closed with the last reference, never sooner: another thread may be about to ring.
         weakref.finalize(self, os.close, self.fd)
-        # Hung up only now that it has a reader; a pipe without one is taken for a dead consumer's.
+        # Moved there only now that it has a reader: without one its consumer would count as dead.
         os.replace(path, folder.queue(queue) / "bells" / path.name)
 
     def ring(self) -> None:
@@ -106,7 +106,7 @@ class Bell:
 
 
 def ring(pipe: str) -> None:
-    """Wake the consumer sleeping on `pipe`; take the pipe down if its consumer is dead."""
+    """Wakes the consumer that sleeps on `pipe`. Deletes the pipe of a dead consumer."""
     try:
         fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -115,7 +115,7 @@ def ring(pipe: str) -> None:
                 os.unlink(pipe)
         return
     try:
-        # A full pipe has woken its consumer already; a broken one has lost it just now.
+        # A full pipe has already woken its consumer. That of a broken one has just ended.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(fd, b"!")
     finally:
@@ -123,7 +123,7 @@ def ring(pipe: str) -> None:
 
 
 class Folder:
-    """The broker's directories and the atomic steps on them. Knows queues and bytes, not kombu."""
+    """The broker's directories and the atomic steps on them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -145,7 +145,7 @@ class Folder:
         return self.queues / file_name(queue)
 
     def add_queue(self, queue: str) -> bool:
-        """True if the queue's directory was not there."""
+        """Creates the queue's directory. Returns whether it was missing."""
         bells = self.queue(queue) / "bells"
         if bells.is_dir():
             return False
@@ -160,7 +160,7 @@ class Folder:
                 ring(pipe.path)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write `path`, seen whole or not at all. FileNotFoundError if its directory is gone."""
+        """Writes `path` atomically. Raises FileNotFoundError if its directory is gone."""
         tmp = self.tmp / uuid4().hex
         try:
             try:
@@ -175,7 +175,7 @@ class Folder:
             raise
 
     def message_names(self, queue: str) -> list[str]:
-        """Waiting messages in order of service. FileNotFoundError if there is no such queue."""
+        """Returns the waiting messages, first to last. Raises FileNotFoundError for no such queue."""
         return sorted(name for name in os.listdir(self.queue(queue)) if MESSAGE_NAME.match(name))
 
     def table(self, exchange: str) -> list[Binding]:
@@ -187,7 +187,7 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One writer of tables at a time; the kernel frees the lock of a killed process."""
+        """Holds the lock of the tables. The kernel frees the lock of a killed process."""
         try:
             file = (self.exchanges / ".lock").open("a")
         except FileNotFoundError:
@@ -214,9 +214,9 @@ class Folder:
         self.write(path, json.dumps(rows).encode())
 
     def sweep(self, now_ns: int) -> list[str]:
-        """Remove what killed processes left: volatile queues and half-written files.
+        """Removes volatile queues and half-written files of killed processes.
 
-        Returns the removed queues' file names.
+        Returns the file names of the removed queues.
         """
         horizon_ns = now_ns - VOLATILE_TTL_SECONDS * SECOND_NS
         with suppress(FileNotFoundError):
@@ -235,7 +235,7 @@ class Folder:
 
     @staticmethod
     def _is_abandoned(queue: Path, horizon_ns: int) -> bool:
-        """No sign of a consumer: an old message waits, or nothing has touched the directory."""
+        """Whether nobody consumes it: an old message waits, or nothing has touched the directory."""
         try:
             stamps = [published_ns(name) for name in os.listdir(queue) if MESSAGE_NAME.match(name)]
             return min([queue.stat().st_mtime_ns, *stamps]) < horizon_ns

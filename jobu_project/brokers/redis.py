@@ -1,12 +1,11 @@
 """kombu's Redis transport, without an error that ends a worker when Redis goes away.
 
-Celery drops the transport of a connection that broke and then closes the connection. With a message
-still unacknowledged, closing wants to put it back, for which there is no transport any more: an
-AttributeError that nothing expects ends the worker. Such a message stays in the set of
-unacknowledged messages in Redis: beat sends those of jobu again, others come back after the
-visibility timeout.
+When a connection breaks, Celery drops its transport and then closes it. Closing puts unacknowledged
+messages back, which needs the transport, so that an AttributeError ends the worker. Here such a
+message stays in Redis's set of unacknowledged messages. beat sends those of jobu again; the others
+return after the visibility timeout.
 
-What is no message is dropped by the guard of the worker (scheduler/worker/message_guard.py).
+The worker's guard drops whatever is no message (scheduler/worker/message_guard.py).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from kombu.transport.redis import Transport as RedisTransport
 
 class QoS(RedisQoS):
     def restore_unacked(self, client: Any = None) -> None:
-        # What kombu's method needs of the connection; gone once its transport was dropped.
+        # kombu's method needs both. They are gone when the transport was dropped.
         if self.channel.connection is None or self.channel.connection.client is None:
             self._delivered.clear()
             return
