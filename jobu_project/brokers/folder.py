@@ -175,7 +175,7 @@ class Folder:
             raise
 
     def message_names(self, queue: str) -> list[str]:
-        """Returns the waiting messages, first to last. Raises FileNotFoundError for no such queue."""
+        """Returns the waiting messages in order. Raises FileNotFoundError without such a queue."""
         return sorted(name for name in os.listdir(self.queue(queue)) if MESSAGE_NAME.match(name))
 
     def table(self, exchange: str) -> list[Binding]:
@@ -235,7 +235,7 @@ class Folder:
 
     @staticmethod
     def _is_abandoned(queue: Path, horizon_ns: int) -> bool:
-        """Whether nobody consumes it: an old message waits, or nothing has touched the directory."""
+        """Whether nobody consumes it: its directory is old, or a message in it."""
         try:
             stamps = [published_ns(name) for name in os.listdir(queue) if MESSAGE_NAME.match(name)]
             return min([queue.stat().st_mtime_ns, *stamps]) < horizon_ns
