@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bench.environment import DATABASES, real_jobu
@@ -43,6 +44,8 @@ READY = {
     "flower": "Visit me at",
 }
 _READY_WITHIN_SECONDS = 120.0
+#: What a machine that this bench itself loads may add.
+_SLACK_SECONDS = 2.0
 _SIGNAL_AFTER_SECONDS = 4.0
 
 
@@ -51,9 +54,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--database", choices=list(DATABASES), default="postgres")
     parser.add_argument("--times", type=int, default=20, help="of each kind of process")
     parser.add_argument("--seed", type=int, default=1, help="of the instants of the signals")
+    parser.add_argument("--kinds", default=",".join(BOUNDS), help="comma separated")
     options = parser.parse_args(argv)
     if options.times < 1:
         parser.error("--times must be at least 1")
+    kinds = options.kinds.split(",")
+    if unknown := sorted(set(kinds) - set(BOUNDS)):
+        parser.error(f"no kind {', '.join(unknown)}; there are {', '.join(BOUNDS)}")
     with real_jobu(options.database, CONFIG) as jobu:
         for number in range(JOBS):
             insert_job(
@@ -65,19 +72,19 @@ def main(argv: Sequence[str]) -> int:
             )
         jobu.start_beat()
         jobu.start_worker(pool="threads", concurrency=4)
-        ended = _restart_all(jobu, options.times, options.seed)
+        ended = _restart_all(jobu, kinds, options.times, options.seed)
         runs = jobu.sql("SELECT status, count(*) AS n FROM job_executions GROUP BY status")
     late = sorted(
         f"{kind}: {seconds:.1f} s"
-        for kind in BOUNDS
+        for kind in kinds
         for seconds in ended[kind]
-        if seconds > BOUNDS[kind]
+        if seconds > BOUNDS[kind] + _SLACK_SECONDS
     )
     line = {
         "bench": "restarts",
         "database": options.database,
         "times": options.times,
-        "slowest_seconds": {kind: round(max(ended[kind]), 2) for kind in BOUNDS},
+        "slowest_seconds": {kind: round(max(ended[kind]), 2) for kind in kinds},
         "bounds": BOUNDS,
         "late": late,
         "runs": {row["status"]: int(row["n"]) for row in runs},
@@ -87,9 +94,11 @@ def main(argv: Sequence[str]) -> int:
     return int(bool(late))
 
 
-def _restart_all(jobu: System, times: int, seed: int) -> Mapping[str, list[float]]:
+def _restart_all(
+    jobu: System, kinds: Sequence[str], times: int, seed: int
+) -> Mapping[str, list[float]]:
     """Restarts all kinds side by side. Returns the seconds from each SIGTERM to the end."""
-    ended: dict[str, list[float]] = {kind: [] for kind in BOUNDS}
+    ended: dict[str, list[float]] = {kind: [] for kind in kinds}
 
     def restart(kind: str) -> None:
         dice = random.Random(f"{seed} {kind}")
@@ -98,7 +107,7 @@ def _restart_all(jobu: System, times: int, seed: int) -> Mapping[str, list[float
                 _seconds_to_end(jobu, kind, number, dice.uniform(0.2, _SIGNAL_AFTER_SECONDS))
             )
 
-    threads = [threading.Thread(target=restart, args=(kind,)) for kind in BOUNDS]
+    threads = [threading.Thread(target=restart, args=(kind,)) for kind in kinds]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -131,10 +140,13 @@ def _seconds_to_end(jobu: System, kind: str, number: int, after: float) -> float
         process.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         # Longer than the bound, so that the report says how late it was.
-        process.wait(3 * BOUNDS[kind])
-        return time.monotonic() - sent
-    except subprocess.TimeoutExpired:
-        return 3 * BOUNDS[kind]
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(3 * BOUNDS[kind])
+        seconds = time.monotonic() - sent
+        # A worker that ended by force has written where it hung.
+        if seconds > BOUNDS[kind]:
+            print(f"LATE {kind}: {seconds:.1f} s\n{log.read_text(encoding='utf-8')}")
+        return seconds
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
