@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import hypothesis
 import pytest
+from django.core.cache import caches
 from django.test import override_settings
 from django.utils import translation
 
@@ -23,6 +25,14 @@ hypothesis.settings.register_profile(
     "jobu", deadline=None, derandomize=os.environ.get("JOBU_REQUIRE_SERVICES") == "1"
 )
 hypothesis.settings.load_profile("jobu")
+
+# What modules of the product remember about the database or about earlier requests, beside Django's
+# cache: the module, and how it forgets.
+MEMORIES: dict[str, Callable[[Any], object]] = {
+    "scheduler.admin.liveness": lambda module: module._wrong_encoding.cache_clear(),
+    "scheduler.api.auth": lambda module: setattr(module._clock, "_reading", None),
+    "scheduler.api.probes": lambda module: setattr(module, "_reported", frozenset()),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,13 +51,31 @@ def _language() -> Iterator[None]:
     translation.deactivate()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    """Empties what the product keeps in memory between requests: no order of tests may matter.
+
+    Memories of pure functions stay, because they give the same answer to every test.
+    """
+    yield
+    for cache in caches.all(initialized_only=True):
+        cache.clear()
+    for name, forget in MEMORIES.items():
+        if name in sys.modules:  # what was not imported has remembered nothing
+            forget(sys.modules[name])
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _quick_password_hasher() -> Iterator[None]:
-    """Replaces the real hasher, which takes half a second per password on purpose.
+def _quick_settings() -> Iterator[None]:
+    """Replaces the real hasher, which takes half a second per password on purpose, and looks for a
+    static file when it is requested, because each test Client would look for all of them first.
 
     Real processes (`System`, script/server) keep jobu's own settings.
     """
-    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        WHITENOISE_AUTOREFRESH=True,
+    ):
         yield
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -70,6 +71,9 @@ class Run:
         self._set_environment()
 
     def _set_environment(self) -> None:
+        # Without compiled modules every process of every test compiles them: a second each.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
         # Tests must neither read a developer's settings nor write to a developer's database.
         for name in [name for name in os.environ if name.startswith("JOBU_")]:
             if not name.startswith(("JOBU_TEST_", "JOBU_REQUIRE_")):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.staticfiles import finders
-from django.core.cache import cache
 from django.test import Client
 from django.utils.timezone import localtime
 
@@ -39,13 +37,10 @@ DEADLINES = (
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Empties the cache, and keeps a busy machine from making pages partial."""
+def _no_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps a busy machine from making pages partial."""
     for name in DEADLINES:
         monkeypatch.setattr(limits, name, 60.0)
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ def test_static_files_are_served_from_static_root_or_else_from_the_packages(
 ):
     settings.STATIC_ROOT = tmp_path / "as" / "new" / "static"
     settings.WHITENOISE_USE_FINDERS = False  # as where JOBU_STATIC_ROOT is set
+    settings.WHITENOISE_AUTOREFRESH = False  # as outside of tests
     if made:
         (settings.STATIC_ROOT / "scheduler").mkdir(parents=True)
         (settings.STATIC_ROOT / "scheduler" / "favicon.svg").write_text("collected")
