@@ -11,13 +11,17 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 from django.core.cache import caches
+from django.core.management import call_command
+from django.db import connections
 from django.test import override_settings
 from django.utils import translation
+from pytest_django import DjangoDbBlocker
 
-from tests import plugin
+from tests import empty_tables, plugin
 from tests.harness.process_helpers import HANDLERS, SHORT, Ledger
 from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis
 from tests.harness.system import System
+from tests.harness.template_database import copy_migrated_sqlite
 
 # No deadline: the time of one example depends on the load of the machine. A run that requires the
 # services repeats the same examples, so that one commit has one result. Other runs try new ones.
@@ -63,6 +67,11 @@ def _nothing_remembered() -> Iterator[None]:
     for name, forget in MEMORIES.items():
         if name in sys.modules:  # what was not imported has remembered nothing
             forget(sys.modules[name])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_end_of_transactional_tests() -> None:
+    empty_tables.install()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,13 +138,37 @@ def job_database_url(job_server: Postgres | MariaDB | None, tmp_path: Path) -> I
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Puts SQLite into a file: only there WAL, locks and several connections are real."""
-    from django.db import connections
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """Puts SQLite into a file: only there WAL, locks and several connections are real.
 
+    The file is a copy of the migrated database, so that Django's own preparation finds all tables.
+    """
     if plugin.the_run().kind == "sqlite":
-        name = str(plugin.the_run().data_dir / "test.sqlite3")
-        connections["default"].settings_dict["TEST"]["NAME"] = name
+        path = plugin.the_run().data_dir / "test.sqlite3"
+        test = connections["default"].settings_dict["TEST"]
+        with django_db_blocker.unblock():
+            copy_migrated_sqlite(path, _migrate_with_django)
+        test["NAME"], test["MIGRATE"] = str(path), False
+
+
+def _migrate_with_django(path: Path) -> None:
+    connection = connections["default"]
+    connection.close()
+    before = connection.settings_dict["NAME"]
+    connection.settings_dict["NAME"] = str(path)
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = before
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(request: pytest.FixtureRequest) -> bool:
+    """True on SQLite: Django then uses the copy. It is deleted with the directory of the run."""
+    return plugin.the_run().kind == "sqlite" or bool(request.config.getvalue("reuse_db"))
 
 
 # --- real beats and workers -----------------------------------------------------------------------

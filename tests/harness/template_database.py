@@ -1,14 +1,20 @@
-"""Migrated databases for tests with real processes: made once per run, then copied.
+"""Migrated databases: made once, then copied.
 
-`manage.py migrate` takes seconds. A copy of its result takes milliseconds.
+`manage.py migrate` takes seconds. A copy of its result takes milliseconds. That of SQLite is made
+once for all pytests that share the directory JOBU_TEST_TEMPLATES, those of the servers once per
+server.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -26,21 +32,49 @@ _made: dict[str, str] = {}
 def fill_migrated(url: str, migrate: Migrate) -> None:
     """Fills the empty database at `url` with the same content as `migrate(url)`."""
     parts = urlsplit(url)
-    place = parts.netloc or "sqlite"
-    copy = {"sqlite": _copy_sqlite, "postgresql": _copy_postgres, "mysql": _copy_mysql}
-    if place not in _made:
+    if parts.scheme == "sqlite":
+        copy_migrated_sqlite(
+            Path(url.removeprefix("sqlite:///")), lambda path: migrate(f"sqlite:///{path}")
+        )
+        return
+    copy = {"postgresql": _copy_postgres, "mysql": _copy_mysql}
+    if parts.netloc not in _made:
         template = _template_url(url)
         migrate(template)
-        _made[place] = template
-    copy[parts.scheme](_made[place], url)
+        _made[parts.netloc] = template
+    copy[parts.scheme](_made[parts.netloc], url)
+
+
+def copy_migrated_sqlite(target: Path, migrate: Callable[[Path], object]) -> None:
+    """Copies the migrated SQLite database to `target`.
+
+    Only the first of all pytests calls `migrate`, which makes the database. The others wait for it.
+    """
+    template = _templates() / f"{TEMPLATE}.sqlite3"
+    with (_templates() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            unfinished = template.with_suffix(".unfinished")
+            unfinished.unlink(missing_ok=True)
+            migrate(unfinished)
+            with closing(sqlite3.connect(unfinished)) as made:
+                made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            unfinished.rename(template)
+    shutil.copyfile(template, target)
+
+
+@cache
+def _templates() -> Path:
+    shared = os.environ.get("JOBU_TEST_TEMPLATES")
+    if shared:
+        return Path(shared)
+    directory = Path(tempfile.mkdtemp(prefix="jobu-migrated-"))
+    guardian.add_directory(directory)
+    return directory
 
 
 def _template_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        directory = Path(tempfile.mkdtemp(prefix="jobu-migrated-"))
-        guardian.add_directory(directory)
-        return f"sqlite:///{directory}/{TEMPLATE}.sqlite3"
     if parts.scheme == "postgresql":
         _on_postgres(url, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
     else:
@@ -48,10 +82,6 @@ def _template_url(url: str) -> str:
             cursor.execute(f"DROP DATABASE IF EXISTS {TEMPLATE}")
             cursor.execute(f"CREATE DATABASE {TEMPLATE} CHARACTER SET utf8mb4")
     return parts._replace(path=f"/{TEMPLATE}").geturl()
-
-
-def _copy_sqlite(template: str, url: str) -> None:
-    shutil.copyfile(template.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
 
 
 def _copy_postgres(template: str, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,12 +20,18 @@ def own_registry() -> Iterator[None]:
         yield
 
 
+@cache
+def _steady_settings() -> SchedulerSettings:
+    """Made once: each check of a time zone's name lists all files of the time zones."""
+    return SchedulerSettings(
+        default_timezone="UTC", cancel_poll_seconds=30, heartbeat_seconds=15, grace_seconds=2
+    )
+
+
 @pytest.fixture
 def system(settings: Any, own_registry: None) -> Iterator[SchedulerHarness]:
     # Nothing of a run may depend on how fast this host is just now.
-    settings.JOBU = SchedulerSettings(
-        default_timezone="UTC", cancel_poll_seconds=30, heartbeat_seconds=15, grace_seconds=2
-    )
+    settings.JOBU = _steady_settings()
     harness = SchedulerHarness(settings)
     harness.handler("ok", ok)
     harness.handler("fail", fail)
