@@ -38,8 +38,9 @@ OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
 # processes for a part of their time. Many more would only delay each other.
 SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)
 # How many pytests share the tests of a database. More parts balance the work better, but each part
-# has to start Python, Django and its servers.
-PARTS = {"sqlite": 8, "postgres": 2, "mysql": 2}
+# has to start Python, Django and its servers, which takes ten seconds of processor time. SQLite is
+# the last, because its parts fill what the others leave.
+PARTS = {"postgres": 1, "mysql": 1, "sqlite": 6}
 # More failures than this are not caused by a loaded machine.
 TRIED_AGAIN = 30
 
@@ -68,6 +69,11 @@ class Wanted:
     files: tuple[str, ...] | None = None  # None: all files
     slow: bool = False
     quick: bool = False
+
+    @property
+    def record(self) -> str:
+        """The name of its times in tests/durations.json: of a file, --quick runs a part only."""
+        return "quick" if self.quick else self.database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,23 +117,30 @@ def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wa
         return [Wanted(label=name, database=name, quick=quick, slow=slow) for name in databases]
     known = sharing.read_record()
     parts = {"sqlite": os.cpu_count() or 1} if quick else PARTS
-    found = []
+    if quick and "quick" in known:
+        known = {"sqlite": known["quick"]}
+    # A database without a measurement takes about as long as SQLite.
+    costs = {name: known.get("sqlite", {}) | known.get(name, {}) for name in parts}
+    files = {name: sharing.test_files(name) for name in parts}
+    total = sum(sharing.seconds_of(files[name], costs[name]) for name in parts)
+    found: list[tuple[float, Wanted]] = []
     for database, number in parts.items():
-        # A database without a measurement takes about as long as SQLite.
-        costs = known.get("sqlite", {}) | known.get(database, {})
-        shares = sharing.share_out(sharing.test_files(database), number, costs)
+        # What is left of the time of the whole beside each longer pytest.
+        rooms = [total / SIDE_BY_SIDE - seconds for seconds, _ in found]
+        rooms = [] if quick else [room for room in rooms if room > 0]
+        shares = sharing.share_out(files[database], number, costs[database], rooms)
         found += [
             (
-                sum(costs.get(file, sharing.FileCost()).seconds for file in files),
+                sharing.seconds_of(share, costs[database]),
                 Wanted(
                     label=f"{database} {part}",
                     database=database,
-                    files=files,
+                    files=share,
                     quick=quick,
                     slow=slow,
                 ),
             )
-            for part, files in enumerate(shares, 1)
+            for part, share in enumerate(shares, 1)
         ]
     return [wanted for _, wanted in sorted(found, key=lambda each: -each[0])]
 
@@ -136,7 +149,7 @@ def record(results: Sequence[Result], wanted: Sequence[Wanted]) -> None:
     """Adds the measured times to tests/durations.json, and removes files that no longer exist."""
     known = sharing.read_record()
     for result, run in zip(results, wanted, strict=True):
-        known[run.database] = known.get(run.database, {}) | result.costs
+        known[run.record] = known.get(run.record, {}) | result.costs
     sharing.write_record(
         {
             database: {file: cost for file, cost in costs.items() if (ROOT / file).exists()}
@@ -203,7 +216,11 @@ def run_all(wanted: Sequence[Wanted], arguments: Sequence[str]) -> list[Result]:
 
     A single pytest writes to the terminal itself. The output of several is printed at the end.
     """
-    runs = [PytestRun(each, arguments, alone=len(wanted) == 1) for each in wanted]
+    templates = tempfile.TemporaryDirectory(prefix="jobu-migrated-")
+    runs = [
+        PytestRun(each, arguments, alone=len(wanted) == 1, templates=templates.name)
+        for each in wanted
+    ]
 
     def forward(number: int, _: FrameType | None) -> None:
         for run in runs:
@@ -231,6 +248,7 @@ def run_all(wanted: Sequence[Wanted], arguments: Sequence[str]) -> list[Result]:
     finally:
         for run in runs:
             run.clean_up()
+        templates.cleanup()
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
 
@@ -242,7 +260,9 @@ def may_be_the_load(result: Result) -> bool:
 class PytestRun:
     """A pytest, from its command to its result."""
 
-    def __init__(self, wanted: Wanted, arguments: Sequence[str], *, alone: bool) -> None:
+    def __init__(
+        self, wanted: Wanted, arguments: Sequence[str], *, alone: bool, templates: str
+    ) -> None:
         self._label = wanted.label
         self._alone = alone
         self._place = tempfile.TemporaryDirectory(prefix="jobu-summary-")
@@ -254,6 +274,7 @@ class PytestRun:
             "JOBU_TEST_SLOW": "1" if wanted.slow else "",
             "JOBU_TEST_QUICK": "1" if wanted.quick else "",
             "JOBU_TEST_SUMMARY": str(self._summary),
+            "JOBU_TEST_TEMPLATES": templates,
         }
         # The gate sets it around the tests of this very module.
         self._environment.pop("JOBU_TEST_FILES", None)

@@ -7,7 +7,7 @@ entry counts as DEFAULT_SECONDS, so that a new test needs no entry.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,15 +46,19 @@ def has_tests_for(path: Path, database: str) -> bool:
 
 
 def share_out(
-    files: Iterable[str], parts: int, known: Mapping[str, FileCost]
+    files: Iterable[str],
+    parts: int,
+    known: Mapping[str, FileCost],
+    rooms: Sequence[float] = (),
 ) -> list[tuple[str, ...]]:
     """Returns the files in at most `parts` parts of about the same time, the longest part first.
 
     Takes the longest file first, and puts each file into the part that then ends soonest. A file
-    costs less in a part that already starts its servers.
+    costs less in a part that already starts its servers. `rooms`: the seconds of the first parts,
+    where these are to be shorter than the others.
     """
     costs = {file: known.get(file, FileCost()) for file in files}
-    loads = [0.0] * parts
+    loads = _head_starts(seconds_of(costs, known), parts, rooms)
     servers: list[set[str]] = [set() for _ in range(parts)]
     shares: list[list[str]] = [[] for _ in range(parts)]
     for file in sorted(costs, key=lambda file: (-costs[file].seconds, file)):
@@ -69,6 +73,17 @@ def share_out(
         shares[chosen].append(file)
     order = sorted(range(parts), key=lambda part: -loads[part])
     return [tuple(shares[part]) for part in order if shares[part]]
+
+
+def _head_starts(total: float, parts: int, rooms: Sequence[float]) -> list[float]:
+    """Returns the loads with which the parts begin, so that a part with little room gets little."""
+    rooms = list(rooms)[: parts - 1]
+    full = (total - sum(rooms)) / (parts - len(rooms))
+    return [max(0.0, full - room) for room in rooms] + [0.0] * (parts - len(rooms))
+
+
+def seconds_of(files: Iterable[str], known: Mapping[str, FileCost]) -> float:
+    return sum(known.get(file, FileCost()).seconds for file in files)
 
 
 def _start_seconds(server: str) -> float:

@@ -25,6 +25,12 @@ def test_file_is_put_into_a_part_whose_servers_already_run():
     assert share_out(known, 2, known | {"d": cost(5)}) == [("b", "c", "d"), ("a",)]
 
 
+def test_a_part_with_little_room_gets_little():
+    known = {name: cost(10) for name in "abcdefg"}
+
+    assert [len(part) for part in share_out(known, 3, known, [11, 20])] == [4, 2, 1]
+
+
 def test_unknown_file_counts_as_a_small_one():
     known = {"a": cost(DEFAULT_SECONDS * 2)}
 
