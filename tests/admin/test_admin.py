@@ -436,7 +436,6 @@ def test_counting_stops_at_the_limit(monkeypatch, admin, job):
 # --- jobs: doing ---------------------------------------------------------------------------------
 
 
-@on_each_database
 def test_run_now_asks_first_and_runs_with_the_entered_params(admin, job):
     url = reverse(f"{JOBS}_run_now", args=[job.pk])
     assert admin.get(url).status_code == 200
@@ -486,7 +485,6 @@ def test_params_nested_too_deep_are_a_mistake_on_every_page(admin, job, depth):
     assert JobExecution.objects.count() == 1
 
 
-@on_each_database
 def test_pause_with_reason_and_end_then_enable(admin, job):
     url = reverse(f"{JOBS}_pause", args=[job.pk])
     admin.post(url, {"reason": f"moving {SCRIPT}", "until_0": "2100-01-02", "until_1": "09:00:00"})
@@ -566,7 +564,6 @@ def bulk(client: Client, url: str, action: str, rows: list[Any], **more: Any) ->
     return client.post(url, sent, follow=True)
 
 
-@on_each_database
 def test_bulk_action_asks_first_and_continues_after_a_refusal(admin):
     good, bad = make_job(name="good"), make_job(name="bad")
     CronJob.objects.filter(pk=bad.pk).update(handler_name="gone")
@@ -602,7 +599,6 @@ def test_too_many_at_once_are_refused(admin, monkeypatch):
     assert CronJob.objects.filter(is_enabled=True).count() == 3
 
 
-@on_each_database
 def test_delete_page_of_a_job_names_what_is_deleted_with_it(admin, job):
     run = make_run(job)
     url = reverse(f"{JOBS}_delete", args=[job.pk])
@@ -623,7 +619,6 @@ def test_deleting_several_jobs(admin):
 # --- executions ----------------------------------------------------------------------------------
 
 
-@on_each_database
 def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, settings):
     settings.FLOWER_URL = "http://flower.test/"
     run = make_run(
@@ -663,7 +658,6 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
     assert reverse(f"{JOBS}_change", args=[job.pk]) in html
 
 
-@on_each_database
 def test_all_user_input_is_escaped(admin):
     job = make_job(name=SCRIPT, description=SCRIPT, handler_params={"message": SCRIPT, SCRIPT: 1})
     Control().pause(job.pk, reason=SCRIPT)
@@ -795,7 +789,6 @@ def test_buttons_match_the_state_of_the_execution(admin, job):
     assert offered[RunStatus.FAILED] == offered[RunStatus.SKIPPED] == {"retry"}
 
 
-@on_each_database
 def test_page_explains_why_an_execution_is_not_running(admin):
     job = make_job(overlap_policy="queue_one")
     now = database_now()
@@ -904,7 +897,6 @@ def test_newest_executions_first(admin, job):
 # --- processes, people, permissions --------------------------------------------------------------
 
 
-@on_each_database
 def test_processes_are_alive_or_silent(admin):
     now = database_now()
     for name, kind, seen in (("b", "beat", now), ("w", "worker", now - timedelta(hours=1))):

@@ -414,7 +414,6 @@ RANGE = {
 }  # fmt: skip
 
 
-@on_each_database
 def test_range_page_shows_the_count_and_retries_after_confirmation(admin):
     job = make_job(overlap_policy="skip")
     runs_from_noon(job, RunStatus.FAILED, RunStatus.FAILED, RunStatus.TIMEOUT)
@@ -480,7 +479,6 @@ def explanation_of(client: Client, run: JobExecution) -> str:
     return " ".join(response.context["explanation"])
 
 
-@on_each_database
 def test_a_waiting_execution_explains_what_it_waits_for(admin):
     job = make_job()
     run = make_run(job, RunStatus.PENDING, queue="reports")
@@ -503,7 +501,6 @@ def test_a_waiting_execution_explains_what_it_waits_for(admin):
     assert "Its job is disabled" in explanation_of(admin, run)
 
 
-@on_each_database
 def test_a_waiting_retry_explains_its_number_and_time(admin):
     later = database_now() + timedelta(minutes=5)
     run = make_run(
@@ -512,7 +509,6 @@ def test_a_waiting_retry_explains_its_number_and_time(admin):
     assert "Attempt 2 failed; retry 2 of 4 starts at" in explanation_of(admin, run)
 
 
-@on_each_database
 def test_a_cancelled_execution_names_who_cancelled_it(admin):
     job = make_job()
     waiting = make_run(job, RunStatus.PENDING)
@@ -530,7 +526,6 @@ def why(job: CronJob) -> str:
     return " ".join(explain_job(job, database_now()))
 
 
-@on_each_database
 def test_page_of_a_job_explains_why_it_does_not_run(admin):
     job = make_job()
     CronJob.objects.update(next_run_at=None)  # as SQL may leave it
@@ -551,7 +546,6 @@ def test_page_of_a_job_explains_why_it_does_not_run(admin):
     assert "gone" in why(job)
 
 
-@on_each_database
 def test_page_of_a_disabled_job_names_who_disabled_it(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
@@ -584,7 +578,6 @@ def test_a_disabled_job_names_who_disabled_it_last(admin):
     assert "By " not in why(job)
 
 
-@on_each_database
 def test_job_disabled_by_command_names_the_system_user(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
@@ -597,7 +590,6 @@ def test_job_disabled_by_command_names_the_system_user(admin):
     assert "By bob." in why(job)
 
 
-@on_each_database
 def test_later_history_entries_do_not_hide_who_disabled_a_job(admin):
     job = make_job()
     admin.post(reverse("admin:scheduler_cronjob_disable", args=[job.pk]))
@@ -607,7 +599,6 @@ def test_later_history_entries_do_not_hide_who_disabled_a_job(admin):
     assert "By alice." in why(job)
 
 
-@on_each_database
 def test_pause_does_not_name_the_user_of_an_earlier_pause(admin):
     job = make_job()
     admin.post(reverse(f"{JOBS}_pause", args=[job.pk]), {"reason": "moving"})

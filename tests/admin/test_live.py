@@ -197,7 +197,6 @@ def test_changed_cells_of_the_list_are_sent(admin):
     assert rows_url(admin, status__exact="FAILED") == ""
 
 
-@on_each_database
 def test_live_cells_equal_the_cells_of_the_list(admin):
     run = make_run(make_job(), RunStatus.PENDING, failures=1, attempt=1)
     html = page(admin, f"{RUNS}_changelist")
@@ -224,7 +223,6 @@ def test_invalid_row_ids_are_ignored(admin, query):
     assert admin.get(f"{reverse(f'{RUNS}_rows')}?{query}").status_code == 200
 
 
-@on_each_database
 def test_page_of_processes_shows_that_a_process_is_silent(admin):
     now = database_now()
     worker = SchedulerProcess.objects.create(

@@ -14,7 +14,7 @@ from django.utils import timezone
 from scheduler.models import CronJob, Preference
 from scheduler.operations.control import Control
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 PAGE = "/admin/scheduler/preference/"
 JOBS = "/admin/scheduler/cronjob/"
@@ -62,6 +62,7 @@ def test_times_are_in_the_configured_zone_until_a_user_chooses_another(alice, jo
     assert "KST" in text_of(alice)
 
 
+@pytest.mark.database
 def test_times_in_forms_use_the_chosen_zone(alice, job):
     choose(alice, "America/New_York")
     pause = reverse("admin:scheduler_cronjob_pause", args=[job.pk])
@@ -112,6 +113,7 @@ def test_chosen_language_overrides_the_language_of_the_browser(job):
     assert client.get(JOBS)["Content-Language"] == "en"
 
 
+@pytest.mark.database
 def test_language_switch_changes_the_stored_language(alice):
     choose(alice, "Europe/Berlin", language="ko")
     alice.post("/i18n/setlang/", {"language": "en", "next": JOBS})
