@@ -133,9 +133,10 @@ def test_failed_tests_run_once_more_alone(tmp_path: Path, capfd: pytest.CaptureF
         files = (os.path.relpath(module, ROOT),)
         wanted.append(Wanted(label=label, database="sqlite", files=files))
 
-    unsteady, broken = run_all(
-        wanted, [str(tmp_path), "-c", str(ROOT / "pyproject.toml"), "-p", "no:randomly"]
-    )
+    # Without the project's options and Django: pytest starts four times.
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p tests.plugin -p no:django\n")
+    options = ["-c", str(tmp_path / "pytest.ini"), "-p", "no:randomly"]
+    unsteady, broken = run_all(wanted, [str(tmp_path), *options])
 
     assert (unsteady.exit_code, broken.exit_code) == (0, TESTS_FAILED)
     assert (unsteady.passed, unsteady.failed, unsteady.unsteady) == (3, 0, 1)

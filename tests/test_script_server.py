@@ -23,6 +23,8 @@ from django.core.management.base import CommandError
 
 from jobu_project.launcher.launch import Address, launch
 from jobu_project.management.commands.jobu import Command
+from tests.harness.fork_server import the_fork_server
+from tests.harness.template_database import fill_migrated
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +141,23 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.close()
 
 
+@pytest.fixture
+def prepared(server: Server) -> Server:
+    """A server whose database is migrated already, which takes seconds. Nothing else is there."""
+
+    def migrate(url: str) -> None:
+        done = the_fork_server().run(
+            [str(ROOT / "manage.py"), "migrate", "--verbosity=0"],
+            environment={**os.environ, "JOBU_DATABASE_URL": url},
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+
+    server.data_dir.mkdir(mode=0o700)
+    fill_migrated(f"sqlite:///{server.data_dir}/jobu.sqlite3", migrate)
+    return server
+
+
 def are_gone(processes: list[psutil.Process]) -> bool:
     return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
@@ -205,7 +224,8 @@ def test_fresh_start_works_and_one_ctrl_c_ends_all_processes(server: Server) -> 
     assert stored == []
 
 
-def test_configured_password_is_not_printed_and_a_killed_part_restarts(server: Server) -> None:
+def test_configured_password_is_not_printed_and_a_killed_part_restarts(prepared: Server) -> None:
+    server = prepared
     secret = "correct horse battery"
     server.start("web", "beat", "flower", JOBU_ADMIN_PASSWORD=secret)
     server.wait_until_running()
@@ -226,7 +246,8 @@ def test_configured_password_is_not_printed_and_a_killed_part_restarts(server: S
     assert server.stop() == 0
 
 
-def test_beat_and_worker_alone_open_no_port(server: Server) -> None:
+def test_beat_and_worker_alone_open_no_port(prepared: Server) -> None:
+    server = prepared
     server.start("worker", "beat")
     server.wait_for_log("ready.")
     server.wait_for_log("beat: Starting")
@@ -238,7 +259,8 @@ def test_beat_and_worker_alone_open_no_port(server: Server) -> None:
     assert order == sorted(order), "beat stops first, then the worker"
 
 
-def test_all_parts_end_when_the_launcher_is_killed(server: Server) -> None:
+def test_all_parts_end_when_the_launcher_is_killed(prepared: Server) -> None:
+    server = prepared
     server.start()
     server.wait_until_running()
     server.wait_for_log("ready.")
@@ -250,8 +272,9 @@ def test_all_parts_end_when_the_launcher_is_killed(server: Server) -> None:
 
 
 def test_second_launcher_keeps_the_broker_and_the_user_of_the_first(
-    server: Server, tmp_path: Path
+    prepared: Server, tmp_path: Path
 ) -> None:
+    server = prepared
     server.start("web")
     server.wait_until_running()
     assert "Login " in server.log
