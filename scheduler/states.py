@@ -177,6 +177,7 @@ class ActivityVerb(StrEnum):
     CANCELLED = "cancelled"
     RETRIED = "retried"
     RETRIED_RANGE = "retried_range"
+    BULK = "bulk"  # the same action on many rows; each row has its entry as well
     REPLAYED = "replayed"
     EVENT = "event"
     STARTED = "started"

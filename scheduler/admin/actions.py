@@ -6,73 +6,45 @@ rows of a list. GET shows the question, POST acts. The operations make every cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.functional import Promise
+from django.urls import URLPattern, path, reverse
+from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from scheduler.admin import bulk
 from scheduler.admin.actor import control_of
 from scheduler.admin.history import HistoryMixin
 from scheduler.admin.listing import LimitedLookupsAdmin
-from scheduler.admin.unfold_compat import name_date_and_time
-from scheduler.operations.control import Control, InvalidJob, NotPossible, StaleEdit
+from scheduler.admin.verbs import Verb, VerbForm
+from scheduler.operations.bulk import LIMIT, too_many
+from scheduler.operations.control import InvalidJob, NotPossible
+from scheduler.operations.errors import REFUSALS, refusal
 from scheduler.operations.permissions import Action, may
 
-# Control changes one row at a time, and a request must not take minutes. The limit is also below
-# Django's limit of form fields.
-MANY: Final = 500
+# So many rows are done in the request that confirms them. More have a page of their own, bulk.py.
+AT_ONCE: Final = 100
+# So many rows are named by the page that asks, and chosen when it is shown. It is below Django's
+# limit of form fields. Of more rows the page sends the filter of the list, and the highest id.
+LISTED: Final = 500
 NAMED: Final = 20
-
-Text = str | Promise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """The result of an action: a message for the person, and the page to open next."""
-
-    message: str
-    url: str = ""
-
-
-class VerbForm(forms.Form):
-    """The questions of a verb. The form knows the object, unless it is for several objects."""
-
-    def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
-        self.target = target
-        super().__init__(*args, **options)
-        name_date_and_time(self)
-
-
-Act = Callable[[Control, Any, Mapping[str, Any]], Done]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verb:
-    name: str
-    title: Text
-    question: Text
-    act: Act
-    form: type[VerbForm] = VerbForm
-    form_for_many: type[VerbForm] = VerbForm
-    is_dangerous: bool = False
 
 
 class ActionPagesMixin(HistoryMixin):
     """Adds the pages of verbs to a ModelAdmin."""
 
     verb_template = "scheduler/verb.html"
+    # The verbs of the actions on selected rows. The action of a verb is called `<name>_many`.
+    verbs_for_many: tuple[Verb, ...] = ()
 
     def ask_one(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
         target = self.get_object(request, unquote(str(object_id)))
@@ -86,8 +58,8 @@ class ActionPagesMixin(HistoryMixin):
                 done = verb.act(control_of(request), target, form.cleaned_data)
             except InvalidJob as error:
                 _add_problems(form, error)
-            except (NotPossible, StaleEdit, ObjectDoesNotExist) as error:
-                messages.error(request, _refused(error))
+            except REFUSALS as error:
+                messages.error(request, refusal(error))
                 return HttpResponseRedirect(self._page_of(target))
             else:
                 messages.success(request, done.message)
@@ -97,22 +69,54 @@ class ActionPagesMixin(HistoryMixin):
     def ask_many(
         self, request: HttpRequest, queryset: QuerySet[Any], verb: Verb
     ) -> HttpResponse | None:
-        targets = list(queryset[: MANY + 1])
-        if len(targets) > MANY:
-            messages.error(
-                request, _("At most %s at once. Narrow the filter, or choose fewer.") % MANY
-            )
-            return None
         form = verb.form_for_many(request.POST if "confirmed" in request.POST else None)
         if not form.is_valid():
-            return self._verb_page(request, verb, form, targets, many=True)
+            return self._question_for_many(request, verb, form, queryset)
+        ids = bulk.chosen_ids(request, queryset)
+        if len(ids) <= AT_ONCE:
+            self._act_at_once(request, verb, queryset.filter(pk__in=ids), form.cleaned_data)
+            return None
+        try:
+            return bulk.begin(self, request, verb, ids, form.cleaned_data)
+        except NotPossible as error:
+            messages.error(request, str(error))
+            return None
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_bulk"
+        view: Any = self.admin_site.admin_view(self.bulk_view)
+        return [path("bulk/<int:bulk_id>/", view, name=name), *super().get_urls()]
+
+    def bulk_view(self, request: HttpRequest, bulk_id: int) -> HttpResponse:
+        return bulk.page(self, request, bulk_id, self.verbs_for_many)
+
+    def _question_for_many(
+        self, request: HttpRequest, verb: Verb, form: VerbForm, queryset: QuerySet[Any]
+    ) -> TemplateResponse | None:
+        targets = list(queryset[: LISTED + 1])
+        context: dict[str, Any] = {"count": len(targets)}
+        if len(targets) > LISTED:
+            context = bulk.question_about(request, queryset)
+        if context["count"] > LIMIT:
+            messages.error(request, too_many())
+            return None
+        # The answer to this page counts once, however often it is sent.
+        context["question"] = get_random_string(16)
+        return self._verb_page(request, verb, form, targets, many=context)
+
+    def _act_at_once(
+        self, request: HttpRequest, verb: Verb, targets: QuerySet[Any], answers: Mapping[str, Any]
+    ) -> None:
+        done = 0
         refused: list[str] = []
         for target in targets:
             try:
-                verb.act(control_of(request), target, form.cleaned_data)
-            except (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist) as error:
-                refused.append(f"{target}: {_refused(error)}")
-        if done := len(targets) - len(refused):
+                verb.act(control_of(request), target, answers)
+            except REFUSALS as error:
+                refused.append(f"{target}: {refusal(error)}")
+            else:
+                done += 1
+        if done:
             messages.success(
                 request,
                 ngettext("%(verb)s: done for %(count)s.", "%(verb)s: done for %(count)s.", done)
@@ -122,7 +126,6 @@ class ActionPagesMixin(HistoryMixin):
             messages.error(request, text)
         if len(refused) > NAMED:
             messages.error(request, _("and %s more were refused") % (len(refused) - NAMED))
-        return None
 
     def _page_of(self, target: Any) -> str:
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
@@ -135,7 +138,7 @@ class ActionPagesMixin(HistoryMixin):
         form: VerbForm,
         targets: list[Any],
         *,
-        many: bool = False,
+        many: Mapping[str, Any] | None = None,
     ) -> TemplateResponse:
         context = {
             **self.admin_site.each_context(request),
@@ -148,7 +151,7 @@ class ActionPagesMixin(HistoryMixin):
             "many": many,
             "targets": targets,
             "named": targets[:NAMED],
-            "unnamed": max(0, len(targets) - NAMED),
+            "unnamed": max(0, (many or {}).get("count", 1) - NAMED),
             "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
             "action_name": request.POST.get("action", ""),
             "back_url": request.get_full_path() if many else self._page_of(targets[0]),
@@ -214,11 +217,3 @@ def _add_problems(form: VerbForm, error: InvalidJob) -> None:
             form.add_error(field, texts)
         else:
             form.add_error(None, [f"{field}: {text}" for text in texts])
-
-
-def _refused(error: Exception) -> str:
-    if isinstance(error, StaleEdit):
-        return _("somebody is changing it at this moment; try again")
-    if isinstance(error, ObjectDoesNotExist):
-        return _("it has been deleted meanwhile")
-    return str(error)

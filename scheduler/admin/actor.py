@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
 from scheduler.states import Door
@@ -19,6 +20,11 @@ def control_of(request: HttpRequest) -> Control:
 def backfills_of(request: HttpRequest) -> BackfillControl:
     """Returns the operations on backfills for the user of this request."""
     return BackfillControl(actor=_actor_of(request))
+
+
+def bulk_of(request: HttpRequest) -> BulkOperations:
+    """Returns the operations on actions on many rows for the user of this request."""
+    return BulkOperations(actor=_actor_of(request))
 
 
 def tokens_of(request: HttpRequest) -> TokenControl:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
-from scheduler.admin.actions import ActionPagesMixin, Done, Verb
+from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.actor import tokens_of
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.unfold_compat import (
@@ -25,6 +25,7 @@ from scheduler.admin.unfold_compat import (
     CheckboxSelectMultiple,
     page_action,
 )
+from scheduler.admin.verbs import Done, Verb
 from scheduler.models import ApiToken
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
@@ -84,6 +85,7 @@ class ApiTokenAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     ordering = ("name", "id")
     search_fields = ("name", "user__username", "prefix")
     actions = ("revoke_many",)
+    verbs_for_many = (REVOKE,)
     actions_detail = ("revoke",)
     made_template = "scheduler/token_made.html"
 

@@ -162,7 +162,11 @@ class BackfillControl(Operations):
             if running:
                 stopped += backfills.request_cancel(backfill_id, now=now, reason=reason)
             if not is_open and not stopped:
-                raise NotPossible(_("backfill #%(id)s is %(state)s already") % _facts_of(backfill))
+                facts = _facts_of(backfill)
+                raise NotPossible(
+                    _("backfill #%(id)s is %(state)s already") % facts,
+                    general=_("it is %(status)s already") % facts,
+                )
             self._remember_backfill(ActivityVerb.CANCELLED, backfill, now, running=running)
             return Backfill.objects.get(pk=backfill_id)
 
@@ -174,8 +178,10 @@ class BackfillControl(Operations):
         def work() -> None:
             backfill = backfills.lock(backfill_id)
             if not backfills.delete(backfill_id):
+                facts = _facts_of(backfill)
                 raise NotPossible(
-                    _("backfill #%(id)s is %(state)s; cancel it first") % _facts_of(backfill)
+                    _("backfill #%(id)s is %(state)s; cancel it first") % facts,
+                    general=_("it is %(status)s; cancel it first") % facts,
                 )
             self._remember_backfill(ActivityVerb.DELETED, backfill, self.clock.now())
 
@@ -239,8 +245,11 @@ class BackfillControl(Operations):
         def work() -> Backfill:
             backfill = backfills.lock(backfill_id)
             if backfill.state != before:
-                text = _("backfill #%(id)s is %(state)s, not %(wanted)s")
-                raise NotPossible(text % (_facts_of(backfill) | {"wanted": label(before)}))
+                facts = _facts_of(backfill) | {"wanted": label(before)}
+                raise NotPossible(
+                    _("backfill #%(id)s is %(state)s, not %(wanted)s") % facts,
+                    general=_("it is %(status)s, not %(wanted)s") % facts,
+                )
             backfills.set_state(backfill_id, after)
             self._remember_backfill(verb, backfill, self.clock.now())
             return Backfill.objects.get(pk=backfill_id)
@@ -277,7 +286,8 @@ class BackfillControl(Operations):
 
 
 def _facts_of(backfill: Backfill) -> dict[str, object]:
-    return {"id": backfill.pk, "state": label_of(BackfillState, backfill.state)}
+    state = label_of(BackfillState, backfill.state)
+    return {"id": backfill.pk, "state": state, "status": state}
 
 
 def _percent(backfill: Backfill, ended: int) -> int:

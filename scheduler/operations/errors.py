@@ -8,9 +8,21 @@ StaleEdit    somebody else has changed the job since it was read (defined in the
 
 from __future__ import annotations
 
+from django.core.exceptions import ObjectDoesNotExist
+from django.utils.translation import gettext
+
 from scheduler.store.jobs import StaleEdit
 
-__all__ = ["InvalidJob", "KeyInUse", "NotPossible", "Problems", "StaleEdit", "describe"]
+__all__ = [
+    "REFUSALS",
+    "InvalidJob",
+    "KeyInUse",
+    "NotPossible",
+    "Problems",
+    "StaleEdit",
+    "describe",
+    "refusal",
+]
 
 Problems = dict[str, list[str]]
 
@@ -24,11 +36,31 @@ class InvalidJob(ValueError):
 
 
 class NotPossible(Exception):
-    """The current state forbids the operation. The message tells a person why."""
+    """The current state forbids the operation. The message tells a person why.
+
+    `general` is the same without the number of the row: many refusals are counted by it.
+    """
+
+    def __init__(self, message: str, *, general: str = "") -> None:
+        self.general = general or message
+        super().__init__(message)
 
 
 class KeyInUse(NotPossible):
     """Another event was sent with the same idempotency key."""
+
+
+# Whatever an operation raises when it refuses one row. Anything else is a fault.
+REFUSALS = (InvalidJob, NotPossible, StaleEdit, ObjectDoesNotExist)
+
+
+def refusal(error: Exception, *, is_general: bool = False) -> str:
+    """Returns why an operation refused, for a person. `is_general`: without the row's number."""
+    if isinstance(error, StaleEdit):
+        return gettext("somebody is changing it at this moment; try again")
+    if isinstance(error, ObjectDoesNotExist):
+        return gettext("it has been deleted meanwhile")
+    return error.general if is_general and isinstance(error, NotPossible) else str(error)
 
 
 def describe(problems: Problems) -> str:

@@ -170,9 +170,10 @@ class ExecutionOperations(Operations):
         execution = self._execution(execution_id)
         if execution.status == RunStatus.RUNNING:
             return RunStatus.RUNNING  # somebody has already asked its worker to stop it
+        known = _facts_of(execution)
         raise NotPossible(
-            gettext("execution #%(id)s is %(status)s already")
-            % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
+            gettext("execution #%(id)s is %(status)s already") % known,
+            general=gettext("it is %(status)s already") % known,
         )
 
     def retry(self, execution_id: int) -> JobExecution:
@@ -190,13 +191,11 @@ class ExecutionOperations(Operations):
         if retried is not None:
             return retried
         execution = self._execution(execution_id)
+        allowed = ", ".join(map(label, sorted(RETRYABLE)))
+        facts = {**_facts_of(execution), "allowed": allowed}
         raise NotPossible(
-            gettext("execution #%(id)s is %(status)s; only %(allowed)s can be retried")
-            % {
-                "id": execution_id,
-                "status": label_of(RunStatus, execution.status),
-                "allowed": ", ".join(map(label, sorted(RETRYABLE))),
-            }
+            gettext("execution #%(id)s is %(status)s; only %(allowed)s can be retried") % facts,
+            general=gettext("it is %(status)s; only %(allowed)s can be retried") % facts,
         )
 
     def count_failed(self, failed: FailedRange) -> int:
@@ -248,9 +247,10 @@ class ExecutionOperations(Operations):
         def work() -> None:
             execution = self._execution(execution_id)
             if not executions.delete_execution(execution_id):
+                facts = _facts_of(execution)
                 raise NotPossible(
-                    gettext("execution #%(id)s is %(status)s; cancel it first")
-                    % {"id": execution_id, "status": label_of(RunStatus, execution.status)}
+                    gettext("execution #%(id)s is %(status)s; cancel it first") % facts,
+                    general=gettext("it is %(status)s; cancel it first") % facts,
                 )
             now = self.clock.now()
             status = execution.status
@@ -260,3 +260,7 @@ class ExecutionOperations(Operations):
 
     def _execution(self, execution_id: int) -> JobExecution:
         return JobExecution.objects.get(pk=execution_id)
+
+
+def _facts_of(execution: JobExecution) -> dict[str, object]:
+    return {"id": execution.pk, "status": label_of(RunStatus, execution.status)}

@@ -68,6 +68,8 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _("Retried")
         case ActivityVerb.RETRIED_RANGE:
             return _retried_range(facts, show)
+        case ActivityVerb.BULK:
+            return _bulk(facts)
         case ActivityVerb.REPLAYED:
             return _("Replayed from execution #%(id)s") % {"id": facts.get("source_id", "")}
         case ActivityVerb.EVENT:
@@ -113,6 +115,9 @@ def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None
 def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
     """Returns the facts for a program. Without `sees_params`, the parameters are None."""
     facts = _facts(entry)
+    if entry.verb == ActivityVerb.BULK:
+        for name in ("question", "waiting"):  # jobu's own: operations/bulk.py
+            facts.pop(name, None)
     if sees_params:
         return facts
     for part in _DEFINITIONS:
@@ -214,6 +219,27 @@ def _retried_range(facts: Mapping[str, Any], show: ShowInstant) -> str:
     }
 
 
+def _bulk(facts: Mapping[str, Any]) -> str:
+    titles = {
+        "run": _("Run now"),
+        "enable": _("Enable"),
+        "disable": _("Disable"),
+        "pause": _("Pause"),
+        "resume": _("Resume"),
+        "cancel": _("Cancel"),
+        "retry": _("Retry"),
+        "delete": _("Delete"),
+        "revoke": _("Revoke"),
+    }
+    action = facts.get("action")
+    return _("%(action)s, %(total)s rows: %(done)s done, %(refused)s refused") % {
+        "action": titles.get(action, action) if isinstance(action, str) else "?",
+        "total": _number(facts.get("total")),
+        "done": _number(facts.get("done")),
+        "refused": _refused_counts(facts),
+    }
+
+
 def _labels(fields: Iterator[str] | list[str]) -> list[str]:
     return [
         str(
@@ -242,6 +268,12 @@ def _text(value: object, longest: int | None) -> str:
 
 def _facts(entry: Activity) -> dict[str, Any]:
     return dict(entry.facts) if isinstance(entry.facts, Mapping) else {}
+
+
+def _refused_counts(facts: Mapping[str, Any]) -> int:
+    refused = facts.get("refused")
+    rows = refused if isinstance(refused, list) else []
+    return sum(_number(row[1]) for row in rows if isinstance(row, list) and len(row) > 1)
 
 
 def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

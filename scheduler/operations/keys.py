@@ -54,7 +54,10 @@ class TokenControl(Operations):
         def work() -> None:
             now = self.clock.now()
             if not tokens.revoke(token.pk, now=now):
-                raise NotPossible(gettext("%(token)s was revoked before") % {"token": token})
+                raise NotPossible(
+                    gettext("%(token)s was revoked before") % {"token": token},
+                    general=gettext("it was revoked before"),
+                )
             self._remember_token(ActivityVerb.REVOKED, token, now)
 
         in_transaction(work)

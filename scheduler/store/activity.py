@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.db import connection
 from django.db.models import QuerySet
 
 from scheduler.models import Activity
@@ -41,6 +43,25 @@ def record(
 def set_facts(activity_id: int, facts: Mapping[str, Any]) -> None:
     """Replace the facts of an entry whose act is done in several transactions."""
     Activity.objects.filter(pk=activity_id).update(facts=dict(facts))
+
+
+def lock(activity_id: int) -> Activity | None:
+    """Returns an entry, locked until the transaction ends."""
+    return Activity.objects.select_for_update().filter(pk=activity_id).first()
+
+
+def lock_person(user_id: str) -> None:
+    """Let the transactions of one user that call this run one after the other."""
+    no_key = connection.features.has_select_for_no_key_update
+    people = get_user_model()._default_manager.filter(pk=user_id)
+    people.select_for_update(no_key=no_key).values_list("pk").first()
+
+
+def newest_bulks(kind: TargetKind, user_id: str | None) -> QuerySet[Activity]:
+    """Returns the entries of one user about many rows, newest first, by activity_of_target."""
+    return Activity.objects.filter(
+        target_kind=kind.value, target_id=None, verb=ActivityVerb.BULK.value, user_id=user_id
+    ).order_by("-id")
 
 
 def of_target(kind: TargetKind, target_id: int) -> QuerySet[Activity]:

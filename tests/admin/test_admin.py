@@ -591,14 +591,6 @@ def test_bulk_enable_disable_pause(admin, job, action, answers, is_enabled):
     assert CronJob.objects.get(pk=job.pk).is_enabled == is_enabled
 
 
-def test_too_many_at_once_are_refused(admin, monkeypatch):
-    monkeypatch.setattr("scheduler.admin.actions.MANY", 2)
-    jobs = [make_job(name=f"job {index}") for index in range(3)]
-    done = bulk(admin, reverse(f"{JOBS}_changelist"), "disable_many", jobs, confirmed="yes")
-    assert any("At most 2" in text for text in texts(done))
-    assert CronJob.objects.filter(is_enabled=True).count() == 3
-
-
 def test_delete_page_of_a_job_names_what_is_deleted_with_it(admin, job):
     run = make_run(job)
     url = reverse(f"{JOBS}_delete", args=[job.pk])

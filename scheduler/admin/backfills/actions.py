@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin.actions import Done, Verb, VerbForm
 from scheduler.admin.unfold_compat import SwitchWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import Backfill
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control

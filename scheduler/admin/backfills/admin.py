@@ -49,6 +49,7 @@ class BackfillAdmin(StartsBackfills):
     list_select_related = ("job",)
     sortable_by = ()
     actions = ("pause_many", "resume_many", "cancel_many", "delete_many")
+    verbs_for_many = (PAUSE, RESUME, CANCEL, DELETE)
     # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("pause", "resume", "cancel")
     change_form_template = "scheduler/backfills/page.html"

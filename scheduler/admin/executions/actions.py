@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin.actions import Done, Verb, VerbForm
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.unfold_compat import TextInputWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import JobExecution
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus

@@ -73,6 +73,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         "number of the execution, a word of its job's or handler's name, or a task's id in Flower"
     )
     actions = ("cancel_many", "retry_many", "delete_many")
+    verbs_for_many = (CANCEL, RETRY, DELETE)
     actions_list = ("retry_range",)
     # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("retry", "cancel", "replay")

@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
-from scheduler.admin.actions import Done, Verb, VerbForm
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.unfold_compat import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
+from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import CronJob
 from scheduler.operations.control import Control, RunMissed
 

@@ -96,6 +96,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
         ),
     )
     actions = ("run_many", "enable_many", "disable_many", "pause_many")
+    verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE)
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "enable", "disable", "clone")
     actions_detail = ("run_now", "pause", "enable", "disable", "clone")

@@ -18,7 +18,7 @@ class ActivityOut(Schema):
     door: str = Field(description="admin, api, command, beat or system")
     verb: str = Field(description="created, changed, paused, cancelled, ...")
     target_kind: str = Field(description="job, execution or backfill")
-    target_id: int | None = Field(description="null: a range of executions")
+    target_id: int | None = Field(description="null: several rows")
     target_name: str
     text: str = Field(description="in the language of Accept-Language")
     facts: JsonObject = Field(

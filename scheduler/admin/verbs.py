@@ -1,0 +1,46 @@
+"""What a verb is: an action on a row, with its title, its question and the form that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.functional import Promise
+
+from scheduler.admin.unfold_compat import name_date_and_time
+from scheduler.operations.control import Control
+
+Text = str | Promise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The result of an action: a message for the person, and the page to open next."""
+
+    message: str
+    url: str = ""
+
+
+class VerbForm(forms.Form):
+    """The questions of a verb. The form knows the object, unless it is for several objects."""
+
+    def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
+        self.target = target
+        super().__init__(*args, **options)
+        name_date_and_time(self)
+
+
+Act = Callable[[Control, Any, Mapping[str, Any]], Done]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    name: str
+    title: Text
+    question: Text
+    act: Act
+    form: type[VerbForm] = VerbForm
+    form_for_many: type[VerbForm] = VerbForm
+    is_dangerous: bool = False
