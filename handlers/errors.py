@@ -42,6 +42,13 @@ class ParamError:
     loc: str
     message: str
     type: str
+    hint: str | None = None
+    """The nearest name that the handler knows, if `loc` is a name that it does not know."""
+
+    @property
+    def text(self) -> str:
+        tail = f" (did you mean {self.hint!r}?)" if self.hint else ""
+        return f"{self.loc}: {self.message}{tail}" if self.loc else self.message
 
 
 class InvalidParamsError(CannotRunError):
@@ -54,7 +61,7 @@ class InvalidParamsError(CannotRunError):
 
     def __init__(self, errors: Sequence[ParamError]) -> None:
         self.errors = tuple(errors)
-        shown = [f"{e.loc}: {e.message}" if e.loc else e.message for e in errors[: self.SHOWN]]
+        shown = [error.text for error in errors[: self.SHOWN]]
         if len(errors) > self.SHOWN:
             shown.append(f"and {len(errors) - self.SHOWN} more")
         super().__init__("Invalid params: " + "; ".join(shown))

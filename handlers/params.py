@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from dbpools.nearest import nearest
 from handlers.errors import InvalidParamsError, ParamError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_PARAMS_BYTES = 64 * 1024
 MAX_PARAMS_DEPTH = 20
+
+# How alike a name must be to a known one before a person is told. Extra params are allowed, so a
+# wrong hint would disturb at each save.
+_ALIKE = 0.75
 
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 
@@ -100,10 +106,62 @@ def as_model(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_context=False)
-        raise InvalidParamsError([_param_error(error, values) for error in details]) from None
+        errors = [_param_error(error, values, model) for error in details]
+        raise InvalidParamsError(errors) from None
     except Exception as exc:  # noqa: BLE001 - a validator is user code and may raise anything
         reason = f"{model.__name__} could not read them ({type(exc).__name__})"
         raise InvalidParamsError([ParamError("", reason, "validator_raised")]) from None
+
+
+@dataclass(frozen=True)
+class UnknownParam:
+    """A name in params that the model does not know, and accepts without a word."""
+
+    name: str
+    hint: str | None
+    """The name that it is probably a misspelling of."""
+    is_kept: bool
+    """False: the model drops it, so it has no effect."""
+
+
+def unknown_params(model: type[BaseModel], values: Mapping[str, Any]) -> list[UnknownParam]:
+    """Returns what a person should know of: misspelt names, and names that have no effect."""
+    if model is HandlerParams:
+        return []  # the handler has declared nothing: any name may be meant
+    known = names_of(model)
+    is_kept = model.model_config.get("extra") == "allow"
+    found = []
+    for name in values:
+        if name in known:
+            continue
+        hint = nearest(name, known - values.keys(), cutoff=_ALIKE)
+        if hint is not None or not is_kept:
+            found.append(UnknownParam(name, hint, is_kept))
+    return found
+
+
+def names_of(model: type[BaseModel]) -> set[str]:
+    """Returns the names by which params may be given: those of the fields, and their aliases."""
+    by_name = model.model_config.get("validate_by_name") or model.model_config.get(
+        "populate_by_name"
+    )
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        aliases = set(_aliases(field.validation_alias or field.alias))
+        found |= aliases
+        if by_name or not aliases:
+            found.add(name)
+    return found
+
+
+def _aliases(given: object) -> Iterator[str]:
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, AliasPath) and isinstance(given.path[0], str):
+        yield given.path[0]
+    elif isinstance(given, AliasChoices):
+        for choice in given.choices:
+            yield from _aliases(choice)
 
 
 def without_values(message: str, values: object) -> str:
@@ -135,11 +193,16 @@ def _refused_by_databases(value: object, loc: str, depth: int) -> Iterator[tuple
             yield from _refused_by_databases(member, member_loc, depth + 1)
 
 
-def _param_error(error: ErrorDetails, values: Mapping[str, Any]) -> ParamError:
-    message = error["msg"]
+def _param_error(
+    error: ErrorDetails, values: Mapping[str, Any], model: type[BaseModel]
+) -> ParamError:
+    message, place = error["msg"], error["loc"]
     if error["type"] not in _SAFE_TYPES:
         message = without_values(message, values)
-    return ParamError(".".join(str(part) for part in error["loc"]), message, error["type"])
+    hint = None
+    if error["type"] == "extra_forbidden" and len(place) == 1:
+        hint = nearest(str(place[0]), names_of(model) - values.keys())
+    return ParamError(".".join(str(part) for part in place), message, error["type"], hint)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -293,14 +293,16 @@ class JobOperations(Operations):
     def warnings(self, job: CronJob) -> list[str]:
         """What may keep `job` from running although it can be saved, in words for a person.
 
-        So far: databases that its handler needs and that this process's configuration lacks.
+        Params whose names its handler does not know, and databases that its handler needs and that
+        this process's configuration lacks.
         """
         try:
             needed = get_handler(job.handler_name).databases
         except HandlerNotFoundError:
             return []  # a problem, not a warning
         warning = database_warning(needed, self.settings.databases, gettext)
-        return [] if warning is None else [warning]
+        found = validation.param_warnings(job.handler_name, job.handler_params)
+        return found if warning is None else [*found, warning]
 
     def _check(self, job: CronJob, *, exclude_id: int | None, is_named: bool) -> None:
         problems = self.problems(job, is_named=is_named)

@@ -14,9 +14,9 @@ from datetime import datetime
 from django.db import models
 from django.utils.translation import gettext as _
 
-from handlers import HandlerNotFoundError, InvalidParamsError
+from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.errors import ParamError
-from handlers.params import has_lone_surrogate
+from handlers.params import UnknownParam, has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
@@ -181,6 +181,30 @@ def call_problems(handler_name: object, params: object, *, params_field: str) ->
     return {} if is_object else {params_field: [_("must be a JSON object")]}
 
 
+def param_warnings(handler_name: str, params: object) -> list[str]:
+    """Returns what is odd about params that the handler accepts: names that it does not know."""
+    if not isinstance(params, Mapping):
+        return []
+    try:
+        handler = get_handler(handler_name)
+    except HandlerNotFoundError:
+        return []  # a problem, not a warning
+    return [_unknown_param(each) for each in unknown_params(handler.params_model, params)]
+
+
+def _unknown_param(param: UnknownParam) -> str:
+    name = {"name": repr(param.name)}
+    if param.is_kept:
+        text = _("The handler has no parameter %(name)s") % name
+    else:
+        text = _("The handler has no parameter %(name)s and ignores it") % name
+    return text + _did_you_mean(param.hint)
+
+
+def _did_you_mean(hint: str | None) -> str:
+    return _(" (did you mean %(name)s?)") % {"name": repr(hint)} if hint else ""
+
+
 def _text_list(value: object) -> str | None:
     if not isinstance(value, list):
         return _("must be a list of texts")
@@ -255,9 +279,7 @@ def _backoff(job: CronJob) -> str | None:
 
 def no_handler(error: HandlerNotFoundError) -> str:
     text = _("Handler not found: %(name)s") % {"name": error.name}
-    if error.hint:
-        text += _(" (did you mean %(name)s?)") % {"name": repr(error.hint)}
-    return text
+    return text + _did_you_mean(error.hint)
 
 
 def bad_params(error: InvalidParamsError) -> str:
@@ -283,7 +305,8 @@ def bad_param(error: ParamError) -> str:
     numbers = iter(_NUMBER.findall(error.message))
     pattern = _NUMBER.sub("{number}", error.message)
     known = _(pattern) if pattern else ""
-    return re.sub(r"\{number\}", lambda _match: next(numbers, ""), known)
+    text = re.sub(r"\{number\}", lambda _match: next(numbers, ""), known)
+    return text + _did_you_mean(error.hint)
 
 
 def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[tuple[str, str]]:

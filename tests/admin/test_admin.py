@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from itertools import count
 from typing import Any
 
@@ -206,6 +207,23 @@ def test_a_job_whose_database_is_not_configured_is_saved_with_a_warning(admin):
 
     assert CronJob.objects.filter(name="crud").exists()
     assert any("postgres_1" in text for text in texts(response)), texts(response)
+
+
+def test_a_misspelt_parameter_is_a_warning_in_the_form_and_in_the_check(admin):
+    sent = form_of(admin) | {
+        "name": "typo",
+        "cron_expression": "0 3 * * *",
+        "handler_name": "sample",
+        "handler_params": '{"mesage": "hi"}',
+    }
+
+    checked = admin.post(reverse(f"{JOBS}_check"), sent).json()
+    saved = admin.post(reverse(f"{JOBS}_add"), sent, follow=True)
+
+    warning = "The handler has no parameter 'mesage' (did you mean 'message'?)"
+    assert checked["problems"] == {"__all__": []}
+    assert warning in unescape(checked["preview"])
+    assert warning in texts(saved)
 
 
 def test_a_name_that_is_taken_is_refused_at_the_name(admin, job):

@@ -21,6 +21,12 @@ NEW = {"name": "nightly", "cron_expression": "30 2 * * *", "handler_name": "samp
 # --- making, reading, changing, deleting ----------------------------------------------------------
 
 
+def test_a_misspelt_parameter_is_saved_with_a_warning(api: Program):
+    made = ok(api.post("/crons", {**NEW, "handler_params": {"mesage": "hi"}}), 201)
+
+    assert made["warnings"] == ["The handler has no parameter 'mesage' (did you mean 'message'?)"]
+
+
 @on_each_database
 def test_job_is_created_read_changed_and_deleted(api: Program):
     made = ok(api.post("/crons", {**NEW, "handler_params": {"message": "hi"}}), 201)

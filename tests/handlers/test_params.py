@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from handlers import (
     BaseHandler,
@@ -17,6 +17,7 @@ from handlers import (
     InvalidParamsError,
     handler,
 )
+from handlers.params import UnknownParam, as_model, unknown_params
 from handlers.validation import json_schema, validate_params
 
 
@@ -89,6 +90,36 @@ def test_every_mistake_is_reported_with_its_place():
         ("copies", "int_parsing"),
         ("address.street", "string_type"),
     ]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    recipient: str = Field(default="", alias="to")
+    message: str = ""
+
+
+def test_a_misspelt_name_is_refused_with_the_nearest_where_the_model_forbids_extras():
+    with pytest.raises(InvalidParamsError) as caught:
+        as_model(Strict, {"mesage": "hi", "to": "a", "recipient": "b"})
+
+    assert str(caught.value) == (
+        "Invalid params: mesage: Extra inputs are not permitted (did you mean 'message'?); "
+        "recipient: Extra inputs are not permitted"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "found"),
+    [
+        (MailParams, {"to": "a", "copeis": 2, "colour": "red"}, [("copeis", "copies", True)]),
+        (MailParams, {"copies": 1, "copie": 2}, []),  # the field is there: another is meant
+        (HandlerParams, {"nam": "x"}, []),  # nothing is declared
+        (Address, {"stret": "x", "city": "y"}, [("stret", "street", False), ("city", None, False)]),
+    ],
+)
+def test_names_that_a_model_accepts_without_a_word_are_found(model, given, found):
+    assert unknown_params(model, given) == [UnknownParam(*each) for each in found]
 
 
 def test_the_message_names_at_most_twenty_mistakes():

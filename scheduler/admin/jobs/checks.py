@@ -45,6 +45,8 @@ def check(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         # The field already shows the problem.
         context.pop("preview_error", None)
         context["is_wrong"] = bool(typed.cron_expression)
+    if not problems:
+        context["warnings"] = [*context.get("warnings", []), *Control().warnings(typed)]
     html = render_to_string("scheduler/jobs/preview.html", context, request)
     problems["__all__"] = problems.pop(NON_FIELD_ERRORS, [])
     return JsonResponse({"problems": problems, "preview": html})
