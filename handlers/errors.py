@@ -13,7 +13,7 @@ TaskExit (BaseException)     SystemExit or KeyboardInterrupt in a task that a ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -26,12 +26,24 @@ class CannotRunError(HandlerError):
 
 
 class HandlerNotFoundError(CannotRunError):
-    """No handler is registered under `name`; `hint` is the nearest name that exists, or None."""
+    """No handler is registered under `name`; `hint` is the nearest name that exists, or None.
 
-    def __init__(self, name: str, hint: str | None = None) -> None:
+    `broken_modules`: modules that may contain it and cannot be imported, with the error's class.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        hint: str | None = None,
+        *,
+        broken_modules: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.hint = hint
+        self.broken_modules = dict(broken_modules or {})
         tail = f" (did you mean {hint!r}?)" if hint else ""
+        for module, error in self.broken_modules.items():
+            tail += f"; {module} cannot be imported ({error}), the log says why"
         super().__init__(f"Handler not found: {name}{tail}")
 
 

@@ -76,7 +76,13 @@ def get_handler(name: str) -> type[BaseHandler]:
         return entry.cls
     for prefix, (resolver, _) in tuple(_resolvers.items()):
         if name.startswith(prefix):
-            found = resolver(name)
+            try:
+                found = resolver(name)
+            except HandlerNotFoundError as error:
+                hint = nearest(name, handler_names())
+                raise HandlerNotFoundError(
+                    name, hint, broken_modules=error.broken_modules
+                ) from None
             if found is not None:
                 return found
     raise HandlerNotFoundError(name, nearest(name, handler_names()))

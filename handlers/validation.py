@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from handlers.base import BaseHandler
-from handlers.params import as_model, checked_mapping
+from handlers.params import HandlerParams, as_model, checked_mapping
 from handlers.registry import get_handler
 
 
@@ -39,7 +39,7 @@ def validate_params(handler_name: str, raw: object) -> ValidCall:
 
 def json_schema(handler: type[BaseHandler]) -> dict[str, Any]:
     """Returns the JSON schema of the handler's params; a bare object where the model has none."""
-    if handler.takes_dict:
+    if handler.takes_dict and handler.params_model is HandlerParams:
         return {"type": "object", "additionalProperties": True}
     try:
         return handler.params_model.model_json_schema()

@@ -109,6 +109,10 @@ class WorkerSettings(Section):
         ("handlers.samples",),
         description="every module below these packages is imported, and its handlers registered",
     )
+    task_modules: tuple[str, ...] = Field(
+        (),
+        description="modules with Celery tasks for jobs, besides `tasks` of the Django apps",
+    )
     pool_size: Count = Field(500, description="coroutines that run at the same time in one process")
     lease_seconds: Seconds = Field(
         60, description="a worker that does not renew for this long is declared lost"

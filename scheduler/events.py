@@ -121,6 +121,10 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "handler module {handler_module} makes the Celery app {app!r}; jobu goes on with the"
         " project's app. Import that one, or make yours with set_as_current=False",
     ),
+    "discovery.tasks_failed": (
+        _E,
+        "the Celery tasks of {task_module} are missing, it cannot be imported: {error}",
+    ),
     "discovery.failed": (_E, "handler module {handler_module} cannot be imported: {error}"),
 }
 

@@ -118,7 +118,14 @@ def handler_facts(name: str, cls: type[BaseHandler]) -> Facts:
         "description": cls.description,
         "module": cls.__module__,
         "databases": list(cls.databases),
+        "params": _params_of(cls),
     }
+
+
+def _params_of(cls: type[BaseHandler]) -> list[Facts]:
+    schema = json_schema(cls)
+    required = schema.get("required", ())
+    return [{"name": name, "required": name in required} for name in schema.get("properties", {})]
 
 
 def handler_details(name: str, cls: type[BaseHandler]) -> Facts:

@@ -279,6 +279,10 @@ def _backoff(job: CronJob) -> str | None:
 
 def no_handler(error: HandlerNotFoundError) -> str:
     text = _("Handler not found: %(name)s") % {"name": error.name}
+    for module, cause in error.broken_modules.items():
+        text += _("; %(module)s cannot be imported (%(error)s), the log says why") % {
+            "module": module, "error": cause,
+        }  # fmt: skip
     return text + _did_you_mean(error.hint)
 
 

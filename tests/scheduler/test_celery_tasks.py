@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
-from celery.exceptions import Ignore
+from celery import Celery, chain, current_app
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.signals import before_task_publish
+from pydantic import BaseModel
 
 from handlers import HandlerNotFoundError, get_handler
 from handlers.registry import handler_names
+from handlers.validation import json_schema
+from scheduler.models import CronJob, JobAttempt
+from scheduler.operations.control import Control, InvalidJob
 from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
+from scheduler.worker import task_modules
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -65,12 +74,132 @@ def test_a_task_that_raises_fails_and_is_tried_again_by_the_row(
     assert outcomes(row) == ["FAILED", "FAILED"]
 
 
-def test_arguments_that_do_not_fit_are_a_failure_of_the_run(system: SchedulerHarness, task: Any):
+def test_params_are_bound_to_the_signature_when_a_job_is_saved(system: SchedulerHarness, task: Any):
+    def mail(self: Any, to: str, _copies: int = 1, *ignored: str) -> None: ...
+
+    name = task(mail, bind=True)
+    system.job(handler_name=name, handler_params={"to": "a", "_copies": 2})
+
+    for params, problem in (
+        ({}, "to: Field required"),
+        ({"to": "a", "self": 1}, "self: Extra inputs are not permitted"),
+        ({"to": "a", "_copie": 2}, "(did you mean '_copies'?)"),
+    ):
+        with pytest.raises(InvalidJob, match=re.escape(problem)):
+            Control().create_job(
+                name="j", cron_expression="@daily", handler_name=name, handler_params=params
+            )
+
+
+def test_params_that_do_not_fit_any_more_are_a_failure_of_the_run(
+    system: SchedulerHarness, task: Any
+):
     def takes_nothing() -> None: ...
 
-    row = run(system, task(takes_nothing), handler_params={"x": 1}, max_retry=0)
-    assert row.status == RunStatus.FAILED
-    assert "TypeError" in (row.error_message or "")
+    job = system.job(handler_name=task(takes_nothing))
+    CronJob.objects.filter(pk=job.pk).update(handler_params={"x": 1})
+    row = system.execution(job, params={"x": 1})
+    system.worker.execute(row.pk)
+
+    assert fresh(row).status == RunStatus.FAILED
+    assert "x: Extra inputs are not permitted" in (fresh(row).error_message or "")
+
+
+def test_signatures_of_every_kind_are_called_as_they_want(system: SchedulerHarness, task: Any):
+    def every(first: int, second: int = 2, /, third: int = 3, *more: int, json: str, **rest: Any):
+        return [first, second, third, more, json, rest]
+
+    name = task(every)
+
+    given = {"first": 1, "json": "j", "p0": "kept"}
+    assert run(system, name, handler_params=given).result["data"] == [
+        1, 2, 3, [], "j", {"p0": "kept"},
+    ]  # fmt: skip
+    schema = json_schema(get_handler(name))
+    assert schema["required"] == ["first", "json"]
+    assert schema["properties"]["third"] == {"default": 3, "title": "third", "type": "integer"}
+
+
+class Order(BaseModel):
+    number: int
+
+
+def test_a_task_of_pydantic_is_checked_by_its_models(system: SchedulerHarness, task: Any):
+    def ship(order: Order, note: Order | None = None) -> Order:
+        return Order(number=order.number + 1)
+
+    name = task(ship, pydantic=True)
+
+    assert run(system, name, handler_params={"order": {"number": 1}}).result["data"] == {
+        "number": 2
+    }
+    with pytest.raises(InvalidJob, match=re.escape("order.number: Input should be a valid int")):
+        system.control.create_job(
+            name="j",
+            cron_expression="@daily",
+            handler_name=name,
+            handler_params={"order": {"number": "x"}},
+        )
+
+
+def test_the_traceback_of_a_task_is_kept(system: SchedulerHarness, task: Any):
+    def breaks_in_the_middle() -> None:
+        raise LookupError("no such shop")
+
+    row = run(system, task(breaks_in_the_middle), max_retry=0)
+
+    attempt = JobAttempt.objects.get(execution=row)
+    assert "in breaks_in_the_middle" in attempt.traceback
+    assert "LookupError: no such shop" in attempt.traceback
+
+
+def test_the_soft_limit_of_a_task_is_raised_inside_it(system: SchedulerHarness, task: Any):
+    def spins() -> None:
+        while True:
+            pass
+
+    def cleans_up() -> str:
+        try:
+            spins()
+        except SoftTimeLimitExceeded:
+            return "cleaned"
+        return "never"
+
+    ended = run(system, task(spins, soft_time_limit=0.05), max_retry=0)
+    cleaned = run(system, task(cleans_up, soft_time_limit=0.05))
+
+    assert ended.status == RunStatus.FAILED
+    assert ended.error_message == "SoftTimeLimitExceeded: SoftTimeLimitExceeded(0.05,)"
+    assert cleaned.result["data"] == "cleaned"
+
+
+def test_a_task_starts_a_chain_and_replaces_itself(system: SchedulerHarness, task: Any):
+    sent: list[str] = []
+
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    def starts() -> str:
+        signature = current_app.tasks["shop.add"].s
+        return str(chain(signature(1, 2), signature(3)).apply_async().id)
+
+    def replaced(self: Any) -> Any:
+        raise self.replace(current_app.tasks["shop.add"].s(4, 5))
+
+    task(add)
+
+    def remember(sender: str, **_: Any) -> None:
+        sent.append(sender)
+
+    before_task_publish.connect(remember)
+    try:
+        started = run(system, task(starts))
+    finally:
+        before_task_publish.disconnect(remember)
+
+    assert (started.status, sent) == (RunStatus.SUCCESS, ["shop.add"]), started.error_message
+    result = run(system, task(replaced, bind=True)).result
+    assert result["data"] == 9
 
 
 def test_a_task_that_retries_itself_waits_in_its_row_for_its_countdown(
@@ -165,3 +294,20 @@ def test_a_new_task_is_offered_by_name(task: Any):
     assert name in handler_names()
     with pytest.raises(HandlerNotFoundError, match=r"celery:shop\.offered"):
         get_handler("celery:shop.ofered")
+
+
+def test_a_module_of_tasks_that_cannot_be_imported_is_named_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "broken_shop.py").write_text("import no_such_module\n")
+    (tmp_path / "whole_shop.py").write_text("LOADED = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(task_modules, "_broken", {})
+    other = Celery("other", set_as_current=False, include=["broken_shop", "whole_shop"])
+
+    task_modules.load(other)
+
+    assert "whole_shop" in sys.modules
+    assert task_modules.broken() == {"broken_shop": "ModuleNotFoundError"}
+    with pytest.raises(HandlerNotFoundError, match=r"broken_shop cannot be imported \(ModuleNot"):
+        get_handler("celery:broken_shop.mail")

@@ -46,13 +46,24 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         command.printer.document({"items": found})
         return 0
     command.printer.table(
-        (_("name"), _("description"), _("databases"), _("module")),
+        (_("name"), _("parameters"), _("description"), _("databases"), _("module")),
         [
-            (each["name"], each["description"], ", ".join(each["databases"]), each["module"])
+            (
+                each["name"],
+                _in_words(each["params"]),
+                each["description"],
+                ", ".join(each["databases"]),
+                each["module"],
+            )
             for each in found
         ],
     )
     return 0
+
+
+def _in_words(params: Sequence[dict[str, Any]]) -> str:
+    """Returns the names; those that may be left out stand in brackets."""
+    return ", ".join(each["name"] if each["required"] else f"[{each['name']}]" for each in params)
 
 
 def _show(command: Command, options: dict[str, Any]) -> int:
