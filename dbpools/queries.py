@@ -139,6 +139,10 @@ class RowsOfQuery:
         return [row async for row in self._rows]
 
 
+# A script, a list of rows and an insert may leave out the list of their parameters.
+_LISTS_OPTIONAL = ("#", "*!", "<!")
+
+
 class _Loader(QueryLoader):
     """aiosql's parser, but our binder decides what is a parameter.
 
@@ -146,21 +150,56 @@ class _Loader(QueryLoader):
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        super().__init__(ADAPTER(), None, attribute=None, mandatory_parameters=True)
+        super().__init__(ADAPTER(), None, attribute=None, mandatory_parameters=False)
         self._dialect = dialect
+        self._where = ""
+        # The mark of a query that must list its parameters and does not.
+        self._mark_without_list: str | None = None
+
+    def load_query_data_from_sql(
+        self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
+    ) -> list[QueryDatum]:
+        found = super().load_query_data_from_sql(sql, ns_parts, fname)
+        if not found and compile_statement(sql, self._dialect).verb:
+            raise SQLParseException(
+                "there is SQL, and no query with a name: write a line such as "
+                "`-- name: by_id(id)^` above it"
+            )
+        return found
+
+    def _get_name_op(
+        self, text: str, floc: tuple[Path | str, int]
+    ) -> tuple[str, SQLOperationType, list[str] | None]:
+        self._where = f"line {floc[1]}"
+        try:
+            name, operation, parameters = super()._get_name_op(text, floc)
+        except SQLParseException as error:
+            example = "a query begins with a line such as `-- name: by_id(id)^`"
+            raise SQLParseException(f"{error}; {example}") from error
+        mark = text.strip()[len(name) :].strip()
+        is_lacking = parameters is None and mark not in _LISTS_OPTIONAL
+        self._mark_without_list = mark if is_lacking else None
+        return name, operation, parameters
 
     def _build_signature(self, sql: str, qname: str, sig: list[str] | None) -> inspect.Signature:
         used = dict.fromkeys(compile_statement(sql, self._dialect).names)
+        if self._mark_without_list is not None:
+            wanted = f"{qname}({', '.join(used)}){self._mark_without_list}"
+            raise SQLParseException(
+                f"{self._where}: {qname} has no list of parameters: write `-- name: {wanted}`"
+            )
         if sig is not None:
             undeclared = [name for name in used if name not in sig]
             unused = [name for name in sig if name not in used]
             if undeclared:
                 raise SQLParseException(
-                    f"{qname} uses :{', :'.join(undeclared)} without declaring it: "
+                    f"{self._where}: {qname} uses :{', :'.join(undeclared)} without declaring it: "
                     f"write {qname}({', '.join([*sig, *undeclared])})"
                 )
             if unused:
-                raise SQLParseException(f"{qname} declares {', '.join(unused)} but does not use it")
+                raise SQLParseException(
+                    f"{self._where}: {qname} declares {', '.join(unused)} but does not use it"
+                )
         keyword = inspect.Parameter.KEYWORD_ONLY
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return inspect.Signature([own, *(inspect.Parameter(name, keyword) for name in used)])

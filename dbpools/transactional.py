@@ -102,6 +102,15 @@ def get_connection(name: str | None = None) -> TransactionContext:
     wanted = DatabaseRegistry.default_name() if name is None else name
     scope = _scope.get()
     context = scope.contexts.get(wanted) if scope is not None else None
+    task = _current_task()
+    if task is None:
+        raise NoTransactionError(
+            f"get_connection({wanted!r}) was called outside a task, in a plain thread for example "
+            "(asyncio.to_thread, an executor, a `def execute`): connections belong to an event "
+            "loop. Call it in an `async def` function that is @transactional, and give the thread "
+            "the rows; a thread may wait for such a function with "
+            "asyncio.run_coroutine_threadsafe(function(), loop).result()"
+        )
     if scope is None or context is None:
         opened = ", ".join(scope.contexts) if scope is not None else ""
         raise NoTransactionError(
@@ -110,7 +119,7 @@ def get_connection(name: str | None = None) -> TransactionContext:
             + f'; decorate the function with @transactional("{wanted}") or use '
             "get_db(...).transaction()"
         )
-    if scope.owner is not asyncio.current_task() and not context.is_read_only:
+    if scope.owner is not task and not context.is_read_only:
         raise TransactionError(
             f"the transaction on {wanted!r} belongs to the task that opened it, and this is "
             "another one (asyncio.gather, create_task and, before Python 3.12, wait_for start "
@@ -119,6 +128,14 @@ def get_connection(name: str | None = None) -> TransactionContext:
             "asyncio.timeout()"
         )
     return context
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Returns the task of this code; None in a thread without a loop, and in a callback."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _decorate(

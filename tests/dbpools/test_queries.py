@@ -137,9 +137,13 @@ async def test_wrong_calls_are_named(shop: BaseDatabase, folder: Path) -> None:
         ),
         ({"a.sql": "-- name: x()\nselect :y"}, r"x uses :y without declaring it: write x\(y\)"),
         ({"a.sql": "-- name: x(y, z)\nselect :y"}, "x declares z but does not use it"),
-        ({"a.sql": "-- name: x\nselect 1"}, "missing mandatory parameter list"),
+        (
+            {"a.sql": "\n-- name: x^\nselect :y, :z"},
+            r"a\.sql: line 2: x has no list of parameters: write `-- name: x\(y, z\)\^`",
+        ),
+        ({"a.sql": "-- what\nselect 1"}, "there is SQL, and no query with a name"),
         ({"a.sql": "-- name: x()"}, "empty query"),
-        ({"a.sql": "-- name: x()?\nselect 1"}, "invalid query name"),
+        ({"a.sql": "-- name: x()?\nselect 1"}, r"invalid query name.*`-- name: by_id\(id\)\^`"),
         ({"a.sql": "-- name: available_queries()\nselect 1"}, "cannot override"),
         (
             {"a.sql": "-- name: x(y)!\nselect :y", "a.mysql.sql": "-- name: x(z)!\nselect :z"},

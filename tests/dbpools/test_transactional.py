@@ -1,5 +1,6 @@
 """Functions with @transactional mean the same on the three engines."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -115,6 +116,18 @@ async def test_connection_without_a_transaction_is_refused(shop: BaseDatabase) -
     with pytest.raises(NoTransactionError, match="no transaction on 'default'") as caught:
         get_connection("default")
     assert isinstance(caught.value, RuntimeError)
+
+
+async def test_connection_in_a_plain_thread_is_refused_with_what_would_be_right(
+    shop: BaseDatabase,
+) -> None:
+    @transactional_readonly
+    async def outer() -> None:
+        await asyncio.to_thread(get_connection, "default")
+
+    for call in (outer(), asyncio.to_thread(get_connection, "default")):
+        with pytest.raises(NoTransactionError, match=r"plain thread .*run_coroutine_threadsafe"):
+            await call
 
 
 async def test_nested_function_is_a_savepoint(shop: BaseDatabase) -> None:
