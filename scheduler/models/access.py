@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import UtcNow
+from scheduler.models.fields import CollatedText, UtcNow
 
 
 class ApiToken(models.Model):
@@ -16,7 +16,7 @@ class ApiToken(models.Model):
     random bits, so a slow hash would not protect it better than a fast one.
     """
 
-    name = models.CharField(_("name"), max_length=100, help_text=_("what uses it, and where"))
+    name = CollatedText(_("name"), max_length=100, help_text=_("what uses it, and where"))
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import StoredJSON, UtcNow
+from scheduler.models.fields import CollatedText, StoredJSON, UtcNow
 
 
 class Activity(models.Model):
@@ -15,7 +15,7 @@ class Activity(models.Model):
     """
 
     at = models.DateTimeField(_("at"), db_default=UtcNow(), editable=False)
-    actor = models.CharField(_("who"), max_length=150)
+    actor = CollatedText(_("who"), max_length=150)
     # The primary key of the user, as text; NULL when no user of this site is behind it.
     user_id = models.CharField(max_length=64, null=True, blank=True)
     door = models.CharField(_("through"), max_length=10)  # states.Door

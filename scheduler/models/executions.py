@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import CheckConstraint, Q, UniqueConstraint
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import StoredJSON, UtcNow, choices_of, one_of
+from scheduler.models.fields import CollatedText, StoredJSON, UtcNow, choices_of, one_of
 from scheduler.models.jobs import CronJob
 from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, RunStatus
 
@@ -28,7 +28,7 @@ class JobExecution(models.Model):
     job_name = models.CharField(
         _("job name"), max_length=255, blank=True, default="", db_default=""
     )
-    handler_name = models.CharField(_("handler"), max_length=255)
+    handler_name = CollatedText(_("handler"), max_length=255)
     scheduled_time = models.DateTimeField(
         _("scheduled"),
         help_text=_("whole seconds for slots; with microseconds for everything else"),
@@ -74,7 +74,7 @@ class JobExecution(models.Model):
     failures = models.IntegerField(_("failures"), default=0, db_default=0)  # charged attempts
     max_retry = models.IntegerField(_("retries"), default=3, db_default=3)
     timeout_seconds = models.IntegerField(_("timeout"), default=3600, db_default=3600)
-    queue = models.CharField(_("queue"), max_length=100, blank=True, default="", db_default="")
+    queue = CollatedText(_("queue"), max_length=100, blank=True, default="", db_default="")
     priority = models.IntegerField(_("priority"), default=0, db_default=0)
     available_at = models.DateTimeField(_("available"), db_default=UtcNow())  # earliest claim
     # While PENDING: when to send its message (again).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models import CheckConstraint, Q
 from django.db.models.functions import Now
-from django.db.models.lookups import IContains
+from django.db.models.lookups import Exact, IContains, In
 from django.utils.translation import pgettext_lazy
 
 if TYPE_CHECKING:
@@ -68,6 +68,45 @@ class _IContains(IContains):
         searched, searched_params = self.process_rhs(compiler, connection)
         statement = f"{text} COLLATE utf8mb4_unicode_ci LIKE {searched}"
         return statement, [*text_params, *searched_params]
+
+
+class CollatedText(_CharField):
+    """Text whose column has the server's collation on MySQL, and that filters compare exactly.
+
+    For large tables: a column of another collation would have to be written anew. The comparison by
+    the collation finds the rows by the index, and a comparison of the bytes drops those that only
+    look alike to it.
+    """
+
+    def deconstruct(self) -> Any:
+        # The same column as a plain CharField, so migrations need not know this class.
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+@CollatedText.register_lookup
+class _Exact(Exact):  # type: ignore[type-arg]
+    def as_mysql(self, compiler: Any, connection: Any) -> Any:
+        statement, params = self.as_sql(compiler, connection)
+        if not self.rhs_is_direct_value():
+            return statement, params
+        text, text_params = self.process_lhs(compiler, connection)
+        wanted, wanted_params = self.process_rhs(compiler, connection)
+        bytes_are_same = f"CAST({text} AS BINARY) = CAST({wanted} AS BINARY)"
+        return f"({statement} AND {bytes_are_same})", [*params, *text_params, *wanted_params]
+
+
+@CollatedText.register_lookup
+class _In(In):  # type: ignore[type-arg]
+    def as_mysql(self, compiler: Any, connection: Any) -> Any:
+        statement, params = self.as_sql(compiler, connection)
+        if not self.rhs_is_direct_value():
+            return statement, params
+        text, text_params = self.process_lhs(compiler, connection)
+        _wanted, wanted_params = self.process_rhs(compiler, connection)
+        wanted = ", ".join(["CAST(%s AS BINARY)"] * len(wanted_params))
+        bytes_are_same = f"CAST({text} AS BINARY) IN ({wanted})"
+        return f"({statement} AND {bytes_are_same})", [*params, *text_params, *wanted_params]
 
 
 class TextList(property):

@@ -149,7 +149,12 @@ def test_the_job_is_chosen_by_its_name_without_any_script(admin, job):
     form = admin.get(address, {"name": job.name}, follow=True)
     assert form.redirect_chain[-1][0] == f"{address}?job={job.pk}"
     assert form.context["job"] == job
-    for name, problem in {"": "required", "nobody": "no job has the name nobody"}.items():
+    problems = {
+        "": "required",
+        "nobody": "no job has the name nobody",
+        f"{job.name} ": "must not begin or end with a blank (U+0020 SPACE)",
+    }
+    for name, problem in problems.items():
         response = admin.get(address, {"name": name})
         assert problem in " ".join(response.context["form"].errors["name"])
         assert problem in response.content.decode()

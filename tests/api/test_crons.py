@@ -21,6 +21,18 @@ NEW = {"name": "nightly", "cron_expression": "30 2 * * *", "handler_name": "samp
 # --- making, reading, changing, deleting ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [" report", "report ", "report\u3000"])
+def test_a_name_with_a_blank_at_its_end_is_refused(api: Program, name: str):
+    made = ok(api.post("/crons", NEW), 201)
+    for answer in (
+        api.post("/crons", {**NEW, "name": name}),
+        api.put(f"/crons/{made['id']}", {"name": name}),
+        api.post(f"/crons/{made['id']}/clone", {"name": name}),
+    ):
+        (problem,) = error_of(answer, 400)["fields"]["name"]
+        assert problem.startswith("must not begin or end with a blank (U+")
+
+
 def test_a_misspelt_parameter_is_saved_with_a_warning(api: Program):
     made = ok(api.post("/crons", {**NEW, "handler_params": {"mesage": "hi"}}), 201)
 

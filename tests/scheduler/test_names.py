@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
-from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.models import Activity, ApiToken, CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.search import search_of
 from scheduler.states import ProcessKind
@@ -52,6 +53,26 @@ def test_handlers_queues_owners_and_processes_are_found_exactly(system: Schedule
         )
     processes.forget_process("beat@HOST:1")
     assert list(SchedulerProcess.objects.values_list("name", flat=True)) == ["beat@host:1"]
+
+
+def test_executions_entries_and_tokens_are_found_exactly_by_their_index(system: SchedulerHarness):
+    now = system.clock.now()
+    waiting = {"scheduled_time": now, "available_at": now, "publish_at": now, "params": {}}
+    for handler in ("mail", "Mail", "mail ", "m\u00e4il"):
+        JobExecution.objects.create(handler_name=handler, queue=handler.strip(), **waiting)
+    for name in ("kim", "Kim"):
+        Activity.objects.create(actor=name, door="admin", verb="run", target_kind="job")
+
+    mail = JobExecution.objects.filter(handler_name="mail")
+    assert [row.handler_name for row in mail] == ["mail"]
+    assert JobExecution.objects.exclude(handler_name="mail").count() == 3
+    several = JobExecution.objects.filter(handler_name__in=["mail", "Mail"])
+    assert sorted(row.handler_name for row in several) == ["Mail", "mail"]
+    assert JobExecution.objects.filter(queue="MAIL").count() == 0
+    assert [entry.actor for entry in Activity.objects.filter(actor="kim")] == ["kim"]
+    assert not ApiToken.objects.filter(name="x").exists()
+    if connection.vendor == "mysql":
+        assert "executions_handler" in mail.order_by().explain()
 
 
 def test_a_search_ignores_case(system: SchedulerHarness):
