@@ -130,21 +130,23 @@ def _complaint(missing: list[str], unknown: list[str], names: set[str]) -> str:
 def compile_statement(sql: str, dialect: Dialect) -> Statement:
     """Returns the statement in the parameter style of the engine. Pure, and cached by text."""
     names: list[str] = []
+    numbers: dict[str, int] = {}
     pieces: list[str] = []
     shape: list[str] = []
-    core: list[str] = []
+    core_length, core_end = 0, ""
     for kind, text in _tokens(sql, dialect):
         if kind is _Kind.PARAMETER:
-            if dialect.style == "qmark" or text not in names:
+            if dialect.style == "qmark" or text not in numbers:
                 names.append(text)
-            pieces.append(_marker(dialect.style, text, names))
+            number = numbers.setdefault(text, len(names))
+            pieces.append(_marker(dialect.style, text, number))
         else:
             pieces.append(text)
         shape.append(_shape_of(kind, text))
         if shape[-1].strip(_ENDING):
-            core = pieces.copy()
-            if kind is _Kind.BARE:
-                core[-1] = text.rstrip(_ENDING)
+            core_length = len(pieces)
+            core_end = text.rstrip(_ENDING) if kind is _Kind.BARE else pieces[-1]
+    core = [*pieces[: core_length - 1], core_end] if core_length else []
     if names and dialect.style == "pyformat":
         # asyncmy runs `sql % parameters`, so every other percent sign is doubled.
         pieces, core = _doubled(pieces), _doubled(core)
@@ -237,11 +239,11 @@ class _Marker(str):
     __slots__ = ()
 
 
-def _marker(style: str, name: str, names: list[str]) -> _Marker:
+def _marker(style: str, name: str, number: int) -> _Marker:
     if style == "qmark":
         return _Marker("?")
     if style == "numeric":
-        return _Marker(f"${names.index(name) + 1}")
+        return _Marker(f"${number}")
     return _Marker(f"%({name})s")
 
 

@@ -23,7 +23,9 @@ _TEMPORARY = re.compile(r"\b(?:TEMP|TEMPORARY)\b", re.IGNORECASE)
 _USER_VARIABLE = re.compile(r"(?<!@)@(?!@)")
 # The list of columns behind a table's name is no call.
 _COLUMN_LIST = re.compile(r"\bINTO\s+(?:[\w$]+\s*\.\s*)?[\w$]+\s*\(", re.IGNORECASE)
-_CALL = re.compile(r"([\w$]+)\s*\(")
+# Looked for at the beginning of a word only: a search at each letter of a long literal (0xFF...)
+# takes minutes.
+_CALL = re.compile(r"(?<![\w$])([\w$]+)\s*\(")
 
 
 @lru_cache(maxsize=2048)
@@ -33,7 +35,9 @@ def may_change_session(sql: str, dialect: Dialect) -> bool:
     if statement.verb not in _HARMLESS[dialect.name] or statement.is_several:
         return True
     if dialect.name == SQLITE.name:
-        return _TEMPORARY.search(statement.shape) is not None
+        # A new table may name its schema in quotes, which `shape` does not have.
+        text = sql if statement.verb == "CREATE" else statement.shape
+        return _TEMPORARY.search(text) is not None
     calls = _CALL.findall(_COLUMN_LIST.sub(" ", statement.shape).upper())
     return (
         "/*!" in statement.shape  # MySQL runs such comments

@@ -1,6 +1,7 @@
 """`:name` parameters: what is one, what is not, and what the engines get."""
 
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -134,6 +135,15 @@ def test_core_ends_with_the_statement(dialect: Dialect, sql: str, core: str | No
     assert not statement.is_several
     expected = statement.sql.removesuffix("; --") if core is None else core
     assert statement.core.rstrip() == expected
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+@pytest.mark.parametrize("values", ["('a')", "(:v{})"], ids=["literals", "parameters"])
+def test_long_statement_is_compiled_within_a_moment(dialect: Dialect, values: str) -> None:
+    rows = ", ".join(values.format(number) for number in range(8_000))
+    started = time.process_time()
+    compile_statement(f"insert into t values {rows} ; -- end", dialect)
+    assert time.process_time() - started < 1.5, "it took several seconds"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT012 - what must raise is the end of a transaction, so its body is in the block
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,7 @@ SQLITE_LEFTOVERS = [
     "attach ':memory:' as other",
     "create temp table left_over (a int)",
     "create table temp.left_over (a int)",
+    'create table "temp".left_over (a int)',
     "create temporary view left_over as select 1",
     "create temporary trigger left_over after insert on item begin select 1; end",
 ]
@@ -261,6 +263,12 @@ CHANGES = [
 @pytest.mark.parametrize("sql", PLAIN)
 def test_plain_statements_cost_no_reset_on_mysql(sql: str) -> None:
     assert not may_change_session(sql, MYSQL)
+
+
+def test_long_literal_is_searched_within_a_moment() -> None:
+    started = time.process_time()
+    assert not may_change_session(f"insert into t values (0x{'ab' * 20_000})", MYSQL)
+    assert time.process_time() - started < 2, "it took minutes"
 
 
 @pytest.mark.parametrize("sql", CHANGES)
