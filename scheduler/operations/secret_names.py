@@ -46,9 +46,10 @@ _SECRET_KOREAN = re.compile(
 _NAMING = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "var"})
 _NAMED = frozenset({"value", "values", "val", "default", "content"})
 
-# scheme://user:PASSWORD@host. The password ends at the last @ before the path.
+# scheme://user:PASSWORD@host. The password ends at the last @ before the path. Only the end of the
+# scheme is looked at: a search for its beginning takes minutes in a long text such as "a-a-a-...".
 _URL_PASSWORD = re.compile(
-    r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s/?#:@]*:)(?P<secret>[^\s/?#]+)(?=@)", re.IGNORECASE
+    r"(?P<before>(?<=[a-z0-9+.-])://[^\s/?#:@]*:)(?P<secret>[^\s/?#]+)(?=@)", re.IGNORECASE
 )
 # ?name=VALUE or &name=VALUE in a text that holds a URL.
 _URL_QUERY = re.compile(r"(?P<before>[?&](?P<name>[^\s=&#?]{1,100})=)(?P<secret>[^\s&#]+)")

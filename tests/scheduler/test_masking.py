@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -64,6 +65,12 @@ def test_names_that_do_not_count_as_secret(name: str):
 def test_the_secrets_of_a_url_are_hidden_and_the_rest_is_shown(text: str, shown: str):
     assert mask({"url": [text]}) == {"url": [shown]}
     assert unmask({"url": [shown]}, {"url": [text]}) == {"url": [text]}
+
+
+def test_a_long_text_is_searched_within_a_moment():
+    started = time.process_time()
+    mask({"text": "://" + "a-" * 30_000})
+    assert time.process_time() - started < 5, "it took minutes"
 
 
 def test_a_changed_url_does_not_get_the_password_of_the_stored_one():
