@@ -32,15 +32,17 @@ class Redactor:
     """
 
     def __init__(self, params: object) -> None:
-        texts = {text for text in _secrets_in(params) if len(text) >= SHORTEST_SECRET}
-        written = {form for text in texts for form in _forms(text)}
+        # Also without the blanks around it: a key from a file ends with a line break.
+        texts = {shown for text in _secrets_in(params) for shown in (text, text.strip())}
+        written = {form for text in texts if len(text) >= SHORTEST_SECRET for form in _forms(text)}
         # The longest first: a secret may be a part of another one.
         self._secrets = sorted(written, key=lambda text: (-len(text), text))
+        self._first_lines = [_LINE_BREAK.split(secret, 1)[0] for secret in self._secrets]
 
     def text(self, text: str) -> str:
         """Returns `text` with each secret replaced."""
-        for secret in self._secrets:
-            if secret in text:
+        for secret, first_line in zip(self._secrets, self._first_lines, strict=True):
+            if first_line in text:
                 text = _whole(secret).sub(lambda _found: MASK, text)
         if self._secrets and _CUT.search(text):
             text = self._around_cuts(text)
@@ -110,12 +112,24 @@ def _secrets_in(
 
 def _forms(text: str) -> set[str]:
     """A text as it stands in messages: itself, in quotes as Python or JSON writes it, in a URL."""
-    forms = {text, repr(text)[1:-1], quote(text, safe="")}
+    # SQL may have written half of a pair of surrogates, which quote() by itself refuses.
+    forms = {text, repr(text)[1:-1], quote(text, safe="", errors="replace")}
     return forms | {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
 
 
+_LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
+# In the traceback of a group, each line of a message is indented.
+_INDENTED: Final = rf"(?:{_LINE_BREAK.pattern})[ \t|]*"
+# No letter of a longer word: the end of what stands for a line break, a tab or any character.
+_ESCAPED: Final = r"(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})"
+
+
 def _whole(secret: str) -> re.Pattern[str]:
-    """Matches the secret where it is not a part of a longer word."""
-    before = r"(?<!\w)" if re.match(r"\w", secret[0]) else ""
-    after = r"(?!\w)" if re.match(r"\w", secret[-1]) else ""
-    return re.compile(before + re.escape(secret) + after)
+    """Matches the secret where it is not a part of a longer word.
+
+    Words are of ASCII here, because Korean writes its particles directly behind another word.
+    """
+    before = rf"(?:(?<!\w)|{_ESCAPED})" if re.match(r"\w", secret[0], re.ASCII) else ""
+    after = r"(?!\w)" if re.match(r"\w", secret[-1], re.ASCII) else ""
+    lines = _INDENTED.join(re.escape(line) for line in _LINE_BREAK.split(secret))
+    return re.compile(before + lines + after, re.ASCII)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.failure import describe
 from handlers.json_safe import storable_text
 from scheduler.operations.masking import MASK
 from scheduler.operations.redaction import Redactor
@@ -36,6 +37,8 @@ REDACTOR = Redactor(PARAMS)
         ("user somebody, with p4ssw0rd", f"user {MASK}, with {MASK}"),
         ("value-of-it", MASK),
         ("아주긴비밀번호 틀림", f"{MASK} 틀림"),
+        ("암호 somebody가 틀립니다", f"암호 {MASK}가 틀립니다"),
+        (r"'\nsomebody' ?a%3Dsomebody", rf"'\n{MASK}' ?a%3D{MASK}"),
         # These stay: parts of longer words, short texts, numbers, what is no secret.
         ("ahunter2! hunter2!", f"ahunter2! {MASK}"),
         ("nobodysomebody somebodyelse", "nobodysomebody somebodyelse"),
@@ -67,6 +70,23 @@ def test_a_secret_is_replaced_as_python_json_and_urls_write_it(secret: str):
         said = f"<{form}>"
         assert secret not in redactor.text(said) or secret in f"<{MASK}>"
         assert plain.text(said) == said
+
+
+def test_a_key_of_several_lines_is_replaced_also_where_its_lines_are_indented():
+    key = "-----BEGIN KEY-----\r\nMIIEvQIBADANBg\r\n-----END KEY-----\r\n"
+    redactor = Redactor({"private_key": key})
+    try:
+        raise ExceptionGroup("several", [ValueError(f"no key: {key}"), ValueError(key.strip())])
+    except ExceptionGroup as error:
+        failure = describe(error)
+
+    for said in (failure.error, failure.traceback):
+        assert "MIIEvQ" in said
+        assert "MIIEvQ" not in redactor.text(said)
+
+
+def test_half_a_pair_of_surrogates_from_sql_is_no_error():
+    assert Redactor({"password": "abc\ud800def"}).text("x") == "x"
 
 
 def test_a_secret_of_which_a_part_was_cut_off_is_replaced_too():
