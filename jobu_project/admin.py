@@ -41,6 +41,9 @@ class TaskResultAdmin(StockTaskResultAdmin):  # type: ignore[misc]
         field = lookup.partition("__")[0]
         return field not in _HIDDEN and super().lookup_allowed(lookup, value, request)
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # saving the page would store what it shows: the masks
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         found = super().get_object(request, object_id, from_field)
         return None if found is None else masked(found)
