@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
@@ -55,7 +57,16 @@ class SlowSignIn:
 
 
 def name_of(request: HttpRequest) -> str:
-    return request.POST.get("username", "")[:_LONGEST_NAME]
+    """The name as the sign-in reads it: " alice" is alice there, too.
+
+    Of a user who exists, the name as it is stored: to MySQL and MariaDB also `álice` is alice.
+    """
+    name = str(UsernameField().to_python(request.POST.get("username", "")))[:_LONGEST_NAME]
+    if "\0" in name:  # the form refuses it, and PostgreSQL has no such text
+        return name
+    users = get_user_model()
+    stored = users._default_manager.filter(**{users.USERNAME_FIELD: name})
+    return stored.values_list(users.USERNAME_FIELD, flat=True).first() or name
 
 
 def address_of(request: HttpRequest) -> str:
@@ -71,9 +82,16 @@ def address_of(request: HttpRequest) -> str:
     if forwarded and (address in {"", *trusted} or "*" in trusted):
         address = forwarded.rpartition(",")[2].strip()
     try:
-        found = ipaddress.ip_address(address)
+        found = ipaddress.ip_address(_without_port(address))
     except ValueError:
         return address[:100]
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
         return str(ipaddress.ip_network((found, 64), strict=False))
     return str(found)
+
+
+def _without_port(address: str) -> str:
+    """Some proxies write 192.0.2.7:50123 or [2001:db8::1]:50123, another port for each request."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address

@@ -59,6 +59,18 @@ def test_after_ten_failures_a_name_waits_at_its_address_and_nobody_else_does():
     assert [sign_in("alice", "wrong") for _ in range(3)] == [200] * 3, "counted anew"
 
 
+def test_one_name_is_one_name_however_it_is_typed():
+    typed = ["alice", "Alice", " alice", "alice ", "\talice", "\u3000alice", "\uff41lice"]
+    if connection.vendor == "mysql":
+        typed += ["álice", "alicé"]
+    else:
+        typed += ["ALICE", "aLice"]
+    assert [sign_in(name, "wrong") for name in [*typed, "alice"]] == [200] * FREE_FAILURES
+
+    assert sign_in("   alice   ", PASSWORD) == 429
+    assert sign_in("a\0lice", PASSWORD) == 200
+
+
 def test_a_session_of_somebody_else_gives_no_more_tries():
     mallory = Client()
     mallory.force_login(User.objects.create_user("mallory", is_staff=True))
@@ -111,6 +123,8 @@ def test_failures_are_forgotten_after_a_day_and_names_are_not_stored():
         ("10.0.0.3", "192.0.2.5", "*", "192.0.2.5"),
         ("2001:db8:1:2:3::4", None, None, "2001:db8:1:2::/64"),
         ("127.0.0.1", "nonsense", None, "nonsense"),
+        ("127.0.0.1", "192.0.2.5:50123", None, "192.0.2.5"),
+        ("127.0.0.1", "[2001:db8:1:2:3::4]:50123", None, "2001:db8:1:2::/64"),
     ],
 )
 def test_the_address_is_what_a_trusted_proxy_says(
