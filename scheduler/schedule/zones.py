@@ -16,8 +16,8 @@ from scheduler.schedule.errors import UnknownTimezoneError, quote
 _ZONE_NAME: Final = re.compile(r"(?!right/|posix/)[A-Za-z][A-Za-z0-9_+/-]{0,63}", re.ASCII)
 # The host's own settings. They mean something else on every host.
 _NOT_A_PLACE: Final = {"localtime", "posixrules", "Factory"}
-# `America/New_York` and `Japan`, but not `EST5EDT`, `W-SU` and `Etc/GMT-9`.
-_IS_PLACE: Final = re.compile(r"(?!Etc/)([A-Za-z]+/|[A-Z][a-z]+$)")
+# `America/New_York` and `Japan`, but not `EST5EDT`, `W-SU`, `Etc/GMT-9` and `Brazil/West`.
+_IS_PLACE: Final = re.compile(r"(?!Etc/|.*/(?:East|West|North|South)$)([A-Za-z]+/|[A-Z][a-z]+$)")
 # A fixed distance from UTC as people write it. `Etc/GMT+9`, whose sign is reversed, is none.
 _OFFSET: Final = re.compile(
     r"(?:Etc/UTC|UTC|GMT|UCT|Z)?\s*(?P<sign>[+-])\s*(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?",
@@ -75,6 +75,10 @@ _SPOKEN: Final = {
     "dallas": "America/Chicago",
     "houston": "America/Chicago",
     "san_francisco": "America/Los_Angeles",
+    "portland": "America/Los_Angeles",
+    "st_petersburg": "Europe/Moscow",
+    "singapur": "Asia/Singapore",
+    "sidney": "Australia/Sydney",
     "seattle": "America/Los_Angeles",
 }
 
@@ -140,7 +144,8 @@ def _place(typed: str) -> str | None:
     near = nearest(city, there, cutoff=0.8)
     if near:
         return zones[there[near]]
-    near = nearest(city, cities, cutoff=0.8)
+    # In the whole world, names as close as Oakland and Auckland are often different places.
+    near = nearest(city, cities, cutoff=0.85)
     return zones[cities[near]] if near else None
 
 

@@ -66,6 +66,8 @@ def test_unknown_zone_is_refused(zone):
         ("KST", "Asia/Seoul"),
         ("Asia/Beijing", "Asia/Shanghai"),
         ("America/Boston", "America/New_York"),
+        ("Portland", "America/Los_Angeles"),
+        ("Melborne", "Australia/Melbourne"),
     ],
 )
 def test_unknown_zone_is_refused_with_the_nearest_name(typed, meant):
@@ -92,7 +94,20 @@ def test_a_distance_from_utc_is_refused_with_the_zone_at_that_distance(typed, zo
 
 
 @pytest.mark.parametrize(
-    "typed", ["CST", "IST", "BST", "EST6", "PST9PDT", "UTC9", "Etc/GMT+15", "Etc/GMT9", "W-SO"]
+    "typed",
+    [
+        "CST",
+        "IST",
+        "BST",
+        "EST6",
+        "PST9PDT",
+        "UTC9",
+        "Etc/GMT+15",
+        "Etc/GMT9",
+        "W-SO",
+        "West",
+        "Oakland",
+    ],
 )
 def test_a_name_that_tells_no_place_gets_no_hint(typed):
     """The nearest letters are hours away: a wrong zone would be saved."""
