@@ -42,6 +42,11 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "and its open transaction is rolled back",
     ),
     "job.disabled": (_E, "job {job!r} was disabled: {reason}"),
+    "job.replanned": (
+        _W,
+        "job {job!r}: its schedule has changed, its next run moves from {before} to {after}",
+    ),
+    "job.replanned_all": (_W, "{jobs} next runs have moved, because schedules have changed"),
     "job.ended": (_I, "job {job!r} has no further slot: {reason}"),
     "job.resumed": (_I, "{jobs} paused jobs resumed, their pause was over"),
     "backfill.made": (_D, "{runs} runs of backfill {backfill_id} of {job!r} made"),

@@ -15,7 +15,8 @@ from django.db import DatabaseError
 from django.utils import translation
 
 from scheduler import failpoints
-from scheduler.beat import backfill_steps, pauses
+from scheduler.beat import backfill_steps, pauses, planning
+from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.publisher import Publisher
 from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock
@@ -24,9 +25,9 @@ from scheduler.events import emit
 from scheduler.operations import validation
 from scheduler.operations.errors import describe
 from scheduler.operations.missed import missed_since
-from scheduler.schedule import ScheduleError, schedule_of
-from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
-from scheduler.states import MisfirePolicy, RunStatus
+from scheduler.schedule import ScheduleError
+from scheduler.schedule.watermark import Watermark
+from scheduler.states import RunStatus
 from scheduler.store import (
     activity,
     backfills,
@@ -92,6 +93,7 @@ class Dispatcher:
         self._results_since: datetime | None = None
         self._older_results_until: datetime | None = None
         self._backfills = backfill_steps.Step()
+        self._comparison = Comparison()
 
     def tick(self) -> float:
         """Do all that is due. Returns the seconds to sleep.
@@ -105,7 +107,13 @@ class Dispatcher:
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
             worked = self._record_all(now)
-            steps = (self._advance_backfills, self._publish_all, self._rescue, self._maintenance)
+            steps = (
+                self._advance_backfills,
+                self._publish_all,
+                self._rescue,
+                self._maintenance,
+                self._compare,
+            )
             for step in steps:
                 if self._stopping():
                     return 0.0
@@ -183,17 +191,15 @@ class Dispatcher:
 
     def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
         records: list[slots.SlotRecord] = []
-        watermarks: dict[int, datetime] = {}
-        # Jobs with the same schedule are often due together. Each schedule is planned once, because
-        # rows are locked meanwhile.
-        plans: dict[DueSchedule, Plan] = {}
+        watermarks: dict[int, Watermark] = {}
+        planner = planning.Planner(self._settings(), now, decides=self._decides)
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
             if job.id in invalid:
                 self._disable(job.id, job.name, invalid[job.id], missed_since(job), now)
                 continue
             try:
-                planned = self._plan(job, now, plans)
+                planned = planner.plan(job)
             except ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
@@ -203,9 +209,9 @@ class Dispatcher:
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
-            records += slots.records_of(job.id, planned, spread_seconds=job.jitter_seconds)
-            if planned.next_run_at is not None:
-                watermarks[job.id] = planned.next_run_at
+            records += slots.records_of(job.id, planned.plan, spread_seconds=job.jitter_seconds)
+            if planned.watermark.next_run_at is not None:
+                watermarks[job.id] = planned.watermark
             else:
                 reason = "the schedule has no further slot" + (
                     " before its end" if job.end_at else ""
@@ -233,25 +239,6 @@ class Dispatcher:
             if problems:
                 found[job_id] = describe(problems)
         return found
-
-    def _plan(self, job: slots.DueJob, now: datetime, known: dict[DueSchedule, Plan]) -> Plan:
-        schedule = schedule_of(job, self._settings())
-        if job.next_run_at is None:
-            # New, edited or enabled: it never runs at once.
-            return Plan(
-                next_run_at=first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at)
-            )
-        due = DueSchedule(
-            schedule=schedule,
-            next_run_at=max(job.next_run_at, job.start_at) if job.start_at else job.next_run_at,
-            misfire_policy=MisfirePolicy(job.misfire_policy),
-            misfire_grace_seconds=job.misfire_grace_seconds,
-            max_catchup=job.max_catchup,
-            end_at=job.end_at,
-        )
-        if due not in known:
-            known[due] = plan(due, now)
-        return known[due]
 
     def _disable(
         self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
@@ -341,6 +328,14 @@ class Dispatcher:
             self._next_prune = monotonic + (60 if pruned < _PRUNE_BATCH else 1)
         return False
 
+    def _compare(self) -> bool:
+        """One step of the comparison of all watermarks. Returns whether there are more."""
+        self._comparison.step(self._clock, self._settings())
+        return not self._comparison.is_done
+
+    def _decides(self, job_id: int) -> bool:
+        return self._comparison.decides(job_id, self._clock)
+
     def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.
         begin = self._results_since or now - timedelta(seconds=60)
@@ -385,8 +380,8 @@ class Dispatcher:
         if self._backfills.are_active:
             # A run of a backfill that ends makes room for the next one: look without jitter.
             longest = min(longest, settings.poll_interval_seconds)
-        if self._backfills.after:
-            return 0.0  # this tick could not look at all backfills
+        if self._backfills.after or not self._comparison.is_done:
+            return 0.0  # this tick could not look at all of them
         instants = [slots.next_due_at()]
         if self.publisher.ready():
             instants.append(publishing.next_publish_at())

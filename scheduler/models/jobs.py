@@ -30,7 +30,15 @@ LIMITS: dict[str, tuple[int, int]] = {
 }
 # Instants with a constraint. An SQL client may write `infinity`, the year 1 or, in SQLite, any
 # text: no schedule can be computed from those.
-INSTANTS = ("start_at", "end_at", "paused_until", "next_run_at", "missed_from")
+INSTANTS = (
+    "start_at",
+    "end_at",
+    "paused_until",
+    "next_run_at",
+    "missed_from",
+    "last_slot_at",
+    "last_nominal_at",
+)
 
 
 class CronJob(models.Model):
@@ -129,6 +137,11 @@ class CronJob(models.Model):
     paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
     # The watermark: each slot before it has a row or a recorded skip. NULL: beat computes it.
     next_run_at = models.DateTimeField(_("next run"), null=True, blank=True, editable=False)
+    # What the watermark was computed from, and the slots that are settled before it: see
+    # schedule/watermark.py. NULL: nobody has compared the job yet.
+    schedule_fingerprint = models.CharField(max_length=32, null=True, blank=True, editable=False)
+    last_slot_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_nominal_at = models.DateTimeField(null=True, blank=True, editable=False)
     # While the job is off: since when it misses slots. NULL: it misses none, or it is not known.
     missed_from = models.DateTimeField(null=True, blank=True, editable=False)
     # Grows with each slot and each edit. A writer that read an older value is refused.

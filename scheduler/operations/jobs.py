@@ -25,8 +25,10 @@ from scheduler.operations.definition import (
 )
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.missed import Missed, Settlement
-from scheduler.schedule import ScheduleError, schedule_of
+from scheduler.schedule import Schedule, ScheduleError, schedule_of
+from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
 from scheduler.schedule.plan import first_slot
+from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
 from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy
 from scheduler.store import jobs, slots
 from scheduler.transient import in_transaction
@@ -61,8 +63,8 @@ class JobOperations(Operations):
 
         def work() -> CronJob:
             now = self.clock.now()
-            next_run_at = self._first_slot(job, now) if job.is_enabled else None
-            saved = jobs.create_job(values_of(job), now=now, next_run_at=next_run_at)
+            watermark = self._watermark_after(job, now) if job.is_enabled else None
+            saved = jobs.create_job(values_of(job), now=now, watermark=watermark)
             after = definition_of(values_of(saved))
             self._remember_job(ActivityVerb.CREATED, saved, now, after=after)
             return saved
@@ -172,15 +174,13 @@ class JobOperations(Operations):
             settlement = Settlement()
             if moved == {"is_enabled"} and job.is_enabled:
                 settlement = self._settle_missed(old, now, _POLICIES[missed])
-                changed |= {"next_run_at": settlement.watermark, "missed_from": None}
+                watermark = settlement.watermark or self._watermark_after(old, now)
+                changed |= {**watermark.columns(), "missed_from": None}
             elif moved == {"is_enabled"}:
                 changed |= {"next_run_at": None, "missed_from": old.next_run_at or now}
             elif moved:
                 settlement = self._settle_owed(old, now)
-                next_run_at = self._first_slot(job, now) if job.is_enabled else None
-                # The edited schedule has missed its slots from the edit on.
-                missed_from = None if job.is_enabled else now
-                changed |= {"next_run_at": next_run_at, "missed_from": missed_from}
+                changed |= self._edited_schedule(job, now)
             if moved:
                 changed["schedule_error"] = ""
             if changed:
@@ -240,7 +240,7 @@ class JobOperations(Operations):
     def _settle_missed(self, old: CronJob, now: datetime, policy: MisfirePolicy) -> Settlement:
         """What becomes of the slots of a job that is switched on. Raises ScheduleError."""
         if missed_slots.missed_since(old) is None:
-            return Settlement(watermark=self._first_slot(old, now))
+            return Settlement()
         return missed_slots.settle(
             old,
             until=missed_slots.before_now(now),
@@ -273,12 +273,19 @@ class JobOperations(Operations):
         if job.start_at and job.start_at > now:  # nobody has checked it: it may be in the year 1
             after = job.start_at - _INSTANT
         found: list[datetime] = []
-        while len(found) < count:
-            slot = schedule.next_after(found[-1] if found else after)
-            if slot is None or (job.end_at and slot > job.end_at):
-                break
+        slot = self._next_slot(job, schedule, after)
+        while slot is not None and len(found) < count and not (job.end_at and slot > job.end_at):
             found.append(slot)
+            slot = schedule.next_after(slot)
         return found
+
+    def _next_slot(self, job: CronJob, schedule: Schedule, after: datetime) -> datetime | None:
+        """The next run as beat computes it, also if a calendar has changed since the last one."""
+        if not job.last_slot_at or not job.schedule_fingerprint:
+            return schedule.next_after(after)
+        if not has_same_columns(job.schedule_fingerprint, fingerprint_of(job, self.settings)):
+            return schedule.next_after(after)  # this form would be an edit
+        return next_owed(schedule, after, job.last_slot_at, job.last_nominal_at)
 
     def problems(self, job: CronJob, *, is_named: bool = False) -> Problems:
         """What is wrong with `job`, by field. Empty: it can be saved.
@@ -314,10 +321,19 @@ class JobOperations(Operations):
         if problems:
             raise InvalidJob(problems)
 
-    def _first_slot(self, job: CronJob, after: datetime) -> datetime | None:
-        """The watermark of a job that has been checked. None: beat says why there is none."""
+    def _watermark_after(self, job: CronJob, after: datetime) -> Watermark:
+        """The watermark of a job that has been checked. Without a next run beat says why."""
         schedule = schedule_of(job, self.settings)
-        return first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+        first = first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+        return watermark_of(job, self.settings, first, until=after)
+
+    def _edited_schedule(self, job: CronJob, now: datetime) -> dict[str, Any]:
+        """The columns of a job whose schedule is edited: nothing before the edit may run."""
+        if job.is_enabled:
+            return {**self._watermark_after(job, now).columns(), "missed_from": None}
+        # The edited schedule has missed its slots from the edit on. It may be broken.
+        unknown = dict.fromkeys(("schedule_fingerprint", "last_slot_at", "last_nominal_at"))
+        return {**unknown, "next_run_at": None, "missed_from": now}
 
     def _job(self, job_id: int) -> CronJob:
         return CronJob.objects.get(pk=job_id)

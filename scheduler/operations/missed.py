@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.schedule import schedule_of, slots_between
 from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
+from scheduler.schedule.watermark import Watermark, first_owed, is_changed, watermark_of
 from scheduler.states import MisfirePolicy
 from scheduler.store import slots
 
@@ -50,11 +51,11 @@ class Missed:
 class Settlement:
     """What the caller must write: the records of missed slots, and the watermark after them.
 
-    `watermark` None: no slot follows.
+    `watermark` None: the job has none, and beat looks at it as at a new one.
     """
 
     records: tuple[slots.SlotRecord, ...] = ()
-    watermark: datetime | None = None
+    watermark: Watermark | None = None
 
 
 def missed_since(job: _Watermarked) -> datetime | None:
@@ -113,20 +114,26 @@ def settle(
     """
     due = _due(job, until=until, settings=settings, policy=policy, decided_by=decided_by)
     if due is None:
-        since = missed_since(job)
+        since = _owed_since(job, settings)
         # If the job was edited after `until`, it misses its slots only from the edit on.
         after = until if since is None else max(until, since - _INSTANT)
         schedule = schedule_of(job, settings)
-        return Settlement(
-            watermark=first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
-        )
+        first = first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
+        return Settlement(watermark=watermark_of(job, settings, first, until=after))
     records: list[slots.SlotRecord] = []
     while True:
         planned = plan(due, until)
         records += slots.records_of(job.pk, planned, spread_seconds=job.jitter_seconds)
         if planned.next_run_at is None or planned.next_run_at > until:
-            return Settlement(records=tuple(records), watermark=planned.next_run_at)
+            watermark = watermark_of(job, settings, planned.next_run_at, until=until)
+            return Settlement(records=tuple(records), watermark=watermark)
         due = replace(due, next_run_at=planned.next_run_at)
+
+
+def _owed_since(job: CronJob, settings: SchedulerSettings) -> datetime | None:
+    """As `missed_since`, but by the present schedule. Raises ScheduleError."""
+    since = missed_since(job)
+    return first_owed(job, settings) if since and is_changed(job, settings) else since
 
 
 def _due(
@@ -138,7 +145,7 @@ def _due(
     decided_by: str = "",
 ) -> DueSchedule | None:
     """Returns the slots to settle up to `until`. None: the job has missed nothing by then."""
-    since = missed_since(job)
+    since = _owed_since(job, settings)
     if since is None:
         return None
     begin = max(since, job.start_at) if job.start_at else since

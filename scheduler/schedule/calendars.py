@@ -8,11 +8,13 @@ docs/schedules.md has examples.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -25,6 +27,7 @@ from scheduler.schedule.pattern import Days, Pattern
 from scheduler.schedule.slots import Schedule
 
 _DAY: Final = timedelta(days=1)
+_LONG_AGO: Final = date(1970, 1, 2)
 
 LONGEST_CLOSURE: Final = timedelta(days=3 * 366)
 """The search for a business day ends here. A calendar that is closed for longer has none."""
@@ -112,6 +115,21 @@ def _years_known(country: str, subdivision: str | None) -> tuple[int, int]:
     return known.start_year, known.end_year
 
 
+def holidays_within(spec: CalendarSpec, first_year: int, last_year: int) -> frozenset[date]:
+    """Returns the known public holidays of these years. Raises ScheduleError."""
+    known = years_known(spec)
+    if known is None:
+        return frozenset()
+    years = range(max(first_year, known[0]), min(last_year, known[1]) + 1)
+    found = (_public_holidays(spec.country or "", spec.subdivision, year) for year in years)
+    return frozenset().union(*found)
+
+
+def holidays_release() -> str:
+    """Returns the release of the `holidays` library."""
+    return version("holidays")
+
+
 @lru_cache(maxsize=1024)
 def _public_holidays(country: str, subdivision: str | None, year: int) -> frozenset[date]:
     """Returns the public holidays and their substitutes. Empty for years the library does not know.
@@ -152,6 +170,14 @@ class CalendarSchedule(ZonedSchedule):
         object.__setattr__(self, "zone", self.base.zone)
         object.__setattr__(self, "pattern", replace(pattern, days=days))
 
+    @property
+    def moves_slots(self) -> bool:
+        return self.rule != Rule.SKIP
+
+    def nominal_day(self, day: date) -> date:
+        days = self.pattern.days
+        return days.nominal(day) if isinstance(days, _MovedDays) else day
+
 
 def build_schedule(
     expression: str, timezone: str, calendar: str, calendars: Mapping[str, CalendarSpec]
@@ -165,6 +191,11 @@ def build_schedule(
         return base
     spec, rule = _read_calendar(calendar, calendars)
     return _calendar_schedule(base, spec, rule)
+
+
+def spec_of(calendar: str, calendars: Mapping[str, CalendarSpec]) -> CalendarSpec:
+    """Returns the calendar that a job's column names. Raises ScheduleError."""
+    return _read_calendar(calendar, calendars)[0]
 
 
 @lru_cache(maxsize=8192)
@@ -227,8 +258,16 @@ class _KeptDays:
         return self.base.shortest_distance()
 
 
+class _MovedDays(ABC):
+    """Days of which some stand for other days of the base."""
+
+    @abstractmethod
+    def nominal(self, day: date) -> date:
+        """Returns the last day of the base that is settled when `day` is over."""
+
+
 @dataclass(frozen=True)
-class _DaysMovedForward:
+class _DaysMovedForward(_MovedDays):
     """The days of the base. Those in a closure move to the first business day after it."""
 
     base: Days
@@ -255,12 +294,17 @@ class _DaysMovedForward:
             moved = found and self.calendar.on_or_after(found)
         return moved
 
+    def nominal(self, day: date) -> date:
+        # A closure that has not ended holds days that are still to come.
+        open_day = self.calendar.on_or_before(day)
+        return (open_day and self.base.before(open_day + _DAY)) or _LONG_AGO
+
     def shortest_distance(self) -> int:
         return 1  # a move can make any two days neighbours
 
 
 @dataclass(frozen=True)
-class _DaysMovedBack:
+class _DaysMovedBack(_MovedDays):
     """The days of the base. Those in a closure move to the last business day before it."""
 
     base: Days
@@ -285,6 +329,11 @@ class _DaysMovedBack:
         open_day = self.calendar.on_or_after(day)
         found = self.base.before(open_day or day + LONGEST_CLOSURE)
         return found and self.calendar.on_or_before(found)
+
+    def nominal(self, day: date) -> date:
+        # The closure that follows `day` has its slots on `day`.
+        open_day = self.calendar.on_or_after(day + _DAY)
+        return self.base.before(open_day or day + LONGEST_CLOSURE) or _LONG_AGO
 
     def shortest_distance(self) -> int:
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,15 @@ class ZonedSchedule:
 
     def last_until(self, instant: datetime) -> datetime | None:
         return newest_until(self.pattern, self.zone, instant)
+
+    @property
+    def moves_slots(self) -> bool:
+        """Whether a slot may stand for a slot of another day."""
+        return False
+
+    def nominal_day(self, day: date) -> date:
+        """Returns the last day whose slots are settled when those on `day` are."""
+        return day
 
     def shortest_interval_seconds(self, enough_seconds: int) -> int:
         return self.pattern.shortest_interval_seconds(enough_seconds)

@@ -162,7 +162,11 @@ def first_slot(
 ) -> datetime | None:
     """Returns the first slot after `now` in [start_at, end_at]; None if there is none."""
     after = max(now, start_at - _INSTANT) if start_at else now
-    slot = schedule.next_after(after)
+    return within(schedule.next_after(after), end_at)
+
+
+def within(slot: datetime | None, end_at: datetime | None) -> datetime | None:
+    """Returns `slot`; None if it is after the end of the job."""
     return None if slot is None or (end_at is not None and slot > end_at) else slot
 
 

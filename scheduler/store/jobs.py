@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
 from scheduler.models import LISTS, CronJob
+from scheduler.schedule.watermark import Watermark
 from scheduler.store.connection import lock_skipping
 
 
@@ -18,13 +19,12 @@ class StaleEdit(Exception):
 
 
 def create_job(
-    values: Mapping[str, Any], *, now: datetime, next_run_at: datetime | None = None
+    values: Mapping[str, Any], *, now: datetime, watermark: Watermark | None = None
 ) -> CronJob:
     """Insert a job. IntegrityError when the name is taken."""
     with transaction.atomic():
-        job = CronJob.objects.create(
-            **values, next_run_at=next_run_at, created_at=now, updated_at=now
-        )
+        marked = watermark.columns() if watermark else {}
+        job = CronJob.objects.create(**values, **marked, created_at=now, updated_at=now)
         _write_lists(job.pk, values)
         return job
 
@@ -116,14 +116,14 @@ def claim_paused(now: datetime, limit: int) -> list[CronJob]:
     return list(lock_skipping(_pauses_over(now)).order_by("id")[:limit])
 
 
-def resume(watermarks: Mapping[int, datetime | None], *, now: datetime) -> int:
+def resume(watermarks: Mapping[int, Watermark | None], *, now: datetime) -> int:
     """Enable locked jobs whose pause is over. Returns how many. One UPDATE per watermark."""
-    groups: dict[datetime | None, list[int]] = {}
-    for job_id, next_run_at in watermarks.items():
-        groups.setdefault(next_run_at, []).append(job_id)
+    groups: dict[Watermark | None, list[int]] = {}
+    for job_id, watermark in watermarks.items():
+        groups.setdefault(watermark, []).append(job_id)
     return sum(
-        _enabled_again(CronJob.objects.filter(id__in=ids), next_run_at, now)
-        for next_run_at, ids in groups.items()
+        _enabled_again(CronJob.objects.filter(id__in=ids), watermark, now)
+        for watermark, ids in groups.items()
     )
 
 
@@ -132,13 +132,16 @@ def resume_all(now: datetime) -> int:
     return _enabled_again(_pauses_over(now), None, now)
 
 
-def _enabled_again(jobs: QuerySet[CronJob], next_run_at: datetime | None, now: datetime) -> int:
+def _enabled_again(jobs: QuerySet[CronJob], watermark: Watermark | None, now: datetime) -> int:
     # A job without a watermark keeps `missed_from`: beat may find that it still cannot run.
-    kept = {} if next_run_at is None else {"missed_from": None}
+    moved: dict[str, Any] = {"next_run_at": None}
+    if watermark is not None:
+        moved = watermark.columns()
+        if watermark.next_run_at is not None:
+            moved["missed_from"] = None
     return jobs.update(
-        **kept,
+        **moved,
         is_enabled=True,
-        next_run_at=next_run_at,
         paused_until=None,
         pause_reason="",
         schedule_error="",

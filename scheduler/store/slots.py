@@ -7,7 +7,7 @@ second guard.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from django.db.models import F, QuerySet
 
 from scheduler.models import CronJob
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
+from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import execute, lock_skipping, to_json
 
@@ -44,6 +45,9 @@ class DueJob:
     is_enabled: bool
     next_run_at: datetime | None
     missed_from: datetime | None
+    schedule_fingerprint: str | None
+    last_slot_at: datetime | None
+    last_nominal_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotR
     return records
 
 
-_FIELDS = tuple(DueJob.__dataclass_fields__)
+DUE_FIELDS = tuple(DueJob.__dataclass_fields__)
 
 
 def _enabled() -> QuerySet[CronJob]:
@@ -115,7 +119,7 @@ def claim_job(job_id: int) -> list[DueJob]:
 
 
 def _locked(rows: QuerySet[CronJob], limit: int) -> list[DueJob]:
-    return [DueJob(**row) for row in lock_skipping(rows).values(*_FIELDS)[:limit]]
+    return [DueJob(**row) for row in lock_skipping(rows).values(*DUE_FIELDS)[:limit]]
 
 
 def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
@@ -183,18 +187,18 @@ def _reason_of(record: SlotRecord) -> _Reason | None:
     return skipped.reason, skipped.reason_code, to_json(skipped.reason_facts)
 
 
-def advance_jobs(watermarks: dict[int, datetime]) -> None:
-    """Move `next_run_at` of locked jobs, one UPDATE per distinct new value.
+def advance_jobs(watermarks: Mapping[int, Watermark]) -> None:
+    """Move the watermarks of locked jobs, one UPDATE per distinct new value.
 
     Clears `missed_from`: a job that was enabled by SQL still has the value of when it was off, but
     slots that have rows are not missed.
     """
-    groups: dict[datetime, list[int]] = {}
-    for job_id, next_run_at in watermarks.items():
-        groups.setdefault(next_run_at, []).append(job_id)
-    for next_run_at, ids in groups.items():
+    groups: dict[Watermark, list[int]] = {}
+    for job_id, watermark in watermarks.items():
+        groups.setdefault(watermark, []).append(job_id)
+    for watermark, ids in groups.items():
         CronJob.objects.filter(id__in=ids).update(
-            next_run_at=next_run_at,
+            **watermark.columns(),
             missed_from=None,
             tick_seq=F("tick_seq") + 1,
             schedule_error="",

@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError, connection
 
 from scheduler.beat import dispatcher as dispatcher_module
+from scheduler.beat import planning
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
@@ -194,7 +195,7 @@ def test_jobs_with_the_same_schedule_are_planned_once_after_an_outage(
         made.append(due)
         return plan(due, now)
 
-    monkeypatch.setattr(dispatcher_module, "plan", plan_and_count)
+    monkeypatch.setattr(planning, "plan", plan_and_count)
     system.tick()
     assert len(made) == 2
     # Beside what is caught up: the slots 11:04 and 11:05, which are on time.

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
+from scheduler.schedule.watermark import watermark_of
 from scheduler.states import RunStatus
 from scheduler.store import last_results, runs, slots
 from scheduler.store.jobs import StaleEdit
@@ -260,7 +261,10 @@ def test_an_editor_who_read_nothing_waits_for_beat_and_is_not_refused(system: Sc
             (due,) = slots.claim_due_jobs(START + timedelta(seconds=30), 1)
             locked.set()
             released.wait(1)  # long enough for the editor to have read, were it not kept waiting
-            slots.advance_jobs({due.id: START + timedelta(seconds=90)})
+            next_run_at = START + timedelta(seconds=90)
+            slots.advance_jobs(
+                {due.id: watermark_of(due, system.settings, next_run_at, until=START)}
+            )
 
     def editor() -> None:
         assert locked.wait(30)

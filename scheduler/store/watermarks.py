@@ -1,0 +1,78 @@
+"""Watermarks that were computed from another schedule than the present one: find and correct."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.models import F, Q
+
+from scheduler.models import CronJob
+from scheduler.store.connection import lock_skipping
+from scheduler.store.slots import DUE_FIELDS, DueJob
+
+
+class StoredFingerprint(NamedTuple):
+    """The columns that decide a fingerprint, and the one that is stored."""
+
+    id: int
+    cron_expression: str
+    timezone: str
+    calendar: str
+    schedule_fingerprint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """A watermark that stays as it is, and now has a fingerprint."""
+
+    schedule_fingerprint: str
+    last_slot_at: datetime
+    last_nominal_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A watermark that was computed anew. Of a job that is off only `missed_from` moves."""
+
+    schedule_fingerprint: str
+    next_run_at: datetime | None
+    missed_from: datetime | None
+
+
+# Other jobs have nothing that could be wrong: beat computes their next run when they are enabled.
+_HAS_WATERMARK = Q(next_run_at__isnull=False) | Q(missed_from__isnull=False)
+
+
+def fingerprints_after(job_id: int, limit: int) -> list[StoredFingerprint]:
+    """The next `limit` jobs by id. Locks nothing, and reads no column that can be unreadable."""
+    rows = CronJob.objects.filter(_HAS_WATERMARK, id__gt=job_id).order_by("id")
+    return [StoredFingerprint(*row) for row in rows.values_list(*StoredFingerprint._fields)[:limit]]
+
+
+def fingerprints_of(ids: Collection[int]) -> list[StoredFingerprint]:
+    """The same of some jobs."""
+    rows = CronJob.objects.filter(_HAS_WATERMARK, id__in=ids).order_by("id")
+    return [StoredFingerprint(*row) for row in rows.values_list(*StoredFingerprint._fields)]
+
+
+def claim_jobs(ids: Collection[int]) -> list[DueJob]:
+    """Jobs, locked until the transaction ends, without those that another process holds."""
+    rows = lock_skipping(CronJob.objects.filter(_HAS_WATERMARK, id__in=ids)).order_by("id")
+    return [DueJob(**row) for row in rows.values(*DUE_FIELDS)]
+
+
+def correct(changes: Mapping[int, Adopted | Moved]) -> None:
+    """Write the watermarks of locked jobs, one UPDATE per distinct new value."""
+    groups: dict[Adopted | Moved, list[int]] = {}
+    for job_id, change in changes.items():
+        groups.setdefault(change, []).append(job_id)
+    for change, ids in groups.items():
+        jobs = CronJob.objects.filter(id__in=ids)
+        if isinstance(change, Moved):
+            # An edit that was begun with the older watermark is refused.
+            jobs.update(**asdict(change), tick_seq=F("tick_seq") + 1)
+        else:
+            jobs.update(**asdict(change))
