@@ -31,6 +31,8 @@ from scheduler.store import slots, watermarks
 from scheduler.transient import in_transaction, is_outage
 
 _READ_BATCH: Final = 2000
+#: To correct a job costs an UPDATE, and due jobs wait for a step: some 100 ms.
+_MOST_CORRECTED: Final = 100
 _BEATS_SECONDS: Final = 5
 #: So many moved runs are reported one by one. The last line has the number of all of them.
 _MOST_REPORTED: Final = 100
@@ -64,7 +66,7 @@ class Comparison:
         return len(self._beats) <= 1
 
     def step(self, clock: Clock, settings: SchedulerSettings) -> None:
-        """Compare the next batch, and correct up to `batch_size` jobs of it."""
+        """Compare the next batch, and correct some jobs of it."""
         looked = self._look_at_beats(clock)
         if self._is_done:
             if looked and self._left:
@@ -73,7 +75,7 @@ class Comparison:
         rows = watermarks.fingerprints_after(self._after, _READ_BATCH)
         expected = _expected(rows, settings)
         differing = [row.id for row in rows if row.schedule_fingerprint != expected[row.id]]
-        batch = differing[: settings.batch_size]
+        batch = differing[: min(settings.batch_size, _MOST_CORRECTED)]
         if batch:
             self._correct(batch, clock, settings)
         if len(batch) < len(differing):
