@@ -46,11 +46,6 @@ def may_change_session(sql: str, dialect: Dialect) -> bool:
     )
 
 
-def may_change_role(sql: str) -> bool:
-    """Whether a text for MySQL may change the role, which no command of its protocol resets."""
-    return re.search(r"\brole\b", sql, re.IGNORECASE) is not None
-
-
 # What stands before "(" and leaves nothing: words of the grammar, types, and common functions of
 # MySQL and MariaDB. A function that is missing here costs a round trip when it was used.
 _MYSQL_FUNCTIONS = frozenset(

@@ -39,7 +39,7 @@ from dbpools.drivers.mysql_protocol import (
     QuietStreamCursor,
 )
 from dbpools.drivers.mysql_types import PLAIN_TYPES, ColumnTypes
-from dbpools.session import may_change_role, may_change_session
+from dbpools.session import may_change_session
 from dbpools.values import AdapterTable, Row, to_utc
 
 # asyncmy's executemany does not format the text after the list of values: parameters would stay
@@ -149,6 +149,8 @@ class MySQLConnection(DriverConnection):
         """Whether something may be left in the session."""
         self._must_reopen = False
         """Whether what is left cannot be reset."""
+        self._role: Any = None
+        """The role as `prepare` found it. No command of the protocol resets it."""
         self._tells_changes = False
         """Whether the server tells when a statement changed the session."""
 
@@ -156,13 +158,13 @@ class MySQLConnection(DriverConnection):
         """Gives the session what every session of the pool has."""
         settings = self._driver.session_settings(self.raw)
         try:
-            await self.command(f"{settings}, session_track_state_change = 1")
+            await self._prepare(f"{settings}, session_track_state_change = 1")
             self._tells_changes = True
         except asyncmy.errors.Error as error:
             if self._driver.fault(error) is Fault.LOST:
                 raise
             # A server, or a proxy before it, that does not know the last one.
-            await self.command(settings)
+            await self._prepare(settings)
             self._tells_changes = False
         # asyncmy reads the server status from the answer to a command.
         if self.raw.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
@@ -170,6 +172,10 @@ class MySQLConnection(DriverConnection):
                 "the server's sql_mode has NO_BACKSLASH_ESCAPES, with which asyncmy quotes "
                 "bytes wrongly; set options.sql_mode without it"
             )
+
+    async def _prepare(self, settings: str) -> None:
+        result = await self._send_all(f"{settings}; SELECT CURRENT_ROLE()")
+        self._role = result.rows[0][0]
 
     def lend_raw(self) -> Any:
         self._may_be_changed = self._must_reopen = True
@@ -180,23 +186,28 @@ class MySQLConnection(DriverConnection):
 
     async def reset(self) -> None:
         if self._must_reopen:
-            used, self.raw = self.raw, await self._driver.connect_raw()
-            await used.ensure_closed()
-            await self.prepare()
+            await self._reopen()
         elif self._may_be_changed or self._is_busy:
+            role = self._role
             await self.raw._execute_command(COM_RESET_CONNECTION, "")
             await self.raw._read_ok_packet()
             await self.prepare()
+            # A procedure, a function or a trigger may have changed it as well as a statement.
+            if self._role != role:
+                await self._reopen()
         else:
             await super().reset()
         self._may_be_changed = self._must_reopen = self._is_busy = self._must_allow_writes = False
+
+    async def _reopen(self) -> None:
+        used, self.raw = self.raw, await self._driver.connect_raw()
+        await used.ensure_closed()
+        await self.prepare()
 
     def _note(self, sql: str) -> None:
         """Notes before a statement of the user whether it may leave something behind."""
         if not self._may_be_changed:
             self._may_be_changed = not self._tells_changes or may_change_session(sql, MYSQL)
-        if self._may_be_changed and not self._must_reopen:
-            self._must_reopen = may_change_role(sql)
 
     def _note_answer(self) -> None:
         if self.raw.server_status & SERVER_SESSION_STATE_CHANGED:
@@ -328,16 +339,17 @@ class MySQLConnection(DriverConnection):
 
     async def script(self, sql: str) -> None:
         self._may_be_changed = True
-        self._note(sql)
         await self._send_all(sql)
 
-    async def _send_all(self, sql: str) -> None:
+    async def _send_all(self, sql: str) -> Any:
+        """Runs several statements. Returns the result of the last one."""
         result = await self._send(sql)
         self._is_busy = True
         while result.has_next:
             await self.raw.next_result()
             result = self.raw._result
         self._is_busy = False
+        return result
 
     def is_open(self) -> bool:
         return bool(self.raw.connected) and not self.raw._stream_broken

@@ -34,6 +34,8 @@ MYSQL_LEFTOVERS = [
     "select sneaky()",  # changes @left by SELECT ... INTO, which the server does not tell
     "select sneaky() + 1 from item where name in (lower('a'))",
     "call sneak()",
+    "select sneaky_role()",
+    "call sneak_role()",
     "select get_lock('left', 0)",
     "lock tables item write",
     "create temporary table left_over (a int)",
@@ -127,6 +129,8 @@ PREPARATIONS = {
         "create trigger watch before insert on watched for each row set time_zone = '+09:00'",
         "create function sneaky() returns int begin select 1 into @left; return 1; end",
         "create procedure sneak() begin select 1 into @left; end",
+        "create function sneaky_role() returns int begin set role keeper; return 1; end",
+        "create procedure sneak_role() set role keeper",
     ],
 }
 
