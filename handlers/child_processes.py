@@ -103,9 +103,12 @@ def forget(mark: str) -> None:
 
 def kill_marked(beginning: str) -> None:
     """SIGKILL for the processes of this host whose mark begins so, whoever has started them."""
-    everything = _all_processes()
     entry = f"{VARIABLE}={beginning}".encode()
-    _send(_with_groups(_carrying(entry, everything), everything), signal.SIGKILL)
+    # This runs on the loop of all runs. Usually nothing is found, and then nothing else is read.
+    if carrying := {pid for pid in _pids() if _has_variable(pid, entry)}:
+        everything = _all_processes()
+        found = {process for process in everything if process.pid in carrying}
+        _send(_with_groups(found, everything), signal.SIGKILL)
 
 
 def kill_all() -> None:
@@ -151,11 +154,7 @@ def _of_run(mark: str) -> list[_Process]:
 
 def _carrying(entry: bytes, everything: Iterable[_Process]) -> set[_Process]:
     """The processes whose environment has a variable that begins with `entry`."""
-    return {
-        process
-        for process in everything
-        if any(variable.startswith(entry) for variable in _environment(process.pid))
-    }
+    return {process for process in everything if _has_variable(process.pid, entry)}
 
 
 def _with_groups(processes: set[_Process], everything: Iterable[_Process]) -> set[_Process]:
@@ -196,18 +195,21 @@ def _exists(pid: int) -> bool:
 
 
 def _all_processes() -> list[_Process]:
+    return [found for pid in _pids() if (found := _look_at(pid))]
+
+
+def _pids() -> list[int]:
     try:
-        names = os.listdir(_PROC)
+        return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
     except OSError:
         return []
-    return [found for name in names if name.isdigit() and (found := _look_at(int(name)))]
 
 
 def _look_at(pid: int) -> _Process | None:
     """None: there is no such process, or it has ended and waits only for its parent."""
     try:
         # The name stands in brackets, and may itself contain blanks and brackets.
-        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     state, parent, group, started = fields[0], fields[1], fields[2], fields[19]
@@ -216,8 +218,14 @@ def _look_at(pid: int) -> _Process | None:
     return _Process(pid, started, int(parent), int(group))
 
 
-def _environment(pid: int) -> list[bytes]:
+def _has_variable(pid: int, entry: bytes) -> bool:
     try:
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        return b"\0" + entry in b"\0" + _read(pid, "environ")
     except OSError:  # it has ended, or belongs to another user
-        return []
+        return False
+
+
+def _read(pid: int, name: str) -> bytes:
+    # Hundreds of files are read at a time, and a Path costs more than its file.
+    with open(f"{_PROC}/{pid}/{name}", "rb", buffering=0) as file:
+        return file.read()
