@@ -80,9 +80,14 @@ def address_of(request: HttpRequest) -> str:
     forwarded = request.headers.get("X-Forwarded-For", "")
     # No address at all: a proxy on this host that connects through a Unix socket.
     if forwarded and (address in {"", *trusted} or "*" in trusted):
-        address = forwarded.rpartition(",")[2].strip()
+        hops = [_without_port(hop.strip()) for hop in forwarded.split(",")]
+        # Each proxy adds where its request came from. With two in a row, the last one of the header
+        # is the first proxy, which all people have in common.
+        while len(hops) > 1 and hops[-1] in trusted:
+            hops.pop()
+        address = hops[-1]
     try:
-        found = ipaddress.ip_address(_without_port(address))
+        found = ipaddress.ip_address(address)
     except ValueError:
         return address[:100]
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
