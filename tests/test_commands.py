@@ -516,6 +516,28 @@ def test_the_history_is_listed_page_by_page_and_by_row(world: SchedulerHarness):
 
 
 @pytest.mark.database
+def test_an_event_runs_a_handler_now_or_later(world: SchedulerHarness) -> None:
+    job = world.job(name="nightly", handler_params={"a": 1, "b": 1})
+
+    made = run("executions", "event", "--job", "nightly", "--param", "b=2", "--at", "in 2h",
+               "--key", "order 7", "--json").json  # fmt: skip
+    again = run("executions", "event", "--job", "nightly", "--param", "b=2", "--key", "order 7")
+    after = run("executions", "event", "--handler", "ok", "--after", "1h")
+    over = run("executions", "event", "--handler", "ok", "--at", "2h ago")
+    both = run("executions", "event", "--handler", "ok", "--at", "in 2h", "--after", "2h")
+
+    row, second = JobExecution.objects.order_by("id")
+    assert (made["id"], made["is_new"], made["params"]) == (row.pk, True, {"a": 1, "b": 2})
+    assert row.job_id == job.pk
+    assert timedelta(hours=1.9) < row.available_at - row.created_at <= timedelta(hours=2)
+    assert second.available_at - second.created_at == timedelta(hours=1)
+    assert (after.code, after.out) == (0, f"execution {second.pk}\n")
+    assert again.code == 1
+    assert "another event was sent with this idempotency key" in again.err
+    assert (over.code, "at: is in the past" in over.err) == (1, True)
+    assert (both.code, "after_seconds: contradicts `at`" in both.err) == (1, True)
+
+
 def test_executions_are_cancelled_retried_and_replayed(world: SchedulerHarness):
     job = world.job(name="one")
     first, second = world.execution(job, params={"n": 1}), world.execution(job)

@@ -38,6 +38,7 @@ def send_event(
 
     If the same event was sent before with this idempotency key, no run is made: returns 200 and the
     run of that event. If another event was sent with it: 409.
+    With `at` or `after_seconds` the run waits until then. The status is PENDING meanwhile.
     If the parameters of the job hold secrets, only a caller who may see parameters may send
     `params` or a handler other than the job's.
     """
@@ -58,6 +59,8 @@ def send_event(
         params=params,
         job_id=given.job_id,
         idempotency_key=key or idempotency_key,
+        at=given.at,
+        after_seconds=given.after_seconds,
     )
     return Status(201 if is_new else 200, answered(execution, caller))
 

@@ -7,15 +7,22 @@ import json
 from typing import Any
 
 from scheduler.models import JobExecution
+from scheduler.operations.start_time import AT_ONCE, StartTime
 
 
-def digest_of(*, handler_name: str, job_id: int | None, params: Any) -> str:
+def digest_of(
+    *, handler_name: str, job_id: int | None, params: Any, time: StartTime = AT_ONCE
+) -> str:
     """Returns the digest of an event as it was sent.
 
     `handler_name` is empty if the sender left it to the job, and `params` are not merged into the
-    job's: an edit of the job does not make another event of the same one.
+    job's: an edit of the job does not make another event of the same one. So it is with a time that
+    counts from the arrival of the event: "in an hour" is the same text when it is sent again.
     """
-    asked = json.dumps([handler_name, job_id, params], sort_keys=True, separators=(",", ":"))
+    event: list[Any] = [handler_name, job_id, params]
+    if time != AT_ONCE:  # without it, the digests of events without a time are those of 0.1
+        event.append(time.as_text())
+    asked = json.dumps(event, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(asked.encode()).hexdigest()
 
 

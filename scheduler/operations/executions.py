@@ -16,6 +16,7 @@ from scheduler.operations import validation
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible
 from scheduler.operations.event_digest import digest_of, is_answered_by
+from scheduler.operations.start_time import StartTime
 from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
@@ -89,13 +90,18 @@ class ExecutionOperations(Operations):
         handler_name: str = "",
         job_id: int | None = None,
         idempotency_key: str | None = None,
+        at: datetime | None = None,
+        after_seconds: float | None = None,
     ) -> tuple[JobExecution, bool]:
         """Creates a run for an event. With a job, the event's params are merged into the job's.
 
-        Without a `handler_name` the job's handler runs. Returns the run, and whether it is new. If
-        the same event was sent before with this idempotency_key, no run is created and the earlier
-        run is returned. KeyInUse: the key belongs to another event.
+        Without a `handler_name` the job's handler runs. The run starts at once, or not before `at`,
+        or not before `after_seconds` from now. Returns the run, and whether it is new. If the same
+        event was sent before with this idempotency_key, no run is created and the earlier run is
+        returned, also if `at` is over by now. KeyInUse: the key belongs to another event.
         """
+        time = StartTime(at=at, after_seconds=after_seconds)
+        time.check()
         job = CronJob.objects.get(pk=job_id) if job_id is not None else None
         merged: Any = params
         if job is not None and isinstance(params, Mapping):
@@ -106,23 +112,27 @@ class ExecutionOperations(Operations):
         validation.check_params(handler, merged)
         digest = None
         if idempotency_key is not None:
-            digest = digest_of(handler_name=handler_name, job_id=job_id, params=params)
+            digest = digest_of(handler_name=handler_name, job_id=job_id, params=params, time=time)
             problem = validation.text_problem(idempotency_key, 255, required=True)
             if problem:
                 raise InvalidJob({"idempotency_key": [problem]})
 
         def work() -> tuple[JobExecution, bool]:
             now = self.clock.now()
-            execution, is_new = executions.create_execution(
-                job,
-                handler_name=handler,
-                params=merged,
-                source=ParamSource.EVENT,
-                now=now,
-                dedupe_key=idempotency_key,
-                dedupe_digest=digest,
-                requested_by=self.actor.name,
-            )
+            execution = executions.with_dedupe_key(idempotency_key)
+            is_new = execution is None
+            if execution is None:
+                execution, is_new = executions.create_execution(
+                    job,
+                    handler_name=handler,
+                    params=merged,
+                    source=ParamSource.EVENT,
+                    now=now,
+                    dedupe_key=idempotency_key,
+                    dedupe_digest=digest,
+                    requested_by=self.actor.name,
+                    available_at=time.available_at(now),
+                )
             if is_new:
                 self._remember_execution(ActivityVerb.EVENT, execution, now)
             elif digest is not None and not is_answered_by(

@@ -30,11 +30,13 @@ def create_execution(
     timeout_seconds: int = 3600,
     queue: str = "",
     priority: int = 0,
+    available_at: datetime | None = None,
 ) -> tuple[JobExecution, bool]:
     """Insert a PENDING execution that is not a slot: a manual run or an event.
 
-    Returns it and True, or the execution that has the same `dedupe_key` and False. Raises
-    CronJob.DoesNotExist when somebody deletes the job meanwhile.
+    `available_at`: it may not start before; None: at once. Returns it and True, or the execution
+    that has the same `dedupe_key` and False. Raises CronJob.DoesNotExist when somebody deletes the
+    job meanwhile.
     """
     # Slots are whole seconds. These never are, and two of one job never share a microsecond.
     scheduled_time = now if now.microsecond else now + timedelta(microseconds=1)
@@ -57,14 +59,14 @@ def create_execution(
                     timeout_seconds=job.timeout_seconds if job else timeout_seconds,
                     queue=job.queue if job else queue,
                     priority=job.priority if job else priority,
-                    available_at=now,
-                    publish_at=now,
+                    available_at=available_at or now,
+                    publish_at=available_at or now,
                     created_at=now,
                 )
             return execution, True
         except IntegrityError:
             if dedupe_key is not None:
-                existing = JobExecution.objects.filter(dedupe_key=dedupe_key).first()
+                existing = with_dedupe_key(dedupe_key)
                 if existing is not None:
                     return existing, False
             _still_there(job)  # it is: then another run has this instant
@@ -72,6 +74,13 @@ def create_execution(
             if scheduled_time.microsecond == 0:
                 scheduled_time += timedelta(microseconds=1)
     raise RuntimeError(f"no free instant for a run of {job or handler_name} at {now}")
+
+
+def with_dedupe_key(dedupe_key: str | None) -> JobExecution | None:
+    """The execution of an event that was sent with this key before."""
+    if dedupe_key is None:
+        return None
+    return JobExecution.objects.filter(dedupe_key=dedupe_key).first()
 
 
 def _still_there(job: CronJob | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from scheduler.models import JobExecution
-from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
+from scheduler.states import OverlapPolicy, ParamSource, ReasonCode, RunStatus
 from scheduler.store.endings import not_before_start
 from scheduler.store.runs import Candidate
 
@@ -17,6 +17,9 @@ from scheduler.store.runs import Candidate
 HELD_SECONDS = 5
 # The others ask more rarely: a second for each run before them, within these bounds.
 _IN_LINE_SECONDS = (60, 600)
+# An event may ask for a run in a month. Until then it stands for no work that waits now, so no run
+# of the job is given up for it.
+_WAITS_FOR_THE_TIME_OF_ITS_EVENT = Q(param_source=ParamSource.EVENT, attempt=0, publish_count=0)
 
 
 def running_execution(job_id: int) -> int | None:
@@ -38,14 +41,17 @@ def waits_for_its_time(row: Candidate, *, now: datetime) -> tuple[int, bool] | N
     The flag says what it waits for: True its next attempt, False its jitter.
     """
     asleep = _pending_of(row).filter(id__lt=row.id, available_at__gt=now, publish_count=0)
+    asleep = asleep.exclude(_WAITS_FOR_THE_TIME_OF_ITS_EVENT)
     for id_, attempt in asleep.values_list("id", "attempt")[:1]:
         return id_, attempt > 0
     return None
 
 
-def waits_behind(row: Candidate) -> int | None:
+def waits_behind(row: Candidate, *, now: datetime) -> int | None:
     """The newest execution of the same job that waits and is younger."""
-    return _first_id(_pending_of(row).filter(id__gt=row.id).order_by("-id"))
+    younger = _pending_of(row).filter(id__gt=row.id)
+    younger = younger.exclude(_WAITS_FOR_THE_TIME_OF_ITS_EVENT, available_at__gt=now)
+    return _first_id(younger.order_by("-id"))
 
 
 def _first_id(rows: QuerySet[JobExecution]) -> int | None:

@@ -176,7 +176,7 @@ class Executor:
                     row.id, now=now, reason=reason, code=ReasonCode.OVERLAP_WAITING, facts=facts
                 )
         else:
-            younger = overlap.waits_behind(row)
+            younger = overlap.waits_behind(row, now=now)
             if running is not None and running > row.id:  # an older run that is tried again
                 younger = running
             if younger is not None:

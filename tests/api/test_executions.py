@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -289,6 +289,15 @@ def test_parameters_of_an_event_override_those_of_the_job(api: Program):
     assert run["job_id"] == job.pk
 
 
+def test_event_with_a_time_waits_until_then(api: Program):
+    at = ok(api.post("/events", {"handler": "sample", "at": "2030-01-31T18:00:00+09:00"}), 201)
+    after = ok(api.post("/events", {"handler": "sample", "after_seconds": 1.5}), 201)
+
+    assert (at["status"], at["available_at"]) == ("PENDING", "2030-01-31T09:00:00Z")
+    start, made = (datetime.fromisoformat(after[name]) for name in ("available_at", "created_at"))
+    assert start - made == timedelta(seconds=1.5)
+
+
 @on_each_database
 def test_events_with_the_same_key_create_one_run(api: Program):
     event = {"handler_name": "sample", "idempotency_key": "order-1"}
@@ -318,6 +327,15 @@ def test_events_with_the_same_key_create_one_run(api: Program):
         ({"handler": "sample", "idempotency_key": "k" * 256}, "idempotency_key"),
         ({"handler": "sample", "job_id": "1"}, "job_id"),
         ({"handler": "sample", "parms": {}}, "parms"),
+        ({"handler": "sample", "at": "2020-01-01T00:00:00Z"}, "at"),
+        ({"handler": "sample", "at": "2030-01-01T00:00:00"}, "at"),
+        ({"handler": "sample", "at": 1893456000}, "at"),
+        ({"handler": "sample", "after_seconds": "60"}, "after_seconds"),
+        ({"handler": "sample", "after_seconds": -1}, "after_seconds"),
+        (
+            {"handler": "sample", "at": "2030-01-01T00:00:00Z", "after_seconds": 1},
+            "after_seconds",
+        ),
     ],
 )
 def test_a_bad_event_is_refused_at_its_field(api: Program, event: dict[str, Any], field: str):

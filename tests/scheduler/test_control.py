@@ -6,6 +6,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,9 +14,9 @@ from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse
 from scheduler.operations.history import changes_of
-from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus
+from scheduler.states import RETRYABLE, ActivityVerb, OverlapPolicy, ParamSource, RunStatus
 from scheduler.store import executions
-from tests.harness.scheduler_harness import START, SchedulerHarness, fresh
+from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, reason_of
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -476,6 +477,62 @@ def test_a_key_whose_row_has_no_digest_is_compared_by_job_and_handler(system: Sc
         system.control.event(params={}, job_id=system.job().pk, **key)
 
 
+def later(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "time", [{"at": later(90).astimezone(ZoneInfo("Asia/Seoul"))}, {"after_seconds": 90}]
+)
+def test_an_event_with_a_time_runs_then_and_not_before(
+    time: dict[str, Any], system: SchedulerHarness
+):
+    row, _ = system.control.event(handler_name="ok", params={}, **time)
+    assert (row.status, row.available_at, row.publish_at) == ("PENDING", later(90), later(90))
+    system.clock.advance(89)
+    system.tick()
+    assert (system.publisher.take(), system.worker.execute(row.pk)) == ([], None)
+
+    system.clock.advance(1)
+    system.tick()
+    assert system.deliver() == [RunStatus.SUCCESS]
+
+
+def test_a_key_covers_the_time_of_its_event(system: SchedulerHarness):
+    event: dict[str, Any] = {"handler_name": "ok", "params": {}, "idempotency_key": "order 7"}
+    first, _ = system.control.event(**event, at=later(60))
+    system.clock.advance(3600)
+
+    # A sender that has received no answer repeats what it said, and the time is over by now.
+    seoul = later(60).astimezone(ZoneInfo("Asia/Seoul"))
+    assert system.control.event(**event, at=seoul) == (first, False)
+    for other in ({}, {"at": later(61)}, {"after_seconds": 60}):
+        with pytest.raises(KeyInUse):
+            system.control.event(**event, **other)
+    event["idempotency_key"] = "order 8"
+    assert system.control.event(**event, after_seconds=5)[1]
+    assert not system.control.event(**event, after_seconds=5.0)[1]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("policy", [OverlapPolicy.QUEUE_ONE, OverlapPolicy.REPLACE])
+def test_an_event_for_tomorrow_takes_no_place_from_the_runs_of_today(
+    policy: OverlapPolicy, system: SchedulerHarness
+):
+    job = system.job(overlap_policy=policy)
+    system.control.event(job_id=job.pk, params={}, after_seconds=86_400)
+    running = system.execution(job, status=RunStatus.RUNNING, publish_at=None, attempt=1,
+                               running_key=job.pk, lease_token="a", lease_expires_at=later(60),
+                               deadline_at=later(60))  # fmt: skip
+    waits = system.execution(job)
+    system.control.event(job_id=job.pk, params={}, after_seconds=86_400)
+
+    assert system.worker.execute(waits.pk) is None
+    assert fresh(waits).status == RunStatus.PENDING
+    assert reason_of(waits) == ("overlap_held", {"running": running.pk})
+
+
 def test_idempotency_keys_are_compared_exactly(system: SchedulerHarness):
     keys = ["order-a", "order-A", "\u00f6rder-a", "order-a ", "order-\uff41"]
     for key in keys * 2:
@@ -498,6 +555,18 @@ def test_idempotency_keys_are_compared_exactly(system: SchedulerHarness):
         ({"handler_name": "ok", "params": {}, "idempotency_key": "x" * 256}, "idempotency_key"),
         ({"handler_name": "ok", "params": {}, "idempotency_key": 7}, "idempotency_key"),
         ({"handler_name": "ok", "params": {}, "idempotency_key": "a\x00"}, "idempotency_key"),
+        ({"handler_name": "ok", "params": {}, "at": later(-1)}, "at"),
+        ({"handler_name": "ok", "params": {}, "at": later(60).replace(tzinfo=None)}, "at"),
+        ({"handler_name": "ok", "params": {}, "at": later(60).replace(year=9950)}, "at"),
+        ({"handler_name": "ok", "params": {}, "at": "2030-01-01T00:00:00Z"}, "at"),
+        ({"handler_name": "ok", "params": {}, "after_seconds": -1}, "after_seconds"),
+        ({"handler_name": "ok", "params": {}, "after_seconds": math.nan}, "after_seconds"),
+        ({"handler_name": "ok", "params": {}, "after_seconds": 1e300}, "after_seconds"),
+        ({"handler_name": "ok", "params": {}, "after_seconds": True}, "after_seconds"),
+        (
+            {"handler_name": "ok", "params": {}, "at": later(60), "after_seconds": 60},
+            "after_seconds",
+        ),
     ],
 )
 def test_a_bad_event_is_refused_with_field_and_reason(

@@ -14,7 +14,9 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.states import RunStatus
 from tests.harness.scheduler_harness import START, SchedulerHarness, statuses
+from tests.harness.system import ROOT
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -311,6 +313,19 @@ def test_a_million_mile_old_watermark_is_a_missed_slot_and_no_flood(system: Sche
 
 
 # --- executions typed in --------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_typed_in_waits_for_its_time(system: SchedulerHarness):
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    sql(page.partition("```sql")[2].partition("```")[0])
+    system.clock.advance_to(datetime(2026, 12, 24, 16, 59, 59, tzinfo=UTC))
+    system.tick()
+    assert system.deliver() == []
+
+    system.clock.advance(1)
+    system.tick()
+    assert system.deliver() == [RunStatus.SUCCESS]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from ninja import Schema
 from pydantic import (
     Field,
+    StrictFloat,
     StrictStr,
 )
 
-from scheduler.api.schemas.base import Id, In, Instant, JsonObject, PageOut
+from scheduler.api.schemas.base import Id, In, Instant, InstantIn, JsonObject, PageOut
 from scheduler.states import (
     AttemptOutcome,
     ParamSource,
@@ -118,4 +119,8 @@ class EventIn(In):
         default=None,
         description="a second event with the same key makes no run; the header Idempotency-Key "
         "does the same",
+    )
+    at: InstantIn | None = Field(default=None, description="the run does not start before")
+    after_seconds: Annotated[StrictFloat, Field(ge=0)] | None = Field(
+        default=None, description="the run does not start before so many seconds from now"
     )

@@ -1,4 +1,4 @@
-"""`manage.py executions VERB`: shows, cancels, retries and replays executions, and follows logs."""
+"""`manage.py executions VERB`: shows, starts, stops and repeats executions, and follows logs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Command(JobuCommand):
                  arguments=_list_arguments),
             Verb(name="show", help=_("one execution and its attempts"), run=_show,
                  arguments=_one),
+            Verb(name="event", help=_("a run because something happened, now or later"), run=_event,
+                 arguments=_event_arguments),
             Verb(name="cancel", help=_("stop executions that wait or run"), run=_cancel,
                  arguments=_cancel_arguments),
             Verb(name="retry", help=_("send unsuccessful ones back, by id or by range"),
@@ -59,6 +61,16 @@ def _list_arguments(parser: CommandParser) -> None:
     parser.add_argument("--until", metavar="TIME", help=_("planned for then or earlier"))
     parser.add_argument("--before", type=inputs.ID, metavar="ID", help=_("go on below this id"))
     inputs.add_limit(parser)
+
+
+def _event_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--handler", default="", metavar="NAME", help=_("or that of the job"))
+    parser.add_argument("--job", metavar="JOB", help=_("its name or id"))
+    inputs.add_params(parser)
+    parser.add_argument("--key", metavar="TEXT", help=_("a second event with it makes no run"))
+    parser.add_argument("--at", metavar="TIME", help=_("not before then"))
+    parser.add_argument("--after", metavar="SPAN", help=_("not before, such as 30m, 2h or 1d"))
+    add_wait(parser)
 
 
 def _cancel_arguments(parser: CommandParser) -> None:
@@ -185,6 +197,31 @@ def _show(command: Command, options: dict[str, Any]) -> int:
             command.printer.line()
             command.printer.line(last)
     return 0
+
+
+# --- start ---------------------------------------------------------------------------------------
+
+
+def _event(command: Command, options: dict[str, Any]) -> int:
+    job = inputs.job_named(options["job"]) if options["job"] else None
+    at = after = None
+    if options["at"] is not None:
+        at = inputs.instant_of(options["at"], "at", command.control.clock.now())
+    if options["after"] is not None:
+        after = inputs.seconds_of(options["after"], "after")
+    execution, is_new = command.control.event(
+        handler_name=options["handler"],
+        params=inputs.params_of(options, {}) or {},
+        job_id=job.pk if job else None,
+        idempotency_key=options["key"],
+        at=at,
+        after_seconds=after,
+    )
+    if not command.printer.as_json:
+        text = _("execution %(id)s") if is_new else _("execution %(id)s, made before with this key")
+        command.printer.line(text % {"id": execution.pk})
+    outcome = {**documents.execution_details(execution), "is_new": is_new}
+    return finish(command, outcome, 0, [execution.pk], options)
 
 
 # --- stop and repeat -----------------------------------------------------------------------------
