@@ -34,6 +34,9 @@ class RunInfo:
     max_attempts: int
     timeout_seconds: float
     lease_token: str
+    worker: str = ""
+    """The name of the worker process."""
+    started_at: datetime | None = None
 
     @property
     def idempotency_key(self) -> str:

@@ -21,6 +21,7 @@ Severity = Literal["info", "warning", "error"]
 
 MAX_ERROR_BYTES = 16 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
+MAX_CLASS_BYTES = 255
 _CHAIN_LIMIT = 8
 _GROUP_LIMIT = 5
 # Groups inside groups: below this the traceback shows only the exceptions at the ends.
@@ -36,11 +37,13 @@ _OUR_FILES = {
 class Failure:
     """The description of one exception.
 
-    `error` is "ValueError: text", `error_class` includes the module.
+    `error` is "ValueError: text", `error_class` includes the module, except for built-in classes,
+    `exception_class` always: it is the path by which the class is imported.
     """
 
     error: str
     error_class: str
+    exception_class: str
     traceback: str
     severity: Severity
     permanent: bool
@@ -56,6 +59,7 @@ def describe(exc: BaseException) -> Failure:
     return Failure(
         error=summary(exc),
         error_class=_class_name(type(exc)),
+        exception_class=path_of(type(exc)),
         traceback=_traceback(exc),
         severity=_severity(exc),
         permanent=isinstance(exc, PermanentError),
@@ -110,9 +114,12 @@ def _message(exc: BaseException) -> str:
 
 
 def _class_name(cls: type[BaseException]) -> str:
-    name = cls.__qualname__
-    full = name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}"
-    return storable_text(full, 255)
+    return path_of(cls).removeprefix("builtins.")
+
+
+def path_of(cls: type[BaseException]) -> str:
+    """Returns the dotted path of an exception class, its module first."""
+    return storable_text(f"{cls.__module__}.{cls.__qualname__}", MAX_CLASS_BYTES)
 
 
 def _severity(exc: BaseException) -> Severity:

@@ -19,7 +19,7 @@ from handlers.call import Call, call_handler
 from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
 from handlers.errors import CannotRunError, DatabaseNotConfiguredError
-from handlers.failure import Failure, Severity, describe, summary, thread_stack
+from handlers.failure import Failure, Severity, describe, path_of, summary, thread_stack
 from handlers.hooks import RunHooks
 from handlers.json_safe import storable_result, storable_text
 from handlers.leftovers import end_leftovers
@@ -53,6 +53,8 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     error_class: str = ""
+    exception_class: str = ""
+    """The path by which the class of the exception is imported; "" if there was none."""
     severity: Severity = "info"
     ran_seconds: float = 0.0
     overran: bool = False
@@ -266,6 +268,7 @@ def _success_of(value: object) -> object:
 def _failed(failure: Failure, **facts: Any) -> Outcome:
     return Outcome(
         kind=OutcomeKind.FAILED, error=failure.error, error_class=failure.error_class,
+        exception_class=failure.exception_class,
         traceback=failure.traceback, severity=failure.severity,
         retryable=not failure.permanent, retry_after_seconds=failure.retry_after_seconds, **facts,
     )  # fmt: skip
@@ -274,7 +277,8 @@ def _failed(failure: Failure, **facts: Any) -> Outcome:
 def _invalid(exc: CannotRunError | DatabaseNotConfiguredError) -> Outcome:
     return Outcome(
         kind=OutcomeKind.INVALID, error=storable_text(str(exc), 16384),
-        error_class=type(exc).__name__, severity="error", retryable=False,
+        error_class=type(exc).__name__, exception_class=path_of(type(exc)),
+        severity="error", retryable=False,
     )  # fmt: skip
 
 

@@ -46,6 +46,9 @@ INSTALLED_APPS = [
     "scheduler",
 ]
 
+# Tasks that handlers and other apps enqueue. No QUEUES: all queues that a job may use.
+TASKS = {"default": {"BACKEND": "scheduler.django_tasks.JobuBackend", "QUEUES": []}}
+
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "jobu_project.middleware.StaticFiles",

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import django
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from scheduler.wakeups import Messenger
 
 
 class SchedulerConfig(AppConfig):
@@ -16,15 +23,29 @@ class SchedulerConfig(AppConfig):
         from django.db.models.signals import pre_migrate
 
         from handlers import discover
-        from scheduler import checks  # registers the checks
+        from scheduler import checks, wakeups  # registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
         from scheduler.operations.celery_app import keep_own_app, remember_own_app
         from scheduler.worker import celery_tasks
 
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
+        wakeups.send_through(_messenger)
         celery_tasks.install()
+        if django.VERSION >= (6, 0) or find_spec("django_tasks") is not None:
+            from scheduler.django_tasks import handler
+
+            handler.install()
         remember_own_app()
         found = discover(current().handler_packages, after_import=keep_own_app)
         for module, error in found.failures:
             emit("discovery.failed", handler_module=module, error=error)
+
+
+def _messenger() -> Messenger:
+    from scheduler.beat.publisher import CeleryPublisher
+    from scheduler.clock import DatabaseClock
+    from scheduler.operations.celery_app import own_app
+    from scheduler.store.connection import database_now
+
+    return CeleryPublisher(own_app(), DatabaseClock(database_now, 0))

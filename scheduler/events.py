@@ -120,6 +120,10 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _I,
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
     ),
+    "task.not_signalled": (
+        _W,
+        "the receivers of task_finished were not called for execution {execution_id}: {error}",
+    ),
     "database.encoding": (_E, "{problem}"),
     "discovery.celery_app": (
         _W,

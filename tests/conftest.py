@@ -108,6 +108,17 @@ def rabbitmq_server() -> RabbitMQ:
     return plugin.server_or_skip(RabbitMQ)
 
 
+# --- messages -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_messages_from_this_process() -> None:
+    """Sends none, because tests count those of beat. Real processes do send theirs."""
+    from scheduler import wakeups
+
+    wakeups.send_through(None)
+
+
 # --- the run's job database -----------------------------------------------------------------------
 
 

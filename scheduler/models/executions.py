@@ -188,6 +188,8 @@ class JobAttempt(models.Model):
     outcome = models.CharField(_("outcome"), max_length=20, choices=choices_of(AttemptOutcome))
     error = models.TextField(_("error"), blank=True, default="")
     traceback = models.TextField(_("traceback"), blank=True, default="")
+    # The path of the exception's class, such as shop.errors.NoStock; NULL where none was raised.
+    exception_class = models.CharField(max_length=255, null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "job_attempts"

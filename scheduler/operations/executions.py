@@ -21,6 +21,7 @@ from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus, Ta
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction
+from scheduler.wakeups import execution_became_runnable
 
 RETRY_LIMIT: Final = 10_000
 RETRY_BATCH: Final = 500
@@ -49,6 +50,7 @@ class ExecutionOperations(Operations):
                 requested_by=self.actor.name,
             )
             self._remember_job(ActivityVerb.RUN, job, now, execution_id=execution.pk)
+            execution_became_runnable(execution)
             return execution
 
         return in_transaction(work)
@@ -79,6 +81,7 @@ class ExecutionOperations(Operations):
                 priority=original.priority,
             )
             self._remember_execution(ActivityVerb.REPLAYED, execution, now, source_id=original.pk)
+            execution_became_runnable(execution)
             return execution
 
         return in_transaction(work)
@@ -135,6 +138,8 @@ class ExecutionOperations(Operations):
                 )
             if is_new:
                 self._remember_execution(ActivityVerb.EVENT, execution, now)
+                if execution.available_at <= now:
+                    execution_became_runnable(execution)
             elif digest is not None and not is_answered_by(
                 execution, digest=digest, handler_name=handler_name, job_id=job_id
             ):
@@ -195,6 +200,7 @@ class ExecutionOperations(Operations):
                 return None
             execution = self._execution(execution_id)
             self._remember_execution(ActivityVerb.RETRIED, execution, now)
+            execution_became_runnable(execution)
             return execution
 
         retried = in_transaction(work)

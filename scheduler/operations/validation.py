@@ -76,7 +76,7 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
         check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
     for name in LISTS:
         check(name, lambda name=name: _text_list(getattr(job, name)))  # type: ignore[misc]
-    check("queue", lambda: _queue(job.queue))
+    check("queue", lambda: queue_problem(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
     for moment in ("start_at", "end_at", "paused_until"):
         check(moment, lambda moment=moment: instant_problem(getattr(job, moment)))  # type: ignore[misc]
@@ -240,7 +240,8 @@ def instant_problem(value: object) -> str | None:
     return None
 
 
-def _queue(value: object) -> str | None:
+def queue_problem(value: object) -> str | None:
+    """What is wrong with the name of a queue; "" is the default queue."""
     if isinstance(value, str) and value.startswith(_NO_QUEUES):
         starts = ", ".join(f"`{start}`" for start in _NO_QUEUES)
         return _("must not begin with %(starts)s: the broker keeps such names for itself") % {

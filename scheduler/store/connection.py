@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 
 M = TypeVar("M", bound=Model)
@@ -44,6 +44,19 @@ def execute(statement: str, parameters: Sequence[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, [_outgoing(value) for value in parameters])
         return int(cursor.rowcount)
+
+
+def insert_one(statement: str, parameters: Sequence[Any]) -> int:
+    """Insert one row and return its id."""
+    returning = connection.vendor == "postgresql"
+    # As the ORM does: in a transaction that an error has broken, this is refused in clear words,
+    # and an error of this statement breaks the transaction that is open.
+    with transaction.mark_for_rollback_on_error(), connection.cursor() as cursor:
+        cursor.execute(
+            f"{statement} RETURNING id" if returning else statement,
+            [_outgoing(value) for value in parameters],
+        )
+        return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
 def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:

@@ -30,6 +30,7 @@ class Ending:
     outcome: AttemptOutcome
     error: str = ""
     traceback: str = ""
+    exception_class: str = ""
     reason_code: ReasonCode | None = None
     """Why the execution is what it is afterwards, for its own row."""
     reason_facts: Mapping[str, Any] | None = None
@@ -187,8 +188,9 @@ def _reason_to_cancel(lease: Lease) -> str | None:
 
 _INSERT_ATTEMPT = """
 INSERT INTO job_attempts
-       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback,
+        exception_class)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -205,6 +207,7 @@ def _insert_attempt(lease: Lease, ending: Ending, now: datetime) -> None:
             ending.outcome,
             ending.error,
             ending.traceback,
+            ending.exception_class or None,
         ],
     )
 

@@ -30,6 +30,7 @@ from scheduler.operations.redaction import Redactor
 from scheduler.states import AttemptOutcome, OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store import endings, executions, overlap, publishing, runs
 from scheduler.store.run_reports import Report
+from scheduler.worker import around_runs
 from scheduler.worker import verdict as verdicts
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
@@ -240,7 +241,10 @@ class Executor:
             max_attempts=lease.attempt + max(0, row.max_retry - row.failures),
             timeout_seconds=row.timeout_seconds,
             lease_token=lease.token,
+            worker=lease.owner,
+            started_at=lease.started_at,
         )
+        around_runs.before(row.handler_name)
         coroutine = run_handler(
             info,
             row.params,
@@ -275,6 +279,8 @@ class Executor:
         finally:
             self._leases.release(held)
         self._log_end(row, lease, outcome, written)
+        if written is not None:
+            around_runs.after(row.handler_name, row.id, written.status)
         if cannot_be_stopped:
             self._end_with_culprit(row, held)
         return None if written is None else written.status
@@ -402,6 +408,7 @@ class Executor:
             outcome=verdict.outcome,
             error=verdict.error,
             traceback=verdict.traceback,
+            exception_class=verdict.exception_class,
             reason_code=verdict.reason_code,
             reason_facts=verdict.reason_facts,
             report=report,

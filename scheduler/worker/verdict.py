@@ -76,6 +76,7 @@ class Verdict:
     outcome: AttemptOutcome
     error: str = ""
     traceback: str = ""
+    exception_class: str = ""
     result: object = None
     overran: bool = False
     charged: bool = False
@@ -112,6 +113,7 @@ def of_attempt(
         outcome=AttemptOutcome.TIMEOUT if is_timeout else AttemptOutcome.FAILED,
         error=storable_text(outcome.error, _ERROR_BYTES),
         traceback=storable_text(outcome.traceback, _TRACEBACK_BYTES),
+        exception_class=outcome.exception_class,
         charged=True,
         reason_code=(
             ReasonCode.TIMEOUT
