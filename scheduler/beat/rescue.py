@@ -51,8 +51,8 @@ def rescue_expired(
         if not _write(run, verdict, now):
             continue
         failpoints.point("rescue.ended")
-        if run.lease.exclusive and run.lease.job_id is not None:
-            overlap.wake_waiting(run.lease.job_id, now=now)
+        if run.lease.running_key is not None:
+            overlap.wake_waiting(run.lease.running_key, now=now)
         rescued.append(
             Rescued(
                 execution_id=run.lease.execution_id,

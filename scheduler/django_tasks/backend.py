@@ -13,7 +13,7 @@ from django.core import checks
 from pydantic import ValidationError
 
 from scheduler.django_tasks import lookup, options
-from scheduler.django_tasks.calls import params_of, priority_of_run, queue_of_run
+from scheduler.django_tasks.calls import bind, params_of, priority_of_run, queue_of_run
 from scheduler.django_tasks.compat import (
     FRAMEWORK,
     BaseTaskBackend,
@@ -78,13 +78,17 @@ class JobuBackend(BaseTaskBackend):
             errors=[],
             worker_ids=[],
         )
-        params = params_of(task, result.args, result.kwargs, backend=self.alias)
+        arguments = bind(task, result.args, result.kwargs)
+        chosen = options.options_of(task, self.options)
+        overlap_key = options.overlap_key_of(task, chosen, arguments)
+        params = params_of(
+            task, result.args, result.kwargs, backend=self.alias, overlap_key=overlap_key
+        )
         if lookup.find(task.module_path, may_import=lookup.imported_only) is None:
             raise InvalidTask(
                 f"{task.module_path} is not the name of this task in its module, so no worker would"
                 " find it."
             )
-        chosen = options.options_of(task, self.options)
         execution_id, enqueued_at = TaskOperations().enqueue(
             Call(
                 path=task.module_path,
@@ -94,6 +98,7 @@ class JobuBackend(BaseTaskBackend):
                 run_after=task.run_after,
                 max_retry=chosen.max_retry,
                 timeout_seconds=chosen.timeout_seconds,
+                overlap_key=overlap_key,
             )
         )
         object.__setattr__(result, "id", str(execution_id))

@@ -37,6 +37,7 @@ class AskedFor(BaseModel):
     priority: StrictInt = DEFAULT_TASK_PRIORITY
     queue_name: StrictStr = DEFAULT_TASK_QUEUE_NAME
     run_after: datetime | None = None
+    overlap_key: StrictStr | None = None
 
 
 class CallParams(BaseModel):
@@ -50,19 +51,23 @@ class CallParams(BaseModel):
 
 
 def params_of(
-    task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, backend: str
+    task: Task[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    backend: str,
+    overlap_key: str | None = None,
 ) -> dict[str, Any]:
     """Returns the params of a call whose arguments are JSON.
 
-    Raises TypeError where they do not fit the signature of the task, ValueError for what not every
-    job database stores as it is: NaN, NUL, too much, too deep.
+    Raises ValueError for what not every job database stores as it is: NaN, NUL, too much, too deep.
     """
-    bind(task, args, kwargs)
     asked = AskedFor(
         backend=backend,
         priority=int(task.priority),
         queue_name=task.queue_name,
         run_after=task.run_after,
+        overlap_key=overlap_key,
     )
     params = {
         "args": list(args),
@@ -76,13 +81,18 @@ def params_of(
         raise ValueError(f"Arguments that cannot be stored: {problems}") from None
 
 
-def bind(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raises TypeError, as the call would, if the arguments do not fit the signature."""
+def bind(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments by their names, with the defaults.
+
+    Raises TypeError, as the call would, if they do not fit the signature.
+    """
     context = [None] if task.takes_context else []
     try:
-        _signature(task.func).bind(*context, *args, **kwargs)
+        bound = _signature(task.func).bind(*context, *args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{task.module_path}(): {error}") from None
+    bound.apply_defaults()
+    return bound.arguments
 
 
 @lru_cache(maxsize=1024)

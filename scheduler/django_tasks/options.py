@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from pydantic import Field, StrictInt, ValidationError, field_validator
+from pydantic import Field, StrictInt, StrictStr, ValidationError, field_validator
 
 from dbpools.nearest import nearest
 from scheduler.conf import Section
@@ -24,6 +24,9 @@ class RunOptions(Section):
 
     max_retry: StrictInt = Field(0, description="retries after the first try")
     timeout_seconds: StrictInt = Field(3600, description="a run that takes longer is stopped")
+    overlap_key: StrictStr | None = Field(
+        None, min_length=1, description="calls with the same key run one after another"
+    )
 
     @field_validator("max_retry", "timeout_seconds")
     @classmethod
@@ -38,13 +41,21 @@ class RunOptions(Section):
 
 
 def run_with(
-    *, max_retry: int | None = None, timeout_seconds: int | None = None
+    *,
+    max_retry: int | None = None,
+    timeout_seconds: int | None = None,
+    overlap_key: str | None = None,
 ) -> Callable[[F], F]:
     """Decorator for a task: options of its runs, in place of those of the backend.
 
-    It works above `@task` and below it. A wrong value is an InvalidTask.
+    `overlap_key` may name arguments: calls with `"order {order_id}"` run one after another for each
+    order. It works above `@task` and below it. A wrong value is an InvalidTask.
     """
-    given = {"max_retry": max_retry, "timeout_seconds": timeout_seconds}
+    given = {
+        "max_retry": max_retry,
+        "timeout_seconds": timeout_seconds,
+        "overlap_key": overlap_key,
+    }
     chosen = {name: value for name, value in given.items() if value is not None}
 
     def decorate(decorated: F) -> F:
@@ -62,6 +73,21 @@ def options_of(task: Task[..., Any], of_backend: Mapping[str, Any]) -> RunOption
         return RunOptions(**{**of_backend, **own})
     except ValidationError as error:
         raise InvalidTask(f"{task.module_path}: {problems_of(error)}") from None
+
+
+def overlap_key_of(
+    task: Task[..., Any], options: RunOptions, arguments: Mapping[str, Any]
+) -> str | None:
+    """Returns the key of one call, with its arguments filled in. Raises InvalidTask."""
+    if options.overlap_key is None:
+        return None
+    try:
+        return options.overlap_key.format_map(arguments)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InvalidTask(
+            f"{task.module_path}: overlap_key {options.overlap_key!r} does not fit the arguments"
+            f" ({type(error).__name__}: {error})"
+        ) from None
 
 
 def problems_of(error: ValidationError) -> str:

@@ -87,6 +87,8 @@ class JobExecution(models.Model):
     # The job's id while a run of a job that must not overlap goes on. UNIQUE: the database refuses
     # a second one.
     running_key = models.BigIntegerField(_("running alone as"), null=True, blank=True)
+    # Runs without a job that must not overlap share it: a negative hash, so it is no job's id.
+    overlap_key = models.BigIntegerField(null=True, blank=True, editable=False)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True, blank=True)
@@ -125,6 +127,13 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
+            # the next of the calls that share a key (MySQL has no such index: there it is
+            # executions_to_publish)
+            models.Index(
+                fields=["overlap_key", "id"],
+                name="executions_in_line",
+                condition=Q(status=RunStatus.PENDING.value, overlap_key__isnull=False),
+            ),
             # how far a backfill has come
             models.Index(fields=["backfill", "status"], name="executions_backfill"),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,8 @@ class Call:
     run_after: datetime | None
     max_retry: int
     timeout_seconds: int
+    overlap_key: str | None = None
+    """Calls with the same key run one after another, whichever tasks they call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class TaskOperations(Operations):
                 timeout_seconds=call.timeout_seconds,
                 queue=call.queue,
                 priority=call.priority,
+                overlap_key=None if call.overlap_key is None else _number_of(call.overlap_key),
             )
             execution_id = task_runs.create(run)
             if available_at <= now:
@@ -76,6 +80,11 @@ class TaskOperations(Operations):
     def run_of_task(self, execution_id: int) -> tuple[JobExecution, list[JobAttempt]] | None:
         """Returns the run of a task with its ended attempts, oldest first. None: there is none."""
         return task_runs.find(execution_id, prefix=PREFIX)
+
+
+def _number_of(overlap_key: str) -> int:
+    digest = hashlib.sha256(overlap_key.encode("utf-8", "surrogatepass")).digest()
+    return -1 - (int.from_bytes(digest[:8], "big") >> 1)
 
 
 def problem_of(path: str, queue: str, run_after: datetime | None) -> str | None:

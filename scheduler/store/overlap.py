@@ -22,9 +22,9 @@ _IN_LINE_SECONDS = (60, 600)
 _WAITS_FOR_THE_TIME_OF_ITS_EVENT = Q(param_source=ParamSource.EVENT, attempt=0, publish_count=0)
 
 
-def running_execution(job_id: int) -> int | None:
-    """The id of the run that holds the job's running_key."""
-    return _first_id(JobExecution.objects.filter(running_key=job_id))
+def running_execution(running_key: int) -> int | None:
+    """The id of the run that holds the running_key."""
+    return _first_id(JobExecution.objects.filter(running_key=running_key))
 
 
 def waits_before(row: Candidate, *, now: datetime) -> list[int]:
@@ -59,7 +59,15 @@ def _first_id(rows: QuerySet[JobExecution]) -> int | None:
 
 
 def _pending_of(row: Candidate) -> QuerySet[JobExecution]:
-    return JobExecution.objects.filter(job_id=row.job_id, status=RunStatus.PENDING)
+    return _pending(row.overlap_key or 0 if row.job_id is None else row.job_id)
+
+
+def _pending(running_key: int) -> QuerySet[JobExecution]:
+    """The PENDING executions that would hold this key. Ids of jobs are positive, others are not."""
+    pending = JobExecution.objects.filter(status=RunStatus.PENDING)
+    if running_key > 0:
+        return pending.filter(job_id=running_key)
+    return pending.filter(overlap_key=running_key)
 
 
 def hold(
@@ -122,14 +130,12 @@ def _give_up(
     return changed == 1
 
 
-def wake_waiting(job_id: int, *, now: datetime) -> bool:
-    """Let the next held run of a job try at once, because the run that held running_key has ended.
+def wake_waiting(running_key: int, *, now: datetime) -> bool:
+    """Let the next held run try at once, because the run that held the running_key has ended.
 
     The next one is the oldest, under policy `replace` the newest. The others could not run anyway.
     """
-    held = JobExecution.objects.filter(
-        job_id=job_id, status=RunStatus.PENDING, available_at__gt=now, publish_count__gt=0
-    )
+    held = _pending(running_key).filter(available_at__gt=now, publish_count__gt=0)
     # For an order by the plain id the database might walk the whole history.
     by_id = F("id") + 0
     found = held.order_by(by_id).values_list("id", "job__overlap_policy").first()

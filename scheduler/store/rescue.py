@@ -14,7 +14,7 @@ from scheduler.store.runs import Lease
 _FIELDS = (
     "id", "job_id", "job_name", "handler_name", "attempt", "failures", "max_retry",
     "timeout_seconds", "lease_token", "lease_owner", "started_at", "deadline_at",
-    "cancel_requested_at", "running_key", "job__retry_backoff_seconds",
+    "cancel_requested_at", "running_key", "overlap_key", "job__retry_backoff_seconds",
     "job__retry_backoff_max_seconds",
 )  # fmt: skip
 
@@ -83,6 +83,7 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
                 owner=row["lease_owner"] or "",
                 started_at=row["started_at"] or now,
                 exclusive=row["running_key"] is not None,
+                overlap_key=row["overlap_key"],
             ),
             name=row["job_name"] or row["handler_name"],
             failures=row["failures"],

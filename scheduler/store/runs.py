@@ -44,6 +44,7 @@ class Candidate:
     overlap_policy: str | None
     retry_backoff_seconds: int | None
     retry_backoff_max_seconds: int | None
+    overlap_key: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +57,22 @@ class Lease:
     token: str
     owner: str
     started_at: datetime
-    exclusive: bool  # it holds the job's running_key
+    exclusive: bool  # it holds a running_key
+    overlap_key: int | None = None
+
+    @property
+    def running_key(self) -> int | None:
+        """What no other run may hold meanwhile: the job's id, or the key that calls share."""
+        if not self.exclusive:
+            return None
+        return self.overlap_key if self.job_id is None else self.job_id
 
 
 _CANDIDATE = """
 SELECT e.id, e.job_id, e.job_name, e.handler_name, e.scheduled_time, e.logical_time, e.status,
        e.params, e.attempt, e.failures, e.max_retry, e.timeout_seconds, e.available_at,
-       e.cancel_requested_at, j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds
+       e.cancel_requested_at, j.overlap_policy, j.retry_backoff_seconds,
+       j.retry_backoff_max_seconds, e.overlap_key
   FROM job_executions e
   LEFT JOIN cron_jobs j ON j.id = e.job_id
  WHERE e.id = %s
@@ -103,7 +113,12 @@ def lease_for(row: Candidate, *, token: str, owner: str, now: datetime) -> Lease
         token=token,
         owner=owner,
         started_at=now,
-        exclusive=row.job_id is not None and row.overlap_policy != OverlapPolicy.ALLOW,
+        exclusive=(
+            row.overlap_key is not None
+            if row.job_id is None
+            else row.overlap_policy != OverlapPolicy.ALLOW
+        ),
+        overlap_key=row.overlap_key,
     )
 
 
@@ -136,7 +151,7 @@ def claim(row: Candidate, lease: Lease, *, lease_seconds: float) -> bool:
                 lease.owner,
                 min(now + timedelta(seconds=lease_seconds), deadline_at),
                 deadline_at,
-                row.job_id if lease.exclusive else None,
+                lease.running_key,
                 now,
                 row.id,
                 RunStatus.PENDING,

@@ -24,6 +24,7 @@ class NewRun:
     timeout_seconds: int
     queue: str
     priority: int
+    overlap_key: int | None = None
 
     @property
     def scheduled_time(self) -> datetime:
@@ -34,8 +35,8 @@ class NewRun:
 _INSERT = """
 INSERT INTO job_executions
        (handler_name, params, param_source, scheduled_time, created_at, available_at, publish_at,
-        max_retry, timeout_seconds, queue, priority)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        max_retry, timeout_seconds, queue, priority, overlap_key)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -58,6 +59,7 @@ def create(run: NewRun) -> int:
             run.timeout_seconds,
             run.queue,
             run.priority,
+            run.overlap_key,
         ],
     )
 

@@ -149,13 +149,21 @@ class Executor:
         return row, lease
 
     def _hold_back(self, row: runs.Candidate, now: datetime) -> None:
-        """Another run of the job goes on: wait, give up or replace it, as the job's policy says."""
-        assert row.job_id is not None
-        running = overlap.running_execution(row.job_id)
+        """Another run of the job goes on: wait, give up or replace it, as the job's policy says.
+
+        Calls that share a key always wait.
+        """
+        key = row.overlap_key if row.job_id is None else row.job_id
+        assert key is not None
+        running = overlap.running_execution(key)
         by = f"#{running}" if running is not None else "another run"
         # SKIPPED means "never ran", so a run that has had an attempt waits or is cancelled.
         has_run = row.attempt > 0
-        if row.overlap_policy == OverlapPolicy.SKIP and not has_run:
+        if row.job_id is None:
+            reason = f"waits behind {by}"
+            older = overlap.waits_before(row, now=now)
+            done = overlap.hold(row.id, now=now, running=running, in_front=len(older))
+        elif row.overlap_policy == OverlapPolicy.SKIP and not has_run:
             reason = f"skipped by overlap policy skip: {by} was still running"
             done = overlap.skip(
                 row.id,
@@ -431,8 +439,8 @@ class Executor:
             written = endings.hand_back(lease, ending, now=now, available_at=again_at)
         if written:
             failpoints.point("end.committed")
-        if written and lease.exclusive and lease.job_id is not None:
-            overlap.wake_waiting(lease.job_id, now=now)
+        if written and lease.running_key is not None:
+            overlap.wake_waiting(lease.running_key, now=now)
         return written
 
     def _log_end(

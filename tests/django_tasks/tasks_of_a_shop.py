@@ -64,6 +64,18 @@ def mail() -> None:
 
 
 @task
+@run_with(overlap_key="order {order_id}")
+def ship(order_id: int, part: str = "all") -> None:
+    ran.append((order_id, part))
+
+
+@task
+@run_with(overlap_key="order {order}")
+def ship_nothing(order_id: int) -> None:
+    pass
+
+
+@task
 async def counts_groups() -> int:
     await Group.objects.acreate(name="made by a task")
     return await Group.objects.acount()

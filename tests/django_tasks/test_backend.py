@@ -28,8 +28,9 @@ from scheduler.django_tasks.compat import (
 from scheduler.models import JobExecution
 from scheduler.operations.control import InvalidJob
 from scheduler.states import RunStatus
+from scheduler.store import runs
 from tests.django_tasks import tasks_of_a_shop as shop
-from tests.harness.scheduler_harness import SchedulerHarness, fresh
+from tests.harness.scheduler_harness import SchedulerHarness, fresh, reason_of
 from tests.scheduler.conftest import own_registry, system
 
 __all__ = ["own_registry", "system"]  # fixtures
@@ -167,9 +168,9 @@ def test_a_call_is_rolled_back_with_its_transaction():
 
     with transaction.atomic():
         kept = shop.add.enqueue(1)
-        savepoint = transaction.savepoint()
-        shop.add.enqueue(2)
-        transaction.savepoint_rollback(savepoint)
+        with transaction.atomic():
+            shop.add.enqueue(2)
+            transaction.set_rollback(True)
     assert [str(row.pk) for row in JobExecution.objects.all()] == [kept.id]
 
 
@@ -253,6 +254,43 @@ def test_a_value_that_would_be_read_back_as_another_one_fails_without_a_retry(
     result.refresh()
     assert issubclass(result.errors[0].exception_class, TypeError)
     assert "return value" in result.errors[0].traceback
+
+
+# --- calls that must not overlap ------------------------------------------------------------------
+
+
+def test_calls_with_one_key_run_one_after_another(system: SchedulerHarness):
+    first, second, third = (shop.ship.enqueue(7, part=part) for part in "abc")
+    other = shop.ship.enqueue(8)
+    system.clock.advance_to(row_of(other).available_at)
+    holder = runs.candidate(int(first.id))
+    assert holder is not None
+    lease = runs.lease_for(holder, token="a", owner="another", now=system.clock.now())
+    assert runs.claim(holder, lease, lease_seconds=60)
+
+    system.tick()
+    for waits in (third, second):  # the order of the messages does not matter
+        assert system.worker.execute(int(waits.id)) is None
+        assert reason_of(row_of(waits)) == ("overlap_held", {"running": int(first.id)})
+    assert run(system, other).status == RunStatus.SUCCESS
+
+    for _ in range(8):  # the worker of the first one is lost
+        system.clock.advance(30)
+        system.tick()
+    assert row_of(first).status == RunStatus.FAILED
+    assert row_of(second).available_at <= system.clock.now()
+    assert run(system, second).status == RunStatus.SUCCESS
+    assert row_of(third).available_at <= system.clock.now()
+    assert run(system, third).status == RunStatus.SUCCESS
+    assert shop.ran == [(8, "all"), (7, "b"), (7, "c")]
+
+
+@once
+@rolled_back
+def test_a_key_that_does_not_fit_the_arguments_is_refused():
+    with pytest.raises(InvalidTask, match=r"overlap_key 'order \{order\}' does not fit"):
+        shop.ship_nothing.enqueue(7)
+    assert row_of(shop.ship.enqueue(7)).params["task"]["overlap_key"] == "order 7"
 
 
 # --- options --------------------------------------------------------------------------------------
