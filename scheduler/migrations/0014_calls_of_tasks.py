@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduler", "0012_exact_names")]
+    dependencies = [("scheduler", "0013_schedule_fingerprint")]
     operations = [
         migrations.AddField(
             model_name="jobattempt",
