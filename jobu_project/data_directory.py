@@ -24,7 +24,10 @@ def make_data_dir(directory: Path) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            [f"JOBU_DATA_DIR: {directory} cannot be made: {error.strerror}"]
+            [
+                f"JOBU_DATA_DIR: {directory} cannot be made: {error.strerror}; "
+                "name a directory that is writable: JOBU_DATA_DIR=/path"
+            ]
         ) from error
     return directory
 
@@ -51,7 +54,10 @@ def load_or_create_secret_key(directory: Path) -> str:
         key = path.read_text(encoding="ascii")
     except OSError as error:
         raise ConfigError(
-            [f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}"]
+            [
+                f"JOBU_DATA_DIR: {path} can be neither made nor read: {error.strerror}; "
+                "free some space there, or name a directory that is writable"
+            ]
         ) from error
     if not key.strip():  # an older version wrote the final file directly; a full disk left it empty
         raise ConfigError([f"JOBU_DATA_DIR: {path} is empty; delete it, and a new key is made"])

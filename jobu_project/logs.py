@@ -131,6 +131,9 @@ def dict_config(config: LoggingConfig) -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "propagate": True, "handlers": []},
             # Every request has its line (jobu.request). What remains is the traceback of a bug.
             "django.request": {"level": "ERROR"},
+            # Flower asks for workers when it starts, and complains that none is up yet. Its pages
+            # ask again, and they show which workers answer.
+            "flower.inspector": {"level": "CRITICAL"},
             **{name: {"level": level} for name, level in config.loggers.items()},
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,16 @@ echo "$1 $2" >>"$CALLS"
 if [ "$1" = venv ]; then
     for place; do :; done
 else
-    place=${5%/bin/python}
+    place=${4%/bin/python}
 fi
 mkdir -p "$place/bin"
 # The real uv locks this file of the environment: https://github.com/astral-sh/uv
 flock --nonblock "$place/.lock" true || { echo "$place/.lock is held" >&2; exit 1; }
-[ "$1" = venv ] || exit 0
+if [ "$1" = pip ]; then
+    [ -z "${UV_SAYS:-}" ] || { echo "$UV_SAYS"; exit 1; }
+    echo "Resolved 55 packages in 2s"
+    exit
+fi
 ln -sf "$JOBU_PYTHON" "$place/bin/python"
 """
 
@@ -38,19 +43,25 @@ class Checkout:
     def start(self) -> list[str]:
         """Runs `ensure_venv` and returns its calls of uv."""
         self._calls.write_text("", encoding="ascii")
+        done = self.run()
+        assert done.returncode == 0, done.stderr
+        return self._calls.read_text(encoding="ascii").splitlines()
+
+    def run(self, *, path: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         script = f'. "{ROOT}/script/bootstrap.sh"; ensure_venv "{self.root}" requirements.txt'
-        subprocess.run(
-            ["/bin/sh", "-euc", script],
+        return subprocess.run(
+            ["/bin/sh", "-euc", f'root="{self.root}"; {script}'],
             env={
-                "PATH": f"{self._bin}:{os.environ['PATH']}",
+                "PATH": path or f"{self._bin}:{os.environ['PATH']}",
                 "JOBU_PYTHON": sys.executable,
                 "CALLS": str(self._calls),
+                **environment,
             },
-            check=True,
+            check=False,
             capture_output=True,
-            timeout=30,
+            text=True,
+            timeout=120,
         )
-        return self._calls.read_text(encoding="ascii").splitlines()
 
 
 @pytest.fixture
@@ -68,3 +79,90 @@ def test_a_venv_whose_python_is_gone_gets_its_requirements_again(checkout: Check
     (checkout.root / ".venv" / "bin" / "python").unlink()
 
     assert checkout.start() == ["venv --quiet", "pip install"]
+
+
+def test_progress_is_in_sight_while_it_installs(checkout: Checkout) -> None:
+    said = checkout.run().stderr.splitlines()
+
+    assert said[0].startswith("jobu: making .venv with Python 3.")
+    assert said[1].startswith("jobu: installing requirements.txt into .venv; the first time")
+    assert said[2:] == ["jobu: Resolved 55 packages in 2s"]
+
+
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        (
+            "error: Failed to fetch: `http://127.0.0.1:9/django/`",
+            "the package index cannot be reac",
+        ),
+        ("[Errno 111] Connection refused\nERROR: No matching distribution", "Connect this machine"),
+        ("OSError: [Errno 28] No space left on device", "the disk is full. Free some space"),
+        ("OSError: [Errno 30] Read-only file system", "is not writable. Copy the checkout"),
+        ("Collecting x\nERROR: x has no wheel\nnotice", "requirements.txt: ERROR: x has no wheel"),
+    ],
+)
+def test_a_failed_installation_says_in_one_line_what_to_do(
+    checkout: Checkout, output: str, advice: str
+) -> None:
+    done = checkout.run(UV_SAYS=output)
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("jobu: could not install requirements.txt: ")
+    assert advice in last
+    assert checkout.start() == ["pip install"], "the next start tries again"
+
+
+def test_a_python_without_venv_is_named_with_its_package(checkout: Checkout) -> None:
+    python = checkout.root.parent / "python3"
+    python.write_text(
+        f"""#!/bin/sh
+case "$2" in *ensurepip*) exit 1;; esac
+exec {sys.executable} "$@"
+""",
+        encoding="ascii",
+    )
+    python.chmod(0o755)
+
+    done = checkout.run(path="/usr/bin:/bin", JOBU_PYTHON=str(python))
+
+    assert done.returncode == 1
+    version = "{}.{}".format(*sys.version_info)
+    (line,) = done.stderr.splitlines()
+    assert f"({version}) cannot make .venv" in line
+    assert f"sudo apt install python{version}-venv" in line
+    assert not (checkout.root / ".venv").exists()
+
+
+def test_a_checkout_in_place_needs_no_writable_folder(checkout: Checkout) -> None:
+    checkout.start()
+    lock = checkout.root / ".venv.lock"
+    lock.unlink()
+    lock.mkdir()  # nobody can open it, root included
+
+    assert checkout.start() == []
+    (checkout.root / "requirements.txt").write_text("flask\n", encoding="ascii")
+    done = checkout.run()
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "is not writable, or its disk is full" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_uv", [True, False])
+def test_real_tools_without_a_network_say_what_to_do(tmp_path: Path, with_uv: bool) -> None:
+    uv = shutil.which("uv")
+    if with_uv and uv is None:
+        pytest.skip("no uv on PATH")
+    if not with_uv and uv is not None and uv.startswith(("/usr/bin", "/bin")):
+        pytest.skip("uv cannot be left out of PATH")
+    checkout = Checkout(tmp_path)
+    nowhere = "http://127.0.0.1:9/"
+    done = checkout.run(
+        path=f"{Path(uv or '/').parent}:/usr/bin:/bin" if with_uv else "/usr/bin:/bin",
+        PIP_INDEX_URL=nowhere, PIP_CONFIG_FILE=os.devnull,
+        UV_DEFAULT_INDEX=nowhere, UV_NO_CACHE="1",
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "the package index cannot be reached" in done.stderr.splitlines()[-1]

@@ -46,6 +46,16 @@ def mistakes_of(call: Callable[[], object]) -> list[str]:
 # --- defaults -------------------------------------------------------------------------------------
 
 
+def test_one_variable_chooses_the_time_zone_of_pages_and_jobs() -> None:
+    config = load(environ={"JOBU_TIME_ZONE": "Europe/Berlin", "HOME": "/nowhere"})
+    assert config.admin.timezone == config.scheduler.default_timezone == "Europe/Berlin"
+
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"JOBU_TIME_ZONE": "Europe/Berln", "HOME": "/nowhere"})
+    assert len(caught.value.mistakes) == 2
+    assert all("did you mean 'Europe/Berlin'?" in each for each in caught.value.mistakes)
+
+
 def test_without_files_every_key_has_its_default(load_files: Loader, tmp_path: Path):
     config = load_files()
     assert isinstance(config.job_database, SqliteConfig)

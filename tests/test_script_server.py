@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import psutil
@@ -213,6 +214,7 @@ def test_fresh_start_works_and_one_ctrl_c_ends_all_processes(server: Server) -> 
     assert get(server.flower, "/", Authorization=basic("admin", password))[0] == 200
 
     server.wait_for_log("ready.")
+    assert "Inspect method" not in server.log
     processes = server.processes()
     assert not [p for p in processes if password in " ".join(p.cmdline())]
     assert server.stop() == 0, server.log
@@ -359,6 +361,30 @@ def test_value_that_flower_cannot_use_is_refused_before_any_part_starts(
 
     with pytest.raises(CommandError, match=variable):
         launch(["flower"])
+
+
+def test_a_data_directory_that_cannot_be_written_is_one_clear_error(
+    settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    (tmp_path / "launcher.lock").mkdir()  # also root cannot write it
+
+    with pytest.raises(
+        CommandError, match=r"cannot write into the data directory .* JOBU_DATA_DIR="
+    ):
+        launch(["beat"])
+
+
+def test_a_busy_port_names_the_other_server_of_the_checkout(settings: Any) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = Address(host="127.0.0.1", port=other.getsockname()[1], variable="JOBU_WEB_PORT")
+
+        with pytest.raises(
+            CommandError, match=f"Another script/server already uses {settings.DATA_DIR}"
+        ):
+            address.check_free(is_beside=True)
 
 
 @pytest.mark.parametrize(

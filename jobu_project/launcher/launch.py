@@ -5,6 +5,7 @@ Every mistake that can be found in advance stops the launcher before it starts a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import os
@@ -13,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +58,24 @@ class Address:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
-    def check_free(self) -> None:
-        """Raises CommandError if no process can listen here, for example because it is in use."""
+    def check_free(self, *, is_beside: bool = False) -> None:
+        """Raises CommandError if no process can listen here, for example because it is in use.
+
+        `is_beside`: another launcher runs with the same data directory.
+        """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.host, self.port))
             except OSError as error:
+                beside = ""
+                if is_beside and error.errno == errno.EADDRINUSE:
+                    beside = (
+                        f" Another script/server already uses {settings.DATA_DIR}; stop it, or:"
+                    )
                 raise CommandError(
-                    f"cannot listen on {self.host} port {self.port}: {error.strerror}. "
+                    f"cannot listen on {self.host} port {self.port}: {error.strerror}.{beside} "
                     f"{self.variable} chooses another port."
                 ) from error
 
@@ -96,13 +105,17 @@ def launch(names: list[str]) -> int:
     web = Address(host=config.admin.host, port=config.admin.port, variable="JOBU_WEB_PORT")
     flower = Address(host="127.0.0.1", port=_flower_port(), variable="JOBU_FLOWER_PORT")
     listening = {"web": web, "flower": flower}
+    with _data_directory_is_writable():
+        is_beside = _another_launcher_runs()
     for name in names:
         if name in listening:
-            listening[name].check_free()
+            listening[name].check_free(is_beside=is_beside)
     if web.port == flower.port and {"web", "flower"} <= set(names):
         raise CommandError("JOBU_WEB_PORT and JOBU_FLOWER_PORT are the same port")
 
-    with _broker_lock():
+    with ExitStack() as held:
+        with _data_directory_is_writable():
+            held.enter_context(_broker_lock())
         admin_password = _prepare()
         flower_password = _flower_password(admin_password)
         supervisor = Supervisor(
@@ -124,6 +137,30 @@ def launch(names: list[str]) -> int:
 
 # Preparation
 
+LOCK = "launcher.lock"
+
+
+@contextmanager
+def _data_directory_is_writable() -> Iterator[None]:
+    """Turns an OSError into a CommandError: a read-only file system, a full disk, modes."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"cannot write into the data directory {settings.DATA_DIR}: {error.strerror}. "
+            "Free some space there, or name another directory: JOBU_DATA_DIR=/path."
+        ) from error
+
+
+def _another_launcher_runs() -> bool:
+    """True if another launcher uses the data directory, with the file broker."""
+    with (settings.DATA_DIR / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
 
 @contextmanager
 def _broker_lock() -> Iterator[None]:
@@ -135,7 +172,7 @@ def _broker_lock() -> Iterator[None]:
     if not settings.CELERY_BROKER_URL.startswith(f"{folder.SCHEME}:"):
         yield
         return
-    with (settings.DATA_DIR / "launcher.lock").open("a") as lock:
+    with (settings.DATA_DIR / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             folder.wipe(Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["folder"]))
@@ -147,17 +184,28 @@ def _broker_lock() -> Iterator[None]:
 
 def _prepare() -> Password | None:
     """Creates tables, the first user and example jobs. Returns the admin's password if known."""
-    with (settings.DATA_DIR / "prepare.lock").open("a") as lock:
+    with _data_directory_is_writable():
+        lock = (settings.DATA_DIR / "prepare.lock").open("a")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             call_command("migrate", interactive=False, verbosity=0)
             password = _admin_password()
             _load_examples()
         except DatabaseError as error:
-            raise CommandError(f"the database cannot be prepared: {error}") from error
+            raise CommandError(f"the database cannot be prepared: {_words_of(error)}") from error
         finally:
             connections.close_all()
     return password
+
+
+def _words_of(error: DatabaseError) -> str:
+    """Returns the words of the driver, and what to do if there is no room for SQLite's file."""
+    if "disk is full" in str(error):
+        return f"{error}. Free some space in {settings.DATA_DIR}, and start again."
+    if "readonly database" in str(error):
+        return f"{error}. Make {settings.DATA_DIR} writable, or name another: JOBU_DATA_DIR=/path."
+    return str(error)
 
 
 def _admin_password() -> Password | None:
