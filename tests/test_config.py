@@ -17,7 +17,7 @@ from jobu_project.databases import django_databases, pool_databases, sqlite_path
 from jobu_project.layout import ROOT, default_data_dir
 from scheduler.conf import GRACE_SECONDS_MAX, TIME_LIMIT_MARGIN_SECONDS
 from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
-from tests import settings_page
+from tests import errors_page, settings_page
 
 SECRET = "s3cr3t-p4ss"
 
@@ -69,6 +69,11 @@ def test_the_delivered_files_contain_every_key(section: str):
     document = yaml.safe_load((ROOT / "config" / f"{section}.yaml").read_text(encoding="utf-8"))
 
     assert set(document[section]) == set(settings_page.SECTIONS[section].model_fields)
+
+
+def test_errors_page_is_generated_from_the_code() -> None:
+    """`python -m tests.errors_page` writes the page."""
+    assert errors_page.PAGE.read_text(encoding="utf-8") == errors_page.page()
 
 
 def test_settings_page_is_generated_from_the_models():

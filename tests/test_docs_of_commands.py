@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from jobu_project.config import WorkerConfig
 from scheduler.api import probes
@@ -23,6 +24,7 @@ PREFIX = "python manage.py "
 
 @pytest.mark.django_db(transaction=True, reset_sequences=True)
 def test_commands_of_the_page_work_in_the_order_of_the_page() -> None:
+    get_user_model().objects.create_superuser("admin", password="x")  # a token acts as a user
     commands = commands_of("cli.md")
     assert len(commands) > 30
 

@@ -1,0 +1,257 @@
+"""Makes docs/errors.md from the code: the messages with which jobu refuses, and the remedies.
+
+python -m tests.errors_page            # writes the page
+python -m tests.errors_page --check    # exit code 1 if the page differs from the code
+
+The messages are read from the sources. The remedies are here: without one, no page is made.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "errors.md"
+
+HEAD: Final = """\
+# Messages and remedies
+
+This page lists the messages with which jobu refuses something. `...` stands for a name or a value.
+Search the page for words of your message. `python -m tests.errors_page` generates it from the code.
+What is wrong with a single field of a job is in the message itself.
+[operations.md](operations.md) explains alerts and runs that failed.
+"""
+
+# The start of a message -> what to do. "" means that the message says it itself.
+START: Final = {
+    "...: no such directory (JOBU_CONFIG_DIR)": "set `JOBU_CONFIG_DIR` to the folder with the YAML"
+    " files, or unset it",
+    "JOBU_DATA_DIR: must be set": "set `JOBU_DATA_DIR` to a directory that is writable",
+    "JOBU_DATA_DIR: ... is empty": "",
+    "JOBU_DATA_DIR: ... cannot be made": "",
+    "JOBU_DATA_DIR: ... can be neither": "",
+    "JOBU_WEB_PORT and JOBU_FLOWER_PORT": "give one of them another number",
+    "JOBU_FLOWER_PORT: ...": "use a number from 1 to 65535",
+    "JOBU_FLOWER_PASSWORD:": "choose another password",
+    "cannot write into the data directory": "",
+    "the database cannot be prepared": "the rest of the message is the database's: check address,"
+    " password and rights in `JOBU_DATABASE_URL`",
+    "cannot listen on": "stop the other process, or choose another port with the variable",
+    "there is no part": "the parts are `web`, `beat`, `worker` and `flower`",
+}
+SCRIPTS: Final = {
+    "$1 is not writable": "",
+    "JOBU_PYTHON=$JOBU_PYTHON is not": "name another interpreter, or unset the variable",
+    "no Python 3.11 or newer": "",
+    "$1 ($version) cannot make .venv": "",
+    "$1: the disk is full": "",
+    "$1: $root is not writable": "",
+    "$1: the package index cannot be reached": "",
+    "$1: ${reason": "the message ends with the words of pip or uv",
+}
+REFUSED: Final = {
+    "there is no backfill": "`manage.py backfill list` shows the ids",
+    "there is no execution": "`manage.py executions list` shows the ids; beat deletes"
+    " old runs after `scheduler.retention_days`",
+    "there is no user": "use the name of a user who can sign in to the admin",
+    "the user ... is switched off": "switch the user on in the admin, or name another",
+    "there is no such row": "somebody has deleted it; list again",
+    "... is the name of one job": "",
+    "there is no job": "`manage.py jobs list` shows the names",
+    "backfill #... is ... already": "nothing to do",
+    "backfill #... is ...; cancel": "",
+    "execution #... is ... already": "nothing to do",
+    "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
+    "execution #... is ...; cancel": "",
+    "... was revoked before": "nothing to do",
+}
+CHECKS: Final = {
+    "jobu.E002": "`CELERY_TASK_ACKS_LATE = False`; leave out `task_reject_on_worker_lost`",
+    "jobu.E003": "remove the setting; jobs have `timeout_seconds`",
+    "jobu.E006": "add it to `OPTIONS` of the database",
+    "jobu.W001": "`CELERY_WORKER_PREFETCH_MULTIPLIER = 1`",
+    "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",
+    "jobu.E005": "`USE_TZ = True` in the settings",
+    "jobu.E007": "add it to `OPTIONS` of the database",
+    "jobu.E012": "`--pool=threads` for async handlers, `--pool=prefork` for blocking ones",
+    "jobu.W002": "`--pool=threads` for async handlers, `--pool=prefork` for blocking ones",
+    "jobu.W021": "set the server's default to `READ COMMITTED`; the hint names the setting",
+    "jobu.W101": "`chmod 700` that directory",
+    "jobu.E020": "run the statement that the hint of the check prints",
+    "jobu.W020": "[move the rows](production.md#a-database-that-cannot-store-every-text)",
+}
+# Two checks share a function that words it.
+NOT_UTF8: Final = "The database cannot store every text."
+CLASSES: Final = {
+    "HandlerNotFoundError": "correct the name; `manage.py handlers list` shows all. If it is new:"
+    " `worker.handler_packages` must name its package on web and workers",
+    "InvalidParamsError": "correct the named fields of the job's parameters",
+    "DuplicateHandlerError": "rename one of the two handlers",
+    "DatabaseNotConfiguredError": "add the name to `config/database.yaml` and `worker.databases`",
+    "ConfigurationError": "correct each named key of `config/database.yaml`",
+    "UnknownDatabaseError": "add the database to `config/database.yaml` and to `worker.databases`",
+    "QueryLoadError": "correct the .sql file at the named line",
+    "WrongLoopError": "call `get_db()` inside the handler, and share no pool between loops",
+    "PoolClosedError": "use a connection inside its `async with` only",
+    "DatabaseUnavailableError": "check that the server is up, its address and the password",
+    "ConnectionPoolExhaustedError": "raise `pool_size`, or hold connections for a shorter time",
+    "QueryExecutionError": "the message is the database's: correct the statement or its values",
+    "ConnectionLostError": "make the work repeatable; the next attempt uses a new connection",
+    "NoTransactionError": "call it from a function with `@transactional`, in the same task",
+    "ReadOnlyTransactionError": "remove `readonly=True`",
+    "PartialCommitError": "compare the databases that the message names, then repeat the work",
+    "CronParseError": "correct the named field of the expression ([schedules.md](schedules.md))",
+    "CronNeverFiresError": "choose a day that exists, such as `L` for the last of a month",
+    "CronIntervalTooShortError": "fire less often, or lower `scheduler.min_cron_interval_seconds`",
+    "UnknownTimezoneError": "use an IANA name such as `Asia/Seoul`",
+}
+# Bases that nobody raises, and what handlers raise themselves.
+_NOT_LISTED: Final = {
+    "HandlerError", "CannotRunError", "PermanentError", "RetryLaterError", "TaskExit",
+    "DatabaseError", "TransactionError", "ScheduleError",
+}  # fmt: skip
+
+
+def page() -> str:
+    return "\n".join([HEAD, *_start(), *_checks(), *_refused(), *_classes()])
+
+
+def _start() -> Iterator[str]:
+    yield from _heading("The start", "message", "what to do")
+    source = (ROOT / "script" / "bootstrap.sh").read_text(encoding="utf-8").replace("\\\n", "")
+    found = []
+    for line in source.splitlines():
+        before, fail, after = line.partition('fail "')
+        if fail and not before.rstrip().endswith(("#", "say")):
+            found.append(" ".join(after.replace(" ;;", "").replace('"', "").split()))
+    yield from _rows(_shell(found), SCRIPTS)
+    yield from _rows(_messages("jobu_project", ("ConfigError", "CommandError")), START)
+    yield ""
+
+
+def _shell(found: list[str]) -> list[str]:
+    return sorted(set(found))
+
+
+def _checks() -> Iterator[str]:
+    yield from _heading(
+        "`manage.py check`, and the start of beat and workers", "id", "message", "what to do"
+    )
+    for path in ("scheduler/checks.py", "jobu_project/data_directory.py"):
+        for call in _calls(ROOT / path, ("Error", "Warning")):
+            given = {word.arg: word.value for word in call.keywords}
+            if "id" in given:
+                code, hint = _text(given["id"]), _text(given.get("hint"))
+                remedy = CHECKS.get(code) or hint
+                assert remedy, f"{code} has no hint: add a remedy to tests/errors_page.py"
+                yield _row(f"`{code}`", _text(call.args[0]) or NOT_UTF8, remedy)
+    yield ""
+
+
+def _refused() -> Iterator[str]:
+    yield from _heading("Operations", "message", "what to do")
+    yield from _rows(_messages("scheduler", ("NotPossible",)), REFUSED)
+    yield ""
+
+
+def _classes() -> Iterator[str]:
+    yield from _heading("Handlers, databases and schedules", "error", "meaning", "what to do")
+    for path in ("handlers/errors.py", "dbpools/errors.py", "scheduler/schedule/errors.py"):
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name not in _NOT_LISTED:
+                if node.name == "ParamError" or not node.name.endswith("Error"):
+                    continue
+                assert node.name in CLASSES, f"{node.name}: add a remedy to tests/errors_page.py"
+                meaning = (ast.get_docstring(node) or "").splitlines()[0]
+                yield _row(f"`{node.name}`", meaning, CLASSES[node.name])
+    yield ""
+
+
+# --- the sources ----------------------------------------------------------------------------------
+
+
+def _messages(folder: str, names: tuple[str, ...]) -> list[str]:
+    found = set()
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for call in _calls(path, names):
+            text = _text(call.args[0]) if call.args else ""
+            if any(character.isalpha() for character in text):
+                found.add(text)
+    return sorted(found)
+
+
+def _calls(path: Path, names: tuple[str, ...]) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in names:
+                yield node
+
+
+def _text(node: ast.expr | None) -> str:
+    """Returns the text that an expression makes; `...` for its values, "" if it is not known."""
+    match node:
+        case ast.Constant(value=str(text)):
+            found = text
+        case ast.JoinedStr(values=parts):
+            found = "".join(
+                _text(part) if isinstance(part, ast.Constant) else "..." for part in parts
+            )
+        case ast.BinOp(left=left):
+            found = _text(left)
+        case ast.Call(func=ast.Name(id="_" | "gettext"), args=[first, *_]):
+            found = _text(first)
+        case ast.List(elts=[first]):
+            found = _text(first)
+        case _:
+            found = ""
+    while "%(" in found:
+        before, _, rest = found.partition("%(")
+        found = f"{before}...{rest.partition(')s')[2]}"
+    return found
+
+
+# --- the tables -----------------------------------------------------------------------------------
+
+
+def _heading(title: str, *columns: str) -> Iterator[str]:
+    yield f"## {title}\n"
+    yield "| " + " | ".join(columns) + " |"
+    yield "|" + "---|" * len(columns)
+
+
+def _rows(messages: list[str], remedies: dict[str, str]) -> Iterator[str]:
+    used = set()
+    for message in messages:
+        start = next((key for key in remedies if message.startswith(key)), None)
+        assert start is not None, f"{message!r}: add a remedy to tests/errors_page.py"
+        used.add(start)
+        yield _row(f"`{_shown(message)}`", remedies[start] or "as it says")
+    assert used == set(remedies), f"no such messages: {set(remedies) - used}"
+
+
+def _shown(message: str) -> str:
+    words = message.splitlines()[0]
+    for variable in ("${reason:-$(printf '%s\\n' $2 | tail -n 1)}", "$version", "$root", "$1"):
+        words = words.replace(variable, "...")
+    while "...." in words:
+        words = words.replace("....", "...")
+    return words
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" in arguments:
+        return int(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
