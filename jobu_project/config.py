@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -26,9 +25,16 @@ from pydantic import (
 
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
-from dbpools.nearest import nearest
 from jobu_project import layout
-from scheduler.conf import BeatSettings, Count, Section, TimezoneName, WorkerSettings
+from scheduler.conf import (
+    BeatSettings,
+    Count,
+    Section,
+    TimezoneName,
+    WorkerSettings,
+    describe_mistake,
+    did_you_mean,
+)
 
 FILES = ("database", "scheduler", "worker", "admin", "logging")
 
@@ -197,7 +203,7 @@ class Config(Section):
         known = [*self.databases, *sorted(self.unconfigured_databases)]
         for name in self.worker.databases:
             if name not in known:
-                hint = _did_you_mean(name, known)
+                hint = did_you_mean(name, known)
                 problems.append(f"worker.databases: {name!r} is not in database.yaml{hint}")
         if problems:
             raise ValueError("; ".join(problems))
@@ -256,7 +262,7 @@ class _Reader:
             return {}
         for extra in set(document) - {key}:
             self.mistakes.append(
-                f"{path.name}: unknown key {extra!r}{_did_you_mean(str(extra), [key])}"
+                f"{path.name}: unknown key {extra!r}{did_you_mean(str(extra), [key])}"
             )
         expanded = self._expand(document.get(key) or {}, f"{path.name}: {key}")
         return expanded if isinstance(expanded, dict) else {}
@@ -278,7 +284,7 @@ class _Reader:
         try:
             return model(**data)
         except ValidationError as error:
-            self.mistakes += [f"{where}{_describe(item, model)}" for item in error.errors()]
+            self.mistakes += [f"{where}{describe_mistake(item, model)}" for item in error.errors()]
             return None
         except TypeError:
             self.mistakes.append(f"{where}: keys must be words, found {sorted(map(str, data))}")
@@ -360,30 +366,6 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
         return "it is no YAML"
     problem = re.sub(r"'(?!<)[^']{2,}'", "'***'", str(getattr(error, "problem", "")))
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def _describe(item: Any, model: type[BaseModel]) -> str:
-    """Returns a pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
-    where = "".join(f".{part}" for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        hint = _did_you_mean(str(item["loc"][-1]), _keys_at(model, item["loc"][:-1]))
-        return f"{where}: unknown key{hint}"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
-
-
-def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Returns the keys that are allowed at `loc` below `model`, also inside lists and dicts."""
-    for part in loc:
-        field = model.model_fields.get(str(part))
-        candidates = [field.annotation] if field else []
-        inner = [a for c in candidates for a in (c, *getattr(c, "__args__", ()))]
-        model = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), model)
-    return list(model.model_fields)
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    near = nearest(word, known)
-    return f", did you mean {near!r}?" if near else f", known: {', '.join(known)}"
 
 
 def trusted_proxies() -> frozenset[str]:

@@ -1,20 +1,30 @@
-"""The settings of the scheduler: one frozen value, `settings.JOBU`.
+"""The settings of the scheduler: `settings.JOBU`, a mapping or a SchedulerSettings.
 
 These models own each key, its unit, its default, its bounds and its description. The ready-made
-project reads scheduler.yaml and worker.yaml through them; docs/settings.md is made from them.
+project reads scheduler.yaml and worker.yaml through them; a project of one's own writes a mapping.
+docs/settings.md is made from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
 
 from django.conf import settings
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from dbpools.config import DatabaseConfig
+from dbpools import ConfigurationError
+from dbpools.config import DatabaseConfig, parse_database
 from dbpools.nearest import nearest
 
 TASK_NAME = "scheduler.execute"
@@ -154,10 +164,107 @@ class SchedulerSettings(BeatSettings, WorkerSettings):
         {}, repr=False, description="what handlers may open: entries as dbpools takes them"
     )
     default_database: str = Field("default", description="what a bare @transactional uses")
+    admin_site: Literal["own", "project"] = Field(
+        "own",
+        description="where jobu's pages are: on a site of their own, which `scheduler.urls` mounts,"
+        " or on `django.contrib.admin.site`, beside the pages of the project",
+    )
+    celery_app: str = Field(
+        "",
+        description="the Celery app, as `module:name`; empty: `celery.py` beside the settings, else"
+        " the current app",
+    )
+
+
+class ProjectSettings(SchedulerSettings):
+    """What `settings.JOBU` may say in a project of one's own: the defaults of the project hold."""
+
+    default_timezone: TimezoneName = Field(
+        default_factory=lambda: str(getattr(settings, "TIME_ZONE", "UTC")),
+        description="time zone of jobs that have none; otherwise `TIME_ZONE`",
+    )
+    handler_packages: tuple[str, ...] = Field(
+        (), description="every module below these packages is imported, and its handlers registered"
+    )
+
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+# What settings.JOBU was when it was read, and what came of it.
+_read_from: object = None
+_read: SchedulerSettings | None = None
 
 
 def current() -> SchedulerSettings:
-    """Returns the settings in force. Ask each time: a test may replace them."""
-    value = settings.JOBU
-    assert isinstance(value, SchedulerSettings)
-    return value
+    """Returns the settings in force. Ask each time: a test may replace them.
+
+    Raises ImproperlyConfigured with all mistakes of a mapping.
+    """
+    global _read_from, _read
+    value = getattr(settings, "JOBU", _NOTHING)
+    if isinstance(value, SchedulerSettings):
+        return value
+    if _read is None or _read_from is not value:
+        _read_from, _read = value, from_mapping(value)
+    return _read
+
+
+def is_own_project() -> bool:
+    """True in a project of one's own. False in the ready-made one, which reads YAML files."""
+    return isinstance(current(), ProjectSettings)
+
+
+def from_mapping(value: object) -> ProjectSettings:
+    """Returns the settings of a project. Raises ImproperlyConfigured with one line per mistake."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ImproperlyConfigured(
+            "settings.JOBU must be a mapping of names to values, such as"
+            " JOBU = {'handler_packages': ['shop.jobs']}"
+        )
+    given, mistakes = dict(value), list[str]()
+    if "databases" in given:
+        given["databases"] = _databases(given["databases"], mistakes)
+    try:
+        found = ProjectSettings(**given)
+    except ValidationError as error:
+        mistakes += [describe_mistake(item, ProjectSettings) for item in error.errors()]
+    if mistakes:
+        lines = "\n".join(f"- JOBU{mistake}" for mistake in mistakes)
+        raise ImproperlyConfigured(f"settings.JOBU cannot be used:\n{lines}")
+    return found
+
+
+def _databases(value: object, mistakes: list[str]) -> dict[str, DatabaseConfig]:
+    if not isinstance(value, Mapping):
+        mistakes.append(".databases: expected a mapping of names to databases")
+        return {}
+    found = {}
+    for name, entry in value.items():
+        try:
+            found[str(name)] = parse_database(str(name), entry)
+        except ConfigurationError as error:
+            mistakes += [f".{mistake}" for mistake in error.mistakes]
+    return found
+
+
+def describe_mistake(item: Any, model: type[BaseModel]) -> str:
+    """Returns a pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
+    where = "".join(f".{part}" for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        hint = did_you_mean(str(item["loc"][-1]), _keys_at(model, item["loc"][:-1]))
+        return f"{where}: unknown key{hint}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Returns the keys that are allowed at `loc` below `model`, also inside lists and dicts."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        candidates = [field.annotation] if field else []
+        inner = [a for c in candidates for a in (c, *getattr(c, "__args__", ()))]
+        model = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    near = nearest(word, known)
+    return f", did you mean {near!r}?" if near else f", known: {', '.join(known)}"
