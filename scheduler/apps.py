@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.apps import AppConfig
@@ -19,16 +20,25 @@ class SchedulerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers the handlers and the system checks. Opens no connection: workers fork later."""
+        """Registers the handlers and the system checks. Opens no connection: workers fork later.
+
+        Raises ImproperlyConfigured with all mistakes in settings.JOBU.
+        """
+        from celery.signals import import_modules
         from django.db.models.signals import pre_migrate
 
         from handlers import discover
         from scheduler import checks, wakeups  # registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
+        from scheduler.operations import project_app
         from scheduler.operations.celery_app import keep_own_app, remember_own_app
         from scheduler.worker import celery_tasks
 
+        packages = current().handler_packages  # reads settings.JOBU
+        import_modules.connect(_import_task, dispatch_uid="jobu-task")
+        if project_app.is_worker_or_beat():
+            _import_task()  # the signal is under way: Celery's receiver has made Django ready
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
         wakeups.send_through(_messenger)
         celery_tasks.install()
@@ -37,8 +47,8 @@ class SchedulerConfig(AppConfig):
 
             handler.install()
         remember_own_app()
-        found = discover(current().handler_packages, after_import=keep_own_app)
-        for module, error in found.failures:
+        self.discovered = discover(packages, after_import=keep_own_app)
+        for module, error in self.discovered.failures:
             emit("discovery.failed", handler_module=module, error=error)
 
 
@@ -49,3 +59,11 @@ def _messenger() -> Messenger:
     from scheduler.store.connection import database_now
 
     return CeleryPublisher(own_app(), DatabaseClock(database_now, 0))
+
+
+def _import_task(**_: Any) -> None:
+    """Makes jobu's task known to beat and workers, whether or not the project discovers tasks.
+
+    Not in web processes: the code of a worker takes time to import.
+    """
+    import_module("scheduler.tasks")

@@ -13,12 +13,11 @@ from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, regist
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
+from scheduler.conf import is_own_project
 from scheduler.events import emit
 from scheduler.operations.celery_app import own_app
 from scheduler.store.encodings import WrongEncoding, wrong_encoding
 
-# The name of the Celery app in jobu_project.
-APP_NAME = "jobu"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
 
 
@@ -122,10 +121,10 @@ def refuse_to_start(
     `options`: those of a worker. They name the pool that really runs, which -P may have chosen.
 
     Raises SystemExit, because Celery's signals swallow every Exception. A worker of another Celery
-    app that only imports modules of jobu may start.
+    app than the project's may start.
     """
     starting = getattr(instance, "app", None) or getattr(sender, "app", None)
-    if starting is not None and starting.main != APP_NAME:
+    if starting is not None and starting is not own_app():
         return
     chosen = (options or {}).get("pool_cls") or (options or {}).get("pool")
     found = [*check_celery(), *(_pool(chosen) if chosen else ())]
@@ -137,34 +136,28 @@ def refuse_to_start(
 
 def _celery() -> Iterator[CheckMessage]:
     conf = own_app().conf
-    if set(conf.accept_content) != {"json"} or conf.task_serializer != "json":
+    accepted = {str(name).rpartition("/")[2] for name in conf.accept_content or ()}
+    if "json" not in accepted:
         yield Error(
-            "Celery must accept and send JSON only.",
-            hint="CELERY_ACCEPT_CONTENT = ['json']: pickle would let the broker run code.",
+            "Celery must accept JSON: jobu's messages are JSON.",
+            hint="CELERY_ACCEPT_CONTENT = ['json']",
             id="jobu.E001",
         )
-    if conf.task_acks_late or conf.task_reject_on_worker_lost:
-        yield Error(
-            "Tasks must be acknowledged early.",
-            hint="The lease covers a crash. Late acknowledgement runs long jobs twice.",
-            id="jobu.E002",
-        )
-    if conf.task_soft_time_limit:
-        yield Error(
-            "task_soft_time_limit must not be set.",
-            hint="It raises at any instruction, a COMMIT included. Jobs have timeout_seconds.",
-            id="jobu.E003",
-        )
-    if conf.worker_prefetch_multiplier != 1:
-        yield Warning(
-            "worker_prefetch_multiplier should be 1.",
-            hint="Prefetched messages wait behind a long run although another worker is free.",
-            id="jobu.W001",
+    if accepted - {"json"}:
+        # In a project of one's own this is the project's decision.
+        kind, number = (Warning, "W003") if is_own_project() else (Error, "E001")
+        yield kind(
+            f"Celery accepts more than JSON: {', '.join(sorted(accepted - {'json'}))}.",
+            hint="CELERY_ACCEPT_CONTENT = ['json']: pickle would let the broker run code.",
+            id=f"jobu.{number}",
         )
     yield from _pool(conf.worker_pool)
     if conf.beat_scheduler != "scheduler.beat:JobScheduler":
         yield Error(
-            "beat_scheduler must be scheduler.beat:JobScheduler, or no job fires.", id="jobu.E004"
+            "Celery's beat must use jobu's scheduler, or no job runs by its schedule. Entries of"
+            " beat_schedule go on.",
+            hint='CELERY_BEAT_SCHEDULER = "scheduler.beat:JobScheduler"',
+            id="jobu.E004",
         )
 
 
@@ -189,35 +182,45 @@ def _pool(pool: object) -> Iterator[CheckMessage]:
 
 def _django() -> Iterator[CheckMessage]:
     if not settings.USE_TZ:
-        yield Error("USE_TZ must be True: the database holds UTC.", id="jobu.E005")
-    options = settings.DATABASES["default"].get("OPTIONS", {})
-    engine = settings.DATABASES["default"]["ENGINE"]
-    if engine.endswith("sqlite3") and options.get("transaction_mode") != "IMMEDIATE":
         yield Error(
-            "SQLite needs OPTIONS transaction_mode IMMEDIATE.",
-            hint="A deferred transaction that reads first fails when another process writes.",
-            id="jobu.E006",
+            "USE_TZ must be True: the database holds UTC.", hint="USE_TZ = True", id="jobu.E005"
+        )
+    options = settings.DATABASES[DEFAULT_DB_ALIAS].get("OPTIONS", {})
+    engine = settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"]
+    if engine.endswith("sqlite3") and options.get("transaction_mode") != "IMMEDIATE":
+        yield Warning(
+            "Transactions of the project may fail on SQLite while beat or a worker writes.",
+            hint='DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE",'
+            ' "timeout": 20, "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"'
+            "}",
+            id="jobu.W006",
         )
     if engine.endswith("mysql") and "time_zone" not in options.get("init_command", ""):
-        yield Error("MySQL needs init_command SET time_zone = '+00:00'.", id="jobu.E007")
+        yield Error(
+            "MySQL's sessions must be in UTC.",
+            hint='DATABASES["default"]["OPTIONS"]["init_command"] = "SET time_zone = \'+00:00\'"',
+            id="jobu.E007",
+        )
 
 
 def _broker() -> Iterator[CheckMessage]:
-    url = str(own_app().conf.broker_url or "")
-    parts = urlsplit(url)
+    # In a project of one's own the broker is the project's, and a container's network may be safe.
+    kind = Warning if is_own_project() else Error
+    url = own_app().conf.broker_url
+    parts = urlsplit(str((url[0] if isinstance(url, list | tuple) and url else url) or ""))
     if parts.hostname in _LOOPBACK:
         return
     if parts.scheme in ("redis", "rediss") and not parts.password:
-        yield Error(
+        yield kind(
             "The Redis broker has no password and is not on this host.",
             hint="Whoever reaches it can send messages. Set requirepass and redis://:password@host.",
-            id="jobu.E008",
+            id="jobu.W008" if kind is Warning else "jobu.E008",
         )
     # Without a user in the URL the client uses RabbitMQ's default account, which everybody knows.
     known = parts.username in (None, "guest") and parts.password in (None, "guest")
     if parts.scheme in ("amqp", "amqps", "pyamqp") and (known or not parts.password):
-        yield Error(
+        yield kind(
             "The RabbitMQ broker is not on this host and has no password of its own.",
             hint="Make a user for jobu: amqp://jobu:password@host/vhost. Remove the user guest.",
-            id="jobu.E009",
+            id="jobu.W009" if kind is Warning else "jobu.E009",
         )

@@ -5,14 +5,15 @@ rows that it has locked are then locked for everybody, until the server ends its
 may rightly be idle inside a transaction of its own for minutes. So these limits are never settings
 of all connections: they hold in our transactions, and on connections that only our code uses.
 
-SQLite has no such settings: there the lock is on the file, and lasts until its holder goes on.
+SQLite has no such settings: there the lock is on the file, and lasts until its holder goes on. Our
+transactions take it at their beginning. One that reads first fails when another process writes.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
@@ -76,10 +77,24 @@ def unlimit_connection() -> None:
 def own_transaction() -> Iterator[None]:
     """A transaction with our limits. Inside a transaction of somebody else: his, as it is."""
     is_ours = not connection.in_atomic_block
-    with transaction.atomic():
+    with ExitStack() as stack:
+        with _immediate() if is_ours and connection.vendor == "sqlite" else nullcontext():
+            stack.enter_context(transaction.atomic())
         if is_ours and connection.vendor == "postgresql" and not _is_limited():
             _run("; ".join(f"SET LOCAL {name} = {value}" for name, value in _POSTGRES.items()))
         yield
+
+
+@contextmanager
+def _immediate() -> Iterator[None]:
+    """The next transaction of this SQLite connection begins with the lock for writing."""
+    connection.ensure_connection()  # which sets the mode that the settings name
+    sqlite: Any = connection
+    before, sqlite.transaction_mode = sqlite.transaction_mode, "IMMEDIATE"
+    try:
+        yield
+    finally:
+        sqlite.transaction_mode = before
 
 
 def _is_limited() -> bool:

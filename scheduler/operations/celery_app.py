@@ -9,20 +9,22 @@ from __future__ import annotations
 from celery import Celery, _state, current_app
 
 from scheduler.events import emit
+from scheduler.operations import project_app
 
 _own: Celery | None = None
 
 
 def own_app() -> Celery:
-    """Returns the app that the project had made before the handlers were imported."""
+    """Returns the project's app, or the current one where the project has none."""
+    global _own
+    _own = _own or project_app.find()
     return _own or current_app._get_current_object()
 
 
 def remember_own_app() -> None:
     """Call it before any module of handlers is imported."""
     global _own
-    # Not current_app: where no app is made yet, that makes one, and the project's would come late.
-    _own = _state._tls.current_app or _state.default_app
+    _own = project_app.find()
 
 
 def keep_own_app(handler_module: str) -> None:

@@ -54,6 +54,7 @@ _CLOCK_AGE_SECONDS = 10
 _DRAIN_NOTICE_SECONDS = 1.0
 _FORK_WAITS_SECONDS = 5.0
 _WAKE_UP = signal.SIGWINCH
+_NO_LIMIT_SECONDS = 2_000_000
 
 
 class WorkerProcess:
@@ -135,7 +136,16 @@ def process() -> WorkerProcess:
         return _process[1]
 
 
-@shared_task(name=TASK_NAME, ignore_result=True, acks_late=False, max_retries=0)  # type: ignore[untyped-decorator]
+@shared_task(  # type: ignore[untyped-decorator]
+    name=TASK_NAME,
+    ignore_result=True,
+    # A project's own task_acks_late and time limits do not hold for this task. None and 0 would
+    # mean "as configured". The message has the limit of its run.
+    acks_late=False,
+    max_retries=0,
+    soft_time_limit=_NO_LIMIT_SECONDS,
+    time_limit=_NO_LIMIT_SECONDS + 1,
+)
 def execute(*args: Any, **kwargs: Any) -> None:
     """Run the execution that the message names.
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_worker_of_another_celery_app_is_not_refused(broker_url):
 
     refuse_to_start(instance=Worker("theirs"))
     with pytest.raises(SystemExit, match="password"):
-        refuse_to_start(instance=Worker(app.main))
+        refuse_to_start(instance=SimpleNamespace(app=app))
 
 
 @pytest.mark.parametrize("green", ["gevent", "eventlet"])
@@ -88,7 +89,7 @@ def test_a_worker_with_a_green_pool_is_refused_whoever_chose_it(settings: Any, g
 
 def test_no_message_of_a_check_repeats_the_password(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(current_app.conf, "broker_url", "amqp://guest:hunter2@10.0.0.1//")
-    monkeypatch.setitem(current_app.conf, "task_acks_late", True)
+    monkeypatch.setitem(current_app.conf, "accept_content", ["json", "pickle"])
     found = check_celery()
     assert found
     assert "hunter2" not in str(found)
