@@ -20,7 +20,7 @@ class ApiToken(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
-        related_name="api_tokens",
+        related_name="jobu_api_tokens",
         verbose_name=_("acts as"),
     )
     # The first characters of the key, for people to recognise it.
@@ -41,7 +41,7 @@ class ApiToken(models.Model):
     SCOPES = ("read", "operate", "write")
 
     class Meta:
-        db_table = "api_tokens"
+        db_table = "jobu_api_tokens"
         verbose_name = _("API token")
         verbose_name_plural = _("API tokens")
         ordering = ["name"]
@@ -74,14 +74,14 @@ class Preference(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         primary_key=True,
-        related_name="preference",
+        related_name="jobu_preference",
         verbose_name=_("user"),
     )
     timezone = models.CharField(_("time zone"), max_length=64, blank=True, default="")
     language = models.CharField(_("language"), max_length=10, blank=True, default="")
 
     class Meta:
-        db_table = "user_preferences"
+        db_table = "jobu_user_preferences"
         verbose_name = _("preference")
         verbose_name_plural = _("preferences")
 

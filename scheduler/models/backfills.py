@@ -52,7 +52,7 @@ class Backfill(models.Model):
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
     class Meta:
-        db_table = "backfills"
+        db_table = "jobu_backfills"
         verbose_name = _("backfill")
         verbose_name_plural = _("backfills")
         ordering = ["-id"]

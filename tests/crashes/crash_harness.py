@@ -83,7 +83,7 @@ class Place:
             "job_attempts",
             "job_logs",
             "job_executions",
-            "backfills",
+            "jobu_backfills",
             "cron_jobs",
             "soak_changes",
             "soak_watermarks",

@@ -229,7 +229,9 @@ def test_the_question_of_an_idle_tick_is_one_index_probe(
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            "ANALYZE TABLE backfills" if connection.vendor == "mysql" else "ANALYZE backfills"
+            "ANALYZE TABLE jobu_backfills"
+            if connection.vendor == "mysql"
+            else "ANALYZE jobu_backfills"
         )
     assert_probes(lambda: backfills.any_active(), "backfills_active")
     assert not backfills.any_active()

@@ -286,11 +286,13 @@ def test_an_instant_of_a_backfill_that_python_cannot_hold_is_refused(
     for value in watermarks().values():
         # Before the year 1970 or behind 9900, or no instant at all: what is taken can be read.
         with contextlib.suppress(DatabaseError):
-            sql(f"UPDATE backfills SET {quoted} = %s WHERE id = %s", value, made.pk)
+            sql(f"UPDATE jobu_backfills SET {quoted} = %s WHERE id = %s", value, made.pk)
         with contextlib.suppress(ValueError, TypeError):  # SQLite takes 2026-01-12 10:00:99
             instant = getattr(Backfill.objects.get(pk=made.pk), column)
             assert instant is None or 1970 <= instant.year <= 9900
-        sql(f"UPDATE backfills SET {quoted} = %s WHERE id = %s", "2026-01-12 10:00:00", made.pk)
+        sql(
+            f"UPDATE jobu_backfills SET {quoted} = %s WHERE id = %s", "2026-01-12 10:00:00", made.pk
+        )
 
 
 @pytest.mark.django_db(transaction=True)
