@@ -119,8 +119,8 @@ def pages() -> Iterator[tuple[str, str]]:
 
     yield "dashboard", reverse("admin:index")
     yield "dashboard, 7 days", reverse("admin:index", query={"days": "7"})
-    yield "dashboard, what is live", reverse("dashboard-now")
-    yield "dashboard, charts", reverse("dashboard-charts")
+    yield "dashboard, what is live", reverse("admin:dashboard-now")
+    yield "dashboard, charts", reverse("admin:dashboard-charts")
 
     runs = reverse("admin:scheduler_jobexecution_changelist")
     yield "executions", runs

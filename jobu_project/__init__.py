@@ -3,6 +3,10 @@
 No other package reads YAML files or environment variables.
 """
 
-from jobu_project.celery import app as celery_app
+import sys
 
-__all__ = ["celery_app"]
+# The doctor finds what hides our other packages. To import them would fail before it says so.
+if sys.orig_argv[-3:] != ["-m", "jobu_project", "doctor"]:
+    from jobu_project.celery import app as celery_app
+
+    __all__ = ["celery_app"]

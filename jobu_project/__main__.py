@@ -10,6 +10,10 @@ import sys
 
 
 def main(program: str = "python -m jobu_project") -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        from jobu_project import doctor
+
+        sys.exit(doctor.main())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobu_project.settings")
     from django.core.management import execute_from_command_line
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.templatetags.static import static
-from django.urls import reverse_lazy
-from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
 from jobu_project import layout, logs
@@ -16,6 +13,7 @@ from jobu_project.config import Config, get_config
 from jobu_project.data_directory import load_or_create_secret_key, make_data_dir
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
+from scheduler.look import look, page
 
 config = get_config()
 
@@ -63,7 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "jobu_project.sign_in.SlowSignIn",
     # Before the messages, because it sets the language in which they are written.
-    "jobu_project.preferences.PreferenceMiddleware",
+    "scheduler.admin.personal.PreferenceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -212,106 +210,28 @@ JOBU = SchedulerSettings(
     **{name: getattr(config.worker, name) for name in WorkerSettings.model_fields},
     databases=pool_databases(config),
     default_database=config.worker.database,
+    admin_site="project",
+    celery_app="jobu_project.celery:app",
 )
 
 # --- theme of the admin ---------------------------------------------------------------------------
 
 
-def _page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
-    """Returns an entry of the side bar. Only users with `permission` see it."""
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(f"admin:{name}_changelist"),
-        "permission": lambda request: request.user.has_perm(permission),
-    }
-
-
 # The theme's login page omits Django's hidden field `next`. Without this setting, a login on
 # /admin/login/ itself would end at a 404.
 LOGIN_REDIRECT_URL = "admin:index"
-UNFOLD = {
-    "SITE_TITLE": "jobu",
-    "SITE_HEADER": "jobu",
-    "SITE_SYMBOL": "schedule",
-    "STYLES": [lambda request: static("scheduler/no_script.css")],
-    "SITE_FAVICONS": [{"rel": "icon", "href": lazy(static, str)("scheduler/favicon.svg")}],
-    "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.views.index",
-    "SHOW_LANGUAGES": True,
-    "ACCOUNT": {
-        "navigation": [
-            {
-                "title": _("Time zone and language"),
-                "link": reverse_lazy("admin:scheduler_preference_changelist"),
-            },
-            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
-        ],
-    },
-    "SIDEBAR": {
-        "navigation": [
-            {
-                "title": _("Scheduler"),
-                "items": [
-                    {
-                        "title": _("Dashboard"),
-                        "icon": "dashboard",
-                        "link": reverse_lazy("admin:index"),
-                    },
-                    _page(_("Jobs"), "event_repeat", "scheduler_cronjob", "scheduler.view_cronjob"),
-                    _page(
-                        _("Executions"),
-                        "play_circle",
-                        "scheduler_jobexecution",
-                        "scheduler.view_jobexecution",
-                    ),
-                    _page(
-                        _("Backfills"),
-                        "history",
-                        "scheduler_backfill",
-                        "scheduler.view_cronjob",
-                    ),
-                    _page(
-                        _("Processes"),
-                        "monitor_heart",
-                        "scheduler_schedulerprocess",
-                        "scheduler.view_schedulerprocess",
-                    ),
-                ],
-            },
-            {
-                "title": _("Celery"),
-                "items": [
-                    _page(
-                        _("Task results"),
-                        "task_alt",
-                        "django_celery_results_taskresult",
-                        "django_celery_results.view_taskresult",
-                    ),
-                ],
-            },
-            {
-                "title": _("People"),
-                "items": [
-                    _page(_("Users"), "person", "auth_user", "auth.view_user"),
-                    _page(_("Groups"), "group", "auth_group", "auth.view_group"),
-                ],
-            },
-            {
-                "title": _("API"),
-                "items": [
-                    # Every user sees this page, with their own tokens.
-                    {
-                        "title": _("API tokens"),
-                        "icon": "key",
-                        "link": reverse_lazy("admin:scheduler_apitoken_changelist"),
-                    },
-                    {
-                        "title": _("API documentation"),
-                        "icon": "api",
-                        "link": reverse_lazy("api:openapi-view"),
-                    },
-                ],
-            },
-        ],
-    },
-}
+UNFOLD = look(
+    groups=[
+        {
+            "title": _("Celery"),
+            "items": [
+                page(
+                    _("Task results"),
+                    "task_alt",
+                    "django_celery_results_taskresult",
+                    "django_celery_results.view_taskresult",
+                )
+            ],
+        }
+    ]
+)

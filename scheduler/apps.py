@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import django
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     from scheduler.wakeups import Messenger
+
+# The packages without which `scheduler` cannot be imported. They lie beside it.
+_BESIDE = ("handlers", "dbpools")
 
 
 class SchedulerConfig(AppConfig):
     name = "scheduler"
     verbose_name = _("Scheduler")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        _refuse_hidden_packages()
+        _refuse_another_scheduler(self.name)
+        super().__init__(app_name, app_module)
 
     def ready(self) -> None:
         """Registers the handlers and the system checks. Opens no connection: workers fork later.
@@ -28,7 +40,7 @@ class SchedulerConfig(AppConfig):
         from django.db.models.signals import pre_migrate
 
         from handlers import discover
-        from scheduler import checks, wakeups  # registers the checks
+        from scheduler import checks, project_checks, wakeups  # noqa: F401 - registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
         from scheduler.operations import project_app
@@ -67,3 +79,42 @@ def _import_task(**_: Any) -> None:
     Not in web processes: the code of a worker takes time to import.
     """
     import_module("scheduler.tasks")
+
+
+def _refuse_hidden_packages() -> None:
+    """A project's own handlers.py would be imported instead of our package, and fail far from here.
+
+    `python -m jobu_project doctor` finds a project's own `scheduler`, which hides this file too.
+    """
+    for name in _BESIDE:
+        loaded = sys.modules.get(name)
+        spec = find_spec(name) if loaded is None else loaded.__spec__
+        found = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+        ours = Path(__file__).resolve().parent.parent / name / "__init__.py"
+        if found != ours:
+            raise ImproperlyConfigured(
+                f"The module {name!r} of jobu is hidden by {found or 'a folder of that name'}."
+                f" Rename that, or move it into a package: shop/{name}.py is `shop.{name}`."
+            )
+
+
+def _refuse_another_scheduler(name: str) -> None:
+    """Django would only say that the label `scheduler` is used twice."""
+    others = [config.name for config in apps.app_configs.values() if config.label == name]
+    others += [
+        entry
+        for entry in settings.INSTALLED_APPS
+        if entry != name
+        and not entry.startswith(f"{name}.")
+        and (entry.endswith(f".{name}") or f".{name}.apps." in entry)
+        and _label_of(entry) == name
+    ]
+    if others:
+        raise ImproperlyConfigured(
+            f"INSTALLED_APPS has two apps with the label {name!r}: jobu's, and {others[0]!r}. Give"
+            f' the other one a label of its own in its AppConfig: label = "shop_{name}".'
+        )
+
+
+def _label_of(entry: str) -> str:
+    return AppConfig.create(entry).label

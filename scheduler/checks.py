@@ -11,10 +11,11 @@ from celery.signals import beat_init, celeryd_init, worker_ready
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
 from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 
 from scheduler.conf import is_own_project
 from scheduler.events import emit
+from scheduler.models import CronJob
 from scheduler.operations.celery_app import own_app
 from scheduler.store.encodings import WrongEncoding, wrong_encoding
 
@@ -181,6 +182,7 @@ def _pool(pool: object) -> Iterator[CheckMessage]:
 
 
 def _django() -> Iterator[CheckMessage]:
+    yield from _router()
     if not settings.USE_TZ:
         yield Error(
             "USE_TZ must be True: the database holds UTC.", hint="USE_TZ = True", id="jobu.E005"
@@ -200,6 +202,21 @@ def _django() -> Iterator[CheckMessage]:
             "MySQL's sessions must be in UTC.",
             hint='DATABASES["default"]["OPTIONS"]["init_command"] = "SET time_zone = \'+00:00\'"',
             id="jobu.E007",
+        )
+
+
+def _router() -> Iterator[CheckMessage]:
+    """jobu's tables have foreign keys to the users, and its workers use one connection each."""
+    places = {router.db_for_read(CronJob), router.db_for_write(CronJob)}
+    if not router.allow_migrate(DEFAULT_DB_ALIAS, CronJob._meta.app_label, model_name="cronjob"):
+        places.add("none")
+    for place in sorted(places - {DEFAULT_DB_ALIAS}):
+        yield Error(
+            f"A router of DATABASE_ROUTERS sends jobu's tables to the database {place!r}. They must"
+            f" be in {DEFAULT_DB_ALIAS!r}, for reads as well.",
+            hint="At the beginning of its methods: if model._meta.app_label == 'scheduler': return"
+            " 'default' (allow_migrate: return db == 'default').",
+            id="jobu.E013",
         )
 
 

@@ -28,6 +28,9 @@ from dbpools.config import DatabaseConfig, parse_database
 from dbpools.nearest import nearest
 
 TASK_NAME = "scheduler.execute"
+# The instance namespace of jobu's own admin site. `reverse("admin:...", current_app=SITE_NAME)`
+# finds its pages, and those of the project's admin where jobu's are there.
+SITE_NAME = "jobu"
 # Celery's own limit is the last ring, behind the runner's and the bridge's. It works under prefork
 # only.
 TIME_LIMIT_MARGIN_SECONDS = 45

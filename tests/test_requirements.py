@@ -106,8 +106,8 @@ def test_site_includes_all_other_extras() -> None:
     ("packages", "extras"),
     [
         # Drivers are imported when a database of their kind is opened, the theme if installed.
-        (("scheduler", "handlers", "dbpools"), {"", "postgres", "mysql", "site", "tasks"}),
-        (("jobu_project",), {"", "flower", "redis", "postgres", "mysql", "site"}),
+        (("scheduler", "handlers", "dbpools"), {"", "admin", "postgres", "mysql", "tasks"}),
+        (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site"}),
     ],
 )
 def test_every_imported_distribution_is_required(

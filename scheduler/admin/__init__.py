@@ -2,6 +2,7 @@
 
 One folder or module per page: jobs, executions, backfills, dashboard, processes, tokens,
 preferences, accounts (Django's users and groups in the theme). No page imports another page.
+`pages` imports them all.
 
 Modules that the pages share:
 actions: pages that ask for confirmation and then act.
@@ -9,15 +10,13 @@ explain, formatting, liveness: descriptions of a state.
 listing, filters: lists over large tables.
 live: pages that update themselves.
 params_field, job_name_field, suggesting_input: form fields.
+site: where the pages are. theme, personal: what jobu's own site does by itself.
 unfold_compat: the only file that imports the theme.
 """
 
-from scheduler.admin import (  # noqa: F401 - importing registers them
-    accounts,
-    preferences,
-    processes,
-    tokens,
-)
-from scheduler.admin.backfills import admin as _backfills  # noqa: F401
-from scheduler.admin.executions import admin as _executions  # noqa: F401
-from scheduler.admin.jobs import admin as _jobs  # noqa: F401
+from scheduler.conf import current
+
+# Django imports this package when it looks for pages for the project's site. jobu's own site has
+# its pages when `scheduler.urls` is imported, and the project needs no theme before that.
+if current().admin_site == "project":
+    from scheduler.admin import pages  # noqa: F401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
@@ -30,9 +30,6 @@ _ON_MODELS: Final = {
     "view": lambda: pgettext("permission", "Can view %(name)s"),
 }
 
-admin.site.unregister(User)
-admin.site.unregister(Group)
-
 
 class _TranslatedPermissions(ModelAdmin):
     """A ModelAdmin whose form lists permissions in the reader's language."""
@@ -55,13 +52,26 @@ def permission_label(permission: Permission) -> str:
     return f"{kind} | {name}"
 
 
-@admin.register(User)
 class UserAdmin(_TranslatedPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = AdminUserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
-@admin.register(Group)
 class GroupAdmin(_TranslatedPermissions, DjangoGroupAdmin, ModelAdmin):
     pass
+
+
+def are_possible() -> bool:
+    """False where the project has a model of users of its own: only its own pages fit that."""
+    return get_user_model() is User
+
+
+def register(site: Any) -> None:
+    """Puts the pages of users and groups on a site, instead of Django's if they are there."""
+    if not are_possible():
+        return
+    for model, pages in ((User, UserAdmin), (Group, GroupAdmin)):
+        if site.is_registered(model):
+            site.unregister(model)
+        site.register(model, pages)

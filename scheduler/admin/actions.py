@@ -16,7 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -25,6 +25,7 @@ from scheduler.admin import bulk
 from scheduler.admin.actor import control_of
 from scheduler.admin.history import HistoryMixin
 from scheduler.admin.listing import LimitedLookupsAdmin
+from scheduler.admin.site import reverse
 from scheduler.admin.verbs import Verb, VerbForm
 from scheduler.operations.bulk import LIMIT, too_many
 from scheduler.operations.control import InvalidJob, NotPossible
@@ -188,9 +189,9 @@ class RunsAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         raise AssertionError("written by scheduler/store alone")
 
-    def get_actions(self, request: HttpRequest) -> Any:
+    def get_actions(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
         """Removes Django's bulk deletion: it also reports refused rows as deleted."""
-        found = super().get_actions(request)
+        found = super().get_actions(request, *args, **options)  # Django 6.1 says where they are
         found.pop("delete_selected", None)
         return found
 

@@ -14,13 +14,12 @@ from django import forms
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from scheduler.admin.actor import bulk_of, control_of
 from scheduler.admin.history import HistoryMixin
+from scheduler.admin.site import render_to_string, reverse
 from scheduler.admin.verbs import Verb
 from scheduler.models import bounded_id
 from scheduler.operations.bulk import LIMIT, Bulk
@@ -144,7 +143,7 @@ def _page_of(model_admin: HistoryMixin, row_id: int) -> str:
 
 def _name_of(model_admin: HistoryMixin, page_name: str) -> str:
     opts = model_admin.opts
-    return f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}_{page_name}"
+    return f"admin:{opts.app_label}_{opts.model_name}_{page_name}"
 
 
 # Answers are kept as JSON between two requests.

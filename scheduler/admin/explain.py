@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import Count, Sum
-from django.urls import reverse
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -19,6 +18,7 @@ from django.utils.translation import ngettext
 from handlers import HandlerNotFoundError, get_handler
 from scheduler.admin import formatting
 from scheduler.admin.liveness import missing_parts
+from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.models.job_state import state_of

@@ -11,11 +11,11 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import TextareaWidget, TextInputWidget
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.masking import MASK, left_masked, mask, unmask

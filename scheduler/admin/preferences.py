@@ -7,16 +7,18 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone, translation
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from scheduler.admin import personal
+from scheduler.admin.site import register, reverse
 from scheduler.admin.suggesting_input import SuggestingInput
 from scheduler.admin.unfold_compat import ModelAdmin, SelectWidget
 from scheduler.models import Preference
@@ -37,7 +39,7 @@ class PreferenceForm(forms.Form):
     language = forms.ChoiceField(
         label=_("Language"),
         required=False,
-        choices=[("", _("as the browser asks")), *settings.LANGUAGES],
+        choices=[("", _("as the browser asks")), *personal.languages()],
         widget=SelectWidget(),
     )
 
@@ -51,7 +53,7 @@ class PreferenceForm(forms.Form):
         return name
 
 
-@admin.register(Preference)
+@register(Preference)
 class PreferenceAdmin(ModelAdmin):
     """One page for the user's own preferences. Nobody sees or changes another user's."""
 

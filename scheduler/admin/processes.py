@@ -8,8 +8,7 @@ from typing import Any, Final
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -18,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import formatting, live
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.liveness import missing_parts
+from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.models import SchedulerProcess
 from scheduler.operations.control import Control
 from scheduler.operations.liveness import is_alive
@@ -27,7 +27,7 @@ from scheduler.operations.permissions import Action, may
 LIVE_ROWS: Final = 200
 
 
-@admin.register(SchedulerProcess)
+@register(SchedulerProcess)
 class SchedulerProcessAdmin(LimitedLookupsAdmin):
     list_display = ("name", "state", "kind", "host", "pid", "runs", "heartbeat", "start")
     list_display_links = None

@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +18,7 @@ from scheduler.admin import formatting
 from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.actor import tokens_of
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
+from scheduler.admin.site import register, reverse
 from scheduler.admin.unfold_compat import (
     ActionVariant,
     AnyModelForm,
@@ -75,7 +75,7 @@ class TokenForm(AnyModelForm):
         return expires_at
 
 
-@admin.register(ApiToken)
+@register(ApiToken)
 class ApiTokenAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     target_kind = TargetKind.TOKEN
     form = TokenForm

@@ -5,7 +5,8 @@ The theme has no type annotations. The type checker sees the Django classes that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from django.forms.widgets import SplitDateTimeWidget
 
     ModelAdmin = admin.ModelAdmin[Any]
+    ThemeSite = admin.AdminSite
     AnyPaginator = Paginator[Any]
     AnyModelForm = forms.ModelForm[Any]
     AutocompleteSelectFilter = RelatedFieldListFilter
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 else:
     from django.core.paginator import Paginator as AnyPaginator
     from django.forms import ModelForm as AnyModelForm
-    from unfold.admin import ModelAdmin
+    from unfold.admin import ModelAdmin as ThemeModelAdmin
     from unfold.contrib.filters.admin import (
         AutocompleteSelectFilter,
         ChoicesDropdownFilter,
@@ -46,6 +48,7 @@ else:
         RangeDateFilter,
     )
     from unfold.decorators import action as page_action
+    from unfold.sites import UnfoldAdminSite as ThemeSite
     from unfold.views import ChangeList
     from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget as CheckboxSelectMultiple
     from unfold.widgets import UnfoldAdminIntegerFieldWidget as IntegerWidget
@@ -56,11 +59,31 @@ else:
     from unfold.widgets import UnfoldAdminTextInputWidget as TextInputWidget
     from unfold.widgets import UnfoldBooleanSwitchWidget as SwitchWidget
 
+    class ModelAdmin(ThemeModelAdmin):
+        @property
+        def media(self):
+            found = super().media
+            media_of = getattr(self.admin_site, "media_of", None)  # jobu's own site
+            return found if media_of is None else media_of(found)
+
+        def get_changelist_instance(self, request):
+            found = super().get_changelist_instance(request)
+            if hasattr(self.admin_site, "media_of"):
+                for spec in found.filter_specs:
+                    # Django loads it with the project's engine, which finds Django's.
+                    if spec.template == "admin/filter.html":
+                        spec.template = "scheduler/filter.html"
+            return found
+
+
+import unfold
+import unfold.contrib.filters
 from django.forms import BaseForm
 from django.utils.text import format_lazy
 from unfold.enums import ActionVariant
 
 __all__ = [
+    "THEME_FOLDERS",
     "ActionVariant",
     "AnyModelForm",
     "AnyPaginator",
@@ -78,9 +101,13 @@ __all__ = [
     "SwitchWidget",
     "TextInputWidget",
     "TextareaWidget",
+    "ThemeSite",
     "name_date_and_time",
     "page_action",
 ]
+
+#: The packages of the theme, with their templates and static files.
+THEME_FOLDERS: Final = [Path(each.__path__[0]) for each in (unfold, unfold.contrib.filters)]
 
 
 def name_date_and_time(form: BaseForm) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, path, re_path, reverse
@@ -33,6 +34,7 @@ from scheduler.api import (
 from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
 from scheduler.api.strict_json import StrictParser
+from scheduler.conf import SITE_NAME
 
 # The documentation pages may load nothing from other hosts, although the bundled scripts try to.
 _CONTENT_POLICY = (
@@ -98,8 +100,9 @@ def _behind_login(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
         if caller is None:
             if "text/html" not in request.headers.get("Accept", ""):
                 return respond(unauthenticated())
+            sign_in = reverse("admin:login", current_app=SITE_NAME)
             back = urlencode({"next": request.get_full_path()})
-            return HttpResponseRedirect(f"{reverse('admin:login')}?{back}")
+            return HttpResponseRedirect(f"{sign_in}?{back}")
         response = view(request, **options)
         response.headers["Content-Security-Policy"] = _CONTENT_POLICY
         return response
@@ -138,8 +141,8 @@ def _nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
     return respond(of_status(404))
 
 
-api = build("api")
-api_v1 = build("api-v1")
+api = build("jobu-api")
+api_v1 = build("jobu-api-v1")
 
 
 def _redoc(request: HttpRequest) -> HttpResponse:
@@ -151,14 +154,29 @@ def _to(name: str) -> Callable[..., HttpResponseBase]:
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("health", probes.health_view, name="health"),
-    path("ready", probes.ready_view, name="ready"),
-    path("metrics", probes.metrics_view, name="metrics"),
-    path("docs", _to("api:openapi-view")),
-    path("openapi.json", _to("api:openapi-json")),
-    path("redoc", _to("api-redoc")),
-    path("api/redoc", _behind_login(_redoc), name="api-redoc"),
+    path("health", probes.health_view, name="jobu-health"),
+    path("ready", probes.ready_view, name="jobu-ready"),
+    path("metrics", probes.metrics_view, name="jobu-metrics"),
+    path("docs", _to("jobu-api:openapi-view")),
+    path("openapi.json", _to("jobu-api:openapi-json")),
+    path("redoc", _to("jobu-redoc")),
+    path("api/redoc", _behind_login(_redoc), name="jobu-redoc"),
     path("api/v1/", _urls(api_v1)),
     path("api/", _urls(api)),
     re_path(r"^api(?:/(?P<rest>.*))?$", _nothing_here),
 ]
+
+
+def _open(patterns: Iterable[URLPattern | URLResolver]) -> None:
+    """Says to a project's LoginRequiredMiddleware that these views ask for the caller themselves.
+
+    It would redirect a token's request to the sign-in, and the probes, too.
+    """
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            _open(pattern.url_patterns)
+        else:
+            login_not_required(pattern.callback)
+
+
+_open(urlpatterns)

@@ -246,8 +246,8 @@ def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
     days = [today - timedelta(days=back) for back in (3, 2, 1)]
     quote = "`" if place.system.database_url.startswith("mysql") else '"'
     place.system.sql(
-        f"INSERT INTO jobu_backfills (job_id, since, until, {quote}order{quote}, parallelism, params,"
-        " state, total, made, error, requested_by)"
+        f"INSERT INTO jobu_backfills (job_id, since, until, {quote}order{quote}, parallelism,"
+        " params, state, total, made, error, requested_by)"
         " VALUES (%s, %s, %s, 'oldest_first', 2, %s, 'active', 3, 0, '', 'ann')",
         job["id"],
         days[0].strftime("%Y-%m-%d %H:%M:%S"),

@@ -9,8 +9,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -21,6 +20,7 @@ from scheduler.admin.backfills import page
 from scheduler.admin.backfills.actions import CANCEL, DELETE, PAUSE, RESUME
 from scheduler.admin.backfills.starting import StartsBackfills
 from scheduler.admin.listing import TimedChangeList
+from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -39,7 +39,7 @@ class BackfillChangeList(TimedChangeList):
             row.percent = percents[row.pk]
 
 
-@admin.register(Backfill)
+@register(Backfill)
 class BackfillAdmin(StartsBackfills):
     list_display = (
         "number", "state_badge", "job_link", "range", "progress", "requested_by", "created",

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.backfills.forms import ORDERS
+from scheduler.admin.site import reverse
 from scheduler.models import Backfill
 from scheduler.operations.backfills import Progress
 from scheduler.operations.permissions import Action, may

@@ -13,7 +13,6 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.translation import gettext
 
@@ -21,6 +20,7 @@ from scheduler.admin import formatting
 from scheduler.admin.actions import RunsAdmin
 from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
+from scheduler.admin.site import reverse
 from scheduler.models import CronJob, bounded_id
 from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
 from scheduler.operations.permissions import Action, may

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import reverse
+from scheduler.admin.site import reverse
 
 
 def runs(**query: str) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
 from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
 from scheduler.admin.dashboard.health import health_of, job_problems
 from scheduler.admin.liveness import encoding_problem, missing_parts
+from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
 from scheduler.operations.liveness import OVERDUE_AFTER, is_alive

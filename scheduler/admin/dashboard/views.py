@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.urls import reverse
+from django.urls import URLPattern, path
 from django.utils.timezone import get_current_timezone_name
 from django.utils.translation import gettext as _
 
 from scheduler.admin.dashboard import limits, next_runs
 from scheduler.admin.dashboard.charts import charts_context
 from scheduler.admin.dashboard.now import now_context
+from scheduler.admin.site import render, reverse
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 
@@ -37,9 +37,9 @@ def index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "title": _("Dashboard"),
-        "now_url": reverse("dashboard-now", query=next_runs.from_query(from_hour)),
+        "now_url": reverse("admin:dashboard-now", query=next_runs.from_query(from_hour)),
         "now_seconds": limits.NOW_SECONDS,
-        "charts_url": f"{reverse('dashboard-charts')}?days={days}",
+        "charts_url": f"{reverse('admin:dashboard-charts')}?days={days}",
         "charts_seconds": limits.CHARTS_SECONDS,
         "partial_seconds": limits.PARTIAL_SECONDS,
         "days": days,
@@ -64,6 +64,14 @@ def charts_part(request: HttpRequest) -> HttpResponse:
     if "until_complete" in request.GET and not context["is_partial"]:
         response["X-Live"] = "done"
     return response
+
+
+def urls(site: Any) -> list[URLPattern]:
+    """Returns the addresses of the two parts, for the admin site whose front page is `index`."""
+    return [
+        path("dashboard/now", site.admin_view(now_part), name="dashboard-now"),
+        path("dashboard/charts", site.admin_view(charts_part), name="dashboard-charts"),
+    ]
 
 
 def _sees(request: HttpRequest) -> dict[str, bool]:

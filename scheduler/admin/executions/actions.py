@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.urls import reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin.params_field import ParamsField
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import JobExecution

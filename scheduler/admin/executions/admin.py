@@ -17,8 +17,7 @@ from django.http import (
     HttpResponseRedirect,
     StreamingHttpResponse,
 )
-from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -28,6 +27,7 @@ from scheduler.admin.executions import log, page, retry_range
 from scheduler.admin.executions.actions import CANCEL, DELETE, REPLAY, REPLAY_UNSEEN, RETRY
 from scheduler.admin.executions.columns import ExecutionChangeList, ExecutionColumns
 from scheduler.admin.executions.search import execution_of_task, matching
+from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -39,7 +39,7 @@ from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, TargetKind
 
 
-@admin.register(JobExecution)
+@register(JobExecution)
 class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     target_kind = TargetKind.EXECUTION
     list_display = (

@@ -12,7 +12,6 @@ from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -22,6 +21,7 @@ from scheduler.admin import formatting, live
 from scheduler.admin.executions import page
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.labels import label_of
 from scheduler.models import JobExecution

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from django.db.models import Q
-from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from scheduler.admin.site import reverse
 from scheduler.models import JobExecution, JobLog
 
 LOG_LINES: Final = 200

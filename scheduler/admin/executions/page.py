@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db.models import OuterRef, Subquery
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -17,6 +17,7 @@ from scheduler.admin import formatting
 from scheduler.admin.executions import log
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
+from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may

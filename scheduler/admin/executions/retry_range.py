@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.text import format_lazy
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
@@ -18,6 +17,7 @@ from django.utils.translation import ngettext, pgettext_lazy
 from scheduler.admin import formatting
 from scheduler.admin.actor import control_of
 from scheduler.admin.job_name_field import JobNameField
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import (
     CheckboxSelectMultiple,
     SplitDateTimeWidget,

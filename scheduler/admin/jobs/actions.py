@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.urls import reverse
 from django.utils.text import format_lazy
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
 from scheduler.admin.params_field import ParamsField
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import RadioSelectWidget, SplitDateTimeWidget, TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import CronJob

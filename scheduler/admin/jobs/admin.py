@@ -9,8 +9,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -24,13 +23,14 @@ from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
 from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
+from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import ActionVariant, page_action
 from scheduler.models import SEARCHED, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 
 
-@admin.register(CronJob)
+@register(CronJob)
 class CronJobAdmin(JobColumns, SavesJobs):
     form = CronJobForm
     list_display = (

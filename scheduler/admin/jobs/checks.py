@@ -8,12 +8,12 @@ from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 
 from handlers import InvalidParamsError
 from handlers.params import checked_mapping
 from scheduler.admin.jobs.params_form import described, errors_of
 from scheduler.admin.jobs.preview import preview
+from scheduler.admin.site import render_to_string
 from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.models import CronJob
 from scheduler.operations.control import Control

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.admin.utils import quote
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils.translation import gettext, pgettext
 
 from scheduler.admin import formatting, live
 from scheduler.admin.explain import explain_job
 from scheduler.admin.jobs import columns, sparkline
 from scheduler.admin.liveness import missing_parts
+from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.permissions import Action, may

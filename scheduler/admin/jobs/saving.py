@@ -7,7 +7,6 @@ from typing import Any, Final
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.translation import gettext
 
 from scheduler.admin import formatting
@@ -15,6 +14,7 @@ from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.actor import control_of
 from scheduler.admin.jobs.form import refusal_of
 from scheduler.admin.listing import COUNT_LIMIT, LimitedLookupsAdmin
+from scheduler.admin.site import reverse
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.states import TargetKind

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
+from scheduler.admin.site import reverse
 from scheduler.labels import label
 from scheduler.states import RunStatus
 from scheduler.store.recent_runs import RecentRun
