@@ -187,7 +187,7 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
 
     assert beside == {
         "__init__", "apps", "checks", "clock", "conf", "events", "failpoints", "labels", "states",
-        "tasks", "transient", "limits", "wakeups",
+        "tasks", "transient", "limits", "look", "project_checks", "urls", "wakeups",
     }  # fmt: skip
     assert len(folders) <= 14
 
