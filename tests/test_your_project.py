@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from psycopg.rows import dict_row
 
 from jobu_project import doctor
+from scheduler.operations import project_app
 from tests.harness.servers import Postgres, Redis
 from tests.harness.servers.daemon import Daemon
 from tests.harness.system import ROOT
@@ -33,6 +36,17 @@ from django.contrib import admin
 from orders.models import Order
 
 admin.site.register(Order)
+"""
+
+
+SETUP = """
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+
+import django
+
+django.setup()
 """
 
 
@@ -73,6 +87,13 @@ class Shop:
     def manage(self, *arguments: str, fails: bool = False) -> str:
         return self.python("manage.py", *arguments, fails=fails)
 
+    def call(self, *commands: str) -> None:
+        """Runs the commands in one process: each start of Django takes a second."""
+        calls = "".join(f"call_command(*{shlex.split(command)!r})\n" for command in commands)
+        self.add("commands.py", f"{SETUP}from django.core.management import call_command\n{calls}")
+        self.python("commands.py")
+        (self.folder / "commands.py").unlink()
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
@@ -86,6 +107,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         if path == "shop/urls.py":
             (made.folder / path).unlink()
         made.add(path, text)
+    made.call("makemigrations orders", "migrate")
     return made
 
 
@@ -104,8 +126,6 @@ from django.test import Client
 from django.urls import get_resolver, reverse
 from scheduler.models import CronJob, JobExecution
 
-call_command("makemigrations", "orders", verbosity=0)
-call_command("migrate", verbosity=0)
 call_command("jobs", "create", "nightly", "--cron=30 2 * * *", "--handler=restock",
              "--param=item=tea", stdout=sys.stderr)
 call_command("jobs", "run", "nightly", stdout=sys.stderr)
@@ -147,12 +167,9 @@ print("FOUND" + json.dumps(found))
 """
 
 
-RUN_VISIT = "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'shop.settings'; import visit"
-
-
 def visited(shop: Shop) -> dict[str, Any]:
-    shop.add("visit.py", f"import django\n\ndjango.setup()\n{VISIT}")
-    output = shop.python("-c", RUN_VISIT)
+    shop.add("visit.py", SETUP + VISIT)
+    output = shop.python("visit.py")
     found: dict[str, Any] = json.loads(output.partition("FOUND")[2].splitlines()[0])
     return found
 
@@ -196,15 +213,9 @@ def test_jobus_site_has_the_theme_and_the_admin_of_the_project_stays_as_it_was(s
 
 
 IN_THE_PROJECTS_ADMIN = """
-import django
-
-django.setup()
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.test import Client
 
-call_command("migrate", verbosity=0)
 User.objects.create_superuser("ann", password="pw")
 ann = Client()
 ann.force_login(User.objects.get())
@@ -220,17 +231,15 @@ print("visited, theme:", "unfold/css" in ann.get("/admin/").content.decode())
 
 def test_the_pages_are_in_the_admin_of_the_project_by_choice(shop: Shop):
     shop.add("shop/settings.py", "ALLOWED_HOSTS = ['*']\nJOBU['admin_site'] = 'project'\n")
-    shop.add("orders/migrations/__init__.py", "")
-    shop.add("visit.py", IN_THE_PROJECTS_ADMIN)
+    shop.add("visit.py", SETUP + IN_THE_PROJECTS_ADMIN)
 
-    assert "visited, theme: False" in shop.python("-c", RUN_VISIT)
+    assert "visited, theme: False" in shop.python("visit.py")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
 
 
 def test_check_names_what_is_missing_and_the_line_to_write(shop: Shop):
-    shop.add("orders/migrations/__init__.py", "")
     (shop.folder / "shop" / "celery.py").unlink()
     (shop.folder / "shop" / "__init__.py").write_text("", encoding="utf-8")
     shop.add(
@@ -277,12 +286,6 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
                 "JOBU.databases.x.type: must be 'sqlite', 'postgres' or 'mysql', not 'sqlit'",
             ],
         ),
-        ("JOBU = ['orders.jobs']", {}, ["settings.JOBU must be a mapping"]),
-        (
-            "JOBU = {'celery_app': 'shop:nothing'}",
-            {},
-            ["is 'shop:nothing', which cannot be import"],
-        ),
         (
             "INSTALLED_APPS += ['shop.scheduler']",
             {"shop/scheduler/__init__.py": ""},
@@ -290,7 +293,7 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
         ),
         ("", {"handlers.py": ""}, ["is hidden by", "shop/handlers.py is `shop.handlers`"]),
     ],
-    ids=["keys", "no mapping", "celery app", "two schedulers", "hidden"],
+    ids=["keys", "two schedulers", "hidden"],
 )
 def test_a_mistake_stops_every_process_at_its_start(
     shop: Shop, settings: str, files: dict[str, str], said: list[str]
@@ -303,6 +306,21 @@ def test_a_mistake_stops_every_process_at_its_start(
 
     for text in said:
         assert text in output
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (["orders.jobs"], "settings.JOBU must be a mapping"),
+        ({"celery_app": "shop:nothing"}, "'shop:nothing', which cannot be imported"),
+        ({"celery_app": "json:dumps"}, "'json:dumps', which is no Celery app but a function"),
+    ],
+)
+def test_the_settings_are_refused_with_the_line_to_write(settings: Any, value: Any, said: str):
+    settings.JOBU = value
+
+    with pytest.raises(ImproperlyConfigured, match=said):
+        project_app.find()
 
 
 def test_doctor_names_what_hides_or_overwrites_our_packages(shop: Shop):
