@@ -19,7 +19,7 @@ OTHERS = {
     "H": [13, 14],
     "K": [1, 2, 3],
     "L": [2, 4, 5, 6, 7, 8, 9, 10, 11, 13],
-    "M": [7, 8],
+    "M": [3, 7, 8],
 }
 LINES = {f"{letter}{n:02}" for letter, last in LAST.items() for n in range(1, last + 1)} | {
     f"{letter}{n:02}" for letter, numbers in OTHERS.items() for n in numbers

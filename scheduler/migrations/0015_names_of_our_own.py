@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("scheduler", "0012_exact_names"),
+        ("scheduler", "0014_calls_of_tasks"),
     ]
     operations = [
         migrations.AlterModelTable(name="backfill", table="jobu_backfills"),
