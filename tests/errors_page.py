@@ -64,16 +64,13 @@ REFUSED: Final = {
     "there is no job": "`manage.py jobs list` shows the names",
     "backfill #... is ... already": "nothing to do",
     "backfill #... is ...; cancel": "",
+    "backfill #... is ..., not ...": "`manage.py backfill list` shows what state each one is in",
     "execution #... is ... already": "nothing to do",
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
     "... was revoked before": "nothing to do",
 }
 CHECKS: Final = {
-    "jobu.E002": "`CELERY_TASK_ACKS_LATE = False`; leave out `task_reject_on_worker_lost`",
-    "jobu.E003": "remove the setting; jobs have `timeout_seconds`",
-    "jobu.E006": "add it to `OPTIONS` of the database",
-    "jobu.W001": "`CELERY_WORKER_PREFETCH_MULTIPLIER = 1`",
     "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",
     "jobu.E005": "`USE_TZ = True` in the settings",
     "jobu.E007": "add it to `OPTIONS` of the database",
@@ -141,14 +138,17 @@ def _checks() -> Iterator[str]:
     yield from _heading(
         "`manage.py check`, and the start of beat and workers", "id", "message", "what to do"
     )
-    for path in ("scheduler/checks.py", "jobu_project/data_directory.py"):
-        for call in _calls(ROOT / path, ("Error", "Warning")):
+    used = set()
+    for path in _sources("scheduler", "jobu_project"):
+        for call in _calls(path, ("Error", "Warning")):
             given = {word.arg: word.value for word in call.keywords}
             if "id" in given:
                 code, hint = _text(given["id"]), _text(given.get("hint"))
+                used.add(code)
                 remedy = CHECKS.get(code) or hint
                 assert remedy, f"{code} has no hint: add a remedy to tests/errors_page.py"
                 yield _row(f"`{code}`", _text(call.args[0]) or NOT_UTF8, remedy)
+    assert used >= set(CHECKS), f"no such checks: {set(CHECKS) - used}"
     yield ""
 
 
@@ -176,12 +176,17 @@ def _classes() -> Iterator[str]:
 
 def _messages(folder: str, names: tuple[str, ...]) -> list[str]:
     found = set()
-    for path in sorted((ROOT / folder).rglob("*.py")):
+    for path in _sources(folder):
         for call in _calls(path, names):
             text = _text(call.args[0]) if call.args else ""
             if any(character.isalpha() for character in text):
                 found.add(text)
     return sorted(found)
+
+
+def _sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
 
 
 def _calls(path: Path, names: tuple[str, ...]) -> Iterator[ast.Call]:

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="jobexecution",
             index=models.Index(
-                condition=models.Q(("status", "PENDING"), ("overlap_key__isnull", False)),
+                condition=models.Q(("overlap_key__isnull", False), ("status", "PENDING")),
                 fields=["overlap_key", "id"],
                 name="executions_in_line",
             ),
