@@ -46,6 +46,7 @@ class Seat:
     name: str = ""  # the name that the process writes into the tables
     is_paused: bool = False
     is_armed: bool = False
+    was_stopped: bool = False  # for longer than a lease
 
     @property
     def is_up(self) -> bool:
@@ -186,6 +187,7 @@ class Faults:
     def _stop_worker(self) -> None:
         """Stops a worker for longer than its lease: others take over its runs, then it goes on."""
         if seat := self._pick("worker"):
+            seat.was_stopped = True
             self._pause(seat, "stop-worker", self._lease_seconds + self._dice.uniform(2, 5))
 
     def _pause_beat(self) -> None:
@@ -268,15 +270,18 @@ class Faults:
         seat.part = None
         self._note(f"drain-worker {name}")
         give_up = time.monotonic() + self._drain_seconds
+        was_mute = self._is_mute
 
         def replace() -> None:
+            nonlocal was_mute
+            was_mute |= self._is_mute
             if part.is_alive and time.monotonic() < give_up:
                 self._after(0.2, replace)
                 return
             if part.is_alive:
                 self.deaths.append(f"{name} did not end within {self._drain_seconds} s of SIGTERM")
                 part.kill()
-            elif not _ended_well(part):
+            elif not _ended_well(part, was_mute=was_mute):
                 self.deaths.append(f"{name} ended with {part.exit_code} on SIGTERM")
             self._start(seat)
             self._end("drain-worker", name, began)
@@ -340,13 +345,15 @@ class Faults:
                 seat.name = f"{seat.part.name}@{self._system.place.name}:"
         finally:
             self._system.environment = healthy
-        seat.is_paused, seat.is_armed = False, point is not None
+        seat.is_paused, seat.is_armed, seat.was_stopped = False, point is not None, False
         armed = f", armed with {point}" if point else ""
         self._note(f"{seat.name} started (pid {seat.part.pid}, {seat.pool or seat.kind}{armed})")
 
     def _found_dead(self, seat: Seat, part: Part) -> None:
         began, name, code = _now(), seat.name, part.exit_code
         expected = (seat.is_armed and code == -signal.SIGKILL) or code == EXIT_FOR_RESTART
+        # Its own timer may be quicker than its thread to see that it was frozen for too long.
+        expected |= seat.was_stopped and code == 1 and "Timeout (" in part.log()
         self._note(f"{name} ended with {code}")
         if not expected:
             self.deaths.append(f"{name} ended by itself with {code}: {part.log_tail()[-2000:]}")
@@ -366,11 +373,14 @@ class Faults:
         self.done.append(Fault(kind=kind, target=target, began_at=began, ended_at=_now()))
 
 
-def _ended_well(part: Part) -> bool:
+def _ended_well(part: Part, *, was_mute: bool) -> bool:
     """Returns whether the exit code is right after SIGTERM.
 
-    0; or 75 if a run could not be stopped; or the signal itself if it came before "ready".
+    0; or 75 if a run could not be stopped; or 1 if Celery waited for a mute broker until the worker
+    ended itself by force; or the signal itself if it came before "ready".
     """
+    if was_mute and part.exit_code == 1 and "worker.ended_by_force" in part.log():
+        return True
     if part.exit_code in (0, EXIT_FOR_RESTART):
         return True
     return part.exit_code == -signal.SIGTERM and "ready." not in part.log()
