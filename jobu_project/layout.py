@@ -1,8 +1,8 @@
 """Paths of the files of the ready-made project: in a checkout, in an image, and when installed.
 
-In a checkout, the configuration is beside the packages. The wheel keeps it inside this package,
-because a folder `config` in site-packages could collide with one of another package
-(pyproject.toml: `tool.hatch.build.targets.wheel.force-include`).
+In a checkout, the configuration and the site's templates are beside the packages. The wheel keeps
+them inside this package, because a folder `config` or `templates` in site-packages could collide
+with one of another package (pyproject.toml: `tool.hatch.build.targets.wheel.force-include`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ IS_INSTALLED = (_PACKAGE / "default_config").is_dir()
 
 # The directory of the configuration if JOBU_CONFIG_DIR is not set.
 CONFIG_DIR = _PACKAGE / "default_config" if IS_INSTALLED else ROOT / "config"
-# Overrides of the theme, which jobu's own admin site in another project has, too.
-TEMPLATES_DIR = ROOT / "scheduler" / "admin" / "templates"
+# The site's own pages; and overrides of the theme, which jobu's site in another project has, too.
+TEMPLATES_DIRS = (
+    (_PACKAGE if IS_INSTALLED else ROOT) / "templates",
+    ROOT / "scheduler" / "admin" / "templates",
+)
 GUNICORN_CONFIG = (_PACKAGE if IS_INSTALLED else ROOT) / "gunicorn.conf.py"
 
 

@@ -89,7 +89,7 @@ ASGI_APPLICATION = "jobu_project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [layout.TEMPLATES_DIR],
+        "DIRS": layout.TEMPLATES_DIRS,
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

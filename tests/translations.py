@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PO: Final = ROOT / "scheduler" / "locale" / "ko" / "LC_MESSAGES" / "django.po"
 MO: Final = PO.with_suffix(".mo")
 
-FOLDERS: Final = ("handlers", "jobu_project", "scheduler")
+FOLDERS: Final = ("handlers", "jobu_project", "scheduler", "templates")
 # The command line speaks English.
 LEFT_OUT: Final = ("scheduler/management", "jobu_project/management", "scheduler/migrations")
 #: Marks the messages that are not in the source: texts of the theme and of other libraries.

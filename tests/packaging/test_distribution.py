@@ -28,6 +28,7 @@ PACKAGES = ("jobu_project", "scheduler", "handlers", "dbpools")
 # jobu_project in the wheel.
 MOVED = {
     "config/": "jobu_project/default_config/",
+    "templates/": "jobu_project/templates/",
     "gunicorn.conf.py": "jobu_project/gunicorn.conf.py",
 }
 # Every kind of file that a wheel may hold. A new kind is a decision: add it here.
