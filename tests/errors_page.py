@@ -77,6 +77,10 @@ CHECKS: Final = {
     "jobu.E012": "`--pool=threads` for async handlers, `--pool=prefork` for blocking ones",
     "jobu.W002": "`--pool=threads` for async handlers, `--pool=prefork` for blocking ones",
     "jobu.W021": "set the server's default to `READ COMMITTED`; the hint names the setting",
+    "jobu.E040": '`INSTALLED_APPS += ["scheduler"]`',
+    "jobu.E041": "correct the named option of that entry of `TASKS`",
+    "jobu.E042": "give the queue another name",
+    "jobu.W040": "take `django_tasks` out of `INSTALLED_APPS`, and import `task` from `django.tasks`",
     "jobu.W101": "`chmod 700` that directory",
     "jobu.E020": "run the statement that the hint of the check prints",
     "jobu.W020": "[move the rows](production.md#a-database-that-cannot-store-every-text)",
@@ -192,7 +196,7 @@ def _sources(*folders: str) -> Iterator[Path]:
 def _calls(path: Path, names: tuple[str, ...]) -> Iterator[ast.Call]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
-            case ast.Call(func=ast.Name(id=name)) if name in names:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in names:
                 yield node
 
 
