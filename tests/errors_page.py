@@ -80,7 +80,7 @@ CHECKS: Final = {
     "jobu.E040": '`INSTALLED_APPS += ["scheduler"]`',
     "jobu.E041": "correct the named option of that entry of `TASKS`",
     "jobu.E042": "give the queue another name",
-    "jobu.W040": "take `django_tasks` out of `INSTALLED_APPS`, and import `task` from `django.tasks`",
+    "jobu.W040": "take `django_tasks` out of `INSTALLED_APPS`, import `task` from `django.tasks`",
     "jobu.W101": "`chmod 700` that directory",
     "jobu.E020": "run the statement that the hint of the check prints",
     "jobu.W020": "[move the rows](production.md#a-database-that-cannot-store-every-text)",
