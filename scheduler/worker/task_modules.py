@@ -10,8 +10,11 @@ import importlib
 import importlib.util
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from celery import Celery
+from celery.fixups.django import DjangoFixup
+from celery.signals import import_modules
 from django.apps import apps
 
 from handlers.json_safe import storable_text
@@ -50,7 +53,8 @@ def broken() -> dict[str, str]:
 
 def _import_all(app: Celery) -> None:
     try:
-        app.loader.import_default_modules()
+        with _without_django_setup(app):
+            app.loader.import_default_modules()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - modules are user code
         # Celery stops at the first module that fails, and does not say which one it is.
         failed_before = len(_broken)
@@ -58,6 +62,23 @@ def _import_all(app: Celery) -> None:
         if len(_broken) == failed_before:
             _report("(unknown)", error)
     _import_each(current().task_modules)
+
+
+@contextmanager
+def _without_django_setup(app: Celery) -> Iterator[None]:
+    """Celery's receiver would call `django.setup()` again, and run all system checks.
+
+    That configures the log anew, in the middle of a request: with Django's own LOGGING, loggers
+    that exist by then fall silent.
+    """
+    receivers = [fixup.on_import_modules for fixup in app._fixups if isinstance(fixup, DjangoFixup)]
+    for receiver in receivers:
+        import_modules.disconnect(receiver, sender=app)
+    try:
+        yield
+    finally:
+        for receiver in receivers:
+            import_modules.connect(receiver, sender=app)
 
 
 def _import_each(modules: Iterable[str]) -> None:

@@ -309,10 +309,9 @@ def test_beats_of_a_rolling_deployment_lose_and_double_no_slot(system: Scheduler
     assert slots(job) == ["11-30 18:00", "12-30 18:00"]
 
 
+@pytest.mark.database("postgres", "mysql")  # SQLite locks no rows
 @pytest.mark.django_db(transaction=True)
 def test_a_job_that_somebody_has_locked_is_corrected_later(system: SchedulerHarness):
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite locks no rows")
     job = monthly(system, "previous")
     locked, released = threading.Event(), threading.Event()
 
