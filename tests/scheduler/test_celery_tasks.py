@@ -313,3 +313,14 @@ def test_a_module_of_tasks_that_cannot_be_imported_is_named_and_stops_no_other(
     assert task_modules.broken() == {"broken_shop": "ModuleNotFoundError"}
     with pytest.raises(HandlerNotFoundError, match=r"broken_shop cannot be imported \(ModuleNot"):
         get_handler("celery:broken_shop.mail")
+
+
+def test_the_look_up_of_a_task_does_not_set_up_django_again(monkeypatch: pytest.MonkeyPatch):
+    """That would configure the log anew, in the middle of a request."""
+    set_up: list[str] = []
+    monkeypatch.setattr("django.setup", lambda: set_up.append("again"))
+    monkeypatch.setattr(task_modules, "_loaded", [])
+
+    assert handler_names()
+    assert task_modules._loaded
+    assert set_up == []
