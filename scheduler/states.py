@@ -83,7 +83,7 @@ class ReasonCode(StrEnum):
 
     # the overlap policy
     OVERLAP_RUNNING = "overlap_running"  # SKIPPED: another run of the job goes on [running]
-    OVERLAP_WAITING = "overlap_waiting"  # SKIPPED: another run waits already [waiting, waits_for]
+    OVERLAP_WAITING = "overlap_waiting"  # SKIPPED: another run waits already [waiting]
     OVERLAP_NEWER = "overlap_newer"  # SKIPPED or CANCELLED: a newer run takes its place [newer]
     OVERLAP_HELD = "overlap_held"  # PENDING until another run of the job ends [running]
     REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]

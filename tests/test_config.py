@@ -16,7 +16,7 @@ from jobu_project.config import Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases, sqlite_path
 from jobu_project.layout import ROOT, default_data_dir
 from scheduler.conf import GRACE_SECONDS_MAX, TIME_LIMIT_MARGIN_SECONDS
-from scheduler.store.runs import DEADLINE_MARGIN_SECONDS
+from scheduler.store.claims import DEADLINE_MARGIN_SECONDS
 from tests import errors_page, settings_page
 
 SECRET = "s3cr3t-p4ss"

@@ -25,7 +25,8 @@ from scheduler.models.job_state import state_of
 from scheduler.operations.history import who_cancelled, who_switched_off
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.validation import no_handler
-from scheduler.states import BackfillState, JobState, OverlapPolicy, ProcessKind, RunStatus
+from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
+from scheduler.store import overlap
 
 # A message that is not claimed within this time has already been sent a second time.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
@@ -230,11 +231,7 @@ def _ended(execution: JobExecution) -> Sentences:
 
 def _holder(execution: JobExecution) -> int | None:
     """Returns the id of the running execution that this one waits for, if there is one."""
-    job = execution.job
-    if job is None or job.overlap_policy == OverlapPolicy.ALLOW:
-        return None
-    running = JobExecution.objects.filter(running_key=job.pk).exclude(pk=execution.pk)
-    return running.values_list("pk", flat=True).first()
+    return None if execution.in_line is None else overlap.running_of(execution.in_line)
 
 
 # --- a job ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from scheduler import failpoints
 from scheduler.conf import SchedulerSettings
 from scheduler.states import RunStatus
-from scheduler.store import endings, overlap
+from scheduler.store import endings
 from scheduler.store.rescue import ExpiredRun, expired_runs
 from scheduler.worker.verdict import Budget, Verdict, of_lost_attempt
 
@@ -51,8 +51,6 @@ def rescue_expired(
         if not _write(run, verdict, now):
             continue
         failpoints.point("rescue.ended")
-        if run.lease.running_key is not None:
-            overlap.wake_waiting(run.lease.running_key, now=now)
         rescued.append(
             Rescued(
                 execution_id=run.lease.execution_id,

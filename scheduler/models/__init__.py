@@ -1,4 +1,5 @@
-"""The tables. jobs: what runs when. executions: what became of it. backfills: runs for the slots of
+"""The tables. jobs: what runs when. executions: what became of it. guards: which runs
+must not overlap. backfills: runs for the slots of
 a range. processes: beats and workers. access: tokens of the API, failed sign-ins and people's
 preferences. activity: who did what.
 
@@ -12,6 +13,7 @@ from scheduler.models.activity import Activity
 from scheduler.models.backfills import Backfill
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
+from scheduler.models.guards import JobGuard
 from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
@@ -29,6 +31,7 @@ __all__ = [
     "CronJob",
     "JobAttempt",
     "JobExecution",
+    "JobGuard",
     "JobLog",
     "JobTag",
     "Preference",

@@ -84,11 +84,10 @@ class JobExecution(models.Model):
     lease_owner = models.CharField(_("worker"), max_length=255, null=True, blank=True)
     lease_expires_at = models.DateTimeField(_("lease ends"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("deadline"), null=True, blank=True)
-    # The job's id while a run of a job that must not overlap goes on. UNIQUE: the database refuses
-    # a second one.
-    running_key = models.BigIntegerField(_("running alone as"), null=True, blank=True)
     # Runs without a job that must not overlap share it: a negative hash, so it is no job's id.
     overlap_key = models.BigIntegerField(null=True, blank=True, editable=False)
+    # While PENDING: the guard (models/guards.py) behind which it waits for another run's end.
+    in_line = models.BigIntegerField(null=True, blank=True, editable=False)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True, blank=True)
@@ -127,19 +126,17 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
-            # the next of the calls that share a key (MySQL has no such index: there it is
-            # executions_to_publish)
+            # who waits behind a guard (MySQL has no partial index: there it has all rows)
             models.Index(
-                fields=["overlap_key", "id"],
+                fields=["in_line", "id"],
                 name="executions_in_line",
-                condition=Q(status=RunStatus.PENDING.value, overlap_key__isnull=False),
+                condition=Q(in_line__isnull=False),
             ),
             # how far a backfill has come
             models.Index(fields=["backfill", "status"], name="executions_backfill"),
         ]
         constraints = [
             UniqueConstraint(fields=["job", "scheduled_time"], name="one_execution_per_slot"),
-            UniqueConstraint(fields=["running_key"], name="one_run_without_overlap"),
             one_of("status", RunStatus, "status_is_known"),
             one_of("param_source", ParamSource, "param_source_is_known"),
             one_of("reason_code", ReasonCode, "reason_code_is_known"),
@@ -157,7 +154,6 @@ class JobExecution(models.Model):
                         lease_token__isnull=True,
                         lease_expires_at__isnull=True,
                         deadline_at__isnull=True,
-                        running_key__isnull=True,
                     )
                 ),
             ),
@@ -172,6 +168,10 @@ class JobExecution(models.Model):
             CheckConstraint(
                 name="pending_is_looked_at_again",
                 condition=~Q(status=RunStatus.PENDING.value) | Q(publish_at__isnull=False),
+            ),
+            CheckConstraint(
+                name="in_line_only_while_pending",
+                condition=Q(status=RunStatus.PENDING.value) | Q(in_line__isnull=True),
             ),
         ]
 

@@ -220,9 +220,9 @@ class BackfillControl(Operations):
             found.append(
                 _("The job's overlap policy %(policy)s holds here, too: of runs that meet, one "
                   "does not run. Set the job to allow, or run one at a time.") % facts
-                if parallelism > 1
-                else _("The job's overlap policy %(policy)s holds here, too: a run that meets one "
-                       "of the schedule may not run.") % facts
+                if job.overlap_policy == OverlapPolicy.REPLACE
+                else _("The job's overlap policy %(policy)s holds here, too: its runs go one by "
+                       "one, and those of the backfill wait for their turn.") % facts
             )  # fmt: skip
         if until > self.clock.now():
             found.append(_("Slots in the future are run now, and by the schedule once more."))

@@ -113,3 +113,25 @@ def lock_skipping(rows: QuerySet[M]) -> QuerySet[M]:
     # PostgreSQL: to insert an execution takes a key share lock on its job. FOR UPDATE would block
     # it, FOR NO KEY UPDATE does not.
     return rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
+
+
+def lock_in_order(rows: QuerySet[M]) -> QuerySet[M]:
+    """`rows` locked for update by id. Waits for those that another process holds."""
+    features = connection.features
+    ordered = rows.order_by("id")
+    if not features.has_select_for_update:
+        return ordered
+    return ordered.select_for_update(no_key=features.has_select_for_no_key_update)
+
+
+#: Ends a SELECT of one table whose rows are locked, without those that another process holds.
+SKIP_LOCKED: Final = {
+    "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
+    "mysql": "FOR UPDATE SKIP LOCKED",
+    "sqlite": "",
+}
+
+
+def marks(values: Sequence[Any]) -> str:
+    """The place holders of a list in SQL."""
+    return ", ".join(["%s"] * len(values))

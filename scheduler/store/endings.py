@@ -7,20 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Case, F, Value, When
-
 from scheduler import failpoints
 from scheduler.limits import own_transaction
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
+from scheduler.store import overlap
 from scheduler.store.connection import execute, to_json
 from scheduler.store.run_reports import Report, insert_logs
 from scheduler.store.runs import Lease, rows_of
-
-
-def not_before_start(now: datetime) -> Case:
-    """`finished_at` of a run that may have had attempts: the clock may have gone back since."""
-    return Case(When(started_at__gt=now, then=F("started_at")), default=Value(now))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +105,6 @@ _NO_LEASE: dict[str, Any] = {
     "lease_token": None,
     "lease_expires_at": None,
     "deadline_at": None,
-    "running_key": None,
 }
 # Whoever asked for the cancel has written it. NULL: it was asked for by SQL.
 _KEEP_REASON = f"reason_code = COALESCE(reason_code, '{ReasonCode.CANCELLED_BY_PERSON}')"
@@ -164,6 +157,8 @@ def _end_attempt(
             failpoints.point("end.updated")
             _insert_attempt(lease, ending, now)
             insert_logs(lease, ending.report)
+            if lease.guard is not None:
+                overlap.release({lease.guard: lease.execution_id}, now=now)
             failpoints.point("end.recorded")
             return True
     if not goes_back:

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RETRYABLE, ParamSource, ReasonCode, RunStatus
-from scheduler.store.endings import not_before_start
+from scheduler.store.runs import not_before_start
 
 
 def create_execution(
@@ -112,6 +112,7 @@ def cancel_all_pending(
     """The same for all of `rows` that are PENDING. Returns how many there were."""
     return rows.filter(status=RunStatus.PENDING).update(
         status=RunStatus.CANCELLED,
+        in_line=None,
         finished_at=not_before_start(now),
         publish_at=None,
         cancel_requested_at=now,

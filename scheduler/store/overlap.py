@@ -1,149 +1,215 @@
-"""Runs of a job that must not overlap: which one runs, which ones wait, which one is next."""
+"""Runs that must not overlap: which one goes on, and which ones wait in line for its end.
+
+A job, or a key that calls without a job share, has one row in job_guard, its guard. Whoever holds
+the lock of the guard decides: a claim, or the end of a run. Locks are taken in this order, each
+kind by id: RUNNING executions, guards, PENDING executions; the last ones only if nobody holds them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Max, Min, QuerySet
 
-from scheduler.models import JobExecution
-from scheduler.states import OverlapPolicy, ParamSource, ReasonCode, RunStatus
-from scheduler.store.endings import not_before_start
-from scheduler.store.runs import Candidate
+from scheduler.models import JobExecution, JobGuard
+from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
+from scheduler.store.connection import lock_in_order, lock_skipping
+from scheduler.store.runs import not_before_start
 
-# How long the first run in line waits before it asks again, if nobody wakes it before.
-HELD_SECONDS = 5
-# The others ask more rarely: a second for each run before them, within these bounds.
-_IN_LINE_SECONDS = (60, 600)
-# An event may ask for a run in a month. Until then it stands for no work that waits now, so no run
-# of the job is given up for it.
-_WAITS_FOR_THE_TIME_OF_ITS_EVENT = Q(param_source=ParamSource.EVENT, attempt=0, publish_count=0)
+#: When a run in line looks by itself whether it is its turn. The run that ends wakes it.
+IN_LINE_SECONDS: Final = 60
 
 
-def running_execution(running_key: int) -> int | None:
-    """The id of the run that holds the running_key."""
-    return _first_id(JobExecution.objects.filter(running_key=running_key))
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The run that goes on."""
+
+    id: int
+    started_at: datetime | None
+    param_source: str
 
 
-def waits_before(row: Candidate, *, now: datetime) -> list[int]:
-    """Older executions of the same job that only wait for their turn; as many as `hold` counts."""
-    their_turn = Q(available_at__lte=now) | Q(publish_count__gt=0)  # see `hold`
-    older = _pending_of(row).filter(their_turn, id__lt=row.id)
-    # Not ordered: for an order by id the database might walk the whole history.
-    return list(older.values_list("id", flat=True)[: _IN_LINE_SECONDS[1]])
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The runs that wait for the end of the holder."""
+
+    oldest: int | None = None
+    newest: int | None = None
+
+    def with_(self, execution_id: int) -> Line:
+        ids = [id_ for id_ in (self.oldest, self.newest, execution_id) if id_ is not None]
+        return Line(oldest=min(ids), newest=max(ids))
 
 
-def waits_for_its_time(row: Candidate, *, now: datetime) -> tuple[int, bool] | None:
-    """An older execution of the same job that may not start yet.
-
-    The flag says what it waits for: True its next attempt, False its jitter.
-    """
-    asleep = _pending_of(row).filter(id__lt=row.id, available_at__gt=now, publish_count=0)
-    asleep = asleep.exclude(_WAITS_FOR_THE_TIME_OF_ITS_EVENT)
-    for id_, attempt in asleep.values_list("id", "attempt")[:1]:
-        return id_, attempt > 0
-    return None
+class Step(StrEnum):
+    START = "start"
+    WAIT = "wait"  # in line, until the run that goes on has ended
+    SKIP = "skip"  # for ever; it has had no attempt
+    CANCEL = "cancel"  # for ever; it has had attempts
 
 
-def waits_behind(row: Candidate, *, now: datetime) -> int | None:
-    """The newest execution of the same job that waits and is younger."""
-    younger = _pending_of(row).filter(id__gt=row.id)
-    younger = younger.exclude(_WAITS_FOR_THE_TIME_OF_ITS_EVENT, available_at__gt=now)
-    return _first_id(younger.order_by("-id"))
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    step: Step
+    reason: str = ""
+    code: ReasonCode | None = None
+    facts: Mapping[str, Any] | None = None
+    replaces: int | None = None
+    """The execution that is to be cancelled for this one, after the commit."""
 
 
-def _first_id(rows: QuerySet[JobExecution]) -> int | None:
-    return rows.values_list("id", flat=True).first()
+def lock_guards(keys: Collection[int]) -> dict[int, Holder | None]:
+    """Lock the guards until the transaction ends. Returns the run of each that goes on."""
+    rows = JobGuard.objects.filter(id__in=sorted(keys))
+    held = dict(lock_in_order(rows).values_list("id", "running_id"))
+    missing = sorted(set(keys) - held.keys())
+    if missing:
+        # Of two processes that insert the same one, the second waits for the first.
+        JobGuard.objects.bulk_create([JobGuard(id=key) for key in missing], ignore_conflicts=True)
+        new = JobGuard.objects.filter(id__in=missing)
+        held.update(lock_in_order(new).values_list("id", "running_id"))
+    running = JobExecution.objects.filter(
+        id__in=sorted(id_ for id_ in held.values() if id_ is not None), status=RunStatus.RUNNING
+    )
+    holders = {
+        id_: Holder(id=id_, started_at=started_at, param_source=source)
+        for id_, started_at, source in running.values_list("id", "started_at", "param_source")
+    }
+    return {key: holders.get(id_) if id_ is not None else None for key, id_ in held.items()}
 
 
-def _pending_of(row: Candidate) -> QuerySet[JobExecution]:
-    return _pending(row.overlap_key or 0 if row.job_id is None else row.job_id)
+def lines(keys: Collection[int]) -> dict[int, Line]:
+    """The runs that wait behind these guards. Without those for which nobody waits."""
+    if not keys:
+        return {}
+    ends = _in_line(keys).order_by().values_list("in_line").annotate(Min("id"), Max("id"))
+    return {key: Line(oldest=oldest, newest=newest) for key, oldest, newest in ends}
 
 
-def _pending(running_key: int) -> QuerySet[JobExecution]:
-    """The PENDING executions that would hold this key. Ids of jobs are positive, others are not."""
-    pending = JobExecution.objects.filter(status=RunStatus.PENDING)
-    if running_key > 0:
-        return pending.filter(job_id=running_key)
-    return pending.filter(overlap_key=running_key)
+def running_of(key: int) -> int | None:
+    """The id of the run that goes on under this guard."""
+    held = JobGuard.objects.filter(id=key).values("running_id")
+    running = JobExecution.objects.filter(id__in=held, status=RunStatus.RUNNING)
+    return running.values_list("id", flat=True).first()
 
 
-def hold(
-    execution_id: int, *, now: datetime, running: int | None = None, in_front: int = 0
-) -> bool:
-    """Make a PENDING run wait, because `running` goes on and `in_front` older runs wait before it.
+def _in_line(keys: Iterable[int]) -> QuerySet[JobExecution]:
+    return JobExecution.objects.filter(in_line__in=sorted(keys), status=RunStatus.PENDING)
 
-    The run that ends wakes the next one (`wake_waiting`). Should that be lost, this one asks again
-    after a time that grows with `in_front`.
-    """
-    shortest, longest = _IN_LINE_SECONDS
-    seconds = min(max(in_front, shortest), longest) if in_front else HELD_SECONDS
-    later = now + timedelta(seconds=seconds)
-    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
-    held = pending.update(
+
+def hold(key: int, execution_id: int) -> None:
+    """From now on the guard's run is this one."""
+    JobGuard.objects.filter(id=key).update(running_id=execution_id)
+
+
+def put_in_line(
+    key: int, execution_id: int, *, now: datetime, facts: Mapping[str, Any] | None
+) -> None:
+    """Make a PENDING run wait for the end of the guard's run."""
+    later = now + timedelta(seconds=IN_LINE_SECONDS)
+    _pending([execution_id]).update(
+        in_line=key,
         available_at=later,
         publish_at=later,
-        # Reset to 1, not to 0: a count of 0 marks runs that wait for their time (back-off, jitter),
-        # and `wake_waiting` must skip those.
-        publish_count=1,
+        publish_count=0,
         reason_code=ReasonCode.OVERLAP_HELD,
-        reason_facts={"running": running},
+        reason_facts=facts,
     )
-    return held == 1
+
+
+def release(keys: Mapping[int, int], *, now: datetime) -> None:
+    """The run of each guard (`keys`: by guard) has ended. The next one in line may start.
+
+    The next one is the oldest, under policy `replace` the newest. Call it in the transaction of the
+    end. A run that is in no guard, because its job has allowed overlaps meanwhile, changes nothing.
+    """
+    if not keys:
+        return
+    held = lock_in_order(JobGuard.objects.filter(id__in=sorted(keys)))
+    ours = [key for key, running in held.values_list("id", "running_id") if running == keys[key]]
+    if not ours:
+        return
+    JobGuard.objects.filter(id__in=ours).update(running_id=None)
+    for key in sorted(lines(ours)):
+        # One that a claim holds decides for itself, when it gets the guard.
+        waiting = lock_skipping(_in_line([key]))
+        order = "-id" if _replaces(key) else "id"
+        for id_ in waiting.order_by(order).values_list("id", flat=True)[:1]:
+            _pending([id_]).update(in_line=None, available_at=now, publish_at=now)
+
+
+def _replaces(key: int) -> bool:
+    first = JobExecution.objects.filter(in_line=key, job__overlap_policy=OverlapPolicy.REPLACE)
+    return key > 0 and first.exists()
+
+
+def give_up_older(key: int, newest: int, *, now: datetime) -> None:
+    """Those in line that are older than `newest` do not run: policy `replace`."""
+    older = lock_skipping(_in_line([key]).filter(id__lt=newest))
+    has_run = dict(older.values_list("id", "attempt"))
+    why = "{} by overlap policy replace: #" + f"{newest} is newer"
+    for give_up, what, ids in (
+        (skip, "skipped", [id_ for id_, attempt in has_run.items() if not attempt]),
+        (cancel_waiting, "cancelled", [id_ for id_, attempt in has_run.items() if attempt]),
+    ):
+        if ids:
+            give_up(
+                ids,
+                now=now,
+                reason=why.format(what),
+                code=ReasonCode.OVERLAP_NEWER,
+                facts={"newer": newest},
+            )
 
 
 def skip(
-    execution_id: int, *, now: datetime, reason: str, code: ReasonCode, facts: Mapping[str, Any]
-) -> bool:
-    """PENDING -> SKIPPED, with the reason. For a run that has had no attempt."""
-    return _give_up(execution_id, RunStatus.SKIPPED, now, reason, code, facts)
+    ids: Collection[int],
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode | None,
+    facts: Mapping[str, Any] | None,
+) -> int:
+    """PENDING -> SKIPPED, with the reason. For runs that have had no attempt."""
+    return _give_up(ids, RunStatus.SKIPPED, now, reason, code, facts)
 
 
 def cancel_waiting(
-    execution_id: int, *, now: datetime, reason: str, code: ReasonCode, facts: Mapping[str, Any]
-) -> bool:
-    """PENDING -> CANCELLED, with the reason. For a run that has had attempts: SKIPPED would say
-    that it never ran.
+    ids: Collection[int],
+    *,
+    now: datetime,
+    reason: str,
+    code: ReasonCode | None,
+    facts: Mapping[str, Any] | None,
+) -> int:
+    """PENDING -> CANCELLED, with the reason. For runs that have had attempts: SKIPPED would say
+    that they never ran.
     """
-    return _give_up(execution_id, RunStatus.CANCELLED, now, reason, code, facts)
+    return _give_up(ids, RunStatus.CANCELLED, now, reason, code, facts)
 
 
 def _give_up(
-    execution_id: int,
+    ids: Collection[int],
     status: RunStatus,
     now: datetime,
     reason: str,
-    code: ReasonCode,
-    facts: Mapping[str, Any],
-) -> bool:
-    pending = JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING)
-    changed = pending.update(
+    code: ReasonCode | None,
+    facts: Mapping[str, Any] | None,
+) -> int:
+    return _pending(ids).update(
         status=status,
+        in_line=None,
         finished_at=not_before_start(now),
         publish_at=None,
         error_message=reason,
         reason_code=code,
-        reason_facts=dict(facts),
+        reason_facts=None if facts is None else dict(facts),
     )
-    return changed == 1
 
 
-def wake_waiting(running_key: int, *, now: datetime) -> bool:
-    """Let the next held run try at once, because the run that held the running_key has ended.
-
-    The next one is the oldest, under policy `replace` the newest. The others could not run anyway.
-    """
-    held = _pending(running_key).filter(available_at__gt=now, publish_count__gt=0)
-    # For an order by the plain id the database might walk the whole history.
-    by_id = F("id") + 0
-    found = held.order_by(by_id).values_list("id", "job__overlap_policy").first()
-    if found is None:
-        return False
-    id_, policy = found
-    if policy == OverlapPolicy.REPLACE:
-        id_ = held.order_by(by_id.desc()).values_list("id", flat=True).first() or id_
-    # Only if it is still held: meanwhile it may have run, failed, and wait for its next attempt.
-    woken = held.filter(id=id_).update(available_at=now, publish_at=now, publish_count=0)
-    return woken == 1
+def _pending(ids: Collection[int]) -> QuerySet[JobExecution]:
+    return JobExecution.objects.filter(id__in=sorted(ids), status=RunStatus.PENDING)

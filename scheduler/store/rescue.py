@@ -14,7 +14,7 @@ from scheduler.store.runs import Lease
 _FIELDS = (
     "id", "job_id", "job_name", "handler_name", "attempt", "failures", "max_retry",
     "timeout_seconds", "lease_token", "lease_owner", "started_at", "deadline_at",
-    "cancel_requested_at", "running_key", "overlap_key", "job__retry_backoff_seconds",
+    "cancel_requested_at", "overlap_key", "job__retry_backoff_seconds",
     "job__retry_backoff_max_seconds",
 )  # fmt: skip
 
@@ -82,8 +82,8 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
                 token=row["lease_token"],
                 owner=row["lease_owner"] or "",
                 started_at=row["started_at"] or now,
-                exclusive=row["running_key"] is not None,
-                overlap_key=row["overlap_key"],
+                # Perhaps without a guard: then its end changes none.
+                guard=row["overlap_key"] if row["job_id"] is None else row["job_id"],
             ),
             name=row["job_name"] or row["handler_name"],
             failures=row["failures"],

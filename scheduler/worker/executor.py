@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,21 +26,20 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.models import LARGEST_ID
 from scheduler.operations.redaction import Redactor
-from scheduler.states import AttemptOutcome, OverlapPolicy, ReasonCode, RunStatus
-from scheduler.store import endings, executions, overlap, publishing, runs
+from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
+from scheduler.store import claims, endings, publishing, runs
 from scheduler.store.run_reports import Report
 from scheduler.worker import around_runs
 from scheduler.worker import verdict as verdicts
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
+from scheduler.worker.overlap import decide
 from scheduler.worker.verdict import Budget, Verdict
 
 _REPORT_PAUSE_SECONDS = 0.5
 # After so many refusals the details are given up: the database will refuse them again.
 _REFUSALS_OF_DETAILS = 2
 _SLICE_SECONDS = 0.5
-# For how many held executions the reason that was logged last is remembered.
-_LOGGED_HOLDS = 1000
 # A process that ends for a run that cannot be stopped has ended after so many seconds...
 _PROCESS_ENDS_SECONDS = 1.5
 # ... and none of its runs begins elsewhere before this, because it could still act.
@@ -77,8 +75,6 @@ class Executor:
         self._hooks = hooks
         self._settings = settings
         self._random = random
-        self._logged_holds: dict[int, str] = {}
-        self._logged_holds_lock = threading.Lock()
 
     def execute(self, message: object) -> RunStatus | None:
         """Run the execution that a message names. Blocks until the run has ended.
@@ -100,7 +96,7 @@ class Executor:
         claimed = self._claim(execution_id)
         if claimed is None:
             return None
-        row, lease = claimed
+        row, lease = claimed.row, claimed.lease
         with lines_of_run(
             execution_id=row.id, job_id=row.job_id, attempt=lease.attempt, worker=self._owner
         ):
@@ -108,33 +104,34 @@ class Executor:
 
     # --- claim ------------------------------------------------------------------------------------
 
-    def _claim(self, execution_id: int) -> tuple[runs.Candidate, runs.Lease] | None:
-        row = runs.candidate(execution_id)
+    def _claim(self, execution_id: int) -> claims.Claimed | None:
         now = self._clock.now()
-        reason = _not_claimable(row, now)
-        if row is None or reason:
-            if row is not None and row.available_at > now:
-                publishing.publish_when_available(execution_id, now=now)
-            emit("execution.not_claimed", execution_id=execution_id, reason=reason)
-            return None
-        failpoints.point("claim.read")
-        lease = runs.lease_for(row, token=uuid.uuid4().hex, owner=self._owner, now=now)
+        claim = claims.Claim(
+            owner=self._owner, lease_seconds=self._settings().lease_seconds, decide=decide
+        )
         try:
-            won = runs.claim(row, lease, lease_seconds=self._settings().lease_seconds)
-        except runs.Overlap:
-            self._hold_back(row, now)
-            return None
+            taken = claim.take([execution_id], now)
         except DatabaseError as error:
             # The COMMIT may have happened although its answer was lost. Ask on a new connection.
             connection.close()
-            won = runs.holds(lease)
+            taken = claim.taken_after_all(now)
             emit("report.failed", execution_id=execution_id, error=f"claim: {error}")
-        if not won:
+        for row, decision in taken.held:
             emit(
-                "execution.not_claimed", execution_id=execution_id, reason="somebody else was first"
+                # A run in line looks again now and then; only what is new is worth a line.
+                "execution.held" if row.in_line is None else "execution.still_held",
+                execution_id=row.id,
+                job=row.job_name or row.handler_name,
+                job_id=row.job_id,
+                reason=decision.reason,
             )
+        if not taken.started:
+            if not taken.held:
+                self._not_claimed(execution_id, now)
             return None
         failpoints.point("claim.committed")
+        claimed = taken.started[0]
+        row = claimed.row
         waited = (now - max(row.available_at, row.scheduled_time)).total_seconds()
         emit(
             "execution.claimed",
@@ -142,98 +139,20 @@ class Executor:
             job=row.job_name or row.handler_name,
             job_id=row.job_id,
             handler=row.handler_name,
-            attempt=lease.attempt,
+            attempt=claimed.lease.attempt,
             worker=self._owner,
             waited_seconds=waited,
         )
-        return row, lease
+        return claimed
 
-    def _hold_back(self, row: runs.Candidate, now: datetime) -> None:
-        """Another run of the job goes on: wait, give up or replace it, as the job's policy says.
-
-        Calls that share a key always wait.
-        """
-        key = row.overlap_key if row.job_id is None else row.job_id
-        assert key is not None
-        running = overlap.running_execution(key)
-        by = f"#{running}" if running is not None else "another run"
-        # SKIPPED means "never ran", so a run that has had an attempt waits or is cancelled.
-        has_run = row.attempt > 0
-        if row.job_id is None:
-            reason = f"waits behind {by}"
-            older = overlap.waits_before(row, now=now)
-            done = overlap.hold(row.id, now=now, running=running, in_front=len(older))
-        elif row.overlap_policy == OverlapPolicy.SKIP and not has_run:
-            reason = f"skipped by overlap policy skip: {by} was still running"
-            done = overlap.skip(
-                row.id,
-                now=now,
-                reason=reason,
-                code=ReasonCode.OVERLAP_RUNNING,
-                facts={"running": running},
-            )
-        elif row.overlap_policy in (OverlapPolicy.SKIP, OverlapPolicy.QUEUE_ONE):
-            older = overlap.waits_before(row, now=now)
-            asleep = None if has_run or older else overlap.waits_for_its_time(row, now=now)
-            if has_run or not (older or asleep):
-                reason = f"waits behind {by}"
-                done = overlap.hold(row.id, now=now, running=running, in_front=len(older))
-            else:
-                why, facts = _waits_already(older, asleep, by)
-                reason = f"skipped by overlap policy queue_one: {why}"
-                done = overlap.skip(
-                    row.id, now=now, reason=reason, code=ReasonCode.OVERLAP_WAITING, facts=facts
-                )
-        else:
-            younger = overlap.waits_behind(row, now=now)
-            if running is not None and running > row.id:  # an older run that is tried again
-                younger = running
-            if younger is not None:
-                give_up = overlap.cancel_waiting if has_run else overlap.skip
-                what = "cancelled" if has_run else "skipped"
-                reason = f"{what} by overlap policy replace: #{younger} is newer"
-                done = give_up(
-                    row.id,
-                    now=now,
-                    reason=reason,
-                    code=ReasonCode.OVERLAP_NEWER,
-                    facts={"newer": younger},
-                )
-            else:
-                reason = f"replaces {by}, which was asked to stop"
-                done = overlap.hold(row.id, now=now, running=running)
-                if running is not None:
-                    executions.request_cancel(
-                        running,
-                        now=now,
-                        reason=f"replaced by #{row.id} under overlap policy replace",
-                        code=ReasonCode.REPLACED,
-                        facts={"newer": row.id},
-                    )
-        if done:
-            failpoints.point("overlap.held")
-            emit(
-                # A held run asks again every few seconds; only what is new is worth a line.
-                "execution.held" if self._is_news(row.id, reason) else "execution.still_held",
-                execution_id=row.id,
-                job=row.job_name or row.handler_name,
-                job_id=row.job_id,
-                reason=reason,
-            )
-
-    def _is_news(self, execution_id: int, reason: str) -> bool:
-        """False if this process has already logged that the execution is held for this reason."""
-        with self._logged_holds_lock:
-            if self._logged_holds.get(execution_id) == reason:
-                return False
-            self._logged_holds[execution_id] = reason
-            if len(self._logged_holds) > _LOGGED_HOLDS:
-                del self._logged_holds[next(iter(self._logged_holds))]
-            return True
+    def _not_claimed(self, execution_id: int, now: datetime) -> None:
+        reason = claims.why_not(execution_id, now) or "somebody else was first"
+        publishing.publish_when_available(execution_id, now=now)
+        emit("execution.not_claimed", execution_id=execution_id, reason=reason)
 
     # --- run --------------------------------------------------------------------------------------
 
-    def _run(self, row: runs.Candidate, lease: runs.Lease, claimed_at: float) -> RunStatus | None:
+    def _run(self, row: claims.Candidate, lease: runs.Lease, claimed_at: float) -> RunStatus | None:
         settings = self._settings()
         redactor = Redactor(row.params)
         report = RunReport(self._clock.estimate, settings.max_log_lines, redactor.text)
@@ -294,7 +213,7 @@ class Executor:
         return None if written is None else written.status
 
     def _await(
-        self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, started: float
+        self, run: Run[Outcome], held: HeldRun, row: claims.Candidate, started: float
     ) -> Outcome:
         """Wait for the outcome. A coroutine that ignores its timeout or cancellation is given up,
         and the outcome says so.
@@ -315,7 +234,7 @@ class Executor:
             )
 
     def _stuck(
-        self, run: Run[Outcome], held: HeldRun, row: runs.Candidate, *, ran_seconds: float
+        self, run: Run[Outcome], held: HeldRun, row: claims.Candidate, *, ran_seconds: float
     ) -> Outcome:
         emit(
             "execution.stuck",
@@ -344,7 +263,7 @@ class Executor:
 
     # --- what became of it ------------------------------------------------------------------------
 
-    def _verdict(self, row: runs.Candidate, held: HeldRun, outcome: Outcome) -> Verdict | None:
+    def _verdict(self, row: claims.Candidate, held: HeldRun, outcome: Outcome) -> Verdict | None:
         budget = Budget(
             failures=row.failures,
             max_retry=row.max_retry,
@@ -359,7 +278,9 @@ class Executor:
             random=self._random,
         )
 
-    def _write(self, row: runs.Candidate, held: HeldRun, verdict: Verdict | None) -> Verdict | None:
+    def _write(
+        self, row: claims.Candidate, held: HeldRun, verdict: Verdict | None
+    ) -> Verdict | None:
         """Write the verdict. Tries again while the lease may still be ours.
 
         Returns the verdict that was written, without details if the database refuses those. None:
@@ -439,13 +360,11 @@ class Executor:
             written = endings.hand_back(lease, ending, now=now, available_at=again_at)
         if written:
             failpoints.point("end.committed")
-        if written and lease.running_key is not None:
-            overlap.wake_waiting(lease.running_key, now=now)
         return written
 
     def _log_end(
         self,
-        row: runs.Candidate,
+        row: claims.Candidate,
         lease: runs.Lease,
         outcome: Outcome,
         verdict: Verdict | None,
@@ -474,7 +393,7 @@ class Executor:
         else:
             emit("execution.failed", status=verdict.status.value, error=error, **facts)
 
-    def _end_with_culprit(self, row: runs.Candidate, held: HeldRun) -> None:
+    def _end_with_culprit(self, row: claims.Candidate, held: HeldRun) -> None:
         """End this process, because something of `row`'s run can still act.
 
         The other runs of the process are handed back uncharged. Their handlers go on until the
@@ -530,27 +449,3 @@ def _execution_id(message: object) -> int | None:
     if isinstance(message, int) and not isinstance(message, bool) and 0 < message <= LARGEST_ID:
         return message
     return None
-
-
-def _not_claimable(row: runs.Candidate | None, now: datetime) -> str:
-    if row is None:
-        return "there is no such execution"
-    if row.status != RunStatus.PENDING:
-        return f"it is {row.status}"
-    if row.cancel_requested_at is not None:
-        return "it was cancelled"
-    if row.available_at > now:
-        return f"it waits until {row.available_at.isoformat()}"
-    return ""
-
-
-def _waits_already(
-    older: list[int], asleep: tuple[int, bool] | None, by: str
-) -> tuple[str, dict[str, Any]]:
-    """Which execution waits and what for: in words, and as facts."""
-    if asleep is None:
-        first = min(older)
-        return f"#{first} waits already behind {by}", {"waiting": first, "waits_for": "turn"}
-    other, is_retry = asleep
-    what = "next try" if is_retry else "jitter"
-    return f"#{other} waits already for its {what}", {"waiting": other, "waits_for": what}

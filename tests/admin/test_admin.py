@@ -17,7 +17,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from scheduler.admin.listing import CappedPaginator
-from scheduler.models import Activity, CronJob, JobAttempt, JobExecution, JobLog, SchedulerProcess
+from scheduler.models import (
+    Activity,
+    CronJob,
+    JobAttempt,
+    JobExecution,
+    JobGuard,
+    JobLog,
+    SchedulerProcess,
+)
 from scheduler.operations.control import Control, StaleEdit
 from scheduler.operations.definition import values_of
 from scheduler.operations.history import describe
@@ -802,8 +810,11 @@ def test_buttons_match_the_state_of_the_execution(admin, job):
 def test_page_explains_why_an_execution_is_not_running(admin):
     job = make_job(overlap_policy="queue_one")
     now = database_now()
-    running = make_run(job, RunStatus.RUNNING, running_key=job.pk)
-    waiting = make_run(job, RunStatus.PENDING, now=now + timedelta(seconds=1), publish_count=1)
+    running = make_run(job, RunStatus.RUNNING)
+    JobGuard.objects.create(id=job.pk, running_id=running.pk)
+    waiting = make_run(
+        job, RunStatus.PENDING, now=now + timedelta(seconds=1), publish_count=1, in_line=job.pk
+    )
     retried = make_run(
         job, RunStatus.PENDING, now=now + timedelta(seconds=2), attempt=2, failures=2,
         available_at=now + timedelta(hours=1),

@@ -28,7 +28,6 @@ from scheduler.django_tasks.compat import (
 from scheduler.models import JobExecution
 from scheduler.operations.control import InvalidJob
 from scheduler.states import RunStatus
-from scheduler.store import runs
 from tests.django_tasks import tasks_of_a_shop as shop
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, reason_of
 from tests.scheduler.conftest import own_registry, system
@@ -263,10 +262,7 @@ def test_calls_with_one_key_run_one_after_another(system: SchedulerHarness):
     first, second, third = (shop.ship.enqueue(7, part=part) for part in "abc")
     other = shop.ship.enqueue(8)
     system.clock.advance_to(row_of(other).available_at)
-    holder = runs.candidate(int(first.id))
-    assert holder is not None
-    lease = runs.lease_for(holder, token="a", owner="another", now=system.clock.now())
-    assert runs.claim(holder, lease, lease_seconds=60)
+    system.claim(row_of(first))
 
     system.tick()
     for waits in (third, second):  # the order of the messages does not matter

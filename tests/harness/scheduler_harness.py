@@ -18,11 +18,14 @@ from scheduler.conf import SchedulerSettings, current
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
+from scheduler.store import claims
 from scheduler.store.publishing import Hint
+from scheduler.store.runs import Lease
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.django_connections import DjangoConnections
 from scheduler.worker.executor import Executor
 from scheduler.worker.lease import DrainFlag, LeaseKeeper
+from scheduler.worker.overlap import decide
 
 # A Monday in winter, between two minutes.
 START = datetime(2026, 1, 12, 10, 0, 30, tzinfo=UTC)
@@ -189,6 +192,13 @@ class SchedulerHarness:
             "created_at": now,
         }
         return JobExecution.objects.create(**{**defaults, **values})
+
+    def claim(self, row: JobExecution, owner: str = "gone") -> Lease:
+        """The lease of a worker that claims this execution and then says nothing."""
+        seconds = self.settings.lease_seconds
+        claim = claims.Claim(owner=owner, lease_seconds=seconds, decide=decide)
+        (claimed,) = claim.take([row.pk], self.clock.now()).started
+        return claimed.lease
 
     def tick(self, times: int = 1) -> float:
         return [self.dispatcher.tick() for _ in range(times)][-1]

@@ -87,13 +87,7 @@ def test_health_figures_and_pages_say_that_the_clock_is_wrong(
 
 def claimed(system: SchedulerHarness) -> tuple[JobExecution, runs.Lease]:
     row = system.execution()
-    candidate = runs.candidate(row.pk)
-    assert candidate is not None
-    lease = runs.lease_for(
-        candidate, token=f"{row.pk:032d}", owner="a worker", now=system.clock.now()
-    )
-    assert runs.claim(candidate, lease, lease_seconds=60)
-    return row, lease
+    return row, system.claim(row)
 
 
 @pytest.mark.database
@@ -113,8 +107,8 @@ def test_no_run_ends_before_it_began_when_the_clock_goes_back(system: SchedulerH
     assert system.control.cancel(cancelled.pk)
     facts = {"running": 1}
     code = ReasonCode.OVERLAP_RUNNING
-    assert overlap.skip(skipped.pk, now=now, reason="skipped", code=code, facts=facts)
-    assert overlap.cancel_waiting(given_up.pk, now=now, reason="newer", code=code, facts=facts)
+    assert overlap.skip([skipped.pk], now=now, reason="skipped", code=code, facts=facts)
+    assert overlap.cancel_waiting([given_up.pk], now=now, reason="newer", code=code, facts=facts)
 
     for row in (finished, cancelled, skipped, given_up):
         ended = fresh(row)

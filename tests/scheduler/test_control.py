@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scheduler.models import Activity, CronJob, JobExecution
+from scheduler.models import Activity, CronJob, JobExecution, JobGuard
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse
 from scheduler.operations.history import changes_of
@@ -523,8 +523,9 @@ def test_an_event_for_tomorrow_takes_no_place_from_the_runs_of_today(
     job = system.job(overlap_policy=policy)
     system.control.event(job_id=job.pk, params={}, after_seconds=86_400)
     running = system.execution(job, status=RunStatus.RUNNING, publish_at=None, attempt=1,
-                               running_key=job.pk, lease_token="a", lease_expires_at=later(60),
+                               lease_token="a", lease_expires_at=later(60),
                                deadline_at=later(60))  # fmt: skip
+    JobGuard.objects.create(id=job.pk, running_id=running.pk)
     waits = system.execution(job)
     system.control.event(job_id=job.pk, params={}, after_seconds=86_400)
 

@@ -520,11 +520,7 @@ def accept_inserts(cursor: object) -> None:
 def claimed(system: SchedulerHarness, job: CronJob | None = None, **values: object) -> JobExecution:
     """An execution whose worker is silent after its claim."""
     row = system.execution(job, **values)
-    candidate = runs.candidate(row.pk)
-    assert candidate is not None
-    token = f"{row.pk:032d}"
-    lease = runs.lease_for(candidate, token=token, owner="gone", now=system.clock.now())
-    assert runs.claim(candidate, lease, lease_seconds=system.settings.lease_seconds)
+    system.claim(row)
     return row
 
 
@@ -538,7 +534,6 @@ def lease_of(row: JobExecution) -> runs.Lease:
         token=row.lease_token or "",
         owner=row.lease_owner or "",
         started_at=row.started_at,
-        exclusive=False,
     )
 
 
@@ -598,12 +593,7 @@ def test_runs_that_were_lost_together_are_not_charged_until_it_happens_again_and
         assert [outcomes(row) for row in rows] == [["LOST"] * losses] * 2
         system.clock.advance(3600)
         for row in rows:
-            candidate = runs.candidate(row.pk)
-            assert candidate is not None
-            lease = runs.lease_for(
-                candidate, token=f"{losses}{row.pk:031d}", owner="gone", now=system.clock.now()
-            )
-            assert runs.claim(candidate, lease, lease_seconds=60)
+            system.claim(row)
 
     system.tick()
     system.clock.advance(61)
@@ -703,7 +693,7 @@ def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: Schedu
     system.tick()
     system.clock.advance(61)
     held = system.execution(job)
-    overlap.hold(held.pk, now=system.clock.now())
+    overlap.put_in_line(job.pk, held.pk, now=system.clock.now(), facts=None)
     system.tick(2)
     assert fresh(held).available_at == system.clock.now()
 

@@ -16,7 +16,7 @@ from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import AttemptOutcome, RunStatus
-from scheduler.store import endings, overlap, run_reports, runs
+from scheduler.store import claims, endings, overlap, run_reports
 from scheduler.worker.lease import HeldRun
 from tests.harness.scheduler_harness import (
     START,
@@ -191,7 +191,7 @@ def test_params_too_deep_for_python_fail_with_the_reason(
     def too_deep(value: object) -> None:
         raise RecursionError("maximum recursion depth exceeded")
 
-    monkeypatch.setattr(runs, "from_json", too_deep)  # how deep that is depends on the Python
+    monkeypatch.setattr(claims, "from_json", too_deep)  # how deep that is depends on the Python
     row = run(system, system.execution())
     assert row.status == RunStatus.FAILED
     assert "cannot be read: maximum recursion depth exceeded" in (row.error_message or "")
@@ -266,6 +266,9 @@ def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: 
 # --- the fence ------------------------------------------------------------------------------------
 
 
+LEASED = ("lease_token", "lease_expires_at", "deadline_at")
+
+
 def declare_lost(row: JobExecution) -> None:
     """What another beat's rescue writes."""
     changed = JobExecution.objects.filter(pk=row.pk, status=RunStatus.RUNNING).update(
@@ -273,7 +276,6 @@ def declare_lost(row: JobExecution) -> None:
         lease_token=None,
         lease_expires_at=None,
         deadline_at=None,
-        running_key=None,
         available_at=START,
         publish_at=START,
     )
@@ -422,7 +424,7 @@ def test_a_failure_after_a_cancel_that_nobody_has_seen_yet_is_not_tried_again(
 
 def test_a_run_to_be_cancelled_is_not_handed_back(system: SchedulerHarness):
     row = system.execution()
-    lease = claimed(row)
+    lease = system.claim(row)
     system.control.cancel(row.pk, reason="wrong day")
     system.control.cancel(row.pk, reason="too late to ask")
     leaving = endings.Ending(outcome=AttemptOutcome.RELEASED, error="the worker leaves")
@@ -432,15 +434,6 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: SchedulerHarness):
     assert reason_of(row) == ("cancelled_by_person", {"by": "", "note": "wrong day"})
     assert not endings.hand_back(lease, leaving, now=START)
     assert outcomes(row) == ["CANCELLED"]
-
-
-def claimed(row: JobExecution) -> runs.Lease:
-    """A worker's lease on a PENDING execution."""
-    candidate = runs.candidate(row.pk)
-    assert candidate is not None
-    lease = runs.lease_for(candidate, token="a token", owner="worker", now=START)
-    assert runs.claim(candidate, lease, lease_seconds=60)
-    return lease
 
 
 def test_a_run_taken_away_is_stopped_within_a_poll(system: SchedulerHarness):
@@ -734,7 +727,7 @@ def test_allow_lets_runs_of_one_job_overlap(system: SchedulerHarness):
 
 def test_skip_records_why_a_run_was_skipped(system: SchedulerHarness):
     overlapping = Overlapping(system, "skip")
-    second = run(system, system.execution(overlapping.job))
+    second = run(system, system.execution(overlapping.job, scheduled_time=START))
     assert second.status == RunStatus.SKIPPED
     assert second.error_message == (
         f"skipped by overlap policy skip: #{overlapping.running.pk} was still running"
@@ -750,11 +743,10 @@ def test_a_run_that_has_failed_waits_for_its_next_try_and_keeps_its_error(
     policy: str, system: SchedulerHarness
 ):
     overlapping = Overlapping(system, policy)
-    system.execution(overlapping.job)  # waits, too
     failed = system.execution(overlapping.job, attempt=1, failures=1, error_message="it broke")
     row = run(system, failed)
     assert (row.status, row.error_message) == (RunStatus.PENDING, "it broke")
-    assert row.available_at == START + timedelta(seconds=60)
+    assert row.available_at == START + timedelta(seconds=overlap.IN_LINE_SECONDS)
     assert reason_of(failed) == ("overlap_held", {"running": overlapping.running.pk})
     overlapping.end()  # wakes it
     assert run(system, failed).status == RunStatus.SUCCESS
@@ -768,33 +760,52 @@ def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: SchedulerHa
     overlapping.end()
 
 
+def test_missed_slots_that_are_caught_up_do_not_skip_each_other(system: SchedulerHarness):
+    overlapping = Overlapping(system, "skip")
+    missed = [system.execution(overlapping.job) for _ in range(3)]
+    for row in missed:
+        assert run(system, row).status == RunStatus.PENDING
+    overlapping.end()
+    for row in missed:
+        assert fresh(row).available_at == START  # the one that has ended wakes the oldest
+        assert run(system, row).status == RunStatus.SUCCESS
+
+
 def test_queue_one_lets_one_run_wait_and_wakes_it(system: SchedulerHarness):
     overlapping = Overlapping(system, "queue_one")
     second, third = (system.execution(overlapping.job) for _ in range(2))
     assert run(system, second).status == RunStatus.PENDING
-    assert fresh(second).available_at == START + timedelta(seconds=5)
+    assert fresh(second).available_at == START + timedelta(seconds=overlap.IN_LINE_SECONDS)
     dropped = run(system, third)
     assert dropped.status == RunStatus.SKIPPED
-    assert reason_of(dropped) == ("overlap_waiting", {"waiting": second.pk, "waits_for": "turn"})
+    assert reason_of(dropped) == ("overlap_waiting", {"waiting": second.pk})
     overlapping.end()
     assert fresh(second).publish_at == fresh(second).available_at == START
     assert run(system, second).status == RunStatus.SUCCESS
 
 
-def test_a_run_that_waits_long_is_not_published_ever_more_rarely(system: SchedulerHarness):
+def test_a_run_in_line_looks_by_itself_when_nobody_has_woken_it(system: SchedulerHarness):
     overlapping = Overlapping(system, "queue_one")
-    second = system.execution(overlapping.job)
-    for _ in range(12):
-        system.tick()
-        system.deliver()
-        system.clock.advance(5)
-    # Its message is lost just now: the next one comes soon, and does not take minutes.
-    system.tick()
-    system.publisher.take()
-    again = fresh(second).publish_at
-    assert again is not None
-    assert (again - system.clock.now()).total_seconds() <= 60
+    second = run(system, system.execution(overlapping.job))
     overlapping.end()
+    # As a claim that held its row and then failed would leave it.
+    later = START + timedelta(seconds=overlap.IN_LINE_SECONDS)
+    JobExecution.objects.filter(pk=second.pk).update(
+        in_line=overlapping.job.pk, available_at=later, publish_at=later
+    )
+    system.clock.advance(overlap.IN_LINE_SECONDS)
+    system.tick()
+    system.deliver()
+    assert fresh(second).status == RunStatus.SUCCESS
+
+
+def test_a_guard_whose_run_was_ended_by_sql_is_free(system: SchedulerHarness):
+    overlapping = Overlapping(system, "skip")
+    JobExecution.objects.filter(pk=overlapping.running.pk).update(
+        status=RunStatus.FAILED, finished_at=START, **dict.fromkeys(LEASED)
+    )
+    overlapping.end()
+    assert run(system, system.execution(overlapping.job)).status == RunStatus.SUCCESS
 
 
 def test_replace_stops_the_running_one_for_the_newer(system: SchedulerHarness):
@@ -814,11 +825,12 @@ def test_replace_stops_the_running_one_for_the_newer(system: SchedulerHarness):
 def test_replace_keeps_only_the_newest_of_those_that_wait(system: SchedulerHarness):
     overlapping = Overlapping(system, "replace")
     second, third = (system.execution(overlapping.job) for _ in range(2))
-    assert run(system, second).status == RunStatus.SKIPPED
+    assert run(system, second).status == RunStatus.PENDING
+    assert run(system, third).status == RunStatus.PENDING
+    assert fresh(second).status == RunStatus.SKIPPED
     assert reason_of(second) == ("overlap_newer", {"newer": third.pk})
-    ended_by = run(system, third)
-    assert ended_by.status == RunStatus.PENDING
     ended(overlapping.thread)
+    assert fresh(third).available_at == START  # woken
 
 
 def test_an_older_run_that_comes_late_does_not_replace_a_newer_one(system: SchedulerHarness):
@@ -848,38 +860,6 @@ def test_an_older_run_that_is_tried_again_is_cancelled_for_a_newer_one(system: S
     assert reason_of(row) == (None, None)
 
 
-def test_replace_wakes_the_newest_of_those_that_wait(system: SchedulerHarness):
-    overlapping = Overlapping(system, "replace")
-    second = system.execution(overlapping.job)
-    overlap.hold(second.pk, now=START)
-    third = run(system, system.execution(overlapping.job))
-    ended(overlapping.thread)
-    assert (fresh(third).available_at, fresh(second).available_at) == (
-        START,
-        START + timedelta(seconds=5),
-    )
-
-
-@pytest.mark.parametrize(("attempt", "what"), [(1, "next try"), (0, "jitter")])
-def test_queue_one_says_when_the_older_run_does_not_wait_for_the_running_one(
-    attempt: int, what: str, system: SchedulerHarness
-):
-    later = START + timedelta(seconds=60)
-    job = system.job(overlap_policy="queue_one", handler_name="waits")
-    shape = {"attempt": attempt, "failures": attempt, "available_at": later, "publish_at": later}
-    older = system.execution(job, **shape)
-    overlapping = Overlapping(system, "queue_one", job=job)
-    dropped = run(system, system.execution(job))
-    assert (dropped.status, dropped.error_message) == (
-        RunStatus.SKIPPED,
-        f"skipped by overlap policy queue_one: #{older.pk} waits already for its {what}",
-    )
-    assert reason_of(dropped) == ("overlap_waiting", {"waiting": older.pk, "waits_for": what})
-    overlapping.end()
-    # Nobody is woken before the time.
-    assert fresh(older).available_at == later
-
-
 @pytest.mark.parametrize("seconds", [3, 60])
 def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
     seconds: int, system: SchedulerHarness
@@ -900,18 +880,11 @@ def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
     assert [fresh(row).available_at for row in (jittered, backing_off)] == [later, later]
 
 
-def test_a_next_try_whose_time_has_come_is_woken_like_any_other(system: SchedulerHarness):
-    overlapping = Overlapping(system, "skip")
-    failed = run(system, system.execution(overlapping.job, attempt=1, failures=1))
-    assert failed.available_at == START + timedelta(seconds=5)
-    overlapping.end()
-    assert fresh(failed).available_at == START
-
-
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
 def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
     policy: str, system: SchedulerHarness
 ):
+    system.configure(lease_seconds=3600)  # the clock runs faster than leases are renewed
     job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
     overlapping = Overlapping(system, policy, job=job)
     shape = {"status": RunStatus.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
@@ -925,8 +898,8 @@ def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
         system.clock.advance(5)
         system.tick()
         system.deliver()
-    # Five minutes: the first asks every 5 s, the others once a minute or more rarely.
-    assert len(system.publisher.all) - sent < 60 + 5 * 20
+    # Five minutes, in which each looks once a minute.
+    assert len(system.publisher.all) - sent <= 5 * 20
 
     overlapping.end()
     sent = len(system.publisher.all)
@@ -940,15 +913,6 @@ def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
     assert ends == {system.clock.now()}
     order = JobAttempt.objects.filter(outcome="SUCCESS").order_by("id")
     assert list(order.values_list("execution_id", flat=True))[1:] == [row.pk for row in failed]
-
-
-def test_runs_far_back_in_the_line_ask_more_rarely(system: SchedulerHarness):
-    row = system.execution()
-    waits = []
-    for in_front in (0, 1, 60, 200, 10_000):
-        overlap.hold(row.pk, now=START, in_front=in_front)
-        waits.append((fresh(row).available_at - START).total_seconds())
-    assert waits == [5, 60, 60, 200, 600]
 
 
 def test_the_key_is_free_again_after_a_failure(system: SchedulerHarness):
@@ -1107,20 +1071,8 @@ def test_every_claim_has_a_token_of_its_own(system: SchedulerHarness):
     assert len(tokens) == 3
 
 
-def test_a_claim_decided_on_a_row_that_changed_since_is_refused(system: SchedulerHarness):
-    row = system.execution()
-    seen = runs.candidate(row.pk)
-    assert seen is not None
-    JobExecution.objects.filter(pk=row.pk).update(attempt=1)  # somebody claimed and gave it back
-    lease = runs.lease_for(seen, token="t" * 32, owner="late", now=START)
-    assert not runs.claim(seen, lease, lease_seconds=60)
-
-
 def test_log_lines_whose_commit_answer_was_lost_are_not_saved_twice(system: SchedulerHarness):
-    row = system.execution()
-    seen = runs.candidate(row.pk)
-    assert seen is not None
-    lease = runs.lease_for(seen, token="t" * 32, owner="w", now=START)
+    lease = system.claim(system.execution())
     lines = [run_reports.LogLine(seq=n, at=START, level="INFO", message=str(n)) for n in (1, 2, 3)]
     run_reports.save_report(lease, run_reports.Report(lines=lines[:2]))
     run_reports.save_report(lease, run_reports.Report(lines=lines, maybe_saved=True))

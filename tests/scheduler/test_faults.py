@@ -88,12 +88,14 @@ def ends(statement: str) -> bool:
 # --- claim ----------------------------------------------------------------------------------------
 
 
-def test_a_claim_whose_answer_was_lost_is_found_and_run(system: SchedulerHarness):
-    row = system.execution()
-    faults = Faults(claims, done=True)
-    with connection.execute_wrapper(faults):
+@pytest.mark.parametrize("policy", ["allow", "skip"])
+def test_a_claim_whose_answer_was_lost_is_found_and_run(
+    policy: str, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    row = system.execution(system.job(overlap_policy=policy))
+    with lost_commits(monkeypatch, after="lease_owner") as lost:
         assert system.worker.execute(row.pk) == RunStatus.SUCCESS
-    assert faults.seen
+    assert lost == [1]
     assert (fresh(row).status, fresh(row).attempt) == (RunStatus.SUCCESS, 1)
     assert outcomes(row) == ["SUCCESS"]
 

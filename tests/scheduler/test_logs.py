@@ -22,7 +22,6 @@ from jobu_project.logs import (
     style_of,
 )
 from scheduler.events import EVENTS, emit, lines_of_run
-from scheduler.store import runs
 from tests.harness.scheduler_harness import SchedulerHarness, fresh
 from tests.harness.system import ROOT
 
@@ -155,13 +154,11 @@ def test_a_held_execution_is_logged_once_and_then_only_at_debug_level(
     job = system.job(overlap_policy="queue_one")
     running = system.execution(job)
     waiting = system.execution(job)
-    now = system.clock.now()
-    lease = runs.lease_for(runs.candidate(running.pk), token="t", owner="w", now=now)  # type: ignore[arg-type]
-    assert runs.claim(runs.candidate(running.pk), lease, lease_seconds=60)  # type: ignore[arg-type]
+    system.claim(running)
     with caplog.at_level(logging.DEBUG, logger="scheduler"):
         for _ in range(3):
             system.worker.execute(waiting.pk)
-            system.clock.advance(6)
+            system.clock.advance(61)
     levels = [r.levelname for r in caplog.records if "waits behind" in r.getMessage()]
     assert levels == ["INFO", "DEBUG", "DEBUG"]
 

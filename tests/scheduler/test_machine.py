@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import NotPossible
 from scheduler.states import FINAL, TRANSITIONS, AttemptOutcome, RunStatus
-from scheduler.store import endings, runs
+from scheduler.store import claims, endings, runs
+from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -80,16 +80,11 @@ class Lives(RuleBasedStateMachine):
     @rule(which=WHICH)
     def somebody_claims_and_says_nothing(self, which: int) -> None:
         row = self.some(which, RunStatus.PENDING)
-        seen = runs.candidate(row) if row else None
-        if seen is None:
+        if row is None:
             return
-        token = uuid.uuid4().hex
-        lease = runs.lease_for(seen, token=token, owner="silent", now=self.clock.now())
-        try:
-            if runs.claim(seen, lease, lease_seconds=LEASE_SECONDS):
-                self.leases.append(lease)
-        except runs.Overlap:
-            pass
+        claim = claims.Claim(owner="silent", lease_seconds=LEASE_SECONDS, decide=decide)
+        taken = claim.take([row], self.clock.now())
+        self.leases += [claimed.lease for claimed in taken.started]
 
     @precondition(lambda self: self.leases)
     @rule(
@@ -98,7 +93,7 @@ class Lives(RuleBasedStateMachine):
     )
     def a_silent_worker_answers_perhaps_too_late(self, which: int, status: RunStatus) -> None:
         lease = self.leases[which % len(self.leases)]
-        ours = runs.holds(lease)
+        ours = runs.rows_of([lease]).exists()
         ending = endings.Ending(outcome=AttemptOutcome(status.value))
         written = endings.finish(lease, ending, status=status, now=self.clock.now())
         assert written == ours

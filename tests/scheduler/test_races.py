@@ -20,7 +20,7 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.schedule.watermark import watermark_of
 from scheduler.states import RunStatus
-from scheduler.store import last_results, runs, slots
+from scheduler.store import last_results, slots
 from scheduler.store.jobs import StaleEdit
 from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, outcomes, statuses
 
@@ -150,10 +150,7 @@ def cancel(control: Control, execution_id: int) -> RunStatus | None:
 
 def test_rescue_by_several_beats_charges_one_attempt_once(system: SchedulerHarness):
     row = system.execution(max_retry=5)
-    seen = runs.candidate(row.pk)
-    assert seen is not None
-    lease = runs.lease_for(seen, token="a" * 32, owner="gone", now=system.clock.now())
-    assert runs.claim(seen, lease, lease_seconds=60)
+    system.claim(row)
     beats = [system.new_dispatcher() for _ in range(4)]
     for beat in beats:
         beat.tick()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scheduler.models import JobLog
-from scheduler.store import executions, runs
+from scheduler.store import executions
 from scheduler.worker.lease import HeldRun, RunReport
 from scheduler.worker.verdict import StopReason
 from tests.harness.scheduler_harness import START, SchedulerHarness
@@ -18,10 +18,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 def held_run(system: SchedulerHarness) -> HeldRun:
     row = system.execution()
-    seen = runs.candidate(row.pk)
-    assert seen is not None
-    lease = runs.lease_for(seen, token=f"{row.pk:032}", owner="w", now=START)
-    assert runs.claim(seen, lease, lease_seconds=60)
+    lease = system.claim(row)
     return HeldRun(
         lease=lease,
         report=RunReport(lambda: START, 100),

@@ -90,7 +90,7 @@ def test_the_constraints_take_each_status_in_its_own_shape_only(
         for column in LEASED:
             assert refused(lambda column=column: rows.update(**{**right, column: None}))
     else:
-        for column, value in {**LEASED, "running_key": 1}.items():
+        for column, value in LEASED.items():
             assert refused(lambda c=column, v=value: rows.update(**{**right, c: v}))
     if status == RunStatus.PENDING:
         assert refused(lambda: rows.update(**{**right, "publish_at": None}))
@@ -108,17 +108,12 @@ def test_an_unknown_status_source_or_outcome_is_refused(system: SchedulerHarness
     )
 
 
-def test_two_running_keys_of_one_job_are_refused(system: SchedulerHarness):
-    job = system.job()
-    first, second = system.execution(job), system.execution(job)
-    running = {
-        "status": RunStatus.RUNNING,
-        "publish_at": None,
-        "running_key": job.pk,
-        **LEASED,
-    }
-    JobExecution.objects.filter(pk=first.pk).update(**running)
-    assert refused(lambda: JobExecution.objects.filter(pk=second.pk).update(**running))
+def test_a_run_that_has_begun_or_ended_stands_in_no_line(system: SchedulerHarness):
+    rows = JobExecution.objects.filter(pk=system.execution().pk)
+    running = {"status": RunStatus.RUNNING, "publish_at": None, **LEASED}
+    assert refused(lambda: rows.update(**running, in_line=1))
+    rows.update(in_line=1)
+    assert refused(lambda: rows.update(status=RunStatus.SKIPPED, finished_at=START))
 
 
 def test_a_slot_cannot_be_there_twice(system: SchedulerHarness):

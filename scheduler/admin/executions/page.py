@@ -164,7 +164,6 @@ def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
         (_("Retries"), execution.max_retry),
         (_("Priority"), execution.priority),
         (_("Overran"), _("yes") if execution.overran else _("no")),
-        (_("Running alone as"), execution.running_key or formatting.NOTHING),
         (_("Idempotency key"), execution.dedupe_key or formatting.NOTHING),
     ]
 
