@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+
+from django.db import DatabaseError
 
 from scheduler import failpoints
 from scheduler.conf import SchedulerSettings
 from scheduler.states import RunStatus
-from scheduler.store import endings
+from scheduler.store.endings import Ending, end
 from scheduler.store.rescue import ExpiredRun, expired_runs
-from scheduler.worker.verdict import Budget, Verdict, of_lost_attempt
+from scheduler.transient import in_transaction, is_outage
+from scheduler.worker.verdict import Budget, Verdict, ending, of_lost_attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,54 +34,53 @@ def rescue_expired(
     Each write demands the token that was read and a lease that is still over: a renewal or a
     verdict of the worker that comes in between wins.
     """
-    rescued = []
-    for run in expired_runs(now, settings.batch_size, lease_seconds=settings.lease_seconds):
-        verdict = of_lost_attempt(
-            Budget(
-                failures=run.failures,
-                max_retry=run.max_retry,
-                backoff_seconds=run.retry_backoff_seconds,
-                backoff_max_seconds=run.retry_backoff_max_seconds,
-            ),
-            worker=run.lease.owner,
-            timeout_seconds=run.timeout_seconds,
-            is_cancelled=run.is_cancelled,
-            is_past_deadline=now >= run.deadline_at,
-            neighbours=run.neighbours,
-            losses=run.losses,
-            random=random,
+    runs = expired_runs(now, settings.batch_size, lease_seconds=settings.lease_seconds)
+    verdicts = [_verdict(run, now, random) for run in runs]
+    if not runs:
+        return []
+    failpoints.point("rescue.found")
+    lost = [ending(verdict, run.lease, now) for run, verdict in zip(runs, verdicts, strict=True)]
+    ended = _end(lost, now)
+    failpoints.point("rescue.ended")
+    return [
+        Rescued(
+            execution_id=run.lease.execution_id,
+            job_name=run.name,
+            status=verdict.status,
+            reason=verdict.error,
         )
-        failpoints.point("rescue.found")
-        if not _write(run, verdict, now):
-            continue
-        failpoints.point("rescue.ended")
-        rescued.append(
-            Rescued(
-                execution_id=run.lease.execution_id,
-                job_name=run.name,
-                status=verdict.status,
-                reason=verdict.error,
-            )
-        )
-    return rescued
+        for run, verdict in zip(runs, verdicts, strict=True)
+        if run.lease.token in ended
+    ]
 
 
-def _write(run: ExpiredRun, verdict: Verdict, now: datetime) -> bool:
-    ending = endings.Ending(
-        outcome=verdict.outcome,
-        error=verdict.error,
-        reason_code=verdict.reason_code,
-        reason_facts=verdict.reason_facts,
-    )
-    if verdict.status == RunStatus.PENDING:
-        again_at = now + timedelta(seconds=verdict.delay_seconds)
-        write = endings.retry_later if verdict.charged else endings.hand_back
-        return write(run.lease, ending, now=now, available_at=again_at, expired_before=now)
-    return endings.finish(
-        run.lease,
-        ending,
-        status=verdict.status,
-        now=now,
-        charged=verdict.charged,
-        expired_before=now,
+def _end(lost: Sequence[Ending], now: datetime) -> frozenset[str]:
+    """Write the ends, all together. If the database refuses one run, one by one."""
+    try:
+        return in_transaction(lambda: end(lost, now=now, expired_before=now))
+    except DatabaseError as error:
+        if is_outage(error) or len(lost) == 1:
+            raise
+    ended: frozenset[str] = frozenset()
+    for one in lost:
+        with suppress(DatabaseError):  # it is tried again by the next sweep
+            ended |= _end([one], now)
+    return ended
+
+
+def _verdict(run: ExpiredRun, now: datetime, random: Callable[[], float]) -> Verdict:
+    return of_lost_attempt(
+        Budget(
+            failures=run.failures,
+            max_retry=run.max_retry,
+            backoff_seconds=run.retry_backoff_seconds,
+            backoff_max_seconds=run.retry_backoff_max_seconds,
+        ),
+        worker=run.lease.owner,
+        timeout_seconds=run.timeout_seconds,
+        is_cancelled=run.is_cancelled,
+        is_past_deadline=now >= run.deadline_at,
+        neighbours=run.neighbours,
+        losses=run.losses,
+        random=random,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -124,7 +124,9 @@ def lock_in_order(rows: QuerySet[M]) -> QuerySet[M]:
     return ordered.select_for_update(no_key=features.has_select_for_no_key_update)
 
 
-#: Ends a SELECT of one table whose rows are locked, without those that another process holds.
+#: Ends a SELECT of one table whose rows are locked.
+LOCK: Final = {"postgresql": "FOR NO KEY UPDATE", "mysql": "FOR UPDATE", "sqlite": ""}
+#: The same, without those that another process holds.
 SKIP_LOCKED: Final = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -132,6 +134,6 @@ SKIP_LOCKED: Final = {
 }
 
 
-def marks(values: Sequence[Any]) -> str:
+def marks(values: Collection[Any]) -> str:
     """The place holders of a list in SQL."""
     return ", ".join(["%s"] * len(values))

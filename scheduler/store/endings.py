@@ -1,212 +1,253 @@
-"""How an attempt ends: one transaction with a fenced UPDATE of its run and a row of its own."""
+"""How attempts end: one transaction with a fenced write of their runs and a row for each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from django.db import connection
 
 from scheduler import failpoints
 from scheduler.limits import own_transaction
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import overlap
-from scheduler.store.connection import execute, to_json
-from scheduler.store.run_reports import Report, insert_logs
-from scheduler.store.runs import Lease, rows_of
+from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, to_json
+from scheduler.store.run_reports import Report, save_report
+from scheduler.store.runs import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How an attempt ended, for its row in job_attempts."""
+    """How one attempt ended, and what becomes of its run."""
 
+    lease: Lease
     outcome: AttemptOutcome
+    status: RunStatus
+    """Of the run: final, or PENDING for its next attempt."""
+    again_at: datetime | None = None
+    """When a run that is PENDING again may begin. None: at once."""
     error: str = ""
     traceback: str = ""
     exception_class: str = ""
+    result: Any = None
+    overran: bool = False
+    charged: bool = False
+    """It counts as a failure."""
     reason_code: ReasonCode | None = None
-    """Why the execution is what it is afterwards, for its own row."""
+    """Why the run is what it is afterwards."""
     reason_facts: Mapping[str, Any] | None = None
     report: Report = field(default_factory=Report)
     """What the handler has reported and nobody has saved yet."""
 
 
-def finish(
-    lease: Lease,
-    ending: Ending,
-    *,
-    status: RunStatus,
-    now: datetime,
-    result: Any = None,
-    overran: bool = False,
-    charged: bool = False,
-    expired_before: datetime | None = None,
-) -> bool:
-    """RUNNING -> a final state. False: the run is no longer ours, nothing was written.
+def end(
+    endings: Collection[Ending], *, now: datetime, expired_before: datetime | None = None
+) -> frozenset[str]:
+    """Write these ends: the only way out of RUNNING. Returns the tokens of those that were written.
 
-    `expired_before`, here and below: only if the lease ran out before then (rescue).
-    """
-    changes = {
-        "status": status,
-        "finished_at": now,
-        "result": to_json(result),
-        "overran": overran,
-        "final_token": lease.token,
-        "publish_at": None,
-        # The errors of earlier attempts stay in job_attempts. A success has no error.
-        "error_message": ending.error or None,
-    }
-    return _end_attempt(lease, ending, changes, now=now, charged=charged, expired=expired_before)
-
-
-def retry_later(
-    lease: Lease,
-    ending: Ending,
-    *,
-    now: datetime,
-    available_at: datetime,
-    expired_before: datetime | None = None,
-) -> bool:
-    """RUNNING -> PENDING after a charged failure. Its error stays on the row meanwhile."""
-    changes = {
-        "status": RunStatus.PENDING,
-        "available_at": available_at,
-        "publish_at": available_at,
-        "publish_count": 0,
-        "error_message": ending.error or None,
-    }
-    return _end_attempt(lease, ending, changes, now=now, charged=True, expired=expired_before)
-
-
-def hand_back(
-    lease: Lease,
-    ending: Ending,
-    *,
-    now: datetime,
-    available_at: datetime | None = None,
-    expired_before: datetime | None = None,
-) -> bool:
-    """RUNNING -> PENDING, not charged: the worker goes away, the run has done nothing wrong.
-
-    `available_at`: when it may begin again; None: at once.
-    """
-    available_at = available_at or now
-    changes = {
-        "status": RunStatus.PENDING,
-        "available_at": available_at,
-        "publish_at": available_at,
-        "publish_count": 0,
-    }
-    return _end_attempt(lease, ending, changes, now=now, charged=False, expired=expired_before)
-
-
-_NO_LEASE: dict[str, Any] = {
-    "lease_token": None,
-    "lease_expires_at": None,
-    "deadline_at": None,
-}
-# Whoever asked for the cancel has written it. NULL: it was asked for by SQL.
-_KEEP_REASON = f"reason_code = COALESCE(reason_code, '{ReasonCode.CANCELLED_BY_PERSON}')"
-_WHERE_MINE = "WHERE id = %s AND status = %s AND lease_token = %s"
-
-
-def _end_attempt(
-    lease: Lease,
-    ending: Ending,
-    changes: dict[str, Any],
-    *,
-    now: datetime,
-    charged: bool,
-    expired: datetime | None = None,
-) -> bool:
-    """The only way out of RUNNING. In a transaction of its own, unless the caller has one open.
+    The others are no longer of their lease. One transaction, unless the caller has one open.
+    `expired_before`: only runs whose lease ran out before then (rescue).
 
     A run that somebody wants cancelled does not go back to PENDING, where no worker would claim it:
     it ends CANCELLED, uncharged, with the reason of whoever asked for it.
     """
-    # The database's clock may have gone back since the attempt began.
-    now = max(now, lease.started_at)
-    if "finished_at" in changes:
-        changes["finished_at"] = now
-    goes_back = changes["status"] == RunStatus.PENDING
-    is_cancelled = changes["status"] == RunStatus.CANCELLED
-    changes = {**_NO_LEASE, **changes}
-    if is_cancelled and (reason := _reason_to_cancel(lease)):
-        error = changes["error_message"]
-        changes["error_message"] = f"{error} ({reason})" if error else reason
-    if not is_cancelled:
-        changes["reason_code"] = ending.reason_code
-        changes["reason_facts"] = to_json(ending.reason_facts)
-    if ending.report.progress is not None:
-        changes["progress"], changes["progress_message"] = ending.report.progress
-    columns = [f"{name} = %s" for name in changes]
-    if is_cancelled:
-        columns.append(_KEEP_REASON)
-    if charged:
-        columns.append("failures = failures + 1")
-    statement = f"UPDATE job_executions SET {', '.join(columns)} {_WHERE_MINE}"  # noqa: S608 - names of ours
-    parameters = [*changes.values(), lease.execution_id, RunStatus.RUNNING, lease.token]
-    if expired is not None:
-        statement += " AND lease_expires_at < %s"
-        parameters.append(expired)
-    if goes_back:
-        statement += " AND cancel_requested_at IS NULL"
     with own_transaction():
-        if execute(statement, parameters) == 1:
-            failpoints.point("end.updated")
-            _insert_attempt(lease, ending, now)
-            insert_logs(lease, ending.report)
-            if lease.guard is not None:
-                overlap.release({lease.guard: lease.execution_id}, now=now)
-            failpoints.point("end.recorded")
-            return True
-    if not goes_back:
-        return False
-    # No row matched: the run is to be cancelled, or it is no longer ours. The same WHERE tells.
-    cancelled = replace(ending, outcome=AttemptOutcome.CANCELLED)
-    changes = {
-        "status": RunStatus.CANCELLED,
-        "finished_at": now,
-        "publish_at": None,
-        "final_token": lease.token,
-        "error_message": ending.error or None,
-    }
-    return _end_attempt(lease, cancelled, changes, now=now, charged=False, expired=expired)
+        locked = _lock([each.lease for each in endings], expired_before)
+        written = [_Written(each, locked[each.lease.execution_id], now) for each in endings
+                   if each.lease.execution_id in locked]  # fmt: skip
+        for one in written:
+            save_report(one.ending.lease, one.ending.report)
+        _write(_FINISH, written, lambda one: one.finish())
+        _write(_CANCEL, written, lambda one: one.cancel())
+        _write(_GO_BACK, written, lambda one: one.go_back())
+        failpoints.point("end.updated")
+        _insert_attempts(written)
+        guards = {each.ending.lease.guard: each.ending.lease.execution_id for each in written}
+        overlap.release({key: id_ for key, id_ in guards.items() if key is not None}, now=now)
+        failpoints.point("end.recorded")
+    return frozenset(one.ending.lease.token for one in written)
 
 
-def _reason_to_cancel(lease: Lease) -> str | None:
-    """The reason that `request_cancel` wrote; nothing overwrites it while this attempt runs."""
-    asked = rows_of([lease]).filter(cancel_requested_at__isnull=False)
-    return asked.values_list("error_message", flat=True).first()
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """What of a run decides about its end, under its lock."""
+
+    asked_to_cancel: bool
+    error: str | None
+    """The reason of whoever has asked for the cancel."""
 
 
-_INSERT_ATTEMPT = """
-INSERT INTO job_attempts
-       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback,
-        exception_class)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+_RUNNING: Final = """
+SELECT id, lease_token, cancel_requested_at, error_message, lease_expires_at
+  FROM job_executions {hint}
+ WHERE id IN ({ids}) AND status = %s
+ ORDER BY id {lock}
 """
 
 
-def _insert_attempt(lease: Lease, ending: Ending, now: datetime) -> None:
-    execute(
-        _INSERT_ATTEMPT,
-        [
+def _lock(leases: Sequence[Lease], expired_before: datetime | None) -> dict[int, _Row]:
+    """The runs that are still of these leases, locked until the transaction ends."""
+    tokens = {lease.execution_id: lease.token for lease in leases}
+    statement = _RUNNING.format(
+        # Else the server may read, and lock, all that are RUNNING.
+        hint="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
+        ids=marks(leases),
+        lock=LOCK[connection.vendor],
+    )
+    return {
+        id_: _Row(asked_to_cancel=asked_at is not None, error=error)
+        for id_, token, asked_at, error, lease_ends in fetch_all(
+            statement, [*sorted(tokens), RunStatus.RUNNING]
+        )
+        if _is_of(tokens[id_], token)
+        and (expired_before is None or (instant(lease_ends) or expired_before) < expired_before)
+    }
+
+
+def _is_of(ours: str, token: str | None) -> bool:
+    """The fence: a worker that was declared lost does not write."""
+    return ours == token
+
+
+class _Written:
+    """An ending together with the row that it is written to."""
+
+    def __init__(self, ending: Ending, row: _Row, now: datetime) -> None:
+        # The database's clock may have gone back since the attempt began.
+        self.at = max(now, ending.lease.started_at)
+        self.ending = ending
+        self._row = row
+        is_cancelled = ending.status == RunStatus.CANCELLED
+        goes_back = ending.status == RunStatus.PENDING
+        self.is_cancelled = is_cancelled or (goes_back and row.asked_to_cancel)
+        self.goes_back = goes_back and not row.asked_to_cancel
+        self.outcome = AttemptOutcome.CANCELLED if self.is_cancelled else ending.outcome
+
+    def finish(self) -> tuple[Hashable, ...] | None:
+        end = self.ending
+        if self.is_cancelled or self.goes_back:
+            return None
+        return (
+            end.status,
+            self.at,
+            to_json(end.result),
+            end.overran,
+            # The errors of earlier attempts stay in job_attempts. A success has no error.
+            end.error or None,
+            end.reason_code,
+            to_json(end.reason_facts),
+            int(end.charged),
+        )
+
+    def cancel(self) -> tuple[Hashable, ...] | None:
+        if not self.is_cancelled:
+            return None
+        error, reason = self.ending.error, self._row.error if self._row.asked_to_cancel else None
+        if error and reason:
+            error = f"{error} ({reason})"
+        return (
+            RunStatus.CANCELLED,
+            self.at,
+            error or reason or None,
+            ReasonCode.CANCELLED_BY_PERSON,
+        )
+
+    def go_back(self) -> tuple[Hashable, ...] | None:
+        end = self.ending
+        if not self.goes_back:
+            return None
+        again_at = end.again_at or self.at
+        return (
+            RunStatus.PENDING,
+            again_at,
+            again_at,
+            # After a charged failure its error stays on the row meanwhile.
+            (end.error or None) if end.charged else None,
+            end.reason_code,
+            to_json(end.reason_facts),
+            int(end.charged),
+        )
+
+
+# MySQL sets columns from left to right, so the token is read before it is deleted.
+_FINISH: Final = """
+UPDATE job_executions
+   SET status = %s, finished_at = %s, result = %s, overran = %s, error_message = %s,
+       reason_code = %s, reason_facts = %s, failures = failures + %s, final_token = lease_token,
+       publish_at = NULL, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
+ WHERE id IN ({ids})
+"""
+# Whoever asked for the cancel has written the reason. None: it was asked for by SQL.
+_CANCEL: Final = """
+UPDATE job_executions
+   SET status = %s, finished_at = %s, error_message = %s, result = NULL, overran = FALSE,
+       reason_code = COALESCE(reason_code, %s),
+       final_token = lease_token, publish_at = NULL, lease_token = NULL, lease_expires_at = NULL,
+       deadline_at = NULL
+ WHERE id IN ({ids})
+"""
+_GO_BACK: Final = """
+UPDATE job_executions
+   SET status = %s, available_at = %s, publish_at = %s, publish_count = 0,
+       error_message = COALESCE(%s, error_message), reason_code = %s, reason_facts = %s,
+       failures = failures + %s, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
+ WHERE id IN ({ids})
+"""
+
+
+def _write(
+    statement: str,
+    written: Sequence[_Written],
+    values_of: Callable[[_Written], tuple[Hashable, ...] | None],
+) -> None:
+    """Those that end alike are written by one statement. Their rows are locked."""
+    alike: dict[tuple[Hashable, ...], list[int]] = {}
+    for one in written:
+        values = values_of(one)
+        if values is not None:
+            alike.setdefault(values, []).append(one.ending.lease.execution_id)
+    for values, ids in alike.items():
+        execute(statement.format(ids=marks(ids)), [*values, *sorted(ids)])
+
+
+_INSERT_ATTEMPTS: Final = """
+INSERT INTO job_attempts
+       (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback,
+        exception_class)
+VALUES {rows}
+"""
+
+
+def _insert_attempts(written: Sequence[_Written]) -> None:
+    """A second fence: UNIQUE (execution_id, attempt)."""
+    if not written:
+        return
+    values: list[Any] = []
+    for one in written:
+        end, lease = one.ending, one.ending.lease
+        values += [
             lease.execution_id,
             lease.attempt,
             lease.token,
             lease.owner,
             lease.started_at,
-            now,
-            ending.outcome,
-            ending.error,
-            ending.traceback,
-            ending.exception_class or None,
-        ],
-    )
+            one.at,
+            one.outcome,
+            end.error,
+            end.traceback,
+            end.exception_class or None,
+        ]
+    row = f"({marks(range(10))})"
+    execute(_INSERT_ATTEMPTS.format(rows=", ".join([row] * len(written))), values)
 
 
-def has_ended(lease: Lease) -> bool:
-    """Is the end of this attempt in the database? Ask it after a COMMIT whose answer was lost."""
-    return JobAttempt.objects.filter(lease_token=lease.token).exists()
+def ended(leases: Collection[Lease]) -> frozenset[str]:
+    """The tokens of the attempts whose end is in the database.
+
+    Ask it after a COMMIT whose answer was lost.
+    """
+    there = JobAttempt.objects.filter(lease_token__in=[lease.token for lease in leases])
+    return frozenset(there.values_list("lease_token", flat=True))

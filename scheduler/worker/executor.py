@@ -11,7 +11,7 @@ import random as random_module
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections, connection
@@ -297,7 +297,7 @@ class Executor:
             takes_writes = False
             try:
                 if tried is not None:
-                    if endings.has_ended(held.lease):
+                    if endings.ended([held.lease]):
                         return tried  # the COMMIT whose answer was lost had happened
                     self._write_something(held.lease)
                     takes_writes = True
@@ -333,31 +333,8 @@ class Executor:
 
     def _write_once(self, lease: runs.Lease, verdict: Verdict, report: Report) -> bool:
         now = self._clock.now()
-        ending = endings.Ending(
-            outcome=verdict.outcome,
-            error=verdict.error,
-            traceback=verdict.traceback,
-            exception_class=verdict.exception_class,
-            reason_code=verdict.reason_code,
-            reason_facts=verdict.reason_facts,
-            report=report,
-        )
-        if verdict.status != RunStatus.PENDING:
-            written = endings.finish(
-                lease,
-                ending,
-                status=verdict.status,
-                now=now,
-                result=verdict.result,
-                overran=verdict.overran,
-                charged=verdict.charged,
-            )
-        elif verdict.charged:
-            again_at = now + timedelta(seconds=verdict.delay_seconds)
-            written = endings.retry_later(lease, ending, now=now, available_at=again_at)
-        else:
-            again_at = now + timedelta(seconds=verdict.delay_seconds)
-            written = endings.hand_back(lease, ending, now=now, available_at=again_at)
+        ending = verdicts.ending(verdict, lease, now, report)
+        written = bool(endings.end([ending], now=now))
         if written:
             failpoints.point("end.committed")
         return written
@@ -409,25 +386,26 @@ class Executor:
             alarm.start()
         try:
             now = self._clock.now()
-            ending = endings.Ending(
+            released = Verdict(
+                status=RunStatus.PENDING,
                 outcome=AttemptOutcome.RELEASED,
                 error=reason,
+                delay_seconds=_BEGINS_AGAIN_SECONDS,
                 reason_code=ReasonCode.PROCESS_ENDED,
                 reason_facts={"culprit": row.id},
             )
             for other in others:
-                self._hand_back(other, ending, now)
+                self._hand_back(other, released, now)
         except DatabaseError:
             connection.close()
         finally:
             alarm.cancel()
             self._end_process(reason)
 
-    def _hand_back(self, other: HeldRun, ending: endings.Ending, now: datetime) -> None:
+    def _hand_back(self, other: HeldRun, released: Verdict, now: datetime) -> None:
         try:
             self._leases.save_report(other)
-            again_at = now + timedelta(seconds=_BEGINS_AGAIN_SECONDS)
-            endings.hand_back(other.lease, ending, now=now, available_at=again_at)
+            endings.end([verdicts.ending(released, other.lease, now)], now=now)
         except DatabaseError:
             connection.close()  # then its lease runs out, and rescue charges it
 

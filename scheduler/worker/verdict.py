@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +17,9 @@ from handlers.json_safe import storable_text
 from handlers.runner import Outcome, OutcomeKind
 from scheduler.schedule.plan import backoff_seconds
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
+from scheduler.store.endings import Ending
+from scheduler.store.run_reports import Report
+from scheduler.store.runs import Lease
 
 # For runs without a job (events): the defaults of the jobs' table.
 _BACKOFF_SECONDS = 30
@@ -221,6 +225,26 @@ def of_lost_attempt(
 def _tried_again(failed: Verdict, budget: Budget, random: Callable[[], float]) -> Verdict:
     delay = budget.delay_seconds(random)
     return replace(failed, status=RunStatus.PENDING, delay_seconds=delay)
+
+
+def ending(verdict: Verdict, lease: Lease, now: datetime, report: Report | None = None) -> Ending:
+    """What is to be written for a verdict. `report`: what nobody has saved yet."""
+    goes_back = verdict.status == RunStatus.PENDING
+    return Ending(
+        lease=lease,
+        outcome=verdict.outcome,
+        status=verdict.status,
+        again_at=now + timedelta(seconds=verdict.delay_seconds) if goes_back else None,
+        error=verdict.error,
+        traceback=verdict.traceback,
+        exception_class=verdict.exception_class,
+        result=verdict.result,
+        overran=verdict.overran,
+        charged=verdict.charged,
+        reason_code=verdict.reason_code,
+        reason_facts=verdict.reason_facts,
+        report=report or Report(),
+    )
 
 
 def without_details(verdict: Verdict) -> Verdict:

@@ -96,14 +96,14 @@ def test_no_run_ends_before_it_began_when_the_clock_goes_back(system: SchedulerH
     finished, lease = claimed(system)
     handed_back = [claimed(system) for _ in range(3)]
     for _, other in handed_back:
-        ending = Ending(outcome=AttemptOutcome.RELEASED)
-        assert endings.hand_back(other, ending, now=system.clock.now())
+        released = Ending(lease=other, outcome=AttemptOutcome.RELEASED, status=RunStatus.PENDING)
+        assert endings.end([released], now=system.clock.now())
     (cancelled, _), (skipped, _), (given_up, _) = handed_back
 
     system.clock.advance(-3600)
     now = system.clock.now()
-    success = Ending(outcome=AttemptOutcome.SUCCESS)
-    assert endings.finish(lease, success, status=RunStatus.SUCCESS, now=now)
+    success = Ending(lease=lease, outcome=AttemptOutcome.SUCCESS, status=RunStatus.SUCCESS)
+    assert endings.end([success], now=now)
     assert system.control.cancel(cancelled.pk)
     facts = {"running": 1}
     code = ReasonCode.OVERLAP_RUNNING

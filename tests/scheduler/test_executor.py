@@ -427,12 +427,17 @@ def test_a_run_to_be_cancelled_is_not_handed_back(system: SchedulerHarness):
     lease = system.claim(row)
     system.control.cancel(row.pk, reason="wrong day")
     system.control.cancel(row.pk, reason="too late to ask")
-    leaving = endings.Ending(outcome=AttemptOutcome.RELEASED, error="the worker leaves")
-    assert endings.hand_back(lease, leaving, now=START)
+    leaving = endings.Ending(
+        lease=lease,
+        outcome=AttemptOutcome.RELEASED,
+        status=RunStatus.PENDING,
+        error="the worker leaves",
+    )
+    assert endings.end([leaving], now=START)
     assert fresh(row).status == RunStatus.CANCELLED
     assert fresh(row).error_message == "the worker leaves (cancelled by a person: wrong day)"
     assert reason_of(row) == ("cancelled_by_person", {"by": "", "note": "wrong day"})
-    assert not endings.hand_back(lease, leaving, now=START)
+    assert not endings.end([leaving], now=START)
     assert outcomes(row) == ["CANCELLED"]
 
 

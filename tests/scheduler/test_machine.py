@@ -94,8 +94,9 @@ class Lives(RuleBasedStateMachine):
     def a_silent_worker_answers_perhaps_too_late(self, which: int, status: RunStatus) -> None:
         lease = self.leases[which % len(self.leases)]
         ours = runs.rows_of([lease]).exists()
-        ending = endings.Ending(outcome=AttemptOutcome(status.value))
-        written = endings.finish(lease, ending, status=status, now=self.clock.now())
+        outcome = AttemptOutcome(status.value)
+        ending = endings.Ending(lease=lease, outcome=outcome, status=status)
+        written = bool(endings.end([ending], now=self.clock.now()))
         assert written == ours
         if written:
             self.see()

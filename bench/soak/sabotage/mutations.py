@@ -23,15 +23,15 @@ def no_fence() -> None:
         )
 
     runs.watch_leases = nobody_tells
-    endings._WHERE_MINE = "WHERE id = %s AND status = %s AND (lease_token = %s OR attempt > 0)"
+    endings._is_of = lambda ours, token: True
     # The second fence, behind the lease token: an attempt ends only once.
     ignoring = {"sqlite": "INSERT OR IGNORE INTO", "mysql": "INSERT IGNORE INTO"}
-    statement = endings._INSERT_ATTEMPT
+    statement: str = endings._INSERT_ATTEMPTS
     if connection.vendor in ignoring:
         statement = statement.replace("INSERT INTO", ignoring[connection.vendor])
     else:
         statement += " ON CONFLICT DO NOTHING"
-    endings._INSERT_ATTEMPT = statement
+    endings._INSERT_ATTEMPTS = statement  # type: ignore[misc]
 
 
 def watermark_first() -> None:
