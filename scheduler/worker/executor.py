@@ -21,24 +21,21 @@ from handlers.hooks import RunHooks
 from handlers.params import without_values
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from scheduler import failpoints
-from scheduler.clock import Clock, pause
+from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit, lines_of_run
 from scheduler.models import LARGEST_ID
 from scheduler.operations.redaction import Redactor
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import claims, endings, publishing, runs
-from scheduler.store.run_reports import Report
 from scheduler.worker import around_runs
 from scheduler.worker import verdict as verdicts
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
 from scheduler.worker.overlap import decide
+from scheduler.worker.reporting import Reporter
 from scheduler.worker.verdict import Budget, Verdict
 
-_REPORT_PAUSE_SECONDS = 0.5
-# After so many refusals the details are given up: the database will refuse them again.
-_REFUSALS_OF_DETAILS = 2
 _SLICE_SECONDS = 0.5
 # A process that ends for a run that cannot be stopped has ended after so many seconds...
 _PROCESS_ENDS_SECONDS = 1.5
@@ -75,6 +72,7 @@ class Executor:
         self._hooks = hooks
         self._settings = settings
         self._random = random
+        self._reporter = Reporter(clock=clock, leases=leases, settings=settings)
 
     def execute(self, message: object) -> RunStatus | None:
         """Run the execution that a message names. Blocks until the run has ended.
@@ -202,7 +200,7 @@ class Executor:
             if cannot_be_stopped and verdict is not None:
                 delay = max(verdict.delay_seconds, _BEGINS_AGAIN_SECONDS)
                 verdict = replace(verdict, delay_seconds=delay)
-            written = self._write(row, held, verdict)
+            written = None if verdict is None else self._reporter.report(held, verdict)
         finally:
             self._leases.release(held)
         self._log_end(row, lease, outcome, written)
@@ -277,67 +275,6 @@ class Executor:
             stop_reason=held.stop_reason,
             random=self._random,
         )
-
-    def _write(
-        self, row: claims.Candidate, held: HeldRun, verdict: Verdict | None
-    ) -> Verdict | None:
-        """Write the verdict. Tries again while the lease may still be ours.
-
-        Returns the verdict that was written, without details if the database refuses those. None:
-        nothing was written.
-        """
-        if verdict is None:
-            return None
-        # How often the database has refused this verdict although it accepted another write just
-        # before. The class of the error does not tell: a packet that is too big looks like an
-        # outage, and a database that is read-only or full accepts the verdict later.
-        refusals = 0
-        tried: Verdict | None = None
-        while True:
-            takes_writes = False
-            try:
-                if tried is not None:
-                    if endings.ended([held.lease]):
-                        return tried  # the COMMIT whose answer was lost had happened
-                    self._write_something(held.lease)
-                    takes_writes = True
-                if refusals < _REFUSALS_OF_DETAILS:
-                    tried = verdict
-                    written = self._write_with_report(held, tried)
-                else:
-                    tried = verdicts.without_details(verdict)
-                    written = self._write_once(held.lease, tried, Report())
-                return tried if written else None
-            except DatabaseError as error:
-                # If it refuses even the verdict without details, those were not the reason.
-                refusals = 0 if refusals >= _REFUSALS_OF_DETAILS else refusals + takes_writes
-                connection.close()
-                text = f"{type(error).__name__}: {error}"
-                emit("report.failed", execution_id=row.id, error=text)
-                if not self._leases.may_still_write():
-                    return None
-                pause(_REPORT_PAUSE_SECONDS)
-
-    def _write_something(self, lease: runs.Lease) -> None:
-        """Renew the lease, as a write to the same row that does no harm. Raises DatabaseError."""
-        seconds = self._settings().lease_seconds
-        runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
-
-    def _write_with_report(self, held: HeldRun, verdict: Verdict) -> bool:
-        report = held.report.take()
-        try:
-            return self._write_once(held.lease, verdict, report)
-        except DatabaseError:
-            held.report.put_back(report)
-            raise
-
-    def _write_once(self, lease: runs.Lease, verdict: Verdict, report: Report) -> bool:
-        now = self._clock.now()
-        ending = verdicts.ending(verdict, lease, now, report)
-        written = bool(endings.end([ending], now=now))
-        if written:
-            failpoints.point("end.committed")
-        return written
 
     def _log_end(
         self,

@@ -193,7 +193,7 @@ def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: Sc
 def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
     rounds: int, fails: bool, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
@@ -230,7 +230,7 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
     refused: int, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     """A full disk, a fail-over to a replica, an index that is being built."""
-    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:

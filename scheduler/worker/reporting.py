@@ -1,0 +1,150 @@
+"""Verdicts become ends in the database: the first at once, then all that came meanwhile.
+
+Only this is tried again when the database is in trouble; user code never runs twice for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import DatabaseError, connection
+
+from scheduler import failpoints
+from scheduler.clock import Clock, pause
+from scheduler.conf import SchedulerSettings
+from scheduler.events import emit
+from scheduler.store import endings, runs
+from scheduler.store.run_reports import Report
+from scheduler.transient import in_transaction
+from scheduler.worker.lease import HeldRun, LeaseKeeper
+from scheduler.worker.verdict import Verdict, ending, without_details
+
+#: So many ends are written in one transaction.
+GROUP = 200
+_PAUSE_SECONDS = 0.5
+# After so many refusals the details are given up: the database will refuse them again.
+_REFUSALS_OF_DETAILS = 2
+
+
+@dataclass(eq=False, kw_only=True)
+class _Waiting:
+    held: HeldRun
+    verdict: Verdict
+    is_settled: bool = False
+    written: Verdict | None = None
+
+    def settle(self, written: Verdict | None) -> None:
+        self.written, self.is_settled = written, True
+
+
+class Reporter:
+    """Writes the ends of this process's runs. Thread-safe; made after the fork."""
+
+    def __init__(
+        self, *, clock: Clock, leases: LeaseKeeper, settings: Callable[[], SchedulerSettings]
+    ) -> None:
+        self._clock = clock
+        self._leases = leases
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        # Held by the one caller that writes, for all others.
+        self._writing = threading.Lock()
+
+    def report(self, held: HeldRun, verdict: Verdict) -> Verdict | None:
+        """Write a verdict. Blocks, and tries again while the lease may still be ours.
+
+        Returns the verdict that was written, without details if the database refuses those. None:
+        nothing was written, because the run is no longer ours.
+        """
+        mine = _Waiting(held=held, verdict=verdict)
+        with self._lock:
+            self._waiting.append(mine)
+        while not mine.is_settled:
+            with self._writing:
+                if mine.is_settled:
+                    break
+                with self._lock:
+                    group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+                self._write_all(group)
+        return mine.written
+
+    def _write_all(self, group: Sequence[_Waiting]) -> None:
+        try:
+            self._write(group, maybe_written=False)
+        finally:
+            # Whatever else was raised is the caller's; the others must not wait for ever.
+            for one in group:
+                if not one.is_settled:
+                    one.settle(None)
+
+    def _write(self, group: Sequence[_Waiting], *, maybe_written: bool) -> None:
+        # How often the database has refused this group although it accepted another write just
+        # before. The class of the error does not tell: a packet that is too big looks like an
+        # outage, and a database that is read-only or full accepts the group later.
+        refusals = 0
+        while group:
+            takes_writes = False
+            try:
+                if maybe_written:
+                    group = self._without_written(group)
+                    if not group:
+                        return
+                    self._write_something(group[0].held.lease)
+                    takes_writes = True
+                maybe_written = True
+                self._write_once(group, with_details=refusals < _REFUSALS_OF_DETAILS)
+                return
+            except DatabaseError as error:
+                connection.close()
+                ids = ", ".join(str(one.held.lease.execution_id) for one in group[:10])
+                text = f"{type(error).__name__}: {error}"
+                emit("report.failed", execution_id=ids, error=text)
+            if takes_writes and len(group) > 1:
+                # One row is to blame, and must not hold the others.
+                middle = len(group) // 2
+                self._write(group[:middle], maybe_written=True)
+                group, refusals = group[middle:], 0
+            elif takes_writes and refusals < _REFUSALS_OF_DETAILS:
+                refusals += 1
+            else:
+                # The database is away. Or it refuses even the verdict without details, so that
+                # those were not the reason.
+                refusals = 0
+                pause(_PAUSE_SECONDS)
+            if not self._leases.may_still_write():
+                return
+
+    def _without_written(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """The COMMIT whose answer was lost may have happened."""
+        written = endings.ended([one.held.lease for one in group])
+        for one in group:
+            if one.held.lease.token in written:
+                one.settle(one.verdict)
+        return [one for one in group if not one.is_settled]
+
+    def _write_something(self, lease: runs.Lease) -> None:
+        """Renew a lease, as a write that does no harm. Raises DatabaseError."""
+        seconds = self._settings().lease_seconds
+        runs.renew_leases([lease], now=self._clock.now(), lease_seconds=seconds)
+
+    def _write_once(self, group: Sequence[_Waiting], *, with_details: bool) -> None:
+        verdicts = [one.verdict if with_details else without_details(one.verdict) for one in group]
+        reports = [one.held.report.take() for one in group]
+        now = self._clock.now()
+        ends = [
+            ending(verdict, one.held.lease, now, report if with_details else Report())
+            for one, verdict, report in zip(group, verdicts, reports, strict=True)
+        ]
+        try:
+            written = in_transaction(lambda: endings.end(ends, now=now))
+        except DatabaseError:
+            for one, report in zip(group, reports, strict=True):
+                one.held.report.put_back(report)
+            raise
+        if written:
+            failpoints.point("end.committed")
+        for one, verdict in zip(group, verdicts, strict=True):
+            one.settle(verdict if one.held.lease.token in written else None)
