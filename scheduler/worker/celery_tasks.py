@@ -25,7 +25,7 @@ from handlers.registry import add_resolver
 from scheduler.operations.celery_app import own_app
 from scheduler.store.connection import database_now
 from scheduler.worker import task_modules, task_params
-from scheduler.worker.soft_limit import soft_limit
+from scheduler.worker.soft_limit import limit_body, soft_limit_of
 
 PREFIX = "celery:"
 
@@ -79,6 +79,8 @@ def _handler_for(task: Task) -> type[BaseHandler]:
             return _run(task, params)
 
     _end_when_replaced(type(task))
+    if task.soft_time_limit:
+        limit_body(task)
     # `handlers list` shows where the task is.
     CeleryTaskHandler.__module__ = type(task).__module__
     return CeleryTaskHandler
@@ -94,7 +96,7 @@ def _run(task: Task, params: dict[str, Any]) -> dict[str, Any]:
     try:
         # Eager: in this thread and with its own request, which counts the attempts of the run.
         _retry_asked.value = None
-        with soft_limit(task.soft_time_limit):
+        with soft_limit_of(task):
             outcome = task.apply(args, kwargs, throw=False, retries=current().attempt - 1)
         if _retry_asked.value is not None:
             raise _retry_later(_retry_asked.value)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, chain, current_app
+from celery import Celery, Task, chain, current_app
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
-from celery.signals import before_task_publish
+from celery.signals import before_task_publish, task_prerun
 from pydantic import BaseModel
 
 from handlers import HandlerNotFoundError, get_handler
@@ -165,14 +166,57 @@ def test_the_soft_limit_of_a_task_is_raised_inside_it(system: SchedulerHarness, 
             return "cleaned"
         return "never"
 
-    # Long enough for Celery to begin with the task on a loaded machine: it swallows an error of its
-    # own signals' receivers.
-    ended = run(system, task(spins, soft_time_limit=1.5), max_retry=0)
-    cleaned = run(system, task(cleans_up, soft_time_limit=1.5))
+    ended = run(system, task(spins, soft_time_limit=0.05), max_retry=0)
+    cleaned = run(system, task(cleans_up, soft_time_limit=0.05))
 
     assert ended.status == RunStatus.FAILED
-    assert ended.error_message == "SoftTimeLimitExceeded: SoftTimeLimitExceeded(1.5,)"
+    assert ended.error_message == "SoftTimeLimitExceeded: SoftTimeLimitExceeded(0.05,)"
     assert cleaned.result["data"] == "cleaned"
+
+
+def test_the_soft_limit_begins_with_the_body_of_a_task(system: SchedulerHarness, task: Any):
+    struck: list[str] = []
+
+    def spin(where: str, seconds: float) -> str:
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end:
+                pass
+        except SoftTimeLimitExceeded:
+            struck.append(where)
+            raise
+        return "never"
+
+    class Careful(Task):  # type: ignore[misc]
+        def before_start(self, *_: Any) -> None:
+            spin("before_start", 0.1)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return super().__call__(*args, **kwargs)
+
+    def slow(self: Any) -> str:
+        return spin(self.name, 20)
+
+    def tried_again(self: Any) -> str:
+        return spin(self.name, 20)
+
+    def prepare(**_: Any) -> None:
+        spin("receiver of task_prerun", 0.1)
+
+    names = [
+        task(slow, bind=True, soft_time_limit=0.05, base=Careful),
+        task(tried_again, bind=True, soft_time_limit=0.05, autoretry_for=(Exception,)),
+    ]
+    task_prerun.connect(prepare)
+    try:
+        rows = [run(system, name, max_retry=1) for name in names]
+    finally:
+        task_prerun.disconnect(prepare)
+
+    # The first one waits for the retry of its row, the second one for that of its task.
+    assert struck == ["shop.slow", "shop.tried_again"]
+    assert [row.status for row in rows] == [RunStatus.PENDING, RunStatus.PENDING]
+    assert "the task asked for a retry: SoftTimeLimitExceeded" in rows[1].error_message
 
 
 def test_a_task_starts_a_chain_and_replaces_itself(system: SchedulerHarness, task: Any):
