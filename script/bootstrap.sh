@@ -162,6 +162,13 @@ refresh_venv() {
         fail_because "could not install $2" "No space left on device"
 }
 
+# Takes the lock on descriptor 9. Says so if it has to wait: an installation takes a minute.
+wait_for_lock() {
+    flock -n 9 && return
+    say "another script is installing into .venv; waiting until it has ended"
+    flock 9
+}
+
 # ensure_venv ROOT REQUIREMENTS-FILE
 ensure_venv() {
     # shellcheck disable=SC2034  # for the script that sources this file
@@ -174,7 +181,7 @@ ensure_venv() {
     # Two scripts that start at the same time must not install at the same time. The lock is beside
     # .venv: inside, `python -m venv --clear` would delete it, and uv itself locks .venv/.lock.
     if command -v flock >/dev/null 2>&1; then
-        (flock 9 && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv.lock" || exit 1
+        (wait_for_lock && refresh_venv "$1" "$2" 9>&-) 9>"$1/.venv.lock" || exit 1
     else
         (refresh_venv "$1" "$2") || exit 1
     fi

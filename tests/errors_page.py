@@ -40,6 +40,7 @@ START: Final = {
     "cannot write into the data directory": "",
     "the database cannot be prepared": "the rest of the message is the database's: check address,"
     " password and rights in `JOBU_DATABASE_URL`",
+    "another script/server with the data directory": "",
     "cannot listen on": "stop the other process, or choose another port with the variable",
     "there is no part": "the parts are `web`, `beat`, `worker` and `flower`",
 }

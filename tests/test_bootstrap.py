@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -48,8 +49,13 @@ class Checkout:
         return self._calls.read_text(encoding="ascii").splitlines()
 
     def run(self, *, path: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.begin(path=path, **environment)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def begin(self, *, path: str = "", **environment: str) -> subprocess.Popen[str]:
         script = f'. "{ROOT}/script/bootstrap.sh"; ensure_venv "{self.root}" requirements.txt'
-        return subprocess.run(
+        return subprocess.Popen(
             ["/bin/sh", "-euc", f'root="{self.root}"; {script}'],
             env={
                 "PATH": path or f"{self._bin}:{os.environ['PATH']}",
@@ -57,10 +63,9 @@ class Checkout:
                 "CALLS": str(self._calls),
                 **environment,
             },
-            check=False,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
         )
 
 
@@ -87,6 +92,20 @@ def test_progress_is_in_sight_while_it_installs(checkout: Checkout) -> None:
     assert said[0].startswith("jobu: making .venv with Python 3.")
     assert said[1].startswith("jobu: installing requirements.txt into .venv; the first time")
     assert said[2:] == ["jobu: Resolved 55 packages in 2s"]
+
+
+def test_a_script_that_waits_for_the_installation_of_another_one_says_so(
+    checkout: Checkout,
+) -> None:
+    with (checkout.root / ".venv.lock").open("w") as installing:
+        fcntl.flock(installing, fcntl.LOCK_EX)
+        waiting = checkout.begin()
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+
+    assert said == "jobu: another script is installing into .venv; waiting until it has ended\n"
+    assert waiting.wait(60) == 0
+    waiting.communicate()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import http.client
 import os
 import re
@@ -68,6 +69,7 @@ class Server:
     """Runs `script/server` with free ports and a separate data directory."""
 
     def __init__(self, place: Path) -> None:
+        place.mkdir(exist_ok=True)
         self.data_dir = place / "data"
         self.web, self.flower = free_port(), free_port()
         self._log = place / "log"
@@ -282,7 +284,6 @@ def test_second_launcher_keeps_the_broker_and_the_user_of_the_first(
     assert "Login " in server.log
     mark = server.data_dir / "broker" / "mark"
     mark.touch()
-    (tmp_path / "second").mkdir()
     second = Server(tmp_path / "second")
     second.data_dir = server.data_dir
     try:
@@ -302,6 +303,32 @@ def test_second_launcher_keeps_the_broker_and_the_user_of_the_first(
         assert not mark.exists(), "a first launcher starts with an empty broker"
     finally:
         second.close()
+
+
+def test_second_launcher_beside_one_that_is_starting_says_so_at_once(
+    prepared: Server, tmp_path: Path
+) -> None:
+    first, same_port, other_port = prepared, Server(tmp_path / "b"), Server(tmp_path / "c")
+    same_port.data_dir = other_port.data_dir = first.data_dir
+    same_port.web = first.web
+    try:
+        with (first.data_dir / "prepare.lock").open("w") as preparing:
+            fcntl.flock(preparing, fcntl.LOCK_EX)
+            first.start("web")
+            first.wait_for_log("another script/server is preparing the database; waiting")
+            assert not is_listening(first.web)
+            same_port.start("web")
+            other_port.start("web")
+
+            assert same_port.wait(START_SECONDS) == 1
+            other_port.wait_for_log("another script/server is preparing the database; waiting")
+        (line,) = same_port.log.splitlines()
+        assert f"{first.data_dir} uses port {first.web}, or is starting" in line
+        assert f"JOBU_WEB_PORT={first.web + 1}" in line
+        first.wait_until_running()
+    finally:
+        same_port.close()
+        other_port.close()
 
 
 def test_unknown_part_prints_usage_and_exits_with_1(server: Server) -> None:
@@ -373,18 +400,6 @@ def test_a_data_directory_that_cannot_be_written_is_one_clear_error(
         CommandError, match=r"cannot write into the data directory .* JOBU_DATA_DIR="
     ):
         launch(["beat"])
-
-
-def test_a_busy_port_names_the_other_server_of_the_checkout(settings: Any) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        address = Address(host="127.0.0.1", port=other.getsockname()[1], variable="JOBU_WEB_PORT")
-
-        with pytest.raises(
-            CommandError, match=f"Another script/server already uses {settings.DATA_DIR}"
-        ):
-            address.check_free(is_beside=True)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Every mistake that can be found in advance stops the launcher before it starts a
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import http.client
 import os
@@ -58,24 +57,34 @@ class Address:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
-    def check_free(self, *, is_beside: bool = False) -> None:
-        """Raises CommandError if no process can listen here, for example because it is in use.
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keeps other launchers of the data directory from this port, also before a part listens.
 
-        `is_beside`: another launcher runs with the same data directory.
+        Raises CommandError if another one has it, or if no process can listen here.
         """
+        with (settings.DATA_DIR / f"port-{self.port}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CommandError(
+                    f"another script/server with the data directory {settings.DATA_DIR} uses port "
+                    f"{self.port}, or is starting and about to open it. Stop it, or choose another "
+                    f"port: {self.variable}={self.port + 1}."
+                ) from error
+            self.check_free()
+            yield
+
+    def check_free(self) -> None:
+        """Raises CommandError if no process can listen here, for example because it is in use."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.host, self.port))
             except OSError as error:
-                beside = ""
-                if is_beside and error.errno == errno.EADDRINUSE:
-                    beside = (
-                        f" Another script/server already uses {settings.DATA_DIR}; stop it, or:"
-                    )
                 raise CommandError(
-                    f"cannot listen on {self.host} port {self.port}: {error.strerror}.{beside} "
+                    f"cannot listen on {self.host} port {self.port}: {error.strerror}. "
                     f"{self.variable} chooses another port."
                 ) from error
 
@@ -104,19 +113,18 @@ def launch(names: list[str]) -> int:
     config = get_config()
     web = Address(host=config.admin.host, port=config.admin.port, variable="JOBU_WEB_PORT")
     flower = Address(host="127.0.0.1", port=_flower_port(), variable="JOBU_FLOWER_PORT")
-    listening = {"web": web, "flower": flower}
-    with _data_directory_is_writable():
-        is_beside = _another_launcher_runs()
-    for name in names:
-        if name in listening:
-            listening[name].check_free(is_beside=is_beside)
-    if web.port == flower.port and {"web", "flower"} <= set(names):
+    addresses = [each for name, each in (("web", web), ("flower", flower)) if name in names]
+    if len({each.port for each in addresses}) < len(addresses):
         raise CommandError("JOBU_WEB_PORT and JOBU_FLOWER_PORT are the same port")
 
     with ExitStack() as held:
         with _data_directory_is_writable():
+            for address in addresses:
+                held.enter_context(address.reserved())
             held.enter_context(_broker_lock())
         admin_password = _prepare()
+        for address in addresses:
+            address.check_free()  # a program that shares no data directory may have been quicker
         flower_password = _flower_password(admin_password)
         supervisor = Supervisor(
             [_part(name, web=web, flower=flower, password=flower_password) for name in names],
@@ -137,8 +145,6 @@ def launch(names: list[str]) -> int:
 
 # Preparation
 
-LOCK = "launcher.lock"
-
 
 @contextmanager
 def _data_directory_is_writable() -> Iterator[None]:
@@ -152,16 +158,6 @@ def _data_directory_is_writable() -> Iterator[None]:
         ) from error
 
 
-def _another_launcher_runs() -> bool:
-    """True if another launcher uses the data directory, with the file broker."""
-    with (settings.DATA_DIR / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 @contextmanager
 def _broker_lock() -> Iterator[None]:
     """Deletes old messages of the file broker, unless another launcher uses the data directory.
@@ -172,7 +168,7 @@ def _broker_lock() -> Iterator[None]:
     if not settings.CELERY_BROKER_URL.startswith(f"{folder.SCHEME}:"):
         yield
         return
-    with (settings.DATA_DIR / LOCK).open("a") as lock:
+    with (settings.DATA_DIR / "launcher.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             folder.wipe(Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["folder"]))
@@ -187,7 +183,11 @@ def _prepare() -> Password | None:
     with _data_directory_is_writable():
         lock = (settings.DATA_DIR / "prepare.lock").open("a")
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write("jobu: another script/server is preparing the database; waiting\n")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             call_command("migrate", interactive=False, verbosity=0)
             password = _admin_password()
