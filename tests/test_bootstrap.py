@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.harness.system import ROOT
 
@@ -170,15 +171,12 @@ def test_a_checkout_in_place_needs_no_writable_folder(checkout: Checkout) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("with_uv", [True, False])
 def test_real_tools_without_a_network_say_what_to_do(tmp_path: Path, with_uv: bool) -> None:
-    uv = shutil.which("uv")
-    if with_uv and uv is None:
-        pytest.skip("no uv on PATH")
-    if not with_uv and uv is not None and uv.startswith(("/usr/bin", "/bin")):
+    if not with_uv and shutil.which("uv", path="/usr/bin:/bin"):
         pytest.skip("uv cannot be left out of PATH")
     checkout = Checkout(tmp_path)
     nowhere = "http://127.0.0.1:9/"
     done = checkout.run(
-        path=f"{Path(uv or '/').parent}:/usr/bin:/bin" if with_uv else "/usr/bin:/bin",
+        path=f"{Path(find_uv_bin()).parent}:/usr/bin:/bin" if with_uv else "/usr/bin:/bin",
         PIP_INDEX_URL=nowhere, PIP_CONFIG_FILE=os.devnull,
         UV_DEFAULT_INDEX=nowhere, UV_NO_CACHE="1",
     )  # fmt: skip
