@@ -1,6 +1,6 @@
 """Makes docs/errors.md from the code: the messages with which jobu refuses, and the remedies.
 
-python -m tests.errors_page            # writes the page
+python -m tests.errors_page            # writes the page; needs DJANGO_SETTINGS_MODULE
 python -m tests.errors_page --check    # exit code 1 if the page differs from the code
 
 The messages are read from the sources. The remedies are here: without one, no page is made.
@@ -9,10 +9,13 @@ The messages are read from the sources. The remedies are here: without one, no p
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import django
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "errors.md"
@@ -22,7 +25,7 @@ HEAD: Final = """\
 
 This page lists the messages with which jobu refuses something. `...` stands for a name or a value.
 Search the page for words of your message. `python -m tests.errors_page` generates it from the code.
-What is wrong with a single field of a job is in the message itself.
+Most messages about a single field say themselves what is right.
 [operations.md](operations.md) explains alerts and runs that failed.
 """
 
@@ -111,6 +114,59 @@ CLASSES: Final = {
     "CronIntervalTooShortError": "fire less often, or lower `scheduler.min_cron_interval_seconds`",
     "UnknownTimezoneError": "use an IANA name such as `Asia/Seoul`",
 }
+# Of a single field. Most of these messages say themselves what is right.
+FIELDS: Final = {
+    "Handler not found": "`manage.py handlers list` shows the names; `worker.handler_packages` must"
+    " name the package of a new one, on web and workers",
+    "Invalid params": "`manage.py handlers list` shows the parameters of each handler",
+    "a masked value stands": "write the secret itself: a mask stands for a stored value only",
+    "calendar ... is not configured": "add it to `scheduler.calendars` in `config/scheduler.yaml`",
+    "rule ... is unknown": "`skip`, `next` or `previous`",
+    "holidays are not known": "correct the country of that calendar in `config/scheduler.yaml`",
+    "is not a field that can be set": "leave it out; jobu writes it, or there is no such field",
+    "is not an ETag of this job": "send the `ETag` of `GET /api/crons/{id}` as it is",
+    "contradicts If-Match": "send one of the two",
+    "contradicts the header Idempotency-Key": "send one of the two",
+    "is not one that this list gave": "take `next_cursor` of the page before",
+    "is taken by another job": "choose another name",
+    "must say its time zone": "end it with `Z` or an offset such as `+09:00`",
+    "must not contain half of a surrogate pair": "correct the program that cut the text in the"
+    " middle of a character",
+    "never fires": "choose a day that exists, such as `L` for the last of a month",
+    "two runs can be": "fire less often, or lower `scheduler.min_cron_interval_seconds`",
+    "... is not a known IANA time zone": "use a name such as `Asia/Seoul`",
+    "@reboot names no time": "use a service of systemd, which starts with the host",
+    "... cannot be read": "[schedules.md](schedules.md) has the grammar",
+    "has no slot between start and end": "widen the span, or correct the expression",
+    "is in the past: this job would never run": "choose a later end, or none",
+}
+# The codes of the API, with their remedies.
+API: Final = {
+    "BAD_REQUEST": "correct the request line and the headers",
+    "INVALID_JSON": "send one JSON value in UTF-8, without duplicate keys, NaN or lone surrogates",
+    "NOT_RETRYABLE": "only runs that failed, timed out, were cancelled or skipped can be retried",
+    "VALIDATION_ERROR": "correct the named `fields`; the table above has their messages",
+    "UNAUTHENTICATED": "`manage.py tokens create` makes a token",
+    "CSRF_FAILED": "as it says; a token needs no such header",
+    "FORBIDDEN": "give the user of the token the permission ([permissions.md](permissions.md))",
+    "SCOPE_MISSING": "make a token with that scope",
+    "BACKFILL_NOT_FOUND": "`GET /api/backfills` lists the ids",
+    "CRON_NOT_FOUND": "`GET /api/crons` lists the ids",
+    "HANDLER_NOT_FOUND": "`GET /api/handlers` lists the names",
+    "JOB_NOT_FOUND": "`GET /api/jobs` lists the ids; old runs are deleted after"
+    " `scheduler.retention_days`",
+    "NOT_FOUND": "`/docs` lists the addresses",
+    "METHOD_NOT_ALLOWED": "`/docs` lists the methods of each address",
+    "DUPLICATE_NAME": "choose another name, or change the job that has it",
+    "IDEMPOTENCY_KEY_IN_USE": "send another event under another key",
+    "NOT_POSSIBLE": "the state of the row forbids it; the message says why",
+    "STALE_EDIT": "read the job again, and send its new `tick_seq` or ETag",
+    "BODY_TOO_LARGE": "send less; `DATA_UPLOAD_MAX_MEMORY_SIZE` of Django is the limit",
+    "UNSUPPORTED_MEDIA_TYPE": "as it says",
+    "INTERNAL_ERROR": "look into the log of web, and report it as a fault of jobu",
+    "DATABASE_UNAVAILABLE": "try again after `Retry-After`; check the database if it stays",
+    "UNAVAILABLE": "try again; `GET /ready` says what is missing",
+}
 # Bases that nobody raises, and what handlers raise themselves.
 _NOT_LISTED: Final = {
     "HandlerError", "CannotRunError", "PermanentError", "RetryLaterError", "TaskExit",
@@ -119,7 +175,7 @@ _NOT_LISTED: Final = {
 
 
 def page() -> str:
-    return "\n".join([HEAD, *_start(), *_checks(), *_refused(), *_classes()])
+    return "\n".join([HEAD, *_start(), *_checks(), *_refused(), *_fields(), *_api(), *_classes()])
 
 
 def _start() -> Iterator[str]:
@@ -160,6 +216,41 @@ def _checks() -> Iterator[str]:
 def _refused() -> Iterator[str]:
     yield from _heading("Operations", "message", "what to do")
     yield from _rows(_messages("scheduler", ("NotPossible",)), REFUSED)
+    yield ""
+
+
+def _fields() -> Iterator[str]:
+    from tests.field_messages import field_messages  # needs Django's registry of apps
+
+    yield from _heading(
+        "Fields of jobs, events, backfills and filters", "message", "of", "what to do"
+    )
+    found = {
+        _without_names(text): sorted(filter(None, fields))
+        for text, fields in field_messages().items()
+    }
+    used = set()
+    for text, fields in sorted(found.items()):
+        start = next((key for key in FIELDS if text.startswith(key)), "")
+        used.add(start)
+        names = ", ".join(f"`{field}`" for field in fields) if 0 < len(fields) < 5 else "several"
+        tick = "``" if "`" in text else "`"
+        yield _row(f"{tick}{_shown(text)}{tick}", names, FIELDS.get(start, "as it says"))
+    assert used >= set(FIELDS), f"no such messages: {set(FIELDS) - used}"
+    yield ""
+
+
+def _api() -> Iterator[str]:
+    from tests.field_messages import api_codes
+
+    yield from _heading("Codes of the API", "status", "code", "message", "what to do")
+    found = api_codes()
+    assert {code for _, code in found} == set(API), (
+        "add a remedy to tests/errors_page.py, or remove"
+    )
+    for (status, code), text in sorted(found.items()):
+        shown = f"`{_without_names(text)}`" if text else "of the operation"
+        yield _row(str(status), f"`{code}`", shown, API[code])
     yield ""
 
 
@@ -218,10 +309,11 @@ def _text(node: ast.expr | None) -> str:
             found = _text(first)
         case _:
             found = ""
-    while "%(" in found:
-        before, _, rest = found.partition("%(")
-        found = f"{before}...{rest.partition(')s')[2]}"
-    return found
+    return _without_names(found)
+
+
+def _without_names(text: str) -> str:
+    return re.sub(r"%\(\w+\)s", "...", text)
 
 
 # --- the tables -----------------------------------------------------------------------------------
@@ -257,6 +349,7 @@ def _row(*cells: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    django.setup()
     if "--check" in arguments:
         return int(PAGE.read_text(encoding="utf-8") != page())
     PAGE.write_text(page(), encoding="utf-8")
