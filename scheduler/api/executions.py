@@ -124,6 +124,7 @@ def list_attempts(request: HttpRequest, execution_id: ExecutionId) -> dict[str, 
                 "ended_at": each.ended_at,
                 "duration_seconds": max(0.0, (each.ended_at - each.started_at).total_seconds()),
                 "error": each.error,
+                "exception_class": each.exception_class,
                 "traceback": each.traceback if may_see else None,
             }
             for each in attempts[:1000]

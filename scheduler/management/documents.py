@@ -40,7 +40,16 @@ _BACKFILL = (
 _ACTIVITY = (
     "id", "at", "actor", "user_id", "door", "verb", "target_kind", "target_id", "target_name",
 )  # fmt: skip
-_ATTEMPT = ("attempt", "outcome", "worker", "started_at", "ended_at", "error", "traceback")
+_ATTEMPT = (
+    "attempt",
+    "outcome",
+    "worker",
+    "started_at",
+    "ended_at",
+    "error",
+    "exception_class",
+    "traceback",
+)
 
 Facts = dict[str, Any]
 

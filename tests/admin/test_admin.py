@@ -652,7 +652,8 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
     now = database_now()
     JobAttempt.objects.create(
         execution=run, attempt=1, lease_token="a", worker="w@h", started_at=now, ended_at=now,
-        outcome="LOST", error="lost", traceback="Traceback: here",
+        outcome="FAILED", error="lost", traceback="Traceback: here",
+        exception_class="shop.errors.NoStock",
     )  # fmt: skip
     for seq in range(205):
         JobLog.objects.create(
@@ -661,8 +662,9 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
     html = page(admin, f"{RUNS}_change", run.pk)
     for text in (
         "it broke",
-        "LOST",
+        "FAILED",
         "w@h",
+        "shop.errors.NoStock</code>",
         "Traceback: here",
         "line=5;",
         "line=204;",

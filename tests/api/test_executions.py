@@ -145,6 +145,7 @@ def test_one_execution_with_its_attempts_and_log(api: Program, job: CronJob):
     JobAttempt.objects.create(
         execution=run, attempt=1, lease_token="t", worker="w@h", started_at=now,
         ended_at=now + timedelta(seconds=2), outcome="FAILED", error="wrong", traceback="Trace...",
+        exception_class="shop.errors.NoStock",
     )  # fmt: skip
     for seq in range(3):
         JobLog.objects.create(
@@ -162,6 +163,7 @@ def test_one_execution_with_its_attempts_and_log(api: Program, job: CronJob):
     (attempt,) = ok(api.get(f"/jobs/{run.pk}/attempts"))["items"]
     assert attempt["traceback"] == "Trace..."
     assert attempt["duration_seconds"] == 2.0
+    assert attempt["exception_class"] == "shop.errors.NoStock"
 
     first = ok(api.get(f"/jobs/{run.pk}/logs?size=2"))
     assert [line["message"] for line in first["items"]] == ["line 0", "line 1"]

@@ -282,6 +282,7 @@ def _attempts(
                 "waited": formatting.duration_between(waited_since, attempt.started_at),
                 "took": formatting.duration_between(attempt.started_at, attempt.ended_at),
                 "error": attempt.error,
+                "exception_class": attempt.exception_class,
                 # A traceback may contain parameters.
                 "traceback": attempt.traceback if sees_params else "",
             }

@@ -85,6 +85,9 @@ class AttemptOut(Schema):
     ended_at: Instant
     duration_seconds: float
     error: str
+    exception_class: str | None = Field(
+        description="the path of the exception's class; null if none was raised, or not kept"
+    )
     traceback: str | None = Field(description="null: you may not see it")
 
 
