@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -30,7 +28,6 @@ from scheduler.api.schemas.jobs import (
     PreviewOut,
     SlotOut,
 )
-from scheduler.conf import current
 from scheduler.models import LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob, StaleEdit
 from scheduler.operations.permissions import Action
@@ -94,7 +91,6 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
         start_at=given.start_at,
         end_at=given.end_at,
     )
-    zone = job.timezone or current().default_timezone
     control = control_of(caller_of(request))
     problems = {
         field: texts
@@ -103,13 +99,7 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
     }
     if problems:
         raise InvalidJob(problems)
-    slots = control.preview(job, given.count)
-    return {
-        "words": in_words(given.cron_expression),
-        "warnings": _warnings(job, slots, control),
-        "timezone": zone,
-        "slots": [_slot(slot, zone) for slot in slots],
-    }
+    return _previewed(job, given.count, control)
 
 
 @router.get("/{int:cron_id}", response=answers(CronOut, 404), auth=needs(Action.VIEW_JOBS))
@@ -166,28 +156,29 @@ def next_slots(
     """The next slots of a job, whether it is enabled or not."""
     refuse_unknown(request, ["count"])
     job = CronJob.objects.get(pk=cron_id)
-    zone = job.timezone or current().default_timezone
-    control = control_of(caller_of(request))
-    slots = control.preview(job, count)
-    return {
-        "words": in_words(job.cron_expression),
-        "warnings": _warnings(job, slots, control),
-        "timezone": zone,
-        "slots": [_slot(slot, zone) for slot in slots],
-    }
+    return _previewed(job, count, control_of(caller_of(request)))
 
 
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _warnings(job: CronJob, slots: Sequence[datetime], control: Control) -> list[str]:
+def _previewed(job: CronJob, count: int, control: Control) -> dict[str, Any]:
+    zone = job.timezone or control.settings.default_timezone
+    slots = control.preview(job, count)
     schedule = schedule_of(job, control.settings)
-    return warnings_about(job.cron_expression, schedule, slots, control.clock.now())
-
-
-def _slot(slot: datetime, zone: str) -> SlotOut:
-    local = slot.astimezone(ZoneInfo(zone))
-    return SlotOut(utc=slot, local=local.isoformat())
+    return {
+        "words": in_words(job.cron_expression),
+        "warnings": warnings_about(job.cron_expression, schedule, slots, control.clock.now()),
+        "timezone": zone,
+        "slots": [
+            SlotOut(
+                utc=slot,
+                local=slot.astimezone(ZoneInfo(zone)).isoformat(),
+                moved_from=schedule.moved_from(slot),
+            )
+            for slot in slots
+        ],
+    }
 
 
 def _values(given: In, before: CronJob | None) -> dict[str, Any]:

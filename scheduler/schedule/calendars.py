@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import version
@@ -24,7 +24,6 @@ from dbpools.nearest import nearest
 from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.pattern import Days, Pattern
-from scheduler.schedule.slots import Schedule
 
 _DAY: Final = timedelta(days=1)
 _LONG_AGO: Final = date(1970, 1, 2)
@@ -178,10 +177,15 @@ class CalendarSchedule(ZonedSchedule):
         days = self.pattern.days
         return days.nominal(day) if isinstance(days, _MovedDays) else day
 
+    def moved_from(self, slot: datetime) -> date | None:
+        day = slot.astimezone(self.zone).date()
+        is_moved = self.moves_slots and not self.base.pattern.days.match(day)
+        return self.nominal_day(day) if is_moved else None
+
 
 def build_schedule(
     expression: str, timezone: str, calendar: str, calendars: Mapping[str, CalendarSpec]
-) -> Schedule:
+) -> ZonedSchedule:
     """Returns the schedule of a job's three columns, cached. An empty `calendar` means none.
 
     Raises ScheduleError, which names the column.

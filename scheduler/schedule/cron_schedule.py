@@ -38,6 +38,10 @@ class ZonedSchedule:
         """Returns the last day whose slots are settled when those on `day` are."""
         return day
 
+    def moved_from(self, slot: datetime) -> date | None:
+        """Returns the local day that `slot` stands for if the calendar has moved it, or None."""
+        return None
+
     def shortest_interval_seconds(self, enough_seconds: int) -> int:
         return self.pattern.shortest_interval_seconds(enough_seconds)
 

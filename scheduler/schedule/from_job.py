@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.slots import Schedule
+from scheduler.schedule.cron_schedule import ZonedSchedule
 
 
 class ScheduledJob(Protocol):
@@ -30,7 +30,7 @@ class ScheduleSettings(Protocol):
         """Name -> a mapping, or a pydantic model, with the fields of CalendarSpec."""
 
 
-def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> Schedule:
+def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> ZonedSchedule:
     """Returns the job's schedule. Raises ScheduleError, which names the column that is wrong."""
     return build_schedule(
         job.cron_expression,

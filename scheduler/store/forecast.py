@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count
+from django.db.models import Case, Count, When
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
@@ -33,7 +33,10 @@ _HOUR_SECONDS: Final = 3600
 _SECOND: Final = timedelta(seconds=1)
 _INSTANT: Final = timedelta(microseconds=1)
 #: Jobs with bounds of their own form schedules of their own.
-_GROUP: Final = ("cron_expression", "timezone", "calendar", "start_at", "end_at")
+_GROUP: Final = ("cron_expression", "timezone", "calendar", "start_at", "end_at", "owed_from")
+#: A calendar that moves slots may have changed: those that are settled lie before the watermark.
+#: Without one, slots after `now` are never settled, so that jobs with one schedule are one group.
+_OWED_FROM: Final = Case(When(calendar__contains=":", then="next_run_at"))
 #: So many slots of one job may stand in the list of the next runs.
 _SLOTS_OF_ONE_JOB: Final = 50
 
@@ -61,13 +64,14 @@ def planned_by_hour(
     groups = (
         CronJob.objects.filter(is_enabled__in=[True])
         .order_by()
+        .annotate(owed_from=_OWED_FROM)
         .values_list(*_GROUP)
         .annotate(jobs=Count("id"))
     )
     counts = [0] * hours
     uncounted = 0
     window = _Window(first_hour, hours)
-    for expression, timezone, calendar, start_at, end_at, jobs in sorted(
+    for expression, timezone, calendar, start_at, end_at, owed_from, jobs in sorted(
         groups, key=lambda group: -int(group[-1])
     ):
         if is_late():
@@ -77,10 +81,15 @@ def planned_by_hour(
             schedule = _schedule(expression, timezone, calendar, settings)
         except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
-        after = max(now, start_at - _INSTANT) if start_at else now
+        after = _after(now, start_at, owed_from)
         for number, count in _per_hour(schedule, window, after, end_at):
             counts[number] += count * jobs
     return Forecast(counts=tuple(counts), uncounted_jobs=uncounted)
+
+
+def _after(now: datetime, *earliest: datetime | None) -> datetime:
+    """Returns the instant after which slots count."""
+    return max([now, *(instant - _INSTANT for instant in earliest if instant is not None)])
 
 
 def _schedule(
@@ -260,18 +269,20 @@ def runs_of_hour(
     slots: list[tuple[datetime, int]] = []
     groups = list(
         CronJob.objects.filter(is_enabled__in=[True])
+        .annotate(owed_from=_OWED_FROM)
         .order_by(*_GROUP)
         .values_list(*_GROUP)
         .distinct()
     )
-    for number, (expression, timezone, calendar, start_at, end_at) in enumerate(groups):
+    for number, group in enumerate(groups):
+        expression, timezone, calendar, start_at, end_at, owed_from = group
         if is_late():
             break
         try:
             schedule = _schedule(expression, timezone, calendar, settings)
         except (ScheduleError, ValueError, OSError):
             continue
-        first = max(after, start_at - _INSTANT) if start_at else after
+        first = _after(after, start_at, owed_from)
         if not _per_hour(schedule, hour, first, end_at):
             continue
         last = min(end_at, hour.until - _INSTANT) if end_at else hour.until - _INSTANT
@@ -292,7 +303,8 @@ def _jobs_like(group: tuple[Any, ...], limit: int) -> list[CronJob]:
         f"{name}__isnull" if value is None else name: True if value is None else value
         for name, value in zip(_GROUP, group, strict=True)
     }
-    jobs = CronJob.objects.filter(is_enabled__in=[True], **same).order_by("id")
+    jobs = CronJob.objects.annotate(owed_from=_OWED_FROM)
+    jobs = jobs.filter(is_enabled__in=[True], **same).order_by("id")
     return list(jobs.only("name", "handler_name", "cron_expression", "timezone")[:limit])
 
 

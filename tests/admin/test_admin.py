@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import count
@@ -355,6 +356,13 @@ def test_the_page_marks_a_clock_change(admin):
     job = make_job(cron_expression="0 12 1 * *", timezone="Europe/Berlin")
     html = page(admin, f"{JOBS}_change", job.pk)
     assert 3 <= html.count("clock change") <= 4  # twenty months
+
+
+def test_the_page_says_from_which_day_the_calendar_has_moved_a_run(admin):
+    job = make_job(cron_expression="0 9 * * SAT", calendar="kr:previous")
+    html = page(admin, f"{JOBS}_change", job.pk)
+    assert html.count("moved from Sat 2") == 20 + 1
+    assert re.search(r"moved from Sat \S+ by the calendar kr<", html)
 
 
 def test_page_reports_a_schedule_that_cannot_be_used(admin, job):

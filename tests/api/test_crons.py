@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -360,6 +361,11 @@ def test_an_expression_is_explained_before_it_is_used(api: Program):
 
     assert len(answer["slots"]) == 2
     assert "18:00" in answer["words"]
+    assert {slot["moved_from"] for slot in answer["slots"]} == {None}
+    moved = {**given, "cron_expression": "0 9 * * SAT", "calendar": "kr:previous", "count": 1}
+    (slot,) = ok(api.post("/crons/preview", moved))["slots"]
+    assert slot["local"][:10] < slot["moved_from"]
+    assert date.fromisoformat(slot["moved_from"]).strftime("%a") == "Sat"
     bad = error_of(api.post("/crons/preview", {"cron_expression": "0 25 * * *"}), 400)
     assert list(bad["fields"]) == ["cron_expression"]
     bad = error_of(api.post("/crons/preview", {**given, "timezone": "Mars/Base"}), 400)

@@ -158,6 +158,19 @@ def test_slots_that_meet_on_one_day_become_one():
     assert days_of("weekdays:next", "0 9 * * *", 3) == "01-02, 01-05, 01-06"
 
 
+def test_a_moved_slot_knows_the_day_it_stands_for():
+    on = build_schedule("0 9 * * MON,SAT", "UTC", "weekdays:next", CALENDARS)
+    back = build_schedule("0 9 * * SUN", "UTC", "weekdays:previous", CALENDARS)
+    friday, monday = datetime(2026, 1, 9, 9, tzinfo=UTC), datetime(2026, 1, 12, 9, tzinfo=UTC)
+
+    assert back.moved_from(friday) == date(2026, 1, 11)
+    assert on.moved_from(monday) is None, "Monday has a slot of its own"
+    assert build_schedule("0 9 * * SAT", "UTC", "weekdays:next", CALENDARS).moved_from(
+        monday
+    ) == date(2026, 1, 10)
+    assert build_schedule("0 9 * * *", "UTC", "weekdays", CALENDARS).moved_from(friday) is None
+
+
 def test_moved_slot_keeps_its_local_time_across_a_clock_change():
     # Sunday 29 March moves on to Monday, when Berlin is at +02:00; back to Friday, it is +01:00.
     on = build_schedule("0 9 29 3 *", "Europe/Berlin", "weekdays:next", CALENDARS)

@@ -396,6 +396,16 @@ def test_a_plan_that_is_cut_off_says_how_many_jobs_it_lacks():
     assert found == forecast.Forecast(counts=(0, 3, 3), uncounted_jobs=2)
 
 
+def test_slots_that_are_settled_are_not_planned_again():
+    # The calendar has changed: what it moves to today has run before.
+    make_job(cron_expression="0 18 * * *", calendar="office:previous", next_run_at=NOW + HOUR * 30)
+    owed = make_job(cron_expression="0 18 * * *", calendar="office:previous")
+    at_18 = THIS_HOUR.replace(hour=18)
+
+    assert sum(planned()) == 1
+    assert runs_of_hour(at_18) == [("18:00", owed.pk)]
+
+
 def test_a_schedule_that_cannot_be_read_does_not_hide_the_others():
     make_job(cron_expression="nonsense", next_run_at=NOW + timedelta(minutes=1))
     make_job(timezone="Mars/Olympus")

@@ -7,16 +7,21 @@ from typing import Any, Final
 
 from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 
 from scheduler.admin import formatting, live
 from scheduler.admin.explain import explain_job
 from scheduler.admin.jobs import columns, sparkline
+from scheduler.admin.jobs.preview import moved_from
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
+from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.permissions import Action, may
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.states import ParamSource
 from scheduler.store.recent_runs import recent_runs
 
@@ -48,7 +53,7 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "sees_runs": sees_runs,
         "glance": [
             (gettext("state"), columns.state_badge(job)),
-            (gettext("next run"), columns.next_run(job, now)),
+            (gettext("next run"), _next_run(job, now)),
             (gettext("last result"), columns.last_result(job, now)),
             (gettext("took"), sparkline.durations(outcomes)),
             (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
@@ -57,6 +62,21 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
         "backfill_url": _backfill_url(job) if may(person, Action.RUN_JOB) else "",
     }
+
+
+def _next_run(job: CronJob, now: datetime) -> SafeString | str:
+    """Returns the next run, and from which day the calendar has moved it."""
+    shown = columns.next_run(job, now)
+    if not (job.is_enabled and job.next_run_at and job.calendar):
+        return shown
+    try:
+        day = schedule_of(job, current()).moved_from(job.next_run_at)
+    except (ScheduleError, ValueError, OSError):  # written by SQL; the page says what is wrong
+        return shown
+    if day is None:
+        return shown
+    by = gettext("by the calendar %(name)s") % {"name": job.calendar.partition(":")[0]}
+    return format_html('{}<br><span class="text-xs">{} {}</span>', shown, moved_from(day), by)
 
 
 def mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:

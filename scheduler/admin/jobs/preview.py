@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from scheduler.admin import formatting
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.schedule import ScheduleError, schedule_of
+from scheduler.schedule import ScheduleError, ZonedSchedule, schedule_of
 from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words import in_words
 
@@ -30,10 +30,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     try:
         slots = Control().preview(job, NEXT_RUNS)
         zone = ZoneInfo(formatting.zone_of(job))
-        schedule = schedule_of(
-            job,
-            current(),
-        )
+        schedule = schedule_of(job, current())
     except ScheduleError as error:
         return {"words": words, "preview_error": str(error)}
     except (ValueError, OSError, OverflowError) as error:  # invalid zone or instant, written by SQL
@@ -47,12 +44,18 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     return {
         "words": words,
         "warnings": warnings,
-        "next_runs": _table(slots, zone, now),
+        "next_runs": _table(slots, schedule, zone, now),
         "zone": zone.key,
     }
 
 
-def _table(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+def moved_from(day: date) -> str:
+    return _("moved from %(day)s") % {"day": f"{WEEKDAYS_ABBR[day.weekday()]} {day}"}
+
+
+def _table(
+    slots: Sequence[datetime], schedule: ZonedSchedule, zone: ZoneInfo, now: datetime
+) -> dict[str, Any]:
     rows: list[Sequence[object]] = []
     offset_before = now.astimezone(zone).utcoffset()
     for slot in slots:
@@ -62,9 +65,12 @@ def _table(slots: Sequence[datetime], zone: ZoneInfo, now: datetime) -> dict[str
         rows.append(
             (
                 format_html(
-                    '<span class="whitespace-nowrap">{}</span> {}',
+                    '<span class="whitespace-nowrap">{}</span> {} {}',
                     f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
                     formatting.badge(_("clock change"), "warn") if changed else "",
+                    formatting.badge(moved_from(day), "calm")
+                    if (day := schedule.moved_from(slot))
+                    else "",
                 ),
                 formatting.no_wrap(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
                 formatting.distance(slot, now),

@@ -5,6 +5,7 @@ What only a whole job can tell (does the expression ever fire?) is checked by op
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
@@ -193,6 +194,9 @@ class PreviewIn(In):
 class SlotOut(Schema):
     utc: Instant
     local: str = Field(description="in the schedule's zone, with its offset")
+    moved_from: date | None = Field(
+        default=None, description="the local day that the slot stands for, if the calendar moved it"
+    )
 
 
 class PreviewOut(Schema):

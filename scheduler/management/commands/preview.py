@@ -54,7 +54,11 @@ class Command(JobuCommand):
                     "words": in_words,
                     "warnings": warnings,
                     "slots": [
-                        {"utc": slot, "local": there.isoformat()}
+                        {
+                            "utc": slot,
+                            "local": there.isoformat(),
+                            "moved_from": (day := schedule.moved_from(slot)) and day.isoformat(),
+                        }
                         for slot, there in zip(slots, local, strict=True)
                     ],
                 }
