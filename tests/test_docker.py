@@ -129,6 +129,12 @@ def test_every_service_starts_after_one_migrate(services):
     assert services["migrate"]["restart"].startswith("on-failure:"), "it ends, and not endlessly"
 
 
+def test_every_service_of_jobu_has_one_time_zone(services):
+    zones = {services[name]["environment"]["JOBU_TIME_ZONE"] for name in OURS}
+    assert zones == {"${JOBU_TIME_ZONE:-Asia/Seoul}"}
+    assert env_example()["JOBU_TIME_ZONE"] == "Asia/Seoul"
+
+
 def test_there_are_two_beats_and_two_kinds_of_workers(services):
     assert services["beat1"]["command"] == services["beat2"]["command"] == ["beat"]
     assert "--pool=prefork" in services["worker"]["command"]
