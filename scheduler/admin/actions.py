@@ -83,6 +83,17 @@ class ActionPagesMixin(HistoryMixin):
             messages.error(request, str(error))
             return None
 
+    def get_actions(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        """Removes Django's bulk deletion where there is a verb for it.
+
+        Django's deletes all rows in one request, and also reports refused ones as deleted.
+        """
+        # Django 6.1 says where the actions are.
+        found = super().get_actions(request, *args, **options)
+        if "delete" in {verb.name for verb in self.verbs_for_many}:
+            found.pop("delete_selected", None)
+        return found
+
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_bulk"
         view: Any = self.admin_site.admin_view(self.bulk_view)
@@ -188,12 +199,6 @@ class RunsAdmin(ActionPagesMixin, LimitedLookupsAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         raise AssertionError("written by scheduler/store alone")
-
-    def get_actions(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
-        """Removes Django's bulk deletion: it also reports refused rows as deleted."""
-        found = super().get_actions(request, *args, **options)  # Django 6.1 says where they are
-        found.pop("delete_selected", None)
-        return found
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Returns no action: the page has its own buttons, and needs only the verbs' addresses."""

@@ -638,8 +638,18 @@ def test_delete_page_of_a_job_names_what_is_deleted_with_it(admin, job):
 @on_each_database
 def test_deleting_several_jobs(admin):
     jobs = [make_job(name=f"job {index}") for index in range(3)]
-    bulk(admin, reverse(f"{JOBS}_changelist"), "delete_selected", jobs[:2], post="yes")
+    run = make_run(jobs[0])
+    asked = bulk(admin, reverse(f"{JOBS}_changelist"), "delete_many", jobs[:2])
+    assert "all its executions and their logs" in asked.content.decode()
+    assert CronJob.objects.count() == 3
+
+    bulk(admin, reverse(f"{JOBS}_changelist"), "delete_many", jobs[:2], confirmed="yes")
+    # Django's own action would delete all rows in one request.
+    bulk(admin, reverse(f"{JOBS}_changelist"), "delete_selected", jobs[2:], post="yes")
+
     assert [job.name for job in CronJob.objects.all()] == ["job 2"]
+    assert not JobExecution.objects.filter(pk=run.pk).exists()
+    assert Activity.objects.filter(verb="deleted").count() == 2
 
 
 # --- executions ----------------------------------------------------------------------------------
@@ -999,6 +1009,7 @@ def test_bulk_actions_require_their_permission(job):
         ("run_many", JOBS, job),
         ("disable_many", JOBS, job),
         ("delete_selected", JOBS, job),
+        ("delete_many", JOBS, job),
         ("retry_many", RUNS, run),
         ("delete_many", RUNS, run),
     ):

@@ -97,6 +97,21 @@ def test_parts_of_an_action_keep_the_answers_and_group_what_was_refused(admin, f
     assert "it has been deleted meanwhile" in shown
 
 
+def test_many_jobs_are_deleted_in_parts(admin, few):
+    jobs = [make_job(name=f"job {index}") for index in range(4)]
+    address = begin_bulk(admin, JOBS, "delete_many")
+    assert CronJob.objects.count() == 4
+    CronJob.objects.filter(pk=jobs[1].pk).delete()
+
+    admin.post(address)
+
+    shown = admin.get(address).content.decode()
+    assert "Of 4 rows: 3 done, 1 refused" in shown
+    assert not CronJob.objects.exists()
+    names = Activity.objects.filter(verb="deleted").values_list("target_name", flat=True)
+    assert sorted(names) == ["job 0", "job 2", "job 3"]
+
+
 def test_a_part_is_refused_once_the_right_is_gone(few):
     failed_runs(2)
     client = user_with("view_jobexecution", "retry_jobexecution")

@@ -1,4 +1,4 @@
-"""The verbs of jobs: run now, enable, disable, pause, clone."""
+"""The verbs of jobs: run now, enable, disable, pause, clone, delete."""
 
 from __future__ import annotations
 
@@ -140,6 +140,11 @@ def _pause(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     return Done(message=_now("%s is paused.") % job)
 
 
+def _delete(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
+    control.delete_job(job.pk)
+    return Done(message=_now("%s is deleted.") % job)
+
+
 RUN = Verb(
     name="run",
     title=_("Run now"),
@@ -187,4 +192,12 @@ PAUSE = Verb(
     act=_pause,
     form=PauseForm,
     form_for_many=PauseForm,
+)
+# For selected rows. One job has Django's page, which counts what goes with it.
+DELETE = Verb(
+    name="delete",
+    title=_("Delete"),
+    question=_("Each job goes with all its executions and their logs. Nothing brings them back."),
+    act=_delete,
+    is_dangerous=True,
 )

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
 from scheduler.admin.jobs import checks, page
-from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DISABLE, ENABLE, PAUSE, RUN
+from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns
 from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
@@ -95,8 +95,8 @@ class CronJobAdmin(JobColumns, SavesJobs):
             },
         ),
     )
-    actions = ("run_many", "enable_many", "disable_many", "pause_many")
-    verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE)
+    actions = ("run_many", "enable_many", "disable_many", "pause_many", "delete_many")
+    verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE, DELETE)
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "enable", "disable", "clone")
     actions_detail = ("run_now", "pause", "enable", "disable", "clone")
@@ -290,3 +290,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
     @admin.action(description=_("Pause"), permissions=["pause"])
     def pause_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
         return self.ask_many(request, queryset, PAUSE)
+
+    @admin.action(description=_("Delete"), permissions=["delete"])
+    def delete_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:
+        return self.ask_many(request, queryset, DELETE)

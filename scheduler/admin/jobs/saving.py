@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import messages
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
 
@@ -88,13 +87,6 @@ class SavesJobs(ActionPagesMixin, LimitedLookupsAdmin):
 
     def delete_model(self, request: HttpRequest, obj: CronJob) -> None:
         control_of(request).delete_job(obj.pk)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> None:
-        for job_id in queryset.values_list("pk", flat=True):
-            try:
-                control_of(request).delete_job(job_id)
-            except CronJob.DoesNotExist:
-                continue  # somebody else has already deleted it
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Returns counts of the rows that go with the jobs. It loads none, and stops at a limit."""
