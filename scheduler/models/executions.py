@@ -126,7 +126,7 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
-            # who waits behind a guard (MySQL has no partial index: there it has all rows)
+            # who waits behind a guard. On MySQL it holds all rows: Django leaves out the condition
             models.Index(
                 fields=["in_line", "id"],
                 name="executions_in_line",

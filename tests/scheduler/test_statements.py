@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 
 from scheduler.beat.rescue import rescue_expired
 from scheduler.conf import current
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import CronJob, JobExecution, JobGuard
 from scheduler.states import RunStatus
-from scheduler.store import last_results, publishing, slots
+from scheduler.store import last_results, overlap, publishing, slots
+from scheduler.transient import in_transaction
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -119,6 +120,23 @@ def test_what_is_to_be_published_is_an_index_probe(many_executions: SchedulerHar
 
     assert_probes(take, "executions_to_publish")
     assert_probes(publishing.next_publish_at, "executions_to_publish")
+
+
+def test_who_waits_behind_a_guard_is_an_index_probe(many_executions: SchedulerHarness):
+    """However many other runs wait."""
+    JobExecution.objects.filter(status=RunStatus.SUCCESS).update(
+        status=RunStatus.PENDING, publish_at=START, finished_at=None
+    )
+    waiting = JobExecution.objects.order_by("-id").values_list("id", flat=True)[:3]
+    JobExecution.objects.filter(pk__in=list(waiting)).update(in_line=-7)
+    JobGuard.objects.create(id=-7, running_id=1)
+    analyze("job_executions")
+
+    for statement, plan in plans(
+        lambda: in_transaction(lambda: overlap.release({-7: 1}, now=START))
+    ):
+        if "in_line" in statement and statement.lstrip().startswith("SELECT"):
+            assert "executions_in_line" in plan, f"{statement}\n{plan}"
 
 
 def test_what_is_to_be_rescued_is_an_index_probe(many_executions: SchedulerHarness):
