@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,6 +47,7 @@ class RunReport:
         self._max_lines = max_lines
         self._redact = redact
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._lines: list[run_reports.LogLine] = []
         self._count = 0
         self._maybe_saved = False
@@ -71,8 +73,25 @@ class RunReport:
         with self._lock:
             self._progress = (percent, message)
 
-    def take(self) -> run_reports.Report:
-        """What was reported since the last call."""
+    @contextmanager
+    def taken(self, *, wait_seconds: float = 0.0) -> Iterator[run_reports.Report]:
+        """What was reported since the last block. A block that raises puts it back.
+
+        While another thread is in such a block, it waits for it, or else the report is empty: the
+        end of a run must not miss the lines that the other one saves, and may fail to save.
+        """
+        is_alone = self._saving.acquire(timeout=wait_seconds)
+        report = self._take() if is_alone or wait_seconds else run_reports.Report()
+        try:
+            yield report
+        except BaseException:
+            self._put_back(report)
+            raise
+        finally:
+            if is_alone:
+                self._saving.release()
+
+    def _take(self) -> run_reports.Report:
         with self._lock:
             report = run_reports.Report(
                 lines=self._lines, progress=self._progress, maybe_saved=self._maybe_saved
@@ -80,8 +99,7 @@ class RunReport:
             self._lines, self._progress, self._maybe_saved = [], None, False
         return report
 
-    def put_back(self, report: run_reports.Report) -> None:
-        """`report` could not be saved. The next call of `take` returns it again."""
+    def _put_back(self, report: run_reports.Report) -> None:
         with self._lock:
             self._lines = [*report.lines, *self._lines]
             self._progress = self._progress or report.progress
@@ -203,12 +221,9 @@ class LeaseKeeper:
 
     def save_report(self, run: HeldRun) -> None:
         """Save what the run has reported. An error is raised and loses no line."""
-        report = run.report.take()
-        try:
+        # This thread looks after other runs, too. So it does not wait for a run that just ends.
+        with run.report.taken() as report:
             run_reports.save_report(run.lease, report)
-        except Exception:
-            run.report.put_back(report)
-            raise
 
     def _keep(self) -> None:
         limit_connection()

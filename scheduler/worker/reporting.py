@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from django.db import DatabaseError, connection
@@ -24,6 +25,8 @@ from scheduler.worker.verdict import Verdict, ending, without_details
 #: So many ends are written in one transaction.
 GROUP = 200
 _PAUSE_SECONDS = 0.5
+# How long the end of a run waits for the thread that saves its last lines.
+_SAVING_SECONDS = 10.0
 # After so many refusals the details are given up: the database will refuse them again.
 _REFUSALS_OF_DETAILS = 2
 
@@ -132,18 +135,19 @@ class Reporter:
 
     def _write_once(self, group: Sequence[_Waiting], *, with_details: bool) -> None:
         verdicts = [one.verdict if with_details else without_details(one.verdict) for one in group]
-        reports = [one.held.report.take() for one in group]
-        now = self._clock.now()
-        ends = [
-            ending(verdict, one.held.lease, now, report if with_details else Report())
-            for one, verdict, report in zip(group, verdicts, reports, strict=True)
-        ]
-        try:
+        with ExitStack() as stack:
+            reports = [
+                stack.enter_context(one.held.report.taken(wait_seconds=_SAVING_SECONDS))
+                if with_details
+                else Report()
+                for one in group
+            ]
+            now = self._clock.now()
+            ends = [
+                ending(verdict, one.held.lease, now, report)
+                for one, verdict, report in zip(group, verdicts, reports, strict=True)
+            ]
             written = in_transaction(lambda: endings.end(ends, now=now))
-        except DatabaseError:
-            for one, report in zip(group, reports, strict=True):
-                one.held.report.put_back(report)
-            raise
         if written:
             failpoints.point("end.committed")
         for one, verdict in zip(group, verdicts, strict=True):

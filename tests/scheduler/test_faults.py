@@ -193,6 +193,8 @@ def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: Sc
 def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
     rounds: int, fails: bool, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
+    # The thread that looks after the run saves its lines as well, on another connection.
+    system.configure(cancel_poll_seconds=0.02)
     monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
     left = [0]
 

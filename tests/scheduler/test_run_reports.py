@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from scheduler.models import JobLog
 from scheduler.store import executions
@@ -51,4 +53,42 @@ def test_a_line_that_cannot_be_stored_delays_no_other_run(
     refusals = [record for record in caplog.records if "refuses a line" in record.getMessage()]
     assert len(refusals) == 1
     # The line is still there for the verdict, which gives up details that are refused.
-    assert len(broken.report.take().lines) == 1
+    with broken.report.taken(wait_seconds=1) as left:
+        assert len(left.lines) == 1
+
+
+def test_the_end_of_a_run_has_the_lines_that_another_thread_fails_to_save(system: SchedulerHarness):
+    run = held_run(system)
+    run.report.log("INFO", "one")
+    at_the_end: list[str] = []
+
+    def end() -> None:
+        with run.report.taken(wait_seconds=30) as report:
+            at_the_end.extend(line.message for line in report.lines)
+
+    ending = Thread(target=end)
+
+    def fails_to_save() -> None:
+        with run.report.taken():
+            ending.start()
+            ending.join(0.1)
+            assert ending.is_alive()
+            raise OperationalError("the database went away")
+
+    with pytest.raises(OperationalError):
+        fails_to_save()
+    ending.join(30)
+
+    assert at_the_end == ["one"]
+
+
+def test_the_thread_of_all_runs_does_not_wait_for_the_end_of_one(system: SchedulerHarness):
+    run = held_run(system)
+    with run.report.taken(wait_seconds=30):
+        run.report.log("INFO", "one")
+        system.worker.leases.save_report(run)
+
+        assert not JobLog.objects.exists()
+
+    system.worker.leases.save_report(run)
+    assert JobLog.objects.get().message == "one"
