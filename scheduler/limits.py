@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
-from django.db import DEFAULT_DB_ALIAS, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connection, transaction
 from django.db.backends.signals import connection_created
 
 LOCK_WAIT_SECONDS: Final = 5
@@ -57,7 +57,10 @@ def limit_connection(*, in_constant_use: bool = False) -> None:
     _state.is_wanted, _state.is_in_constant_use = True, in_constant_use
     raw = connection.connection
     if raw is not None and raw is not _state.limited:
-        _limit()
+        # Closed if it fails, for example because the server was started anew: the one that
+        # replaces it gets the limits when it is made.
+        with suppress(Error):
+            _limit()
 
 
 def unlimit_connection() -> None:
@@ -113,16 +116,26 @@ def _limit() -> None:
     # A connection of Django's pool goes back there with its settings, and others use it next.
     if connection.vendor == "sqlite" or connection.settings_dict["OPTIONS"].get("pool"):
         return
+    try:
+        _set_limits()
+    except Error:
+        # Without its limits, and perhaps broken, it must not stay: a worker would fail every
+        # message on it.
+        connection.close()
+        raise
+    _state.limited = connection.connection
+
+
+def _set_limits() -> None:
     if connection.vendor == "postgresql":
         _run("; ".join(f"SET {name} = {value}" for name, value in _POSTGRES.items()))
-    else:
-        limits = _limits_of_mysql()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT " + ", ".join(f"@@session.{name}" for name in limits))
-            values = cursor.fetchone()
-        _state.before = {n: str(v) for n, v in zip(limits, values, strict=True)}
-        _run(_set_session(limits))
-    _state.limited = connection.connection
+        return
+    limits = _limits_of_mysql()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"@@session.{name}" for name in limits))
+        values = cursor.fetchone()
+    _state.before = {n: str(v) for n, v in zip(limits, values, strict=True)}
+    _run(_set_session(limits))
 
 
 def _limits_of_mysql() -> dict[str, str]:

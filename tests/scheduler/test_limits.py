@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 
 from scheduler.limits import limit_connection, unlimit_connection
 from scheduler.transient import in_transaction
@@ -57,6 +57,38 @@ def test_a_connection_of_ours_has_limits_also_after_it_was_replaced():
         return [first, settings()]
 
     assert in_a_thread(work) == [OURS[connection.vendor]] * 2
+
+
+def test_a_connection_that_breaks_while_it_gets_its_limits_is_replaced():
+    """The server ends just then. Each further message of that thread failed on what was left."""
+
+    def server_ends(execute: Any, statement: str, *rest: Any) -> Any:
+        if "lock" in statement and not ended:
+            ended.append(statement)
+            connection.connection.close()
+        return execute(statement, *rest)
+
+    def work() -> list[str]:
+        limit_connection()
+        with connection.execute_wrapper(server_ends):
+            with pytest.raises(Error):
+                connection.ensure_connection()
+            limit_connection()
+            return settings()
+
+    ended: list[str] = []
+    assert in_a_thread(work) == OURS[connection.vendor]
+    assert len(ended) == 1
+
+
+def test_a_connection_that_broke_before_it_gets_its_limits_is_replaced():
+    def work() -> list[str]:
+        connection.ensure_connection()
+        connection.connection.close()
+        limit_connection()
+        return settings()
+
+    assert in_a_thread(work) == OURS[connection.vendor]
 
 
 def test_a_connection_that_a_task_of_the_project_uses_has_its_own_settings_again():
