@@ -121,7 +121,7 @@ def _context(
         **model_admin.admin_site.each_context(request),
         "title": _("%(verb)s: %(count)s rows") % {"verb": verb.title, "count": work.total},
         "opts": model_admin.opts,
-        "media": model_admin.media + forms.Media(js=["scheduler/bulk.js"]),
+        "media": forms.Media(js=["scheduler/bulk.js"]),
         "verb": verb,
         "work": work,
         "worked": work.total - work.left,

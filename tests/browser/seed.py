@@ -40,3 +40,31 @@ def people_and_jobs() -> None:
             handler_name="sample",
             handler_params={"sleep_seconds": 0.5, "message": "for {slot:%Y-%m-%d}"},
         )
+
+
+def many_runs(job_name: str, number: int) -> None:
+    """Creates a job with failed runs."""
+    from datetime import timedelta
+
+    from scheduler.models import JobExecution
+    from scheduler.operations.control import Control
+    from scheduler.states import RunStatus
+    from scheduler.store.connection import database_now
+
+    job = Control().create_job(
+        name=job_name, cron_expression="0 0 1 1 *", handler_name="sample", is_enabled=False
+    )
+    now = database_now()
+    JobExecution.objects.bulk_create(
+        JobExecution(
+            job=job,
+            job_name=job_name,
+            handler_name="sample",
+            scheduled_time=now - timedelta(seconds=second),
+            available_at=now,
+            started_at=now,
+            finished_at=now,
+            status=RunStatus.FAILED,
+        )
+        for second in range(number)
+    )

@@ -219,6 +219,41 @@ def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
     reader.until(lambda: len(site.executions(name)) >= before + 2, "the missed slots")
 
 
+@IN_ENGLISH
+def test_action_on_many_rows_goes_on_by_itself_to_its_end(reader: Reader, site: Site) -> None:
+    call = "from tests.browser import seed; seed.many_runs('too many', 1200)"
+    site.system.manage("shell", "-v", "0", "-c", call)
+    reader.open(f"{EXECUTIONS}?q=too+many")
+    reader.find("#action-toggle").click()
+    reader.find(".actions .question a").click()
+    Select(reader.find("[name=action]")).select_by_value("delete_many")
+    reader.press("[name=index]")
+    reader.look("bulk-question")
+    assert len(site.executions("too many")) == 1200
+
+    reader.press()
+    seen: list[int] = []
+
+    def is_over() -> bool:
+        bar = reader.find("#bulk [role=progressbar]")
+        worked = int(bar.get_attribute("aria-valuenow") or 0)
+        if worked not in seen:
+            seen.append(worked)
+            if 0 < worked < 1200:
+                reader.screenshot("bulk-running")
+        return bool(reader.all("[data-bulk-over]")) and not reader.all("[data-bulk-work]")
+
+    reader.until(is_over, "the end of the action", 120)
+    reader.look("bulk-done")
+
+    assert seen == sorted(seen)
+    assert len(seen) > 2, "the numbers move while it works"
+    assert "1200 done, 0 refused, 0 left" in reader.text("#bulk-numbers")
+    assert not site.executions("too many")
+    reader.follow("#bulk a[href^='/']")
+    assert reader.path == f"{EXECUTIONS}?q=too+many"
+
+
 @IN_KOREAN
 def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
     job = site.job(f"{reader.language} daily")

@@ -3,16 +3,11 @@
 "use strict";
 
 (() => {
-  const page = document.getElementById("bulk");
-  const form = page && page.querySelector("[data-bulk-work]");
-  if (!form) return;
-  const numbers = document.getElementById("bulk-numbers");
-  const lost = page.querySelector("[data-bulk-lost]");
   const SLOWEST_SECONDS = 30;
 
   const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-  async function part() {
+  async function part(form, numbers) {
     const response = await fetch(window.location.href, {
       method: "POST",
       body: new FormData(form),
@@ -30,10 +25,15 @@
   }
 
   async function work() {
+    const page = document.getElementById("bulk");
+    const form = page && page.querySelector("[data-bulk-work]");
+    if (!form) return;
+    const numbers = document.getElementById("bulk-numbers");
+    const lost = page.querySelector("[data-bulk-lost]");
     let waits = 1;
     form.hidden = true;
     while (!numbers.querySelector("[data-bulk-over]")) {
-      const went = await part().catch(() => false);
+      const went = await part(form, numbers).catch(() => false);
       lost.hidden = went;
       waits = went ? 1 : Math.min(waits * 2, SLOWEST_SECONDS);
       if (!went) await pause(waits);
@@ -42,5 +42,7 @@
     window.location.reload();
   }
 
-  work();
+  // The script stands in the head of the page.
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", work);
+  else work();
 })();
