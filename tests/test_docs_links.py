@@ -13,7 +13,11 @@ from handlers import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted(ROOT.glob("examples/*/*.md")),
+]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
