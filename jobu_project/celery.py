@@ -51,8 +51,11 @@ def _is_celery_command() -> bool:
 if _is_celery_command():
     from django.conf import settings
 
+    from jobu_project import own_apps
+
     try:
         settings.LOGGING  # noqa: B018 - the first access reads all settings
+        own_apps.refuse_mistakes()
     except ConfigError as error:
         # Print the list of mistakes without a traceback, for the person who edited the file.
         sys.exit(str(error))

@@ -70,6 +70,26 @@ class SchedulerConfig(BeatSettings):
     )
 
 
+def _split(value: object) -> object:
+    """Splits a text at commas. An environment variable can hold a list only as such a text."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _dotted(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"{name!r} must be the dotted name of a Django app, like shop.orders")
+    return names
+
+
+AppNames = Annotated[Words, AfterValidator(_dotted)]
+
+
 class WorkerConfig(WorkerSettings):
     """worker.yaml."""
 
@@ -83,16 +103,9 @@ class WorkerConfig(WorkerSettings):
         " in one process)",
     )
     concurrency: Count = Field(4, description="children of prefork, or concurrent runs in threads")
-
-
-def _split(value: object) -> object:
-    """Splits a text at commas. An environment variable can hold a list only as such a text."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+    apps: AppNames = Field(
+        (), description="Django apps of yours, such as shop.orders: a list, or one text with commas"
+    )
 
 
 class CorsConfig(Section):

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "ninja",
     "jobu_project",
     "scheduler",
+    *config.worker.apps,
 ]
 
 # Tasks that handlers and other apps enqueue. No QUEUES: all queues that a job may use.

@@ -1,0 +1,129 @@
+"""A project's apps in the ready-made project: JOBU_APPS, as docs/beside.md says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobu_project.config import ConfigError, load
+from jobu_project.own_apps import _mistakes
+from tests.harness.system import ROOT, System
+
+EXAMPLE = ROOT / "examples" / "shop"
+INSTALLED = ["django.contrib.auth", "ninja", "jobu_project", "scheduler"]
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    files = {
+        "bazaar/__init__.py": "",
+        "bazaar/orders/__init__.py": "",
+        "bazaar/auth/__init__.py": "",
+        "bazaar/broken/__init__.py": "import not_installed",
+        "bazaar/stock/__init__.py": "",
+        "bazaar/stock/apps.py": "from django.apps import AppConfig\n\n\n"
+        "class StockConfig(AppConfig):\n    name, label = 'bazaar.stock', 'orders'\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bazaar"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (["bazaar.orders", "bazaar"], []),
+        (["bazaar.ordes"], ["no module 'bazaar.ordes', did you mean 'bazaar.orders'?"]),
+        (["bazar.orders"], ["no module 'bazar', did you mean 'bazaar'?"]),
+        (["qqqqqq"], ["Put the folder that holds 'qqqqqq' on PYTHONPATH"]),
+        (["bazaar.broken"], ["ModuleNotFoundError: No module named 'not_installed'"]),
+        (["bazaar.stock.apps.StockConfg"], ["Choices are: 'StockConfig'"]),
+        (
+            ["bazaar.auth", "bazaar.orders", "bazaar.stock"],
+            [
+                "'bazaar.auth' has the label 'auth', as 'django.contrib.auth' has",
+                "'bazaar.stock' has the label 'orders', as 'bazaar.orders' has",
+            ],
+        ),
+        (
+            ["ninja", "scheduler", "bazaar.orders", "bazaar.orders"],
+            [f"'{name}' is installed already" for name in ("ninja", "scheduler", "bazaar.orders")],
+        ),
+    ],
+)
+def test_each_mistake_is_named_with_what_would_be_right(
+    code: Any, entries: list[str], said: list[str]
+):
+    found = list(_mistakes(entries, INSTALLED))
+
+    assert len(found) == len(said)
+    for mistake, text in zip(found, said, strict=True):
+        assert text in mistake
+
+
+def test_a_path_is_no_name_of_an_app():
+    with pytest.raises(ConfigError, match="'shop/orders' must be the dotted name") as caught:
+        load(environ={"JOBU_APPS": "shop/orders, shop.stock", "HOME": "/nowhere"})
+    assert len(caught.value.mistakes) == 1
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "program", [["manage.py", "check"], ["-m", "celery", "-A", "jobu_project"]]
+)
+def test_a_mistake_stops_every_process_without_a_traceback(tmp_path: Path, program: list[str]):
+    jobu = System("sqlite:///x", None, tmp_path, environment={"JOBU_APPS": "shop.orderz"})
+    arguments = [*program, "beat"] if "celery" in program else program
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=jobu.environment | {"PYTHONPATH": str(EXAMPLE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "there is no module 'shop.orderz' in " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+LOOK = """
+from celery import current_app
+from django.test import Client
+from django.contrib.auth.models import User
+from orders.models import Product
+
+ann = Client()
+ann.force_login(User.objects.create_superuser("ann"))
+print("SEEN", current_app.main, Product.objects.get().stock,
+      ann.get("/admin/orders/product/", headers={"host": "localhost"}).status_code)
+"""
+
+
+@pytest.mark.processes
+def test_tasks_handlers_models_and_pages_of_the_apps_are_there(system: Any):
+    # `shop` itself is named as well: its __init__.py makes a Celery app.
+    jobu = system(
+        config={"worker": {"handler_packages": ["orders.jobs"]}},
+        handler_paths=(EXAMPLE,),
+        environment={"JOBU_APPS": "shop,orders"},
+    )
+    jobu.manage("migrate", "--verbosity=0")  # migrate() would copy tables without those of the apps
+    jobu.sql("INSERT INTO orders_product (name, stock) VALUES ('tea', 3)")
+    # With both workers' queues: the example has one for each of its two workers.
+    jobu.start_worker(pool="threads", queues=["celery", "io"])
+    jobu.manage("make_jobs")
+    for name in ("sales", "restock"):
+        jobu.manage("jobs", "run", name, "--wait")
+
+    assert "SEEN jobu 50 200" in jobu.manage("shell", "-v0", "-c", LOOK)
