@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import os
@@ -14,11 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from html.parser import HTMLParser
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -31,6 +28,7 @@ from tests.harness.servers import Postgres
 from tests.harness.servers.base import find_program
 from tests.harness.system import ROOT, System
 from tests.harness.waiting import wait_until
+from tests.harness.web_browser import Browser
 from tests.scheduler.conftest import own_registry
 from tests.test_script_server import Server
 
@@ -174,75 +172,6 @@ def is_alive(pid: int) -> bool:
 # --- tutorial.md ----------------------------------------------------------------------------------
 
 
-class Form(HTMLParser):
-    """The values that a browser would send for the unchanged form of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.values: dict[str, str] = {}
-        self._area = self._select = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attributes}
-        name = given.get("name", "")
-        if tag == "input" and name and given.get("type") not in ("submit", "file", "button"):
-            is_mark = given.get("type") in ("checkbox", "radio")
-            if not is_mark or "checked" in given:
-                self.values[name] = given.get("value", "on" if is_mark else "")
-        elif tag == "textarea":
-            self._area, self.values[name] = name, ""
-        elif tag == "select":
-            self._select = name
-        elif tag == "option" and self._select and "selected" in given:
-            self.values[self._select] = given.get("value", "")
-
-    def handle_data(self, data: str) -> None:
-        if self._area:
-            self.values[self._area] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "textarea":
-            self._area = ""
-        elif tag == "select":
-            self._select = ""
-
-
-class Browser:
-    """A browser of an admin user: keeps cookies and fills in forms."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._cookies: SimpleCookie = SimpleCookie()
-
-    def log_in(self, password: str) -> None:
-        self.send("/admin/login/?next=/admin/", {"username": "admin", "password": password})
-        assert self._request("GET", "/admin/")[0] == 200
-
-    def send(self, path: str, values: dict[str, str]) -> None:
-        _, page = self._request("GET", path)
-        status, page = self._request("POST", path, Form(page).values | values)
-        assert status == 302, re.findall(r'class="errorlist[^>]*>.*?</ul>', page, re.DOTALL) or page
-
-    def see(self, path: str) -> str:
-        status, page = self._request("GET", path)
-        assert status == 200, path
-        return page
-
-    def _request(
-        self, method: str, path: str, form: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)) as connection:
-            headers = {"Cookie": "; ".join(f"{k}={m.value}" for k, m in self._cookies.items())}
-            if form is not None:
-                headers["Content-Type"] = "application/x-www-form-urlencoded"
-            connection.request(method, path, urlencode(form) if form else None, headers)
-            answer = connection.getresponse()
-            for cookie in answer.headers.get_all("Set-Cookie") or []:
-                self._cookies.load(cookie)
-            return answer.status, answer.read().decode()
-
-
 LABELS = {
     "Name": "name",
     "Handler": "handler_name",
@@ -350,7 +279,7 @@ def test_steps_of_the_tutorial_end_with_a_working_sync(server: Server, empty_pos
     server.start("web", "beat", "worker", JOBU_ADMIN_PASSWORD=PASSWORD, **{variable: url})
     server.wait_until_running()
     browser = Browser(server.web)
-    browser.log_in(PASSWORD)
+    browser.log_in("/admin/", "admin", PASSWORD)
     forms = forms_of_tutorial()
     assert [sorted(form) for form in forms] == [sorted(LABELS.values())] * 2
     assert "Add cron job" in browser.see("/admin/scheduler/cronjob/")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -18,9 +14,11 @@ from psycopg.rows import dict_row
 
 from tests.harness.fork_server import the_fork_server
 from tests.harness.servers import Postgres, Redis
+from tests.harness.servers.base import free_port
 from tests.harness.servers.daemon import Daemon
 from tests.harness.system import ROOT
 from tests.harness.waiting import wait_until
+from tests.harness.web_browser import Browser
 
 EXAMPLE = ROOT / "examples" / "shop"
 README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
@@ -94,35 +92,6 @@ def shop(tmp_path: Path, postgres_server: Postgres, redis_server: Redis) -> Iter
     postgres_server.drop_database(url)
 
 
-class Browser:
-    def __init__(self, port: int) -> None:
-        self.root = f"http://127.0.0.1:{port}"
-        self._open = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(CookieJar())
-        ).open
-
-    def see(self, path: str, form: dict[str, str] | None = None) -> str:
-        """Returns the page. A form is sent as a browser does, with the page's token."""
-        data = None
-        if form is not None:
-            [token] = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', self.see(path)))
-            data = urlencode(form | {"csrfmiddlewaretoken": token}).encode()
-        with self._open(self.root + path, data, timeout=30) as answer:
-            return str(answer.read().decode())
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.see("/jobu/health"))
-        except urllib.error.URLError:
-            return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.processes
 def test_the_example_shop_runs_its_tasks_and_handlers_in_two_workers(shop: Shop) -> None:
     commands = commands_of_the_readme()
@@ -141,12 +110,13 @@ def test_the_example_shop_runs_its_tasks_and_handlers_in_two_workers(shop: Shop)
         shop.start("-m", "celery", *arguments)
 
     browser = Browser(port)
-    wait_until(browser.answers, 60, "the web process", details=shop.logs)
-    browser.see("/jobu/login/?next=/jobu/", {"username": "ann", "password": "pw"})
+    wait_until(
+        lambda: browser.is_answered("/jobu/health"), 60, "the web process", details=shop.logs
+    )
+    browser.log_in("/jobu/", "ann", "pw")
     for name in ("ship", "restock"):
         [job] = shop.rows(f"SELECT id FROM cron_jobs WHERE name = '{name}'")
-        path = f"/jobu/scheduler/cronjob/{job['id']}/run/"
-        browser.see(path, {"handler_params": "{}" if name == "ship" else '{"to": 50}'})
+        browser.send(f"/jobu/scheduler/cronjob/{job['id']}/run/", {})
 
     def ended() -> set[str]:
         query = "SELECT DISTINCT job_name FROM job_executions WHERE status = 'SUCCESS'"

@@ -22,12 +22,12 @@ from psycopg.rows import dict_row
 
 from jobu_project import doctor
 from scheduler.operations import project_app
+from tests.fresh_project import files_of_the_page
 from tests.harness.servers import Postgres, Redis
 from tests.harness.servers.daemon import Daemon
 from tests.harness.system import ROOT
 from tests.harness.waiting import wait_until
 
-PAGE = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 MODEL = (
     "from django.db import models\n\n\nclass Order(models.Model):\n    item = models.TextField()\n"
 )
@@ -48,12 +48,6 @@ import django
 
 django.setup()
 """
-
-
-def files_of_the_page() -> dict[str, str]:
-    """Path -> content of each block of Python that begins with its path."""
-    found = re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return dict(found)
 
 
 @dataclass(frozen=True)

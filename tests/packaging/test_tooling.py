@@ -11,6 +11,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from tests.packaging.project_files import ROOT
+from tests.packaging.test_fresh_project import COMBINATIONS
 
 
 def read_yaml(name: str) -> dict[str, Any]:
@@ -58,6 +59,18 @@ def test_the_databases_are_tried_with_the_oldest_and_the_newest_django(
     for django in (djangos[0], djangos[-1]):
         servers = {row["server"].partition(":")[0] for row in rows if row["django"] == django}
         assert servers == products, django
+
+
+def test_a_fresh_project_is_tried_with_every_python_and_django(
+    jobs: dict[str, Any], project: dict[str, Any]
+) -> None:
+    pythons = classified(project, "Programming Language :: Python")
+
+    assert jobs["fresh-project"]["strategy"]["matrix"]["python"] == pythons
+    assert sorted({python for python, _ in COMBINATIONS}) == pythons
+    assert sorted({django for _, django in COMBINATIONS}) == classified(
+        project, "Framework :: Django"
+    )
 
 
 @pytest.mark.parametrize("tool", ["format", "lint", "types", "imports", "migrations"])
