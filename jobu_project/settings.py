@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from jobu_project import layout, logs
 from jobu_project.brokers import folder
-from jobu_project.config import Config, get_config
+from jobu_project.config import Config, get_config, trusted_proxies
 from jobu_project.data_directory import load_or_create_secret_key, make_data_dir
 from jobu_project.databases import django_databases, pool_databases
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
@@ -60,7 +60,7 @@ MIDDLEWARE = [
     "jobu_project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "jobu_project.sign_in.SlowSignIn",
+    "scheduler.admin.sign_in.SlowSignIn",
     # Before the messages, because it sets the language in which they are written.
     "scheduler.admin.personal.PreferenceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -213,6 +213,7 @@ JOBU = SchedulerSettings(
     default_database=config.worker.database,
     admin_site="project",
     celery_app="jobu_project.celery:app",
+    trusted_proxies=trusted_proxies(),
 )
 
 # --- theme of the admin ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import django
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class SchedulerConfig(AppConfig):
     def ready(self) -> None:
         """Registers the handlers and the system checks. Opens no connection: workers fork later.
 
-        Raises ImproperlyConfigured with all mistakes in settings.JOBU.
+        Raises ImproperlyConfigured with all mistakes in settings.JOBU, or with the model that a
+        router sends elsewhere: web processes run no system checks, and commands of ours none.
         """
         from celery.signals import import_modules
         from django.db.models.signals import pre_migrate
@@ -48,6 +50,7 @@ class SchedulerConfig(AppConfig):
         from scheduler.worker import celery_tasks
 
         packages = current().handler_packages  # reads settings.JOBU
+        _refuse_another_database(self)
         import_modules.connect(_import_task, dispatch_uid="jobu-task")
         if project_app.is_worker_or_beat():
             _import_task()  # the signal is under way: Celery's receiver has made Django ready
@@ -118,3 +121,24 @@ def _refuse_another_scheduler(name: str) -> None:
 
 def _label_of(entry: str) -> str:
     return AppConfig.create(entry).label
+
+
+def _refuse_another_database(config: AppConfig) -> None:
+    """jobu's tables refer to the users, and its workers use one connection each."""
+    if not settings.DATABASE_ROUTERS:
+        return
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model()
+    for model in (*config.get_models(), users):
+        places = {router.db_for_write(model)}
+        # Reads of users from a replica are the project's affair: jobu only shows their names.
+        if model is not users:
+            places.add(router.db_for_read(model))
+        for place in sorted(places - {DEFAULT_DB_ALIAS}):
+            raise ImproperlyConfigured(
+                f"A router of DATABASE_ROUTERS sends {model._meta.label} to the database {place!r}."
+                f" jobu's tables and the users must be in {DEFAULT_DB_ALIAS!r}, jobu's for reads as"
+                f" well. At the beginning of its methods: if model._meta.app_label =="
+                f" {model._meta.app_label!r}: return {DEFAULT_DB_ALIAS!r}."
+            )

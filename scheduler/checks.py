@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery.signals import beat_init, celeryd_init, worker_ready
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
 from django.core.management.base import CommandError
@@ -15,9 +16,9 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 
 from scheduler.conf import is_own_project
 from scheduler.events import emit
-from scheduler.models import CronJob
-from scheduler.operations.celery_app import own_app
+from scheduler.operations.celery_app import missing_queue, own_app
 from scheduler.store.encodings import WrongEncoding, wrong_encoding
+from scheduler.store.jobs import queues_in_use
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
 
@@ -38,6 +39,23 @@ def check_encoding(*, databases: Sequence[str] | None = None, **_: Any) -> list[
     if found.has_tables:
         return [Warning(_cannot_store(found), hint=_MOVE, id="jobu.W020")]
     return [Error(_cannot_store(found), hint=_repair(found), id="jobu.E020")]
+
+
+@register(Tags.database)
+def check_queues(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Whether messages can be sent to the queues of the jobs. New jobs are refused otherwise."""
+    if DEFAULT_DB_ALIAS not in (databases or ()) or own_app().conf.task_create_missing_queues:
+        return []
+    missing = sorted(filter(None, map(missing_queue, queues_in_use())))
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"Jobs have queues that the Celery app does not have: {', '.join(missing)}.",
+            hint="Add them to CELERY_TASK_QUEUES, or CELERY_TASK_CREATE_MISSING_QUEUES = True.",
+            id="jobu.W022",
+        )
+    ]
 
 
 @register(Tags.database)
@@ -206,18 +224,18 @@ def _django() -> Iterator[CheckMessage]:
 
 
 def _router() -> Iterator[CheckMessage]:
-    """jobu's tables have foreign keys to the users, and its workers use one connection each."""
-    places = {router.db_for_read(CronJob), router.db_for_write(CronJob)}
-    if not router.allow_migrate(DEFAULT_DB_ALIAS, CronJob._meta.app_label, model_name="cronjob"):
-        places.add("none")
-    for place in sorted(places - {DEFAULT_DB_ALIAS}):
-        yield Error(
-            f"A router of DATABASE_ROUTERS sends jobu's tables to the database {place!r}. They must"
-            f" be in {DEFAULT_DB_ALIAS!r}, for reads as well.",
-            hint="At the beginning of its methods: if model._meta.app_label == 'scheduler': return"
-            " 'default' (allow_migrate: return db == 'default').",
-            id="jobu.E013",
-        )
+    """For `migrate`. Where reads and writes go, the app looks at its start (scheduler/apps.py)."""
+    for model in apps.get_app_config("scheduler").get_models():
+        name = model._meta.model_name
+        if not router.allow_migrate(DEFAULT_DB_ALIAS, model._meta.app_label, model_name=name):
+            yield Error(
+                "A router of DATABASE_ROUTERS does not let migrate make jobu's table"
+                f" {model._meta.db_table!r} in {DEFAULT_DB_ALIAS!r}.",
+                hint="At the beginning of its allow_migrate: if app_label == 'scheduler': return"
+                " db == 'default'.",
+                id="jobu.E013",
+            )
+            return
 
 
 def _broker() -> Iterator[CheckMessage]:

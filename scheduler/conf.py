@@ -177,6 +177,10 @@ class SchedulerSettings(BeatSettings, WorkerSettings):
         description="the Celery app, as `module:name`; empty: `celery.py` beside the settings, else"
         " the current app",
     )
+    trusted_proxies: frozenset[str] = Field(
+        frozenset({"127.0.0.1", "::1"}),
+        description="addresses whose X-Forwarded-For tells where a sign-in comes from; *: all",
+    )
 
 
 class ProjectSettings(SchedulerSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +14,8 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from jobu_project.sign_in import address_of
+from jobu_project.config import trusted_proxies
+from scheduler.admin.sign_in import address_of
 from scheduler.models import SignInFailures
 from scheduler.operations.sign_ins import FREE_FAILURES, SignIns
 
@@ -131,12 +133,13 @@ def test_failures_are_forgotten_after_a_day_and_names_are_not_stored():
 )
 def test_the_address_is_what_a_trusted_proxy_says(
     connects: str, forwarded: str | None, trusted: str | None, address: str,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, settings: Any,
 ):  # fmt: skip
     if trusted is not None:
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
     else:
         monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    settings.JOBU = settings.JOBU.model_copy(update={"trusted_proxies": trusted_proxies()})
     request: HttpRequest = RequestFactory().post("/", headers={"X-Forwarded-For": forwarded or ""})
     request.META["REMOTE_ADDR"] = connects
 

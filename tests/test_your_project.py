@@ -50,6 +50,14 @@ django.setup()
 """
 
 
+# One table only, and only its reads.
+AWAY = """
+class Away:
+    def db_for_read(self, model, **_):
+        return "other" if model._meta.model_name == "jobattempt" else None
+"""
+
+
 @dataclass(frozen=True)
 class Shop:
     folder: Path
@@ -157,6 +165,11 @@ found["parts"] = [ann.get(f"/jobu/{url}").status_code for url in
 found["shop"] = {url: seen(url) for url in ("/admin/", "/admin/orders/order/", "/admin/auth/user/")}
 ann.post("/jobu/set-language/", {"language": "ko", "next": "/jobu/"})
 found["korean"] = ["작업" in ann.get(url).content.decode() for url in ("/jobu/", "/admin/")]
+tries = [("eve", "x")] * 11
+found["tries"] = [
+    Client().post("/jobu/login/", {"username": name, "password": word}).status_code
+    for name, word in [*tries, ("ann", "pw")]
+]
 print("FOUND" + json.dumps(found))
 """
 
@@ -188,12 +201,15 @@ def assert_jobus_site_is_whole(found: dict[str, Any]) -> None:
         assert not page["django's filters"], url
     assert found["parts"] == [200] * 5
     assert found["korean"] == [True, False]
+    # The eleventh wrong password of one name waits; others do not.
+    assert found["tries"] == [200] * 10 + [429, 302]
 
 
 def test_jobus_site_has_the_theme_and_the_admin_of_the_project_stays_as_it_was(shop: Shop):
     shop.add(
         "shop/settings.py",
         "ALLOWED_HOSTS = ['*']\n"
+        "PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']\n"
         "MIDDLEWARE += ['django.contrib.auth.middleware.LoginRequiredMiddleware']\n",
     )
 
@@ -249,7 +265,7 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
 """,
     )
     shop.add(
-        "shop/routers.py", "class Away:\n    def db_for_read(self, *_, **__): return 'other'\n"
+        "shop/routers.py", "class Away:\n    def allow_migrate(self, *_, **__): return False\n"
     )
     urls = (shop.folder / "shop" / "urls.py").read_text(encoding="utf-8")
     wrong = urls.replace('include("scheduler.urls")', 'include(("scheduler.urls", "cron"))')
@@ -286,8 +302,16 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
             ["two apps with the label 'scheduler'", 'label = "shop_scheduler"'],
         ),
         ("", {"handlers.py": ""}, ["is hidden by", "shop/handlers.py is `shop.handlers`"]),
+        (
+            "DATABASE_ROUTERS = ['shop.routers.Away']",
+            {"shop/routers.py": AWAY},
+            [
+                "sends scheduler.JobAttempt to the database 'other'",
+                "if model._meta.app_label == 'scheduler': return 'default'",
+            ],
+        ),
     ],
-    ids=["keys", "two schedulers", "hidden"],
+    ids=["keys", "two schedulers", "hidden", "another database"],
 )
 def test_a_mistake_stops_every_process_at_its_start(
     shop: Shop, settings: str, files: dict[str, str], said: list[str]
@@ -296,7 +320,8 @@ def test_a_mistake_stops_every_process_at_its_start(
     for path, text in files.items():
         shop.add(path, text)
 
-    output = shop.manage("check", fails=True)
+    # As a web process starts: no system check runs.
+    output = shop.python("-c", "import shop.wsgi", fails=True)
 
     for text in said:
         assert text in output

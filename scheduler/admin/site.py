@@ -18,8 +18,9 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
 
-from scheduler.admin import personal, theme
+from scheduler.admin import personal, sign_in, theme
 from scheduler.admin.unfold_compat import ThemeSite
 from scheduler.conf import SITE_NAME, current
 
@@ -48,14 +49,19 @@ class JobuSite(ThemeSite):
 
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
+    @method_decorator(csrf_protect)  # without a token nothing is tried, and nothing counted
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         request.current_app = self.name
+        if request.method == "POST" and (refusal := sign_in.refuse_too_early(request)):
+            return refusal
         if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
             # The theme's page has no field for it, and LOGIN_REDIRECT_URL is the project's.
             given: Any = request.GET.copy()
             given[REDIRECT_FIELD_NAME] = reverse("admin:index")
             request.GET = given
-        return self._finished(request, super().login(request, extra_context))
+        response = self._finished(request, super().login(request, extra_context))
+        sign_in.forget_if_signed_in(request)
+        return response
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         script = login_not_required(theme.script)

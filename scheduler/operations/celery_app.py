@@ -33,3 +33,19 @@ def keep_own_app(handler_module: str) -> None:
     if _own is not None and made is not None and made is not _own:
         _own.set_current()
         emit("discovery.celery_app", handler_module=handler_module, app=made.main)
+
+
+def missing_queue(queue: str) -> str | None:
+    """Returns the queue if Celery cannot send to it; "" is the default queue. None: it can.
+
+    Celery makes queues when it needs them, unless `task_create_missing_queues` is off.
+    """
+    app = own_app()
+    name = queue or str(app.conf.task_default_queue)
+    if app.conf.task_create_missing_queues or name in app.amqp.queues:
+        return None
+    return name
+
+
+def known_queues() -> list[str]:
+    return sorted(own_app().amqp.queues)

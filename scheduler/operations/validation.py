@@ -1,7 +1,8 @@
 """What makes a job usable: every rule in one place, for the admin, the API, commands and rows typed
 by SQL.
 
-Pure except that it reads the registry of handlers: it takes `now` and writes nothing.
+Pure except that it reads the registry of handlers and the queues of Celery: it takes `now` and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from handlers.params import UnknownParam, has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
+from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.schedule import (
     FIRST_INSTANT,
@@ -247,8 +249,11 @@ def queue_problem(value: object) -> str | None:
         return _("must not begin with %(starts)s: the broker keeps such names for itself") % {
             "starts": starts
         }
-    if value == "" or (isinstance(value, str) and _QUEUE.fullmatch(value)):
-        return None
+    if isinstance(value, str) and (value == "" or _QUEUE.fullmatch(value)):
+        if (missing := missing_queue(value)) is None:
+            return None
+        facts = {"queue": missing, "known": ", ".join(known_queues())}
+        return _("%(queue)s is not among the queues of the Celery app: %(known)s") % facts
     return _("may contain letters, digits, `_`, `.` and `-`, and at most 100 of them")
 
 

@@ -29,6 +29,13 @@ def create_job(
         return job
 
 
+def queues_in_use() -> list[str]:
+    """The queues that jobs name, "" for the default one. Empty before the first `migrate`."""
+    if CronJob._meta.db_table not in connection.introspection.table_names():
+        return []
+    return list(CronJob.objects.order_by("queue").values_list("queue", flat=True).distinct())
+
+
 def lock_job(job_id: int) -> CronJob:
     """The job, locked until the transaction ends, so that not even beat moves its `tick_seq`."""
     no_key = connection.features.has_select_for_no_key_update

@@ -15,9 +15,10 @@ pytestmark = [pytest.mark.processes, pytest.mark.database]
 
 
 class Shop:
-    def __init__(self, system: Any, place: Path) -> None:
+    def __init__(self, system: Any, place: Path, config: dict[str, Any]) -> None:
         self.calls = place / "calls"
-        self.system: System = system(config=SHORT, environment={"JOBU_TEST_CALLS": str(self.calls)})
+        environment = {"JOBU_TEST_CALLS": str(self.calls)}
+        self.system: System = system(config=config, environment=environment)
         self.system.migrate()
 
     def enqueue(self, count: int, end: str, timeout: float = 60) -> int:
@@ -41,18 +42,19 @@ class Shop:
         )
 
     def assert_each_ran_once(self, *expected: str) -> None:
+        others = self.system.sql(
+            "SELECT id, status, attempt, error_message FROM job_executions"
+            " WHERE status <> 'SUCCESS' OR attempt <> 1"
+        )
+        assert others == []
         assert sorted(self.calls.read_text(encoding="utf-8").splitlines()) == sorted(expected)
-        statuses = self.system.sql("SELECT DISTINCT status, attempt FROM job_executions")
-        assert statuses == [{"status": "SUCCESS", "attempt": 1}]
 
 
-@pytest.fixture
-def shop(system: Any, tmp_path: Path) -> Shop:
-    return Shop(system, tmp_path)
-
-
-def test_committed_calls_run_once_also_if_their_caller_is_killed(shop: Shop) -> None:
+def test_committed_calls_run_once_also_if_their_caller_is_killed(
+    system: Any, tmp_path: Path
+) -> None:
     """One test, because each start of a worker costs seconds."""
+    shop = Shop(system, tmp_path, SHORT)
     shop.system.start_worker(pool="threads", concurrency=8)
     # No beat runs yet: the message that is sent on commit starts them.
     assert shop.enqueue(2, "commit") == 0
@@ -70,7 +72,10 @@ def test_committed_calls_run_once_also_if_their_caller_is_killed(shop: Shop) -> 
 
 
 @pytest.mark.slow
-def test_ten_thousand_calls_of_one_transaction_run_once_each(shop: Shop) -> None:
+def test_ten_thousand_calls_of_one_transaction_run_once_each(system: Any, tmp_path: Path) -> None:
+    # With the leases of production: a hundred threads wait for the one lock of SQLite for longer
+    # than the four seconds of SHORT.
+    shop = Shop(system, tmp_path, {"scheduler": SHORT["scheduler"]})
     shop.enqueue(10_000, "commit", timeout=300)
     shop.system.start_beat()
     for _ in range(2):

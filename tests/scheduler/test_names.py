@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
+from scheduler.checks import check_queues
 from scheduler.models import Activity, ApiToken, CronJob, JobExecution, SchedulerProcess
+from scheduler.operations.celery_app import own_app
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.search import search_of
 from scheduler.states import ProcessKind
@@ -127,3 +129,18 @@ def test_a_new_name_with_a_character_that_nobody_sees_is_refused_and_an_old_one_
     system.control.update_job(old.pk, description="edited", name=name)
     system.control.update_job(old.pk, name="renamed")
     system.control.delete_job(old.pk)
+
+
+def test_a_queue_that_celery_would_not_make_is_refused(
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    system.control.create_job(**given("before"), queue="nowhere")
+    assert check_queues(databases=["default"]) == []
+    monkeypatch.setitem(own_app().conf, "task_create_missing_queues", False)
+
+    with pytest.raises(InvalidJob) as caught:
+        system.control.create_job(**given("after"), queue="nowhere")
+    assert "nowhere is not among the queues of the Celery app: celery" in str(caught.value)
+    system.control.create_job(**given("default"), queue="")
+    [warning] = check_queues(databases=["default"])
+    assert (warning.id, "not have: nowhere." in warning.msg) == ("jobu.W022", True)

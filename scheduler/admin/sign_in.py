@@ -1,4 +1,7 @@
-"""Slows down who tries passwords at the admin's sign-in (scheduler/operations/sign_ins.py)."""
+"""Slows down who tries passwords at the admin's sign-in (scheduler/operations/sign_ins.py).
+
+jobu's own site does so by itself. On the project's site the middleware does it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from jobu_project.config import trusted_proxies
+from scheduler.conf import current
 from scheduler.operations.sign_ins import SignIns
 
 _LONGEST_NAME = 150
@@ -28,6 +31,25 @@ def _note(request: HttpRequest | None = None, **_facts: Any) -> None:
         request.has_just_signed_in = True  # type: ignore[attr-defined]
 
 
+def refuse_too_early(request: HttpRequest) -> HttpResponse | None:
+    """Counts the attempt, before its password is checked. Returns 429 if it comes too early."""
+    seconds = SignIns().begin(name_of(request), address_of(request))
+    if not seconds:
+        return None
+    text = _("Too many failed sign-ins. Wait %(seconds)s seconds, then try again.")
+    return HttpResponse(
+        text % {"seconds": seconds},
+        status=429,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
+    )
+
+
+def forget_if_signed_in(request: HttpRequest) -> None:
+    if getattr(request, "has_just_signed_in", False):
+        SignIns().succeeded(name_of(request), address_of(request))
+
+
 class SlowSignIn:
     """Answers 429 to a sign-in after too many failures of one name from one address."""
 
@@ -36,24 +58,14 @@ class SlowSignIn:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if getattr(request, "has_just_signed_in", False):
-            SignIns().succeeded(name_of(request), address_of(request))
+        forget_if_signed_in(request)
         return response
 
     def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
         """Runs after the check of the CSRF token: without one nothing is tried."""
         if request.method != "POST" or request.path != reverse("admin:login"):
             return None
-        seconds = SignIns().begin(name_of(request), address_of(request))
-        if not seconds:
-            return None
-        text = _("Too many failed sign-ins. Wait %(seconds)s seconds, then try again.")
-        return HttpResponse(
-            text % {"seconds": seconds},
-            status=429,
-            content_type="text/plain; charset=utf-8",
-            headers={"Retry-After": str(seconds), "Cache-Control": "no-store"},
-        )
+        return refuse_too_early(request)
 
 
 def name_of(request: HttpRequest) -> str:
@@ -72,11 +84,11 @@ def name_of(request: HttpRequest) -> str:
 def address_of(request: HttpRequest) -> str:
     """The address of the client: the one that connects, or what a trusted proxy says of it.
 
-    The same proxies are trusted as by gunicorn. Of an IPv6 address the network counts, because one
-    person has a whole one.
+    `trusted_proxies` names those; in the ready-made project they are those of gunicorn. Of an IPv6
+    address the network counts, because one person has a whole one.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
-    trusted = trusted_proxies()
+    trusted = current().trusted_proxies
     forwarded = request.headers.get("X-Forwarded-For", "")
     # No address at all: a proxy on this host that connects through a Unix socket.
     if forwarded and (address in {"", *trusted} or "*" in trusted):
