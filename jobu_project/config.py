@@ -70,14 +70,16 @@ class SchedulerConfig(BeatSettings):
     )
 
 
-def _split(value: object) -> object:
-    """Splits a text at commas. An environment variable can hold a list only as such a text."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+def _split_text(value: object) -> object:
+    """An environment variable can hold a list only as a text with commas."""
+    return _split(value) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split_text)]
 
 
 def _dotted(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -324,6 +326,7 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
             ("logging", LoggingConfig),
         )
     }
+    _look_for_unread_apps(sections["worker"], reader)
     config = None
     if not reader.mistakes:
         config = reader.build(
@@ -340,6 +343,15 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
         raise ConfigError(reader.mistakes)
     assert isinstance(config, Config)
     return config
+
+
+def _look_for_unread_apps(worker: WorkerConfig | None, reader: _Reader) -> None:
+    """A worker.yaml that was copied from an older jobu does not have the key."""
+    named = _split(reader.environ.get("JOBU_APPS", ""))
+    if worker is not None and not set(worker.apps).issuperset(named):
+        reader.mistakes.append(
+            "worker.yaml: worker.apps: JOBU_APPS names other apps; write `apps: ${JOBU_APPS:-}`"
+        )
 
 
 def _data_dir(environ: Mapping[str, str]) -> Path:

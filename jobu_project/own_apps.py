@@ -70,7 +70,7 @@ def _why(entry: str, error: Exception) -> str:
         return f"there is no module {error.name!r}, did you mean {right!r}?"
     if package:
         return f"there is no module {error.name!r} in {', '.join(_places_of(package))}"
-    looked = ", ".join(path for path in sys.path if Path(path).is_dir())
+    looked = ", ".join(dict.fromkeys(path for path in sys.path if Path(path).is_dir()))
     return (
         f"there is no module {error.name!r} in {looked}. Put the folder that holds {name!r} on"
         f" PYTHONPATH, or install the project"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jobu_project.config import ConfigError, load
 from jobu_project.own_apps import _mistakes
 from tests.harness.system import ROOT, System
+from tests.test_docs import blocks_of
 
 EXAMPLE = ROOT / "examples" / "shop"
 INSTALLED = ["django.contrib.auth", "ninja", "jobu_project", "scheduler"]
@@ -75,6 +78,15 @@ def test_a_path_is_no_name_of_an_app():
     assert len(caught.value.mistakes) == 1
 
 
+def test_a_worker_yaml_that_does_not_read_the_variable_is_said(tmp_path: Path):
+    (tmp_path / "worker.yaml").write_text("worker: {apps: [shop.stock]}", encoding="utf-8")
+    environ = {"JOBU_APPS": "shop.orders,shop.stock", "HOME": "/nowhere"}
+
+    with pytest.raises(ConfigError, match=r"write `apps: \$\{JOBU_APPS:-\}`"):
+        load(tmp_path, environ)
+    load(tmp_path, environ | {"JOBU_APPS": "shop.stock"})
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "program", [["manage.py", "check"], ["-m", "celery", "-A", "jobu_project"]]
@@ -110,19 +122,32 @@ print("SEEN", current_app.main, Product.objects.get().stock,
 """
 
 
+def blocks_of_the_page(start: str) -> list[str]:
+    """The lines after the first one of the block that begins with it."""
+    [block] = [block.text for block in blocks_of("beside.md") if block.text.startswith(start)]
+    return block.splitlines()[1:]
+
+
 @pytest.mark.processes
 def test_tasks_handlers_models_and_pages_of_the_apps_are_there(system: Any):
-    # `shop` itself is named as well: its __init__.py makes a Celery app.
+    lines = blocks_of_the_page("# /etc/jobu/environment")
+    given = dict(line.replace("/srv/shop", str(EXAMPLE)).split("=", 1) for line in lines)
+    config = yaml.safe_load("\n".join(blocks_of_the_page("# /etc/jobu/config/worker.yaml")))
     jobu = system(
-        config={"worker": {"handler_packages": ["orders.jobs"]}},
-        handler_paths=(EXAMPLE,),
-        environment={"JOBU_APPS": "shop,orders"},
+        config=config,
+        handler_paths=(Path(given["PYTHONPATH"]),),
+        # `shop` itself is named as well: its __init__.py makes a Celery app.
+        environment={"JOBU_APPS": f"shop,{given['JOBU_APPS']}"},
     )
-    jobu.manage("migrate", "--verbosity=0")  # migrate() would copy tables without those of the apps
+    commands = [shlex.split(line) for line in blocks_of_the_page("python manage.py check")]
+    assert [words[2] for words in commands] == ["migrate", "handlers", "jobs"]
+    for words in commands:
+        said = jobu.manage(*words[2:])
+        assert words[2] != "handlers" or "celery:orders.tasks.count_sales" in said
     jobu.sql("INSERT INTO orders_product (name, stock) VALUES ('tea', 3)")
-    # With both workers' queues: the example has one for each of its two workers.
-    jobu.start_worker(pool="threads", queues=["celery", "io"])
-    jobu.manage("make_jobs")
+    restock = ["--cron=@daily", "--handler=restock", "--param=to=50"]
+    jobu.manage("jobs", "create", "restock", *restock)
+    jobu.start_worker(pool="threads")
     for name in ("sales", "restock"):
         jobu.manage("jobs", "run", name, "--wait")
 

@@ -118,6 +118,16 @@ def shop(template: Shop, tmp_path: Path) -> Shop:
     return Shop(Path(shutil.copytree(template.folder, tmp_path / "shop")))
 
 
+def test_the_lines_of_the_readme_are_those_of_the_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n# settings.py\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    files = files_of_the_page()
+    page = files["shop/settings.py"] + files["shop/urls.py"]
+
+    own = {"orders", "admin/"}
+    assert set(re.findall(r'"([^"]+)"', block)) == set(re.findall(r'"([^"]+)"', page)) - own
+
+
 # --- the pages ------------------------------------------------------------------------------------
 
 VISIT = """
