@@ -43,10 +43,35 @@ def test_no_module_changes_the_import_path() -> None:
         for package in ("jobu_project", "scheduler", "handlers", "dbpools", "bench")
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
+        if changes_the_import_path(node)
     ]
 
     assert found == []
+
+
+def changes_the_import_path(node: ast.AST) -> bool:
+    """An assignment, or a method such as insert. A message may read where Python looks."""
+    match node:
+        case ast.Attribute(value=ast.Attribute() as whole):  # sys.path.insert
+            return ast.unparse(whole) == "sys.path"
+        case ast.Attribute(ctx=ast.Store() | ast.Del()):  # sys.path = ..., sys.path += ...
+            return ast.unparse(node) == "sys.path"
+        case ast.Subscript(value=whole, ctx=ast.Store() | ast.Del()):  # sys.path[:0] = ...
+            return ast.unparse(whole) == "sys.path"
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "is_change"),
+    [
+        ("sys.path.insert(0, 'x')", True),
+        ("sys.path += ['x']", True),
+        ("sys.path[:0] = ['x']", True),
+        ("print(*sys.path)", False),
+    ],
+)
+def test_each_change_of_the_import_path_is_found(text: str, is_change: bool) -> None:
+    assert any(map(changes_the_import_path, ast.walk(ast.parse(text)))) is is_change
 
 
 def pins(name: str = "requirements.txt") -> list[Requirement]:
