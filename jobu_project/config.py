@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationError,
     model_validator,
@@ -26,6 +25,7 @@ from pydantic import (
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
+from jobu_project.lists import AppNames, Words, split
 from scheduler.conf import (
     BeatSettings,
     Count,
@@ -68,28 +68,6 @@ class SchedulerConfig(BeatSettings):
         repr=False,
         description="jobufs:// (files, one host), redis://, rediss://, amqp:// or amqps://",
     )
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _split_text(value: object) -> object:
-    """An environment variable can hold a list only as a text with commas."""
-    return _split(value) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split_text)]
-
-
-def _dotted(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(f"{name!r} must be the dotted name of a Django app, like shop.orders")
-    return names
-
-
-AppNames = Annotated[Words, AfterValidator(_dotted)]
 
 
 class WorkerConfig(WorkerSettings):
@@ -347,7 +325,7 @@ def load(directory: Path | None = None, environ: Mapping[str, str] | None = None
 
 def _look_for_unread_apps(worker: WorkerConfig | None, reader: _Reader) -> None:
     """A worker.yaml that was copied from an older jobu does not have the key."""
-    named = _split(reader.environ.get("JOBU_APPS", ""))
+    named = split(reader.environ.get("JOBU_APPS", ""))
     if worker is not None and not set(worker.apps).issuperset(named):
         reader.mistakes.append(
             "worker.yaml: worker.apps: JOBU_APPS names other apps; write `apps: ${JOBU_APPS:-}`"
