@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.rows import dict_row
 
 from jobu_project import doctor
+from scheduler.apps import _refuse_another_database
 from scheduler.operations import project_app
 from tests.fresh_project import files_of_the_page
 from tests.harness.servers import Postgres, Redis
@@ -350,6 +352,28 @@ def test_the_settings_are_refused_with_the_line_to_write(settings: Any, value: A
 
     with pytest.raises(ImproperlyConfigured, match=said):
         project_app.find()
+
+
+class UsersAway:
+    """A router: reads from a replica are allowed, as jobu only shows the names of users."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str | None:
+        return "replica" if model._meta.app_label == "auth" else None
+
+    def db_for_write(self, model: Any, **_: Any) -> str | None:
+        return self.place if model._meta.app_label == "auth" else None
+
+    place: str | None = None
+
+
+def test_users_in_another_database_are_refused(settings: Any, monkeypatch: pytest.MonkeyPatch):
+    config = apps.get_app_config("scheduler")
+    settings.DATABASE_ROUTERS = [f"{__name__}.UsersAway"]
+    _refuse_another_database(config)
+    monkeypatch.setattr(UsersAway, "place", "people")
+
+    with pytest.raises(ImproperlyConfigured, match=r"sends auth.User to the database 'people'"):
+        _refuse_another_database(config)
 
 
 def test_doctor_names_what_hides_or_overwrites_our_packages(shop: Shop):
