@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 BENCHES = {
+    "worker": "what a run costs, beside Celery's own task that does nothing",
     "tick": "beat: an idle tick, and a tick in which many jobs are due at once",
     "soak": "real processes under faults for some minutes, and whether the promises were kept",
     "pages": "the admin's pages with 10,000 jobs and a million executions",
