@@ -16,6 +16,14 @@ from tests.harness.waiting import wait_until
 
 # RabbitMQ's own scripts: Debian's wrappers in /usr/sbin require the system's node and user.
 DEBIAN_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"),)
+# Erlang looks "localhost" up in its own table. The system's resolver would also ask for an IPv6
+# address, and without one in /etc/hosts it asks the name server: eight seconds where that is silent.
+NAMES = """\
+{lookup, [file]}.
+{host, {127,0,0,1}, ["localhost"]}.
+"""
+# An idle thread of Erlang sleeps, and does not spin for work as on a processor of its own.
+SLEEP_WHEN_IDLE = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 
 class RabbitMQ(Server):
@@ -40,8 +48,13 @@ class RabbitMQ(Server):
         if self.external_url is not None:
             return self.external_url
         vhost = unique_name(name)
-        self.control("add_vhost", vhost)
-        self.control("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        name, everything = f'<<"{vhost}">>', '<<".*">>, <<".*">>, <<".*">>'
+        # One call in the place of `add_vhost` and `set_permissions`.
+        self.control(
+            "eval",
+            f'ok = rabbit_vhost:add({name}, <<"tests">>), rabbit_auth_backend_internal:'
+            f'set_permissions(<<"guest">>, {name}, {everything}, <<"tests">>).',
+        )
         return urlsplit(self.url)._replace(path=f"/{quote(vhost)}").geturl()
 
     def control(self, *arguments: str) -> str:
@@ -63,6 +76,7 @@ class RabbitMQ(Server):
             f"listeners.tcp.local = 127.0.0.1:{self.port}\nlog.console = true\nlog.file = false\n",
             encoding="ascii",
         )
+        self._names.write_text(NAMES, encoding="ascii")
         (self.directory / "enabled_plugins").write_text("[].\n", encoding="ascii")
 
     def launch(self) -> Daemon:
@@ -84,7 +98,8 @@ class RabbitMQ(Server):
             "HOME": str(self.directory),  # the place of the Erlang cookie
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_FLAGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_FLAGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {SLEEP_WHEN_IDLE}",
+            "ERL_INETRC": str(self._names),
             "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),  # not the file of the system
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "none.config"),
@@ -102,6 +117,10 @@ class RabbitMQ(Server):
             key: value for key, value in os.environ.items() if not key.startswith("RABBITMQ_")
         }
         return inherited | own
+
+    @property
+    def _names(self) -> Path:
+        return self.directory / "inetrc"
 
     @property
     def _node(self) -> str:
