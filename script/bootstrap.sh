@@ -82,11 +82,25 @@ install_requirements() {
     # A .venv that uv has made contains no pip.
     "$1/.venv/bin/python" -m pip --version >/dev/null 2>&1 ||
         "$1/.venv/bin/python" -m ensurepip >/dev/null || return 1
+    # A uv that the file pins installs the rest in seconds. It knows no pip.conf: where it cannot
+    # reach the index, pip can.
+    uv=$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' "$1/$2")
+    if [ -z "$uv" ] || ! pip_install "$1" --quiet "$uv" ||
+        ! "$1/.venv/bin/uv" pip install --python "$1/.venv/bin/python" -r "$1/$2"; then
+        pip_install "$1" -r "$1/$2" || return 1
+    fi
     # pip compiles on one processor only, which takes half of its time. Files that do not compile are
-    # of no use to anybody; pip ignores them too.
-    "$1/.venv/bin/python" -m pip install --progress-bar off --disable-pip-version-check \
-        --no-compile -r "$1/$2" || return 1
-    "$1/.venv/bin/python" -m compileall -q -j 0 "$1/.venv/lib" >/dev/null 2>&1 || true
+    # of no use to anybody; pip ignores them too. Large packages of which hardly anything is imported
+    # as Python wait for their first import.
+    "$1/.venv/bin/python" -m compileall -q -j 0 "$1/.venv/lib" \
+        -x '/(pip|setuptools|mypy|mypyc|graphql|trio|pygments|devtools)/' >/dev/null 2>&1 || true
+}
+
+pip_install() {
+    place=$1
+    shift
+    "$place/.venv/bin/python" -m pip install --progress-bar off --disable-pip-version-check \
+        --no-compile "$@"
 }
 
 # Copies the output of pip or uv, and says on stderr how far it is: in one line that changes on a
@@ -110,7 +124,8 @@ show_progress() {
             [ ! -t 2 ] || printf '\r\033[K' >&2
             say "unpacking $found packages; the installation is almost done"
             ;;
-        "Resolved "* | "Prepared "* | "Downloading "* | "Building "*)  # uv, which installs in seconds
+        "Resolved "* | "Prepared "*) say "$line" ;;
+        "Downloading "* | "Building "*)  # uv, which installs in seconds
             ! has_uv || say "$line"
             ;;
         esac
