@@ -432,13 +432,13 @@ def running_shop(
     shop.add("shop/settings.py", SETTINGS % (*values, redis_server.create_database()))
     shop.add("orders/tasks.py", TASKS)
     shop.add("orders/jobs.py", SLOW)
-    shop.manage("makemigrations", "orders", "-v0")
-    shop.manage("migrate", "-v0")
-    shop.manage(
-        "jobs", "create", "x", "--cron=* * * * * *", "--handler=restock", "--param=item=tea"
+    shop.call(
+        "makemigrations orders -v0",
+        "migrate -v0",
+        "jobs create x --cron='* * * * * *' --handler=restock --param=item=tea",
+        "jobs create slow --cron='30 2 * * *' --handler=slow --max-retry=0",
+        "jobs run slow",
     )
-    shop.manage("jobs", "create", "slow", "--cron=30 2 * * *", "--handler=slow", "--max-retry=0")
-    shop.manage("jobs", "run", "slow")
     parts = [
         Daemon(
             [sys.executable, "-m", "celery", "-A", "shop", *part],
