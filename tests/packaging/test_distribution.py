@@ -157,7 +157,8 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        return _clean_environment(self.home)
+        # It compiles what it imports, once: the environment is its own.
+        return _clean_environment(self.home) | {"PYTHONDONTWRITEBYTECODE": ""}
 
     @property
     def data(self) -> Path:
