@@ -154,6 +154,7 @@ def test_the_traceback_of_a_task_is_kept(system: SchedulerHarness, task: Any):
     assert "LookupError: no such shop" in attempt.traceback
 
 
+@pytest.mark.database("sqlite")  # three seconds in which nothing touches a row
 def test_the_soft_limit_of_a_task_is_raised_inside_it(system: SchedulerHarness, task: Any):
     def spins() -> None:
         while True:

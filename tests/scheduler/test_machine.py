@@ -236,7 +236,8 @@ def test_any_order_of_events_keeps_the_promises(system: SchedulerHarness, quick_
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            # The order of events is no matter of the database; how each writes them is.
+            max_examples=15 if connection.vendor == "sqlite" else 6,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -100,7 +100,10 @@ def test_text_of_filters_is_never_part_of_an_sql_statement(admin, alice):
         return execute(sql, params, many, context)
 
     reads = [(path, names) for method, path, names in operations(admin, rows) if method == "GET"]
-    tried = [(path, {name: text}) for path, names in reads for name in names for text in SQL[:8]]
+    # Which texts reach a statement is the same on each database. Theirs are those with their words
+    # and the backslash, by which MySQL would end a quote.
+    texts = SQL[:8] if connection.vendor == "sqlite" else SQL[6:9]
+    tried = [(path, {name: text}) for path, names in reads for name in names for text in texts]
     tried += [(path, {lookup: SECRET}) for path, _ in reads for lookup in LOOKUPS[:8]]
     with connection.execute_wrapper(remember):
         for path, query in tried:

@@ -139,7 +139,8 @@ def test_text_of_list_addresses_is_never_part_of_an_sql_statement(admin, alice, 
     paths = [path for path in lists() if "/scheduler/" in path]
     searched = [path for path in paths if "cronjob" in path or "jobexecution" in path]
     tried = [(path, {"q": text}) for path in searched for text in SQL]
-    tried += [(path, {name: SQL[3]}) for path in paths for name in PARAMETERS]
+    if connection.vendor == "sqlite":  # which texts reach a statement is the same on each database
+        tried += [(path, {name: SQL[3]}) for path in paths for name in PARAMETERS]
     tried += [(path, dict.fromkeys(LOOKUPS, SQL[3])) for path in paths]
     for path, query in tried:
         response = admin.get(path, query)
