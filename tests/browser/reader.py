@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Reader:
         try:
             return wait.until(lambda _driver: look())
         except TimeoutException as error:
-            self.screenshot("failed")
+            self.save_picture("failed")
             raise AssertionError(
                 f"{self.driver.current_url}: waited {seconds:g} s for {what}"
             ) from error
@@ -133,12 +134,19 @@ class Reader:
         return [*self.script(_accessible()), *logged]
 
     def look(self, name: str) -> None:
-        """Saves a picture of the page as an artefact, and checks that it has no complaints."""
+        """Checks that the page has no complaints, and saves a picture of one that has."""
         self.screenshot(name)
         found = self.complaints()
+        if found:
+            self.save_picture(name)
         assert not found, f"{self.path}:\n" + "\n".join(found)
 
     def screenshot(self, name: str) -> None:
+        """Saves a picture with JOBU_TEST_PICTURES=1: for people, because no test looks at it."""
+        if os.environ.get("JOBU_TEST_PICTURES") == "1":
+            self.save_picture(name)
+
+    def save_picture(self, name: str) -> None:
         """Takes a picture of the whole page, even if it is long."""
         self.screenshots.mkdir(parents=True, exist_ok=True)
         (self.screenshots / f"{name}.png").write_bytes(self.picture(whole=True))

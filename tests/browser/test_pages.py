@@ -1,7 +1,7 @@
 """Tasks of users on the pages, in English and in Korean.
 
-Every page is opened, checked and photographed in both languages. A longer way goes through the same
-pages and scripts in either language, so each is tried in one of them.
+Every page is opened and checked in both languages, and photographed with JOBU_TEST_PICTURES=1. A
+longer way goes through the same pages and scripts in either language, so each is tried in one.
 Elements are found by names, ids and addresses, never by words: those differ by language.
 """
 

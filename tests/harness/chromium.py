@@ -27,6 +27,7 @@ ARGUMENTS: Final = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-extensions",
     "--disable-gpu",
     "--disable-sync",
     "--force-device-scale-factor=1",
