@@ -30,6 +30,7 @@ ARGUMENTS: Final = (
     "--disable-extensions",
     "--disable-gpu",
     "--disable-sync",
+    "--force-prefers-reduced-motion",
     "--force-device-scale-factor=1",
     "--hide-scrollbars",
     "--no-first-run",
