@@ -228,10 +228,12 @@ def test_fresh_start_works_and_one_ctrl_c_ends_all_processes(server: Server) -> 
     assert stored == []
 
 
-def test_configured_password_is_not_printed_and_a_killed_part_restarts(prepared: Server) -> None:
+def test_configured_password_is_not_printed_a_killed_part_restarts_and_all_end_with_their_launcher(
+    prepared: Server,
+) -> None:
     server = prepared
     secret = "correct horse battery"
-    server.start("web", "beat", "flower", JOBU_ADMIN_PASSWORD=secret)
+    server.start(JOBU_ADMIN_PASSWORD=secret)
     server.wait_until_running()
 
     assert log_in(server.web, "admin", secret) == 200
@@ -247,7 +249,11 @@ def test_configured_password_is_not_printed_and_a_killed_part_restarts(prepared:
     server.wait_for_log("beat: Starting", times=2)
     assert server.part("beat").pid != beat.pid
     assert get(server.web, "/health")[0] == 200
-    assert server.stop() == 0
+
+    server.wait_for_log("ready.")
+    processes = server.processes()
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: are_gone(processes), STOP_SECONDS, "all parts to end")
 
 
 def test_beat_and_worker_alone_open_no_port(prepared: Server) -> None:
@@ -261,18 +267,6 @@ def test_beat_and_worker_alone_open_no_port(prepared: Server) -> None:
     assert server.stop() == 0, server.log
     order = [server.log.rindex(f"\n{name} ") for name in ("beat", "worker")]
     assert order == sorted(order), "beat stops first, then the worker"
-
-
-def test_all_parts_end_when_the_launcher_is_killed(prepared: Server) -> None:
-    server = prepared
-    server.start()
-    server.wait_until_running()
-    server.wait_for_log("ready.")
-    processes = server.processes()
-
-    os.kill(server.pid, signal.SIGKILL)
-
-    wait_until(lambda: are_gone(processes), STOP_SECONDS, "all parts to end")
 
 
 def test_second_launcher_keeps_the_broker_and_the_user_of_the_first(
