@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until
 # RabbitMQ's own scripts: Debian's wrappers in /usr/sbin require the system's node and user.
 DEBIAN_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"),)
 # Erlang looks "localhost" up in its own table. The system's resolver would also ask for an IPv6
-# address, and without one in /etc/hosts it asks the name server: eight seconds where that is silent.
+# address, and without one in /etc/hosts it asks the name server: eight seconds if that is silent.
 NAMES = """\
 {lookup, [file]}.
 {host, {127,0,0,1}, ["localhost"]}.
