@@ -31,7 +31,7 @@ from tests.api.conftest import make_job
 
 pytestmark = [pytest.mark.django_db]
 
-EXAMPLES = int(os.environ.get("JOBU_TEST_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("JOBU_TEST_EXAMPLES", "4"))
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
