@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -474,6 +473,7 @@ def test_waiting_ends_with_a_timeout_if_no_message_comes(root: Path) -> None:
 
 # --- many processes -------------------------------------------------------------------------------
 
+NUMBERS = itertools.count()
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -506,31 +506,37 @@ if what == "bind":
 """
 
 
-def run(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, arguments[0], str(root), *arguments[1:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+class Program:
+    """A process that runs PROGRAM. It writes to files below `root`, beside the queues."""
 
+    def __init__(self, root: Path, *arguments: str) -> None:
+        place = root.parent / f"program {next(NUMBERS)}"
+        place.mkdir()
+        (place / "program.py").write_text(PROGRAM, encoding="ascii")
+        self._output, self._errors = place / "output", place / "errors"
+        self.process = the_fork_server().start(
+            [str(place / "program.py"), arguments[0], str(root), *arguments[1:]],
+            environment=os.environ,
+            output=self._output,
+            errors=self._errors,
+        )
 
-def lines_of(process: subprocess.Popen[str]) -> list[str]:
-    out, err = process.communicate(timeout=60)
-    # A consumer ends only with this timeout: no message came for a while.
-    assert process.returncode == 0 or "TimeoutError" in err.splitlines()[-1], err
-    return out.splitlines()
+    def lines(self) -> list[str]:
+        """Waits for its end."""
+        code, errors = self.process.wait(60), self._errors.read_text()
+        # A consumer ends only with this timeout: no message came for a while.
+        assert code == 0 or "TimeoutError" in errors.splitlines()[-1], errors
+        return self._output.read_text().splitlines()
 
 
 @pytest.mark.processes
 def test_four_publishers_and_three_consumers_neither_lose_nor_repeat_a_message(root: Path) -> None:
-    consumers = [run(root, "consume", "3") for _ in range(3)]
-    publishers = [run(root, "publish", f"p{n}", "250", "2000") for n in range(4)]
+    consumers = [Program(root, "consume", "3") for _ in range(3)]
+    publishers = [Program(root, "publish", f"p{n}", "250", "2000") for n in range(4)]
 
     for publisher in publishers:
-        lines_of(publisher)
-    shares = [lines_of(consumer) for consumer in consumers]
+        publisher.lines()
+    shares = [consumer.lines() for consumer in consumers]
 
     received = [line for share in shares for line in share]
     assert sorted(received) == sorted(f"p{n} {i} 2000" for n in range(4) for i in range(250))
@@ -542,12 +548,12 @@ def test_four_publishers_and_three_consumers_neither_lose_nor_repeat_a_message(r
 def test_publisher_killed_while_it_writes_leaves_no_half_message(root: Path) -> None:
     folder = root / "queues" / "mail"
     for number in range(4):
-        publisher = run(root, "publish", f"p{number}", "100000", "500000")
+        publisher = Program(root, "publish", f"p{number}", "100000", "500000")
         wait_until(lambda: any(folder.glob("*.json")), 20, "a first message")
-        publisher.send_signal(signal.SIGKILL)
-        publisher.communicate(timeout=10)
+        publisher.process.send_signal(signal.SIGKILL)
+        publisher.process.wait(10)
 
-        received = lines_of(run(root, "consume", "0.5"))
+        received = Program(root, "consume", "0.5").lines()
 
         assert received
         assert {line.split()[2] for line in received} == {"500000"}
@@ -555,8 +561,8 @@ def test_publisher_killed_while_it_writes_leaves_no_half_message(root: Path) -> 
 
 @pytest.mark.processes
 def test_binding_from_many_processes_at_once_loses_none(root: Path) -> None:
-    for process in [run(root, "bind", f"p{n}", "30") for n in range(5)]:
-        lines_of(process)
+    for process in [Program(root, "bind", f"p{n}", "30") for n in range(5)]:
+        process.lines()
 
     queues = {binding.queue for binding in Folder(root).table("work")}
 
