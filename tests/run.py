@@ -34,12 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Exit codes of pytest (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
-# How many pytests run at a time: more than there are processors, because they wait for more than half
-# of their time: for leases, outages, the next second. Many more would only delay each other.
+# How many pytests run at a time: more than there are processors, because they wait for more than
+# half of their time: for leases, outages, the next second. Many more would only delay each other.
 SIDE_BY_SIDE = 3 * (os.cpu_count() or 1)
 # How many pytests share the tests of a database. More parts balance the work better, but each part
-# has to start Python, Django and its servers, which takes ten seconds of processor time. A part must
-# not take longer than the gate may. SQLite is the last, because its parts fill what the others leave.
+# has to start Python, Django and its servers, which takes ten seconds of processor time. A part
+# must not take longer than the gate may. SQLite is the last, because its parts fill what the others
+# leave.
 PARTS = {"postgres": 2, "mysql": 2, "sqlite": 6}
 # More failures than this are not caused by a loaded machine.
 TRIED_AGAIN = 30
