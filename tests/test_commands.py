@@ -880,8 +880,8 @@ def test_a_run_is_started_followed_and_waited_for(system: SystemFactory):
     jobu.start_worker(pool="threads")
     env = jobu.environment
     made = manage(
-        "jobs", "create", "one", "--cron", "@yearly", "--handler", "sample", "--json",
-        environment=env,
+        "jobs", "create", "one", "--cron", "@yearly", "--handler", "sample", "--max-retry", "0",
+        "--json", environment=env,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
 

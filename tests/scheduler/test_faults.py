@@ -29,6 +29,12 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 LOST = "server closed the connection unexpectedly"
 
 
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that failed is tried again at once: nobody here repairs the database meanwhile."""
+    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
+
+
 class Faults:
     """Breaks the statements that `choose` picks. Executed or not, the caller sees an error."""
 
