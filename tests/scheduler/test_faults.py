@@ -32,7 +32,7 @@ LOST = "server closed the connection unexpectedly"
 @pytest.fixture(autouse=True)
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that failed is tried again at once: nobody here repairs the database meanwhile."""
-    monkeypatch.setattr("scheduler.worker.executor._REPORT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
 
 
 class Faults:
@@ -197,11 +197,10 @@ def test_a_run_whose_details_the_database_refuses_still_becomes_final(system: Sc
 @pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
 @pytest.mark.parametrize("rounds", [1, 2, 3, 8])
 def test_an_outage_just_when_a_run_ends_costs_neither_its_outcome_nor_its_log(
-    rounds: int, fails: bool, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+    rounds: int, fails: bool, system: SchedulerHarness
 ):
     # The thread that looks after the run saves its lines as well, on another connection.
     system.configure(cancel_poll_seconds=0.02)
-    monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
@@ -238,7 +237,6 @@ def test_a_database_that_reads_but_does_not_write_for_a_while_costs_no_outcome(
     refused: int, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
 ):
     """A full disk, a fail-over to a replica, an index that is being built."""
-    monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
     left = [0]
 
     async def talks(self: BaseHandler, params: Any) -> dict[str, int]:
