@@ -14,7 +14,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.states import RunStatus
 from scheduler.store.endings import Ending, end
 from scheduler.store.rescue import ExpiredRun, expired_runs
-from scheduler.transient import in_transaction, is_outage
+from scheduler.transient import is_outage
 from scheduler.worker.verdict import Budget, Verdict, ending, of_lost_attempt
 
 
@@ -57,7 +57,7 @@ def rescue_expired(
 def _end(lost: Sequence[Ending], now: datetime) -> frozenset[str]:
     """Write the ends, all together. If the database refuses one run, one by one."""
     try:
-        return in_transaction(lambda: end(lost, now=now, expired_before=now))
+        return end(lost, now=now, expired_before=now)
     except DatabaseError as error:
         if is_outage(error) or len(lost) == 1:
             raise

@@ -105,6 +105,9 @@ class Claim:
         After a DatabaseError the COMMIT may still have happened: ask `taken_after_all`.
         """
         self._claims = Claims()
+        # SQLite's transaction takes the lock of the whole file, and waits for it.
+        if connection.vendor == "sqlite" and not _runnable(ids, now):
+            return self._claims
 
         def work() -> Claims:
             self._claims = self._take(_locked(ids, now), now)
@@ -227,13 +230,7 @@ _JOBS = "SELECT {columns} FROM cron_jobs WHERE id IN ({ids})"
 
 def _locked(ids: Collection[int], now: datetime) -> list[Candidate]:
     """Those of `ids` that may run now and that nobody else holds, locked."""
-    statement = _RUNNABLE.format(
-        columns=", ".join(_OF_EXECUTION),
-        ids=marks(list(ids)),
-        lock=SKIP_LOCKED[connection.vendor],
-    )
-    found = fetch_all(statement, [*sorted(ids), RunStatus.PENDING, now]) if ids else []
-    rows = [dict(zip(_OF_EXECUTION, row, strict=True)) for row in found]
+    rows = [dict(zip(_OF_EXECUTION, row, strict=True)) for row in _runnable(ids, now)]
     jobs = _policies({row["job_id"] for row in rows if row["job_id"] is not None})
     return [
         _candidate({**row, **jobs.get(row["job_id"], {})})
@@ -241,6 +238,15 @@ def _locked(ids: Collection[int], now: datetime) -> list[Candidate]:
         # A run whose job is gone: the job is being deleted, and its runs with it.
         if row["job_id"] is None or row["job_id"] in jobs
     ]
+
+
+def _runnable(ids: Collection[int], now: datetime) -> list[tuple[Any, ...]]:
+    if not ids:
+        return []
+    statement = _RUNNABLE.format(
+        columns=", ".join(_OF_EXECUTION), ids=marks(ids), lock=SKIP_LOCKED[connection.vendor]
+    )
+    return fetch_all(statement, [*sorted(ids), RunStatus.PENDING, now])
 
 
 def _policies(ids: Collection[int]) -> dict[int, dict[str, Any]]:

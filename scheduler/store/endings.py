@@ -10,13 +10,13 @@ from typing import Any, Final
 from django.db import connection
 
 from scheduler import failpoints
-from scheduler.limits import own_transaction
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, to_json
 from scheduler.store.run_reports import Report, save_report
 from scheduler.store.runs import Lease
+from scheduler.transient import in_transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +48,37 @@ def end(
 ) -> frozenset[str]:
     """Write these ends: the only way out of RUNNING. Returns the tokens of those that were written.
 
-    The others are no longer of their lease. One transaction, unless the caller has one open.
+    The others are no longer of their lease. One transaction, repeated if it loses a race; unless
+    the caller has one open.
     `expired_before`: only runs whose lease ran out before then (rescue).
 
     A run that somebody wants cancelled does not go back to PENDING, where no worker would claim it:
     it ends CANCELLED, uncharged, with the reason of whoever asked for it.
     """
-    with own_transaction():
-        locked = _lock([each.lease for each in endings], expired_before)
-        written = [_Written(each, locked[each.lease.execution_id], now) for each in endings
-                   if each.lease.execution_id in locked]  # fmt: skip
-        for one in written:
-            save_report(one.ending.lease, one.ending.report)
-        _write(_FINISH, written, lambda one: one.finish())
-        _write(_CANCEL, written, lambda one: one.cancel())
-        _write(_GO_BACK, written, lambda one: one.go_back())
-        failpoints.point("end.updated")
-        _insert_attempts(written)
-        guards = {each.ending.lease.guard: each.ending.lease.execution_id for each in written}
-        overlap.release({key: id_ for key, id_ in guards.items() if key is not None}, now=now)
-        failpoints.point("end.recorded")
+    return in_transaction(lambda: _end(endings, now, expired_before))
+
+
+def _end(
+    endings: Collection[Ending], now: datetime, expired_before: datetime | None
+) -> frozenset[str]:
+    locked = _lock([each.lease for each in endings], expired_before)
+    written = [
+        _Written(each, locked[each.lease.execution_id], now)
+        for each in endings
+        if each.lease.execution_id in locked
+    ]
+    for one in written:
+        save_report(one.ending.lease, one.ending.report)
+    _write(_FINISH, written, lambda one: one.finish())
+    _write(_CANCEL, written, lambda one: one.cancel())
+    _write(_GO_BACK, written, lambda one: one.go_back())
+    failpoints.point("end.updated")
+    _insert_attempts(written)
+    leases = [one.ending.lease for one in written]
+    overlap.release(
+        {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}, now=now
+    )
+    failpoints.point("end.recorded")
     return frozenset(one.ending.lease.token for one in written)
 
 

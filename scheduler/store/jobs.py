@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from scheduler.models import LISTS, CronJob
+from scheduler.models import LISTS, CronJob, JobGuard
 from scheduler.schedule.watermark import Watermark
 from scheduler.store.connection import lock_skipping
 
@@ -75,7 +75,9 @@ def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
 
 def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
-    return CronJob.objects.filter(id=job_id).delete()[0] > 0
+    is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
+    JobGuard.objects.filter(id=job_id).delete()
+    return is_deleted
 
 
 def disable_job(

@@ -121,20 +121,24 @@ def put_in_line(
     )
 
 
-def release(keys: Mapping[int, int], *, now: datetime) -> None:
-    """The run of each guard (`keys`: by guard) has ended. The next one in line may start.
+def release(guards: Mapping[int, int], *, now: datetime) -> None:
+    """These runs have ended (`guards`: by execution). The next one in line of each may start.
 
     The next one is the oldest, under policy `replace` the newest. Call it in the transaction of the
     end. A run that is in no guard, because its job has allowed overlaps meanwhile, changes nothing.
     """
-    if not keys:
+    if not guards:
         return
-    held = lock_in_order(JobGuard.objects.filter(id__in=sorted(keys)))
-    ours = [key for key, running in held.values_list("id", "running_id") if running == keys[key]]
+    held = lock_in_order(JobGuard.objects.filter(id__in=sorted(set(guards.values()))))
+    running = held.values_list("id", "running_id")
+    ours = [key for key, id_ in running if id_ is not None and guards.get(id_) == key]
     if not ours:
         return
+    awaited = lines(ours)
+    # A key of calls may never come again. Whoever waits for its lock makes it anew.
+    JobGuard.objects.filter(id__in=[key for key in ours if key < 0 and key not in awaited]).delete()
     JobGuard.objects.filter(id__in=ours).update(running_id=None)
-    for key in sorted(lines(ours)):
+    for key in sorted(awaited):
         # One that a claim holds decides for itself, when it gets the guard.
         waiting = lock_skipping(_in_line([key]))
         order = "-id" if _replaces(key) else "id"

@@ -18,7 +18,6 @@ from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.store import endings, runs
 from scheduler.store.run_reports import Report
-from scheduler.transient import in_transaction
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.verdict import Verdict, ending, without_details
 
@@ -147,7 +146,7 @@ class Reporter:
                 ending(verdict, one.held.lease, now, report)
                 for one, verdict, report in zip(group, verdicts, reports, strict=True)
             ]
-            written = in_transaction(lambda: endings.end(ends, now=now))
+            written = endings.end(ends, now=now)
         if written:
             failpoints.point("end.committed")
         for one, verdict in zip(group, verdicts, strict=True):

@@ -25,10 +25,11 @@ from scheduler.django_tasks.compat import (
     task_finished,
     task_started,
 )
-from scheduler.models import JobExecution
+from scheduler.models import JobExecution, JobGuard
 from scheduler.operations.control import InvalidJob
 from scheduler.states import RunStatus
 from tests.django_tasks import tasks_of_a_shop as shop
+from tests.django_tasks.conftest import SetApps
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, reason_of
 from tests.scheduler.conftest import own_registry, system
 
@@ -279,6 +280,7 @@ def test_calls_with_one_key_run_one_after_another(system: SchedulerHarness):
     assert row_of(third).available_at <= system.clock.now()
     assert run(system, third).status == RunStatus.SUCCESS
     assert shop.ran == [(8, "all"), (7, "b"), (7, "c")]
+    assert not JobGuard.objects.exists()  # a key may never come again
 
 
 @once
@@ -303,7 +305,9 @@ def test_options_of_the_backend_give_way_to_those_of_the_task():
 
 
 @once
-def test_a_wrong_option_is_found_at_the_decorator_and_by_the_check(settings: Any):
+def test_a_wrong_option_is_found_at_the_decorator_and_by_the_check(
+    settings: Any, set_apps: SetApps
+):
     with pytest.raises(InvalidTask, match="max_retry: 11 is not between 0 and 10"):
         shop.task(run_with(max_retry=11)(shop.not_a_task))
     del shop.not_a_task.jobu_run_options  # type: ignore[attr-defined]
@@ -315,16 +319,16 @@ def test_a_wrong_option_is_found_at_the_decorator_and_by_the_check(settings: Any
     texts = [str(message.msg) for message in task_backends["default"].check()]
     assert "did you mean 'max_retry'?" in texts[0]
     assert "'amq.x' must not begin with" in texts[1]
-    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "scheduler"]
+    set_apps([app for app in settings.INSTALLED_APPS if app != "scheduler"])
     assert [message.id for message in task_backends["default"].check()] == ["jobu.E040"]
 
 
 if FRAMEWORK == "django.tasks":  # Django 5.2 has no tasks of its own
 
     @once
-    def test_the_check_says_that_two_frameworks_read_one_setting(settings: Any):
+    def test_the_check_says_that_two_frameworks_read_one_setting(settings: Any, set_apps: SetApps):
         pytest.importorskip("django_tasks")
-        settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_tasks"]
+        set_apps([*settings.INSTALLED_APPS, "django_tasks"])
         assert "jobu.W040" in [message.id for message in task_backends["default"].check()]
 
 

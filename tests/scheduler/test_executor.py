@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from handlers import BaseHandler, HandlerParams, PermanentError
-from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.models import CronJob, JobAttempt, JobExecution, JobGuard, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import claims, endings, overlap, run_reports
@@ -918,6 +919,33 @@ def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
     assert ends == {system.clock.now()}
     order = JobAttempt.objects.filter(outcome="SUCCESS").order_by("id")
     assert list(order.values_list("execution_id", flat=True))[1:] == [row.pk for row in failed]
+
+
+def test_a_guard_goes_with_its_job(system: SchedulerHarness):
+    job = system.job(overlap_policy="skip")
+    run(system, system.execution(job))
+    assert JobGuard.objects.filter(id=job.pk).exists()
+    system.control.delete_job(job.pk)
+    assert not JobGuard.objects.exists()
+
+
+def test_runs_that_are_lost_together_free_the_guard_of_their_job(system: SchedulerHarness):
+    """Its policy was changed meanwhile, so one of them is in the guard and the other is not."""
+    job = system.job(overlap_policy="queue_one", max_retry=0)
+    leases = [system.claim(system.execution(job))]
+    waits = run(system, system.execution(job))
+    CronJob.objects.filter(pk=job.pk).update(overlap_policy="allow")
+    leases.append(system.claim(system.execution(job)))
+    lost = [
+        endings.Ending(
+            lease=replace(lease, guard=job.pk),
+            outcome=AttemptOutcome.LOST,
+            status=RunStatus.FAILED,
+        )
+        for lease in leases
+    ]
+    assert len(endings.end(lost, now=START)) == 2
+    assert fresh(waits).available_at == START
 
 
 def test_the_key_is_free_again_after_a_failure(system: SchedulerHarness):

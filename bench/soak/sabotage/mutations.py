@@ -16,6 +16,7 @@ def no_fence() -> None:
     from django.db import connection
 
     from scheduler.store import endings, runs
+    from scheduler.store.connection import execute
 
     def nobody_tells(leases: Collection[runs.Lease]) -> runs.LeaseStates:
         return runs.LeaseStates(
@@ -24,6 +25,18 @@ def no_fence() -> None:
 
     runs.watch_leases = nobody_tells
     endings._is_of = lambda ours, token: True
+    write = endings._write
+
+    def write_and_sign(statement: str, written: Any, values_of: Any) -> None:
+        """The row has the token of whoever runs now, and not that of the one who writes."""
+        write(statement, written, values_of)
+        for one in written:
+            if values_of(one) is not None and not one.goes_back:
+                lease = one.ending.lease
+                sign = "UPDATE job_executions SET final_token = %s WHERE id = %s"
+                execute(sign, [lease.token, lease.execution_id])
+
+    endings._write = write_and_sign
     # The second fence, behind the lease token: an attempt ends only once.
     ignoring = {"sqlite": "INSERT OR IGNORE INTO", "mysql": "INSERT IGNORE INTO"}
     statement: str = endings._INSERT_ATTEMPTS
