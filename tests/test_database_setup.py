@@ -34,10 +34,12 @@ try:
     call_command("migrate", verbosity=0)
 except CommandError as error:
     print("migrate:", error)
-print("check:", *run_checks(databases=["default"]))
+def ours():
+    return [found for found in run_checks(databases=["default"]) if found.id.startswith("jobu.")]
+print("check:", *ours())
 with connection.cursor() as cursor:
     cursor.execute("CREATE TABLE cron_jobs (name varchar(100))")
-print("check:", *run_checks(databases=["default"]))
+print("check:", *ours())
 call_command("check", databases=["default"])
 checks._log_wrong_encoding()
 print("page:", encoding_problem())

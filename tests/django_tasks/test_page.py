@@ -13,13 +13,14 @@ from django.core.management import call_command
 
 from scheduler.django_tasks.compat import FRAMEWORK, task_backends
 from scheduler.models import CronJob, JobExecution
+from tests.django_tasks.conftest import SetApps
 from tests.test_docs import blocks_of, commands_of
 
 PAGE = "django-tasks.md"
 
 
 @pytest.fixture
-def shop(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def shop(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, set_apps: SetApps) -> Any:
     """The tasks of the page, in an app that is installed with the settings of the page."""
     configured, tasks = [block.text for block in blocks_of(PAGE) if block.language == "python"][:2]
     given: dict[str, Any] = {}
@@ -30,7 +31,7 @@ def shop(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     tasks = tasks.replace("from django.tasks import", f"from {FRAMEWORK} import")
     (tmp_path / "shop" / "tasks.py").write_text(tasks, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "shop"]
+    set_apps([*settings.INSTALLED_APPS, "shop"])
     yield
     for name in ("shop", "shop.tasks"):
         sys.modules.pop(name, None)
