@@ -54,6 +54,7 @@ class Candidate:
     max_retry: int
     timeout_seconds: int
     available_at: datetime
+    created_at: datetime
     overlap_key: int | None
     in_line: int | None
     overlap_policy: str | None = None
@@ -214,10 +215,10 @@ UPDATE job_executions
 """
 _OF_EXECUTION = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "param_source",
-    "params", "attempt", "failures", "max_retry", "timeout_seconds", "available_at", "overlap_key",
-    "in_line",
+    "params", "attempt", "failures", "max_retry", "timeout_seconds", "available_at", "created_at",
+    "overlap_key", "in_line",
 )  # fmt: skip
-_INSTANTS = ("scheduled_time", "logical_time", "available_at")
+_INSTANTS = ("scheduled_time", "logical_time", "available_at", "created_at")
 _RUNNABLE = """
 SELECT {columns}
   FROM job_executions

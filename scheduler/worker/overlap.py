@@ -5,11 +5,15 @@ The claim asks while it holds the guard of the job (store/claims.py).
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from scheduler.states import OverlapPolicy, ParamSource, ReasonCode
 from scheduler.store.claims import Candidate
 from scheduler.store.overlap import Decision, Holder, Line, Step
 
 START = Decision(step=Step.START)
+# Beat records slots at most 1.5 s late. What was recorded later is caught up.
+_IN_TIME = timedelta(seconds=2)
 
 
 def decide(row: Candidate, holder: Holder | None, line: Line) -> Decision:
@@ -56,11 +60,14 @@ def decide(row: Candidate, holder: Holder | None, line: Line) -> Decision:
 def _came_while_it_ran(row: Candidate, holder: Holder) -> bool:
     """Whether the policy `skip` means this pair.
 
-    Missed slots that are caught up were recorded together and must not skip each other, and a run
-    of a backfill must not skip the job's own slots.
+    Missed slots that are caught up were recorded together, and must not skip each other. But slots
+    that came in time and found no worker are old by now: if all of them ran one by one, each would
+    skip a new slot. And a run of a backfill must not skip the job's own slots.
     """
     if holder.param_source == ParamSource.BACKFILL:
         return False
+    if row.created_at - row.scheduled_time <= _IN_TIME:
+        return True
     return holder.started_at is not None and holder.started_at <= row.scheduled_time
 
 

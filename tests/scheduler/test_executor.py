@@ -768,7 +768,8 @@ def test_a_manual_run_and_a_slot_cannot_race_past_the_policy(system: SchedulerHa
 
 def test_missed_slots_that_are_caught_up_do_not_skip_each_other(system: SchedulerHarness):
     overlapping = Overlapping(system, "skip")
-    missed = [system.execution(overlapping.job) for _ in range(3)]
+    slots = [START - timedelta(minutes=minutes) for minutes in (3, 2, 1)]
+    missed = [system.execution(overlapping.job, scheduled_time=slot) for slot in slots]
     for row in missed:
         assert run(system, row).status == RunStatus.PENDING
     overlapping.end()

@@ -23,13 +23,16 @@ def candidate(policy: OverlapPolicy | None, **values: Any) -> Candidate:
         "id": 9, "job_id": None if policy is None else 1, "job_name": "j", "handler_name": "h",
         "scheduled_time": START + SECOND, "logical_time": None, "param_source": ParamSource.CRON,
         "params": {}, "attempt": 0, "failures": 0, "max_retry": 3, "timeout_seconds": 60,
-        "available_at": START, "overlap_key": -7 if policy is None else None, "in_line": None,
+        "available_at": START, "created_at": START + SECOND, "in_line": None,
+        "overlap_key": -7 if policy is None else None,
         "overlap_policy": policy,
     }  # fmt: skip
     return Candidate(**{**defaults, **values})
 
 
-EARLIER = {"scheduled_time": START - SECOND}
+# Slots that are older than the run that goes on: recorded in time, or caught up.
+DELAYED = {"scheduled_time": START - SECOND, "created_at": START - SECOND}
+CAUGHT_UP = {"scheduled_time": START - 60 * SECOND, "created_at": START}
 RETRIED = {"attempt": 1, "failures": 1}
 OLD = {"id": 3}
 
@@ -41,8 +44,9 @@ OLD = {"id": 3}
         ("skip", {}, RUNNING, (), Step.SKIP, ReasonCode.OVERLAP_RUNNING),
         ("skip", {}, RUNNING, (7,), Step.SKIP, ReasonCode.OVERLAP_RUNNING),
         ("skip", {"param_source": ParamSource.MANUAL}, RUNNING, (), Step.SKIP, None),
-        # Recorded together with the one that runs.
-        ("skip", EARLIER, RUNNING, (), Step.WAIT, ReasonCode.OVERLAP_HELD),
+        ("skip", DELAYED, RUNNING, (), Step.SKIP, ReasonCode.OVERLAP_RUNNING),
+        ("skip", CAUGHT_UP, RUNNING, (), Step.WAIT, ReasonCode.OVERLAP_HELD),
+        ("skip", DELAYED, BACKFILL, (), Step.WAIT, ReasonCode.OVERLAP_HELD),
         ("skip", RETRIED, RUNNING, (), Step.WAIT, ReasonCode.OVERLAP_HELD),
         ("skip", {"param_source": ParamSource.BACKFILL}, RUNNING, (), Step.WAIT, None),
         ("queue_one", {"param_source": ParamSource.BACKFILL}, RUNNING, (7,), Step.WAIT, None),
