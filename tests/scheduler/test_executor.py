@@ -706,8 +706,15 @@ def test_a_process_with_a_stuck_run_ends_although_the_database_is_away(
 class Overlapping:
     """A job of which one run goes on."""
 
-    def __init__(self, system: SchedulerHarness, policy: str, job: CronJob | None = None) -> None:
-        system.configure(cancel_poll_seconds=0.05)
+    def __init__(
+        self,
+        system: SchedulerHarness,
+        policy: str,
+        job: CronJob | None = None,
+        *,
+        cancel_poll_seconds: float = 0.05,
+    ) -> None:
+        system.configure(cancel_poll_seconds=cancel_poll_seconds)
         self.system = system
         self.waiting = Waiting(system)
         self.job = job or system.job(overlap_policy=policy, handler_name="waits")
@@ -830,13 +837,14 @@ def test_replace_stops_the_running_one_for_the_newer(system: SchedulerHarness):
 
 
 def test_replace_keeps_only_the_newest_of_those_that_wait(system: SchedulerHarness):
-    overlapping = Overlapping(system, "replace")
+    # The running one does not notice that it is to be cancelled, so it still runs for the third.
+    overlapping = Overlapping(system, "replace", cancel_poll_seconds=600)
     second, third = (system.execution(overlapping.job) for _ in range(2))
     assert run(system, second).status == RunStatus.PENDING
     assert run(system, third).status == RunStatus.PENDING
     assert fresh(second).status == RunStatus.SKIPPED
     assert reason_of(second) == ("overlap_newer", {"newer": third.pk})
-    ended(overlapping.thread)
+    overlapping.end()
     assert fresh(third).available_at == START  # woken
 
 
