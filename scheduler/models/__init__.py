@@ -1,7 +1,6 @@
-"""The tables. jobs: what runs when. executions: what became of it. guards: which runs
-must not overlap. backfills: runs for the slots of
-a range. processes: beats and workers. access: tokens of the API, failed sign-ins and people's
-preferences. activity: who did what.
+"""The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
+on. backfills: runs for the slots of a range. processes: beats and workers. access: tokens of the
+API, failed sign-ins and people's preferences. activity: who did what.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go

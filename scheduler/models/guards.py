@@ -8,7 +8,8 @@ from django.db import models
 class JobGuard(models.Model):
     """One row per job whose runs must not overlap, and per key that calls without a job share.
 
-    A claim locks it and decides; the end of a run clears it. A row exists from the first claim on.
+    A claim locks it and decides; the end of the run clears it. The first claim makes the row. That
+    of a job goes with the job, that of a key with the last run that waits for it.
     """
 
     # The job's id, or the key of calls (JobExecution.overlap_key), which is negative.

@@ -31,7 +31,7 @@ def write(line: str) -> None:
 def act_for_long(line: str) -> None:
     for _ in range(ACTS):
         write(line)
-        time.sleep(PAUSE_SECONDS)  # noqa: TID251 - the test needs it
+        time.sleep(PAUSE_SECONDS)  # noqa: TID251 - it acts for seconds after its run
 
 
 async def act_and_swallow(line: str) -> None:
@@ -104,7 +104,7 @@ class LeavesPlain(BaseHandler):
     def execute(self, params: dict[str, Any]) -> dict[str, Any]:
         if self.context.attempt > 1:
             write("plain: begins again")
-            time.sleep(5 * PAUSE_SECONDS)  # noqa: TID251 - the test needs it
+            time.sleep(5 * PAUSE_SECONDS)  # noqa: TID251 - the run goes on while others act
             return {}
         subprocess.run(shell("plain: acts"), check=False)
         return {}
