@@ -92,6 +92,9 @@ class ReasonCode(StrEnum):
     CANCELLED_BY_PERSON = "cancelled_by_person"  # [by, note; nothing where SQL asked for it]
     BACKFILL_CANCELLED = "backfill_cancelled"  # [backfill]
 
+    # CANCELLED by a claim
+    JOB_DELETED = "job_deleted"  # its job is gone; only SQL leaves such a run
+
     # a failed attempt; the run is final, or PENDING for its next attempt
     HANDLER_FAILED = "handler_failed"
     HANDLER_NOT_FOUND = "handler_not_found"

@@ -6,9 +6,18 @@ from django.db import models
 from django.db.models import CheckConstraint, Q, UniqueConstraint
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import CollatedText, StoredJSON, UtcNow, choices_of, one_of
-from scheduler.models.jobs import CronJob
+from scheduler.models.fields import (
+    CollatedText,
+    ExactText,
+    StoredJSON,
+    UtcNow,
+    choices_of,
+    one_of,
+)
+from scheduler.models.jobs import LIMITS, CronJob
 from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, RunStatus
+
+LOWEST_PRIORITY, HIGHEST_PRIORITY = LIMITS["priority"]
 
 
 class JobExecution(models.Model):
@@ -74,7 +83,8 @@ class JobExecution(models.Model):
     failures = models.IntegerField(_("failures"), default=0, db_default=0)  # charged attempts
     max_retry = models.IntegerField(_("retries"), default=3, db_default=3)
     timeout_seconds = models.IntegerField(_("timeout"), default=3600, db_default=3600)
-    queue = CollatedText(_("queue"), max_length=100, blank=True, default="", db_default="")
+    # Compared exactly on all databases: migration 0017.
+    queue = ExactText(_("queue"), max_length=100, blank=True, default="", db_default="")
     priority = models.IntegerField(_("priority"), default=0, db_default=0)
     available_at = models.DateTimeField(_("available"), db_default=UtcNow())  # earliest claim
     # While PENDING: when to send its message (again).
@@ -126,6 +136,13 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
+            # claims and heads: what waits, by queue and priority, oldest first. On MySQL it holds
+            # all rows, and migration 0017 puts `status` in front
+            models.Index(
+                fields=["queue", "priority", "available_at", "id"],
+                name="executions_to_claim",
+                condition=Q(status=RunStatus.PENDING.value),
+            ),
             # who waits behind a guard. On MySQL it holds all rows: Django leaves out the condition
             models.Index(
                 fields=["in_line", "id"],
@@ -172,6 +189,10 @@ class JobExecution(models.Model):
             CheckConstraint(
                 name="in_line_only_while_pending",
                 condition=Q(status=RunStatus.PENDING.value) | Q(in_line__isnull=True),
+            ),
+            CheckConstraint(
+                name="execution_priority_in_range",
+                condition=Q(priority__gte=LOWEST_PRIORITY, priority__lte=HIGHEST_PRIORITY),
             ),
         ]
 
