@@ -1,72 +1,45 @@
 """An attempt begins: PENDING -> RUNNING, under a fresh token.
 
 Several runs in one transaction. It locks their rows and the guards of those that must not overlap,
-asks for a decision about each of these, and writes.
+asks for a decision about each of these, and writes. Which rows: candidates.py.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
 
-from handlers.params import UnreadableParams
 from scheduler import failpoints
 from scheduler.models import JobExecution
-from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
+from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
-from scheduler.store.connection import (
-    SKIP_LOCKED,
-    execute,
-    fetch_all,
-    from_json,
-    instant,
-    lock_in_order,
-    marks,
-)
+from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent
+from scheduler.store.connection import execute, lock_in_order, marks, to_json
 from scheduler.store.executions import request_cancel
-from scheduler.store.overlap import Decision, Step
+from scheduler.store.heads import Floors, Head
+from scheduler.store.overlap import Decision, Guards, Step
 from scheduler.store.runs import Lease, rows_of
 from scheduler.transient import in_transaction
 
+__all__ = [
+    "ByIds",
+    "Candidate",
+    "Choice",
+    "Claim",
+    "Claimed",
+    "Claims",
+    "Floors",
+    "MostUrgent",
+    "why_not",
+]
+
 # Time between the handler's timeout and the instant at which even a renewed lease ends.
 DEADLINE_MARGIN_SECONDS: Final = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """An execution that may be claimed, as it was read under its lock."""
-
-    id: int
-    job_id: int | None
-    job_name: str
-    handler_name: str
-    scheduled_time: datetime
-    logical_time: datetime | None
-    param_source: str
-    params: Any
-    attempt: int
-    failures: int
-    max_retry: int
-    timeout_seconds: int
-    available_at: datetime
-    created_at: datetime
-    overlap_key: int | None
-    in_line: int | None
-    overlap_policy: str | None = None
-    retry_backoff_seconds: int | None = None
-    retry_backoff_max_seconds: int | None = None
-
-    @property
-    def guard(self) -> int | None:
-        """The guard of a run that must not overlap."""
-        if self.job_id is None:
-            return self.overlap_key
-        return None if self.overlap_policy == OverlapPolicy.ALLOW else self.job_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,44 +55,55 @@ class Claims:
     """What one claim has done."""
 
     started: Sequence[Claimed] = ()
+    """Most urgent first."""
     held: Sequence[tuple[Candidate, Decision]] = ()
-    """Runs that wait for another one, or were given up for it."""
+    """Runs that wait for another one, were given up for it, or may not run at all."""
+    is_full: bool = False
+    """As many runs were seen as the process has places: more may wait."""
 
 
 Decide = Callable[[Candidate, overlap.Holder | None, overlap.Line], Decision]
 
 
 class Claim:
-    """One claim of a process. Its leases exist before its COMMIT, whose answer may be lost."""
+    """Claims of a process, one after the other.
+
+    The leases of a claim exist before its COMMIT, whose answer may be lost.
+    """
 
     def __init__(self, *, owner: str, lease_seconds: float, decide: Decide) -> None:
         self._owner = owner
         self._lease_seconds = lease_seconds
         self._decide = decide
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         # With the id of an execution it is a token, unique without a look at the others.
         self._id = uuid.uuid4().hex[:12]
+        self._choice: Choice | None = None
+        self._rows: Sequence[Candidate] = ()
         self._claims = Claims()
 
-    def take(self, ids: Collection[int], now: datetime) -> Claims:
-        """Claim those of `ids` that may run now. One transaction.
+    def take(self, choice: Choice, now: datetime) -> Claims:
+        """Claim those of `choice` that may run now. One transaction, none if there are none.
 
         After a DatabaseError the COMMIT may still have happened: ask `taken_after_all`.
         """
-        self._claims = Claims()
-        # SQLite's transaction takes the lock of the whole file, and waits for it.
-        if connection.vendor == "sqlite" and not _runnable(ids, now):
+        found = self.look(choice, now)
+        if found is None:
             return self._claims
 
-        def work() -> Claims:
-            self._claims = self._take(_locked(ids, now), now)
-            return self._claims
+        def work() -> None:
+            rows = choice.lock(found, now)
+            guards = overlap.lock_guards((), guards_of(rows))
+            self.begin(rows, guards, now)
+            guards.write()
 
-        claims = in_transaction(work)
-        _replace_holders(claims, now)
-        return claims
+        in_transaction(work)
+        return self.committed(now)
 
     def taken_after_all(self, now: datetime) -> Claims:
-        """What of the last `take` is in the database. Waits for a COMMIT that is still in flight.
+        """What of the last claim is in the database. Waits for a COMMIT that is still in flight.
 
         Call it on a fresh connection.
         """
@@ -131,40 +115,62 @@ class Claim:
 
         tokens = in_transaction(work) if leases else set()
         ours = [claimed for claimed in self._claims.started if claimed.lease.token in tokens]
-        claims = Claims(started=ours)
-        if ours:
-            claims = Claims(started=ours, held=self._claims.held)
-            _replace_holders(claims, now)
-        return claims
+        if not ours:
+            return Claims()
+        claims = self.committed(now)
+        return Claims(started=ours, held=claims.held, is_full=claims.is_full)
 
-    def _take(self, rows: Sequence[Candidate], now: datetime) -> Claims:
-        keys = sorted({row.guard for row in rows if row.guard is not None})
-        holders = overlap.lock_guards(keys) if keys else {}
-        lines = overlap.lines([key for key, holder in holders.items() if holder is not None])
+    # --- the steps of a claim, for a transaction of the caller ------------------------------------
+
+    def look(self, choice: Choice, now: datetime) -> Sequence[Head] | None:
+        """Before the transaction: look without locks for what there is to claim. None: nothing."""
+        self._begin_anew()
+        self._choice = choice
+        return choice.look(now)
+
+    def begin(self, rows: Sequence[Candidate], guards: Guards, now: datetime) -> None:
+        """In the transaction, which may be repeated. `rows` and `guards_of(rows)` are locked.
+
+        The caller writes the guards.
+        """
+        held = [(row, decision) for row in rows if (decision := _may_not_run(row)) is not None]
+        others = {row.id for row, _ in held}
+        keys = guards_of(rows)
+        holders = guards.holders(keys) if keys else {}
+        lines = overlap.lines(holders.keys())
         failpoints.point("claim.read")
         started: list[Claimed] = []
-        held: list[tuple[Candidate, Decision]] = []
         for row in rows:
+            if row.id in others:
+                continue
             key = row.guard
             if key is None:
                 started.append(Claimed(row=row, lease=self._lease(row, now)))
                 continue
             line = lines.get(key, overlap.Line())
-            decision = self._decide(row, holders[key], line)
+            decision = self._decide(row, holders.get(key), line)
             if decision.step == Step.START:
                 started.append(Claimed(row=row, lease=self._lease(row, now)))
                 holders[key] = overlap.Holder(
                     id=row.id, started_at=now, param_source=row.param_source
                 )
-                overlap.hold(key, row.id)
+                guards.hold(key, row.id)
             else:
                 held.append((row, decision))
                 if decision.step == Step.WAIT:
                     lines[key] = line.with_(row.id)
-        self._begin([claimed.lease for claimed in started], rows, now)
-        for row, decision in held:
-            _hold_back(row, decision, now)
-        return Claims(started=started, held=held)
+        self._write(started, now)
+        _hold_back(held, now)
+        assert self._choice is not None
+        self._rows = rows
+        self._claims = Claims(started=started, held=held, is_full=self._choice.is_full(rows))
+
+    def committed(self, now: datetime) -> Claims:
+        """After the commit. Asks the runs to stop that newer ones replace: not under the guard."""
+        assert self._choice is not None
+        self._choice.committed(self._rows)
+        _replace_holders(self._claims, now)
+        return self._claims
 
     def _lease(self, row: Candidate, now: datetime) -> Lease:
         return Lease(
@@ -177,11 +183,10 @@ class Claim:
             guard=row.guard,
         )
 
-    def _begin(self, leases: Sequence[Lease], rows: Sequence[Candidate], now: datetime) -> None:
-        timeouts = {row.id: row.timeout_seconds for row in rows}
+    def _write(self, started: Sequence[Claimed], now: datetime) -> None:
         by_timeout: dict[int, list[int]] = {}
-        for lease in leases:
-            by_timeout.setdefault(timeouts[lease.execution_id], []).append(lease.execution_id)
+        for claimed in started:
+            by_timeout.setdefault(claimed.row.timeout_seconds, []).append(claimed.row.id)
         lease_ends = now + timedelta(seconds=self._lease_seconds)
         for timeout_seconds, ids in by_timeout.items():
             deadline = now + timedelta(seconds=timeout_seconds + DEADLINE_MARGIN_SECONDS)
@@ -194,7 +199,7 @@ class Claim:
                     min(lease_ends, deadline),
                     deadline,
                     now,
-                    *ids,
+                    *sorted(ids),
                 ],
             )
 
@@ -213,81 +218,56 @@ UPDATE job_executions
        reason_facts = NULL
  WHERE id IN ({ids})
 """
-_OF_EXECUTION = (
-    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "param_source",
-    "params", "attempt", "failures", "max_retry", "timeout_seconds", "available_at", "created_at",
-    "overlap_key", "in_line",
-)  # fmt: skip
-_INSTANTS = ("scheduled_time", "logical_time", "available_at", "created_at")
-_RUNNABLE = """
-SELECT {columns}
-  FROM job_executions
- WHERE id IN ({ids}) AND status = %s AND available_at <= %s AND cancel_requested_at IS NULL
- ORDER BY id {lock}
-"""
-_OF_JOB = ("id", "overlap_policy", "retry_backoff_seconds", "retry_backoff_max_seconds")
-_JOBS = "SELECT {columns} FROM cron_jobs WHERE id IN ({ids})"
 
 
-def _locked(ids: Collection[int], now: datetime) -> list[Candidate]:
-    """Those of `ids` that may run now and that nobody else holds, locked."""
-    rows = [dict(zip(_OF_EXECUTION, row, strict=True)) for row in _runnable(ids, now)]
-    jobs = _policies({row["job_id"] for row in rows if row["job_id"] is not None})
-    return [
-        _candidate({**row, **jobs.get(row["job_id"], {})})
-        for row in rows
-        # A run whose job is gone: the job is being deleted, and its runs with it.
-        if row["job_id"] is None or row["job_id"] in jobs
-    ]
+def guards_of(rows: Collection[Candidate]) -> set[int]:
+    """The guards that a claim of these rows must lock."""
+    return {key for row in rows if (key := row.guard) is not None and _may_not_run(row) is None}
 
 
-def _runnable(ids: Collection[int], now: datetime) -> list[tuple[Any, ...]]:
-    if not ids:
-        return []
-    statement = _RUNNABLE.format(
-        columns=", ".join(_OF_EXECUTION), ids=marks(ids), lock=SKIP_LOCKED[connection.vendor]
-    )
-    return fetch_all(statement, [*sorted(ids), RunStatus.PENDING, now])
+def _may_not_run(row: Candidate) -> Decision | None:
+    """Only SQL leaves such rows. They are ended, or they would stay in front of all others."""
+    if row.is_cancelled:
+        return Decision(
+            step=Step.CANCEL,
+            reason="cancelled by SQL before it was claimed",
+            code=ReasonCode.CANCELLED_BY_PERSON,
+        )
+    if row.is_orphan:
+        return Decision(
+            step=Step.CANCEL,
+            reason="cancelled because its job was deleted",
+            code=ReasonCode.JOB_DELETED,
+        )
+    return None
 
 
-def _policies(ids: Collection[int]) -> dict[int, dict[str, Any]]:
-    if not ids:
-        return {}
-    statement = _JOBS.format(columns=", ".join(_OF_JOB), ids=marks(list(ids)))
-    return {
-        row[0]: dict(zip(_OF_JOB[1:], row[1:], strict=True))
-        for row in fetch_all(statement, sorted(ids))
-    }
-
-
-def _candidate(values: dict[str, Any]) -> Candidate:
-    for name in _INSTANTS:
-        values[name] = instant(values[name])
-    try:
-        values["params"] = from_json(values["params"])
-    # Databases store numbers of thousands of digits and depths that Python refuses to read.
-    except (ValueError, RecursionError) as error:
-        values["params"] = UnreadableParams(str(error))
-    return Candidate(**values)
-
-
-def _hold_back(row: Candidate, decision: Decision, now: datetime) -> None:
-    why: Mapping[str, Any] = {
-        "reason": decision.reason,
-        "code": decision.code,
-        "facts": decision.facts,
-    }
-    key = row.guard
-    assert key is not None
-    if decision.step == Step.SKIP:
-        overlap.skip([row.id], now=now, **why)
-    elif decision.step == Step.CANCEL:
-        overlap.cancel_waiting([row.id], now=now, **why)
-    else:
-        overlap.put_in_line(key, row.id, now=now, facts=decision.facts)
+def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> None:
+    """Those that are held back alike are written by one statement."""
+    alike: dict[tuple[Hashable, ...], tuple[Candidate, Decision, list[int]]] = {}
+    for row, decision in held:
+        facts = to_json(decision.facts)
+        key = row.guard if decision.step == Step.WAIT else None
+        same = (decision.step, key, decision.reason, decision.code, facts)
+        alike.setdefault(same, (row, decision, []))[2].append(row.id)
+    for row, decision, ids in alike.values():
+        why: Mapping[str, Any] = {
+            "reason": decision.reason,
+            "code": decision.code,
+            "facts": decision.facts,
+        }
+        if decision.step == Step.SKIP:
+            overlap.skip(ids, now=now, **why)
+        elif decision.step == Step.CANCEL:
+            overlap.cancel_waiting(ids, now=now, **why)
+        else:
+            assert row.guard is not None
+            overlap.put_in_line(row.guard, ids, now=now, facts=decision.facts)
+            failpoints.point("overlap.held")
+    for row, decision in held:
         if decision.replaces is not None:
-            overlap.give_up_older(key, row.id, now=now)
-        failpoints.point("overlap.held")
+            assert row.guard is not None
+            overlap.give_up_older(row.guard, row.id, now=now)
 
 
 def _replace_holders(claims: Claims, now: datetime) -> None:

@@ -14,6 +14,7 @@ from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, to_json
+from scheduler.store.overlap import Guards
 from scheduler.store.run_reports import Report, save_report
 from scheduler.store.runs import Lease
 from scheduler.transient import in_transaction
@@ -61,12 +62,38 @@ def end(
 def _end(
     endings: Collection[Ending], now: datetime, expired_before: datetime | None
 ) -> frozenset[str]:
+    written = lock(endings, now, expired_before)
+    guards = overlap.lock_guards(guards_of(written))
+    tokens = write(written, guards, now)
+    guards.write()
+    failpoints.point("end.recorded")
+    return tokens
+
+
+# --- the steps of an end, for a transaction of the caller -----------------------------------------
+
+
+def lock(
+    endings: Collection[Ending], now: datetime, expired_before: datetime | None = None
+) -> list[Written]:
+    """Lock the runs of those endings that are still of their lease. Waits for other locks."""
+    if not endings:
+        return []
     locked = _lock([each.lease for each in endings], expired_before)
-    written = [
-        _Written(each, locked[each.lease.execution_id], now)
+    return [
+        Written(each, locked[each.lease.execution_id], now)
         for each in endings
         if each.lease.execution_id in locked
     ]
+
+
+def guards_of(written: Collection[Written]) -> set[int]:
+    """The guards that these ends must lock."""
+    return {key for one in written if (key := one.ending.lease.guard) is not None}
+
+
+def write(written: Sequence[Written], guards: Guards, now: datetime) -> frozenset[str]:
+    """Write these ends, and free their guards. Returns their tokens. The caller writes `guards`."""
     for one in written:
         save_report(one.ending.lease, one.ending.report)
     _write(_FINISH, written, lambda one: one.finish())
@@ -75,11 +102,9 @@ def _end(
     failpoints.point("end.updated")
     _insert_attempts(written)
     leases = [one.ending.lease for one in written]
-    overlap.release(
-        {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}, now=now
-    )
-    failpoints.point("end.recorded")
-    return frozenset(one.ending.lease.token for one in written)
+    ended = {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}
+    overlap.release(guards, ended, now=now)
+    return frozenset(lease.token for lease in leases)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +148,7 @@ def _is_of(ours: str, token: str | None) -> bool:
     return ours == token
 
 
-class _Written:
+class Written:
     """An ending together with the row that it is written to."""
 
     def __init__(self, ending: Ending, row: _Row, now: datetime) -> None:
@@ -211,8 +236,8 @@ UPDATE job_executions
 
 def _write(
     statement: str,
-    written: Sequence[_Written],
-    values_of: Callable[[_Written], tuple[Hashable, ...] | None],
+    written: Sequence[Written],
+    values_of: Callable[[Written], tuple[Hashable, ...] | None],
 ) -> None:
     """Those that end alike are written by one statement. Their rows are locked."""
     alike: dict[tuple[Hashable, ...], list[int]] = {}
@@ -232,7 +257,7 @@ VALUES {rows}
 """
 
 
-def _insert_attempts(written: Sequence[_Written]) -> None:
+def _insert_attempts(written: Sequence[Written]) -> None:
     """A second fence: UNIQUE (execution_id, attempt)."""
     if not written:
         return

@@ -13,12 +13,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Max, Min, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 
 from scheduler.models import JobExecution, JobGuard
 from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
-from scheduler.store.connection import lock_in_order, lock_skipping
-from scheduler.store.runs import not_before_start
+from scheduler.store.connection import (
+    LOCK,
+    execute,
+    fetch_all,
+    instant,
+    lock_skipping,
+    marks,
+    to_json,
+)
 
 #: When a run in line looks by itself whether it is its turn. The run that ends wakes it.
 IN_LINE_SECONDS: Final = 60
@@ -62,31 +70,110 @@ class Decision:
     """The execution that is to be cancelled for this one, after the commit."""
 
 
-def lock_guards(keys: Collection[int]) -> dict[int, Holder | None]:
-    """Lock the guards until the transaction ends. Returns the run of each that goes on."""
-    rows = JobGuard.objects.filter(id__in=sorted(keys))
-    held = dict(lock_in_order(rows).values_list("id", "running_id"))
-    missing = sorted(set(keys) - held.keys())
-    if missing:
-        # Of two processes that insert the same one, the second waits for the first.
-        JobGuard.objects.bulk_create([JobGuard(id=key) for key in missing], ignore_conflicts=True)
-        new = JobGuard.objects.filter(id__in=missing)
-        held.update(lock_in_order(new).values_list("id", "running_id"))
-    running = JobExecution.objects.filter(
-        id__in=sorted(id_ for id_ in held.values() if id_ is not None), status=RunStatus.RUNNING
+class Guards:
+    """The guards that this transaction has locked. Changes are collected and written at once."""
+
+    def __init__(self, running: Mapping[int, int | None]) -> None:
+        self._running = dict(running)
+        self._held: dict[int, int] = {}
+        self._freed: set[int] = set()
+        self._gone: set[int] = set()
+
+    def is_held_by(self, key: int, execution_id: int) -> bool:
+        return self._running.get(key) == execution_id
+
+    def holders(self, keys: Collection[int]) -> dict[int, Holder]:
+        """The runs that go on under these guards. Without those under which none does."""
+        believed = {key: id_ for key in keys if (id_ := self._running[key]) is not None}
+        if not believed:
+            return {}
+        ids = sorted(believed.values())
+        running = {
+            id_: Holder(id=id_, started_at=instant(started_at), param_source=source)
+            for id_, started_at, source in fetch_all(
+                _HOLDERS.format(ids=marks(ids)), [*ids, RunStatus.RUNNING]
+            )
+        }
+        return {key: running[id_] for key, id_ in believed.items() if id_ in running}
+
+    def hold(self, key: int, execution_id: int) -> None:
+        """From now on the guard's run is this one."""
+        self._running[key] = self._held[key] = execution_id
+
+    def free(self, key: int, *, is_awaited: bool) -> None:
+        """The guard's run has ended."""
+        self._running[key] = None
+        # A key of calls may never come again. Whoever waits for its lock makes it anew.
+        (self._freed if is_awaited or key > 0 else self._gone).add(key)
+
+    def write(self) -> None:
+        """Write the changes: one statement for those that are held, one for those that are free."""
+        held = sorted(self._held)
+        freed, gone = (sorted(keys - self._held.keys()) for keys in (self._freed, self._gone))
+        if gone:
+            execute(_DELETE.format(keys=marks(gone)), gone)
+        if freed:
+            execute(_FREE.format(keys=marks(freed)), freed)
+        if held:
+            values = [value for key in held for value in (key, self._held[key])]
+            cases = " ".join(["WHEN %s THEN %s"] * len(held))
+            execute(_HOLD.format(cases=cases, keys=marks(held)), [*values, *held])
+
+
+_LOCK_GUARDS: Final = """
+SELECT id, running_id FROM job_guard {index} WHERE id IN ({keys}) ORDER BY id {lock}
+"""
+# Of two processes that insert the same one, the second waits for the first.
+_MAKE: Final = {
+    "postgresql": "INSERT INTO job_guard (id) VALUES {rows} ON CONFLICT DO NOTHING",
+    "mysql": "INSERT IGNORE INTO job_guard (id) VALUES {rows}",
+    "sqlite": "INSERT OR IGNORE INTO job_guard (id) VALUES {rows}",
+}
+_HOLDERS: Final = """
+SELECT id, started_at, param_source FROM job_executions WHERE id IN ({ids}) AND status = %s
+"""
+_HOLD: Final = "UPDATE job_guard SET running_id = CASE id {cases} END WHERE id IN ({keys})"
+_FREE: Final = "UPDATE job_guard SET running_id = NULL WHERE id IN ({keys})"
+_DELETE: Final = "DELETE FROM job_guard WHERE id IN ({keys})"
+
+
+def lock_guards(of_ended: Collection[int], of_claimed: Collection[int] = ()) -> Guards:
+    """Lock these guards until the transaction ends, and make those of claimed runs if need be."""
+    needed = set(of_claimed)
+    running = _locked(needed.union(of_ended))
+    # Again if an end deletes one that has just been there.
+    while missing := sorted(needed - running.keys()):
+        rows = ", ".join(["(%s)"] * len(missing))
+        execute(_MAKE[connection.vendor].format(rows=rows), missing)
+        running |= _locked(missing)
+    return Guards(running)
+
+
+def _locked(keys: Collection[int]) -> dict[int, int | None]:
+    if not keys:
+        return {}
+    statement = _LOCK_GUARDS.format(
+        # Else the server reads a small table as a whole, and waits for guards of others.
+        index="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
+        keys=marks(keys),
+        lock=LOCK[connection.vendor],
     )
-    holders = {
-        id_: Holder(id=id_, started_at=started_at, param_source=source)
-        for id_, started_at, source in running.values_list("id", "started_at", "param_source")
-    }
-    return {key: holders.get(id_) if id_ is not None else None for key, id_ in held.items()}
+    return dict(fetch_all(statement, sorted(keys)))
+
+
+_LINES: Final = """
+SELECT in_line, MIN(id), MAX(id)
+  FROM job_executions
+ WHERE in_line IN ({keys}) AND status = %s
+ GROUP BY in_line
+"""
 
 
 def lines(keys: Collection[int]) -> dict[int, Line]:
     """The runs that wait behind these guards. Without those for which nobody waits."""
     if not keys:
         return {}
-    ends = _in_line(keys).order_by().values_list("in_line").annotate(Min("id"), Max("id"))
+    ends = fetch_all(_LINES.format(keys=marks(keys)), [*sorted(keys), RunStatus.PENDING])
     return {key: Line(oldest=oldest, newest=newest) for key, oldest, newest in ends}
 
 
@@ -101,43 +188,43 @@ def _in_line(keys: Iterable[int]) -> QuerySet[JobExecution]:
     return JobExecution.objects.filter(in_line__in=sorted(keys), status=RunStatus.PENDING)
 
 
-def hold(key: int, execution_id: int) -> None:
-    """From now on the guard's run is this one."""
-    JobGuard.objects.filter(id=key).update(running_id=execution_id)
+_PUT_IN_LINE: Final = """
+UPDATE job_executions
+   SET in_line = %s, available_at = %s, publish_at = %s, publish_count = 0, reason_code = %s,
+       reason_facts = %s
+ WHERE id IN ({ids}) AND status = %s
+"""
 
 
 def put_in_line(
-    key: int, execution_id: int, *, now: datetime, facts: Mapping[str, Any] | None
+    key: int, ids: Collection[int], *, now: datetime, facts: Mapping[str, Any] | None
 ) -> None:
-    """Make a PENDING run wait for the end of the guard's run."""
+    """Make PENDING runs wait for the end of the guard's run."""
     later = now + timedelta(seconds=IN_LINE_SECONDS)
-    _pending([execution_id]).update(
-        in_line=key,
-        available_at=later,
-        publish_at=later,
-        publish_count=0,
-        reason_code=ReasonCode.OVERLAP_HELD,
-        reason_facts=facts,
+    execute(
+        _PUT_IN_LINE.format(ids=marks(ids)),
+        [
+            key,
+            later,
+            later,
+            ReasonCode.OVERLAP_HELD,
+            to_json(facts),
+            *sorted(ids),
+            RunStatus.PENDING,
+        ],
     )
 
 
-def release(guards: Mapping[int, int], *, now: datetime) -> None:
-    """These runs have ended (`guards`: by execution). The next one in line of each may start.
+def release(guards: Guards, ended: Mapping[int, int], *, now: datetime) -> None:
+    """These runs have ended (`ended`: execution -> guard). The next one in line of each may start.
 
     The next one is the oldest, under policy `replace` the newest. Call it in the transaction of the
     end. A run that is in no guard, because its job has allowed overlaps meanwhile, changes nothing.
     """
-    if not guards:
-        return
-    held = lock_in_order(JobGuard.objects.filter(id__in=sorted(set(guards.values()))))
-    running = held.values_list("id", "running_id")
-    ours = [key for key, id_ in running if id_ is not None and guards.get(id_) == key]
-    if not ours:
-        return
+    ours = sorted({key for id_, key in ended.items() if guards.is_held_by(key, id_)})
     awaited = lines(ours)
-    # A key of calls may never come again. Whoever waits for its lock makes it anew.
-    JobGuard.objects.filter(id__in=[key for key in ours if key < 0 and key not in awaited]).delete()
-    JobGuard.objects.filter(id__in=ours).update(running_id=None)
+    for key in ours:
+        guards.free(key, is_awaited=key in awaited)
     for key in sorted(awaited):
         # One that a claim holds decides for itself, when it gets the guard.
         waiting = lock_skipping(_in_line([key]))
@@ -196,6 +283,16 @@ def cancel_waiting(
     return _give_up(ids, RunStatus.CANCELLED, now, reason, code, facts)
 
 
+# `finished_at` of a run that has had attempts: the clock may have gone back since.
+_GIVE_UP: Final = """
+UPDATE job_executions
+   SET status = %s, in_line = NULL,
+       finished_at = CASE WHEN started_at > %s THEN started_at ELSE %s END, publish_at = NULL,
+       error_message = %s, reason_code = %s, reason_facts = %s
+ WHERE id IN ({ids}) AND status = %s
+"""
+
+
 def _give_up(
     ids: Collection[int],
     status: RunStatus,
@@ -204,14 +301,9 @@ def _give_up(
     code: ReasonCode | None,
     facts: Mapping[str, Any] | None,
 ) -> int:
-    return _pending(ids).update(
-        status=status,
-        in_line=None,
-        finished_at=not_before_start(now),
-        publish_at=None,
-        error_message=reason,
-        reason_code=code,
-        reason_facts=None if facts is None else dict(facts),
+    return execute(
+        _GIVE_UP.format(ids=marks(ids)),
+        [status, now, now, reason, code, to_json(facts), *sorted(ids), RunStatus.PENDING],
     )
 
 

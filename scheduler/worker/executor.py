@@ -108,7 +108,7 @@ class Executor:
             owner=self._owner, lease_seconds=self._settings().lease_seconds, decide=decide
         )
         try:
-            taken = claim.take([execution_id], now)
+            taken = claim.take(claims.ByIds([execution_id]), now)
         except DatabaseError as error:
             # The COMMIT may have happened although its answer was lost. Ask on a new connection.
             connection.close()

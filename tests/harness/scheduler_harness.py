@@ -197,7 +197,7 @@ class SchedulerHarness:
         """The lease of a worker that claims this execution and then says nothing."""
         seconds = self.settings.lease_seconds
         claim = claims.Claim(owner=owner, lease_seconds=seconds, decide=decide)
-        (claimed,) = claim.take([row.pk], self.clock.now()).started
+        (claimed,) = claim.take(claims.ByIds([row.pk]), self.clock.now()).started
         return claimed.lease
 
     def tick(self, times: int = 1) -> float:

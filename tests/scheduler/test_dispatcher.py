@@ -693,7 +693,7 @@ def test_the_rescue_wakes_the_run_that_waited_behind_the_lost_one(system: Schedu
     system.tick()
     system.clock.advance(61)
     held = system.execution(job)
-    overlap.put_in_line(job.pk, held.pk, now=system.clock.now(), facts=None)
+    overlap.put_in_line(job.pk, [held.pk], now=system.clock.now(), facts=None)
     system.tick(2)
     assert fresh(held).available_at == system.clock.now()
 

@@ -17,7 +17,7 @@ from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobGuard, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import AttemptOutcome, RunStatus
-from scheduler.store import claims, endings, overlap, run_reports
+from scheduler.store import candidates, endings, overlap, run_reports
 from scheduler.worker.lease import HeldRun
 from tests.harness.scheduler_harness import (
     START,
@@ -192,7 +192,7 @@ def test_params_too_deep_for_python_fail_with_the_reason(
     def too_deep(value: object) -> None:
         raise RecursionError("maximum recursion depth exceeded")
 
-    monkeypatch.setattr(claims, "from_json", too_deep)  # how deep that is depends on the Python
+    monkeypatch.setattr(candidates, "from_json", too_deep)  # how deep that is depends on the Python
     row = run(system, system.execution())
     assert row.status == RunStatus.FAILED
     assert "cannot be read: maximum recursion depth exceeded" in (row.error_message or "")

@@ -83,7 +83,7 @@ class Lives(RuleBasedStateMachine):
         if row is None:
             return
         claim = claims.Claim(owner="silent", lease_seconds=LEASE_SECONDS, decide=decide)
-        taken = claim.take([row], self.clock.now())
+        taken = claim.take(claims.ByIds([row]), self.clock.now())
         self.leases += [claimed.lease for claimed in taken.started]
 
     @precondition(lambda self: self.leases)

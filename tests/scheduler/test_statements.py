@@ -152,7 +152,9 @@ def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions:
     analyze("job_executions")
 
     def release() -> object:
-        return in_transaction(lambda: overlap.release({1: -7}, now=START))
+        return in_transaction(
+            lambda: overlap.release(overlap.lock_guards([-7]), {1: -7}, now=START)
+        )
 
     asked = [each for each in plans(release) if "in_line" in each[0] and "SELECT" in each[0][:8]]
     assert asked

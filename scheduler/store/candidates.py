@@ -1,0 +1,272 @@
+"""Which runs a claim may begin: they are chosen and locked, and nobody waits for a lock.
+
+The most urgent come first. Urgency is the priority, and one more for each full five minutes that a
+run waits, so that nothing starves: the lowest priority is at the front after 45 minutes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final, Protocol
+
+from django.db import connection
+
+from handlers.params import UnreadableParams
+from scheduler.models import LIMITS
+from scheduler.states import OverlapPolicy
+from scheduler.store.connection import SKIP_LOCKED, fetch_all, from_json, instant, marks
+from scheduler.store.heads import (
+    AFTER,
+    BY_LEVEL,
+    IS_PENDING,
+    Floors,
+    Head,
+    floor_values,
+    heads,
+)
+
+#: So many runs at most are claimed at once.
+AT_ONCE: Final = 50
+AGEING: Final = timedelta(minutes=5)
+_HIGHEST: Final = LIMITS["priority"][1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """An execution that may be claimed, as it was read under its lock."""
+
+    id: int
+    job_id: int | None
+    job_name: str
+    handler_name: str
+    scheduled_time: datetime
+    logical_time: datetime | None
+    param_source: str
+    params: Any
+    attempt: int
+    failures: int
+    max_retry: int
+    timeout_seconds: int
+    available_at: datetime
+    created_at: datetime
+    overlap_key: int | None
+    in_line: int | None
+    queue: str = ""
+    priority: int = 0
+    is_cancelled: bool = False
+    """SQL asks for its cancel: a door would have ended it."""
+    overlap_policy: str | None = None
+    retry_backoff_seconds: int | None = None
+    retry_backoff_max_seconds: int | None = None
+
+    @property
+    def guard(self) -> int | None:
+        """The guard of a run that must not overlap."""
+        if self.job_id is None:
+            return self.overlap_key
+        return None if self.overlap_policy == OverlapPolicy.ALLOW else self.job_id
+
+    @property
+    def is_orphan(self) -> bool:
+        """Its job is gone. Who deletes a job deletes its runs, unless SQL has left one behind."""
+        return self.job_id is not None and self.overlap_policy is None
+
+
+class Choice(Protocol):
+    """Which runs a claim wants."""
+
+    def look(self, now: datetime) -> Sequence[Head] | None:
+        """Look without locks where there may be any. None: there is none.
+
+        So a worker that is idle opens no transaction, and does not take SQLite's lock of the file.
+        """
+
+    def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
+        """Lock them, most urgent first, without those that another process holds."""
+
+    def is_full(self, rows: Sequence[Candidate]) -> bool:
+        """Whether there may be more than these."""
+
+    def committed(self, rows: Sequence[Candidate]) -> None:
+        """The claim of these rows is in the database."""
+
+
+class ByIds:
+    """Those of these executions that may run now."""
+
+    def __init__(self, ids: Collection[int]) -> None:
+        self._ids = sorted(ids)
+
+    def look(self, now: datetime) -> Sequence[Head] | None:
+        if not self._ids or (connection.vendor == "sqlite" and not self.lock((), now)):
+            return None
+        return ()
+
+    def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
+        statement = _by_ids(connection.vendor, len(self._ids))
+        return [_candidate(row) for row in fetch_all(statement, [*self._ids, now])]
+
+    def is_full(self, rows: Sequence[Candidate]) -> bool:
+        return False
+
+    def committed(self, rows: Sequence[Candidate]) -> None:
+        return
+
+
+class MostUrgent:
+    """The most urgent runs of these queues, up to `places`, but no more than AT_ONCE.
+
+    A queue is only a name here: name the default queue and '' if both are meant. `floors` is of the
+    process; it moves when the claim is committed.
+    """
+
+    def __init__(self, queues: Sequence[str], places: int, floors: Floors) -> None:
+        self._queues = sorted(set(queues))
+        self._places = min(places, AT_ONCE)
+        self._floors = floors
+
+    def look(self, now: datetime) -> Sequence[Head] | None:
+        if self._places < 1 or not self._queues:
+            return None
+        found = heads(now, self._queues, self._floors)
+        return [head for head in found if head.first_at <= now] or None
+
+    def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
+        """One statement for each level that may have some of them: a queue with a priority."""
+        chosen: list[tuple[_Rank, Candidate]] = []
+        fronts = [(_rank(head.priority, head.first_at, now), head) for head in found]
+        for front, head in sorted(fronts, key=lambda each: each[0]):
+            # A level is in order of age, so nothing in it is more urgent than its front.
+            ahead = bisect_left(chosen, front, key=lambda each: each[0])
+            if ahead == self._places:
+                break
+            rows = self._of_level(head, self._places - ahead, now)
+            chosen += [(_rank(row.priority, row.available_at, now, row.id), row) for row in rows]
+            chosen.sort(key=lambda each: each[0])
+            del chosen[self._places :]
+        return [row for _, row in chosen]
+
+    def _of_level(self, head: Head, limit: int, now: datetime) -> list[Candidate]:
+        floor = self._floors.last((head.queue, head.priority))
+        values: list[Any] = [head.queue, head.priority, now]
+        values += floor_values(floor) if floor else []
+        statement = _by_level(connection.vendor, floor is not None)
+        return [_candidate(row) for row in fetch_all(statement, [*values, limit])]
+
+    def is_full(self, rows: Sequence[Candidate]) -> bool:
+        return len(rows) >= self._places
+
+    def committed(self, rows: Sequence[Candidate]) -> None:
+        self._floors.advance(((row.queue, row.priority), row.available_at, row.id) for row in rows)
+
+
+_Rank = tuple[int, datetime, int]
+"""Sorts the most urgent first, then the oldest."""
+
+
+def _rank(priority: int, available_at: datetime, now: datetime, id_: int = 0) -> _Rank:
+    aged = (now - available_at) // AGEING
+    return (-min(_HIGHEST, priority + aged), available_at, id_)
+
+
+_OF_EXECUTION: Final = (
+    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "param_source",
+    "params", "attempt", "failures", "max_retry", "timeout_seconds", "available_at", "created_at",
+    "overlap_key", "in_line", "queue", "priority",
+)  # fmt: skip
+# What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
+# MariaDB locks the rows of all joined tables.
+_JOB: Final = """
+(SELECT {array}(j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds)
+   FROM cron_jobs j WHERE j.id = e.job_id)
+"""
+_ARRAY: Final = {
+    "postgresql": "json_build_array",
+    "mysql": "JSON_ARRAY",
+    "sqlite": "json_array",
+}
+_SELECT: Final = """
+SELECT {columns}, cancel_requested_at, {job}
+  FROM job_executions e {index}
+ WHERE {where} {lock}
+"""
+
+
+def _select(vendor: str, index: str, where: str) -> str:
+    return _SELECT.format(
+        columns=", ".join(_OF_EXECUTION),
+        job=_JOB.format(array=_ARRAY[vendor]),
+        index=index,
+        where=where,
+        lock=SKIP_LOCKED[vendor],
+    )
+
+
+@cache
+def _by_level(vendor: str, has_floor: bool) -> str:
+    floor = AFTER[vendor] if has_floor else ""
+    return _select(
+        vendor,
+        BY_LEVEL[vendor],
+        f"{IS_PENDING} AND queue = %s AND priority = %s AND available_at <= %s {floor}"
+        " ORDER BY available_at, id LIMIT %s",
+    )
+
+
+@cache
+def _by_ids(vendor: str, number: int) -> str:
+    ids = marks(range(number))
+    return _select(vendor, "", f"id IN ({ids}) AND {IS_PENDING} AND available_at <= %s ORDER BY id")
+
+
+def _candidate(row: tuple[Any, ...]) -> Candidate:
+    *values, cancel_requested_at, job = row
+    (
+        id_, job_id, job_name, handler_name, scheduled_time, logical_time, param_source,
+        params, attempt, failures, max_retry, timeout_seconds, available_at, created_at,
+        overlap_key, in_line, queue, priority,
+    ) = values  # fmt: skip
+    of_job = (None, None, None) if job is None else from_json(job)
+    policy, backoff_seconds, backoff_max_seconds = of_job
+    return Candidate(
+        id=id_,
+        job_id=job_id,
+        job_name=job_name,
+        handler_name=handler_name,
+        scheduled_time=_given(scheduled_time),
+        logical_time=instant(logical_time),
+        param_source=param_source,
+        params=_params(params),
+        attempt=attempt,
+        failures=failures,
+        max_retry=max_retry,
+        timeout_seconds=timeout_seconds,
+        available_at=_given(available_at),
+        created_at=_given(created_at),
+        overlap_key=overlap_key,
+        in_line=in_line,
+        queue=queue,
+        priority=priority,
+        is_cancelled=cancel_requested_at is not None,
+        overlap_policy=policy,
+        retry_backoff_seconds=backoff_seconds,
+        retry_backoff_max_seconds=backoff_max_seconds,
+    )
+
+
+def _given(value: Any) -> datetime:
+    found = instant(value)
+    assert found is not None
+    return found
+
+
+def _params(value: Any) -> Any:
+    try:
+        return from_json(value)
+    # Databases store numbers of thousands of digits and depths that Python refuses to read.
+    except (ValueError, RecursionError) as error:
+        return UnreadableParams(str(error))

@@ -1,0 +1,41 @@
+"""The turn of a child process: the end of its run and the next claim in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from scheduler import failpoints
+from scheduler.store import endings as ends
+from scheduler.store import overlap
+from scheduler.store.claims import Choice, Claim, Claims, guards_of
+from scheduler.store.endings import Ending
+from scheduler.transient import in_transaction
+
+
+def end_and_claim(
+    endings: Collection[Ending], claim: Claim, choice: Choice, now: datetime
+) -> tuple[frozenset[str], Claims]:
+    """Write these ends and claim what `choice` wants. Returns the ends' tokens, and the claims.
+
+    One transaction: both halves are in the database or none is. After a DatabaseError its COMMIT
+    may still have happened: ask `endings.ended` and `claim.taken_after_all` on a fresh connection.
+    A run that these ends free is not claimed here: the choice is made before.
+
+    The locks: RUNNING rows, then PENDING rows that nobody holds, then all guards in order. So it
+    waits for no PENDING row, and while it waits for a guard it holds no other guard behind that.
+    """
+    found = claim.look(choice, now)
+
+    def work() -> frozenset[str]:
+        written = ends.lock(endings, now)
+        rows = [] if found is None else choice.lock(found, now)
+        guards = overlap.lock_guards(ends.guards_of(written), guards_of(rows))
+        tokens = ends.write(written, guards, now)
+        claim.begin(rows, guards, now)
+        guards.write()
+        failpoints.point("end.recorded")
+        return tokens
+
+    tokens = in_transaction(work)
+    return tokens, claim.committed(now)
