@@ -6,11 +6,12 @@ run waits, so that nothing starves: the lowest priority is at the front after 45
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 from django.db import connection
@@ -18,7 +19,7 @@ from django.db import connection
 from handlers.params import UnreadableParams
 from scheduler.models import LIMITS
 from scheduler.states import OverlapPolicy
-from scheduler.store.connection import SKIP_LOCKED, fetch_all, from_json, instant, marks
+from scheduler.store.connection import SKIP_LOCKED, fetch_all, from_json, instant, numbers
 from scheduler.store.heads import (
     AFTER,
     BY_LEVEL,
@@ -107,8 +108,9 @@ class ByIds:
         return ()
 
     def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
-        statement = _by_ids(connection.vendor, len(self._ids))
-        return [_candidate(row) for row in fetch_all(statement, [*self._ids, now])]
+        where = f"id IN ({numbers(self._ids)}) AND {IS_PENDING} AND available_at <= %s ORDER BY id"
+        statement = _select(connection.vendor, "", where)
+        return [_candidate(row) for row in fetch_all(statement, [now])]
 
     def is_full(self, rows: Sequence[Candidate]) -> bool:
         return False
@@ -180,14 +182,12 @@ _OF_EXECUTION: Final = (
 )  # fmt: skip
 # What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
 # MariaDB locks the rows of all joined tables.
-_JOB: Final = """
-(SELECT {array}(j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds)
-   FROM cron_jobs j WHERE j.id = e.job_id)
-"""
+_JOB: Final = "(SELECT {array} FROM cron_jobs j WHERE j.id = e.job_id)"
+_OF_JOB: Final = "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds"
 _ARRAY: Final = {
-    "postgresql": "json_build_array",
-    "mysql": "JSON_ARRAY",
-    "sqlite": "json_array",
+    "postgresql": "json_build_array({})::text",
+    "mysql": "JSON_ARRAY({})",
+    "sqlite": "json_array({})",
 }
 _SELECT: Final = """
 SELECT {columns}, cancel_requested_at, {job}
@@ -199,7 +199,7 @@ SELECT {columns}, cancel_requested_at, {job}
 def _select(vendor: str, index: str, where: str) -> str:
     return _SELECT.format(
         columns=", ".join(_OF_EXECUTION),
-        job=_JOB.format(array=_ARRAY[vendor]),
+        job=_JOB.format(array=_ARRAY[vendor].format(_OF_JOB)),
         index=index,
         where=where,
         lock=SKIP_LOCKED[vendor],
@@ -217,12 +217,6 @@ def _by_level(vendor: str, has_floor: bool) -> str:
     )
 
 
-@cache
-def _by_ids(vendor: str, number: int) -> str:
-    ids = marks(range(number))
-    return _select(vendor, "", f"id IN ({ids}) AND {IS_PENDING} AND available_at <= %s ORDER BY id")
-
-
 def _candidate(row: tuple[Any, ...]) -> Candidate:
     *values, cancel_requested_at, job = row
     (
@@ -230,8 +224,7 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         params, attempt, failures, max_retry, timeout_seconds, available_at, created_at,
         overlap_key, in_line, queue, priority,
     ) = values  # fmt: skip
-    of_job = (None, None, None) if job is None else from_json(job)
-    policy, backoff_seconds, backoff_max_seconds = of_job
+    policy, backoff_seconds, backoff_max_seconds = _of_job(job)
     return Candidate(
         id=id_,
         job_id=job_id,
@@ -256,6 +249,14 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         retry_backoff_seconds=backoff_seconds,
         retry_backoff_max_seconds=backoff_max_seconds,
     )
+
+
+@lru_cache(maxsize=1_000)
+def _of_job(array: str | None) -> tuple[str | None, int | None, int | None]:
+    if array is None:
+        return None, None, None
+    policy, backoff_seconds, backoff_max_seconds = json.loads(array)
+    return policy, backoff_seconds, backoff_max_seconds
 
 
 def _given(value: Any) -> datetime:

@@ -19,7 +19,7 @@ from scheduler.models import JobExecution
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent
-from scheduler.store.connection import execute, lock_in_order, marks, to_json
+from scheduler.store.connection import execute, lock_in_order, numbers, to_json
 from scheduler.store.executions import request_cancel
 from scheduler.store.heads import Floors, Head
 from scheduler.store.overlap import Decision, Guards, Step
@@ -191,7 +191,7 @@ class Claim:
         for timeout_seconds, ids in by_timeout.items():
             deadline = now + timedelta(seconds=timeout_seconds + DEADLINE_MARGIN_SECONDS)
             execute(
-                _BEGIN.format(token=_TOKEN[connection.vendor], ids=marks(ids)),
+                _BEGIN.format(token=_TOKEN[connection.vendor], ids=numbers(ids)),
                 [
                     RunStatus.RUNNING,
                     f"{self._id}-",
@@ -199,7 +199,6 @@ class Claim:
                     min(lease_ends, deadline),
                     deadline,
                     now,
-                    *sorted(ids),
                 ],
             )
 

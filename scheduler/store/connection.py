@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -42,7 +42,7 @@ def database_now() -> datetime:
 def execute(statement: str, parameters: Sequence[Any]) -> int:
     """Run one statement and return how many rows it changed. Parameters may be aware instants."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        cursor.execute(statement, _outgoing(parameters))
         return int(cursor.rowcount)
 
 
@@ -54,7 +54,7 @@ def insert_one(statement: str, parameters: Sequence[Any]) -> int:
     with transaction.mark_for_rollback_on_error(), connection.cursor() as cursor:
         cursor.execute(
             f"{statement} RETURNING id" if returning else statement,
-            [_outgoing(value) for value in parameters],
+            _outgoing(parameters),
         )
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
@@ -62,7 +62,7 @@ def insert_one(statement: str, parameters: Sequence[Any]) -> int:
 def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
     """The first row as the driver returns it. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        cursor.execute(statement, _outgoing(parameters))
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 
@@ -70,16 +70,25 @@ def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
 def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     """All rows as the driver returns them. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, [_outgoing(value) for value in parameters])
+        cursor.execute(statement, _outgoing(parameters))
         rows: list[tuple[Any, ...]] = list(cursor.fetchall())
         return rows
 
 
-def _outgoing(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    # Some drivers look a type up by its exact class and do not know a StrEnum as str.
-    return value.value if isinstance(value, StrEnum) else value
+def _outgoing(values: Sequence[Any]) -> list[Any]:
+    adapted: list[Any] = []
+    for value in values:
+        if type(value) in _PLAIN:
+            adapted.append(value)
+        elif isinstance(value, datetime):
+            adapted.append(connection.ops.adapt_datetimefield_value(value))
+        else:
+            # Some drivers look a type up by its exact class and do not know a StrEnum as str.
+            adapted.append(value.value if isinstance(value, StrEnum) else value)
+    return adapted
+
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
 def instant(value: Any) -> datetime | None:
@@ -137,3 +146,8 @@ SKIP_LOCKED: Final = {
 def marks(values: Collection[Any]) -> str:
     """The place holders of a list in SQL."""
     return ", ".join(["%s"] * len(values))
+
+
+def numbers(values: Iterable[int]) -> str:
+    """A list of numbers as SQL, sorted. Place holders for many ids cost more than the statement."""
+    return ", ".join(map(str, sorted(map(int, values))))

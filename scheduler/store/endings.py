@@ -13,7 +13,7 @@ from scheduler import failpoints
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import overlap
-from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, to_json
+from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, numbers, to_json
 from scheduler.store.overlap import Guards
 from scheduler.store.run_reports import Report, save_report
 from scheduler.store.runs import Lease
@@ -130,14 +130,12 @@ def _lock(leases: Sequence[Lease], expired_before: datetime | None) -> dict[int,
     statement = _RUNNING.format(
         # Else the server may read, and lock, all that are RUNNING.
         hint="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
-        ids=marks(leases),
+        ids=numbers(tokens),
         lock=LOCK[connection.vendor],
     )
     return {
         id_: _Row(asked_to_cancel=asked_at is not None, error=error)
-        for id_, token, asked_at, error, lease_ends in fetch_all(
-            statement, [*sorted(tokens), RunStatus.RUNNING]
-        )
+        for id_, token, asked_at, error, lease_ends in fetch_all(statement, [RunStatus.RUNNING])
         if _is_of(tokens[id_], token)
         and (expired_before is None or (instant(lease_ends) or expired_before) < expired_before)
     }
@@ -246,7 +244,7 @@ def _write(
         if values is not None:
             alike.setdefault(values, []).append(one.ending.lease.execution_id)
     for values, ids in alike.items():
-        execute(statement.format(ids=marks(ids)), [*values, *sorted(ids)])
+        execute(statement.format(ids=numbers(ids)), values)
 
 
 _INSERT_ATTEMPTS: Final = """

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from django.db import connection
 
 from scheduler.models import LIMITS
 from scheduler.states import RunStatus
-from scheduler.store.connection import fetch_all, instant
+from scheduler.store.connection import fetch_all, instant, numbers
 
 _LOWEST, _HIGHEST = LIMITS["priority"]
 Level = tuple[str, int]
@@ -54,8 +54,8 @@ class Floors:
         """`available_at` and id of the last run that was claimed there."""
         return self._last.get(level)
 
-    def levels(self, queues: Sequence[str]) -> list[Level]:
-        return [level for level in self._last if level[0] in queues]
+    def of(self, queue: str) -> list[tuple[Level, tuple[datetime, int]]]:
+        return [(level, last) for level, last in self._last.items() if level[0] == queue]
 
     def advance(self, claimed: Iterable[tuple[Level, datetime, int]]) -> None:
         for level, available_at, id_ in claimed:
@@ -131,15 +131,13 @@ def _first(queue: str, priority: str, more: str = "") -> str:
 
 
 def _above(floors: Floors, queues: Sequence[str]) -> list[Head]:
-    levels = floors.levels(queues)
-    values: list[Any] = list(queues)
-    for level in levels:
-        values += level
-    for level in levels:
-        floor = floors.last(level)
-        assert floor is not None
-        values += [*level, *level, *floor_values(floor)]
-    statement = _statement_above(connection.vendor, len(queues), len(levels))
+    values: list[Any] = []
+    for queue in queues:
+        values += [queue, queue]
+        for level, floor in floors.of(queue):
+            values += [*level, *level, *floor_values(floor)]
+    levels = tuple(tuple(priority for (_, priority), _ in floors.of(queue)) for queue in queues)
+    statement = _statement_above(connection.vendor, levels)
     return [
         Head(queue=queue, priority=priority, first_at=first_at)
         for queue, priority, at in fetch_all(statement, values)
@@ -148,23 +146,23 @@ def _above(floors: Floors, queues: Sequence[str]) -> list[Head]:
 
 
 _LEVELS: Final = """
-SELECT q.queue, p.priority, ({first})
-  FROM ({queues}) q CROSS JOIN ({priorities}) p
- WHERE {others}
+SELECT %s, p.priority, ({first}) FROM ({priorities}) p WHERE p.priority {others}
 """
 
 
-@cache
-def _statement_above(vendor: str, queues: int, floors: int) -> str:
-    levels = _LEVELS.format(
-        first=_first("q.queue", "p.priority"),
-        queues=" UNION ALL ".join(["SELECT %s AS queue"] * queues),
-        priorities=_PRIORITIES,
-        others=" AND ".join(["NOT (q.queue = %s AND p.priority = %s)"] * floors) or "1 = 1",
-    )
-    # MySQL reads a range of an index only between constants, so each floor has its own SELECT.
-    above = f"SELECT %s, %s, ({_first('%s', '%s', AFTER[vendor])})"
-    return " UNION ALL ".join([levels] + [above] * floors)
+@lru_cache(maxsize=1_000)
+def _statement_above(vendor: str, floors: tuple[tuple[int, ...], ...]) -> str:
+    """`floors`: the priorities with a floor, of each queue."""
+    # MySQL reads a range of an index only between constants, so each floor has its own SELECT. And
+    # it compares texts that are no columns by another collation, so each queue has, too.
+    first = _first("%s", "p.priority")
+    above = _first("%s", "%s", AFTER[vendor])
+    parts: list[str] = []
+    for priorities in floors:
+        others = f"NOT IN ({numbers(priorities)})" if priorities else "IS NOT NULL"
+        parts.append(_LEVELS.format(first=first, priorities=_PRIORITIES, others=others))
+        parts += [f"SELECT %s, %s, ({above})"] * len(priorities)
+    return " UNION ALL ".join(parts)
 
 
 # Each queue is the first one after the one before it.

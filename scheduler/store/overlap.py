@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import QuerySet
 
-from scheduler.models import JobExecution, JobGuard
+from scheduler.models import CronJob, JobExecution, JobGuard
 from scheduler.states import OverlapPolicy, ReasonCode, RunStatus
 from scheduler.store.connection import (
     LOCK,
@@ -24,7 +24,7 @@ from scheduler.store.connection import (
     fetch_all,
     instant,
     lock_skipping,
-    marks,
+    numbers,
     to_json,
 )
 
@@ -87,11 +87,11 @@ class Guards:
         believed = {key: id_ for key in keys if (id_ := self._running[key]) is not None}
         if not believed:
             return {}
-        ids = sorted(believed.values())
+        ids = believed.values()
         running = {
             id_: Holder(id=id_, started_at=instant(started_at), param_source=source)
             for id_, started_at, source in fetch_all(
-                _HOLDERS.format(ids=marks(ids)), [*ids, RunStatus.RUNNING]
+                _HOLDERS.format(ids=numbers(ids)), [RunStatus.RUNNING]
             )
         }
         return {key: running[id_] for key, id_ in believed.items() if id_ in running}
@@ -108,16 +108,14 @@ class Guards:
 
     def write(self) -> None:
         """Write the changes: one statement for those that are held, one for those that are free."""
-        held = sorted(self._held)
-        freed, gone = (sorted(keys - self._held.keys()) for keys in (self._freed, self._gone))
+        freed, gone = (keys - self._held.keys() for keys in (self._freed, self._gone))
         if gone:
-            execute(_DELETE.format(keys=marks(gone)), gone)
+            execute(_DELETE.format(keys=numbers(gone)), ())
         if freed:
-            execute(_FREE.format(keys=marks(freed)), freed)
-        if held:
-            values = [value for key in held for value in (key, self._held[key])]
-            cases = " ".join(["WHEN %s THEN %s"] * len(held))
-            execute(_HOLD.format(cases=cases, keys=marks(held)), [*values, *held])
+            execute(_FREE.format(keys=numbers(freed)), ())
+        if self._held:
+            cases = " ".join(f"WHEN {key} THEN {id_}" for key, id_ in self._held.items())
+            execute(_HOLD.format(cases=cases, keys=numbers(self._held)), ())
 
 
 _LOCK_GUARDS: Final = """
@@ -143,8 +141,8 @@ def lock_guards(of_ended: Collection[int], of_claimed: Collection[int] = ()) -> 
     running = _locked(needed.union(of_ended))
     # Again if an end deletes one that has just been there.
     while missing := sorted(needed - running.keys()):
-        rows = ", ".join(["(%s)"] * len(missing))
-        execute(_MAKE[connection.vendor].format(rows=rows), missing)
+        rows = ", ".join(f"({key})" for key in missing)
+        execute(_MAKE[connection.vendor].format(rows=rows), ())
         running |= _locked(missing)
     return Guards(running)
 
@@ -155,17 +153,17 @@ def _locked(keys: Collection[int]) -> dict[int, int | None]:
     statement = _LOCK_GUARDS.format(
         # Else the server reads a small table as a whole, and waits for guards of others.
         index="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
-        keys=marks(keys),
+        keys=numbers(keys),
         lock=LOCK[connection.vendor],
     )
-    return dict(fetch_all(statement, sorted(keys)))
+    return dict(fetch_all(statement, ()))
 
 
+# Of each guard the two ends of its line, however long that is. Only PENDING runs are in line.
 _LINES: Final = """
-SELECT in_line, MIN(id), MAX(id)
-  FROM job_executions
- WHERE in_line IN ({keys}) AND status = %s
- GROUP BY in_line
+SELECT g.id, (SELECT e.id FROM job_executions e WHERE e.in_line = g.id ORDER BY e.id LIMIT 1),
+       (SELECT e.id FROM job_executions e WHERE e.in_line = g.id ORDER BY e.id DESC LIMIT 1)
+  FROM job_guard g WHERE g.id IN ({keys})
 """
 
 
@@ -173,8 +171,12 @@ def lines(keys: Collection[int]) -> dict[int, Line]:
     """The runs that wait behind these guards. Without those for which nobody waits."""
     if not keys:
         return {}
-    ends = fetch_all(_LINES.format(keys=marks(keys)), [*sorted(keys), RunStatus.PENDING])
-    return {key: Line(oldest=oldest, newest=newest) for key, oldest, newest in ends}
+    ends = fetch_all(_LINES.format(keys=numbers(keys)), ())
+    return {
+        key: Line(oldest=oldest, newest=newest)
+        for key, oldest, newest in ends
+        if oldest is not None
+    }
 
 
 def running_of(key: int) -> int | None:
@@ -202,14 +204,13 @@ def put_in_line(
     """Make PENDING runs wait for the end of the guard's run."""
     later = now + timedelta(seconds=IN_LINE_SECONDS)
     execute(
-        _PUT_IN_LINE.format(ids=marks(ids)),
+        _PUT_IN_LINE.format(ids=numbers(ids)),
         [
             key,
             later,
             later,
             ReasonCode.OVERLAP_HELD,
             to_json(facts),
-            *sorted(ids),
             RunStatus.PENDING,
         ],
     )
@@ -234,8 +235,7 @@ def release(guards: Guards, ended: Mapping[int, int], *, now: datetime) -> None:
 
 
 def _replaces(key: int) -> bool:
-    first = JobExecution.objects.filter(in_line=key, job__overlap_policy=OverlapPolicy.REPLACE)
-    return key > 0 and first.exists()
+    return key > 0 and CronJob.objects.filter(id=key, overlap_policy=OverlapPolicy.REPLACE).exists()
 
 
 def give_up_older(key: int, newest: int, *, now: datetime) -> None:
@@ -302,8 +302,8 @@ def _give_up(
     facts: Mapping[str, Any] | None,
 ) -> int:
     return execute(
-        _GIVE_UP.format(ids=marks(ids)),
-        [status, now, now, reason, code, to_json(facts), *sorted(ids), RunStatus.PENDING],
+        _GIVE_UP.format(ids=numbers(ids)),
+        [status, now, now, reason, code, to_json(facts), RunStatus.PENDING],
     )
 
 
