@@ -259,23 +259,18 @@ def _insert_attempts(written: Sequence[Written]) -> None:
     """A second fence: UNIQUE (execution_id, attempt)."""
     if not written:
         return
+    rows: list[str] = []
     values: list[Any] = []
     for one in written:
         end, lease = one.ending, one.ending.lease
-        values += [
-            lease.execution_id,
-            lease.attempt,
-            lease.token,
-            lease.owner,
-            lease.started_at,
-            one.at,
-            one.outcome,
-            end.error,
-            end.traceback,
-            end.exception_class or None,
-        ]
-    row = f"({marks(range(10))})"
-    execute(_INSERT_ATTEMPTS.format(rows=", ".join([row] * len(written))), values)
+        values += [lease.token, lease.owner, lease.started_at, one.at, one.outcome]
+        failure = "'', '', NULL"
+        if end.error or end.traceback or end.exception_class:
+            failure = "%s, %s, %s"
+            values += [end.error, end.traceback, end.exception_class or None]
+        # Most runs end well. Each place holder less is felt where hundreds end at once.
+        rows.append(f"({lease.execution_id:d}, {lease.attempt:d}, {marks(range(5))}, {failure})")
+    execute(_INSERT_ATTEMPTS.format(rows=", ".join(rows)), values)
 
 
 def ended(leases: Collection[Lease]) -> frozenset[str]:
