@@ -240,7 +240,9 @@ def test_a_claim_reads_and_locks_what_it_takes_whatever_waits(system: SchedulerH
         _cost, taken = cost_of_a_claim(floors)
     assert len(taken.started) == AT_ONCE
 
-    # An end finds the next one in a long line, and beat what waits, by probes as well.
+    # An end finds the next one in a long line, and beat what waits, by probes as well. The first
+    # look after the old snapshot marks what has left the index.
+    heads.heads(START)
     cost = Cost()
     with cost.counted():
         endings.end(
