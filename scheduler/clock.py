@@ -67,6 +67,11 @@ def host_now() -> datetime:
     return datetime.now(UTC)
 
 
+def host_timestamp() -> float:
+    """The same as seconds since 1970, as Celery stamps its events. Nothing is decided by it."""
+    return time.time()
+
+
 def since_boot() -> float:
     """Seconds that never go back. On Linux they go on while the host is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

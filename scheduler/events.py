@@ -125,6 +125,16 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         "the receivers of task_finished were not called for execution {execution_id}: {error}",
     ),
     "database.encoding": (_E, "{problem}"),
+    "events.failed": (
+        _W,
+        "the broker takes no events of runs for Flower, trying again every few seconds: {error}",
+    ),
+    "events.recovered": (
+        _I,
+        "the broker takes events of runs again after {outage_seconds:.1f} s",
+    ),
+    "queues.too_long": (_E, "the worker goes on with its queues from before: {error}"),
+    "revoke.failed": (_W, "{task_id} could not be cancelled for Celery: {error}"),
     "discovery.celery_app": (
         _W,
         "handler module {handler_module} makes the Celery app {app!r}; jobu goes on with the"
