@@ -17,7 +17,7 @@ from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible
 from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.operations.start_time import StartTime
-from scheduler.states import RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
+from scheduler.states import FINAL, RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction
@@ -25,6 +25,19 @@ from scheduler.wakeups import execution_became_runnable
 
 RETRY_LIMIT: Final = 10_000
 RETRY_BATCH: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelledAttempt:
+    """What `cancel_attempt` found and did.
+
+    `attempt`: the one that runs, or that comes next. `is_new`: this call has asked for the cancel.
+    `has_ended`: the execution is final.
+    """
+
+    attempt: int
+    is_new: bool
+    has_ended: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +203,33 @@ class ExecutionOperations(Operations):
             gettext("execution #%(id)s is %(status)s already") % known,
             general=gettext("it is %(status)s already") % known,
         )
+
+    def cancel_attempt(self, execution_id: int, attempt: int) -> CancelledAttempt:
+        """Cancels the execution if this attempt runs or comes next, and nobody has asked before.
+
+        Several workers get the same command at once, and one entry in the history is enough.
+        """
+        by = f"cancelled by {self.actor.name or 'a program'}"
+        facts = {"by": self.actor.name, "note": ""}
+
+        def work() -> CancelledAttempt:
+            now = self.clock.now()
+            execution = self._execution(execution_id)
+            is_waiting = execution.status == RunStatus.PENDING
+            current = execution.attempt + is_waiting
+            if current != attempt:
+                return CancelledAttempt(
+                    attempt=current, is_new=False, has_ended=execution.status in FINAL
+                )
+            is_new = executions.cancel_pending(
+                execution_id, now=now, reason=by, facts=facts
+            ) or executions.request_cancel(execution_id, now=now, reason=by, facts=facts)
+            if is_new:
+                self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason="")
+            status = self._execution(execution_id).status
+            return CancelledAttempt(attempt=current, is_new=is_new, has_ended=status in FINAL)
+
+        return in_transaction(work)
 
     def retry(self, execution_id: int) -> JobExecution:
         """Retries an unsuccessful execution. It gets its full number of retries again."""
