@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 from celery import Celery
 
 from jobu_project import brokers
+from scheduler.clock import host_timestamp
 from tests.harness.fork_server import the_fork_server
+from tests.harness.process_helpers import execution, insert_run
 from tests.harness.servers import Redis
+from tests.harness.servers.base import free_port
 from tests.harness.servers.daemon import Daemon
 from tests.harness.system import Part, System
 
@@ -86,17 +90,16 @@ class View:
         return self.jobu.wait_until(predicate, timeout, what)
 
 
-@pytest.fixture(params=["redis", "files"])
-def broker_url(request: pytest.FixtureRequest) -> str | None:
-    if request.param == "files":
-        return None
-    server: Redis = request.getfixturevalue("redis_server")
-    return server.create_database()
+@pytest.fixture
+def broker(request: pytest.FixtureRequest) -> str:
+    """Redis, unless a test says more."""
+    return getattr(request, "param", "redis")
 
 
 @pytest.fixture
-def view(system: Any, broker_url: str | None, tmp_path: Path) -> View:
-    jobu: System = system(broker_url=broker_url)
+def view(request: pytest.FixtureRequest, system: Any, broker: str, tmp_path: Path) -> View:
+    server: Redis | None = request.getfixturevalue("redis_server") if broker == "redis" else None
+    jobu: System = system(broker_url=server and server.create_database())
     jobu.migrate()
     place = tmp_path / "runs"
     place.mkdir()
@@ -131,6 +134,7 @@ def of(heard: list[dict[str, Any]], uuid: str) -> list[str]:
     return [event["type"] for event in list(heard) if event.get("uuid") == uuid]
 
 
+@pytest.mark.parametrize("broker", ["redis", "files"], indirect=True)
 @pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
 def test_celery_and_listeners_see_runs_and_the_tasks_of_the_shop(
     view: View, heard: list[dict[str, Any]], pool: str
@@ -158,6 +162,159 @@ def test_celery_and_listeners_see_runs_and_the_tasks_of_the_shop(
     view.app.send_task("shop.add", (1, 2), queue="celery", task_id="a-task")
     view.wait(lambda: "task-succeeded" in of(heard, "a-task"), "the task of the shop")
     view.wait(lambda: heartbeats(heard)[-1:] == [(1, 3)], "the heartbeat that counts runs", 30)
+
+
+def test_nothing_is_sent_until_somebody_wants_to_see_it(view: View, heard: list[dict[str, Any]]):
+    view.start()
+    first = view.run(1)
+    view.wait(lambda: not list(view.place.glob("*.json")), "the run to be taken")
+    assert view.ask("stats")["jobu"]["events"] is False
+
+    assert "ok" in view.ask("enable_events")
+    view.wait(lambda: view.ask("stats")["jobu"]["events"], "the worker to notice", 2)
+    second = view.run(2)
+    view.wait(lambda: "task-succeeded" in of(heard, second), "the events of the second run")
+    assert "ok" in view.ask("disable_events")
+    view.wait(lambda: not view.ask("stats")["jobu"]["events"], "the worker to notice", 2)
+    third = view.run(3)
+    view.wait(lambda: not list(view.place.glob("*.json")), "the run to be taken")
+    view.wait(lambda: view.ask("stats")["total"].get("mail") == 3, "all runs in the statistics")
+
+    assert of(heard, first) == of(heard, third) == []
+
+
+def test_worker_follows_its_queues_and_knows_who_waits(view: View):
+    view.start(pool="prefork")
+    assert view.ask("stats")["jobu"]["queues"] == ["celery"]
+
+    view.ask("add_consumer", queue="mails")
+    view.wait(lambda: view.ask("stats")["jobu"]["queues"] == ["celery", "mails"], "the queue", 5)
+    view.ask("cancel_consumer", queue="celery")
+    view.wait(lambda: view.ask("stats")["jobu"]["queues"] == ["mails"], "the other queue", 5)
+    assert view.ask("stats")["jobu"]["changes"] == 3
+
+    for id_ in (1, 2):
+        view.run(id_, seconds=FOREVER)
+    view.wait(lambda: len(view.active()) == 2, "two runs in the two children")
+    view.app.send_task("shop.add", (1, 2), queue="mails")
+    view.wait(lambda: view.ask("stats")["jobu"]["others_wait"] == 1, "the task that waits", 5)
+
+
+RUNNING = {
+    "status": "RUNNING",
+    "attempt": 3,
+    "lease_token": "a token",
+    "lease_expires_at": "2099-01-01 00:00:00",
+    "deadline_at": "2099-01-01 00:00:00",
+}
+
+
+@pytest.mark.database("sqlite", "postgres", "mysql")
+def test_revoke_and_terminate_cancel_runs_and_nothing_else(view: View):
+    jobu = view.jobu
+    waiting, running, other = (
+        insert_run(jobu, "mail"),
+        insert_run(jobu, "mail", **RUNNING),
+        insert_run(jobu, "mail", **RUNNING),
+    )
+    view.start("-E")
+    in_shop = view.app.send_task("shop.wait", (FOREVER,), queue="celery").id
+    view.wait(lambda: in_shop in view.active(), "the task of the shop")
+
+    said = view.ask("revoke", task_id=[f"jobu-{waiting}-1", "a-foreign-task"])
+    assert said["ok"].startswith(f"jobu-{waiting}-1: cancelled; ")
+    assert "a-foreign-task" in said["ok"]
+    assert view.ask("revoked") == ["a-foreign-task"]
+    assert execution(jobu, waiting)["status"] == "CANCELLED"
+    assert execution(jobu, waiting)["error_message"] == "cancelled by celery"
+
+    said = view.ask("terminate", signal="KILL", task_id=f"jobu-{running}-3")
+    assert said == {"ok": f"jobu-{running}-3: its worker is asked to cancel it"}
+    assert execution(jobu, running)["cancel_requested_at"] is not None
+    said = view.ask("revoke", task_id=f"jobu-{running}-3", terminate=True)
+    assert said == {"ok": f"jobu-{running}-3: it is being cancelled already"}
+    assert jobu.sql("SELECT count(*) AS n FROM jobu_activity")[0]["n"] == 2
+
+    said = view.ask("revoke", task_id=f"jobu-{other}-2")
+    assert "the execution is at attempt 3" in said["error"]
+    assert execution(jobu, other)["cancel_requested_at"] is None
+
+
+def test_garbage_is_answered_with_an_error(view: View):
+    view.start()
+
+    for garbage in ("jobu-", "jobu-1", "jobu-x-1", f"jobu-{10**17}-1", f"jobu-{2**63}-1"):
+        said = view.ask("revoke", task_id=[garbage])
+        assert said == {"error": f"{garbage}: no run has such an id"}
+    assert view.ask("revoke", task_id=[17, None]) == {"error": "ids of tasks must be texts"}
+    assert view.ask("ping") == {"ok": "pong"}
+
+
+class Flower:
+    """Flower beside the worker, without a login."""
+
+    def __init__(self, view: View) -> None:
+        self.port = free_port()
+        log = view.place / "flower.log"
+        process = the_fork_server().start(
+            ["-m", "celery", "-A", APP, "flower", "--address=127.0.0.1", f"--port={self.port}"],
+            environment=view.jobu.environment | {"FLOWER_UNAUTHENTICATED_API": "true"},
+            output=log,
+        )
+        view.jobu.parts.append(Part("flower", Daemon.of(process, log)))
+        view.wait(lambda: self.get("/healthcheck"), "Flower", 30)
+
+    def get(self, path: str, *, method: str = "GET") -> str:
+        """Returns what Flower answers; nothing while it does not."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def task(self, uuid: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get(f"/api/task/info/{uuid}") or "{}")
+        return found
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_flower_shows_runs_and_its_buttons_cancel_them(view: View, redis_server: Redis, pool: str):
+    row = insert_run(view.jobu, "mail", **RUNNING)
+    worker = view.start(pool=pool)
+    flower = Flower(view)
+    view.wait(lambda: view.ask("stats")["jobu"]["events"], "Flower to ask for events")
+
+    began = host_timestamp()
+    lasting = view.run(row, attempt=3, seconds=FOREVER)
+    done, failed = view.run(102, seconds=0.3), view.run(103, error="ValueError: no account")
+    cancelled = view.run(104, error="cancelled")
+
+    def states() -> list[str]:
+        return [str(flower.task(uuid).get("state")) for uuid in (lasting, done, failed, cancelled)]
+
+    view.wait(lambda: states() == ["STARTED", "SUCCESS", "FAILURE", "REVOKED"], "all four states")
+    task = flower.task(done)
+    assert (task["name"], task["worker"], task["retries"]) == ("mail", "fake@here", 0)
+    assert task["runtime"] == pytest.approx(0.3, abs=0.2)
+    assert abs(task["timestamp"] - began) < 30
+    assert "ValueError: no account" in flower.task(failed)["exception"]
+    pages = flower.get(f"/task/{done}") + flower.get("/tasks") + flower.get("/worker/fake@here")
+    assert "see execution 102" in pages
+    assert "hunter2" not in pages
+
+    flower.get(f"/api/task/revoke/{lasting}?terminate=true", method="POST")
+    view.wait(lambda: execution(view.jobu, row)["cancel_requested_at"], "Flower's button")
+
+    redis_server.kill()
+    meanwhile = view.run(105) if pool == "threads" else None
+    view.wait(lambda: "Connection to broker lost" in worker.log(), "the worker to notice")
+    redis_server.start()
+    if meanwhile is not None:
+        found = view.wait(lambda: flower.task(meanwhile), "the run of the outage", 45)
+        assert (found["state"], found["name"]) == ("SUCCESS", "mail")
+    after = view.run(106)
+    view.wait(lambda: flower.task(after).get("state") == "SUCCESS", "a run after the outage", 90)
 
 
 def heartbeats(heard: list[dict[str, Any]]) -> list[tuple[int, int]]:

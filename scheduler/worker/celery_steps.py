@@ -52,13 +52,15 @@ class RunsHooks:
 class WatchHooks:
     """What the consumer's news are for. All is called in Celery's main loop, and must not block.
 
-    on_change   the worker consumes other queues than before
-    refresh     every 0.2 s: RunRequests.refresh
+    on_change     the worker consumes other queues than before
+    on_reconnect  there is another connection to the broker: RunEvents.broker_returned
+    refresh       every 0.2 s: RunRequests.refresh
     """
 
     board: Board
     task_name: str
     on_change: Callable[[], None]
+    on_reconnect: Callable[[], None]
     refresh: Callable[[], None]
 
 
@@ -135,6 +137,8 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, consumer: Any) -> None:
         self._look(consumer)
+        if consumer.restart_count > 0:
+            self._hooks.on_reconnect()
         self._timers = [
             consumer.timer.call_repeatedly(_LOOK_SECONDS, self._look, (consumer,)),
             consumer.timer.call_repeatedly(_COUNT_SECONDS, self._count, (consumer,)),

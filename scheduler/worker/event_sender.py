@@ -13,11 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum, auto
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from celery import Celery
 from celery.events import get_exchange
+from celery.utils.time import utcoffset
 
 from scheduler.clock import pause
 from scheduler.events import emit
@@ -38,14 +40,21 @@ _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 # A broker that was killed has lost what it took last.
 _DOUBTFUL_SECONDS: Final = 5.0
+# A short outage that only the worker's own connection has seen began at most so long ago.
+_UNKNOWN_SECONDS: Final = 60.0
 # Flower connects again later than we do: it doubles its pauses. Nobody receives what was sent
-# meanwhile. So everything since the end of the outage is sent again, after so many seconds.
+# meanwhile. So what was sent since the outage is sent again, so many seconds after it.
 _REPEAT_AFTER_SECONDS: Final = (5.0, 15.0, 60.0)
 # No operation on the broker's socket takes longer. By the driver of the transport.
 _SOCKETS: Final[Mapping[str, Mapping[str, float]]] = {
     "redis": {"socket_timeout": 5, "socket_connect_timeout": 3},
     "amqp": {"connect_timeout": 3, "read_timeout": 5, "write_timeout": 5},
 }
+
+
+class _Signal(Enum):
+    RETURNED = auto()
+    CLOSE = auto()
 
 
 class EventSender:
@@ -55,7 +64,7 @@ class EventSender:
         self._app = app
         self._hostname = hostname
         self._monotonic = monotonic
-        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Event | _Signal] = SimpleQueue()
         self._connection: Any = None
         self._producer: Any = None
         self._exchange: Any = None
@@ -65,7 +74,7 @@ class EventSender:
         self._failed_since: float | None = None
         self._not_before = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._recovered_at = 0.0
+        self._repeat_since = 0.0
         self._repeat_at: list[float] = []
         self._closes = False
         self._names: dict[str, str] = {}
@@ -77,9 +86,13 @@ class EventSender:
         if self._queue.qsize() < _WAITING:
             self._queue.put(event)
 
+    def broker_returned(self) -> None:
+        """The worker has lost its connection and has another one. Any thread may call it."""
+        self._queue.put(_Signal.RETURNED)
+
     def close(self, seconds: float = 2.0) -> None:
         """Send what waits and end. Blocks for at most `seconds`."""
-        self._queue.put(None)
+        self._queue.put(_Signal.CLOSE)
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -92,30 +105,31 @@ class EventSender:
             self._send_all([*kept, *events], are_new=True)
             if self._repeat_at and self._monotonic() >= self._repeat_at[0]:
                 del self._repeat_at[0]
-                again = [event for at, event in self._sent if at >= self._recovered_at]
+                again = [event for at, event in self._sent if at >= self._repeat_since]
                 self._send_all(again, are_new=False)
         self._disconnect()
 
     def _collect(self) -> list[Event]:
         """Wait for events, and a moment longer for those that come right after them."""
-        try:
-            event = self._queue.get(timeout=self._next_alarm_seconds())
-        except Empty:
-            return []
-        if event is not None:
-            pause(_COLLECT_SECONDS)
         events: list[Event] = []
-        while event is not None:
-            self._complete(event)
-            events.append(event)
-            if len(events) >= _MESSAGE_EVENTS:
-                return events
-            try:
-                event = self._queue.get_nowait()
-            except Empty:
-                return events
-        self._closes = True
-        return events
+        try:
+            item = self._queue.get(timeout=self._next_alarm_seconds())
+            if item is not _Signal.CLOSE:
+                pause(_COLLECT_SECONDS)
+            while True:
+                if item is _Signal.CLOSE:
+                    self._closes = True
+                    return events
+                if item is _Signal.RETURNED:
+                    self._repeat_later(since=self._monotonic() - _UNKNOWN_SECONDS)
+                else:
+                    self._complete(item)
+                    events.append(item)
+                if len(events) >= _MESSAGE_EVENTS:
+                    return events
+                item = self._queue.get_nowait()
+        except Empty:
+            return events
 
     def _next_alarm_seconds(self) -> float | None:
         """Seconds until something is to be sent again. None: nothing is."""
@@ -133,7 +147,11 @@ class EventSender:
             event["name"] = self._names[uuid]
         if event["type"] in FINAL:
             self._names.pop(uuid, None)
-        event |= {"hostname": self._hostname, "utcoffset": 0, "clock": self._app.clock.forward()}
+        event |= {
+            "hostname": self._hostname,
+            "utcoffset": utcoffset(),
+            "clock": self._app.clock.forward(),
+        }
 
     def _send_all(self, events: Sequence[Event], *, are_new: bool) -> None:
         for start in range(0, len(events), _MESSAGE_EVENTS):
@@ -192,10 +210,13 @@ class EventSender:
             emit("events.recovered", outage_seconds=now - self._failed_since)
             self._failed_since = None
             self._pause_seconds = _FIRST_PAUSE_SECONDS
-            self._recovered_at = now
-            self._repeat_at = [now + seconds for seconds in _REPEAT_AFTER_SECONDS]
+            self._repeat_later(since=now)
         if is_new:
             self._sent.extend((now, event) for event in batch if event["type"] in FINAL)
+
+    def _repeat_later(self, *, since: float) -> None:
+        self._repeat_since = since
+        self._repeat_at = [self._monotonic() + seconds for seconds in _REPEAT_AFTER_SECONDS]
 
     def _failed(self, error: Exception, events: Sequence[Event]) -> None:
         self._disconnect()

@@ -69,6 +69,11 @@ class RunEvents:
             )
             self._reader.start()
 
+    def broker_returned(self) -> None:
+        """Send final events again that Flower may have missed. Never blocks."""
+        if self._sender is not None:
+            self._sender.broker_returned()
+
     def close(self) -> None:
         """Send what waits, and end the threads. Blocks for at most a few seconds."""
         self._closes = True

@@ -151,6 +151,7 @@ celery_steps.Watch.hooks = celery_steps.WatchHooks(
     board=board,
     task_name=WORK,
     on_change=lambda: changes.append(board.queues),
+    on_reconnect=events.broker_returned,
     refresh=refresh,
 )
 celery_steps.Feed.hooks = celery_steps.FeedHooks(task_name=WORK, how_many=lambda: len(waiting()))
