@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -198,6 +200,33 @@ def test_worker_follows_its_queues_and_knows_who_waits(view: View):
     view.wait(lambda: len(view.active()) == 2, "two runs in the two children")
     view.app.send_task("shop.add", (1, 2), queue="mails")
     view.wait(lambda: view.ask("stats")["jobu"]["others_wait"] == 1, "the task that waits", 5)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGQUIT])
+def test_worker_that_ends_reports_its_last_runs(
+    view: View, heard: list[dict[str, Any]], end: signal.Signals
+):
+    worker = view.start("-E")
+    lasting = view.run(1, seconds=FOREVER)
+    view.wait(lambda: lasting in view.active(), "the run")
+
+    worker.send(end)
+
+    view.wait(lambda: "task-revoked" in of(heard, lasting), "the end of the run")
+    worker.wait(20)
+    assert "Traceback" not in worker.log()
+
+
+def test_run_of_a_child_that_was_killed_is_active_no_longer(view: View):
+    view.start(pool="prefork")
+    lasting = view.run(1, seconds=FOREVER)
+    pid = view.wait(lambda: view.active().get(lasting, {}).get("worker_pid"), "the run")
+
+    os.kill(pid, signal.SIGKILL)
+
+    view.wait(lambda: lasting not in view.active(), "Celery to notice", 30)
+    after = view.run(2, seconds=FOREVER)
+    view.wait(lambda: after in view.active(), "a run in another child")
 
 
 RUNNING = {

@@ -80,10 +80,14 @@ class RunRequest:
 
 
 class RunRequests:
-    """The runs of a process as requests. Any thread may report a run; the main loop refreshes."""
+    """The runs of a worker as requests. Any thread may report a run; the main loop refreshes.
+
+    Make it in the main process. A child of the prefork pool may report its runs as well.
+    """
 
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname
+        self._main_pid = os.getpid()
         self._lock = threading.Lock()
         self._running: dict[str, RunRequest] = {}
         self._ended_unseen: Counter[str] = Counter()
@@ -99,7 +103,11 @@ class RunRequests:
     def began(
         self, uuid: str, name: str, queue: str, *, execution_id: int, stop: Callable[[], None]
     ) -> None:
-        """A run of this process has started. In a child of the prefork pool: see `child_runs`."""
+        """A run has started in this process. A child of the pool has one at a time."""
+        pid = os.getpid()
+        if pid != self._main_pid:
+            child_runs.began(ChildRun(uuid=uuid, name=name, queue=queue, execution_id=execution_id))
+            return
         request = RunRequest(
             id=uuid,
             name=name,
@@ -108,12 +116,15 @@ class RunRequests:
             hostname=self._hostname,
             stop=stop,
             time_start=host_timestamp(),
-            worker_pid=os.getpid(),
+            worker_pid=pid,
         )
         with self._lock:
             self._running[uuid] = request
 
     def ended(self, uuid: str) -> None:
+        if os.getpid() != self._main_pid:
+            child_runs.ended()
+            return
         with self._lock:
             request = self._running.pop(uuid, None)
             if request is not None and not request.is_shown:

@@ -25,9 +25,8 @@ brokers.register()
 # After django.setup(): they import models.
 from scheduler.worker import celery_steps, revoking  # noqa: E402
 from scheduler.worker.board import Board  # noqa: E402
-from scheduler.worker.child_runs import ChildRun  # noqa: E402
 from scheduler.worker.run_events import RunEvents, run_uuid  # noqa: E402
-from scheduler.worker.run_requests import RunRequests, WakeUpRequest, child_runs  # noqa: E402
+from scheduler.worker.run_requests import RunRequests, WakeUpRequest  # noqa: E402
 
 WORK = "fake.work"
 PLACE = Path(os.environ["FAKE_RUNS"])
@@ -41,6 +40,7 @@ events = RunEvents(board)
 requests: RunRequests | None = None
 is_draining = threading.Event()
 changes: list[tuple[str, ...]] = []
+stops: list[threading.Event] = []
 
 
 def waiting() -> list[Path]:
@@ -59,14 +59,12 @@ def claim() -> dict[str, Any] | None:
     return None
 
 
-def play(run: dict[str, Any], stopped: threading.Event) -> None:
+def play(run: dict[str, Any]) -> None:
+    stopped = threading.Event()
+    stops.append(stopped)
     uuid = run_uuid(run["id"], run["attempt"])
-    if requests is None:
-        child_runs.began(
-            ChildRun(uuid=uuid, name=run["handler"], queue="celery", execution_id=run["id"])
-        )
-    else:
-        requests.began(uuid, run["handler"], "celery", execution_id=run["id"], stop=stopped.set)
+    assert requests is not None
+    requests.began(uuid, run["handler"], "celery", execution_id=run["id"], stop=stopped.set)
     events.received(uuid, run["handler"], lambda: run["params"], run["attempt"], "celery")
     events.started(uuid)
     began = time.monotonic()
@@ -78,10 +76,7 @@ def play(run: dict[str, Any], stopped: threading.Event) -> None:
         events.failed(uuid, run["error"], f"Traceback\n{run['error']}", seconds)
     else:
         events.succeeded(uuid, seconds)
-    if requests is None:
-        child_runs.ended()
-    else:
-        requests.ended(uuid)
+    requests.ended(uuid)
 
 
 class Work(Task):  # type: ignore[misc]
@@ -92,7 +87,7 @@ class Work(Task):  # type: ignore[misc]
 @app.task(base=Work, name=WORK)
 def work(*_: Any, **__: Any) -> None:
     while (run := claim()) is not None:
-        play(run, threading.Event())
+        play(run)
         if board.others_wait:
             return
 
@@ -111,20 +106,29 @@ def fetch() -> None:
     while not is_draining.wait(0.05):
         run = claim()
         if run is not None:
-            threading.Thread(target=play, args=(run, threading.Event()), daemon=True).start()
+            threading.Thread(target=play, args=(run,), daemon=True).start()
+
+
+def prepare(worker: Any) -> None:
+    global requests
+    requests = RunRequests(worker.hostname)
 
 
 def start(worker: Any) -> None:
-    global requests
     has_children = celery_steps.has_children(worker)
-    requests = RunRequests(worker.hostname)
     events.start(app, worker.hostname, monotonic=time.monotonic, has_children=has_children)
     if not has_children:
         threading.Thread(target=fetch, daemon=True).start()
 
 
 def stop(worker: Any) -> None:
+    """Ends the runs at once, as at the end of a drain."""
     is_draining.set()
+    for stopped in stops:
+        stopped.set()
+    deadline = time.monotonic() + 5
+    while requests and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
     events.close()
 
 
@@ -134,7 +138,7 @@ def refresh() -> None:
 
 
 celery_steps.Runs.hooks = celery_steps.RunsHooks(
-    prepare=lambda worker: None,
+    prepare=prepare,
     start=start,
     close=lambda worker: is_draining.set(),
     stop=stop,

@@ -37,8 +37,8 @@ class Listener:
                     receiver = self.app.events.Receiver(
                         connection, handlers={"*": self.events.append}
                     )
-                    for _ in receiver.consume(limit=None, timeout=None, wakeup=False):
-                        self.ready.set()
+                    receiver.on_consume_ready = lambda *_, **__: self.ready.set()
+                    receiver.capture(limit=None, timeout=None, wakeup=False)
             except Exception:  # noqa: BLE001  whatever the broker's client raises
                 threading.Event().wait(0.1)
 
@@ -47,8 +47,14 @@ class Listener:
 
 
 @pytest.fixture
-def app(redis_server: Redis) -> Celery:
-    return Celery("events", broker=redis_server.create_database(), set_as_current=False)
+def app(request: pytest.FixtureRequest) -> Celery:
+    """A Celery app on Redis, unless a test says more."""
+    url = (
+        request.getfixturevalue("rabbitmq_server").create_vhost("events")
+        if getattr(request, "param", "") == "rabbitmq"
+        else request.getfixturevalue("redis_server").create_database()
+    )
+    return Celery("events", broker=url, set_as_current=False)
 
 
 @pytest.fixture
@@ -76,6 +82,7 @@ def report_a_run(events: RunEvents, uuid: str = UUID) -> None:
     events.succeeded(uuid, 1.5)
 
 
+@pytest.mark.parametrize("app", ["redis", "rabbitmq"], indirect=True)
 @pytest.mark.parametrize("in_child", [False, True])
 def test_listener_sees_a_run_and_no_value_of_its_params(
     app: Celery, events: RunEvents, in_child: bool
