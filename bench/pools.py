@@ -22,6 +22,7 @@ import aiosqlite
 import asyncmy
 import asyncpg
 
+from bench.rows import Goal, Row, emit
 from dbpools import AsyncConnectionPool, BaseDatabase
 from dbpools.config import parse_database
 from dbpools.drivers import make_driver
@@ -55,7 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             if server is not None:
                 server.close()
         print(json.dumps(figures), flush=True)
+        emit([row_of(engine, figures)])
     return int(missing)
+
+
+def row_of(engine: str, figures: dict[str, Any]) -> Row:
+    peer = "driver_pool" if "driver_pool_per_second" in figures else "bare"
+    return Row(
+        row="pools: acquire, SELECT 1, release",
+        database=engine,
+        unit="a second",
+        ours=figures["ours_per_second"],
+        peer=figures[f"{peer}_per_second"],
+        peer_name="the driver's own pool" if peer == "driver_pool" else "one bare connection",
+        ratio_of_rounds=figures[f"ours_to_{peer}"],
+        goal=Goal(times_the_peer=1.0) if peer == "driver_pool" else None,
+    )
 
 
 async def measure(

@@ -13,11 +13,11 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from bench.environment import DATABASES, real_jobu
+from bench.processes import Held, held_by
 from tests.harness.system import Part, System
 
 POOLS = ("prefork", "threads")
@@ -42,16 +42,6 @@ ALLOWED_MEMORY_SHARE = 0.15
 _ROWS_PER_INSERT = 500
 _SETTLE_SECONDS = 15.0
 _LIMIT_SECONDS = 900.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What a worker and its children hold."""
-
-    processes: int
-    files: int
-    threads: int
-    memory_mb: float
 
 
 def main(argv: Sequence[str]) -> int:
@@ -149,28 +139,7 @@ def _connections(jobu: System) -> int:
 
 
 def _held(workers: Mapping[str, Part]) -> dict[str, Held]:
-    return {pool: _held_by(worker.pid) for pool, worker in workers.items()}
-
-
-def _held_by(pid: int) -> Held:
-    processes = [Path(f"/proc/{each}") for each in _with_descendants(pid)]
-    statuses = [_status(process) for process in processes]
-    return Held(
-        processes=len(processes),
-        files=sum(len(list((process / "fd").iterdir())) for process in processes),
-        threads=sum(int(status["Threads"]) for status in statuses),
-        memory_mb=round(sum(int(status["VmRSS"].split()[0]) for status in statuses) / 1024, 1),
-    )
-
-
-def _status(process: Path) -> dict[str, str]:
-    lines = (process / "status").read_text(encoding="utf-8").splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def _with_descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    return [pid, *(found for child in children for found in _with_descendants(int(child)))]
+    return {pool: held_by(worker.pid) for pool, worker in workers.items()}
 
 
 def _growth(pool: str, before: Held, after: Held) -> Iterator[str]:
