@@ -21,8 +21,8 @@ from bench.tick import recording
 from bench.worker.runs import CONFIG, LIMIT_SECONDS, first_start, insert, last_end
 
 COUNTS = (1, 2, 4)
-JOBS = (1_000, 10_000, 100_000, 1_000_000)
-HISTORY = (0, 10_000, 100_000, 1_000_000)
+JOBS = (1_000, 30_000, 1_000_000)
+HISTORY = (0, 100_000, 1_000_000)
 _RUNS = 2000
 _DUE = 5000
 
@@ -30,7 +30,7 @@ _DUE = 5000
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench scale", description=__doc__)
     parser.add_argument("--database", choices=list(DATABASES), default="postgres")
-    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--seconds", type=float, default=900.0)
     parser.add_argument("--curve", action="append", choices=list(CURVES), help="default: all")
     parser.add_argument("--most", type=int, default=1_000_000, help="jobs and rows of history")
     options = parser.parse_args(argv)
@@ -90,7 +90,7 @@ def _end_by_workers(database: str, workers: int) -> float | None:
 
 
 def _idle_by_jobs(database: str, jobs: int) -> float | None:
-    processor, *_ = idle_rows(database, jobs, 20, settle=5)
+    processor, *_ = idle_rows(database, jobs, 20)
     return processor.ours
 
 

@@ -1,7 +1,8 @@
 """The pages of a measurement: docs/performance.md, docs/scaling.md and their pictures.
 
-`python -m bench report [FILE]` makes them from the lines that `bench all --output FILE` has written.
-A test holds them in step with the stored file. What people write about the figures, such as why a
+`python -m bench report FILE...` makes them from the lines that `bench all --output FILE` has
+written, and perhaps those that `bench scale` has printed; without a file from the stored ones. A
+test holds them in step with the stored file. What people write about the figures, such as why a
 goal is not met, stands in bench/results/remarks.md and is taken over as it is.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ Line = Mapping[str, Any]
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench report", description=__doc__)
-    parser.add_argument("file", type=Path, nargs="?", default=STORED)
+    parser.add_argument("file", type=Path, nargs="*", help="the first is that of `bench all`")
     options = parser.parse_args(argv)
-    if options.file.resolve() != STORED:
-        shutil.copyfile(options.file, STORED)
+    if options.file:
+        lines = [line for path in options.file for line in read(path)]
+        STORED.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     for path, text in documents(read(STORED)).items():
         path.write_text(text, encoding="utf-8")
         print(path.relative_to(ROOT))

@@ -74,7 +74,7 @@ def _panels(curves: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> st
 
 def _panel(title: str, below: str, points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One curve. The points stand at equal distances: their numbers grow by factors."""
-    left, top, width, height = 52, 34, _PANEL_WIDTH - 80, _PANEL_HEIGHT - 90
+    left, top, width, height = 52, 48, _PANEL_WIDTH - 80, _PANEL_HEIGHT - 104
     most = max(float(point["ours"]) for point in points) or 1.0
     yield _text(left, 20, title, bold=True)
     for share in (0.0, 0.5, 1.0):

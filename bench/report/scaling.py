@@ -40,7 +40,7 @@ _ADVICE = """\
 | many small workers | fewer and larger ones: threads workers with `-c 200` and more claim and finish in groups, and ask less often for nothing | transactions, polls, connections |
 | connections near the server's bound | fewer processes: a threads worker in place of many prefork children; then a larger `max_connections`. A pooler must pool by session ([production.md](production.md)), so it saves little | connections |
 | tables of more than 100 GB | a shorter `retention_days`; `job_executions` partitioned by month of `scheduled_time`, so that the end of the retention is a DROP and not a DELETE. By that column, because UNIQUE on job and slot must hold it; `dedupe_key` is then unique within a month only. jobu has no migration for this yet | storage, vacuum |
-| pages slow down the workers | a read replica for lists and dashboard. Never for beat, workers and doors: they need the primary | reads |
+| pages slow down the workers | reports and long searches on a read replica, with a tool of your own. jobu's pages, beat, workers and doors need the primary: today they refuse a router that sends reads elsewhere | reads |
 | one primary is full | several databases, one per tenant or group of queues: each is a jobu of its own with its own beats and workers. Jobs do not depend on each other, so the limits add up | everything |
 | WAL or disk is full | the same, or faster disks; group commit (`commit_delay`) where a millisecond more does no harm | WAL |
 

@@ -41,7 +41,7 @@ def rows(database: str, runs: int, rounds: int) -> Iterator[Row]:
         for shape in shapes:
             ours[shape.row].append(_rate(database, shape, runs))
         if on_postgres:
-            results.append(rate_of(RESULTS, max(100, runs // 2), worker=PREFORK, database=True))
+            results.append(rate_of(RESULTS, max(100, runs // 4), worker=PREFORK, database=True))
     limit = limit_of(database, rows=runs, group=LIMIT_GROUP)
     peer, peer_with_history = median_rate(bare), median_rate(results)
     threads = Goal(times_the_peer=3.0 if on_postgres else 2.0)
