@@ -43,17 +43,20 @@ def _ours(database: str, times: int) -> list[float]:
             jobu, ask, name="pressed", expression="0 0 1 1 *", handler="bench_starts",
             overlap_policy="allow",
         )  # fmt: skip
-        _press(jobu, job, WARM_UP)
+        press(jobu, job, WARM_UP)
         until(lambda: len(starts(ask)) == WARM_UP, 60, "the first runs", details=jobu.logs)
-        committed = _press(jobu, job, times)
+        committed = press(jobu, job, times)
         until(lambda: len(starts(ask)) == WARM_UP + times, 60, "all runs", details=jobu.logs)
         begun = starts(ask)
     return [begun[number][1] - at for number, at in committed.items()]
 
 
-def _press(jobu: System, job: int, times: int) -> dict[int, float]:
+def press(
+    jobu: System, job: int, times: int, pause_seconds: float = PAUSE_SECONDS
+) -> dict[int, float]:
+    """Asks for runs through the door of a person: id -> instant of the COMMIT."""
     output = run_python(
-        ["-m", "bench.worker.press", str(job), str(times), str(PAUSE_SECONDS)], jobu.environment
+        ["-m", "bench.worker.press", str(job), str(times), str(pause_seconds)], jobu.environment
     )
     answer = json.loads(output.splitlines()[-1])
     return {int(number): float(at) for number, at in answer.items()}
