@@ -78,11 +78,15 @@ class WorkerConfig(WorkerSettings):
         (), description="names from database.yaml that handlers may open"
     )
     pool: Literal["prefork", "threads", "solo"] = Field(
-        "prefork",
-        description="prefork (blocking or CPU-bound handlers) or threads (hundreds of async runs"
-        " in one process)",
+        "threads",
+        description="threads (hundreds of async runs in one process) or prefork (blocking or"
+        " CPU-bound handlers)",
     )
-    concurrency: Count = Field(4, description="children of prefork, or concurrent runs in threads")
+    concurrency: Count | None = Field(
+        None,
+        description="runs at once in threads, or children of prefork; without it 100 in threads"
+        " and 4 in prefork",
+    )
     apps: AppNames = Field(
         (), description="Django apps of yours, such as shop.orders: a list, or one text with commas"
     )

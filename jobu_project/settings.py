@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobu_project.brokers import folder
 from jobu_project.config import Config, get_config, trusted_proxies
 from jobu_project.data_directory import load_or_create_secret_key, make_data_dir
 from jobu_project.databases import django_databases, pool_databases
+from jobu_project.worker_pool import CONCURRENCY, pool_of
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 from scheduler.look import look, page
 
@@ -195,8 +197,8 @@ CELERY_RESULT_EXTENDED = True
 CELERY_TASK_ACKS_LATE = False  # the lease handles a crash; late ack would run long jobs twice
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_POOL = config.worker.pool
-CELERY_WORKER_CONCURRENCY = config.worker.concurrency
+CELERY_WORKER_POOL = pool_of(sys.argv) or config.worker.pool
+CELERY_WORKER_CONCURRENCY = config.worker.concurrency or CONCURRENCY[CELERY_WORKER_POOL]
 CELERY_WORKER_SEND_TASK_EVENTS = False  # the option -E turns them on for Flower
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_ENABLE_UTC = True

@@ -12,6 +12,7 @@ import yaml
 
 from dbpools.config import MySQLConfig, PostgresConfig, ServerConfig, SqliteConfig
 from jobu_project import config as config_module
+from jobu_project import worker_pool
 from jobu_project.config import Config, ConfigError, expand, load
 from jobu_project.databases import django_databases, pool_databases, sqlite_path
 from jobu_project.layout import ROOT, default_data_dir
@@ -109,7 +110,9 @@ def load_empty(tmp_path: Path) -> Config:
 
 
 def test_an_empty_file_is_allowed(load_files: Loader):
-    assert load_files(scheduler="", worker="worker:\n", admin="# nothing\n").worker.concurrency == 4
+    assert (
+        load_files(scheduler="", worker="worker:\n", admin="# nothing\n").worker.pool == "threads"
+    )
 
 
 def test_the_directory_can_be_chosen_and_must_exist(tmp_path: Path):
@@ -169,6 +172,11 @@ def test_all_mistakes_of_all_files_are_listed_at_once(load_files: Loader):
         ({"scheduler": "scheduler: {default_timezone: ''}"}, "unknown time zone"),
         ({"scheduler": "scheduler: {1: 2}"}, "keys must be words"),
         ({"scheduler": "scheduler: {calendars: {kr: {contry: KR}}}"}, "did you mean 'country'?"),
+        (
+            {"scheduler": "scheduler: {republish_seconds: 30}"},
+            "republish_seconds is retired: workers look into the table themselves every second;"
+            " delete the line",
+        ),
         ({"scheduler": "scheduler: {database: other}"}, "must name one job database"),
         (
             {"scheduler": "scheduler: {broker_url: 'sentinel://:p@h:26379'}"},
@@ -475,3 +483,23 @@ def test_no_error_message_contains_a_secret(files: dict[str, str], load_files: L
 
 def test_the_configuration_of_a_process_is_read_once():
     assert config_module.get_config() is config_module.get_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pool"),
+    [
+        ("celery -A jobu_project worker", None),
+        ("celery -A jobu_project worker --pool=prefork -c 2", "prefork"),
+        ("celery -A jobu_project worker -P threads", "threads"),
+        ("celery -A jobu_project worker -Psolo", "solo"),
+        ("celery -A jobu_project worker --pool prefork", "prefork"),
+        ("celery -A jobu_project worker -P", None),
+        ("celery -A jobu_project flower --pool=prefork", None),
+    ],
+)
+def test_the_command_line_of_a_worker_names_its_pool(arguments: str, pool: str | None):
+    assert worker_pool.pool_of(arguments.split()) == pool
+
+
+def test_a_worker_has_many_places_in_threads_and_few_children():
+    assert [worker_pool.CONCURRENCY[pool] for pool in ("threads", "prefork", "solo")] == [100, 4, 4]
