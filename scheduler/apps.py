@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    from scheduler.wakeups import Messenger
+    from scheduler.wakeup_messages import Sender
 
 # The packages without which `scheduler` cannot be imported. They lie beside it.
 _BESIDE = ("handlers", "dbpools")
@@ -55,7 +55,7 @@ class SchedulerConfig(AppConfig):
         if project_app.is_worker_or_beat():
             _import_task()  # the signal is under way: Celery's receiver has made Django ready
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
-        wakeups.send_through(_messenger)
+        wakeups.send_through(_sender)
         celery_tasks.install()
         if django.VERSION >= (6, 0) or find_spec("django_tasks") is not None:
             from scheduler.django_tasks import handler
@@ -67,13 +67,13 @@ class SchedulerConfig(AppConfig):
             emit("discovery.failed", handler_module=module, error=error)
 
 
-def _messenger() -> Messenger:
-    from scheduler.beat.publisher import CeleryPublisher
+def _sender() -> Sender:
     from scheduler.clock import DatabaseClock
     from scheduler.operations.celery_app import own_app
     from scheduler.store.connection import database_now
+    from scheduler.wakeup_messages import CelerySender
 
-    return CeleryPublisher(own_app(), DatabaseClock(database_now, 0))
+    return CelerySender(own_app(), DatabaseClock(database_now, 0))
 
 
 def _import_task(**_: Any) -> None:

@@ -27,7 +27,7 @@ from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, parse_database
 from dbpools.nearest import nearest
 
-TASK_NAME = "scheduler.execute"
+TASK_NAME = "scheduler.work"
 # The instance namespace of jobu's own admin site. `reverse("admin:...", current_app=SITE_NAME)`
 # finds its pages, and those of the project's admin where jobu's are there.
 SITE_NAME = "jobu"
@@ -57,6 +57,12 @@ def _ends_before_the_lease(grace_seconds: float) -> float:
         )
     return grace_seconds
 
+
+# Keys of earlier versions, and what is true in their place.
+RETIRED_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("republish_seconds", "republish_max_seconds"),
+    "workers look into the table themselves every second; delete the line",
+)
 
 TimezoneName = Annotated[str, AfterValidator(known_timezone)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -88,21 +94,15 @@ class BeatSettings(Section):
         "Asia/Seoul", description="time zone of jobs that have none"
     )
     poll_interval_seconds: Seconds = Field(
-        1, description="beat looks at due jobs at least this often"
+        1,
+        description="beat looks at due jobs, and a worker with free places at waiting runs, at"
+        " least this often",
     )
     max_sleep_seconds: Seconds = Field(300, description="upper bound of any sleep of beat")
     min_cron_interval_seconds: Count = Field(
         60, description="jobs that fire more often are refused"
     )
-    batch_size: Count = Field(
-        500, description="jobs planned, and executions published, per transaction"
-    )
-    republish_seconds: Seconds = Field(
-        30, description="a published execution that nobody claimed is sent again after this time"
-    )
-    republish_max_seconds: Seconds = Field(
-        600, description="the wait between two messages doubles up to this"
-    )
+    batch_size: Count = Field(500, description="jobs planned per transaction")
     sweep_interval_seconds: Seconds = Field(
         5, description="how often beat looks for runs of dead workers"
     )
@@ -257,7 +257,10 @@ def describe_mistake(item: Any, model: type[BaseModel]) -> str:
     """Returns a pydantic error as `.key: what is wrong`, without the value (it may be a secret)."""
     where = "".join(f".{part}" for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        hint = did_you_mean(str(item["loc"][-1]), _keys_at(model, item["loc"][:-1]))
+        key = str(item["loc"][-1])
+        if key in RETIRED_KEYS:
+            return f"{where}: {key} is retired: {RETIRED_KEYS[key]}"
+        hint = did_you_mean(key, _keys_at(model, item["loc"][:-1]))
         return f"{where}: unknown key{hint}"
     return f"{where}: {item['msg'].removeprefix('Value error, ')}"
 

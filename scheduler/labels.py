@@ -18,3 +18,8 @@ def label(code: StrEnum) -> str:
 def label_of(codes: type[StrEnum], text: str) -> str:
     """Returns the label of a code from a row. The label of an unknown code is the code itself."""
     return label(codes(text)) if text in list(codes) else text
+
+
+def task_id(execution_id: int, attempt: int) -> str:
+    """The name of an attempt among Celery's tasks, as Flower shows it."""
+    return f"jobu-{execution_id}-{attempt}"

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    PENDING = "PENDING"  # waits for a claim; `publish_at` says when beat sends a message (again)
+    PENDING = "PENDING"  # waits for a claim, from `available_at` on
     RUNNING = "RUNNING"  # a worker holds the lease; `lease_expires_at` says until when
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"

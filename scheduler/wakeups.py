@@ -1,8 +1,8 @@
-"""Something became runnable: the one function that tells the workers, after the commit.
+"""Something became runnable: the functions that wake the workers of a queue.
 
-It only makes a run start sooner. Beat finds every row that may start at its next tick, so a message
-that is not sent delays a run by a second and loses none. That is why everything here is best
-effort: a request never waits for the broker, and one commit sends a few messages at most.
+A wake-up only makes a run start sooner. Workers look into the table every second, and beat wakes
+the workers of every queue that has work: a wake-up that is not sent delays a run by a second and
+loses none. That is why everything here is best effort, and a request never waits for the broker.
 """
 
 from __future__ import annotations
@@ -10,46 +10,24 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Sequence
-from queue import Full, Queue
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from django.db import connection, transaction
 
 from scheduler.events import emit
-from scheduler.models import JobExecution
-from scheduler.store.publishing import Hint
+from scheduler.wakeup_messages import Sender, format_error
 
-#: One commit sends so many messages; the other rows wait for beat's next tick.
-MESSAGES_OF_A_COMMIT: Final = 10
-#: So many messages wait for the broker in one process. Further ones are beat's.
+#: The wake-ups of so many queues wait for the broker in one process. Further ones are beat's.
 _WAITING: Final = 100
-#: How long the end of a process waits for its messages: a command ends right after its commit.
+#: After an errand, what becomes runnable within this time goes with the next one: to ask how many
+#: messages wait in a queue costs as much as to send one.
+_GAP_SECONDS: Final = 0.02
+#: How long the end of a process waits for its wake-ups: a command ends right after its commit.
 _END_SECONDS: Final = 1.0
 
 
-class Messenger(Protocol):
-    def ready(self) -> bool:
-        """False while the broker is known to be away."""
-
-    def publish(self, hints: Sequence[Hint]) -> list[int]:
-        """Send the messages. May block for seconds; raises nothing."""
-
-
-def execution_became_runnable(execution: JobExecution) -> None:
-    """The same for a row at hand."""
-    became_runnable(
-        execution.pk,
-        handler_name=execution.handler_name,
-        queue=execution.queue,
-        timeout_seconds=execution.timeout_seconds,
-        attempt=execution.attempt + 1,
-    )
-
-
-def became_runnable(
-    execution_id: int, *, handler_name: str, queue: str, timeout_seconds: int, attempt: int = 1
-) -> None:
+def became_runnable(queue: str) -> None:
     """Call it in the transaction that made an execution runnable. A rollback sends nothing.
 
     One callback serves a whole transaction. If its savepoint is rolled back, Django drops it, and
@@ -57,19 +35,17 @@ def became_runnable(
     """
     if _post is None:
         return
-    hint = Hint(
-        execution_id=execution_id,
-        handler_name=handler_name,
-        queue=queue,
-        timeout_seconds=timeout_seconds,
-        attempt=attempt,
-        publish_count=0,
-    )
     after_commit = _callback_of_this_transaction()
     if after_commit is None:
-        transaction.on_commit(_AfterCommit(_post, hint), robust=True)
+        transaction.on_commit(_AfterCommit(_post, queue), robust=True)
     else:
-        after_commit.add(hint)
+        after_commit.queues.add(queue)
+
+
+def wake(queue: str, times: int = 1) -> None:
+    """Wake the workers of a queue, outside of a transaction. Returns at once."""
+    if _post is not None:
+        _post.send(queue, times)
 
 
 def _callback_of_this_transaction() -> _AfterCommit | None:
@@ -81,80 +57,84 @@ def _callback_of_this_transaction() -> _AfterCommit | None:
 
 
 class _AfterCommit:
-    """The callback of one transaction. Rows whose savepoint was rolled back do no harm."""
+    """The callback of one transaction. A queue whose savepoint was rolled back does no harm."""
 
-    def __init__(self, post: Post, first: Hint) -> None:
+    def __init__(self, post: Post, queue: str) -> None:
         self._post = post
-        self._hints = [first]
-
-    def add(self, hint: Hint) -> None:
-        if len(self._hints) < MESSAGES_OF_A_COMMIT:
-            self._hints.append(hint)
+        self.queues = {queue}
 
     def __call__(self) -> None:
-        self._post.send(self._hints)
+        for queue in self.queues:
+            self._post.send(queue)
 
 
 class Post:
-    """Sends in a thread of its own, which begins with the first message of a process."""
+    """Sends in a thread of its own, which begins with the first wake-up of a process."""
 
-    def __init__(self, messenger: Callable[[], Messenger]) -> None:
-        self._make_messenger = messenger
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._queue: Queue[Hint | threading.Event] = Queue(_WAITING)
+    def __init__(self, sender: Callable[[], Sender]) -> None:
+        self._make_sender = sender
+        self.forget()
 
-    def send(self, hints: Sequence[Hint]) -> None:
+    def forget(self) -> None:
+        """Begin anew. A child has its parent's lock and wake-ups, and no thread."""
+        self._change = threading.Condition()
+        self._waiting: dict[str, int] = {}
+        self._thread: threading.Thread | None = None
+        self._is_sending = self._hurries = False
+
+    def send(self, queue: str, times: int = 1) -> None:
         """Returns at once."""
-        self._begin()
-        for hint in hints:
-            try:
-                self._queue.put_nowait(hint)
-            except Full:
+        with self._change:
+            if queue not in self._waiting and len(self._waiting) >= _WAITING:
                 return
+            self._waiting[queue] = max(times, self._waiting.get(queue, 0))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="jobu-post", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, _END_SECONDS)
+            self._change.notify_all()
 
     def flush(self, seconds: float) -> None:
         """Wait until what was sent before has left this process, at most so long."""
-        if self._pid != os.getpid():
-            return
-        done = threading.Event()
-        try:
-            self._queue.put(done, timeout=seconds)
-        except Full:
-            return
-        done.wait(seconds)
-
-    def _begin(self) -> None:
-        with self._lock:
-            if self._pid == os.getpid():
+        with self._change:
+            if self._thread is None:
                 return
-            # A child has its parent's queue, and no thread.
-            self._pid = os.getpid()
-            self._queue = Queue(_WAITING)
-            thread = threading.Thread(
-                target=self._run, args=(self._queue,), name="jobu-post", daemon=True
-            )
-            thread.start()
-        atexit.register(self.flush, _END_SECONDS)
+            self._hurries = True
+            self._change.notify_all()
+            self._change.wait_for(lambda: not self._waiting and not self._is_sending, seconds)
+            self._hurries = False
 
-    def _run(self, queue: Queue[Hint | threading.Event]) -> None:
-        messenger = self._make_messenger()
+    def _run(self) -> None:
+        sender = self._make_sender()
         while True:
-            item = queue.get()
-            if isinstance(item, threading.Event):
-                item.set()
-            elif messenger.ready():
-                # Without this thread the process would never send again. Beat sends this one.
-                try:
-                    messenger.publish([item])
-                except Exception as error:  # noqa: BLE001
-                    emit("publish.failed", error=f"{type(error).__name__}: {error}")
+            with self._change:
+                self._change.wait_for(lambda: self._waiting)
+                times, self._waiting = self._waiting, {}
+                self._is_sending = True
+            try:
+                if sender.ready():
+                    sender.send(times)
+            # Without this thread the process would never send again.
+            except Exception as error:  # noqa: BLE001
+                emit("publish.failed", error=format_error(error))
+            with self._change:
+                self._is_sending = False
+                self._change.notify_all()
+                self._change.wait_for(lambda: self._hurries, _GAP_SECONDS)
 
 
 _post: Post | None = None
 
 
-def send_through(messenger: Callable[[], Messenger] | None) -> None:
-    """How messages are sent. `messenger` is called in the thread that sends. None: not at all."""
+def send_through(sender: Callable[[], Sender] | None) -> None:
+    """How wake-ups are sent. `sender` is called in the thread that sends. None: not at all."""
     global _post
-    _post = None if messenger is None else Post(messenger)
+    _post = None if sender is None else Post(sender)
+
+
+def _after_fork() -> None:
+    if _post is not None:
+        _post.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

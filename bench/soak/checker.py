@@ -36,7 +36,6 @@ PROMISES: Mapping[str, str] = {
     "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
     "overlap": "3: runs of a job that must not overlap do not",
     "time": "7: time is right",
-    "early_message": "4: a message names a committed row",
     "slow": "2: within the bound that the settings give",
     "process_ended": "2: no process ends by itself",
     "gave_up": "2: within the bound that the settings give",
@@ -88,7 +87,6 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _failures(history),
         _overlaps(history),
         _times(history),
-        _messages(history),
     ]
     found = [broken for findings in checks for broken in findings]
     found += [Broken(what="process_ended", detail=death) for death in history.deaths]
@@ -363,16 +361,6 @@ def _times(history: History) -> Iterator[Broken]:
         slot = slots.get(attempt.execution_id)
         if slot is not None and attempt.started_at < slot - CLOCK_SLACK:
             yield Broken(what="time", detail=f"execution {attempt.execution_id} ran too early")
-
-
-def _messages(history: History) -> Iterator[Broken]:
-    for event in history.events:
-        if event["event"] == "execution.not_claimed" and "no such" in str(event.get("reason")):
-            yield Broken(
-                what="early_message",
-                detail=f"a message named execution {event['execution_id']}, which nobody had"
-                " committed",
-            )
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], int]) -> dict[int, list[T]]:

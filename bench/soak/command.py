@@ -323,13 +323,13 @@ class _Soak:
     def _bounds(self) -> Bounds:
         """Returns the bounds of these settings. docs/reliability.md explains each part."""
         scheduler, worker = self._options.config["scheduler"], self._options.config["worker"]
+        # Of beat, and a look of a worker into the table where every wake-up is lost.
         tick = 1.2 * scheduler["poll_interval_seconds"]
-        again = scheduler["republish_max_seconds"]
         rescue = worker["lease_seconds"] + scheduler["sweep_interval_seconds"]
         return Bounds(
             row=tick + SLACK_SECONDS,
-            start=tick + again + SLACK_SECONDS,
-            recovery=rescue + 1.2 * BACKOFF_MAX_SECONDS + tick + again + SLACK_SECONDS,
+            start=2 * tick + SLACK_SECONDS,
+            recovery=rescue + 1.2 * BACKOFF_MAX_SECONDS + 2 * tick + SLACK_SECONDS,
             reaction=reactions(self._options.config, START_SECONDS),
         )
 

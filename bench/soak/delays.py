@@ -119,22 +119,22 @@ def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: dateti
 def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
     """Returns for how long after its end each kind of fault can still delay something."""
     lease = config["worker"]["lease_seconds"]
-    again = config["scheduler"]["republish_max_seconds"]
+    look = 1.2 * config["scheduler"]["poll_interval_seconds"]
     of_beat = lease + start_seconds  # a new beat rescues only after one lease with the database
-    of_worker = again + start_seconds
+    of_worker = look + start_seconds
     return {
         "kill-beat": of_beat,
         "crash-beat": of_beat,
         "pause-beat": of_beat,
         "freeze-beat": of_beat + IDLE_IN_TRANSACTION_SECONDS,
-        "mute-broker": again + 20,
+        "mute-broker": look + 20,
         "kill-worker": of_worker,
         "crash-worker": of_worker,
-        "stop-worker": again,
+        "stop-worker": look,
         "drain-worker": of_worker,
-        "flush-broker": again,
-        # 20 s for the pauses of the publisher and of Celery after a failure.
-        "restart-broker": again + 20,
+        "flush-broker": look,
+        # 20 s for the pause of Celery after a failure: idle prefork children wait for the broker.
+        "restart-broker": look + 20,
         # Beat's longest pause, the lease that it then waits, and the leases that have expired.
         "restart-database": 5 + 2 * lease,
     }

@@ -36,9 +36,6 @@ CONFIG: dict[str, dict[str, Any]] = {
     "scheduler": {
         "min_cron_interval_seconds": 1,
         "poll_interval_seconds": 0.5,
-        "republish_seconds": 2,
-        # Not much shorter, because each repeated message is more work for a machine that is late.
-        "republish_max_seconds": 16,
         "sweep_interval_seconds": 1,
     },
     "worker": {

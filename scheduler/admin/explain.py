@@ -28,7 +28,7 @@ from scheduler.operations.validation import no_handler
 from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
 from scheduler.store import overlap
 
-# A message that is not claimed within this time has already been sent a second time.
+# A worker with a free place claims a run of its queues within two seconds.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
 
 Sentences = list[SafeString]
@@ -77,12 +77,13 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
     else:
         sentences.append(
             _say(
-                _("It has been waiting for a worker since %(when)s."),
+                _("It has been waiting for a worker of %(queue)s since %(when)s."),
+                queue=_queue_of(execution),
                 when=_when(execution.available_at, now),
             )
         )
     if execution.available_at <= now and holder is None:
-        sentences += _on_its_way(execution, now)
+        sentences += _workers(execution, now)
     sentences += _surroundings(execution)
     return sentences + [conditional_escape(text) for text in missing_parts(now)]
 
@@ -100,40 +101,14 @@ def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
     )
 
 
-def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
-    """Returns sentences about the step between the row and a worker that is still missing."""
-    queue = execution.queue or _("the default queue")
-    if execution.publish_count == 0:
-        late = is_overdue(execution.publish_at, now)
-        return [
-            _say(_("Beat should have sent it to a worker by now; its broker may be away."))
-            if late
-            else _say(_("Beat has not sent it to a worker yet."))
-        ]
-    sentences = [
-        _say(
-            ngettext(
-                "It was sent to %(queue)s once and no worker has claimed it yet.",
-                "It was sent to %(queue)s %(count)s times and no worker has claimed it yet.",
-                execution.publish_count,
-            ),
-            queue=queue,
-            count=execution.publish_count,
-        )
-    ]
-    if execution.publish_at is not None:
-        sentences.append(
-            _say(
-                _("If none does, beat sends it again at %(when)s."),
-                when=_when(execution.publish_at, now),
-            )
-        )
+def _workers(execution: JobExecution, now: datetime) -> Sentences:
+    """Returns a sentence about the workers, which do not say from which queues they take runs."""
     alive = alive_processes(now).filter(kind=ProcessKind.WORKER)
     workers = alive.aggregate(count=Count("id"), running=Sum("running"))
     if not workers["count"]:
-        return sentences  # `missing_parts` reports the missing workers
+        return []  # `missing_parts` reports the missing workers
     if workers["running"]:
-        sentences.append(
+        return [
             _say(
                 ngettext(
                     "%(count)s worker process is alive and has %(running)s runs in progress.",
@@ -142,18 +117,22 @@ def _on_its_way(execution: JobExecution, now: datetime) -> Sentences:
                 ),
                 **workers,
             )
+        ]
+    if now - execution.available_at <= UNCLAIMED_AFTER:
+        return []
+    return [
+        _say(
+            _(
+                "The workers that are alive do nothing at the moment: perhaps none of them"
+                " takes runs from %(queue)s."
+            ),
+            queue=_queue_of(execution),
         )
-    elif execution.publish_count > 1 and now - execution.available_at > UNCLAIMED_AFTER:
-        sentences.append(
-            _say(
-                _(
-                    "The workers that are alive do nothing at the moment: perhaps none of them"
-                    " takes messages from %(queue)s."
-                ),
-                queue=queue,
-            )
-        )
-    return sentences
+    ]
+
+
+def _queue_of(execution: JobExecution) -> str:
+    return _("queue %s") % execution.queue if execution.queue else _("the default queue")
 
 
 def _surroundings(execution: JobExecution) -> Sentences:

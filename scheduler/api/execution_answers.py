@@ -49,8 +49,6 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "priority": execution.priority,
         "timeout_seconds": execution.timeout_seconds,
         "available_at": execution.available_at,
-        "publish_at": execution.publish_at,
-        "publish_count": execution.publish_count,
         "worker": execution.lease_owner,
         "lease_expires_at": execution.lease_expires_at,
         "deadline_at": execution.deadline_at,

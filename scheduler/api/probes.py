@@ -119,9 +119,9 @@ class _Tables(Collector):
         yield _gauge("jobu_executions_running", "Executions that run.", seen.running)
         yield _ended(self._now)
         yield _gauge(
-            "jobu_publish_overdue_seconds",
-            "How late the publication that is due for the longest time is; 0: none is due.",
-            seen.oldest_unpublished_seconds or 0,
+            "jobu_oldest_waiting_seconds",
+            "How long the run waits that a worker could have begun first; 0: none waits.",
+            seen.oldest_waiting_seconds or 0,
         )
         if seen.beat_age_seconds is not None:
             yield _gauge(

@@ -1,4 +1,4 @@
-"""One tick of beat: due jobs become executions, executions become messages, lost runs are rescued.
+"""One tick of beat: due jobs become executions, workers are woken for them, lost runs are rescued.
 
 Any number of beats may tick at once. Each step is a transaction of its own, and another beat may
 have done it already. Beat remembers no job between two ticks.
@@ -17,7 +17,6 @@ from django.utils import translation
 from scheduler import failpoints
 from scheduler.beat import backfill_steps, pauses, planning
 from scheduler.beat.fingerprints import Comparison
-from scheduler.beat.publisher import Publisher
 from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
@@ -31,14 +30,15 @@ from scheduler.states import RunStatus
 from scheduler.store import (
     activity,
     backfills,
+    heads,
     last_results,
     processes,
-    publishing,
     retention,
     slots,
 )
 from scheduler.store.jobs import disable_job
 from scheduler.transient import in_transaction, is_outage
+from scheduler.wakeup_messages import MOST_WAITING, Sender
 
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
@@ -47,7 +47,10 @@ _LATE_SECONDS = 0.001
 _MAINTENANCE_SECONDS = 2
 _PRUNE_BATCH = 1000
 _OLDER_RESULTS = 5000
-_REPUBLISH_AFTER_FAILURE_SECONDS = 2
+# Work that is older has been taken by nobody: its queue is woken again, this often at most.
+_TAKEN_SECONDS = 1
+# Retries and jitter may become available at any microsecond. A tick serves those of this span.
+_SHORTEST_SECONDS = 0.01
 # Errors that one row can cause: it breaks a constraint, or holds a value that Python cannot read
 # (`infinity`, JSON that is a thousand lists deep, and in SQLite any text).
 _ROW_ERRORS = (
@@ -76,13 +79,13 @@ class Dispatcher:
         self,
         *,
         clock: Clock,
-        publisher: Publisher,
+        sender: Sender,
         settings: Callable[[], SchedulerSettings] = current,
         random: Callable[[], float] = random_module.random,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
-        self.publisher = publisher
+        self.sender = sender
         self._stopping = stopping
         self._settings = settings
         self._random = random
@@ -92,6 +95,9 @@ class Dispatcher:
         self._next_prune = 0.0
         self._results_since: datetime | None = None
         self._older_results_until: datetime | None = None
+        self._looked_at: datetime | None = None
+        self._has_news = True
+        self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
 
@@ -109,8 +115,8 @@ class Dispatcher:
             worked = self._record_all(now)
             steps = (
                 self._advance_backfills,
-                self._publish_all,
                 self._rescue,
+                self._wake_workers,
                 self._maintenance,
                 self._compare,
             )
@@ -137,8 +143,11 @@ class Dispatcher:
         while True:
             claimed, recorded = self._record_batch(limit)
             total += recorded
+            self._has_news |= recorded.slots > 0
             if claimed < limit or self._stopping():
                 break
+            # During a long burst, the first ones must not wait for the last ones.
+            self._wake_workers()
         if total.slots or total.skipped:
             emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
         return total.jobs > 0
@@ -251,43 +260,31 @@ class Dispatcher:
     def _advance_backfills(self) -> bool:
         step = backfill_steps.advance(self._clock, self._settings(), after=self._backfills.after)
         self._backfills = step
+        self._has_news |= step.made > 0
         return step.made > 0
 
-    # --- executions become messages --------------------------------------------------------------
+    # --- workers are woken -----------------------------------------------------------------------
 
-    def _publish_all(self) -> bool:
-        published = False
-        self._send_again(self.publisher.take_back())
-        while self.publisher.ready() and self._is_due(publishing.next_publish_at()):
-            hints = self._take_to_publish()
-            failpoints.point("publish.taken")
-            refused = self.publisher.publish(hints)
-            published |= len(refused) < len(hints)
-            self._send_again(refused)
-            if refused or len(hints) < self._settings().batch_size or self._stopping():
-                break
-            # During a long burst, jobs that become due must not wait.
-            self._record_all(self._clock.now())
-        return published
+    def _wake_workers(self) -> bool:
+        """Wake the workers of queues with work. Returns False: it makes no work for a next tick.
 
-    def _send_again(self, unsent: Sequence[int]) -> None:
-        if unsent:
-            again = self._clock.now() + timedelta(seconds=_REPUBLISH_AFTER_FAILURE_SECONDS)
-            publishing.not_published(unsent, publish_at=again)
-
-    def _take_to_publish(self) -> list[publishing.Hint]:
-        settings = self._settings()
-        return in_transaction(
-            lambda: publishing.take_to_publish(
-                self._clock.now(),
-                settings.batch_size,
-                again_seconds=settings.republish_seconds,
-                again_max_seconds=settings.republish_max_seconds,
-            )
-        )
-
-    def _is_due(self, instant: datetime | None) -> bool:
-        return instant is not None and instant <= self._clock.now()
+        All these queues where there is something new, else those whose work nobody has taken.
+        """
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        since, self._looked_at = self._looked_at, now
+        if not self._has_news:
+            new_at = heads.next_available_at(since) if since is not None else now
+            self._has_news = new_at is not None and new_at <= now
+        if not (self._has_news or monotonic >= self._next_wakes) or not self.sender.ready():
+            return False
+        taken = timedelta(seconds=0 if self._has_news else _TAKEN_SECONDS)
+        queues = heads.runnable_queues(now - taken)
+        self._has_news = False
+        self._next_wakes = monotonic + _TAKEN_SECONDS
+        failpoints.point("wakeup.due")
+        if queues:
+            self.sender.send(dict.fromkeys(queues, MOST_WAITING))
+        return False
 
     # --- now and then ----------------------------------------------------------------------------
 
@@ -308,7 +305,9 @@ class Dispatcher:
                 status=run.status.value,
                 reason=run.reason,
             )
-        return any(run.status == RunStatus.PENDING for run in rescued)
+        may_run = any(run.status == RunStatus.PENDING for run in rescued)
+        self._has_news |= may_run
+        return may_run
 
     def _maintenance(self) -> bool:
         """Returns False: it makes no work for a next tick."""
@@ -382,14 +381,14 @@ class Dispatcher:
             longest = min(longest, settings.poll_interval_seconds)
         if self._backfills.after or not self._comparison.is_done:
             return 0.0  # this tick could not look at all of them
-        instants = [slots.next_due_at()]
-        if self.publisher.ready():
-            instants.append(publishing.next_publish_at())
         now = self._clock.now()
-        waits = [
-            (instant - now).total_seconds() + _LATE_SECONDS
-            for instant in instants
-            if instant is not None
-        ]
-        shortest = 0.0 if worked else _CONTENDED_SECONDS
-        return min([longest, *(max(wait, shortest) for wait in waits)])
+        # What became available since the last look counts, too. Retries have no other alarm.
+        available_at = heads.next_available_at(self._looked_at or now)
+        waits = [longest]
+        for instant, shortest in (
+            (slots.next_due_at(), 0.0 if worked else _CONTENDED_SECONDS),
+            (available_at, _SHORTEST_SECONDS),
+        ):
+            if instant is not None:
+                waits.append(max((instant - now).total_seconds() + _LATE_SECONDS, shortest))
+        return min(waits)

@@ -21,16 +21,16 @@ from kombu.exceptions import OperationalError
 from scheduler.beat.clock_watch import ClockWatch
 from scheduler.beat.courier import Courier
 from scheduler.beat.dispatcher import Dispatcher
-from scheduler.beat.publisher import CeleryPublisher
 from scheduler.beat.stopping import Stopping
 from scheduler.clock import DatabaseClock
 from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.limits import limit_connection
 from scheduler.states import ProcessKind
-from scheduler.store import processes, publishing
+from scheduler.store import processes
 from scheduler.store.connection import database_now
 from scheduler.transient import is_transient
+from scheduler.wakeup_messages import CelerySender
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
@@ -47,11 +47,11 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
     def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
         super().__init__(app, *args, lazy=lazy, **kwargs)
         self._clock = DatabaseClock(database_now, max_age_seconds=0)
-        self._publisher = CeleryPublisher(app, self._clock)
+        self._sender = CelerySender(app, self._clock)
         self._wake = threading.Event()
         self._stopping = Stopping(on_stop=self._wake.set)
         self._dispatcher = Dispatcher(
-            clock=self._clock, publisher=self._publisher, stopping=lambda: bool(self._stopping)
+            clock=self._clock, sender=self._sender, stopping=lambda: bool(self._stopping)
         )
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._started_at: Any = None
@@ -69,8 +69,8 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         not wait for the broker.
         """
         limit_connection(in_constant_use=True)
-        self._courier = Courier(self._publisher, wake=self._wake.set)
-        self._dispatcher.publisher = self._courier
+        self._courier = Courier(self._sender, wake=self._wake.set)
+        self._dispatcher.sender = self._courier
         self._sleeps = self._stopping.listen()
 
     @property
@@ -122,7 +122,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         """
         if self._courier is not None and not self._courier.is_here():
             return None
-        return self._publisher.producer()
+        return self._sender.producer()
 
     def is_due(self, entry: Any) -> Any:
         """Whether the entry is due. Celery's tick asks just before it sends it."""
@@ -169,7 +169,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             if not isinstance(error.__context__, OperationalError):
                 raise
             # The broker is away or refuses this message: kombu raises the same error for both.
-            self._publisher.close()
+            self._sender.close()
             fresh = self.producer
             if fresh is None:
                 self._unsent_entries.append(entry)
@@ -181,20 +181,15 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             if self._started_at is not None:
                 # Whatever the last tick has left of the old connection: the goodbye has a new one.
                 connection.close()
-                self._end_courier()
+                if self._courier is not None:
+                    self._courier.close()
                 processes.forget_process(self._name)
             if self._courier is None:
-                self._publisher.close()
+                self._sender.close()
         # The process ends in any case, and a row that stays goes stale by itself.
         except Exception:  # noqa: BLE001
             pass
         super().close()
-
-    def _end_courier(self) -> None:
-        """Another beat sends what the courier has not sent yet."""
-        unsent = self._courier.close() if self._courier is not None else []
-        if unsent:
-            publishing.not_published(unsent, publish_at=self._clock.now())
 
     def _heartbeat(self) -> None:
         if self._stopping:

@@ -30,8 +30,8 @@ _EXECUTION = (
     "finished_at", "progress", "progress_message", "created_at",
 )  # fmt: skip
 _EXECUTION_MORE = (
-    "error_message", "queue", "priority", "timeout_seconds", "available_at", "publish_at",
-    "publish_count", "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
+    "error_message", "queue", "priority", "timeout_seconds", "available_at",
+    "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
 )  # fmt: skip
 _BACKFILL = (
     "id", "job_id", "since", "until", "order", "parallelism", "state", "cursor", "total", "made",

@@ -87,9 +87,6 @@ class JobExecution(models.Model):
     queue = ExactText(_("queue"), max_length=100, blank=True, default="", db_default="")
     priority = models.IntegerField(_("priority"), default=0, db_default=0)
     available_at = models.DateTimeField(_("available"), db_default=UtcNow())  # earliest claim
-    # While PENDING: when to send its message (again).
-    publish_at = models.DateTimeField(_("publish"), null=True, blank=True, db_default=UtcNow())
-    publish_count = models.IntegerField(_("published"), default=0, db_default=0)
     lease_token = models.CharField(max_length=32, null=True, blank=True)
     lease_owner = models.CharField(_("worker"), max_length=255, null=True, blank=True)
     lease_expires_at = models.DateTimeField(_("lease ends"), null=True, blank=True)
@@ -123,8 +120,6 @@ class JobExecution(models.Model):
             ("retry_jobexecution", "Can retry executions"),
         ]
         indexes = [
-            # take_to_publish, and "when is the next one due?"
-            models.Index(fields=["status", "publish_at"], name="executions_to_publish"),
             # rescue_expired
             models.Index(fields=["status", "lease_expires_at"], name="executions_to_rescue"),
             # retention, last results, and the dashboard's last hours, which it answers by itself
@@ -181,10 +176,6 @@ class JobExecution(models.Model):
                     status__in=sorted({RunStatus.PENDING, RunStatus.RUNNING}),
                     finished_at__isnull=True,
                 ),
-            ),
-            CheckConstraint(
-                name="pending_is_looked_at_again",
-                condition=~Q(status=RunStatus.PENDING.value) | Q(publish_at__isnull=False),
             ),
             CheckConstraint(
                 name="in_line_only_while_pending",

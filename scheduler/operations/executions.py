@@ -21,7 +21,7 @@ from scheduler.states import FINAL, RETRYABLE, ActivityVerb, ParamSource, RunSta
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction
-from scheduler.wakeups import execution_became_runnable
+from scheduler.wakeups import became_runnable
 
 RETRY_LIMIT: Final = 10_000
 RETRY_BATCH: Final = 500
@@ -63,7 +63,7 @@ class ExecutionOperations(Operations):
                 requested_by=self.actor.name,
             )
             self._remember_job(ActivityVerb.RUN, job, now, execution_id=execution.pk)
-            execution_became_runnable(execution)
+            became_runnable(execution.queue)
             return execution
 
         return in_transaction(work)
@@ -94,7 +94,7 @@ class ExecutionOperations(Operations):
                 priority=original.priority,
             )
             self._remember_execution(ActivityVerb.REPLAYED, execution, now, source_id=original.pk)
-            execution_became_runnable(execution)
+            became_runnable(execution.queue)
             return execution
 
         return in_transaction(work)
@@ -152,7 +152,7 @@ class ExecutionOperations(Operations):
             if is_new:
                 self._remember_execution(ActivityVerb.EVENT, execution, now)
                 if execution.available_at <= now:
-                    execution_became_runnable(execution)
+                    became_runnable(execution.queue)
             elif digest is not None and not is_answered_by(
                 execution, digest=digest, handler_name=handler_name, job_id=job_id
             ):
@@ -240,7 +240,7 @@ class ExecutionOperations(Operations):
                 return None
             execution = self._execution(execution_id)
             self._remember_execution(ActivityVerb.RETRIED, execution, now)
-            execution_became_runnable(execution)
+            became_runnable(execution.queue)
             return execution
 
         retried = in_transaction(work)
@@ -282,6 +282,8 @@ class ExecutionOperations(Operations):
     ) -> tuple[int, Activity]:
         now = self.clock.now()
         retried += executions.retry_all(ids, now=now)
+        for queue in executions.queues_of(ids):
+            became_runnable(queue)
         if entry is not None:
             activity.set_facts(entry.pk, {**entry.facts, "retried": retried})
             return retried, entry

@@ -12,12 +12,13 @@ from django.db.models import Max, QuerySet
 from scheduler import clock
 from scheduler.models import JobExecution, SchedulerProcess
 from scheduler.states import ProcessKind, RunStatus
+from scheduler.store import statistics
 
 #: Beats and workers write a heartbeat every 5 seconds; a process silent for longer is not alive.
 STALE_AFTER: Final = timedelta(seconds=30)
-#: Work of beat (to write the row of a slot, to send a run) that is late by more than this is
-#: overdue. Beat normally needs less than 2 seconds. A minute is twice STALE_AFTER, so that the
-#: restart or replacement of a beat raises no alarm. `probe` and the documented alerts use it, too.
+#: Work of beat (to write the row of a slot) that is late by more than this is overdue. Beat
+#: normally needs less than 2 seconds. A minute is twice STALE_AFTER, so that the restart or
+#: replacement of a beat raises no alarm.
 OVERDUE_AFTER: Final = timedelta(seconds=60)
 #: The database's clock may differ by this from the host's, and stand this far before its own latest
 #: time. More is an alarm: that clock alone decides when a slot is due.
@@ -51,8 +52,8 @@ class Liveness:
     beat_age_seconds: float | None
     beats_alive: int
     workers_alive: int
-    #: The delay of the run that has been due to be published for the longest time. None: none is.
-    oldest_unpublished_seconds: float | None
+    #: How long the run waits that a worker could have begun first. None: no run waits.
+    oldest_waiting_seconds: float | None
     #: Both are counted up to COUNTED_UP_TO.
     pending: int
     running: int
@@ -88,17 +89,11 @@ def liveness(now: datetime) -> Liveness:
     }
     alive = alive_processes(now)
     waiting = JobExecution.objects.filter(status=RunStatus.PENDING)
-    oldest = (
-        waiting.filter(publish_at__lte=now)
-        .order_by("publish_at")
-        .values_list("publish_at", flat=True)
-        .first()
-    )
     return Liveness(
         beat_age_seconds=_seconds_since(last.get(ProcessKind.BEAT), now),
         beats_alive=alive.filter(kind=ProcessKind.BEAT).count(),
         workers_alive=alive.filter(kind=ProcessKind.WORKER).count(),
-        oldest_unpublished_seconds=_seconds_since(oldest, now),
+        oldest_waiting_seconds=_seconds_since(statistics.oldest_waiting_at(now), now),
         pending=waiting.order_by()[:COUNTED_UP_TO].count(),
         running=JobExecution.objects.filter(status=RunStatus.RUNNING)
         .order_by()[:COUNTED_UP_TO]

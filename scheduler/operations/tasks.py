@@ -66,12 +66,7 @@ class TaskOperations(Operations):
             )
             execution_id = task_runs.create(run)
             if available_at <= now:
-                became_runnable(
-                    execution_id,
-                    handler_name=run.handler_name,
-                    queue=run.queue,
-                    timeout_seconds=run.timeout_seconds,
-                )
+                became_runnable(run.queue)
             return execution_id, run.scheduled_time
 
         # No savepoint in the caller's transaction: thousands of them slow PostgreSQL down.

@@ -73,34 +73,27 @@ def watermark_first() -> None:
     Dispatcher._record_batch = in_two_transactions  # type: ignore[method-assign]
 
 
-def publish_first() -> None:
-    """Messages are sent inside the transaction that inserts their rows."""
+def wakeup_first() -> None:
+    """Wake-ups are sent inside the transaction that inserts the rows: workers find none."""
     from scheduler.beat.dispatcher import Dispatcher
     from scheduler.clock import pause
-    from scheduler.store import publishing
 
     plan_and_record = Dispatcher._plan_and_record
 
-    def and_publish(self: Dispatcher, jobs: Any, now: datetime) -> Any:
+    def and_wake(self: Dispatcher, jobs: Any, now: datetime) -> Any:
         recorded = plan_and_record(self, jobs, now)
-        settings = self._settings()
-        hints = publishing.take_to_publish(
-            self._clock.now(),
-            settings.batch_size,
-            again_seconds=settings.republish_seconds,
-            again_max_seconds=settings.republish_max_seconds,
-        )
-        self.publisher.publish(hints)
+        self._has_news = True
+        self._wake_workers()
         pause(_WINDOW_SECONDS)
         return recorded
 
-    Dispatcher._plan_and_record = and_publish  # type: ignore[method-assign]
+    Dispatcher._plan_and_record = and_wake  # type: ignore[method-assign]
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {
     "no-fence": no_fence,
     "watermark-first": watermark_first,
-    "publish-first": publish_first,
+    "wakeup-first": wakeup_first,
 }
 
 

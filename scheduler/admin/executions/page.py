@@ -18,19 +18,18 @@ from scheduler.admin.executions import log
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.admin.site import reverse
-from scheduler.labels import label_of
+from scheduler.labels import label_of, task_id
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, RunStatus
-from scheduler.store.publishing import task_id
 
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
 WORDS_LAST_SECONDS: Final = 10
 
 # The columns that change during an execution, without params and results, which may be large.
 _MOVING: Final = (
-    "status", "attempt", "failures", "available_at", "publish_at", "publish_count", "lease_owner",
-    "started_at", "finished_at", "cancel_requested_at", "progress", "progress_message", "overran",
+    "status", "attempt", "failures", "available_at", "lease_owner", "started_at",
+    "finished_at", "cancel_requested_at", "progress", "progress_message", "overran",
 )  # fmt: skip
 
 
@@ -156,8 +155,6 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
 def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
     return [
         (_("May start from"), formatting.instant(execution.available_at)),
-        (_("Times published"), execution.publish_count),
-        (_("Published again"), formatting.instant(execution.publish_at)),
         (_("Lease ends"), formatting.instant(execution.lease_expires_at)),
         (_("Deadline"), formatting.instant(execution.deadline_at)),
         (_("Timeout"), formatting.span(execution.timeout_seconds)),
@@ -188,12 +185,10 @@ def _backfill_link(backfill_id: int) -> SafeString | str:
 
 
 def _task(execution: JobExecution) -> SafeString | str:
-    """Returns the Celery task id of the newest message, linked to Flower if it is configured."""
-    if not execution.publish_count:
+    """Returns the newest attempt as Celery's events name it, linked to Flower if configured."""
+    if not execution.attempt:
         return formatting.NOTHING
-    # A claim increments `attempt`, so a waiting execution was published for the next attempt.
-    waits = execution.status == RunStatus.PENDING
-    task = task_id(execution.pk, execution.attempt + waits, execution.publish_count)
+    task = task_id(execution.pk, execution.attempt)
     base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
     return formatting.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
 
@@ -253,16 +248,8 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
         )
         before = at
     if execution.status == RunStatus.PENDING:
-        sent = _("sent %s times so far") % execution.publish_count
         events.append(
             {"at": formatting.instant(execution.available_at), "what": _("May be claimed")}
-        )
-        events.append(
-            {
-                "at": formatting.instant(execution.publish_at),
-                "what": _("Sent to a worker"),
-                "detail": sent,
-            }
         )
     return events
 

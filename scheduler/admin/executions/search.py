@@ -12,8 +12,8 @@ from scheduler.models import CronJob, bounded_id
 
 # A word of the search finds at most this many jobs, the newest ones.
 JOBS_SEARCHED: Final = 500
-# The format of store.publishing.task_id.
-TASK_ID: Final = re.compile(r"jobu-([0-9]{1,19})-[0-9]+-[0-9]+", re.ASCII)
+# The format of labels.task_id.
+TASK_ID: Final = re.compile(r"jobu-([0-9]{1,19})-[0-9]+", re.ASCII)
 
 
 def matching(queryset: QuerySet[Any], search_term: str) -> QuerySet[Any]:

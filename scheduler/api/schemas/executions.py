@@ -50,8 +50,6 @@ class ExecutionDetail(ExecutionOut):
     priority: int
     timeout_seconds: int
     available_at: Instant
-    publish_at: Instant | None
-    publish_count: int
     worker: str | None
     lease_expires_at: Instant | None
     deadline_at: Instant | None

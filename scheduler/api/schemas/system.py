@@ -42,7 +42,7 @@ class LivenessOut(Schema):
     beat_age_seconds: float | None
     beats_alive: int
     workers_alive: int
-    oldest_unpublished_seconds: float | None
+    oldest_waiting_seconds: float | None
     pending: int
     running: int
     clock: ClockState

@@ -16,7 +16,6 @@ from scheduler.management.cli import JobuCommand
 from scheduler.management.output import span
 from scheduler.operations import health
 from scheduler.operations.liveness import (
-    OVERDUE_AFTER,
     STALE_AFTER,
     ClockState,
     Liveness,
@@ -45,9 +44,8 @@ class Command(JobuCommand):
             help=_("seconds since a beat ticked last (30)"),
         )  # fmt: skip
         parser.add_argument(
-            "--max-unpublished-age", type=seconds, metavar="S",
-            default=OVERDUE_AFTER.seconds,
-            help=_("seconds that a run may wait to be sent to the workers (60)"),
+            "--max-waiting-age", type=seconds, metavar="S", default=600,
+            help=_("seconds that a run may wait for a worker (600)"),
         )  # fmt: skip
         parser.add_argument(
             "--min-workers", type=seconds, default=1, metavar="N",
@@ -99,11 +97,11 @@ def _problems(found: Liveness, options: dict[str, Any]) -> Iterator[str]:
     elif found.clock == ClockState.DIFFERS:
         facts = {"seconds": f"{found.clock_offset_seconds:+.0f}"}
         yield _("the database's clock differs by %(seconds)s s from this host's") % facts
-    late = found.oldest_unpublished_seconds
-    limit = options["max_unpublished_age"]
+    late = found.oldest_waiting_seconds
+    limit = options["max_waiting_age"]
     if limit and late is not None and late > limit:
         facts = {"age": span(late), "limit": span(limit)}
-        yield _("a run has waited %(age)s to be sent to the workers, more than %(limit)s") % facts
+        yield _("a run has waited %(age)s for a worker, more than %(limit)s") % facts
     if found.workers_alive < options["min_workers"]:
         counts = {"count": found.workers_alive, "least": options["min_workers"]}
         yield _("%(count)s workers are alive, fewer than %(least)s") % counts
@@ -121,12 +119,12 @@ def _summary(found: Liveness | None, options: dict[str, Any]) -> str:
         return _("a %(kind)s of this host is alive") % {"kind": options["here"]}
     return _(
         "a beat ticked %(beat)s ago; alive: %(beats)s beats, %(workers)s workers; "
-        "%(pending)s runs wait, %(running)s run; the oldest unpublished one is %(late)s old"
+        "%(pending)s runs wait, %(running)s run; the oldest one has waited %(late)s"
     ) % {
         "beat": span(found.beat_age_seconds),
         "beats": found.beats_alive,
         "workers": found.workers_alive,
         "pending": found.pending,
         "running": found.running,
-        "late": span(found.oldest_unpublished_seconds),
+        "late": span(found.oldest_waiting_seconds),
     }
