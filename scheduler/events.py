@@ -55,21 +55,20 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "publish.failed": (_E, "the broker takes no messages, trying again every few seconds: {error}"),
     "publish.refused": (
         _E,
-        "the broker takes no messages for queue {queue!r}, trying again ever more rarely: {error}; "
-        "executions {executions}",
+        "the broker takes no wake-ups for queue {queue!r}, whose runs start up to a second later; "
+        "trying again every few seconds: {error}",
     ),
     "publish.recovered": (_W, "the broker takes messages again after {outage_seconds:.1f} s"),
-    "execution.published": (_D, "execution {execution_id} published"),
     "execution.rescued": (_W, "execution {execution_id} of {job!r}: {reason}; now {status}"),
     "history.pruned": (_I, "{executions} executions older than {days} days removed"),
     # worker
     "message.dropped": (_W, "something in the queue that is no task was dropped: {reason}"),
-    "hint.junk": (_W, "a message that names no execution was dropped: {reason}"),
+    "fetch.failed": (_E, "this worker cannot claim or report, trying again: {error}"),
+    "claim.failed": (_W, "a claim was not answered, asking what became of it: {error}"),
     "execution.claimed": (
         _I,
         "execution {execution_id} of {job!r} claimed after {waited_seconds:.3f} s",
     ),
-    "execution.not_claimed": (_D, "execution {execution_id} is not mine to run: {reason}"),
     "execution.held": (_I, "execution {execution_id} of {job!r} {reason}"),
     "execution.still_held": (_D, "execution {execution_id} of {job!r} {reason}"),
     "execution.finished": (

@@ -4,10 +4,10 @@ Functions take `now` and read no clock. They decide no policy: a caller says whi
 gets. "No row matched" is an answer, not an exception. Nobody else writes an execution: save() on a
 stale object would undo what another process has written.
 
-The path of a run: slots (due jobs become executions), publishing (executions become messages),
-heads (what waits at the front), candidates (the most urgent runs, locked), claims (attempts begin),
-overlap (runs of a job that must not overlap), runs (leases), run_reports (log lines and progress),
-endings (attempts end), turns (an end and the next claim), rescue (leases that ran out).
+The path of a run: slots (due jobs become executions), heads (what waits at the front), candidates
+(the most urgent runs, locked), claims (attempts begin), overlap (runs of a job that must not
+overlap), runs (leases), run_reports (log lines and progress), endings (attempts end), turns (an end
+and the next claim), rescue (leases that ran out).
 What people change: jobs, executions, backfills, tokens.
 What beat keeps in order: last_results, retention, processes.
 What pages show: statistics, hours, job_trends, forecast, recent_runs.

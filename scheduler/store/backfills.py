@@ -154,7 +154,6 @@ def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: dat
                 queue=job.queue,
                 priority=job.priority,
                 available_at=now,
-                publish_at=now,
                 created_at=now,
             )
             for run, scheduled_time in zip(

@@ -15,7 +15,6 @@ from typing import Any, Final
 from django.db import connection
 
 from scheduler import failpoints
-from scheduler.models import JobExecution
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent
@@ -35,7 +34,6 @@ __all__ = [
     "Claims",
     "Floors",
     "MostUrgent",
-    "why_not",
 ]
 
 # Time between the handler's timeout and the instant at which even a renewed lease ends.
@@ -212,7 +210,7 @@ _TOKEN: Final = {
 _BEGIN = """
 UPDATE job_executions
    SET status = %s, attempt = attempt + 1, lease_token = {token}, lease_owner = %s,
-       lease_expires_at = %s, deadline_at = %s, started_at = %s, in_line = NULL, publish_at = NULL,
+       lease_expires_at = %s, deadline_at = %s, started_at = %s, in_line = NULL,
        progress = NULL, progress_message = '', overran = FALSE, reason_code = NULL,
        reason_facts = NULL
  WHERE id IN ({ids})
@@ -280,19 +278,3 @@ def _replace_holders(claims: Claims, now: datetime) -> None:
                 code=ReasonCode.REPLACED,
                 facts={"newer": row.id},
             )
-
-
-def why_not(execution_id: int, now: datetime) -> str:
-    """Why an execution cannot be claimed. Empty: it can."""
-    fields = ("status", "cancel_requested_at", "available_at")
-    row = JobExecution.objects.filter(id=execution_id).values_list(*fields).first()
-    if row is None:
-        return "there is no such execution"
-    status, cancel_requested_at, available_at = row
-    if status != RunStatus.PENDING:
-        return f"it is {status}"
-    if cancel_requested_at is not None:
-        return "it was cancelled"
-    if available_at > now:
-        return f"it waits until {available_at.isoformat()}"
-    return ""

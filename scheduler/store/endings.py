@@ -193,11 +193,9 @@ class Written:
         end = self.ending
         if not self.goes_back:
             return None
-        again_at = end.again_at or self.at
         return (
             RunStatus.PENDING,
-            again_at,
-            again_at,
+            end.again_at or self.at,
             # After a charged failure its error stays on the row meanwhile.
             (end.error or None) if end.charged else None,
             end.reason_code,
@@ -211,7 +209,7 @@ _FINISH: Final = """
 UPDATE job_executions
    SET status = %s, finished_at = %s, result = %s, overran = %s, error_message = %s,
        reason_code = %s, reason_facts = %s, failures = failures + %s, final_token = lease_token,
-       publish_at = NULL, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
+       lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
  WHERE id IN ({ids})
 """
 # Whoever asked for the cancel has written the reason. None: it was asked for by SQL.
@@ -219,13 +217,13 @@ _CANCEL: Final = """
 UPDATE job_executions
    SET status = %s, finished_at = %s, error_message = %s, result = NULL, overran = FALSE,
        reason_code = COALESCE(reason_code, %s),
-       final_token = lease_token, publish_at = NULL, lease_token = NULL, lease_expires_at = NULL,
+       final_token = lease_token, lease_token = NULL, lease_expires_at = NULL,
        deadline_at = NULL
  WHERE id IN ({ids})
 """
 _GO_BACK: Final = """
 UPDATE job_executions
-   SET status = %s, available_at = %s, publish_at = %s, publish_count = 0,
+   SET status = %s, available_at = %s,
        error_message = COALESCE(%s, error_message), reason_code = %s, reason_facts = %s,
        failures = failures + %s, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
  WHERE id IN ({ids})

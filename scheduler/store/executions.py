@@ -60,7 +60,6 @@ def create_execution(
                     queue=job.queue if job else queue,
                     priority=job.priority if job else priority,
                     available_at=available_at or now,
-                    publish_at=available_at or now,
                     created_at=now,
                 )
             return execution, True
@@ -114,7 +113,6 @@ def cancel_all_pending(
         status=RunStatus.CANCELLED,
         in_line=None,
         finished_at=not_before_start(now),
-        publish_at=None,
         cancel_requested_at=now,
         error_message=reason,
         reason_code=code,
@@ -165,8 +163,6 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
         status=RunStatus.PENDING,
         failures=0,
         available_at=now,
-        publish_at=now,
-        publish_count=0,
         finished_at=None,
         cancel_requested_at=None,
         final_token=None,
@@ -176,6 +172,10 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
         reason_code=None,
         reason_facts=None,
     )
+
+
+def queues_of(ids: Collection[int]) -> set[str]:
+    return set(JobExecution.objects.filter(id__in=ids).values_list("queue", flat=True))
 
 
 @dataclass(frozen=True, kw_only=True)

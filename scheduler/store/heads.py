@@ -88,6 +88,17 @@ def next_available_at(now: datetime) -> datetime | None:
     return min((head.next_at for head in heads(now) if head.next_at is not None), default=None)
 
 
+def count_runnable(now: datetime, queues: Sequence[str], *, limit: int) -> int:
+    """How many runs of these queues may start now; `limit` where there are more."""
+    count = 0
+    statement = _COUNT.format(index=BY_LEVEL[connection.vendor], is_pending=IS_PENDING)
+    for head in heads(now, queues, Floors()):
+        if head.first_at <= now and count < limit:
+            values = [head.queue, head.priority, now, limit - count]
+            count += fetch_all(statement, values)[0][0]
+    return count
+
+
 #: SQLite uses a partial index only where it sees its condition.
 IS_PENDING: Final = f"status = '{RunStatus.PENDING}'"
 #: Else MySQL may choose another index, and sort.
@@ -110,6 +121,12 @@ def floor_values(floor: tuple[datetime, int]) -> list[Any]:
     return [available_at, id_]
 
 
+_COUNT: Final = """
+SELECT COUNT(*) FROM (
+SELECT 1 AS one FROM job_executions {index}
+ WHERE {is_pending} AND queue = %s AND priority = %s AND available_at <= %s LIMIT %s
+) AS waiting
+"""
 _PRIORITIES: Final = " UNION ALL ".join(
     f"SELECT {priority} AS priority" for priority in range(_LOWEST, _HIGHEST + 1)
 )

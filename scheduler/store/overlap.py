@@ -192,8 +192,7 @@ def _in_line(keys: Iterable[int]) -> QuerySet[JobExecution]:
 
 _PUT_IN_LINE: Final = """
 UPDATE job_executions
-   SET in_line = %s, available_at = %s, publish_at = %s, publish_count = 0, reason_code = %s,
-       reason_facts = %s
+   SET in_line = %s, available_at = %s, reason_code = %s, reason_facts = %s
  WHERE id IN ({ids}) AND status = %s
 """
 
@@ -207,7 +206,6 @@ def put_in_line(
         _PUT_IN_LINE.format(ids=numbers(ids)),
         [
             key,
-            later,
             later,
             ReasonCode.OVERLAP_HELD,
             to_json(facts),
@@ -231,7 +229,7 @@ def release(guards: Guards, ended: Mapping[int, int], *, now: datetime) -> None:
         waiting = lock_skipping(_in_line([key]))
         order = "-id" if _replaces(key) else "id"
         for id_ in waiting.order_by(order).values_list("id", flat=True)[:1]:
-            _pending([id_]).update(in_line=None, available_at=now, publish_at=now)
+            _pending([id_]).update(in_line=None, available_at=now)
 
 
 def _replaces(key: int) -> bool:
@@ -287,7 +285,7 @@ def cancel_waiting(
 _GIVE_UP: Final = """
 UPDATE job_executions
    SET status = %s, in_line = NULL,
-       finished_at = CASE WHEN started_at > %s THEN started_at ELSE %s END, publish_at = NULL,
+       finished_at = CASE WHEN started_at > %s THEN started_at ELSE %s END,
        error_message = %s, reason_code = %s, reason_facts = %s
  WHERE id IN ({ids}) AND status = %s
 """

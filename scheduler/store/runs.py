@@ -5,15 +5,17 @@ Each write after the claim has the lease token in its WHERE.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Case, F, QuerySet, Value, When
-from django.db.models.functions import Least
 
 from scheduler.models import JobExecution
 from scheduler.states import RunStatus
+from scheduler.store.connection import execute, fetch_all, marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +46,64 @@ class LeaseStates:
     """Those of them that somebody wants cancelled."""
 
 
+# Rows are locked by id, as the ends of runs lock them: else two of a process wait for each other.
+_RENEW: Final = {
+    "postgresql": """
+        WITH ours AS (
+            SELECT id FROM job_executions
+             WHERE id IN ({ids}) AND status = %s AND lease_token IN ({tokens})
+             ORDER BY id FOR NO KEY UPDATE
+        )
+        UPDATE job_executions SET lease_expires_at = LEAST(%s, deadline_at)
+         WHERE id IN (SELECT id FROM ours)
+    """,
+    "mysql": """
+        UPDATE job_executions FORCE INDEX (PRIMARY) SET lease_expires_at = LEAST(%s, deadline_at)
+         WHERE id IN ({ids}) AND status = %s AND lease_token IN ({tokens})
+    """,
+    "sqlite": """
+        UPDATE job_executions SET lease_expires_at = MIN(%s, deadline_at)
+         WHERE id IN ({ids}) AND status = %s AND lease_token IN ({tokens})
+    """,
+}
+_WATCH: Final = """
+SELECT lease_token, cancel_requested_at FROM job_executions
+ WHERE id IN ({ids}) AND status = %s AND lease_token IN ({tokens})
+"""
+# SQLite takes 32,766 parameters in one statement.
+_AT_ONCE: Final = 5000
+
+
 def renew_leases(leases: Collection[Lease], *, now: datetime, lease_seconds: float) -> LeaseStates:
-    """Renew all leases of a process in one UPDATE, never past the deadline of a run; read them."""
+    """Renew all leases of a process, never past the deadline of a run, and read them."""
     expires_at = now + timedelta(seconds=lease_seconds)
-    rows_of(leases).update(lease_expires_at=Least(Value(expires_at), F("deadline_at")))
+    vendor = connection.vendor
+    for some in _in_parts(leases):
+        of_rows = [*some, RunStatus.RUNNING, *some.values()]
+        execute(
+            _RENEW[vendor].format(ids=marks(some), tokens=marks(some)),
+            [*of_rows, expires_at] if vendor == "postgresql" else [expires_at, *of_rows],
+        )
     return watch_leases(leases)
 
 
 def watch_leases(leases: Collection[Lease]) -> LeaseStates:
     """Read which runs are still ours and which are to be cancelled. Changes nothing."""
-    found = list(rows_of(leases).values_list("lease_token", "cancel_requested_at"))
+    found: list[tuple[Any, ...]] = []
+    for some in _in_parts(leases):
+        statement = _WATCH.format(ids=marks(some), tokens=marks(some))
+        found += fetch_all(statement, [*some, RunStatus.RUNNING, *some.values()])
     return LeaseStates(
         ours=frozenset(token for token, _ in found if token),
         cancelled=frozenset(token for token, asked_at in found if token and asked_at),
     )
+
+
+def _in_parts(leases: Collection[Lease]) -> Iterator[dict[int, str]]:
+    """Tokens by the ids of their executions, in the order of these."""
+    ordered = sorted((lease.execution_id, lease.token) for lease in leases)
+    for first in range(0, len(ordered), _AT_ONCE):
+        yield dict(ordered[first : first + _AT_ONCE])
 
 
 def rows_of(leases: Collection[Lease]) -> QuerySet[JobExecution]:

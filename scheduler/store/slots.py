@@ -25,7 +25,7 @@ class DueJob:
     """What planning needs of a job. Its parameters stay in the database.
 
     Planning does not need `handler_name` and `queue`: the database copies them. They are read here
-    because the publisher reads the copies later, and a value that cannot be read must be found
+    because workers read the copies later, and a value that cannot be read must be found
     while the job to blame is known.
     """
 
@@ -130,10 +130,10 @@ def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
 _RECORD = """
 INSERT INTO job_executions
        (job_id, job_name, handler_name, scheduled_time, status, params, param_source, max_retry,
-        timeout_seconds, queue, priority, available_at, publish_at, finished_at, error_message,
+        timeout_seconds, queue, priority, available_at, finished_at, error_message,
         reason_code, reason_facts, created_at)
 SELECT j.id, j.name, j.handler_name, %s, %s, j.handler_params, %s, j.max_retry,
-       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s, %s, %s
+       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s, %s
   FROM cron_jobs j
  WHERE j.id IN ({ids})
    AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.scheduled_time = %s)
@@ -158,7 +158,7 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     written = 0
     for (slot, available_at, reason), ids in groups.items():
         status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
-        publish_at, finished_at = (available_at, None) if reason is None else (None, now)
+        finished_at = None if reason is None else now
         text, code, facts = reason or (None, None, None)
         written += execute(
             _RECORD.format(ids=", ".join(["%s"] * len(ids))),
@@ -167,7 +167,6 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 status,
                 ParamSource.CRON,
                 available_at,
-                publish_at,
                 finished_at,
                 text,
                 code,

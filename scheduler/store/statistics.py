@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Q
 
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.models.job_state import IN_STATE
 from scheduler.states import JobState, RunStatus
+from scheduler.store import heads
 from scheduler.store.connection import fetch_all
 
 COUNT_LIMIT: Final = 10_000
@@ -72,10 +73,13 @@ def running_count() -> Capped:
 def waiting(now: datetime) -> Waiting:
     """The PENDING runs whose time has come. A retry that backs off is not counted."""
     due = JobExecution.objects.filter(status=RunStatus.PENDING.value, available_at__lte=now)
-    # In the order of an index, so that the limit ends the read.
-    first = due.order_by("publish_at").values("available_at")[: COUNT_LIMIT + 1]
-    found = first.aggregate(count=Count("*"), oldest_at=Min("available_at"))
-    return Waiting(count=_cap(found["count"]), oldest_at=found["oldest_at"])
+    return Waiting(count=capped(due), oldest_at=oldest_waiting_at(now))
+
+
+def oldest_waiting_at(now: datetime) -> datetime | None:
+    """Since when the run waits that a worker could have begun first. None: no run waits."""
+    firsts = [head.first_at for head in heads.heads(now)]
+    return min((at for at in firsts if at is not None and at <= now), default=None)
 
 
 def job_counts(*, overdue_before: datetime) -> JobCounts:

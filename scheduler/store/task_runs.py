@@ -34,9 +34,9 @@ class NewRun:
 
 _INSERT = """
 INSERT INTO job_executions
-       (handler_name, params, param_source, scheduled_time, created_at, available_at, publish_at,
-        max_retry, timeout_seconds, queue, priority, overlap_key)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+       (handler_name, params, param_source, scheduled_time, created_at, available_at, max_retry,
+        timeout_seconds, queue, priority, overlap_key)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -53,7 +53,6 @@ def create(run: NewRun) -> int:
             ParamSource.EVENT,
             run.scheduled_time,
             run.now,
-            run.available_at,
             run.available_at,
             run.max_retry,
             run.timeout_seconds,

@@ -13,9 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_for_futures
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,33 +22,48 @@ CLOSE_SECONDS = 5.0
 
 
 class Run(Generic[T]):
-    """A coroutine on the loop, as a thread sees it."""
+    """A coroutine that a bridge starts on its loop, as a thread sees it.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+    `on_end` is called on the loop when the coroutine has ended; it must neither block nor raise.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        name: str,
+        *,
+        context: contextvars.Context | None = None,
+        on_end: Callable[[Run[T]], None] | None = None,
+    ) -> None:
         self.name = name
-        self._loop = loop
-        self._future: Future[T] = Future()
+        self._coroutine = coroutine
+        self._context = context or contextvars.copy_context()
+        self._on_end = on_end
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
 
     def wait(self, seconds: float) -> bool:
         """Block up to `seconds`; True when the coroutine has ended."""
-        return bool(wait_for_futures([self._future], timeout=max(0.0, seconds)).done)
+        return self._ended.wait(max(0.0, seconds))
 
     def result(self) -> T:
         """Return what the coroutine returned, or raise what it raised. Blocks until then."""
-        return self._future.result()
+        self._ended.wait()
+        assert self._task is not None
+        return self._task.result()
 
     def cancel(self) -> None:
         """Ask the coroutine to stop, without waiting. Does nothing when it has ended."""
-        if not self._future.done():
+        if self._loop is not None and not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._cancel)
 
     def stack(self) -> str:
         """Where the coroutine waits, while it is suspended."""
         return _where(self._task) if self._task is not None else ""
 
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._task = self._loop.create_task(coroutine, name=self.name)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._coroutine, name=self.name, context=self._context)
         self._task.add_done_callback(self._done)
 
     def _cancel(self) -> None:
@@ -58,12 +71,11 @@ class Run(Generic[T]):
             self._task.cancel()
 
     def _done(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self._future.set_exception(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self._future.set_exception(error)
-        else:
-            self._future.set_result(task.result())
+        if not task.cancelled():
+            task.exception()  # else asyncio logs an error that nobody has asked for
+        self._ended.set()
+        if self._on_end is not None:
+            self._on_end(self)
 
 
 class Bridge:
@@ -76,16 +88,18 @@ class Bridge:
         self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
-    def submit(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Run[T]:
-        """Start `coroutine` on the loop, in a copy of the caller's context variables."""
+    def start(self, runs: Sequence[Run[Any]]) -> None:
+        """Start the coroutines on the loop, in one step. Does not wait."""
         loop = self._running_loop()
-        run: Run[T] = Run(loop, name)
-        loop.call_soon_threadsafe(run._start, coroutine, context=contextvars.copy_context())
-        return run
+        for run in runs:
+            run._loop = loop
+        if runs:
+            loop.call_soon_threadsafe(_start_all, loop, runs)
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, name: str = "bridge.run") -> T:
         """Run `coroutine` and return its result. Blocks, so never call it on the loop itself."""
-        run = self.submit(coroutine, name=name)
+        run = Run(coroutine, name)
+        self.start([run])
         try:
             return run.result()
         except BaseException:
@@ -131,8 +145,8 @@ class Bridge:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None or self._pid != os.getpid():
             return
-        closing = Run[None](loop, "bridge.close")
-        loop.call_soon_threadsafe(closing._start, self._shut_down())
+        closing = Run(self._shut_down(), "bridge.close")
+        loop.call_soon_threadsafe(closing._start, loop)
         closing.wait(CLOSE_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CLOSE_SECONDS)
@@ -175,6 +189,11 @@ class Bridge:
             except (SystemExit, KeyboardInterrupt):
                 continue
             return
+
+
+def _start_all(loop: asyncio.AbstractEventLoop, runs: Sequence[Run[Any]]) -> None:
+    for run in runs:
+        run._start(loop)
 
 
 def _where(task: asyncio.Task[Any]) -> str:

@@ -62,7 +62,7 @@ def _own_tasks() -> Celery:
 
 def _is_of_the_project(task_name: str) -> bool:
     """Whether a task is the project's own. Celery's and jobu's are no handlers: `celery.map`, for
-    one, runs any other task, and `scheduler.execute` any run.
+    one, runs any other task, and `scheduler.work` is a wake-up.
     """
     return not task_name.startswith(("celery.", "scheduler."))
 

@@ -17,13 +17,16 @@ from datetime import datetime
 from django.db import close_old_connections, connection
 
 from handlers.context import PROGRESS_MESSAGE_BYTES
+from handlers.runner import Outcome
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.limits import limit_connection
-from scheduler.store import run_reports, runs
+from scheduler.operations.redaction import Redactor
+from scheduler.store import claims, run_reports, runs
 from scheduler.transient import is_outage, is_transient
-from scheduler.worker.verdict import StopReason
+from scheduler.worker.bridge import Run
+from scheduler.worker.verdict import StopReason, Verdict
 
 # Without a renewal for this part of the lease the process stops its runs, before beat rescues them.
 _ABANDON_SHARE = 0.8
@@ -106,21 +109,41 @@ class RunReport:
             self._maybe_saved = True
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class HeldRun:
     """A run of this process, from its claim to its last write."""
 
-    lease: runs.Lease
+    claimed: claims.Claimed
     report: RunReport
-    name: str
-    task_name: str  # of the handler's own task on the loop
-    cancel: Callable[[], None]
     claimed_at: float  # monotonic, before the claim: the lease in the table is not older
+    redactor: Redactor
+    # Monotonic. The answer to a claim may have come late, and its runs begin after that.
+    began_at: float = float("inf")
+    run: Run[Outcome] | None = None  # its coroutine on the loop
     stop_reason: StopReason | None = None
     stopped_at: float | None = None  # monotonic
+    outcome: Outcome | None = None
+    written: Verdict | None = None  # the verdict on it that is in the database
     report_failed: bool = False  # the last try to save the report failed
     report_refused: bool = False  # the database refuses a line; the verdict decides about it
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def row(self) -> claims.Candidate:
+        return self.claimed.row
+
+    @property
+    def lease(self) -> runs.Lease:
+        return self.claimed.lease
+
+    @property
+    def name(self) -> str:
+        return f"execution {self.row.id} ({self.row.handler_name})"
+
+    @property
+    def task_name(self) -> str:
+        """What handlers/runner.py calls the handler's own task on the loop."""
+        return f"jobu-run-{self.row.id}"
 
     def stop(self, reason: StopReason, monotonic: float) -> None:
         """Cancel the run. Only the first call counts."""
@@ -128,7 +151,16 @@ class HeldRun:
             if self.stop_reason is not None:
                 return
             self.stop_reason, self.stopped_at = reason, monotonic
-        self.cancel()
+        if self.run is not None:
+            self.run.cancel()
+
+    def end(self, outcome: Outcome) -> bool:
+        """Its handler has ended, or was given up. Only the first call counts, and returns True."""
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+            return True
 
 
 class DrainFlag:
@@ -189,24 +221,25 @@ class LeaseKeeper:
         with self._lock:
             return len(self._runs)
 
-    def hold(self, run: HeldRun) -> None:
-        """Renew the lease of `run` from now on."""
+    def hold(self, held: Sequence[HeldRun]) -> None:
+        """Renew the leases of these runs from now on."""
         with self._lock:
-            if not self._runs:
+            if not self._runs and held:
                 # Nothing was held, so nothing was renewed. The new claim counts as a renewal.
-                self._renewed_at = run.claimed_at
-            self._runs[run.lease.token] = run
+                self._renewed_at = held[0].claimed_at
+            self._runs |= {run.lease.token: run for run in held}
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep, name="jobu-lease", daemon=True)
                 self._thread.start()
 
-    def release(self, run: HeldRun) -> None:
+    def release(self, ended: Sequence[HeldRun]) -> None:
         with self._lock:
-            self._runs.pop(run.lease.token, None)
+            for run in ended:
+                self._runs.pop(run.lease.token, None)
 
-    def others(self, run: HeldRun) -> list[HeldRun]:
+    def held(self) -> list[HeldRun]:
         with self._lock:
-            return [other for other in self._runs.values() if other is not run]
+            return list(self._runs.values())
 
     def may_still_write(self) -> bool:
         """False when the leases of this process may be lost because they were not renewed."""
@@ -237,8 +270,7 @@ class LeaseKeeper:
             connection.close()
 
     def _round(self) -> None:
-        with self._lock:
-            held = list(self._runs.values())
+        held = self.held()
         if not held:
             return
         until = self._drain.until()

@@ -32,7 +32,7 @@ from scheduler.events import emit
 _NO_JSON = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # What reading base64 and the fields of a message raises on something else.
 _UNREADABLE = (*_NO_JSON, LookupError)
-# jobu's own message holds one number. A project's own tasks may be as long as the project likes.
+# jobu's own message is empty. A project's own tasks may be as long as the project likes.
 _LONGEST_OWN_BODY = 64 * 1024
 _TEXTS = ("id", "root_id", "parent_id", "group", "shadow", "argsrepr", "kwargsrepr", "origin")
 _MOST_SECONDS = 10**9
@@ -172,7 +172,7 @@ def _why_no_task(message: Any) -> str | None:
     if not _has_usable_limits(headers):
         return "its time limits or retries are no numbers that can be used"
     if headers["task"] == TASK_NAME and len(message.body or b"") > _LONGEST_OWN_BODY:
-        return "it is too long to name an execution"
+        return "it is too long for a wake-up"
     return None
 
 

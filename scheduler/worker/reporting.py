@@ -5,7 +5,6 @@ Only this is tried again when the database is in trouble; user code never runs t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
-from scheduler.store import endings, runs
+from scheduler.store import claims, endings, runs, turns
 from scheduler.store.run_reports import Report
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.verdict import Verdict, ending, without_details
@@ -50,37 +49,35 @@ class Reporter:
         self._clock = clock
         self._leases = leases
         self._settings = settings
-        self._lock = threading.Lock()
-        self._waiting: list[_Waiting] = []
-        # Held by the one caller that writes, for all others.
-        self._writing = threading.Lock()
 
-    def report(self, held: HeldRun, verdict: Verdict) -> Verdict | None:
-        """Write a verdict. Blocks, and tries again while the lease may still be ours.
+    def write(
+        self, ends: Sequence[tuple[HeldRun, Verdict]], *, maybe_written: bool = False
+    ) -> list[Verdict | None]:
+        """Write these verdicts. Blocks, and tries again while the leases may still be ours.
 
-        Returns the verdict that was written, without details if the database refuses those. None:
-        nothing was written, because the run is no longer ours.
+        Returns for each the verdict that was written, without details if the database refuses
+        those. None: nothing was written, because the run is no longer ours.
+        `maybe_written`: an earlier try may have reached the database.
         """
-        mine = _Waiting(held=held, verdict=verdict)
-        with self._lock:
-            self._waiting.append(mine)
-        while not mine.is_settled:
-            with self._writing:
-                if mine.is_settled:
-                    break
-                with self._lock:
-                    group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-                self._write_all(group)
-        return mine.written
+        waiting = [_Waiting(held=held, verdict=verdict) for held, verdict in ends]
+        for first in range(0, len(waiting), GROUP):
+            self._write(waiting[first : first + GROUP], maybe_written=maybe_written)
+        return [one.written for one in waiting]
 
-    def _write_all(self, group: Sequence[_Waiting]) -> None:
-        try:
-            self._write(group, maybe_written=False)
-        finally:
-            # Whatever else was raised is the caller's; the others must not wait for ever.
-            for one in group:
-                if not one.is_settled:
-                    one.settle(None)
+    def write_and_claim(
+        self, held: HeldRun, verdict: Verdict, claim: claims.Claim, choice: claims.Choice
+    ) -> tuple[Verdict | None, claims.Claims]:
+        """The end of one run and a claim in one transaction, tried once.
+
+        After a DatabaseError either both are in the database or none.
+        """
+        with held.report.taken(wait_seconds=_SAVING_SECONDS) as report:
+            now = self._clock.now()
+            end = ending(verdict, held.lease, now, report)
+            written, taken = turns.end_and_claim([end], claim, choice, now)
+        if written:
+            failpoints.point("end.committed")
+        return (verdict if held.lease.token in written else None), taken
 
     def _write(self, group: Sequence[_Waiting], *, maybe_written: bool) -> None:
         # How often the database has refused this group although it accepted another write just
