@@ -185,7 +185,8 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
 
     assert beside == {
         "__init__", "apps", "checks", "clock", "conf", "events", "failpoints", "labels", "states",
-        "tasks", "transient", "limits", "look", "project_checks", "urls", "wakeups",
+        "tasks", "transient", "limits", "look", "project_checks", "urls", "wakeup_messages",
+        "wakeups",
     }  # fmt: skip
     assert len(folders) <= 14
 

@@ -562,7 +562,7 @@ def test_executions_are_cancelled_retried_and_replayed(world: SchedulerHarness):
 
 def test_failed_executions_of_a_range_are_retried(world: SchedulerHarness):
     job = world.job(name="one")
-    ended = {"publish_at": None, "finished_at": START}
+    ended = {"finished_at": START}
     rows = [world.execution(job, status="FAILED", **ended) for _ in range(3)]
     world.execution(world.job(name="two"), status="FAILED", **ended)
 
@@ -576,7 +576,7 @@ def test_failed_executions_of_a_range_are_retried(world: SchedulerHarness):
 
 
 def test_log_of_a_run_is_shown_whole_by_attempt_or_only_its_last_lines(world: SchedulerHarness):
-    row = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
+    row = world.execution(status="SUCCESS", finished_at=START)
     for attempt, seq in ((1, 1), (1, 2), (2, 1)):
         JobLog.objects.create(
             execution=row, attempt=attempt, seq=seq, at=START, level="INFO",
@@ -599,10 +599,8 @@ def test_log_of_a_run_is_shown_whole_by_attempt_or_only_its_last_lines(world: Sc
 
 
 def test_wait_ends_when_the_runs_end_or_at_its_timeout(world: SchedulerHarness):
-    good = world.execution(status="SUCCESS", publish_at=None, finished_at=START)
-    bad = world.execution(
-        status="FAILED", publish_at=None, finished_at=START, error_message="it went wrong"
-    )
+    good = world.execution(status="SUCCESS", finished_at=START)
+    bad = world.execution(status="FAILED", finished_at=START, error_message="it went wrong")
     waiting = world.execution()
 
     assert "SUCCESS" in ran("executions", "wait", good.pk).out
@@ -674,7 +672,7 @@ def test_follow_of_a_finished_backfill_returns_at_once(world: SchedulerHarness):
     )
     for _ in range(2):
         world.execution(
-            job, backfill=made, status="SUCCESS", publish_at=None, finished_at=START,
+            job, backfill=made, status="SUCCESS", finished_at=START,
             started_at=START, param_source="backfill",
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def test_the_commands_of_the_page_stop_many_runs() -> None:
     running = JobExecution.objects.earliest("id")
     now = database_now()
     JobExecution.objects.filter(pk=running.pk).update(
-        status=RunStatus.RUNNING, started_at=now, publish_at=None,
+        status=RunStatus.RUNNING, started_at=now,
         lease_token="t", lease_expires_at=now, deadline_at=now,
     )  # fmt: skip
 

@@ -156,12 +156,16 @@ def test_beat_and_workers_survive_an_outage_of_the_broker(
     lines = {part: len(part.log().splitlines()) for part in parts}
 
     broker.server.kill()
-    before = slots_recorded(brokered)
+    before, begun = slots_recorded(brokered), ledger.count("begin")
     passes(brokered, seconds)
-    # Slots are still recorded: the broker only wakes the workers.
+    # Slots are still recorded and run: the broker only wakes the workers, and threads look by
+    # themselves.
     assert slots_recorded(brokered) >= before + 5 * (seconds - 3)
+    assert ledger.count("begin") >= begun + 5 * (seconds - 3)
     broker.server.start()
 
+    # Nothing is sent for up to 10 s after the last failure.
+    beat.wait_for_log("the broker takes messages again after", RETURN_BOUND_SECONDS)
     assert_all_goes_on(brokered, ledger, parts)
     assert count_in_log(beat, "the broker takes no messages") == 1
     assert count_in_log(beat, "the broker takes messages again after") == 1
@@ -169,7 +173,7 @@ def test_beat_and_workers_survive_an_outage_of_the_broker(
         assert_no_flood(part, count, seconds)
 
 
-def test_messages_that_the_broker_loses_are_sent_again(
+def test_no_run_waits_for_a_message_that_the_broker_has_lost(
     jobu: System, ledger: Ledger, redis_server: Redis
 ) -> None:
     """Redis loses all of them. RabbitMQ, which keeps them, crashes in the test above."""

@@ -26,9 +26,7 @@ def alive(kind: str, *, seconds_ago: float = 1, host: str = HERE) -> None:
 
 def waiting(seconds: float) -> None:
     at = Control().clock.now() - timedelta(seconds=seconds)
-    JobExecution.objects.create(
-        handler_name="sample", scheduled_time=at, publish_at=at, available_at=at
-    )
+    JobExecution.objects.create(handler_name="sample", scheduled_time=at, available_at=at)
 
 
 @pytest.mark.database
@@ -68,15 +66,15 @@ def test_last_tick_that_is_too_old_is_reported(arguments: list[Any], code: int):
 
 
 @pytest.mark.django_db
-def test_run_that_is_not_sent_to_the_workers_is_reported():
+def test_run_that_waits_long_for_a_worker_is_reported():
     alive("beat")
     alive("worker")
-    waiting(90)
+    waiting(650)
 
-    assert "a run has waited 1 min 30 s" in run("probe").out
+    assert "a run has waited 10 min 50 s for a worker" in run("probe").out
     assert run("probe").code == 1
-    assert run("probe", "--max-unpublished-age", 600).code == 0
-    assert run("probe", "--max-unpublished-age", 0).code == 0
+    assert run("probe", "--max-waiting-age", 900).code == 0
+    assert run("probe", "--max-waiting-age", 0).code == 0
 
 
 @pytest.mark.django_db

@@ -63,7 +63,7 @@ def test_two_beats_and_two_workers_run_every_slot_exactly_once(
 
 
 @on_each_database
-def test_beat_killed_between_commit_and_publish_loses_no_slot(
+def test_beat_killed_between_commit_and_wake_up_loses_no_slot(
     jobu: System, ledger: Ledger, redis_server: Redis
 ) -> None:
     insert_job(jobu, "every second", misfire_grace_seconds=3600)
@@ -71,14 +71,13 @@ def test_beat_killed_between_commit_and_publish_loses_no_slot(
     beat = jobu.start_beat()
     jobu.wait_until(lambda: ledger.count("end") > 0, 60, "the first run")
 
-    # Freeze the broker, so that beat waits between the commit and the message.
+    # Freeze the broker, so that beat waits between the commit and the wake-up.
     redis_server.freeze()
+    newest = jobu.sql("SELECT max(id) AS id FROM job_executions")[0]["id"]
     jobu.wait_until(
-        lambda: jobu.sql(
-            "SELECT id FROM job_executions WHERE status = 'PENDING' AND publish_count > 0"
-        ),
+        lambda: jobu.sql("SELECT id FROM job_executions WHERE id > %s", newest),
         30,
-        "a slot that is committed and not published",
+        "a slot that is committed while nobody can be woken",
     )
     beat.kill()
     redis_server.thaw()
@@ -107,7 +106,7 @@ def test_run_of_a_killed_worker_starts_again_within_the_lease_time(
         lambda: execution(jobu, run)["status"] == "PENDING", RESCUE_BOUND_SECONDS, "the rescue"
     )
     # Runs without a job wait 30 s before the next attempt. Shorten only that.
-    jobu.sql("UPDATE job_executions SET available_at = created_at, publish_at = created_at")
+    jobu.sql("UPDATE job_executions SET available_at = created_at")
 
     row = wait_until_final(jobu, run, RESCUE_BOUND_SECONDS)
     assert (row["status"], row["attempt"], row["failures"]) == ("SUCCESS", 2, 1)
@@ -138,6 +137,15 @@ def test_broker_that_loses_all_messages_loses_no_run(
     assert_every_slot_has_one_row(jobu)
     assert_no_attempt_began_twice(ledger)
     assert jobu.sql("SELECT DISTINCT status FROM job_executions") == [{"status": "SUCCESS"}]
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_worker_without_any_message_finds_its_runs_by_itself(jobu: System, pool: str) -> None:
+    """No beat, no door: nobody sends a wake-up."""
+    jobu.start_worker(pool=pool).wait_for_log("ready.")
+    runs = [insert_run(jobu, "ledger") for _ in range(5)]
+    for run in runs:
+        assert wait_until_final(jobu, run, 20)["status"] == "SUCCESS"
 
 
 @on_each_database

@@ -262,19 +262,6 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
     "more failures than retries": ("miscounted_failures", lambda h: changed(h, 2, max_retry=0)),
     "two runs of a job that must not overlap": ("overlap", overlapping),
     "a row made before its time": ("time", lambda h: changed(h, 3, created_at=at(18))),
-    "a message for a row that is not there": (
-        "early_message",
-        lambda h: replace(
-            h,
-            events=[
-                {
-                    "event": "execution.not_claimed",
-                    "execution_id": 3,
-                    "reason": "there is no such execution",
-                }
-            ],
-        ),
-    ),
     "a process that died of itself": ("process_ended", lambda h: replace(h, deaths=["beat1"])),
     "a wait that was given up": ("gave_up", lambda h: replace(h, gave_up=["waited 9 s"])),
     "a row that came late": ("slow", lambda h: changed(h, 3, created_at=at(25.5))),
@@ -412,7 +399,7 @@ def test_the_page_lists_every_fault_and_every_finding() -> None:
 
 def test_documented_bounds_use_the_real_defaults() -> None:
     documented = dict(re.findall(r"`(\w+_seconds)` \((\d+)\)", PAGE))
-    assert len(documented) >= 7
+    assert len(documented) >= 6
     defaults = SchedulerSettings()
     assert {name: float(value) for name, value in documented.items()} == {
         name: float(getattr(defaults, name)) for name in documented

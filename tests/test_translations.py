@@ -39,7 +39,7 @@ from scheduler.schedule.words import in_words
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store.connection import database_now
 from tests import translations
-from tests.harness.scheduler_harness import FakeClock, RecordingPublisher
+from tests.harness.scheduler_harness import FakeClock, RecordingSender
 from tests.schedule.generated import expressions
 
 KOREAN = {"Accept-Language": "ko"}
@@ -323,7 +323,7 @@ def test_beat_stores_english_texts_in_every_language():
     job = _job()
     CronJob.objects.filter(pk=job.pk).update(cron_expression="61 * * * *", next_run_at=None)
 
-    Dispatcher(clock=FakeClock(), publisher=RecordingPublisher()).tick()
+    Dispatcher(clock=FakeClock(), sender=RecordingSender()).tick()
 
     job.refresh_from_db()
     assert job.schedule_error == "cron_expression: minute: '61' is outside 0-59"
@@ -483,13 +483,13 @@ def _job() -> CronJob:
 def _run(job: CronJob, status: RunStatus = RunStatus.SUCCESS) -> JobExecution:
     """Creates an execution with an attempt, a log line and its processes."""
     now = database_now()
-    state: dict[str, Any] = {"finished_at": now, "publish_at": None, "started_at": now}
+    state: dict[str, Any] = {"finished_at": now, "started_at": now}
     if status == RunStatus.PENDING:
-        state = {"publish_at": now, "available_at": now, "publish_count": 1}
+        state = {"available_at": now}
     if status == RunStatus.RUNNING:
         until = now + timedelta(hours=1)
         state = {"lease_token": "t", "lease_expires_at": until, "deadline_at": until}
-        state |= {"lease_owner": "worker-1", "started_at": now, "publish_at": None}
+        state |= {"lease_owner": "worker-1", "started_at": now}
     run = JobExecution.objects.create(
         job=job, job_name=job.name, handler_name="sample", scheduled_time=now, status=status,
         attempt=1, **state,

@@ -71,9 +71,9 @@ def make_run(
     # SQLite's clock has milliseconds: two runs of one job made within one would be one slot.
     now = values.pop("now", None) or database_now() - timedelta(microseconds=next(_DISTINCT))
     is_final = status not in {RunStatus.PENDING, RunStatus.RUNNING}
-    state: dict[str, Any] = {"finished_at": now if is_final else None, "publish_at": None}
+    state: dict[str, Any] = {"finished_at": now if is_final else None}
     if status == RunStatus.PENDING:
-        state = {"publish_at": now, "available_at": now}
+        state = {"available_at": now}
     if status == RunStatus.RUNNING:
         leased = {
             "lease_token": f"t{now.timestamp()}",
@@ -662,7 +662,6 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
         RunStatus.FAILED,
         attempt=2,
         failures=2,
-        publish_count=3,
         params={"message": "hi", "password": "hunter2"},
         result={"count": 5, "secret": "hunter3"},
         error_message="it broke",
@@ -692,7 +691,7 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
     assert "line=4;" not in html
     assert "The newest 200 lines" in html
     assert "hunter" not in html
-    assert f"http://flower.test/task/jobu-{run.pk}-{run.attempt}-3" in html
+    assert f"http://flower.test/task/jobu-{run.pk}-{run.attempt}" in html
     assert reverse(f"{JOBS}_change", args=[job.pk]) in html
 
 
@@ -832,9 +831,7 @@ def test_page_explains_why_an_execution_is_not_running(admin):
     now = database_now()
     running = make_run(job, RunStatus.RUNNING)
     JobGuard.objects.create(id=job.pk, running_id=running.pk)
-    waiting = make_run(
-        job, RunStatus.PENDING, now=now + timedelta(seconds=1), publish_count=1, in_line=job.pk
-    )
+    waiting = make_run(job, RunStatus.PENDING, now=now + timedelta(seconds=1), in_line=job.pk)
     retried = make_run(
         job, RunStatus.PENDING, now=now + timedelta(seconds=2), attempt=2, failures=2,
         available_at=now + timedelta(hours=1),

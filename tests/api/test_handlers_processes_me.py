@@ -290,7 +290,7 @@ def test_invalid_or_unsafe_cors_origins_are_refused(
     assert word in str(refused.value)
 
 
-def test_unsent_execution_is_reported_as_overdue(api: Program):
+def test_how_long_a_run_waits_for_a_worker_is_reported(api: Program):
     due = database_now() - timedelta(seconds=30)
-    JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
-    assert ok(api.get("/processes"))["liveness"]["oldest_unpublished_seconds"] >= 30
+    JobExecution.objects.create(handler_name="sample", scheduled_time=due, available_at=due)
+    assert ok(api.get("/processes"))["liveness"]["oldest_waiting_seconds"] >= 30

@@ -162,13 +162,13 @@ def test_liveness_is_read_from_the_tables():
         )
     for late in (-60, 5, 40):
         due = now - timedelta(seconds=late)
-        JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
+        JobExecution.objects.create(handler_name="sample", scheduled_time=due, available_at=due)
 
     seen = liveness(now)
 
     assert (seen.beats_alive, seen.workers_alive) == (1, 0)
     assert seen.beat_age_seconds == pytest.approx(3)
-    assert seen.oldest_unpublished_seconds == pytest.approx(40)
+    assert seen.oldest_waiting_seconds == pytest.approx(40)
     assert (seen.pending, seen.running) == (3, 0)
 
 
@@ -177,7 +177,7 @@ def test_count_of_waiting_runs_stops_at_a_limit(monkeypatch: pytest.MonkeyPatch)
     now = database_now()
     for late in (1, 2, 3):
         due = now - timedelta(seconds=late)
-        JobExecution.objects.create(handler_name="sample", scheduled_time=due, publish_at=due)
+        JobExecution.objects.create(handler_name="sample", scheduled_time=due, available_at=due)
     monkeypatch.setattr(liveness_module, "COUNTED_UP_TO", 2)
 
     assert liveness(now).pending == 2
@@ -188,4 +188,4 @@ def test_ages_are_none_without_beats_and_runs():
     seen = liveness(database_now())
 
     assert seen.beat_age_seconds is None
-    assert seen.oldest_unpublished_seconds is None
+    assert seen.oldest_waiting_seconds is None

@@ -129,7 +129,6 @@ def _write_runs(job: Any, past: Past, now: datetime, dice: random.Random) -> Non
                 attempt=0 if status == "SKIPPED" else 1,
                 failures=int(status in ("FAILED", "TIMEOUT")),
                 max_retry=0,
-                publish_at=None,
                 started_at=None if status == "SKIPPED" else started,
                 finished_at=slot if status == "SKIPPED" else started + took,
                 error_message=error,

@@ -34,8 +34,6 @@ CONFIG: dict[str, dict[str, Any]] = {
     "scheduler": {
         "min_cron_interval_seconds": 1,
         "poll_interval_seconds": 0.2,
-        "republish_seconds": 0.3,
-        "republish_max_seconds": 0.6,
         "sweep_interval_seconds": 0.2,
     },
     "worker": {
@@ -177,9 +175,8 @@ class Place:
     def rows(self) -> list[dict[str, Any]]:
         return self.system.sql("SELECT * FROM job_executions ORDER BY id")
 
-    def states(self) -> list[tuple[str, int]]:
-        """Returns the status and the publish_count of each execution."""
-        return [(row["status"], row["publish_count"]) for row in self.rows()]
+    def states(self) -> list[str]:
+        return [row["status"] for row in self.rows()]
 
     def messages(self) -> int:
         return int(self.broker.llen("celery"))

@@ -64,23 +64,21 @@ AGAIN = ["LOST", "SUCCESS"]
 class Left:
     """The state of three due jobs after the crash of a beat."""
 
-    states: list[tuple[str, int]]
+    states: list[str]
     moved: bool
     messages: int = 0
 
 
 NOTHING = Left([], moved=False)
-NOT_PUBLISHED = Left([("PENDING", 0)] * 3, moved=True)
-MARKED = [("PENDING", 1)] * 3
+RECORDED = ["PENDING"] * 3
 OF_BEAT = {
     "record.locked": NOTHING,
     "record.inserted": NOTHING,
     "record.advanced": NOTHING,
-    "record.committed": NOT_PUBLISHED,
-    "publish.marked": NOT_PUBLISHED,
-    "publish.taken": Left(MARKED, moved=True),
-    "publish.sent": Left(MARKED, moved=True, messages=1),
-    "publish.sent:2": Left(MARKED, moved=True, messages=2),
+    "record.committed": Left(RECORDED, moved=True),
+    "wakeup.due": Left(RECORDED, moved=True),
+    "wakeup.sent": Left(RECORDED, moved=True, messages=1),
+    "wakeup.sent:2": Left(RECORDED, moved=True, messages=2),
 }
 
 

@@ -134,7 +134,7 @@ def test_what_was_asked_for_is_kept_and_the_run_has_jobus_values():
     result = task.enqueue()
 
     row = row_of(result)
-    assert (row.priority, row.queue, row.available_at, row.publish_at) == (2, "mails", later, later)
+    assert (row.priority, row.queue, row.available_at) == (2, "mails", later)
     assert task.get_result(result.id).task == task
     assert shop.mail.get_result(shop.mail.enqueue().id).task.priority == 42
     soon = shop.add.using(run_after=timedelta(minutes=5)).enqueue(1)
@@ -225,7 +225,7 @@ def test_an_attempt_that_raised_nothing_has_an_error_too(status: str, outcome: s
     result = shop.add.enqueue(1)
     row = row_of(result)
     now = row.created_at
-    JobExecution.objects.update(status=status, attempt=1, finished_at=now, publish_at=None)
+    JobExecution.objects.update(status=status, attempt=1, finished_at=now)
     row.attempts.create(
         attempt=1, lease_token="a", worker="w", started_at=now, ended_at=now, outcome=outcome,
         error="why",

@@ -19,8 +19,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "scheduler": {
         "min_cron_interval_seconds": 1,
         "poll_interval_seconds": 0.5,
-        "republish_seconds": 2,
-        "republish_max_seconds": 4,
         "sweep_interval_seconds": 1,
     },
     "worker": {

@@ -1,12 +1,12 @@
 """The scheduler inside the test process: real dispatchers and executors on the real database.
 
-The test moves the clock, and the publisher keeps each message until the test delivers it.
+The test moves the clock. Wake-ups are kept, and wake nobody: the test says when a worker claims.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -17,14 +17,14 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.models import CronJob, JobAttempt, JobExecution
 from scheduler.operations.control import Control
+from scheduler.operations.redaction import Redactor
 from scheduler.states import RunStatus
 from scheduler.store import claims
-from scheduler.store.publishing import Hint
 from scheduler.store.runs import Lease
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.django_connections import DjangoConnections
 from scheduler.worker.executor import Executor
-from scheduler.worker.lease import DrainFlag, LeaseKeeper
+from scheduler.worker.lease import DrainFlag, HeldRun, LeaseKeeper, RunReport
 from scheduler.worker.overlap import decide
 
 # A Monday in winter, between two minutes.
@@ -64,31 +64,23 @@ class FakeClock:
         self.advance((instant - self._now).total_seconds())
 
 
-class RecordingPublisher:
-    """Keeps the messages. With `refusing` it accepts none, like a broker that is down."""
+class RecordingSender:
+    """Keeps the wake-ups. `away`: the broker is known to be away."""
 
     def __init__(self) -> None:
-        self.waiting: list[Hint] = []
-        self.all: list[Hint] = []
-        self.refusing = False
+        self.sent: list[Mapping[str, int]] = []
         self.away = False
 
     def ready(self) -> bool:
         return not self.away
 
-    def publish(self, hints: Sequence[Hint]) -> list[int]:
-        if self.refusing:
-            return [hint.execution_id for hint in hints]
-        self.waiting += hints
-        self.all += hints
-        return []
+    def send(self, times: Mapping[str, int]) -> None:
+        self.sent.append(times)
 
-    def take_back(self) -> list[int]:
-        return []
-
-    def take(self) -> list[Hint]:
-        taken, self.waiting = self.waiting, []
-        return taken
+    def take(self) -> list[str]:
+        """The queues that were woken since the last call, each as often as it was."""
+        taken, self.sent = self.sent, []
+        return [queue for times in taken for queue in times]
 
 
 class ProcessEnded(BaseException):
@@ -102,6 +94,7 @@ class Worker:
         self.bridge = Bridge()
         self.drain = DrainFlag()
         self.ended: list[str] = []
+        self.on_end: Callable[[HeldRun], None] = lambda held: None
         self.leases = LeaseKeeper(
             clock=clock,
             loop_answers=self.bridge.answers,
@@ -114,10 +107,24 @@ class Worker:
             leases=self.leases,
             owner=owner,
             end_process=self._end,
+            on_end=lambda held: self.on_end(held),
             hooks=DjangoConnections(),
             random=lambda: 0.5,
         )
-        self.execute = self.executor.execute
+
+    def execute(self, execution_id: object) -> RunStatus | None:
+        """Claim this execution, run it and write its end. Blocks.
+
+        Returns the status that was written. None: it could not be claimed, or was taken away.
+        """
+        if self.leases.is_draining:
+            return None
+        begun = self.executor.claim(claims.ByIds([execution_id]))  # type: ignore[list-item]
+        for held in begun.runs:
+            self.executor.wait_for(held)
+            self.executor.report([held])
+            return None if held.written is None else held.written.status
+        return None
 
     def _end(self, reason: str) -> None:
         self.ended.append(reason)
@@ -133,7 +140,7 @@ class SchedulerHarness:
 
     def __init__(self, settings: Any) -> None:
         self.clock = FakeClock()
-        self.publisher = RecordingPublisher()
+        self.wakeups = RecordingSender()
         self._django = settings
         self._workers: list[Worker] = []
         self._numbers = count(1)
@@ -149,7 +156,7 @@ class SchedulerHarness:
 
     def new_dispatcher(self) -> Dispatcher:
         # 0.5: back-off and poll interval come out as configured, without jitter.
-        return Dispatcher(clock=self.clock, publisher=self.publisher, random=lambda: 0.5)
+        return Dispatcher(clock=self.clock, sender=self.wakeups, random=lambda: 0.5)
 
     def new_worker(self, owner: str = "", *, clock: Clock | None = None) -> Worker:
         worker = Worker(clock or self.clock, owner or f"worker{len(self._workers) + 1}")
@@ -188,27 +195,45 @@ class SchedulerHarness:
             "max_retry": job.max_retry if job else 3,
             "scheduled_time": now - timedelta(seconds=next(self._numbers)),
             "available_at": now,
-            "publish_at": now,
             "created_at": now,
         }
         return JobExecution.objects.create(**{**defaults, **values})
 
     def claim(self, row: JobExecution, owner: str = "gone") -> Lease:
         """The lease of a worker that claims this execution and then says nothing."""
+        return self.claimed(row, owner).lease
+
+    def claimed(self, row: JobExecution, owner: str = "gone") -> claims.Claimed:
         seconds = self.settings.lease_seconds
         claim = claims.Claim(owner=owner, lease_seconds=seconds, decide=decide)
         (claimed,) = claim.take(claims.ByIds([row.pk]), self.clock.now()).started
-        return claimed.lease
+        return claimed
+
+    def held(self, row: JobExecution) -> HeldRun:
+        """A claimed run whose handler never begins."""
+        return HeldRun(
+            claimed=self.claimed(row),
+            report=RunReport(lambda: START, 100),
+            claimed_at=self.clock.monotonic(),
+            redactor=Redactor({}),
+        )
 
     def tick(self, times: int = 1) -> float:
         return [self.dispatcher.tick() for _ in range(times)][-1]
 
     def deliver(self) -> list[RunStatus | None]:
-        """Execute the runs of all waiting messages. Returns their states."""
-        return [self.worker.execute(hint.execution_id) for hint in self.publisher.take()]
+        """Execute what is runnable now, the most urgent first. Returns the states."""
+        return [self.worker.execute(id_) for id_ in self.runnable()]
+
+    def runnable(self) -> list[int]:
+        """The executions that a worker could claim now, in its order."""
+        rows = JobExecution.objects.filter(
+            status=RunStatus.PENDING, available_at__lte=self.clock.now()
+        )
+        return list(rows.order_by("-priority", "available_at", "id").values_list("id", flat=True))
 
     def minutes(self, number: int) -> None:
-        """Advance by `number` minutes; after each minute tick once and deliver."""
+        """Advance by `number` minutes; after each minute tick once and execute what is runnable."""
         for _ in range(number):
             self.clock.advance(60)
             self.tick()

@@ -7,9 +7,11 @@ from functools import cache
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from handlers import registry
 from scheduler.conf import SchedulerSettings
+from tests.harness.memory_broker import memory_app
 from tests.harness.scheduler_harness import SchedulerHarness, fail, ok
 
 
@@ -37,3 +39,10 @@ def system(settings: Any, own_registry: None) -> Iterator[SchedulerHarness]:
     harness.handler("fail", fail)
     yield harness
     harness.close()
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """A Celery app of its own, with a broker in memory."""
+    with memory_app() as made:
+        yield made

@@ -173,11 +173,11 @@ def test_as_many_are_unfinished_as_it_may_have(system: SchedulerHarness, control
     job = hourly(system)
     made = control.start(job.pk, since=FIRST, until=FIRST + 9 * HOUR, parallelism=4)
     system.tick()
-    assert len(system.publisher.waiting) == 4
-    first, *_rest = system.publisher.take()
-    system.worker.execute(first.execution_id)
+    assert len(system.runnable()) == 4
+    assert system.wakeups.take() == [""]
+    system.worker.execute(system.runnable()[0])
     system.tick()
-    assert len(system.publisher.waiting) == 1
+    assert len(system.runnable()) == 4
     assert now_of(made).made == 5
 
 
@@ -355,7 +355,7 @@ def claim(system: SchedulerHarness, row: JobExecution) -> JobExecution:
     now = system.clock.now()
     leased = {"lease_token": "t" * 32, "lease_expires_at": now + HOUR, "deadline_at": now + HOUR}
     JobExecution.objects.filter(pk=row.pk).update(
-        status=RunStatus.RUNNING, started_at=now, publish_at=None, **leased
+        status=RunStatus.RUNNING, started_at=now, **leased
     )
     return row
 
@@ -413,7 +413,7 @@ def test_progress_shows_percent_and_an_end_estimated_from_the_runs_so_far(
     assert control.progress(now_of(made)).ends_at is None
     system.tick()
     ran = {"status": RunStatus.SUCCESS, "started_at": START - timedelta(seconds=60)}
-    JobExecution.objects.update(**ran, finished_at=START, publish_at=None)
+    JobExecution.objects.update(**ran, finished_at=START)
     system.tick()
 
     seen = control.progress(now_of(made))
@@ -441,7 +441,7 @@ def test_beats_that_tick_at_the_same_moment_make_each_slot_once(
     for _ in range(30):
         together(*(beat.tick for beat in beats))
         JobExecution.objects.filter(status=RunStatus.PENDING).update(
-            status=RunStatus.SUCCESS, finished_at=START, publish_at=None
+            status=RunStatus.SUCCESS, finished_at=START
         )
         if all(now_of(one).state == BackfillState.DONE for one in made):
             break

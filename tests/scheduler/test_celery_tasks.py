@@ -324,11 +324,11 @@ def test_a_task_uses_the_database_in_its_own_thread(system: SchedulerHarness, ta
 
 
 def test_unknown_tasks_and_our_own_cannot_be_scheduled(system: SchedulerHarness, task: Any):
-    for name in ("celery:no.such.task", "celery:", "celery:scheduler.execute"):
+    for name in ("celery:no.such.task", "celery:", "celery:scheduler.work"):
         with pytest.raises(HandlerNotFoundError):
             get_handler(name)
     for name in current_app.tasks:
-        if name.startswith(("celery.", "scheduler.")):  # celery.map would run scheduler.execute
+        if name.startswith(("celery.", "scheduler.")):  # celery.map would run scheduler.work
             assert f"celery:{name}" not in handler_names()
             with pytest.raises(HandlerNotFoundError):
                 get_handler(f"celery:{name}")

@@ -103,8 +103,8 @@ _NUMBERS = " CROSS JOIN ".join(f"({_DIGITS}) d{place}" for place in range(6))
 _NUMBER = " + ".join(f"d{place}.n * {10**place}" for place in range(6))
 _INSERT = f"""
 INSERT INTO job_executions
-       (handler_name, scheduled_time, created_at, publish_at, available_at, priority, overlap_key)
-SELECT 'ok', %s, %s, %s, %s, %s, %s FROM {_NUMBERS} WHERE {_NUMBER} < %s
+       (handler_name, scheduled_time, created_at, available_at, priority, overlap_key)
+SELECT 'ok', %s, %s, %s, %s, %s FROM {_NUMBERS} WHERE {_NUMBER} < %s
 """
 
 
@@ -112,7 +112,7 @@ def insert(number: int, available_at: datetime, priority: int, key: int | None =
     adapt = connection.ops.adapt_datetimefield_value
     now = adapt(START)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [now, now, now, adapt(available_at), priority, key, number])
+        cursor.execute(_INSERT, [now, now, adapt(available_at), priority, key, number])
 
 
 class Cost:

@@ -489,10 +489,10 @@ def test_an_event_with_a_time_runs_then_and_not_before(
     time: dict[str, Any], system: SchedulerHarness
 ):
     row, _ = system.control.event(handler_name="ok", params={}, **time)
-    assert (row.status, row.available_at, row.publish_at) == ("PENDING", later(90), later(90))
+    assert (row.status, row.available_at) == ("PENDING", later(90))
     system.clock.advance(89)
     system.tick()
-    assert (system.publisher.take(), system.worker.execute(row.pk)) == ([], None)
+    assert (system.wakeups.take(), system.worker.execute(row.pk)) == ([], None)
 
     system.clock.advance(1)
     system.tick()
@@ -522,7 +522,7 @@ def test_an_event_for_tomorrow_takes_no_place_from_the_runs_of_today(
 ):
     job = system.job(overlap_policy=policy)
     system.control.event(job_id=job.pk, params={}, after_seconds=86_400)
-    running = system.execution(job, status=RunStatus.RUNNING, publish_at=None, attempt=1,
+    running = system.execution(job, status=RunStatus.RUNNING, attempt=1,
                                lease_token="a", lease_expires_at=later(60),
                                deadline_at=later(60))  # fmt: skip
     JobGuard.objects.create(id=job.pk, running_id=running.pk)
@@ -583,7 +583,7 @@ def test_a_bad_event_is_refused_with_field_and_reason(
 
 
 def finished(system: SchedulerHarness, status: RunStatus, **values: Any) -> JobExecution:
-    return system.execution(status=status, finished_at=START, publish_at=None, **values)
+    return system.execution(status=status, finished_at=START, **values)
 
 
 @pytest.mark.parametrize("status", sorted(RETRYABLE))
@@ -593,7 +593,7 @@ def test_an_unsuccessful_run_may_be_tried_again_with_a_fresh_budget(
     row = finished(system, status, attempt=4, failures=4, error_message="why")
     again = system.control.retry(row.pk)
     assert (again.status, again.failures, again.attempt) == (RunStatus.PENDING, 0, 4)
-    assert (again.available_at, again.publish_at, again.finished_at) == (START, START, None)
+    assert (again.available_at, again.finished_at) == (START, None)
     with pytest.raises(NotPossible, match="is PENDING; only CANCELLED, FAILED"):
         system.control.retry(row.pk)
 
@@ -620,7 +620,6 @@ def test_unfinished_runs_cannot_be_deleted(system: SchedulerHarness):
         system.control.delete_execution(waiting.pk)
     JobExecution.objects.filter(pk=waiting.pk).update(
         status=RunStatus.RUNNING,
-        publish_at=None,
         lease_token="t" * 32,
         lease_expires_at=START,
         deadline_at=START,

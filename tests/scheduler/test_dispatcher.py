@@ -15,6 +15,7 @@ from scheduler.schedule import parse
 from scheduler.schedule.plan import DueSchedule, Plan, plan
 from scheduler.states import RunStatus
 from scheduler.store import overlap, runs
+from scheduler.wakeup_messages import MOST_WAITING
 from scheduler.worker.verdict import LOSSES_LIMIT
 from tests.harness.scheduler_harness import (
     START,
@@ -220,7 +221,8 @@ def test_more_due_jobs_than_a_batch_are_recorded_in_one_tick(system: SchedulerHa
     system.clock.advance(60)
     system.tick()
     assert all(len(slots(job)) == 1 for job in jobs)
-    assert len(system.publisher.all) == 10
+    # Workers begin with the first batch while beat records the others.
+    assert system.wakeups.take() == [""] * 4
 
 
 def test_jitter_delays_the_claim_but_not_the_slot(system: SchedulerHarness):
@@ -231,7 +233,6 @@ def test_jitter_delays_the_claim_but_not_the_slot(system: SchedulerHarness):
     rows = list(JobExecution.objects.all())
     assert {row.scheduled_time for row in rows} == {at("2026-01-12T10:01")}
     assert len({row.available_at for row in rows}) > 1
-    assert all(row.publish_at >= row.available_at for row in rows if row.publish_at)
     assert len(rows) == len(jobs)
 
 
@@ -359,7 +360,7 @@ def test_results_of_runs_that_ended_while_no_beat_was_there_appear_on_their_jobs
 
     def ended(job: CronJob, days: float, status: RunStatus, **values: object) -> JobExecution:
         then = START - timedelta(days=days)
-        shape = {"started_at": then, "finished_at": then + timedelta(seconds=5), "publish_at": None}
+        shape = {"started_at": then, "finished_at": then + timedelta(seconds=5)}
         return system.execution(job, status=status, **{**shape, **values})
 
     newest = ended(monthly, 20, RunStatus.FAILED)
@@ -388,7 +389,7 @@ def test_old_history_is_pruned_in_batches_and_nothing_else(
     monkeypatch.setattr(dispatcher_module, "_PRUNE_BATCH", 3)
     job = system.job(is_enabled=False)
     long_ago = START - timedelta(days=31)
-    ended = {"status": RunStatus.SUCCESS, "publish_at": None}
+    ended = {"status": RunStatus.SUCCESS}
     for _ in range(7):
         system.execution(job, finished_at=long_ago, **ended)
     kept = system.execution(job, finished_at=START - timedelta(days=29), **ended)
@@ -400,69 +401,55 @@ def test_old_history_is_pruned_in_batches_and_nothing_else(
     assert left == {kept.pk, waiting.pk}
 
 
-# --- executions become messages -------------------------------------------------------------------
+# --- workers are woken ----------------------------------------------------------------------------
 
 
-def published_at(system: SchedulerHarness, until: float, step: float = 5) -> list[float]:
-    """When the only PENDING execution is to be published, in seconds from now."""
-    start, times = system.clock.now(), []
-    while (system.clock.now() - start).total_seconds() <= until:
+def test_a_tick_wakes_the_queues_that_have_work(system: SchedulerHarness):
+    system.tick()
+    for queue in ("mail", "", "mail"):
+        system.job(queue=queue, next_run_at=START + timedelta(seconds=30))
+    system.execution(queue="later", available_at=START + timedelta(hours=1))
+    system.clock.advance(30)
+    system.tick()
+    assert system.wakeups.sent == [{"": MOST_WAITING, "mail": MOST_WAITING}]
+
+
+def test_work_that_nobody_takes_is_woken_for_once_a_second(system: SchedulerHarness):
+    system.execution()
+    woken = 0
+    for _ in range(40):
         system.tick()
-        times += [(system.clock.now() - start).total_seconds() for _ in system.publisher.take()]
-        system.clock.advance(step)
-    return times
+        woken += len(system.wakeups.take())
+        system.clock.advance(0.1)
+    assert 4 <= woken <= 5
 
 
-def test_a_message_that_nobody_took_is_sent_again_ever_more_rarely(system: SchedulerHarness):
-    row = system.execution()
-    gaps = [30, 60, 120, 240, 480, 600, 600]
-    expected = [float(sum(gaps[:i])) for i in range(len(gaps) + 1)]
-    assert published_at(system, until=2135, step=15) == expected
-    assert fresh(row).publish_count == 8
-
-
-def test_a_refused_message_comes_back_soon_and_is_not_counted(system: SchedulerHarness):
-    row = system.execution()
-    system.publisher.refusing = True
-    for _ in range(5):
-        system.tick()
-        system.clock.advance(2)
-    assert fresh(row).publish_count == 0
-    system.publisher.refusing = False
+def test_what_becomes_available_has_its_alarm_and_wakes_its_queue_then(system: SchedulerHarness):
+    system.execution(queue="mail", available_at=START + timedelta(seconds=0.4))
+    assert system.tick() == pytest.approx(0.4, abs=0.01)
+    assert system.wakeups.take() == []
+    system.clock.advance(0.41)
     system.tick()
-    assert [hint.execution_id for hint in system.publisher.all] == [row.pk]
-    assert fresh(row).publish_count == 1
+    assert system.wakeups.take() == ["mail"]
 
 
-def test_nothing_is_taken_to_publish_while_the_broker_is_known_to_be_away(system: SchedulerHarness):
-    row = system.execution()
-    system.publisher.away = True
-    sleep = system.tick()
-    assert sleep > 0.5  # it does not spin on what it cannot publish
-    assert fresh(row).publish_at == START
-    system.publisher.away = False
+def test_what_a_door_made_between_two_ticks_is_woken_for_at_once(system: SchedulerHarness):
     system.tick()
-    assert len(system.publisher.all) == 1
-
-
-def test_the_urgent_go_first_then_the_oldest_slot(system: SchedulerHarness):
-    late = system.execution(priority=0, scheduled_time=START - timedelta(hours=1))
-    old = system.execution(priority=0, scheduled_time=START - timedelta(hours=2))
-    urgent = system.execution(priority=9)
+    system.clock.advance(0.1)
+    system.control.event(handler_name="ok", params={})  # its own wake-up was lost
+    system.clock.advance(0.1)
     system.tick()
-    assert [hint.execution_id for hint in system.publisher.all] == [urgent.pk, old.pk, late.pk]
+    assert system.wakeups.take() == [""]
 
 
-def test_a_message_says_queue_handler_and_timeout(system: SchedulerHarness):
-    row = system.execution(queue="mail", timeout_seconds=7)
+def test_nobody_is_woken_while_the_broker_is_known_to_be_away(system: SchedulerHarness):
+    system.execution()
+    system.wakeups.away = True
+    assert system.tick() > 0.5  # it does not spin on what it cannot send
+    assert system.wakeups.take() == []
+    system.wakeups.away = False
     system.tick()
-    (hint,) = system.publisher.all
-    assert (hint.execution_id, hint.queue, hint.handler_name, hint.timeout_seconds) == (
-        row.pk,
-        "mail",
-        "ok",
-        7,
-    )
+    assert system.wakeups.take() == [""]
 
 
 # --- one bad row and the others -------------------------------------------------------------------
@@ -572,7 +559,7 @@ def test_a_lost_run_waits_out_its_back_off_and_is_charged(system: SchedulerHarne
     system.tick()
     lost = fresh(row)
     assert (lost.status, lost.failures, lost.attempt) == (RunStatus.PENDING, 1, 1)
-    assert lost.available_at == lost.publish_at == system.clock.now() + timedelta(seconds=30)
+    assert lost.available_at == system.clock.now() + timedelta(seconds=30)
     assert lost.error_message == "worker lost: gone stopped renewing its lease"
     assert reason_of(row) == ("worker_lost", {"worker": "gone"})
     assert outcomes(row) == ["LOST"]

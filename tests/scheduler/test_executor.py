@@ -17,8 +17,10 @@ from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobGuard, JobLog
 from scheduler.operations.masking import MASK
 from scheduler.states import AttemptOutcome, RunStatus
-from scheduler.store import candidates, endings, overlap, run_reports
+from scheduler.store import candidates, claims, endings, overlap, run_reports
+from scheduler.store.heads import Floors
 from scheduler.worker.lease import HeldRun
+from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import (
     START,
     ProcessEnded,
@@ -211,20 +213,6 @@ def test_a_failing_neighbour_changes_nothing_for_the_next_run(system: SchedulerH
 # --- messages -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [0, -1, 2**63, 2**70, "1 OR 1=1", "1", None, True, 1.0, [1], {"id": 1}, (), b"1", float("nan")],
-)
-def test_junk_messages_are_dropped(
-    junk: object, system: SchedulerHarness, caplog: pytest.LogCaptureFixture
-):
-    row = system.execution()
-    with caplog.at_level(logging.WARNING):
-        assert system.worker.execute(junk) is None
-    assert fresh(row).status == RunStatus.PENDING
-    assert "OR 1=1" not in caplog.text
-
-
 def test_a_message_for_an_unknown_execution_is_dropped(system: SchedulerHarness):
     assert system.worker.execute(2**63 - 1) is None
     assert system.worker.execute(987_654_321) is None
@@ -241,25 +229,35 @@ def test_a_doubled_message_runs_once(system: SchedulerHarness):
 
 
 @pytest.mark.parametrize("status", sorted(set(RunStatus) - {RunStatus.PENDING, RunStatus.RUNNING}))
-def test_a_message_about_a_finished_run_is_dropped(status: str, system: SchedulerHarness):
-    row = system.execution(status=status, finished_at=START, publish_at=None)
+def test_a_finished_run_is_not_claimed(status: str, system: SchedulerHarness):
+    row = system.execution(status=status, finished_at=START)
     assert system.worker.execute(row.pk) is None
     assert (fresh(row).status, fresh(row).attempt) == (status, 0)
 
 
-def test_a_message_that_comes_before_its_time_waits_for_the_next_one(system: SchedulerHarness):
+def test_the_urgent_are_claimed_first_then_who_waits_longest(system: SchedulerHarness):
+    late = system.execution(available_at=START - timedelta(seconds=10))
+    old = system.execution(available_at=START - timedelta(seconds=20))
+    urgent = system.execution(priority=9)
+    claim = claims.Claim(owner="w", lease_seconds=60, decide=decide)
+    taken = [
+        claimed.row.id
+        for places in (2, 2)
+        for claimed in claim.take(candidates.MostUrgent([""], places, Floors()), START).started
+    ]
+    assert taken == [urgent.pk, old.pk, late.pk]
+
+
+def test_a_run_is_not_claimed_before_its_time(system: SchedulerHarness):
     row = system.execution(available_at=START + timedelta(seconds=10))
     assert system.worker.execute(row.pk) is None
     assert fresh(row).status == RunStatus.PENDING
 
 
 def test_a_worker_whose_clock_lags_a_little_does_not_cost_half_a_minute(system: SchedulerHarness):
-    row = system.execution(available_at=START + timedelta(milliseconds=40), publish_at=START)
-    system.tick()
-    assert fresh(row).publish_at == START + timedelta(seconds=30)
-    system.deliver()  # in the worker's eyes it is 40 ms early
+    row = system.execution(available_at=START + timedelta(milliseconds=40))
+    assert system.worker.execute(row.pk) is None  # in the worker's eyes it is 40 ms early
     system.clock.advance(0.05)
-    system.tick()
     system.deliver()
     assert fresh(row).status == RunStatus.SUCCESS
 
@@ -278,7 +276,6 @@ def declare_lost(row: JobExecution) -> None:
         lease_expires_at=None,
         deadline_at=None,
         available_at=START,
-        publish_at=START,
     )
     assert changed == 1
 
@@ -453,25 +450,15 @@ def test_a_run_taken_away_is_stopped_within_a_poll(system: SchedulerHarness):
     assert (fresh(row).status, fresh(row).failures) == (RunStatus.PENDING, 0)
 
 
-def test_a_draining_worker_takes_nothing_and_gives_the_message_back(system: SchedulerHarness):
-    row = system.execution(publish_at=START + timedelta(seconds=30), publish_count=1)
+def test_a_draining_worker_takes_nothing(system: SchedulerHarness):
+    row = system.execution()
     system.worker.drain.set(system.clock.monotonic() + 30)
     assert system.worker.execute(row.pk) is None
     assert fresh(row).status == RunStatus.PENDING
-    assert fresh(row).publish_at == START
     assert (system.worker.leases.is_draining, system.worker.leases.is_running) == (True, False)
 
 
-def test_a_second_message_at_a_draining_worker_cuts_no_back_off_short(system: SchedulerHarness):
-    later = START + timedelta(hours=1)
-    row = system.execution(attempt=1, failures=1, available_at=later, publish_at=later)
-    system.worker.drain.set(system.clock.monotonic() + 30)
-    assert system.worker.execute(row.pk) is None
-    after = fresh(row)
-    assert (after.publish_at, after.publish_count) == (later, 0)
-
-
-def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: SchedulerHarness):
+def test_a_hand_back_on_drain_is_not_charged_and_may_begin_at_once(system: SchedulerHarness):
     system.configure(cancel_poll_seconds=0.05)
     waiting = Waiting(system)
     row = system.execution(handler_name="waits", max_retry=0)
@@ -482,7 +469,7 @@ def test_a_hand_back_on_drain_is_not_charged_and_is_published_at_once(system: Sc
     ended(thread)
     after = fresh(row)
     assert (after.status, after.failures, after.attempt) == (RunStatus.PENDING, 0, 1)
-    assert (after.publish_at, after.publish_count) == (START, 0)
+    assert after.available_at == START
     assert reason_of(row) == ("worker_drained", None)
     assert outcomes(row) == ["RELEASED"]
     waiting.release.set()
@@ -794,7 +781,7 @@ def test_queue_one_lets_one_run_wait_and_wakes_it(system: SchedulerHarness):
     assert dropped.status == RunStatus.SKIPPED
     assert reason_of(dropped) == ("overlap_waiting", {"waiting": second.pk})
     overlapping.end()
-    assert fresh(second).publish_at == fresh(second).available_at == START
+    assert fresh(second).available_at == START
     assert run(system, second).status == RunStatus.SUCCESS
 
 
@@ -804,9 +791,7 @@ def test_a_run_in_line_looks_by_itself_when_nobody_has_woken_it(system: Schedule
     overlapping.end()
     # As a claim that held its row and then failed would leave it.
     later = START + timedelta(seconds=overlap.IN_LINE_SECONDS)
-    JobExecution.objects.filter(pk=second.pk).update(
-        in_line=overlapping.job.pk, available_at=later, publish_at=later
-    )
+    JobExecution.objects.filter(pk=second.pk).update(in_line=overlapping.job.pk, available_at=later)
     system.clock.advance(overlap.IN_LINE_SECONDS)
     system.tick()
     system.deliver()
@@ -887,7 +872,6 @@ def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
             attempt=failures,
             failures=failures,
             available_at=later,
-            publish_at=later,
         )
         for failures in (0, 1)
     )
@@ -903,26 +887,20 @@ def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
     job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
     overlapping = Overlapping(system, policy, job=job)
     shape = {"status": RunStatus.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
-    failed = [system.execution(job, publish_at=None, **shape) for _ in range(20)]
+    failed = [system.execution(job, **shape) for _ in range(20)]
     for row in failed:
         system.control.retry(row.pk)
-    system.tick()
     system.deliver()
-    sent = len(system.publisher.all)
+    looks = 0
     for _ in range(60):
         system.clock.advance(5)
-        system.tick()
-        system.deliver()
+        looks += len(system.deliver())
     # Five minutes, in which each looks once a minute.
-    assert len(system.publisher.all) - sent <= 5 * 20
+    assert looks <= 5 * 20
 
     overlapping.end()
-    sent = len(system.publisher.all)
-    for _ in failed:
-        system.tick()
-        system.deliver()
+    assert sum(len(system.deliver()) for _ in failed) == 20
     assert set(statuses(job)) == {"SUCCESS"}
-    assert len(system.publisher.all) - sent == 20
     # None of them waited for another one's time; the clock has not moved since the first began.
     ends = {fresh(row).finished_at for row in failed}
     assert ends == {system.clock.now()}

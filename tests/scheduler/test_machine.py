@@ -37,8 +37,6 @@ class Lives(RuleBasedStateMachine):
         harness = self.harness
         CronJob.objects.all().delete()
         JobExecution.objects.all().delete()
-        harness.publisher.take()
-        harness.publisher.all.clear()
         self.clock = harness.clock
         self.clock.restart()
         self.beats = [harness.new_dispatcher(), harness.new_dispatcher()]
@@ -68,14 +66,14 @@ class Lives(RuleBasedStateMachine):
     def a_beat_ticks(self, beat: int) -> None:
         self.beats[beat].tick()
 
-    @rule(lost=st.integers(0, 5), double=st.booleans())
-    def messages_arrive(self, lost: int, double: bool) -> None:
-        for number, hint in enumerate(self.harness.publisher.take()):
-            if number == lost:
+    @rule(left=st.integers(0, 5), double=st.booleans())
+    def a_worker_looks(self, left: int, double: bool) -> None:
+        for number, execution_id in enumerate(self.harness.runnable()):
+            if number == left:
                 continue
             for _ in range(2 if double else 1):
                 self.see()
-                self.harness.worker.execute(hint.execution_id)
+                self.harness.worker.execute(execution_id)
 
     @rule(which=WHICH)
     def somebody_claims_and_says_nothing(self, which: int) -> None:
@@ -135,7 +133,6 @@ class Lives(RuleBasedStateMachine):
         for row in JobExecution.objects.select_related("job"):
             assert (row.finished_at is not None) == (row.status in FINAL)
             assert (row.lease_token is not None) == (row.status == RunStatus.RUNNING)
-            assert row.status != RunStatus.PENDING or row.publish_at is not None
             assert row.failures <= row.max_retry + 1
             if row.status == RunStatus.RUNNING and row.job and row.job.overlap_policy != "allow":
                 running[row.job.pk] = running.get(row.job.pk, 0) + 1
@@ -200,8 +197,7 @@ class Lives(RuleBasedStateMachine):
             CronJob.objects.update(is_enabled=False)
             for beat in self.beats:
                 beat.tick()
-            for hint in self.harness.publisher.take():
-                self.harness.worker.execute(hint.execution_id)
+            self.harness.deliver()
             if not JobExecution.objects.exclude(status__in=sorted(FINAL)).exists():
                 return
         raise AssertionError(list(JobExecution.objects.exclude(status__in=FINAL).values()))

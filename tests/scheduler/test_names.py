@@ -59,7 +59,7 @@ def test_handlers_queues_owners_and_processes_are_found_exactly(system: Schedule
 
 def test_executions_entries_and_tokens_are_found_exactly_by_their_index(system: SchedulerHarness):
     now = system.clock.now()
-    waiting = {"scheduled_time": now, "available_at": now, "publish_at": now, "params": {}}
+    waiting = {"scheduled_time": now, "available_at": now, "params": {}}
     for handler in ("mail", "Mail", "mail ", "m\u00e4il"):
         JobExecution.objects.create(handler_name=handler, queue=handler.strip(), **waiting)
     for name in ("kim", "Kim"):

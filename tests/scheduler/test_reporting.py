@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
 
-from scheduler.models import JobAttempt, JobExecution
+from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings
-from scheduler.worker.lease import HeldRun, RunReport
-from scheduler.worker.reporting import Reporter, _Waiting
+from scheduler.worker.reporting import Reporter
 from scheduler.worker.verdict import Verdict
-from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, outcomes
+from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -36,28 +33,14 @@ class Ends:
             clock=system.clock, leases=self.leases, settings=lambda: system.settings
         )
         self.rows = [system.execution() for _ in range(GROUP)]
-        self.held = [self._hold(system, row) for row in self.rows]
-        self.group = [
-            _Waiting(held=held, verdict=succeeded({"n": number}))
-            for number, held in enumerate(self.held)
-        ]
-
-    def _hold(self, system: SchedulerHarness, row: JobExecution) -> HeldRun:
-        held = HeldRun(
-            lease=system.claim(row),
-            report=RunReport(lambda: START, 100),
-            name=f"run {row.pk}",
-            task_name="",
-            cancel=lambda: None,
-            claimed_at=system.clock.monotonic(),
-        )
-        held.report.log("INFO", "a line")
-        self.leases.hold(held)
-        return held
+        self.held = [system.held(row) for row in self.rows]
+        for held in self.held:
+            held.report.log("INFO", "a line")
+        self.leases.hold(self.held)
 
     def write(self) -> list[RunStatus | None]:
-        self.reporter._write_all(self.group)
-        return [one.written.status if one.written else None for one in self.group]
+        ends = [(held, succeeded({"n": number})) for number, held in enumerate(self.held)]
+        return [one.status if one else None for one in self.reporter.write(ends)]
 
 
 @pytest.fixture
@@ -126,37 +109,3 @@ def test_a_run_that_is_no_longer_ours_is_left_alone(ends: Ends, system: Schedule
     assert written.pop(3) is None
     assert written == [RunStatus.SUCCESS] * (GROUP - 1)
     assert fresh(ends.rows[3]).status == RunStatus.FAILED
-
-
-def test_callers_that_report_at_once_are_written_together(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-):
-    groups: list[int] = []
-    first_is_in, all_wait = threading.Event(), threading.Event()
-    end = endings.end
-
-    def slow(group: Any, **options: Any) -> Any:
-        groups.append(len(group))
-        if len(groups) == 1:
-            first_is_in.set()
-            assert all_wait.wait(20)
-        return end(group, **options)
-
-    monkeypatch.setattr(endings, "end", slow)
-
-    def report(held: HeldRun) -> RunStatus | None:
-        try:
-            written = ends.reporter.report(held, succeeded({}))
-            return written.status if written else None
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(GROUP) as pool:
-        first = pool.submit(report, ends.held[0])
-        assert first_is_in.wait(20)
-        others = [pool.submit(report, held) for held in ends.held[1:]]
-        while len(ends.reporter._waiting) < GROUP - 1:
-            threading.Event().wait(0.01)
-        all_wait.set()
-        assert [each.result(20) for each in (first, *others)] == [RunStatus.SUCCESS] * GROUP
-    assert groups == [1, GROUP - 1]

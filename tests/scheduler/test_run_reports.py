@@ -10,7 +10,6 @@ from django.db import OperationalError
 
 from scheduler.models import JobLog
 from scheduler.store import executions
-from scheduler.worker.lease import HeldRun, RunReport
 from scheduler.worker.verdict import StopReason
 from tests.harness.scheduler_harness import START, SchedulerHarness
 from tests.harness.waiting import wait_until
@@ -18,31 +17,17 @@ from tests.harness.waiting import wait_until
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
-def held_run(system: SchedulerHarness) -> HeldRun:
-    row = system.execution()
-    lease = system.claim(row)
-    return HeldRun(
-        lease=lease,
-        report=RunReport(lambda: START, 100),
-        name=f"run {row.pk}",
-        task_name="",
-        cancel=lambda: None,
-        claimed_at=system.clock.monotonic(),
-    )
-
-
 def test_a_line_that_cannot_be_stored_delays_no_other_run(
     system: SchedulerHarness, caplog: pytest.LogCaptureFixture
 ):
     system.configure(cancel_poll_seconds=0.05)
-    broken, fine, cancelled = (held_run(system) for _ in range(3))
+    broken, fine, cancelled = (system.held(system.execution()) for _ in range(3))
     impossible: Any = None  # no text that a handler logs is refused; the column takes no NULL
     broken.report.log("INFO", impossible)
     fine.report.log("INFO", "one")
     executions.request_cancel(cancelled.lease.execution_id, now=START, reason="enough")
 
-    for run in (broken, fine, cancelled):
-        system.worker.leases.hold(run)
+    system.worker.leases.hold([broken, fine, cancelled])
     wait_until(lambda: cancelled.stop_reason, 10, "the cancel")
     wait_until(lambda: JobLog.objects.count() == 1, 10, "the line of the other run")
     fine.report.log("INFO", "two")
@@ -58,7 +43,7 @@ def test_a_line_that_cannot_be_stored_delays_no_other_run(
 
 
 def test_the_end_of_a_run_has_the_lines_that_another_thread_fails_to_save(system: SchedulerHarness):
-    run = held_run(system)
+    run = system.held(system.execution())
     run.report.log("INFO", "one")
     at_the_end: list[str] = []
 
@@ -83,7 +68,7 @@ def test_the_end_of_a_run_has_the_lines_that_another_thread_fails_to_save(system
 
 
 def test_the_thread_of_all_runs_does_not_wait_for_the_end_of_one(system: SchedulerHarness):
-    run = held_run(system)
+    run = system.held(system.execution())
     with run.report.taken(wait_seconds=30):
         run.report.log("INFO", "one")
         system.worker.leases.save_report(run)

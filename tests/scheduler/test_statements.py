@@ -14,7 +14,7 @@ from scheduler.beat.rescue import rescue_expired
 from scheduler.conf import current
 from scheduler.models import CronJob, JobExecution, JobGuard
 from scheduler.states import RunStatus
-from scheduler.store import last_results, overlap, publishing, slots
+from scheduler.store import last_results, overlap, slots
 from scheduler.transient import in_transaction
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
@@ -78,20 +78,16 @@ def many_jobs(system: SchedulerHarness) -> SchedulerHarness:
 def many_executions(system: SchedulerHarness) -> SchedulerHarness:
     def execution(number: int) -> JobExecution:
         if number % 500 == 1:
-            shape = {
-                "status": RunStatus.PENDING,
-                "publish_at": START + timedelta(seconds=number - 700),
-            }
+            shape: dict[str, object] = {"status": RunStatus.PENDING}
         elif number % 500 == 2:
             shape = {
                 "status": RunStatus.RUNNING,
-                "publish_at": None,
                 "lease_token": f"{number:032d}",
                 "lease_expires_at": START + timedelta(seconds=number - 700),
                 "deadline_at": START + timedelta(hours=1),
             }
         else:
-            shape = {"status": RunStatus.SUCCESS, "publish_at": None, "finished_at": START}
+            shape = {"status": RunStatus.SUCCESS, "finished_at": START}
         return JobExecution(
             handler_name="ok", scheduled_time=START, available_at=START, created_at=START, **shape
         )
@@ -115,12 +111,6 @@ def test_the_questions_of_a_tick_to_jobs_are_index_probes(many_jobs: SchedulerHa
 
 
 def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions: SchedulerHarness):
-    def take() -> object:
-        return publishing.take_to_publish(START, 500, again_seconds=30, again_max_seconds=600)
-
-    assert_probes(take, "executions_to_publish")
-    assert_probes(publishing.next_publish_at, "executions_to_publish")
-
     def expired() -> object:
         return rescue_expired(START - timedelta(days=1), current(), random=lambda: 0.5)
 
@@ -144,7 +134,7 @@ def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions:
 
     # Who waits behind a guard, however many other runs wait.
     JobExecution.objects.filter(status=RunStatus.SUCCESS).update(
-        status=RunStatus.PENDING, publish_at=START, finished_at=None
+        status=RunStatus.PENDING, finished_at=None
     )
     waiting = JobExecution.objects.order_by("-id").values_list("id", flat=True)[:3]
     JobExecution.objects.filter(pk__in=list(waiting)).update(in_line=-7)
@@ -201,7 +191,6 @@ def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
             job=job,
             handler_name="ok",
             status=status,
-            publish_at=None,
             scheduled_time=START,
             available_at=START,
             created_at=START,

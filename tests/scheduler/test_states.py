@@ -78,7 +78,6 @@ def test_the_constraints_take_each_status_in_its_own_shape_only(
     right = {
         "status": status,
         "finished_at": START if status in FINAL else None,
-        "publish_at": START if status == RunStatus.PENDING else None,
         **lease,
     }
     rows.update(**right)
@@ -92,8 +91,6 @@ def test_the_constraints_take_each_status_in_its_own_shape_only(
     else:
         for column, value in LEASED.items():
             assert refused(lambda c=column, v=value: rows.update(**{**right, c: v}))
-    if status == RunStatus.PENDING:
-        assert refused(lambda: rows.update(**{**right, "publish_at": None}))
 
 
 def test_an_unknown_status_source_or_outcome_is_refused(system: SchedulerHarness):
@@ -110,7 +107,7 @@ def test_an_unknown_status_source_or_outcome_is_refused(system: SchedulerHarness
 
 def test_a_run_that_has_begun_or_ended_stands_in_no_line(system: SchedulerHarness):
     rows = JobExecution.objects.filter(pk=system.execution().pk)
-    running = {"status": RunStatus.RUNNING, "publish_at": None, **LEASED}
+    running = {"status": RunStatus.RUNNING, **LEASED}
     assert refused(lambda: rows.update(**running, in_line=1))
     rows.update(in_line=1)
     assert refused(lambda: rows.update(status=RunStatus.SKIPPED, finished_at=START))

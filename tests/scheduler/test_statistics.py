@@ -46,15 +46,13 @@ def make_run(
 ) -> JobExecution:
     """A run that ended `ago` before NOW and took `took` seconds. None: it never started."""
     ended = NOW - ago
-    given: dict[str, Any] = {"publish_at": None, "available_at": ended, "created_at": ended}
+    given: dict[str, Any] = {"available_at": ended, "created_at": ended}
     if status in FINAL:
         given |= {
             "finished_at": ended,
             "started_at": None if took is None else ended - timedelta(seconds=took),
         }
-    elif status == RunStatus.PENDING:
-        given["publish_at"] = ended
-    else:
+    elif status == RunStatus.RUNNING:
         until = NOW + timedelta(minutes=5)
         given |= {
             "started_at": ended,

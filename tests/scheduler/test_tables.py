@@ -22,7 +22,7 @@ COLUMNS = {
     "job_executions": {
         "id", "job_id", "handler_name", "scheduled_time", "status", "params", "param_source",
         "started_at", "finished_at", "attempt", "failures", "error_message", "result",
-        "created_at", "lease_token", "publish_at",
+        "created_at", "lease_token", "available_at",
     },
 }  # fmt: skip
 REQUIRED = {

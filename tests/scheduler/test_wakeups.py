@@ -1,8 +1,9 @@
-"""Something became runnable: what is sent after a commit, and what is not."""
+"""Something became runnable: who is woken after a commit, and what a trouble costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from django.db import connection, transaction
 
 from scheduler import wakeups
 from scheduler.models import CronJob
-from scheduler.store.publishing import Hint
-from scheduler.wakeups import MESSAGES_OF_A_COMMIT, became_runnable
-from tests.harness.scheduler_harness import SchedulerHarness
+from scheduler.states import RunStatus
+from scheduler.store.executions import FailedRange
+from scheduler.wakeups import became_runnable
+from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,23 +23,23 @@ class Broker:
     """Keeps what it is sent. `away`: it is known to be away; `broken`: its client raises."""
 
     def __init__(self) -> None:
-        self.sent: list[int] = []
+        self.sent: list[Mapping[str, int]] = []
         self.away = self.broken = False
 
     def ready(self) -> bool:
         return not self.away
 
-    def publish(self, hints: Sequence[Hint]) -> list[int]:
+    def send(self, times: Mapping[str, int]) -> None:
         if self.broken:
             raise RuntimeError("a bug of the client")
-        self.sent += [hint.execution_id for hint in hints]
-        return []
+        self.sent.append(times)
 
-    def take(self) -> list[int]:
+    def take(self) -> list[str]:
+        """The queues that were woken since the last call."""
         assert wakeups._post is not None
         wakeups._post.flush(20)
         taken, self.sent = self.sent, []
-        return taken
+        return sorted(queue for times in taken for queue in times)
 
 
 @pytest.fixture
@@ -48,68 +50,92 @@ def broker() -> Iterator[Broker]:
     wakeups.send_through(None)
 
 
-def wake(execution_id: int) -> None:
-    became_runnable(execution_id, handler_name="ok", queue="", timeout_seconds=60)
-
-
-def test_messages_follow_the_commit_and_a_rollback_sends_none(broker: Broker):
-    wake(1)
-    assert broker.take() == [1]
+def test_wake_ups_follow_the_commit_and_a_rollback_sends_none(broker: Broker):
+    became_runnable("a")
+    assert broker.take() == ["a"]
     with transaction.atomic():
-        wake(2)
-        wake(3)
+        became_runnable("b")
+        became_runnable("")
         assert len(connection.run_on_commit) == 1
         assert broker.take() == []
-    assert broker.take() == [2, 3]
+    assert broker.take() == ["", "b"]
     with transaction.atomic():
-        wake(4)
+        became_runnable("c")
         transaction.set_rollback(True)
     assert broker.take() == []
 
 
-def test_a_savepoint_that_is_rolled_back_takes_no_message_of_others_along(broker: Broker):
+def test_a_savepoint_that_is_rolled_back_takes_no_wake_up_of_others_along(broker: Broker):
     with transaction.atomic():
         with transaction.atomic():
-            wake(1)
+            became_runnable("a")
             transaction.set_rollback(True)
-        wake(2)
+        became_runnable("b")
         with transaction.atomic():
-            wake(3)
-    assert broker.take() == [2, 3]
+            became_runnable("c")
+    assert broker.take() == ["b", "c"]
 
 
-def test_a_commit_sends_a_few_messages_at_most(broker: Broker):
+def test_a_commit_wakes_each_queue_once_whatever_it_made(broker: Broker):
     with transaction.atomic():
         for number in range(1000):
-            wake(number)
-    assert len(broker.take()) == MESSAGES_OF_A_COMMIT
+            became_runnable(f"{number % 2}")
+    assert broker.take() == ["0", "1"]
+
+
+def test_a_burst_of_commits_costs_a_few_messages(broker: Broker):
+    for _ in range(1000):
+        became_runnable("a")
+    assert len(broker.take()) < 500
+    wakeups.wake("a", times=2)
+    broker.take()
+    wakeups.wake("a", times=2)
+    wakeups.wake("a")
+    assert wakeups._post is not None
+    wakeups._post.flush(20)
+    assert max(times["a"] for times in broker.sent) == 2
 
 
 def test_a_broker_in_trouble_ends_nothing(broker: Broker, caplog: pytest.LogCaptureFixture):
     broker.away = True
-    wake(1)
+    became_runnable("a")
     assert broker.take() == []
     broker.away, broker.broken = False, True
-    wake(2)
+    became_runnable("b")
     assert broker.take() == []
     assert "a bug of the client" in caplog.text
     broker.broken = False
-    wake(3)
-    assert broker.take() == [3]
+    became_runnable("c")
+    assert broker.take() == ["c"]
+
+
+def test_a_child_sends_its_own_wake_ups(broker: Broker):
+    became_runnable("a")
+    assert broker.take() == ["a"]
+    child = os.fork()
+    if child == 0:
+        wakeups.wake("b")
+        os._exit(0 if broker.take() == ["b"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_each_door_that_makes_a_run_wakes_the_workers(system: SchedulerHarness, broker: Broker):
-    job: CronJob = system.job()
+    job: CronJob = system.job(queue="mail")
     event: dict[str, Any] = {"handler_name": "ok", "params": {}}
-    made = system.control.run_now(job.pk)
-    assert broker.take() == [made.pk]
+    system.control.run_now(job.pk)
+    assert broker.take() == ["mail"]
     assert broker.take() == []
     first, _ = system.control.event(**event, idempotency_key="7")
-    assert broker.take() == [first.pk]
+    assert broker.take() == [""]
     system.control.event(**event, idempotency_key="7")
     system.control.event(**event, after_seconds=60)
     assert broker.take() == []
     system.control.cancel(first.pk)
     system.control.retry(first.pk)
-    replayed = system.control.replay(first.pk)
-    assert broker.take() == [first.pk, replayed.pk]
+    assert broker.take() == [""]
+    system.control.replay(first.pk)
+    assert broker.take() == [""]
+    failed = system.execution(queue="mail", status=RunStatus.FAILED, finished_at=START)
+    at, statuses = failed.scheduled_time, frozenset({RunStatus.FAILED})
+    system.control.retry_range(FailedRange(since=at, until=at, statuses=statuses))
+    assert broker.take() == ["mail"]

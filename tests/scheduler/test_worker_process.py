@@ -16,6 +16,8 @@ def test_a_process_that_cannot_be_made_leaves_no_loop_behind(settings: Any) -> N
     before = set(threading.enumerate())
 
     with pytest.raises(ConfigurationError, match="oracle"):
-        WorkerProcess("worker@here:1", is_child=False)
+        WorkerProcess(
+            "worker@here:1", is_child=False, places=1, queues=list, wake_others=lambda queues: None
+        )
 
     assert set(threading.enumerate()) <= before

@@ -76,7 +76,7 @@ def fill(alice: User, text: str = HTML, params: Any = None) -> Rows:
     shared = {
         "job_name": text, "handler_name": text, "params": given, "queue": text, "result": given,
         "requested_by": text, "error_message": text, "progress_message": text, "progress": 0.5,
-        "attempt": 1, "publish_count": 1, "backfill": backfill,
+        "attempt": 1, "backfill": backfill,
     }  # fmt: skip
     executions = [
         make_run(

@@ -9,7 +9,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-TASK = "scheduler.execute"
+TASK = "scheduler.work"
 # A task of Celery itself that takes anything, in place of a task of the project.
 OTHER_TASK = "celery.accumulate"
 
@@ -57,7 +57,7 @@ def hostile(canary: Path) -> dict[str, str | bytes]:
     """By name, what stands in the queue."""
     shell = f"!!python/object/apply:os.system ['touch {canary}']"
     bomb = pickle.dumps(Bomb(canary))
-    forged = {"task": "scheduler.execute", "args": [1], "kwargs": {}, "options": {}}
+    forged = {"task": "scheduler.work", "args": [1], "kwargs": {}, "options": {}}
     return {
         "pickle": message(bomb, "application/x-python-serialize", "binary"),
         "pickle by another name": message(bomb, "application/pickle", "binary"),
