@@ -33,7 +33,7 @@ def seed(*, jobs: int, executions: int, now: datetime) -> None:
     with _digits():
         for start in range(0, executions, PART):
             part = _numbers(start, min(start + PART, executions))
-            execute(_executions(sql, part, executions, jobs, first_job), [now] * 8)
+            execute(_executions(sql, part, executions, jobs, first_job), [now] * 7)
     execute(_ATTEMPTS.format(token=sql.text("'t'", "id")), ())
     execute(_LOGS, ())
     for kind, age_seconds in (("beat", 2), ("worker", 3)):
@@ -155,7 +155,7 @@ class _Dialect:
 
 
 def _executions(sql: _Dialect, numbers: str, count: int, jobs: int, first_job: int) -> str:
-    """Returns an INSERT with eight parameters: each of them is the present instant."""
+    """Returns an INSERT with seven parameters: each of them is the present instant."""
     apart = DAYS * 86_400 / count
     began = f"-({count} - n) * {apart:.6f}"  # the start of row n, in seconds relative to now
     waits, runs = f"n >= {count - WAITING}", f"n >= {count - WAITING - RUNNING}"
@@ -176,7 +176,7 @@ def _executions(sql: _Dialect, numbers: str, count: int, jobs: int, first_job: i
     return f"""
         INSERT INTO job_executions
                (job_id, job_name, handler_name, scheduled_time, status, params, param_source,
-                attempt, available_at, publish_at, lease_token, lease_owner, lease_expires_at,
+                attempt, available_at, lease_token, lease_owner, lease_expires_at,
                 deadline_at, started_at, finished_at, progress, result, error_message,
                 created_at)
         SELECT {first_job} + {job}, {sql.text("'job '", job)},
@@ -185,7 +185,6 @@ def _executions(sql: _Dialect, numbers: str, count: int, jobs: int, first_job: i
                CASE WHEN n %% 50 = 49 THEN 'manual' ELSE 'cron' END,
                CASE WHEN {waits} THEN 0 ELSE 1 END,
                {sql.moved(began)},
-               CASE WHEN {waits} THEN {sql.moved("600")} END,
                CASE WHEN {runs} AND NOT {waits} THEN {sql.text("'r'", "n")} END,
                CASE WHEN NOT {waits} THEN 'worker@bench' END,
                CASE WHEN {runs} AND NOT {waits} THEN {sql.moved("3600")} END,

@@ -11,8 +11,8 @@ the file system:
 
 If named pipes do not work, or a wake-up is lost, the next poll finds the message. Priorities are
 those of RabbitMQ, 0 to 9, and a higher one comes first; the rank is 9 minus the priority. When a
-consumer is killed, its message is lost, and beat publishes it again: the truth is in the database.
-So the folder may be deleted at any time, also while processes run.
+consumer is killed, its message is lost, and jobu needs none to find a run: the truth is in the
+database. So the folder may be deleted at any time, also while processes run.
 """
 
 # kombu marks itself as typed, but most of its functions are not.

@@ -162,8 +162,8 @@ def _data_directory_is_writable() -> Iterator[None]:
 def _broker_lock() -> Iterator[None]:
     """Deletes old messages of the file broker, unless another launcher uses the data directory.
 
-    The messages are left over from an earlier start. The dispatcher publishes every run again that
-    still has to be executed. Does nothing for other brokers.
+    The messages are left over from an earlier start. Workers need none of them to find the runs
+    that wait. Does nothing for other brokers.
     """
     if not settings.CELERY_BROKER_URL.startswith(f"{folder.SCHEME}:"):
         yield
