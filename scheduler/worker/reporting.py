@@ -1,4 +1,4 @@
-"""Verdicts become ends in the database: the first at once, then all that came meanwhile.
+"""Verdicts become ends in the database, in groups: whatever has ended while the last was written.
 
 Only this is tried again when the database is in trouble; user code never runs twice for it.
 """
