@@ -206,19 +206,22 @@ def test_a_claim_whose_answer_was_lost_and_that_cannot_be_asked_for_is_asked_for
     assert (fresh(row).status, fresh(row).attempt) == (RunStatus.SUCCESS, 1)
 
 
-def test_an_end_and_the_next_claim_are_one_commit(system: SchedulerHarness):
+def test_an_end_and_the_next_claim_are_one_commit(
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
     first, second = system.execution(), system.execution()
     executor = system.worker.executor
     (held,) = executor.claim(ByIds([first.pk])).runs
     executor.wait_for(held)
-    commits: list[str] = []
+    commit, commits = connection._commit, [0]  # type: ignore[attr-defined]
 
-    def count(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
-        commits.append(statement)
-        return execute(statement, params, many, context)
+    def count() -> None:
+        commits[0] += 1
+        commit()
 
-    with connection.execute_wrapper(count):
-        (following,) = executor.report_and_claim(held, ByIds([second.pk])).runs
+    monkeypatch.setattr(connection, "_commit", count)
+    (following,) = executor.report_and_claim(held, ByIds([second.pk])).runs
+    assert commits == [1]
     assert (fresh(first).status, fresh(second).status) == (RunStatus.SUCCESS, RunStatus.RUNNING)
     executor.wait_for(following)
     executor.report([following])
