@@ -24,6 +24,11 @@ _LOCKED = frozenset({"55P03", 1205})
 # PostgreSQL has ended the session, because its transaction was idle or open for too long. The
 # driver raises InternalError for these.
 _ENDED = frozenset({"25P03", "25P04"})
+# What one row can cause: it breaks a constraint, or holds a value that Python cannot read
+# (`infinity`, JSON that is a thousand lists deep, and in SQLite any text). Ask `is_outage` first.
+ROW_ERRORS = (
+    DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError
+)  # fmt: skip
 _SQLITE = ("database is locked", "database table is locked")
 # SQLite stores any bytes as text. Its driver raises OperationalError for those it cannot read.
 _UNREADABLE = "Could not decode to UTF-8"

@@ -7,25 +7,19 @@ have done it already. Beat remembers no job between two ticks.
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError
 from django.utils import translation
 
 from scheduler import failpoints
-from scheduler.beat import backfill_steps, pauses, planning
+from scheduler.beat import backfill_steps, pauses
 from scheduler.beat.fingerprints import Comparison
+from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
-from scheduler.operations import validation
-from scheduler.operations.errors import describe
-from scheduler.operations.missed import missed_since
-from scheduler.schedule import ScheduleError
-from scheduler.schedule.watermark import Watermark
 from scheduler.states import RunStatus
 from scheduler.store import (
     activity,
@@ -36,8 +30,7 @@ from scheduler.store import (
     retention,
     slots,
 )
-from scheduler.store.jobs import disable_job
-from scheduler.transient import in_transaction, is_outage
+from scheduler.transient import ROW_ERRORS, is_outage
 from scheduler.wakeup_messages import MOST_WAITING, Sender
 
 # How soon a tick asks again when another beat holds the due work.
@@ -51,25 +44,6 @@ _OLDER_RESULTS = 5000
 _TAKEN_SECONDS = 1
 # Retries and jitter may become available at any microsecond. A tick serves those of this span.
 _SHORTEST_SECONDS = 0.01
-# Errors that one row can cause: it breaks a constraint, or holds a value that Python cannot read
-# (`infinity`, JSON that is a thousand lists deep, and in SQLite any text).
-_ROW_ERRORS = (
-    DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Recorded:
-    jobs: int = 0
-    slots: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: _Recorded) -> _Recorded:
-        return _Recorded(
-            jobs=self.jobs + other.jobs,
-            slots=self.slots + other.slots,
-            skipped=self.skipped + other.skipped,
-        )
 
 
 class Dispatcher:
@@ -97,9 +71,18 @@ class Dispatcher:
         self._older_results_until: datetime | None = None
         self._looked_at: datetime | None = None
         self._has_news = True
+        # In this tick.
+        self._woken: frozenset[str] = frozenset()
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
+        self._recorder = Recorder(
+            clock=clock,
+            settings=settings,
+            decides=lambda job_id: self._comparison.decides(job_id, clock),
+            wake=self._wake_at_once,
+            stopping=stopping,
+        )
 
     def tick(self) -> float:
         """Do all that is due. Returns the seconds to sleep.
@@ -107,12 +90,12 @@ class Dispatcher:
         Database errors are raised. The steps that were committed before stay, and the next tick
         does the others. So it is when `stopping`: no further step begins.
         """
-        now = self._clock.now()
+        self._woken = frozenset()
         if self._healthy_since is None:
             self._healthy_since = self._clock.monotonic()
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
-            worked = self._record_all(now)
+            worked = self._recorder.record_all()
             steps = (
                 self._advance_backfills,
                 self._rescue,
@@ -135,128 +118,6 @@ class Dispatcher:
 
     # --- due jobs become executions --------------------------------------------------------------
 
-    def _record_all(self, now: datetime) -> bool:
-        if not slots.has_work(now):
-            return False
-        limit = self._settings().batch_size
-        total = _Recorded()
-        while True:
-            claimed, recorded = self._record_batch(limit)
-            total += recorded
-            self._has_news |= recorded.slots > 0
-            if claimed < limit or self._stopping():
-                break
-            # During a long burst, the first ones must not wait for the last ones.
-            self._wake_workers()
-        if total.slots or total.skipped:
-            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
-        return total.jobs > 0
-
-    def _record_batch(self, limit: int) -> tuple[int, _Recorded]:
-        claimed: list[int] = []
-
-        def work() -> _Recorded:
-            now = self._clock.now()
-            jobs = slots.claim_due_jobs(now, limit)
-            jobs += slots.claim_new_jobs(limit - len(jobs)) if len(jobs) < limit else []
-            claimed[:] = [job.id for job in jobs]
-            failpoints.point("record.locked")
-            return self._plan_and_record(jobs, now)
-
-        try:
-            recorded = in_transaction(work)
-            failpoints.point("record.committed")
-        except _ROW_ERRORS as error:
-            if is_outage(error):
-                raise
-            # One row that cannot be read or written must not stop the others: one by one.
-            claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
-            if not claimed:
-                raise
-            recorded = self._record_singly(claimed)
-        return len(claimed), recorded
-
-    def _record_singly(self, job_ids: Sequence[int]) -> _Recorded:
-        recorded = _Recorded()
-        for job_id in job_ids:
-            read: list[slots.DueJob] = []
-
-            def work(job_id: int = job_id, read: list[slots.DueJob] = read) -> _Recorded:
-                read[:] = slots.claim_job(job_id)
-                return self._plan_and_record(read, self._clock.now())
-
-            try:
-                one = in_transaction(work)
-            except _ROW_ERRORS as error:
-                if is_outage(error):
-                    raise
-                # If not even the watermark could be read, slots count as missed from now on.
-                watermark = missed_since(read[0]) if read else None
-                reason = f"cannot be recorded: {error}"
-                self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
-                one = _Recorded(jobs=1)
-            recorded += one
-        return recorded
-
-    def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
-        records: list[slots.SlotRecord] = []
-        watermarks: dict[int, Watermark] = {}
-        planner = planning.Planner(self._settings(), now, decides=self._decides)
-        invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
-        for job in jobs:
-            if job.id in invalid:
-                self._disable(job.id, job.name, invalid[job.id], missed_since(job), now)
-                continue
-            try:
-                planned = planner.plan(job)
-            except ScheduleError as error:
-                reason = f"{error.field}: {error.reason}"
-                self._disable(job.id, job.name, reason, missed_since(job), now)
-                continue
-            # Whatever error one row causes, the other jobs go on and this one shows the reason.
-            except Exception as error:  # noqa: BLE001
-                reason = f"cannot be planned: {type(error).__name__}: {error}"
-                self._disable(job.id, job.name, reason, missed_since(job), now)
-                continue
-            records += slots.records_of(job.id, planned.plan, spread_seconds=job.jitter_seconds)
-            if planned.watermark.next_run_at is not None:
-                watermarks[job.id] = planned.watermark
-            else:
-                reason = "the schedule has no further slot" + (
-                    " before its end" if job.end_at else ""
-                )
-                disable_job(job.id, now=now, reason=reason)
-                emit("job.ended", job=job.name, job_id=job.id, reason=reason)
-        slots.record_slots(records, now)
-        failpoints.point("record.inserted")
-        slots.advance_jobs(watermarks)
-        failpoints.point("record.advanced")
-        skipped = sum(record.skipped is not None for record in records)
-        return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
-
-    def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:
-        """What is wrong with jobs without a watermark, by id.
-
-        SQL may have inserted them, so nobody has checked them before.
-        """
-        if not new:
-            return {}
-        settings = self._settings()
-        found = {}
-        for job_id, job in slots.full_jobs([job.id for job in new]).items():
-            problems = validation.job_problems(job, now=now, settings=settings)
-            if problems:
-                found[job_id] = describe(problems)
-        return found
-
-    def _disable(
-        self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
-    ) -> None:
-        """Switch a broken job off. Whoever repairs it may run its slots from `watermark` on."""
-        since = watermark or now
-        if disable_job(job_id, now=now, error=reason, missed_from=since):
-            emit("job.disabled", job=name, job_id=job_id, reason=reason)
-
     def _advance_backfills(self) -> bool:
         step = backfill_steps.advance(self._clock, self._settings(), after=self._backfills.after)
         self._backfills = step
@@ -265,10 +126,19 @@ class Dispatcher:
 
     # --- workers are woken -----------------------------------------------------------------------
 
+    def _wake_at_once(self, queues: frozenset[str]) -> None:
+        if queues and self.sender.ready():
+            failpoints.point("wakeup.due")
+            self.sender.send(dict.fromkeys(queues, MOST_WAITING))
+            self._woken |= queues
+        else:
+            self._has_news |= bool(queues)
+
     def _wake_workers(self) -> bool:
-        """Wake the workers of queues with work. Returns False: it makes no work for a next tick.
+        """Wake the workers of queues with work that this tick has not woken yet.
 
         All these queues where there is something new, else those whose work nobody has taken.
+        Returns False: it makes no work for a next tick.
         """
         now, monotonic = self._clock.now(), self._clock.monotonic()
         since, self._looked_at = self._looked_at, now
@@ -278,12 +148,12 @@ class Dispatcher:
         if not (self._has_news or monotonic >= self._next_wakes) or not self.sender.ready():
             return False
         taken = timedelta(seconds=0 if self._has_news else _TAKEN_SECONDS)
-        queues = heads.runnable_queues(now - taken)
+        queues = set(heads.runnable_queues(now - taken)) - self._woken
         self._has_news = False
         self._next_wakes = monotonic + _TAKEN_SECONDS
         failpoints.point("wakeup.due")
         if queues:
-            self.sender.send(dict.fromkeys(queues, MOST_WAITING))
+            self.sender.send(dict.fromkeys(sorted(queues), MOST_WAITING))
         return False
 
     # --- now and then ----------------------------------------------------------------------------
@@ -332,9 +202,6 @@ class Dispatcher:
         self._comparison.step(self._clock, self._settings())
         return not self._comparison.is_done
 
-    def _decides(self, job_id: int) -> bool:
-        return self._comparison.decides(job_id, self._clock)
-
     def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.
         begin = self._results_since or now - timedelta(seconds=60)
@@ -353,7 +220,7 @@ class Dispatcher:
             return
         try:
             older = last_results.refresh_older_results(since, until, _OLDER_RESULTS)
-        except _ROW_ERRORS as error:
+        except ROW_ERRORS as error:
             if is_outage(error):
                 raise
             older = None  # an old row cannot be read; a summary must not stop beat
@@ -384,9 +251,11 @@ class Dispatcher:
         now = self._clock.now()
         # What became available since the last look counts, too. Retries have no other alarm.
         available_at = heads.next_available_at(self._looked_at or now)
+        due_at = slots.next_due_at()
+        self._recorder.expect(due_at, now)
         waits = [longest]
         for instant, shortest in (
-            (slots.next_due_at(), 0.0 if worked else _CONTENDED_SECONDS),
+            (due_at, 0.0 if worked else _CONTENDED_SECONDS),
             (available_at, _SHORTEST_SECONDS),
         ):
             if instant is not None:

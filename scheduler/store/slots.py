@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Final
 
-from django.db.models import F, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 
-from scheduler.models import CronJob
+from scheduler.models import INSTANTS, CronJob
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
 from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
-from scheduler.store.connection import execute, lock_skipping, to_json
+from scheduler.store.connection import (
+    SKIP_LOCKED,
+    execute,
+    fetch_all,
+    instant,
+    numbers,
+    to_json,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,25 +94,24 @@ def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotR
 DUE_FIELDS = tuple(DueJob.__dataclass_fields__)
 
 
-def _enabled() -> QuerySet[CronJob]:
-    # `IN (true)`: Django writes a plain filter on a boolean as the bare column, and for that SQLite
-    # and MySQL read the whole table instead of the index.
-    return CronJob.objects.filter(is_enabled__in=[True])
+_INSTANTS: Final = tuple(name for name in INSTANTS if name in DUE_FIELDS)
+# `IN (TRUE)`: for a bare boolean column SQLite and MySQL read the whole table instead of the index.
+_CLAIM: Final = """
+SELECT {columns} FROM cron_jobs WHERE is_enabled IN (TRUE) AND {condition} LIMIT %s {lock}
+"""
 
 
 def claim_due_jobs(now: datetime, limit: int) -> list[DueJob]:
     """Up to `limit` due jobs, locked until the transaction ends. Skips those of another beat."""
-    due = _enabled().filter(next_run_at__lte=now)
     # In index order: by id the database would read the primary key past a million idle jobs.
-    return _locked(due.order_by("next_run_at", "id"), limit)
+    return _locked("next_run_at <= %s ORDER BY next_run_at, id", [now], limit)
 
 
-def claim_new_jobs(limit: int) -> list[DueJob]:
+def claim_new_jobs(now: datetime, limit: int) -> list[DueJob]:
     """Up to `limit` enabled jobs without a watermark (new, edited or inserted by SQL), locked in
-    the same way.
+    the same way. They are new whatever time it is.
     """
-    new = _enabled().filter(next_run_at__isnull=True)
-    return _locked(new.order_by("id"), limit)
+    return _locked("next_run_at IS NULL ORDER BY id", [], limit)
 
 
 def due_or_new_ids(now: datetime, limit: int) -> list[int]:
@@ -115,11 +123,23 @@ def due_or_new_ids(now: datetime, limit: int) -> list[int]:
 
 def claim_job(job_id: int) -> list[DueJob]:
     """One enabled job, locked. Empty when it is gone, disabled or held by another beat."""
-    return _locked(CronJob.objects.filter(id=job_id, is_enabled=True), 1)
+    return _locked("id = %s", [job_id], 1)
 
 
-def _locked(rows: QuerySet[CronJob], limit: int) -> list[DueJob]:
-    return [DueJob(**row) for row in lock_skipping(rows).values(*DUE_FIELDS)[:limit]]
+def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
+    statement = _CLAIM.format(
+        columns=", ".join(DUE_FIELDS), condition=condition, lock=SKIP_LOCKED[connection.vendor]
+    )
+    return [_due_job(row) for row in fetch_all(statement, [*values, limit])]
+
+
+def _due_job(row: Sequence[Any]) -> DueJob:
+    """Raises ValueError or TypeError for what SQLite stores and no instant is."""
+    values = dict(zip(DUE_FIELDS, row, strict=True))
+    values["is_enabled"] = bool(values["is_enabled"])
+    for name in _INSTANTS:
+        values[name] = instant(values[name])
+    return DueJob(**values)
 
 
 def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
@@ -161,7 +181,7 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
         finished_at = None if reason is None else now
         text, code, facts = reason or (None, None, None)
         written += execute(
-            _RECORD.format(ids=", ".join(["%s"] * len(ids))),
+            _RECORD.format(ids=numbers(ids)),
             [
                 slot,
                 status,
@@ -172,7 +192,6 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 code,
                 facts,
                 now,
-                *sorted(ids),
                 slot,
             ],
         )
@@ -186,6 +205,14 @@ def _reason_of(record: SlotRecord) -> _Reason | None:
     return skipped.reason, skipped.reason_code, to_json(skipped.reason_facts)
 
 
+_ADVANCE: Final = """
+UPDATE cron_jobs
+   SET next_run_at = %s, schedule_fingerprint = %s, last_slot_at = %s, last_nominal_at = %s,
+       missed_from = NULL, tick_seq = tick_seq + 1, schedule_error = ''
+ WHERE id IN ({ids})
+"""
+
+
 def advance_jobs(watermarks: Mapping[int, Watermark]) -> None:
     """Move the watermarks of locked jobs, one UPDATE per distinct new value.
 
@@ -196,11 +223,14 @@ def advance_jobs(watermarks: Mapping[int, Watermark]) -> None:
     for job_id, watermark in watermarks.items():
         groups.setdefault(watermark, []).append(job_id)
     for watermark, ids in groups.items():
-        CronJob.objects.filter(id__in=ids).update(
-            **watermark.columns(),
-            missed_from=None,
-            tick_seq=F("tick_seq") + 1,
-            schedule_error="",
+        execute(
+            _ADVANCE.format(ids=numbers(ids)),
+            [
+                watermark.next_run_at,
+                watermark.schedule_fingerprint,
+                watermark.last_slot_at,
+                watermark.last_nominal_at,
+            ],
         )
 
 
@@ -213,9 +243,19 @@ def next_due_at() -> datetime | None:
         return None  # SQLite stores even a 13th month; until it is repaired, beat polls
 
 
-def has_work(now: datetime) -> bool:
-    """Is there an enabled job that is due or has no watermark? Two index probes."""
+def has_due(now: datetime) -> bool:
+    """Is there an enabled job that is due? One index probe."""
     # Ordered as the index: for a bare LIMIT 1 a planner may read the table instead.
     due = _enabled().filter(next_run_at__lte=now).order_by("next_run_at", "id")
+    return due.values_list("id", flat=True).first() is not None
+
+
+def has_new() -> bool:
+    """Is there an enabled job without a watermark? One index probe."""
     new = _enabled().filter(next_run_at__isnull=True).order_by("id")
-    return any(rows.values_list("id", flat=True).first() is not None for rows in (due, new))
+    return new.values_list("id", flat=True).first() is not None
+
+
+def _enabled() -> QuerySet[CronJob]:
+    # Django writes a plain filter on a boolean as the bare column: see _CLAIM.
+    return CronJob.objects.filter(is_enabled__in=[True])

@@ -103,8 +103,9 @@ def test_the_questions_of_a_tick_to_jobs_are_index_probes(many_jobs: SchedulerHa
     for question in (
         lambda: slots.claim_due_jobs(START, 500),
         # ANALYZE ends a transaction on MySQL, so neither test is in one.
-        lambda: slots.claim_new_jobs(500),
-        lambda: slots.has_work(START - timedelta(days=1)),
+        lambda: slots.claim_new_jobs(START, 500),
+        lambda: slots.has_due(START - timedelta(days=1)),
+        slots.has_new,
         slots.next_due_at,
     ):
         assert_probes(question, "cron_jobs_due")

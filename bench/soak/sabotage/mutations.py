@@ -49,45 +49,44 @@ def no_fence() -> None:
 
 def watermark_first() -> None:
     """The watermark moves in a separate transaction, before the slots are inserted."""
-    from scheduler.beat.dispatcher import Dispatcher
+    from scheduler.beat.recording import Recorder
     from scheduler.clock import pause
     from scheduler.store import slots
     from scheduler.transient import in_transaction
 
-    record_batch, record_slots = Dispatcher._record_batch, slots.record_slots
+    record_batch, record_slots = Recorder._record_batch, slots.record_slots
     later: list[tuple[Sequence[Any], datetime]] = []
 
     def remember(records: Sequence[slots.SlotRecord], now: datetime) -> int:
         later.append((records, now))
         return len(records)
 
-    def in_two_transactions(self: Dispatcher, limit: int) -> Any:
+    def in_two_transactions(self: Recorder, claim: Any, limit: int) -> Any:
         later.clear()
-        done = record_batch(self, limit)
+        done = record_batch(self, claim, limit)
         pause(_WINDOW_SECONDS)
         for records, now in later:
             in_transaction(partial(record_slots, records, now))
         return done
 
     slots.record_slots = remember
-    Dispatcher._record_batch = in_two_transactions  # type: ignore[method-assign]
+    Recorder._record_batch = in_two_transactions  # type: ignore[method-assign]
 
 
 def wakeup_first() -> None:
     """Wake-ups are sent inside the transaction that inserts the rows: workers find none."""
-    from scheduler.beat.dispatcher import Dispatcher
+    from scheduler.beat.recording import Recorder
     from scheduler.clock import pause
 
-    plan_and_record = Dispatcher._plan_and_record
+    plan_and_record = Recorder._plan_and_record
 
-    def and_wake(self: Dispatcher, jobs: Any, now: datetime) -> Any:
+    def and_wake(self: Recorder, jobs: Any, now: datetime) -> Any:
         recorded = plan_and_record(self, jobs, now)
-        self._has_news = True
-        self._wake_workers()
+        self._wake(recorded.runnable)
         pause(_WINDOW_SECONDS)
         return recorded
 
-    Dispatcher._plan_and_record = and_wake  # type: ignore[method-assign]
+    Recorder._plan_and_record = and_wake  # type: ignore[method-assign]
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {

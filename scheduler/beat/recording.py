@@ -1,0 +1,208 @@
+"""Due jobs become executions: batch by batch, each in one transaction, then their queues are woken.
+
+Any number of beats may record at once. A row that cannot be read or planned is switched off with
+the reason, and stops no other one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler import failpoints
+from scheduler.beat import planning
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings
+from scheduler.events import emit
+from scheduler.operations import validation
+from scheduler.operations.errors import describe
+from scheduler.operations.missed import missed_since
+from scheduler.schedule import ScheduleError
+from scheduler.schedule.watermark import Watermark
+from scheduler.store import slots
+from scheduler.store.jobs import disable_job
+from scheduler.transient import ROW_ERRORS, in_transaction, is_outage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    jobs: int = 0
+    slots: int = 0
+    skipped: int = 0
+    runnable: frozenset[str] = frozenset()
+    """The queues of runs that may start at once."""
+
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(
+            jobs=self.jobs + other.jobs,
+            slots=self.slots + other.slots,
+            skipped=self.skipped + other.skipped,
+            runnable=self.runnable | other.runnable,
+        )
+
+
+# The jobs to record, locked: by now, so many at most.
+_ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
+
+
+class Recorder:
+    """`wake` is called after each commit with the queues of runs that may start at once."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        settings: Callable[[], SchedulerSettings],
+        decides: Callable[[int], bool],
+        wake: Callable[[frozenset[str]], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """`decides`: whether this beat may compute the watermark of a job anew."""
+        self._clock = clock
+        self._settings = settings
+        self._decides = decides
+        self._wake = wake
+        self._stopping = stopping
+        self._due_at = math.inf
+
+    def expect(self, due_at: datetime | None, now: datetime) -> None:
+        """The next job is due at `due_at`: from then on the question for due jobs is left out."""
+        self._due_at = math.inf
+        if due_at is not None:
+            self._due_at = self._clock.monotonic() + (due_at - now).total_seconds()
+
+    def record_all(self) -> bool:
+        """Record what is due and plan what is new. Returns whether there was any. Commits."""
+        total = Recorded()
+        # The last tick knew what this one is for. Another question would delay each slot.
+        is_awaited = self._clock.monotonic() >= self._due_at
+        if is_awaited or slots.has_due(self._clock.now()):
+            total += self._record_batches(slots.claim_due_jobs)
+        if not self._stopping() and slots.has_new():
+            total += self._record_batches(slots.claim_new_jobs)
+        if total.slots or total.skipped:
+            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
+        return total.jobs > 0
+
+    def _record_batches(self, claim: _ClaimJobs) -> Recorded:
+        limit = self._settings().batch_size
+        total = Recorded()
+        while True:
+            claimed, recorded = self._record_batch(claim, limit)
+            total += recorded
+            # During a long burst, the first ones must not wait for the last ones.
+            self._wake(recorded.runnable)
+            if claimed < limit or self._stopping():
+                return total
+
+    def _record_batch(self, claim: _ClaimJobs, limit: int) -> tuple[int, Recorded]:
+        claimed: list[int] = []
+
+        def work() -> Recorded:
+            now = self._clock.now()
+            jobs = claim(now, limit)
+            claimed[:] = [job.id for job in jobs]
+            failpoints.point("record.locked")
+            return self._plan_and_record(jobs, now)
+
+        try:
+            recorded = in_transaction(work)
+            failpoints.point("record.committed")
+        except ROW_ERRORS as error:
+            if is_outage(error):
+                raise
+            # One row that cannot be read or written must not stop the others: one by one.
+            claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
+            if not claimed:
+                raise
+            recorded = self._record_singly(claimed)
+        return len(claimed), recorded
+
+    def _record_singly(self, job_ids: Sequence[int]) -> Recorded:
+        recorded = Recorded()
+        for job_id in job_ids:
+            read: list[slots.DueJob] = []
+
+            def work(job_id: int = job_id, read: list[slots.DueJob] = read) -> Recorded:
+                read[:] = slots.claim_job(job_id)
+                return self._plan_and_record(read, self._clock.now())
+
+            try:
+                one = in_transaction(work)
+            except ROW_ERRORS as error:
+                if is_outage(error):
+                    raise
+                # If not even the watermark could be read, slots count as missed from now on.
+                watermark = missed_since(read[0]) if read else None
+                reason = f"cannot be recorded: {error}"
+                self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
+                one = Recorded(jobs=1)
+            recorded += one
+        return recorded
+
+    def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> Recorded:
+        records: list[slots.SlotRecord] = []
+        watermarks: dict[int, Watermark] = {}
+        planner = planning.Planner(self._settings(), now, decides=self._decides)
+        invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
+        for job in jobs:
+            if job.id in invalid:
+                self._disable(job.id, job.name, invalid[job.id], missed_since(job), now)
+                continue
+            try:
+                planned = planner.plan(job)
+            except ScheduleError as error:
+                reason = f"{error.field}: {error.reason}"
+                self._disable(job.id, job.name, reason, missed_since(job), now)
+                continue
+            # Whatever error one row causes, the other jobs go on and this one shows the reason.
+            except Exception as error:  # noqa: BLE001
+                reason = f"cannot be planned: {type(error).__name__}: {error}"
+                self._disable(job.id, job.name, reason, missed_since(job), now)
+                continue
+            records += slots.records_of(job.id, planned.plan, spread_seconds=job.jitter_seconds)
+            if planned.watermark.next_run_at is not None:
+                watermarks[job.id] = planned.watermark
+            else:
+                reason = "the schedule has no further slot" + (
+                    " before its end" if job.end_at else ""
+                )
+                disable_job(job.id, now=now, reason=reason)
+                emit("job.ended", job=job.name, job_id=job.id, reason=reason)
+        slots.record_slots(records, now)
+        failpoints.point("record.inserted")
+        slots.advance_jobs(watermarks)
+        failpoints.point("record.advanced")
+        made = [record for record in records if record.skipped is None]
+        queues = {job.id: job.queue for job in jobs}
+        return Recorded(
+            jobs=len(jobs),
+            slots=len(made),
+            skipped=len(records) - len(made),
+            runnable=frozenset(queues[r.job_id] for r in made if r.available_at <= now),
+        )
+
+    def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:
+        """What is wrong with jobs without a watermark, by id.
+
+        SQL may have inserted them, so nobody has checked them before.
+        """
+        if not new:
+            return {}
+        settings = self._settings()
+        found = {}
+        for job_id, job in slots.full_jobs([job.id for job in new]).items():
+            problems = validation.job_problems(job, now=now, settings=settings)
+            if problems:
+                found[job_id] = describe(problems)
+        return found
+
+    def _disable(
+        self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
+    ) -> None:
+        """Switch a broken job off. Whoever repairs it may run its slots from `watermark` on."""
+        since = watermark or now
+        if disable_job(job_id, now=now, error=reason, missed_from=since):
+            emit("job.disabled", job=name, job_id=job_id, reason=reason)
