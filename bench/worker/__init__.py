@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     if "waits" in parts:
         emit(waits.rows(options.database, options.runs, options.rounds))
     if "flight" in parts:
-        emit([waits.in_flight(options.database)])
+        emit(waits.in_flight(options.database))
     if "now" in parts:
         emit(now.rows(options.database, max(20, options.runs // 20)))
     return 0

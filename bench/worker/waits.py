@@ -9,7 +9,7 @@ from bench.asking import asking
 from bench.environment import real_jobu
 from bench.peers import ASGIREF, THREADS, Rate, median_rate, rate_of
 from bench.rows import Goal, Row
-from bench.worker.runs import CONFIG, insert, rate_of_all
+from bench.worker.runs import CONFIG, insert, last_end, rate_of_all
 from tests.harness.system import deep_merge
 
 CONCURRENCY = 500
@@ -17,6 +17,26 @@ WAIT_SECONDS = 0.05
 IN_FLIGHT = 5000
 IN_FLIGHT_SECONDS = 30.0
 _WIDE = deep_merge(CONFIG, {"worker": {"pool_size": IN_FLIGHT, "shutdown_timeout_seconds": 1}})
+
+# What a browser sends: the action, its answer, and then one request after the other for its parts.
+_CANCEL_ALL = """
+import re, time
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+user = get_user_model().objects.create_superuser("bench")
+client = Client(headers={"host": "localhost"})
+client.force_login(user)
+runs = reverse("admin:scheduler_jobexecution_changelist")
+chosen = {"action": "cancel_many", "select_across": "1", "_selected_action": "1"}
+question = client.post(runs, chosen).content.decode()
+named = dict(re.findall(r'name="(through|question)" value="([^"]*)"', question))
+begun = time.time()
+page = client.post(runs, {**chosen, **named, "confirmed": "yes", "reason": ""}).headers["location"]
+while b"data-bulk-over" not in client.post(page, headers={"x-bulk": "1"}).content:
+    pass
+print(begun)
+"""
 
 
 def rows(database: str, runs: int, rounds: int) -> Iterator[Row]:
@@ -39,8 +59,11 @@ def rows(database: str, runs: int, rounds: int) -> Iterator[Row]:
     )
 
 
-def in_flight(database: str) -> Row:
-    """How many runs of a minute one process holds at once, 30 s after it has begun the first."""
+def in_flight(database: str) -> Iterator[Row]:
+    """How many runs of a minute one process holds at once, 30 s after it has begun the first.
+
+    And how long it takes until they have ended which a person cancels by the action of their list.
+    """
     with real_jobu(database, _WIDE) as jobu, asking(jobu.database_url) as ask:
         insert(ask, IN_FLIGHT, "bench_waits", {"seconds": 60})
         jobu.start_beat()
@@ -55,13 +78,26 @@ def in_flight(database: str) -> Row:
             if most >= IN_FLIGHT and begun is not None:
                 filled = now - begun
             time.sleep(0.1)
-    return Row(
+        begun_at = float(jobu.manage("shell", "--no-imports", "-c", _CANCEL_ALL).split()[-1])
+        jobu.wait_until(lambda: not ask.count("status = 'RUNNING'"), 60, "the cancelled runs")
+        seconds = last_end(ask) - begun_at
+        cancelled = ask.count("status = 'CANCELLED'")
+    yield Row(
         row="long waits in flight in one process",
         database=database,
         unit="runs at once",
         ours=most,
         goal=Goal(at_least=IN_FLIGHT),
         more={"seconds_until_then": filled and round(filled, 1)},
+    )
+    yield Row(
+        row=f"{IN_FLIGHT:,} running waits cancelled by one action in the admin, until all ended",
+        database=database,
+        unit="s",
+        ours=seconds,
+        goal=Goal(at_most=5),
+        less_is_better=True,
+        more={"cancelled": cancelled},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class VerbForm(forms.Form):
 
 
 Act = Callable[[Control, Any, Mapping[str, Any]], Done]
+# On the rows with some ids. Returns why rows were refused, by id.
+ActOnMany = Callable[[Control, Sequence[int], Mapping[str, Any]], Mapping[int, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +46,5 @@ class Verb:
     form: type[VerbForm] = VerbForm
     form_for_many: type[VerbForm] = VerbForm
     is_dangerous: bool = False
+    act_on_many: ActOnMany | None = None
+    """A quicker way than `act` on one row after the other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -35,8 +36,19 @@ class Operations:
     def _remember_execution(
         self, verb: ActivityVerb, execution: JobExecution, now: datetime, **facts: Any
     ) -> Activity:
+        return activity.record(self._entry_of_execution(verb, execution, now, facts))
+
+    def _remember_executions(
+        self, verb: ActivityVerb, found: Iterable[JobExecution], now: datetime, **facts: Any
+    ) -> None:
+        """An entry for each, in few statements."""
+        activity.record_all(self._entry_of_execution(verb, row, now, facts) for row in found)
+
+    def _entry_of_execution(
+        self, verb: ActivityVerb, execution: JobExecution, now: datetime, facts: dict[str, Any]
+    ) -> activity.Entry:
         name = execution.job_name or execution.handler_name
-        return self._remember(verb, TargetKind.EXECUTION, execution.pk, name, now, facts)
+        return self._entry(verb, TargetKind.EXECUTION, execution.pk, name, now, facts)
 
     def _remember_backfill(
         self, verb: ActivityVerb, backfill: Backfill, now: datetime, **facts: Any
@@ -59,9 +71,20 @@ class Operations:
         `now` must be the instant that the operation has written on the row itself, because readers
         find the entry of a change by this instant.
         """
+        return activity.record(self._entry(verb, kind, target_id, name, now, facts))
+
+    def _entry(
+        self,
+        verb: ActivityVerb,
+        kind: TargetKind,
+        target_id: int | None,
+        name: str,
+        now: datetime,
+        facts: dict[str, Any],
+    ) -> activity.Entry:
         if self.actor.token:
             facts = {**facts, "token": self.actor.token}
-        return activity.record(
+        return activity.Entry(
             at=now,
             actor=self.actor.name,
             user_id=self.actor.user_id,

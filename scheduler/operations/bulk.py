@@ -32,7 +32,23 @@ _EXAMPLES: Final = 3
 # The entries of a person in which an earlier answer to the same question is looked for.
 _SEARCHED: Final = 20
 
-Act = Callable[[int], object]
+#: Acts on all of some rows in the transaction of the caller. Returns why rows were refused, by id.
+Act = Callable[[Sequence[int]], Mapping[int, str]]
+
+
+def one_by_one(act: Callable[[int], object]) -> Act:
+    """Returns an Act that calls `act`, one operation that changes nothing when it refuses."""
+
+    def act_on(ids: Sequence[int]) -> Mapping[int, str]:
+        refused = {}
+        for row_id in ids:
+            try:
+                act(row_id)
+            except REFUSALS as error:
+                refused[row_id] = refusal(error, is_general=True)
+        return refused
+
+    return act_on
 
 
 def too_many() -> str:
@@ -117,20 +133,17 @@ class BulkOperations(Operations):
         entry = Activity.objects.filter(pk=bulk_id, verb=ActivityVerb.BULK.value).first()
         return _bulk_of(entry) if entry is not None and self._is_own(entry) else None
 
-    def step(self, bulk_id: int, act: Act) -> Bulk:
-        """Calls `act` with the id of row after row, for about a second. Returns how far it is now.
+    def step(self, bulk_id: int, act: Act, *, at_once: int = 1) -> Bulk:
+        """Calls `act` with up to `at_once` ids after the other, for about a second.
 
-        `act` is one operation, which changes nothing when it refuses. Refusals are counted. Any
-        other error ends the step: what the groups before have done stays done.
+        Returns how far it is now. Refusals are counted. Any error of `act` ends the step: what the
+        groups before have done stays done.
         """
         started = self.clock.monotonic()
-        taken, bulk = self._group(bulk_id, act, _GROUP_ROWS)
-        while (
-            not bulk.is_over
-            and taken < STEP_ROWS
-            and self.clock.monotonic() - started < STEP_SECONDS
-        ):
-            more, bulk = self._group(bulk_id, act, min(_GROUP_ROWS, STEP_ROWS - taken))
+        most = STEP_ROWS * at_once
+        taken, bulk = self._group(bulk_id, act, _GROUP_ROWS, at_once)
+        while not bulk.is_over and taken < most and self.clock.monotonic() - started < STEP_SECONDS:
+            more, bulk = self._group(bulk_id, act, min(_GROUP_ROWS, most - taken), at_once)
             taken += more
         return bulk
 
@@ -146,23 +159,22 @@ class BulkOperations(Operations):
 
         return in_transaction(work)
 
-    def _group(self, bulk_id: int, act: Act, most: int) -> tuple[int, Bulk]:
+    def _group(self, bulk_id: int, act: Act, most: int, at_once: int) -> tuple[int, Bulk]:
         def work() -> tuple[int, Bulk]:
             entry = self._locked(bulk_id)
             started = self.clock.monotonic()
             facts = dict(entry.facts)
             waiting, taken = _first_ids(facts), 0
             reasons = _Reasons(facts["refused"])
-            for row_id in waiting[:most]:
+            while taken < min(most, len(waiting)):
                 if taken and self.clock.monotonic() - started >= _GROUP_SECONDS:
                     break
-                taken += 1
-                try:
-                    act(row_id)
-                except REFUSALS as error:
-                    reasons.add(row_id, refusal(error, is_general=True))
-                else:
-                    facts["done"] += 1
+                ids = waiting[taken : taken + at_once]
+                taken += len(ids)
+                refused = act(ids)
+                for row_id, reason in refused.items():
+                    reasons.add(row_id, reason)
+                facts["done"] += len(ids) - len(refused)
             if not taken:
                 return 0, _bulk_of(entry)
             facts["refused"] = reasons.facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,10 +14,18 @@ from scheduler.labels import label, label_of
 from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations import validation
 from scheduler.operations.base import Operations
-from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible
+from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible, refusal
 from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.operations.start_time import StartTime
-from scheduler.states import FINAL, RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
+from scheduler.states import (
+    FINAL,
+    RETRYABLE,
+    ActivityVerb,
+    ParamSource,
+    ReasonCode,
+    RunStatus,
+    TargetKind,
+)
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction
@@ -169,37 +177,50 @@ class ExecutionOperations(Operations):
         Returns CANCELLED or RUNNING. Once the execution is cancelled, its error_message says who
         asked for it and why.
         """
+        statuses = self._cancel([execution_id], reason)
+        if execution_id not in statuses:
+            raise JobExecution.DoesNotExist
+        status = statuses[execution_id]
+        if status in FINAL:
+            raise self._has_ended(execution_id, status)
+        return RunStatus.CANCELLED if status == RunStatus.PENDING else status
+
+    def cancel_all(self, ids: Collection[int], *, reason: str = "") -> dict[int, str]:
+        """The same for many, in a few statements. Returns why some were refused, by id."""
+        statuses = self._cancel(ids, reason)
+        refused: dict[int, Exception] = {
+            id_: self._has_ended(id_, status) for id_, status in statuses.items() if status in FINAL
+        }
+        refused |= {id_: JobExecution.DoesNotExist() for id_ in ids if id_ not in statuses}
+        return {id_: refusal(error, is_general=True) for id_, error in refused.items()}
+
+    def _cancel(self, ids: Collection[int], reason: str) -> dict[int, RunStatus]:
+        """Returns the states before, of those that are there."""
         reason = reason.strip()
         by = f"cancelled by {self.actor.name or 'a person'}"
 
-        def work() -> RunStatus:
+        def work() -> dict[int, RunStatus]:
             now = self.clock.now()
-            status = self._cancel(
-                execution_id,
-                now=now,
-                text=f"{by}: {reason}" if reason else by,
-                facts={"by": self.actor.name, "note": reason},
-            )
-            execution = self._execution(execution_id)
-            self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason=reason)
-            return status
+            # Locked, so that no worker claims one or puts it back between the two updates.
+            rows = executions.lock_all(ids)
+            reasons: Any = {
+                "now": now,
+                "reason": f"{by}: {reason}" if reason else by,
+                "code": ReasonCode.CANCELLED_BY_PERSON,
+                "facts": {"by": self.actor.name, "note": reason},
+            }
+            unfinished = [row for row in rows if row.status not in FINAL]
+            chosen = JobExecution.objects.filter(id__in=[row.pk for row in unfinished])
+            executions.cancel_all_pending(chosen, **reasons)
+            executions.request_cancel_of_all(chosen, **reasons)
+            self._remember_executions(ActivityVerb.CANCELLED, unfinished, now, reason=reason)
+            return {row.pk: RunStatus(row.status) for row in rows}
 
         return in_transaction(work)
 
-    def _cancel(
-        self, execution_id: int, *, now: datetime, text: str, facts: Mapping[str, str]
-    ) -> RunStatus:
-        # Two rounds, because a worker may claim the execution, or put it back, between two updates.
-        for _ in range(2):
-            if executions.cancel_pending(execution_id, now=now, reason=text, facts=facts):
-                return RunStatus.CANCELLED
-            if executions.request_cancel(execution_id, now=now, reason=text, facts=facts):
-                return RunStatus.RUNNING
-        execution = self._execution(execution_id)
-        if execution.status == RunStatus.RUNNING:
-            return RunStatus.RUNNING  # somebody has already asked its worker to stop it
-        known = _facts_of(execution)
-        raise NotPossible(
+    def _has_ended(self, execution_id: int, status: RunStatus) -> NotPossible:
+        known = {"id": execution_id, "status": label_of(RunStatus, status)}
+        return NotPossible(
             gettext("execution #%(id)s is %(status)s already") % known,
             general=gettext("it is %(status)s already") % known,
         )

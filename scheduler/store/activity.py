@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,30 +15,42 @@ from scheduler.models import Activity
 from scheduler.states import ActivityVerb, Door, TargetKind
 
 
-def record(
-    *,
-    at: datetime,
-    actor: str,
-    user_id: str | None,
-    door: Door,
-    verb: ActivityVerb,
-    target_kind: TargetKind,
-    target_id: int | None,
-    target_name: str,
-    facts: Mapping[str, Any],
-) -> Activity:
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is to be remembered."""
+
+    at: datetime
+    actor: str
+    user_id: str | None
+    door: Door
+    verb: ActivityVerb
+    target_kind: TargetKind
+    target_id: int | None
+    target_name: str
+    facts: Mapping[str, Any]
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "at": self.at,
+            "actor": self.actor[:150],
+            "user_id": self.user_id,
+            "door": self.door.value,
+            "verb": self.verb.value,
+            "target_kind": self.target_kind.value,
+            "target_id": self.target_id,
+            "target_name": self.target_name[:255],
+            "facts": dict(self.facts),
+        }
+
+
+def record(entry: Entry) -> Activity:
     """Insert one entry, in the transaction of the caller."""
-    return Activity.objects.create(
-        at=at,
-        actor=actor[:150],
-        user_id=user_id,
-        door=door.value,
-        verb=verb.value,
-        target_kind=target_kind.value,
-        target_id=target_id,
-        target_name=target_name[:255],
-        facts=dict(facts),
-    )
+    return Activity.objects.create(**entry.columns())
+
+
+def record_all(entries: Iterable[Entry]) -> None:
+    """The same for many, in few statements. MySQL does not tell their keys."""
+    Activity.objects.bulk_create([Activity(**entry.columns()) for entry in entries])
 
 
 def set_facts(activity_id: int, facts: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RETRYABLE, ParamSource, ReasonCode, RunStatus
+from scheduler.store.connection import lock_in_order
 from scheduler.store.runs import not_before_start
 
 
@@ -85,6 +86,12 @@ def with_dedupe_key(dedupe_key: str | None) -> JobExecution | None:
 def _still_there(job: CronJob | None) -> None:
     if job is not None and not CronJob.objects.filter(id=job.pk).exists():
         raise CronJob.DoesNotExist
+
+
+def lock_all(ids: Collection[int]) -> list[JobExecution]:
+    """The executions that are there, locked until the transaction ends, with state and names."""
+    rows = lock_in_order(JobExecution.objects.filter(id__in=ids))
+    return list(rows.only("status", "job_name", "handler_name"))
 
 
 def cancel_pending(

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from scheduler.models import Activity, JobExecution
 from scheduler.operations.actor import Actor
-from scheduler.operations.bulk import LIMIT, STEP_ROWS, Bulk, BulkOperations
+from scheduler.operations.bulk import LIMIT, STEP_ROWS, Bulk, BulkOperations, one_by_one
 from scheduler.operations.control import NotPossible
 from scheduler.operations.history import describe, facts_of
 from scheduler.states import Door, RunStatus, TargetKind
@@ -72,7 +72,7 @@ def test_five_thousand_rows_are_done_in_bounded_steps(bulk: BulkOperations):
 
     while not work.is_over:
         before = work.left
-        work = bulk.step(work.id, act)
+        work = bulk.step(work.id, one_by_one(act))
         assert 0 < before - work.left <= STEP_ROWS
         steps += 1
 
@@ -89,10 +89,10 @@ def test_a_step_is_asked_twice_and_no_row_is_done_twice(bulk: BulkOperations):
     work = begun(bulk, [5, 6, 7, 20])
 
     for _ in range(3):
-        bulk.step(work.id, done.append)
+        bulk.step(work.id, one_by_one(done.append))
 
     assert done == [5, 6, 7, 20]
-    assert bulk.step(work.id, done.append).is_over
+    assert bulk.step(work.id, one_by_one(done.append)).is_over
 
 
 def test_a_fault_of_one_row_keeps_what_the_groups_before_have_done(bulk: BulkOperations):
@@ -106,7 +106,7 @@ def test_a_fault_of_one_row_keeps_what_the_groups_before_have_done(bulk: BulkOpe
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        bulk.step(work.id, breaks)
+        bulk.step(work.id, one_by_one(breaks))
 
     found = bulk.find(work.id)
     assert found is not None
@@ -125,9 +125,9 @@ def test_a_stopped_action_leaves_the_rest_alone_and_the_history_says_so(bulk: Bu
     done: list[int] = []
     work = begun(bulk, list(range(1, 1201)))
 
-    bulk.step(work.id, done.append)
+    bulk.step(work.id, one_by_one(done.append))
     stopped = bulk.stop(work.id)
-    again = bulk.step(work.id, done.append)
+    again = bulk.step(work.id, one_by_one(done.append))
 
     assert again == stopped
     assert (stopped.is_over, stopped.done, stopped.left) == (True, len(done), 1200 - len(done))
@@ -142,14 +142,14 @@ def test_nobody_works_on_what_another_person_has_begun(bulk: BulkOperations):
 
     assert other.find(work.id) is None
     with pytest.raises(Activity.DoesNotExist):
-        other.step(work.id, lambda _row_id: pytest.fail("it worked"))
+        other.step(work.id, one_by_one(lambda _row_id: pytest.fail("it worked")))
 
 
 def test_reasons_beyond_the_first_twenty_are_counted_together(bulk: BulkOperations):
     def refuse(row_id: int) -> None:
         raise NotPossible(f"reason {row_id}")
 
-    work = bulk.step(begun(bulk, list(range(1, 31))).id, refuse)
+    work = bulk.step(begun(bulk, list(range(1, 31))).id, one_by_one(refuse))
 
     assert (len(work.refused), work.refused_count) == (20, 30)
     assert work.refused[-1].reason == "other reasons"

@@ -9,6 +9,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from scheduler.models import Activity, CronJob, JobExecution, JobGuard
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
@@ -629,6 +631,30 @@ def test_unfinished_runs_cannot_be_deleted(system: SchedulerHarness):
     assert system.control.cancel(waiting.pk) == RunStatus.RUNNING
     assert system.control.cancel(waiting.pk) == RunStatus.RUNNING  # asked twice, meant once
     assert fresh(waiting).cancel_requested_at == START
+
+
+def test_many_are_cancelled_in_a_few_statements_each_with_its_entry(system: SchedulerHarness):
+    waiting = [system.execution() for _ in range(30)]
+    ended = finished(system, RunStatus.FAILED)
+    running = system.execution()
+    JobExecution.objects.filter(pk=running.pk).update(
+        status=RunStatus.RUNNING,
+        lease_token="t" * 32,
+        lease_expires_at=START,
+        deadline_at=START,
+    )
+    ids = [*(row.pk for row in waiting), running.pk, ended.pk, 10**9]
+
+    with CaptureQueriesContext(connection) as statements:
+        refused = system.control.cancel_all(ids, reason="enough")
+
+    assert len(statements) < 10
+    assert refused == {ended.pk: "it is FAILED already", 10**9: "it has been deleted meanwhile"}
+    assert {fresh(row).status for row in waiting} == {RunStatus.CANCELLED}
+    assert (fresh(running).status, fresh(running).cancel_requested_at) == (RunStatus.RUNNING, START)
+    assert fresh(waiting[0]).error_message == "cancelled by a person: enough"
+    entries = Activity.objects.filter(verb=ActivityVerb.CANCELLED)
+    assert {entry.target_id for entry in entries} == set(ids[:-2])
 
 
 def test_a_deleted_slot_does_not_run_again(system: SchedulerHarness):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -51,6 +51,12 @@ def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any
     return Done(message=message)
 
 
+def _cancel_all(
+    control: Control, ids: Sequence[int], answers: Mapping[str, Any]
+) -> Mapping[int, str]:
+    return control.cancel_all(ids, reason=answers["reason"])
+
+
 def _retry(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     control.retry(execution.pk)
     return Done(message=_now("%s waits for a worker again.") % execution)
@@ -77,6 +83,7 @@ CANCEL = Verb(
     title=_("Cancel"),
     question=_("What waits is cancelled at once; a running handler is asked to stop."),
     act=_cancel,
+    act_on_many=_cancel_all,
     form=CancelForm,
     form_for_many=CancelForm,
     is_dangerous=True,
