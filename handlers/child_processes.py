@@ -124,6 +124,17 @@ def kill_all() -> None:
         _send(found, signal.SIGKILL)
 
 
+def is_group_alive(group: int) -> bool:
+    """True if a process of this group is alive. One that only waits for its parent is not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _PROC.is_dir() or any(found.group == group for found in _all_processes())
+
+
 def _remember(mark: str, pid: int) -> None:
     found = _look_at(pid) if _PROC.is_dir() else _Process(pid, "")
     if found is None:  # it has ended already; what it started carries the variable

@@ -29,6 +29,7 @@ class HandlerNotFoundError(CannotRunError):
     """No handler is registered under `name`; `hint` is the nearest name that exists, or None.
 
     `broken_modules`: modules that may contain it and cannot be imported, with the error's class.
+    `reason`: why a handler that jobu knows is not there; empty for any other name.
     """
 
     def __init__(
@@ -37,11 +38,14 @@ class HandlerNotFoundError(CannotRunError):
         hint: str | None = None,
         *,
         broken_modules: Mapping[str, str] | None = None,
+        reason: str = "",
     ) -> None:
         self.name = name
         self.hint = hint
+        self.reason = reason
         self.broken_modules = dict(broken_modules or {})
-        tail = f" (did you mean {hint!r}?)" if hint else ""
+        tail = f": {reason}" if reason else ""
+        tail += f" (did you mean {hint!r}?)" if hint else ""
         for module, error in self.broken_modules.items():
             tail += f"; {module} cannot be imported ({error}), the log says why"
         super().__init__(f"Handler not found: {name}{tail}")

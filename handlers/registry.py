@@ -33,6 +33,7 @@ class _Entry:
 
 _entries: dict[str, _Entry] = {}
 _resolvers: dict[str, tuple[Resolver, ListNames]] = {}
+_missing: dict[str, str] = {}
 _lock = threading.RLock()
 
 
@@ -85,6 +86,8 @@ def get_handler(name: str) -> type[BaseHandler]:
                 ) from None
             if found is not None:
                 return found
+    if name in _missing:
+        raise HandlerNotFoundError(name, reason=_missing[name])
     raise HandlerNotFoundError(name, nearest(name, handler_names()))
 
 
@@ -113,6 +116,15 @@ def add_resolver(prefix: str, resolver: Resolver, names: ListNames = tuple) -> N
     """
     with _lock:
         _resolvers[prefix] = (resolver, names)
+
+
+def explain_missing(name: str, reason: str) -> None:
+    """Say why no handler has this name: `get_handler` raises with `reason`.
+
+    The name stays free for a handler of the project.
+    """
+    with _lock:
+        _missing[name] = reason
 
 
 def forget_module(module: str) -> None:

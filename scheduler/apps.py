@@ -41,7 +41,7 @@ class SchedulerConfig(AppConfig):
         from celery.signals import import_modules
         from django.db.models.signals import pre_migrate
 
-        from handlers import discover
+        from handlers import command, discover
         from scheduler import checks, project_checks, wakeups  # noqa: F401 - registers the checks
         from scheduler.conf import current
         from scheduler.events import emit
@@ -49,7 +49,7 @@ class SchedulerConfig(AppConfig):
         from scheduler.operations.celery_app import keep_own_app, remember_own_app
         from scheduler.worker import celery_tasks
 
-        packages = current().handler_packages  # reads settings.JOBU
+        settings_of_jobu = current()  # reads settings.JOBU
         _refuse_another_database(self)
         import_modules.connect(_import_task, dispatch_uid="jobu-task")
         if project_app.is_worker_or_beat():
@@ -62,7 +62,9 @@ class SchedulerConfig(AppConfig):
 
             handler.install()
         remember_own_app()
-        self.discovered = discover(packages, after_import=keep_own_app)
+        # Before the project's own: a module that takes the name `command` is then reported.
+        command.install(settings_of_jobu.commands.allow, shell=settings_of_jobu.commands.shell)
+        self.discovered = discover(settings_of_jobu.handler_packages, after_import=keep_own_app)
         for module, error in self.discovered.failures:
             emit("discovery.failed", handler_module=module, error=error)
 

@@ -7,6 +7,7 @@ docs/settings.md is made from them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Final, Literal
@@ -115,6 +116,23 @@ class BeatSettings(Section):
     )
 
 
+def _absolute_and_plain(path: str) -> str:
+    if not path.startswith("/") or os.path.normpath(path) != path:
+        raise ValueError("must be the absolute path of a program, such as /usr/bin/rsync")
+    return path
+
+
+class CommandSettings(Section):
+    """Which programs the handler `command` may run. By default none, and the handler is off."""
+
+    allow: tuple[Annotated[str, AfterValidator(_absolute_and_plain)], ...] = Field(
+        (), description="absolute paths of programs; a job chooses their arguments"
+    )
+    shell: bool = Field(
+        False, description="also texts for /bin/sh: whoever may edit a job may then run anything"
+    )
+
+
 class WorkerSettings(Section):
     """How executions run."""
 
@@ -125,6 +143,9 @@ class WorkerSettings(Section):
     task_modules: tuple[str, ...] = Field(
         (),
         description="modules with Celery tasks for jobs, besides `tasks` of the Django apps",
+    )
+    commands: CommandSettings = Field(
+        CommandSettings(), description="programs that the handler `command` may run; see below"
     )
     pool_size: Count = Field(500, description="coroutines that run at the same time in one process")
     lease_seconds: Seconds = Field(

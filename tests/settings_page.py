@@ -23,7 +23,7 @@ from jobu_project.config import (
     SchedulerConfig,
     WorkerConfig,
 )
-from scheduler.conf import CalendarSettings
+from scheduler.conf import CalendarSettings, CommandSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "settings.md"
@@ -32,6 +32,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "scheduler": SchedulerConfig,
     "scheduler.calendars.NAME": CalendarSettings,
     "worker": WorkerConfig,
+    "worker.commands": CommandSettings,
     "admin": AdminConfig,
     "admin.cors": CorsConfig,
     "logging": LoggingConfig,

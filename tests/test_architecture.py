@@ -152,6 +152,7 @@ def test_only_the_configuration_reads_the_environment():
         "jobu_project/launcher/supervisor.py",  # hands it on to the parts
         "jobu_project/launcher/launch.py",
         "handlers/child_processes.py",  # hands it on to the processes of a run
+        "handlers/command/handler.py",  # a few variables, for the program
         "scheduler/management/output.py",  # NO_COLOR, which is about the terminal
     }
     found = {

@@ -285,6 +285,8 @@ def _backoff(job: CronJob) -> str | None:
 
 def no_handler(error: HandlerNotFoundError) -> str:
     text = _("Handler not found: %(name)s") % {"name": error.name}
+    if error.reason:
+        return f"{text}: {_(error.reason)}"
     for module, cause in error.broken_modules.items():
         text += _("; %(module)s cannot be imported (%(error)s), the log says why") % {
             "module": module, "error": cause,
