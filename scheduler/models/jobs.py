@@ -153,6 +153,8 @@ class CronJob(models.Model):
     last_status = models.CharField(
         _("last status"), max_length=20, blank=True, default="", db_default="", editable=False
     )
+    # Where an import or a file of jobs has made it, `kind:where:entry`. "": a person has.
+    source = ExactText(max_length=255, default="", db_default="", editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
     updated_at = models.DateTimeField(_("updated"), db_default=UtcNow(), editable=False)
 
@@ -169,6 +171,8 @@ class CronJob(models.Model):
         indexes = [
             # "what is due?", in the order of this index: one probe, however many jobs there are
             models.Index(fields=["is_enabled", "next_run_at", "id"], name="cron_jobs_due"),
+            # the second run of an import, and of a file of jobs
+            models.Index(fields=["source"], name="cron_jobs_by_source"),
         ]
         constraints = [
             one_of("overlap_policy", OverlapPolicy, "overlap_policy_is_known"),
