@@ -6,7 +6,7 @@ from django.db import migrations, models
 # table.
 TRIGGERS = {
     "executions_go_with_their_job": "job_executions",
-    "backfills_go_with_their_job": "backfills",
+    "backfills_go_with_their_job": "jobu_backfills",
     "tags_go_with_their_job": "job_tags",
 }
 # As in 0006: the first one that the server has.
