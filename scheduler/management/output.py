@@ -84,6 +84,10 @@ class Printer:
         self._out.write(printable(text))
         self._out.flush()
 
+    def file(self, text: str) -> None:
+        """Prints the content of a file as it is; its syntax has escaped control characters."""
+        self._out.write(text)
+
     def note(self, text: str) -> None:
         """Prints to stderr what is not part of the answer."""
         self._err.write(printable(text), _unstyled)

@@ -1,6 +1,7 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
 on. backfills: runs for the slots of a range. processes: beats and workers. access: tokens of the
-API, failed sign-ins and people's preferences. activity: who did what.
+API, failed sign-ins and people's preferences. activity: who did what. applied: what files of jobs
+have set.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -9,6 +10,7 @@ through scheduler/store.
 
 from scheduler.models.access import ApiToken, Preference, SignInFailures
 from scheduler.models.activity import Activity
+from scheduler.models.applied import AppliedJob
 from scheduler.models.backfills import Backfill
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
@@ -26,6 +28,7 @@ __all__ = [
     "SEARCHED",
     "Activity",
     "ApiToken",
+    "AppliedJob",
     "Backfill",
     "CronJob",
     "JobAttempt",

@@ -7,7 +7,7 @@ the reader, in the current language.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -95,8 +95,24 @@ def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None
     """Returns what an edit changed, field by field. `longest`: longer values are cut."""
     facts = _facts(entry)
     before, after = _definitions(facts)
+    secrets = facts.get("secrets", [])
+    return changes_between(before, after, secrets, sees_params=sees_params, longest=longest)
+
+
+def changes_between(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    secrets: Collection[str] = (),
+    *,
+    sees_params: bool,
+    longest: int | None = None,
+) -> list[Change]:
+    """Returns how two definitions differ, or parts of them that have the same fields.
+
+    `secrets`: the places in the params whose secrets differ.
+    """
     found: list[Change] = []
-    for name in _changed_fields(facts):
+    for name in _differing_fields(before, after, has_new_secrets=bool(secrets)):
         (label,) = _labels([name])
         if name != PARAMS:
             old, new = before.get(name), after.get(name)
@@ -107,7 +123,6 @@ def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None
             places = differences(before.get(name), after.get(name))
             for path, old, new, _is_secret in places:
                 found.append(_change(f"{label}: {path}" if path else label, old, new, longest))
-            secrets = facts.get("secrets", [])
             found += [Change(field=f"{label}: {path}", old=MASK, new=MASK) for path in secrets]
     return found
 
@@ -285,7 +300,12 @@ def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
 
 def _changed_fields(facts: Mapping[str, Any]) -> list[str]:
     before, after = _definitions(facts)
-    has_new_secrets = bool(facts.get("secrets"))
+    return _differing_fields(before, after, has_new_secrets=bool(facts.get("secrets")))
+
+
+def _differing_fields(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, has_new_secrets: bool
+) -> list[str]:
     return [
         name
         for name in EDITABLE

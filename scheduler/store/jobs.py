@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from scheduler.models import LISTS, CronJob, JobGuard
+from scheduler.models import LISTS, AppliedJob, CronJob, JobGuard
 from scheduler.schedule.watermark import Watermark
 from scheduler.store.connection import lock_skipping
+
+T = TypeVar("T")
+
+# Older versions of SQLite take 999 parameters.
+_AT_ONCE: Final = 500
 
 
 class StaleEdit(Exception):
@@ -43,6 +48,26 @@ def lock_job(job_id: int) -> CronJob:
     lists = (kept.rows for kept in LISTS.values())
     rows = CronJob.objects.select_for_update(no_key=no_key).prefetch_related(*lists)
     return rows.get(pk=job_id)
+
+
+def ids_of(names: Collection[str], ids: Collection[int]) -> list[int]:
+    """Returns the ids of the jobs that have one of the names, or one of the ids, sorted."""
+    found: set[int] = set()
+    for part in _batched(sorted(names)):
+        found.update(CronJob.objects.filter(name__in=part).values_list("id", flat=True))
+    for numbers in _batched(sorted(ids)):
+        found.update(CronJob.objects.filter(id__in=numbers).values_list("id", flat=True))
+    return sorted(found)
+
+
+def _batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]
+
+
+def set_source(job_id: int, source: str, *, instead_of: str) -> None:
+    """Note where a job comes from, unless something else is noted. It is no edit of the job."""
+    CronJob.objects.filter(id=job_id, source__in=["", instead_of]).update(source=source)
 
 
 def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: datetime) -> None:
@@ -77,6 +102,7 @@ def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
     is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
     JobGuard.objects.filter(id=job_id).delete()
+    AppliedJob.objects.filter(job_id=job_id).delete()
     return is_deleted
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from scheduler.management import documents, inputs
+from scheduler.management import documents, inputs, job_file_verbs
 from scheduler.management import job_arguments as arguments
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.management.output import exact
@@ -52,6 +52,7 @@ class Command(JobuCommand):
                  arguments=arguments.of_clone),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
                  arguments=arguments.of_delete),
+            *job_file_verbs.verbs(),
         )  # fmt: skip
 
 
