@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, overload
@@ -41,14 +41,21 @@ class Line:
     door: str
     text: str
     changes: list[Change]
+    restore_url: str = ""
 
 
 class Lines(Sequence[Line]):
     """The entries about a row, newest first. A page loads only the entries that it shows."""
 
     def __init__(
-        self, entries: QuerySet[Activity], older: QuerySet[LogEntry], *, sees_params: bool
+        self,
+        entries: QuerySet[Activity],
+        older: QuerySet[LogEntry],
+        *,
+        sees_params: bool,
+        restore_url: Callable[[Activity], str] = lambda entry: "",
     ) -> None:
+        self._restore_url = restore_url
         self._entries = entries
         self._older = older
         self._sees_params = sees_params
@@ -78,6 +85,7 @@ class Lines(Sequence[Line]):
             door=history.describe_door(entry),
             text=history.describe(entry, formatting.exact),
             changes=history.changes_of(entry, sees_params=self._sees_params, longest=_LONGEST),
+            restore_url=self._restore_url(entry),
         )
 
     def _older_line(self, entry: LogEntry) -> Line:
@@ -106,6 +114,10 @@ class HistoryMixin(ModelAdmin):
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         return None
 
+    def restore_url(self, request: HttpRequest, entry: Activity) -> str:
+        """Returns the page that restores the row as the entry left it. Empty: there is none."""
+        return ""
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -118,6 +130,7 @@ class HistoryMixin(ModelAdmin):
             activity.of_target(self.target_kind, target.pk),
             django_log.entries_of(target),
             sees_params=may(request.user, Action.VIEW_PARAMS),
+            restore_url=lambda entry: self.restore_url(request, entry),
         )
         paginator = Paginator(lines, _PER_PAGE)
         page = paginator.get_page(request.GET.get(PAGE_VAR, 1))

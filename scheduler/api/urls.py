@@ -21,6 +21,7 @@ from scheduler import __version__
 from scheduler.api import (
     backfills,
     cron_actions,
+    cron_versions,
     crons,
     events,
     execution_actions,
@@ -82,6 +83,7 @@ def build(namespace: str) -> Api:
     install(api)
     api.add_router("/crons", crons.router)
     api.add_router("/crons", cron_actions.router)
+    api.add_router("/crons", cron_versions.router)
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)

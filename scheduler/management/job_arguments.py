@@ -122,6 +122,16 @@ def of_clone(parser: CommandParser) -> None:
     parser.add_argument("--name", required=True, metavar="NAME")
 
 
+def of_restore(parser: CommandParser) -> None:
+    of_one(parser)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--at", metavar="TIME", help=_("as it was then, such as '1d ago'"))
+    which.add_argument(
+        "--entry", type=inputs.ID, metavar="ID", help=_("as an entry of `history --job` left it")
+    )
+    parser.add_argument("--dry-run", action="store_true", help=_("only show what would change"))
+
+
 def of_delete(parser: CommandParser) -> None:
     of_many(parser)
     add_yes(parser)

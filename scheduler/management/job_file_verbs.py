@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 
 from scheduler.management import job_files
 from scheduler.management.cli import JobuCommand, Refused, Verb
+from scheduler.management.job_versions import edited, line_of
 from scheduler.management.output import exact, utc_text
 from scheduler.models import LISTS, CronJob
-from scheduler.operations.history import Change
 from scheduler.operations.job_files import JobFiles, Mistake, Plan, PlannedJob, document_of
 from scheduler.operations.search import search_of
 
@@ -23,7 +23,6 @@ SOURCE_LENGTH: Final = 255
 CHANGES: Final = 2
 _SIGNS: Final = {"create": "+", "change": "~", "disable": "-", "same": "="}
 _SHOWN_SLOTS: Final = 3
-_LONGEST: Final = 200
 
 
 def verbs() -> Sequence[Verb]:
@@ -173,31 +172,12 @@ def _lines(each: PlannedJob) -> list[str]:
     elif each.is_adopted and each.governed:
         found.append("    " + _("is kept in this file from now on"))
     if each.drift is not None:
-        found.append("    " + _edited(each))
-        found += [f"      {_changed(change)}" for change in each.drift.changes]
-    found += [f"    {_changed(change)}" for change in each.changes]
+        found.append("    " + edited(each.drift))
+        found += [f"      {line_of(change)}" for change in each.drift.changes]
+    found += [f"    {line_of(change)}" for change in each.changes]
     if each.slots:
         found.append("    " + _("slots of the next 7 days: %(slots)s") % {"slots": _slots(each)})
     return found
-
-
-def _edited(each: PlannedJob) -> str:
-    assert each.drift is not None
-    if each.drift.edited_by is None or each.drift.edited_at is None:
-        return _("changed since the file was applied, and the history does not say by whom:")
-    return _("edited by %(who)s at %(when)s since the file was applied:") % {
-        "who": each.drift.edited_by, "when": exact(each.drift.edited_at),
-    }  # fmt: skip
-
-
-def _changed(change: Change) -> str:
-    old, new = (_short(text) for text in (change.old, change.new))
-    return f"{change.field}: {old} -> {new}"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split()) or "-"
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
 def _slots(each: PlannedJob) -> str:

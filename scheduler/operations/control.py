@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from scheduler.operations.actor import Actor
 from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.executions import RETRY_LIMIT, ExecutionOperations
-from scheduler.operations.jobs import JobOperations, RunMissed
+from scheduler.operations.jobs import RunMissed
 from scheduler.operations.missed import Missed
+from scheduler.operations.versions import VersionOperations
 from scheduler.store.executions import FailedRange
 
 __all__ = [
@@ -25,5 +26,5 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control(JobOperations, ExecutionOperations):
+class Control(VersionOperations, ExecutionOperations):
     """All operations on jobs and executions, for one actor."""

@@ -46,8 +46,7 @@ def describe(entry: Activity, show: ShowInstant) -> str:
         case ActivityVerb.CREATED:
             return _("Created")
         case ActivityVerb.CHANGED:
-            fields = ", ".join(_labels(_changed_fields(facts)))
-            return _("Changed %(fields)s") % {"fields": fields}
+            return _changed(facts, show)
         case ActivityVerb.DELETED:
             return _("Deleted")
         case ActivityVerb.CLONED:
@@ -190,6 +189,16 @@ def _switched(entry: Activity) -> bool | None:
 
 
 # --- words ---------------------------------------------------------------------------------------
+
+
+def _changed(facts: Mapping[str, Any], show: ShowInstant) -> str:
+    fields = ", ".join(_labels(_changed_fields(facts)))
+    restored = facts.get("restored")
+    at = _instant(restored.get("at")) if isinstance(restored, Mapping) else None
+    if at is None:
+        return _("Changed %(fields)s") % {"fields": fields}
+    text = _("Restored the version of %(when)s: changed %(fields)s")
+    return text % {"when": show(at), "fields": fields}
 
 
 def _enabled(facts: Mapping[str, Any]) -> str:

@@ -162,7 +162,9 @@ class JobOperations(Operations):
         *,
         tick_seq: int | None = None,
         missed: RunMissed = "none",
+        facts: Mapping[str, Any] | None = None,
     ) -> CronJob:
+        """Do one edit. `facts`: what its entry in the history says besides."""
         wanted = _known(values)
 
         def work() -> CronJob:
@@ -189,8 +191,8 @@ class JobOperations(Operations):
             slots.record_slots(settlement.records, now)
             saved = self._job(job_id)
             if changed or verb != ActivityVerb.CHANGED:
-                facts = {"missed": missed} if settlement.records else {}
-                self._remember_update(verb, old, saved, now, facts)
+                known = {"missed": missed} if settlement.records else {}
+                self._remember_update(verb, old, saved, now, {**known, **(facts or {})})
             return saved
 
         return _with_free_name(work)

@@ -60,6 +60,17 @@ def ids_of(names: Collection[str], ids: Collection[int]) -> list[int]:
     return sorted(found)
 
 
+def with_lists(ids: Sequence[int], *, lock: bool) -> list[CronJob]:
+    """Returns jobs with their lists, in the order of their ids. `lock`: as `lock_job` does."""
+    found: list[CronJob] = []
+    for part in _batched(sorted(ids)):
+        rows = CronJob.objects.filter(id__in=part).order_by("id")
+        if lock:
+            rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
+        found += rows.prefetch_related(*(kept.rows for kept in LISTS.values()))
+    return found
+
+
 def _batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), _AT_ONCE):
         yield values[start : start + _AT_ONCE]

@@ -243,8 +243,12 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/bulk/cancel": ("waiting_id", {"done", "refused", "items"}),
     "POST /jobs/bulk/retry": ("failed_id", {"done", "refused", "items"}),
 }
-# Only for those who may see jobs: the copy of one, and the slots of an expression.
-WITH_SIGHT = {"POST /crons/{cron_id}/clone", "POST /crons/preview"}
+# Only for those who may see jobs: the copy of one, its versions, and the slots of an expression.
+WITH_SIGHT = {
+    "POST /crons/{cron_id}/clone",
+    "POST /crons/{cron_id}/restore",
+    "POST /crons/preview",
+}
 
 
 def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
-from scheduler.admin.jobs import checks, page
+from scheduler.admin.jobs import checks, page, restoring
 from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns
 from scheduler.admin.jobs.form import CronJobForm
@@ -25,9 +25,10 @@ from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import ActionVariant, page_action
-from scheduler.models import SEARCHED, CronJob
+from scheduler.models import SEARCHED, Activity, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
+from scheduler.operations.versions import keeps_version
 
 
 @register(CronJob)
@@ -209,6 +210,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
             at("check/", self.check_view, "check"),
             at("params/", self.params_view, "params"),
             at("<int:job_id>/live/", self.live_view, "live"),
+            at("<path:object_id>/restore/<int:entry_id>/", self.restore_view, "restore"),
             *super().get_urls(),
         ]
 
@@ -232,6 +234,14 @@ class CronJobAdmin(JobColumns, SavesJobs):
             return render_to_string("scheduler/jobs/live.html", {**moving, "job": job}, request)
 
         return live.answer(request, mark=page.mark_of(job, moving["runs"], now), render=render)
+
+    def restore_view(self, request: HttpRequest, object_id: str, entry_id: int) -> HttpResponse:
+        return restoring.restore(self, request, object_id, entry_id)
+
+    def restore_url(self, request: HttpRequest, entry: Activity) -> str:
+        if not (self.has_change_permission(request) and keeps_version(entry)):
+            return ""
+        return reverse("admin:scheduler_cronjob_restore", args=[entry.target_id, entry.pk])
 
     # --- verbs -----------------------------------------------------------------------------------
 

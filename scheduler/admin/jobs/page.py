@@ -20,12 +20,15 @@ from scheduler.admin.site import reverse
 from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
+from scheduler.operations.drift import drift_of
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.states import ParamSource
 from scheduler.store.recent_runs import recent_runs
 
 LAST_RUNS: Final = 30
+# Longer values are cut.
+_LONGEST: Final = 1000
 
 
 def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
@@ -36,10 +39,32 @@ def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
         "missing_parts": missing_parts(now),
         "explanation": explain_job(job, now),
+        **_drift(job, person),
         "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
         "live_mark": mark_of(job, shown["runs"], now),
         **shown,
     }
+
+
+def _drift(job: CronJob, person: Any) -> dict[str, Any]:
+    """Returns how the job differs from the file that keeps it, and who has edited it."""
+    drift = drift_of(job, sees_params=may(person, Action.VIEW_PARAMS), longest=_LONGEST)
+    if drift is None:
+        return {}
+    facts = {
+        "source": drift.source,
+        "applied_by": drift.applied_by,
+        "applied_at": formatting.exact(drift.applied_at),
+    }
+    if drift.edited_by is not None and drift.edited_at is not None:
+        text = gettext("Edited by %(who)s at %(when)s: it differs from %(source)s.")
+        when = formatting.exact(drift.edited_at)
+        edited = text % {"who": drift.edited_by, "when": when, "source": drift.source}
+    else:
+        text = gettext("It differs from %(source)s, and the history does not say who changed it.")
+        edited = text % {"source": drift.source}
+    kept = gettext("Kept in %(source)s, applied by %(applied_by)s at %(applied_at)s.") % facts
+    return {"kept_in": kept, "drift": drift.changes, "edited": edited}
 
 
 def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:

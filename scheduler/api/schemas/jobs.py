@@ -123,6 +123,7 @@ class CronOut(Schema):
     paused_until: Instant | None
     next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")
     schedule_error: str
+    source: str = Field(description="the import or the file that made it; empty: a person")
     last_run_at: Instant | None
     last_status: str
     tick_seq: int = Field(description="moves with every slot and every edit")

@@ -10,11 +10,13 @@ from django.utils.translation import gettext as _
 from scheduler.management import documents, inputs, job_file_verbs
 from scheduler.management import job_arguments as arguments
 from scheduler.management.cli import JobuCommand, Verb
+from scheduler.management.job_versions import drift_facts, drift_lines, restore
 from scheduler.management.output import exact
 from scheduler.management.waiting import finish
 from scheduler.models import CronJob, JobExecution
 from scheduler.models.job_state import IN_STATE, state_of
 from scheduler.operations.control import InvalidJob
+from scheduler.operations.drift import drift_of
 from scheduler.operations.masking import mask
 from scheduler.operations.search import search_of
 from scheduler.schedule import ScheduleError, schedule_of, words
@@ -50,6 +52,8 @@ class Command(JobuCommand):
                  arguments=arguments.of_run),
             Verb(name="clone", help=_("a copy under a new name, switched off"), run=_clone,
                  arguments=arguments.of_clone),
+            Verb(name="restore", help=_("make a job what it was, by its history"), run=restore,
+                 arguments=arguments.of_restore),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
                  arguments=arguments.of_delete),
             *job_file_verbs.verbs(),
@@ -112,10 +116,12 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     warnings = [*warnings, *command.control.warnings(job)]
     # The index on (job, scheduled_time) serves this query, so a million runs do not slow it down.
     last = list(JobExecution.objects.filter(job=job).order_by("-scheduled_time")[:RUNS_SHOWN])
+    drift = drift_of(job, sees_params=True)
     if command.printer.as_json:
         command.printer.document(
             {
                 **facts,
+                "drift": drift_facts(drift),
                 "words": in_words,
                 "warnings": warnings,
                 "next_slots": slots if job.is_enabled else [],
@@ -128,6 +134,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
             *((name, value) for name, value in facts.items() if name != "tick_seq"),
             (_("in words"), in_words),
             *((_("warning"), text) for text in warnings),
+            *drift_lines(drift),
             *((_("next slots"), "\n".join(map(exact, slots))) for _slot in slots[:1]
               if job.is_enabled),
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ class JobFiles(JobOperations):
 
     def plan(self, document: Document, *, prune: bool = False) -> Plan:
         """Returns what `apply` would do now. Changes nothing."""
-        known = self._known(document, self._job)
+        known = self._known(document, lock=False)
         return self._planner(known).plan(document, prune=prune)
 
     def apply(self, document: Document, *, prune: bool = False) -> Plan:
@@ -39,7 +38,7 @@ class JobFiles(JobOperations):
         """
 
         def work() -> Plan:
-            known = self._known(document, jobs.lock_job)
+            known = self._known(document, lock=True)
             plan = self._planner(known).plan(document, prune=prune)
             if not plan.mistakes:
                 for each in plan.jobs:
@@ -58,12 +57,11 @@ class JobFiles(JobOperations):
             takes_over=self.takes_over,
         )
 
-    def _known(self, document: Document, read: Callable[[int], CronJob]) -> Known:
-        """What there is of the jobs that the file names or has kept. `read`: reads one job."""
+    def _known(self, document: Document, *, lock: bool) -> Known:
+        """What there is of the jobs that the file names or has kept."""
         names = {each.name for each in read_jobs(document)[0]}
-        # In the order of their ids, as everybody locks them.
         ids = jobs.ids_of(names, applied.ids_of_source(self.source))
-        found = [read(job_id) for job_id in ids]
+        found = jobs.with_lists(ids, lock=lock)
         return Known(jobs={job.name: job for job in found}, applied=applied.of_jobs(ids))
 
     def _do(self, planned: PlannedJob, known: Known) -> None:
