@@ -30,6 +30,7 @@ OTHERS = {
     "F": [15],
     "H": [13, 14],
     "K": [1, 2, 3],
+    "N": [7],
     "L": [2, 4, 5, 6, 7, 8, 9, 10, 11, 13],
 }
 LINES = {f"{letter}{n:02}" for letter, last in LAST.items() for n in range(1, last + 1)} | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ from scheduler.operations.control import Control, InvalidJob
 from scheduler.operations.definition import values_of
 from scheduler.operations.job_files import Document, JobFiles, document_of
 from scheduler.states import Door
-from tests.harness.scheduler_harness import SchedulerHarness
+from tests.harness.scheduler_harness import SchedulerHarness, ok
+from tests.harness.system import ROOT
 from tests.test_commands import Done, own_registry, run, world
 
 __all__ = ["own_registry", "world"]  # fixtures
@@ -123,7 +125,7 @@ def test_plan_shows_fields_and_slots_and_apply_fires_nothing(world, write):
 
     job = CronJob.objects.get(name="nightly")
     assert job.cron_expression == "30 4 * * *"
-    assert job.next_run_at > job.updated_at
+    assert job.next_run_at and job.next_run_at > job.updated_at
     assert Activity.objects.filter(target_id=job.pk).latest("id").verb == "changed"
 
 
@@ -158,7 +160,7 @@ def test_file_without_enabled_leaves_the_switch_to_people(world, write):
     jobs("apply", write(on))
     job.refresh_from_db()
     assert job.is_enabled
-    assert job.next_run_at > job.updated_at
+    assert job.next_run_at and job.next_run_at > job.updated_at
 
 
 def test_plan_shows_who_has_edited_what_the_file_keeps(world, write):
@@ -229,6 +231,18 @@ def test_job_of_another_file_is_left_alone_until_it_is_taken_over(world, write):
     assert set(AppliedJob.objects.values_list("source", flat=True)) == {"file:other"}
     jobs("apply", write("jobs:"), "--prune")  # it keeps none any more
     assert CronJob.objects.get(name="nightly").is_enabled
+
+
+def test_the_file_of_the_page_works(world, write):
+    page = (ROOT / "docs" / "jobs-in-git.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    world.handler("sample", ok)
+
+    jobs("apply", write(text))
+
+    assert jobs("export").out == text  # so it is in the form that `export` writes
+    moved = write(text.replace("0 3 * * *", "30 4 * * *"))
+    assert "    cron expression: 0 3 * * * -> 30 4 * * *" in jobs("plan", moved).out
 
 
 BAD = """\

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import job_files
 from scheduler.management.cli import JobuCommand, Refused, Verb
 from scheduler.management.job_versions import edited, line_of
-from scheduler.management.output import exact, utc_text
+from scheduler.management.output import exact, printable, utc_text
 from scheduler.models import LISTS, CronJob
 from scheduler.operations.job_files import JobFiles, Mistake, Plan, PlannedJob, document_of
 from scheduler.operations.search import search_of
@@ -160,7 +160,7 @@ def _refusal(mistakes: Sequence[Mistake], name: str) -> Refused:
         line = f"{_('line %(line)s') % {'line': each.line}}: " if each.line else ""
         fields.setdefault(key, []).append(f"{line}{each.text}")
     head = _("%(name)s cannot be used, nothing was changed:") % {"name": name}
-    return Refused("\n".join([head, *lines]), fields)
+    return Refused(printable("\n".join([head, *lines])), fields)
 
 
 def _lines(each: PlannedJob) -> list[str]:

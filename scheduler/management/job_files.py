@@ -186,7 +186,8 @@ def _doubles(node: Any, path: tuple[str, ...], yaml: Any) -> Iterator[Mistake]:
 
 def _problem(error: Any) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = str(getattr(error, "problem", "") or "")
+    # Without words of the file: they may be secrets.
+    problem = re.sub(r"'(?!<)[^']{2,}'", "'***'", str(getattr(error, "problem", "") or ""))
     if mark is None:
         return problem or type(error).__name__
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

@@ -77,8 +77,10 @@ class VersionOperations(JobOperations):
         if entry_id is not None:
             entry = entries.filter(pk=entry_id).first()
             if entry is None or not keeps_version(entry):
-                text = _("entry #%(id)s of the history keeps no version of this job")
-                raise NotPossible(text % {"id": entry_id})
+                raise NotPossible(
+                    _("entry #%(id)s of the history keeps no version of this job")
+                    % {"id": entry_id}
+                )
             return _version(entry, "after", entry.at)
         assert at is not None
         edits = entries.filter(verb__in=[verb.value for verb in _KEEPERS])

@@ -47,7 +47,7 @@ class Mistake:
 class Document:
     """A file that was read. `lines`: the lines of its first three levels, by their keys."""
 
-    value: Any
+    value: Any = field(repr=False)  # it may hold secrets
     lines: Mapping[Path, int] = field(default_factory=dict)
     mistakes: tuple[Mistake, ...] = ()
     """What its syntax forbids, such as a name that is there twice."""
