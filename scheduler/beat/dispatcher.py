@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from django.utils import translation
 
 from scheduler import failpoints
-from scheduler.beat import backfill_steps, pauses
+from scheduler.beat import backfill_steps, counting, pauses, planning
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
@@ -24,6 +24,7 @@ from scheduler.states import RunStatus
 from scheduler.store import (
     activity,
     backfills,
+    counters,
     heads,
     last_results,
     processes,
@@ -188,6 +189,7 @@ class Dispatcher:
         self._next_maintenance = monotonic + _MAINTENANCE_SECONDS
         now = self._clock.now()
         self._refresh_last_results(now, settings)
+        counting.count_ends(self._clock, settings)
         resumed = pauses.end_pauses(self._clock, settings)
         if resumed:
             emit("job.resumed", jobs=resumed)
@@ -231,6 +233,7 @@ class Dispatcher:
         pruned = retention.prune(before, _PRUNE_BATCH)
         backfills.prune(before, _PRUNE_BATCH)
         processes.forget_silent_processes(now - timedelta(days=1))
+        counters.forget_deleted_jobs()
         if settings.activity_retention_days:
             activity.prune(now - timedelta(days=settings.activity_retention_days), _PRUNE_BATCH)
         if pruned:

@@ -1,7 +1,7 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
 on. backfills: runs for the slots of a range. processes: beats and workers. access: tokens of the
-API, failed sign-ins and people's preferences. activity: who did what. applied: what files of jobs
-have set.
+API, failed sign-ins and people's preferences. activity: who did what. counters: how many runs have
+ended.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -12,6 +12,7 @@ from scheduler.models.access import ApiToken, Preference, SignInFailures
 from scheduler.models.activity import Activity
 from scheduler.models.applied import AppliedJob
 from scheduler.models.backfills import Backfill
+from scheduler.models.counters import ALL_JOBS, CountedEnds, Counting, JobCounters
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
 from scheduler.models.guards import JobGuard
@@ -20,6 +21,7 @@ from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, C
 from scheduler.models.processes import SchedulerProcess
 
 __all__ = [
+    "ALL_JOBS",
     "EDITABLE",
     "INSTANTS",
     "LARGEST_ID",
@@ -30,8 +32,11 @@ __all__ = [
     "ApiToken",
     "AppliedJob",
     "Backfill",
+    "CountedEnds",
+    "Counting",
     "CronJob",
     "JobAttempt",
+    "JobCounters",
     "JobExecution",
     "JobGuard",
     "JobLog",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.models.fields import ExactText, choices_of
+from scheduler.models.fields import ExactText, StoredJSON, choices_of
 from scheduler.states import ProcessKind
 
 
@@ -19,6 +19,8 @@ class SchedulerProcess(models.Model):
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("heartbeat"))
     running = models.IntegerField(_("running"), default=0)  # runs in progress
+    # Of a worker: what it has counted since its start (worker/figures.py). NULL: nothing yet.
+    figures = StoredJSON(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "scheduler_process"

@@ -1,0 +1,270 @@
+"""Counts what has ended, for metrics: each end once, among any number of beats and after crashes.
+
+Nothing is written when a run ends. A beat reads the ends of the seconds before in order of
+`finished_at` and adds them to `jobu_job_counters`, in one transaction with how far it has come. An
+end may be committed after its second was read: its worker was slow, or frozen. So each step keeps
+the ids that it has counted, until every transaction of that time is over. Then its span is read
+once more, and what is new is counted, too.
+
+A run that a person retries counts again when it ends again. It is not counted the first time if it
+was retried before a beat has seen its end, so within two or three seconds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import accumulate, chain, pairwise
+from typing import Any, Final
+
+from django.db import connection
+
+from scheduler.models import ALL_JOBS, CountedEnds, Counting, JobCounters
+from scheduler.states import ParamSource, RunStatus
+from scheduler.store.connection import execute, fetch_all, fetch_one, instant, lock_skipping
+from scheduler.store.histograms import Histogram, read
+from scheduler.transient import in_transaction
+
+#: Ends of one transaction. Each may be of another job, whose row is read and written.
+STEP: Final = 2000
+# Most ends are committed within milliseconds, so that few are left for the second look.
+_NEWEST: Final = timedelta(seconds=1)
+_SPANS: Final = 50
+_ONLY_ROW: Final = 1
+_FAILURES: Final = frozenset({RunStatus.FAILED, RunStatus.TIMEOUT})
+_RAN: Final = _FAILURES | {RunStatus.SUCCESS}
+
+
+def count(now: datetime, *, lease_seconds: float, step: int = STEP) -> bool:
+    """Count one step. Returns whether there is more to count now.
+
+    Two index probes when there is nothing. Does nothing while another beat counts.
+    """
+    # Longer than an end can take: a frozen worker may write until its lease ends, and then has its
+    # transaction ended by the server (limits.py).
+    late = timedelta(seconds=2 * lease_seconds + 60)
+    found = fetch_one(_PEEK, [now - _NEWEST, now - late, _ONLY_ROW])
+    if found is None:
+        in_transaction(partial(_begin, now - late))
+        return True
+    has_ends, has_spans = found
+    counted = bool(has_ends) and in_transaction(partial(_count_new, now, step))
+    if has_spans:
+        counted |= in_transaction(partial(_count_late, now - late))
+    return counted
+
+
+_PEEK: Final = """
+SELECT EXISTS (SELECT 1 FROM job_executions e
+                WHERE e.finished_at > c.counted_until AND e.finished_at <= %s),
+       EXISTS (SELECT 1 FROM jobu_counted_ends s WHERE s.until <= %s)
+  FROM jobu_counting c
+ WHERE c.id = %s
+"""
+
+
+def _begin(since: datetime) -> None:
+    Counting.objects.bulk_create(
+        [Counting(id=_ONLY_ROW, counted_until=since)], ignore_conflicts=True
+    )
+
+
+def _state() -> Counting | None:
+    return lock_skipping(Counting.objects.filter(id=_ONLY_ROW)).first()
+
+
+# --- the ends of the last seconds -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _End:
+    id: int
+    job_id: int | None
+    status: str
+    finished_at: datetime
+    duration: float | None
+    lateness: float | None
+
+
+def _count_new(now: datetime, step: int) -> bool:
+    state = _state()
+    if state is None:
+        return False
+    after, until = state.counted_until, now - _NEWEST
+    ends = _ends("finished_at > %s AND finished_at <= %s", [after, until], limit=step)
+    is_full = len(ends) == step
+    if is_full:
+        # Many may have ended in the same instant, and the next step begins behind it.
+        until = ends[-1].finished_at
+        ends = [end for end in ends if end.finished_at < until]
+        ends += _ends("finished_at = %s", [until])
+    if not ends:
+        return False
+    _add(ends)
+    ids = sorted(end.id for end in ends)
+    CountedEnds.objects.create(
+        after=after, until=until, runs=len(ids), id_sum=sum(ids), ids=_packed(ids)
+    )
+    Counting.objects.filter(id=_ONLY_ROW).update(counted_until=until)
+    return is_full
+
+
+_ENDS: Final = """
+SELECT id, job_id, status, started_at, finished_at, attempt, param_source, scheduled_time,
+       available_at
+  FROM job_executions
+ WHERE {where}
+ ORDER BY finished_at
+ {limit}
+"""
+
+
+def _ends(where: str, values: Sequence[Any], limit: int | None = None) -> list[_End]:
+    statement = _ENDS.format(where=where, limit="" if limit is None else f"LIMIT {limit:d}")
+    return [_end(*row) for row in fetch_all(statement, values)]
+
+
+def _end(
+    id_: int,
+    job_id: int | None,
+    status: str,
+    started: Any,
+    finished: Any,
+    attempt: int,
+    source: str,
+    scheduled: Any,
+    available: Any,
+) -> _End:
+    started_at, finished_at = instant(started), instant(finished)
+    assert finished_at is not None
+    duration = lateness = None
+    if status in _RAN and started_at is not None:
+        duration = max(0.0, (finished_at - started_at).total_seconds())
+        # A later attempt has waited for its back-off, or for a person.
+        due_at = instant(scheduled if source == ParamSource.CRON else available)
+        if attempt == 1 and due_at is not None:
+            lateness = max(0.0, (started_at - due_at).total_seconds())
+    return _End(
+        id=id_,
+        job_id=job_id,
+        status=status,
+        finished_at=finished_at,
+        duration=duration,
+        lateness=lateness,
+    )
+
+
+# --- those that were committed late ---------------------------------------------------------------
+
+
+def _count_late(before: datetime) -> bool:
+    """Look again at spans in which nothing can end any more, and forget what was counted there."""
+    if _state() is None:
+        return False
+    spans = list(CountedEnds.objects.filter(until__lte=before).order_by("until")[:_SPANS])
+    if not spans:
+        return False
+    span = [min(each.after for each in spans), max(each.until for each in spans)]
+    found = fetch_one(_SUM, span)
+    if found is not None and found[0]:
+        runs, id_sum = int(found[0]), int(found[1])
+        if (runs, id_sum) != (sum(s.runs for s in spans), sum(s.id_sum for s in spans)):
+            counted = set(chain.from_iterable(_unpacked(each.ids) for each in spans))
+            ends = _ends("finished_at > %s AND finished_at <= %s", span)
+            _add([end for end in ends if end.id not in counted])
+    CountedEnds.objects.filter(id__in=[each.pk for each in spans]).delete()
+    return len(spans) == _SPANS
+
+
+_SUM: Final = """
+SELECT COUNT(*), SUM(id) FROM job_executions WHERE finished_at > %s AND finished_at <= %s
+"""
+
+
+def _packed(ids: Sequence[int]) -> bytes:
+    """Sorted ids, each as its distance from the one before: few bytes for many."""
+    steps = [later - earlier for earlier, later in pairwise([0, *ids])]
+    return zlib.compress(array("q", steps).tobytes(), 1)
+
+
+def _unpacked(packed: bytes) -> Iterable[int]:
+    return accumulate(array("q", zlib.decompress(packed)))
+
+
+# --- the counters ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _News:
+    """What is to be added to the counters of one job."""
+
+    ended: Counter[str] = field(default_factory=Counter)
+    duration: Histogram = field(default_factory=Histogram)
+    lateness: Histogram = field(default_factory=Histogram)
+    ends: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def note(self, end: _End) -> None:
+        self.ended[end.status] += 1
+        if end.duration is not None:
+            self.duration.observe(end.duration)
+        if end.lateness is not None:
+            self.lateness.observe(end.lateness)
+        self.ends.append((end.finished_at, end.status))
+
+    def add_to(self, row: JobCounters) -> None:
+        row.ended = dict(Counter(row.ended) + self.ended)
+        row.duration = _sum(row.duration, self.duration)
+        row.lateness = _sum(row.lateness, self.lateness)
+        for at, status in sorted(self.ends):
+            # One that was committed late lies before what is known, and says nothing of now.
+            is_newest = row.last_end_at is None or at >= row.last_end_at
+            if status == RunStatus.SUCCESS:
+                row.last_success_at = max(at, row.last_success_at or at)
+                row.failures_in_a_row = 0 if is_newest else row.failures_in_a_row
+            elif status in _FAILURES and is_newest:
+                row.failures_in_a_row += 1
+            row.last_end_at = max(at, row.last_end_at or at)
+
+
+def _sum(stored: Any, news: Histogram) -> dict[str, float]:
+    histogram = read(stored)
+    histogram.add(news)
+    return histogram.stored()
+
+
+def _add(ends: Iterable[_End]) -> None:
+    """The caller holds the lock of the counting, so nobody else writes these rows."""
+    news: dict[int, _News] = {}
+    for end in ends:
+        for key in {ALL_JOBS, end.job_id or ALL_JOBS}:
+            news.setdefault(key, _News()).note(end)
+    rows = {row.job_id: row for row in JobCounters.objects.filter(job_id__in=list(news))}
+    for key, added in news.items():
+        row = rows.setdefault(key, JobCounters(job_id=key))
+        added.add_to(row)
+    written = JobCounters._meta.concrete_fields
+    has_target = connection.features.supports_update_conflicts_with_target
+    JobCounters.objects.bulk_create(
+        [rows[key] for key in sorted(rows)],
+        update_conflicts=True,
+        # MySQL finds it by itself, and must not be told.
+        unique_fields=["job_id"] if has_target else None,
+        update_fields=[each.name for each in written if not each.primary_key],
+    )
+
+
+def forget_deleted_jobs() -> int:
+    """Delete the counters of jobs that are gone. Returns how many. Those of all runs stay as high."""
+    return execute(_FORGET, [ALL_JOBS])
+
+
+_FORGET: Final = """
+DELETE FROM jobu_job_counters
+ WHERE job_id <> %s
+   AND NOT EXISTS (SELECT 1 FROM cron_jobs j WHERE j.id = jobu_job_counters.job_id)
+"""
