@@ -88,6 +88,16 @@ class CalendarSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """What /metrics shows."""
+
+    max_jobs: int = Field(
+        1000,
+        ge=0,
+        description="so many enabled jobs, the oldest first, have series of their own",
+    )
+
+
 class BeatSettings(Section):
     """When jobs run."""
 
@@ -114,6 +124,7 @@ class BeatSettings(Section):
     calendars: dict[str, CalendarSettings] = Field(
         {}, description="named sets of excluded days, used as `name` or `name:skip|next|previous`"
     )
+    metrics: MetricsSettings = Field(MetricsSettings(), description="see below")
 
 
 def _absolute_and_plain(path: str) -> str:

@@ -23,7 +23,7 @@ from jobu_project.config import (
     SchedulerConfig,
     WorkerConfig,
 )
-from scheduler.conf import CalendarSettings, CommandSettings
+from scheduler.conf import CalendarSettings, MetricsSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "settings.md"
@@ -31,6 +31,7 @@ PAGE: Final = ROOT / "docs" / "settings.md"
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "scheduler": SchedulerConfig,
     "scheduler.calendars.NAME": CalendarSettings,
+    "scheduler.metrics": MetricsSettings,
     "worker": WorkerConfig,
     "worker.commands": CommandSettings,
     "admin": AdminConfig,

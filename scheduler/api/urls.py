@@ -34,6 +34,7 @@ from scheduler.api import (
 )
 from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
+from scheduler.api.metrics.view import metrics_view
 from scheduler.api.strict_json import StrictParser
 from scheduler.conf import SITE_NAME
 
@@ -158,7 +159,7 @@ def _to(name: str) -> Callable[..., HttpResponseBase]:
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health", probes.health_view, name="jobu-health"),
     path("ready", probes.ready_view, name="jobu-ready"),
-    path("metrics", probes.metrics_view, name="jobu-metrics"),
+    path("metrics", metrics_view, name="jobu-metrics"),
     path("docs", _to("jobu-api:openapi-view")),
     path("openapi.json", _to("jobu-api:openapi-json")),
     path("redoc", _to("jobu-redoc")),

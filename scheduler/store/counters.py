@@ -259,7 +259,7 @@ def _add(ends: Iterable[_End]) -> None:
 
 
 def forget_deleted_jobs() -> int:
-    """Delete the counters of jobs that are gone. Returns how many. Those of all runs stay as high."""
+    """Delete the counters of jobs that are gone. Returns how many. Those of all runs stay."""
     return execute(_FORGET, [ALL_JOBS])
 
 

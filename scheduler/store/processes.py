@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from scheduler.models import SchedulerProcess
 from scheduler.states import ProcessKind
@@ -17,9 +19,12 @@ def heartbeat(
     started_at: datetime,
     running: int,
     now: datetime,
+    figures: Mapping[str, Any] | None = None,
 ) -> None:
     """Note that this process is alive: one row per process, updated in place."""
-    alive = SchedulerProcess.objects.filter(name=name).update(heartbeat_at=now, running=running)
+    alive = SchedulerProcess.objects.filter(name=name).update(
+        heartbeat_at=now, running=running, figures=figures
+    )
     if not alive:
         SchedulerProcess.objects.update_or_create(
             name=name,
@@ -30,6 +35,7 @@ def heartbeat(
                 "started_at": started_at,
                 "heartbeat_at": now,
                 "running": running,
+                "figures": figures,
             },
         )
 

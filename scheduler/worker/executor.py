@@ -30,6 +30,7 @@ from scheduler.worker import verdict as verdicts
 from scheduler.worker.attempts import Attempts, cannot_be_stopped
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.celery_view import NoView, View
+from scheduler.worker.figures import Tally
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.overlap import decide
 from scheduler.worker.reporting import Reporter
@@ -82,6 +83,7 @@ class Executor:
         tell: Callable[[str, int, RunStatus], None] = around_runs.after,
         view: View | None = None,
         hooks: RunHooks | None = None,
+        tally: Tally | None = None,
         settings: Callable[[], SchedulerSettings] = current,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -93,7 +95,8 @@ class Executor:
         self._view = view or NoView()
         self._settings = settings
         self._random = random
-        self._reporter = Reporter(clock=clock, leases=leases, settings=settings)
+        self._tally = tally or Tally()
+        self._reporter = Reporter(clock=clock, leases=leases, settings=settings, tally=self._tally)
         self._unsure: _Unsure | None = None
         self._claiming = threading.Lock()
         self._attempts = Attempts(
@@ -190,6 +193,7 @@ class Executor:
         if not taken.started:
             return Begun(is_full=taken.is_full)
         failpoints.point("claim.committed")
+        self._tally.claimed(len(taken.started))
         begun = self._attempts.begin(taken.started, since)
         failpoints.point("run.started")
         return Begun(runs=begun, is_full=taken.is_full)

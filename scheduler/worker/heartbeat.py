@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
@@ -39,8 +39,9 @@ def in_database() -> AbstractContextManager[Any]:
 class Heartbeat:
     """Keeps the worker's row in scheduler_process fresh. Trouble with it disturbs no run.
 
-    `running`: how many runs go on. `look`: called about once a second with the database's time,
-    between forks, on a connection that no child inherits; None: not at all.
+    `running`: how many runs go on. `figures`: what the worker has counted (figures.py).
+    `look`: called about once a second with the database's time, between forks, on a connection that
+    no child inherits; None: not at all.
     `before`: called in the thread before each round; it must not raise.
     """
 
@@ -49,11 +50,13 @@ class Heartbeat:
         name: str,
         *,
         running: Callable[[], int],
+        figures: Callable[[], Mapping[str, Any]],
         look: Callable[[datetime], None] | None,
         before: Callable[[], None],
     ) -> None:
         self._name = name
         self._running = running
+        self._figures = figures
         self._look = look
         self._before = before
         self._started_at: datetime | None = None
@@ -120,6 +123,7 @@ class Heartbeat:
                 pid=os.getpid(),
                 started_at=self._started_at,
                 running=self._running(),
+                figures=self._figures(),
                 now=now,
             )
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +22,7 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from celery.utils.log import current_process_index
 from celery.worker import state as worker_state
 from django.db import close_old_connections
 
@@ -120,12 +121,14 @@ def _of_this_process() -> WorkerProcess:
 def _make() -> WorkerProcess:
     pid = os.getpid()
     is_child = pid != _main_pid
+    index = current_process_index(base=0) if is_child else None
     return WorkerProcess(
         f"{_node_name}:{pid}",
         is_child=is_child,
         places=1 if is_child else _places(),
         queues=_queues_of_rows,
         wake_others=_wake_others,
+        slot=-1 if index is None else index,
         view=None if _requests is None else CeleryView(events, _requests),
     )
 
@@ -171,6 +174,7 @@ def _start(worker: Any) -> None:
     _heartbeat = Heartbeat(
         f"{_node_name}:{os.getpid()}",
         running=_running,
+        figures=_figures,
         look=_look if has_children else None,
         before=_say_draining,
     )
@@ -182,6 +186,11 @@ def _running() -> int:
     if worker is not None:
         return worker.leases.running_task_count
     return sum(request.name == TASK_NAME for request in list(worker_state.active_requests))
+
+
+def _figures() -> Mapping[str, Any]:
+    worker = process.existing()
+    return process.shared_figures.total() if worker is None else worker.figures()
 
 
 # --- children -------------------------------------------------------------------------------------

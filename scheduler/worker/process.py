@@ -25,22 +25,27 @@ from scheduler.worker.celery_view import View
 from scheduler.worker.django_connections import DjangoConnections
 from scheduler.worker.executor import Executor
 from scheduler.worker.fetcher import Fetcher, Source, work_alone
+from scheduler.worker.figures import Figures, Publisher, SharedFigures, Tally
 from scheduler.worker.lease import DrainFlag, HeldRun, LeaseKeeper
 from scheduler.worker.ring import Ring
 
 # The supervisor should start another one, at once (jobu_project/launcher/supervisor.py).
 EXIT_FOR_RESTART = os.EX_TEMPFAIL
 _CLOCK_AGE_SECONDS = 10
+# A loop that is blocked for longer counts as that late.
+_LOOP_ANSWERS_SECONDS = 1.0
 
 # Made at import and so before any fork: children read what the parent writes.
 drain = DrainFlag()
 board = Board()
+shared_figures = SharedFigures()
 
 
 class WorkerProcess:
     """What one process needs to run executions. All of it is made after the fork.
 
-    `places`: so many run at the same time. A child of prefork has one.
+    `places`: so many run at the same time. A child of prefork has one, and a `slot`: its place
+    in the pool.
     """
 
     def __init__(
@@ -51,10 +56,13 @@ class WorkerProcess:
         places: int,
         queues: Callable[[], Sequence[str]],
         wake_others: Callable[[str], None],
+        slot: int = -1,
         view: View | None = None,
     ) -> None:
         self._is_child = is_child
         self._clock = DatabaseClock(database_now, max_age_seconds=_CLOCK_AGE_SECONDS)
+        self._tally = Tally()
+        self._publisher = Publisher(shared_figures, slot, self._tally, self._clock.monotonic)
         self.ring = Ring(lambda: current().lease_seconds, self._end)
         self.bridge = Bridge()
         self._teller = None if is_child else around_runs.Teller()
@@ -74,6 +82,7 @@ class WorkerProcess:
             tell=self._teller.tell if self._teller is not None else around_runs.after,
             view=view,
             hooks=DjangoConnections(),
+            tally=self._tally,
         )
         self._source = Source(clock=self._clock, queues=queues, wake_others=wake_others)
         self.fetcher = Fetcher(
@@ -99,8 +108,23 @@ class WorkerProcess:
 
     def work(self, must_return: Callable[[], bool]) -> None:
         """Run what there is, one after the other, in this thread: the shape of a child."""
+
+        def must_end() -> bool:
+            self._publisher.publish()
+            return must_return()
+
         if not self.leases.is_draining:
-            work_alone(self.executor, self._source, clock=self._clock, must_return=must_return)
+            try:
+                work_alone(self.executor, self._source, clock=self._clock, must_return=must_end)
+            finally:
+                self._publisher.publish(at_once=True)
+
+    def figures(self) -> Figures:
+        """What this process has counted. Waits up to a second for its loop."""
+        began = self._clock.monotonic()
+        self.bridge.answers(_LOOP_ANSWERS_SECONDS)
+        self._tally.loop_answered(self._clock.monotonic() - began)
+        return self._tally.figures()
 
     def close(self) -> None:
         self.fetcher.close()

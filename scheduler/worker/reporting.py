@@ -17,6 +17,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.store import claims, endings, runs, turns
 from scheduler.store.run_reports import Report
+from scheduler.worker.figures import Tally
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.verdict import Verdict, ending, without_details
 
@@ -44,11 +45,17 @@ class Reporter:
     """Writes the ends of this process's runs. Thread-safe; made after the fork."""
 
     def __init__(
-        self, *, clock: Clock, leases: LeaseKeeper, settings: Callable[[], SchedulerSettings]
+        self,
+        *,
+        clock: Clock,
+        leases: LeaseKeeper,
+        settings: Callable[[], SchedulerSettings],
+        tally: Tally,
     ) -> None:
         self._clock = clock
         self._leases = leases
         self._settings = settings
+        self._tally = tally
 
     def write(
         self, ends: Sequence[tuple[HeldRun, Verdict]], *, maybe_written: bool = False
@@ -77,6 +84,7 @@ class Reporter:
             written, taken = turns.end_and_claim([end], claim, choice, now)
         if written:
             failpoints.point("end.committed")
+            self._tally.ended(len(written))
         return (verdict if held.lease.token in written else None), taken
 
     def _write(self, group: Sequence[_Waiting], *, maybe_written: bool) -> None:
@@ -146,5 +154,6 @@ class Reporter:
             written = endings.end(ends, now=now)
         if written:
             failpoints.point("end.committed")
+            self._tally.ended(len(written))
         for one, verdict in zip(group, verdicts, strict=True):
             one.settle(verdict if one.held.lease.token in written else None)

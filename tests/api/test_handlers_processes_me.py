@@ -1,4 +1,4 @@
-"""Handlers, processes, documentation, probes, metrics, the request log and CORS."""
+"""Handlers, processes, documentation, probes, the request log and CORS."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
-from prometheus_client.parser import text_string_to_metric_families
 
 from jobu_project.config import ConfigError, load
 from scheduler import __version__
 from scheduler.api import probes
-from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.models import JobExecution, SchedulerProcess
 from scheduler.operations import health
-from scheduler.operations.control import Control
 from scheduler.operations.permissions import SCOPE, Action
-from scheduler.states import ProcessKind, RunStatus
+from scheduler.states import ProcessKind
 from scheduler.store.connection import database_now
-from tests.admin.test_admin import make_run
-from tests.api.conftest import Program, error_of, make_job, ok, person, program
+from tests.api.conftest import Program, error_of, ok
 from tests.harness.system import ROOT, write_config
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +100,7 @@ def test_openapi_document_has_every_operation_with_errors_and_login(api: Program
         assert operation.get("description"), (method, path)
 
 
-# --- probes and metrics ------------------------------------------------------------------------
+# --- probes ------------------------------------------------------------------------------------
 
 
 @on_each_database
@@ -167,59 +164,6 @@ def test_health_returns_200_without_the_database(answers):
     assert ok(Client().get("/health"))["database"] == "disconnected"
     answers("database", TimeoutError())
     assert ok(Client().get("/health"))["database"] == "busy"
-
-
-@on_each_database
-def test_metrics_are_read_from_the_tables(api: Program, job: CronJob):
-    make_job(name="off", is_enabled=False)
-    for status in (
-        RunStatus.SUCCESS,
-        RunStatus.SUCCESS,
-        RunStatus.FAILED,
-        RunStatus.PENDING,
-    ):
-        make_run(None, status)
-    make_run(None, now=database_now() - timedelta(hours=1))
-
-    answer = api.get("/metrics")
-
-    assert answer.headers["Content-Type"].startswith("text/plain")
-    found = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(answer.content.decode())
-        for sample in family.samples
-    }
-    assert found["jobu_executions_pending",] == 1
-    assert found["jobu_executions_ended_recently", "SUCCESS"] == 2
-    assert found["jobu_executions_ended_recently", "FAILED"] == 1
-    assert found["jobu_executions_ended_recently", "SKIPPED"] == 0
-    assert found["jobu_jobs", "enabled"] == 1
-    assert found["jobu_jobs", "disabled"] == 1
-    assert found["jobu_workers",] == 0
-    assert ("jobu_beat_age_seconds",) not in found
-
-
-def test_metrics_count_jobs_without_loading_them(api: Program, monkeypatch: pytest.MonkeyPatch):
-    for name in ("one", "two"):
-        Control().pause(make_job(name=name).pk, reason="why")
-    Control().disable(make_job(name="off").pk)
-
-    def refuse(*row: Any) -> None:
-        raise AssertionError(row)
-
-    monkeypatch.setattr(CronJob, "from_db", refuse)
-
-    text = api.get("/metrics").content.decode()
-
-    for state, count in {"enabled": 0, "paused": 2, "disabled": 1, "error": 0}.items():
-        assert f'jobu_jobs{{state="{state}"}} {count}.0\n' in text
-
-
-def test_metrics_need_login(alice: User):
-    assert error_of(Client().get("/metrics"), 401)
-    assert error_of(program(alice, ["operate"]).get("/metrics"), 403)
-    viewer = program(person("vera", "view_jobexecution"))
-    assert error_of(viewer.get("/metrics"), 403)
 
 
 # --- the request log ---------------------------------------------------------------------------

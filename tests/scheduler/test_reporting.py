@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, RunStatus
 from scheduler.store import endings
+from scheduler.worker.figures import Tally
 from scheduler.worker.reporting import Reporter
 from scheduler.worker.verdict import Verdict
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, outcomes
@@ -30,7 +31,10 @@ class Ends:
         monkeypatch.setattr("scheduler.worker.reporting._PAUSE_SECONDS", 0.01)
         self.leases = system.worker.leases
         self.reporter = Reporter(
-            clock=system.clock, leases=self.leases, settings=lambda: system.settings
+            clock=system.clock,
+            leases=self.leases,
+            settings=lambda: system.settings,
+            tally=Tally(),
         )
         self.rows = [system.execution() for _ in range(GROUP)]
         self.held = [system.held(row) for row in self.rows]

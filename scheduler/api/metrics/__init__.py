@@ -1,0 +1,1 @@
+"""/metrics: text.py writes Prometheus' format, the other modules say what stands in it."""
