@@ -174,7 +174,7 @@ def _count_late(before: datetime) -> bool:
     if found is not None and found[0]:
         runs, id_sum = int(found[0]), int(found[1])
         if (runs, id_sum) != (sum(s.runs for s in spans), sum(s.id_sum for s in spans)):
-            counted = set(chain.from_iterable(_unpacked(each.ids) for each in spans))
+            counted = set(chain.from_iterable(_unpacked(bytes(each.ids)) for each in spans))
             ends = _ends("finished_at > %s AND finished_at <= %s", span)
             _add([end for end in ends if end.id not in counted])
     CountedEnds.objects.filter(id__in=[each.pk for each in spans]).delete()

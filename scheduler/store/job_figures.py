@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -74,7 +74,7 @@ SELECT j.name, j.created_at, j.next_run_at,
 
 def of_all() -> Ended:
     rows = fetch_all(_OF_ALL, [ALL_JOBS])
-    return _ended(*rows[0]) if rows else Ended()
+    return _ended(rows[0]) if rows else Ended()
 
 
 def of_jobs(limit: int) -> list[JobFigures]:
@@ -84,7 +84,7 @@ def of_jobs(limit: int) -> list[JobFigures]:
             name=name,
             created_at=_given(created),
             next_run_at=instant(next_run),
-            ended=_ended(*counted, shown_success=instant(shown)),
+            ended=_ended(counted, instant(shown)),
         )
         for name, created, next_run, shown, *counted in fetch_all(
             _OF_JOBS, [RunStatus.SUCCESS, limit]
@@ -96,15 +96,8 @@ def enabled_count() -> int:
     return CronJob.objects.filter(is_enabled__in=[True]).count()
 
 
-def _ended(
-    runs: Any,
-    duration: Any,
-    lateness: Any,
-    failures: int | None,
-    last_end: Any,
-    last_success: Any,
-    shown_success: datetime | None = None,
-) -> Ended:
+def _ended(columns: Sequence[Any], shown_success: datetime | None = None) -> Ended:
+    runs, duration, lateness, failures, last_end, last_success = columns
     return Ended(
         runs=from_json(runs) or {},
         duration=read(from_json(duration)),
