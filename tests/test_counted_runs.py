@@ -74,7 +74,7 @@ def wait_until_equal(jobu: System) -> None:
             return False
         return all(
             ended_of(jobu, job) == Counter(r["status"] for r in rows if r["job_id"] == job)
-            for job in {row["job_id"] for row in rows}
+            for job in {row["job_id"] for row in rows} - {None}
         )
 
     jobu.wait_until(is_equal, 60, "counters that equal the table")
