@@ -38,6 +38,7 @@ _SCHEDULE_FIELDS: Final = frozenset(
     {"cron_expression", "timezone", "calendar", "start_at", "end_at", "is_enabled"}
 )
 _PAUSE_FIELDS: Final = frozenset({"is_enabled", "pause_reason", "paused_until"})
+_NO_FACTS: Final[Mapping[str, Any]] = {}
 _NO_PAUSE: Final[Mapping[str, Any]] = {"pause_reason": "", "paused_until": None}
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -58,13 +59,19 @@ class JobOperations(Operations):
 
     def create_job(self, **values: Any) -> CronJob:
         """A new job. InvalidJob names every field that is wrong."""
+        return self._create(values)
+
+    def _create(self, values: Mapping[str, Any], *, source: str = "") -> CronJob:
+        """`source`: the import or the file of jobs that has made it."""
         job = CronJob(**_known(values))
         self._check(job, exclude_id=None, is_named=True)
 
         def work() -> CronJob:
             now = self.clock.now()
             watermark = self._watermark_after(job, now) if job.is_enabled else None
-            saved = jobs.create_job(values_of(job), now=now, watermark=watermark)
+            saved = jobs.create_job(
+                {**values_of(job), "source": source}, now=now, watermark=watermark
+            )
             after = definition_of(values_of(saved))
             self._remember_job(ActivityVerb.CREATED, saved, now, after=after)
             return saved
@@ -162,7 +169,7 @@ class JobOperations(Operations):
         *,
         tick_seq: int | None = None,
         missed: RunMissed = "none",
-        facts: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] = _NO_FACTS,
     ) -> CronJob:
         """Do one edit. `facts`: what its entry in the history says besides."""
         wanted = _known(values)
@@ -191,8 +198,8 @@ class JobOperations(Operations):
             slots.record_slots(settlement.records, now)
             saved = self._job(job_id)
             if changed or verb != ActivityVerb.CHANGED:
-                known = {"missed": missed} if settlement.records else {}
-                self._remember_update(verb, old, saved, now, {**known, **(facts or {})})
+                known = {**facts, "missed": missed} if settlement.records else facts
+                self._remember_update(verb, old, saved, now, known)
             return saved
 
         return _with_free_name(work)

@@ -1,0 +1,253 @@
+"""Schedules and options of Celery: their columns here, and when Celery itself runs them.
+
+Shared by the sources whose entries are Celery's: django-celery-beat, the beat_schedule, RedBeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from celery.schedules import BaseSchedule, crontab, schedule, solar
+
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    OldSchedule,
+    Options,
+    Reason,
+    differs,
+    impossible,
+    note,
+)
+from scheduler.moving.expressions import of_interval
+from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.rules import Rule, in_bounds
+from scheduler.moving.task_arguments import columns_of_call, retries_of
+from scheduler.operations.celery_app import own_app
+
+# Celery keeps no limit of a task that has none.
+LONGEST_TIMEOUT_SECONDS: Final = 86_400
+_SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CeleryEntry:
+    """An entry in Celery's own terms. `last_run_at`: where a distance counts from."""
+
+    task: str
+    schedule: BaseSchedule
+    zone: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    last_run_at: datetime | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What an entry becomes: columns of a job, findings, and the old side for the comparison."""
+
+    values: Mapping[str, Any]
+    findings: list[Finding]
+    nearest: str = ""
+    old: OldSchedule | None = None
+    rule: Rule | None = None
+    interval_seconds: float | None = None
+
+    def entry(self, *more: Finding, **facts: Any) -> Entry:
+        """Returns the entry. `facts`: its key, name and place; `more`: what else is to be said."""
+        return Entry(
+            **facts,
+            values=self.values,
+            findings=[*self.findings, *more],
+            nearest=self.nearest,
+            old=self.old,
+            rule=self.rule,
+            interval_seconds=self.interval_seconds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CeleryWalker:
+    """Asks Celery's code when the next run is due, after each run. Implements OldSchedule."""
+
+    schedule: BaseSchedule
+    zone: str
+    rule: Rule
+    last_run_at: datetime | None = None
+
+    def slots(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
+        last = after.astimezone(ZoneInfo(self.zone))
+        if self.last_run_at is not None and isinstance(self.schedule, schedule):
+            last = self._run_before(after, self.schedule.seconds)
+        found: list[datetime] = []
+        while len(found) < limit:
+            self.schedule.nowfun = lambda last=last: last
+            rest = self.schedule.remaining_estimate(last)
+            # In a repeated hour the next time may be over already: then it is due at once.
+            due = (last.astimezone(UTC) + max(rest, _SECOND)).replace(microsecond=0)
+            if due > until:
+                break
+            if due > after:
+                found += in_bounds(self.rule, [due])
+            last = due.astimezone(ZoneInfo(self.zone))
+            if self.rule.end_at is not None and due > self.rule.end_at:
+                break
+        return found
+
+    def _run_before(self, after: datetime, seconds: float) -> datetime:
+        """The last run until `after`, if each one came in time since the last known one."""
+        assert self.last_run_at is not None
+        passed = (after - self.last_run_at).total_seconds()
+        last = self.last_run_at + timedelta(seconds=passed // seconds * seconds)
+        return last.astimezone(ZoneInfo(self.zone))
+
+
+def found_in(entry: CeleryEntry, options: Options, *, has_priorities: bool) -> Found:
+    """Maps an entry. Raises nothing: what is wrong is a finding."""
+    values, findings = columns_of_call(entry.task, entry.args, entry.kwargs)
+    values |= {
+        "description": entry.description[:500],
+        "start_at": entry.start_at,
+        "end_at": entry.end_at,
+        "timeout_seconds": LONGEST_TIMEOUT_SECONDS,
+    }
+    values |= retries_of(entry.task, findings)
+    _take_options(entry.options, values, findings, options, has_priorities=has_priorities)
+    if entry.end_at is not None and entry.end_at <= options.now:
+        findings.append(impossible(Reason.OVER, end=entry.end_at.isoformat()))
+    match entry.schedule:
+        case crontab():
+            return _of_crontab(entry, entry.schedule, values, findings)
+        case schedule():
+            return _of_interval(entry, entry.schedule, values, findings, options)
+        case solar():
+            findings.append(impossible(Reason.SOLAR, event=entry.schedule.event))
+        case other:
+            findings.append(impossible(Reason.RULE, rule=repr(other)[:200]))
+    return Found(values=values, findings=findings)
+
+
+def _of_crontab(
+    entry: CeleryEntry, found: crontab, values: dict[str, Any], findings: list[Finding]
+) -> Found:
+    rule = _rule_of_crontab(entry, found)
+    columns, more, nearest = columns_of_rule(rule)
+    return Found(
+        values=values | columns,
+        findings=findings + more,
+        nearest=nearest,
+        old=CeleryWalker(schedule=found, zone=entry.zone, rule=rule),
+        rule=rule,
+    )
+
+
+def _rule_of_crontab(entry: CeleryEntry, found: crontab) -> Rule:
+    """Celery requires every field to match, both day fields among them."""
+    return Rule(
+        zone=entry.zone,
+        minutes=frozenset(found.minute),
+        hours=frozenset(found.hour),
+        doms=frozenset(found.day_of_month),
+        months=frozenset(found.month_of_year),
+        dows=frozenset(found.day_of_week),
+        both=True,
+        start_at=entry.start_at,
+        end_at=entry.end_at,
+    )
+
+
+def _of_interval(
+    entry: CeleryEntry,
+    found: schedule,
+    values: dict[str, Any],
+    findings: list[Finding],
+    options: Options,
+) -> Found:
+    seconds = float(found.seconds)
+    if seconds < 1:
+        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest="* * * * *"))
+        return Found(values=values, findings=findings)
+    expression, is_exact = of_interval(seconds)
+    walker = CeleryWalker(
+        schedule=found,
+        zone="UTC",
+        rule=Rule(zone="UTC", start_at=entry.start_at, end_at=entry.end_at),
+        last_run_at=entry.last_run_at or options.now.replace(microsecond=0),
+    )
+    if is_exact:
+        findings.append(differs(Reason.PHASE, expression=expression))
+        values |= {"cron_expression": expression, "timezone": "UTC"}
+    else:
+        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
+    return Found(
+        values=values,
+        findings=findings,
+        nearest="" if is_exact else expression,
+        old=walker,
+        interval_seconds=seconds,
+    )
+
+
+def _take_options(
+    given: Mapping[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    options: Options,
+    *,
+    has_priorities: bool,
+) -> None:
+    left = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
+    queue = left.pop("queue", None)
+    if queue:
+        values["queue"] = getattr(queue, "name", None) or str(queue)
+    routes = [name for name in ("exchange", "routing_key") if left.pop(name, None)]
+    if routes:
+        findings.append(differs(Reason.ROUTING, names=", ".join(routes)))
+    limits = [left.pop(name, None) for name in ("expires", "expire_seconds")]
+    findings += [differs(Reason.EXPIRES, limit=_span(each)) for each in limits if each is not None]
+    values |= _priority(left.pop("priority", None), options, findings, has_any=has_priorities)
+    headers = left.pop("headers", {})
+    left |= dict(headers) if isinstance(headers, Mapping) else {"headers": headers}
+    left.pop("periodic_task_name", None)
+    if left:
+        findings.append(differs(Reason.HEADERS, names=", ".join(sorted(map(str, left)))))
+
+
+def _span(limit: object) -> str:
+    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    return f"{seconds} s" if isinstance(seconds, int | float) else str(limit)
+
+
+def _priority(
+    given: object, options: Options, findings: list[Finding], *, has_any: bool
+) -> dict[str, int]:
+    """On Redis 0 is the highest and the default; RabbitMQ counts as jobu does, up to 255."""
+    is_redis = (options.broker or broker_of_app()) == "redis"
+    if given is None and not (is_redis and has_any):
+        return {}
+    old = given if isinstance(given, int) else 0
+    new = max(0, min(9, 9 - old if is_redis else old))
+    if isinstance(given, int):
+        say = note if is_redis and 0 <= old <= 9 else differs
+        if new != old:
+            findings.append(say(Reason.PRIORITY, old=old, new=new))
+    return {"priority": new}
+
+
+def broker_of_app(url: str = "") -> str:
+    """Returns redis or amqp, by the Celery app's broker."""
+    text = url or str(own_app().conf.broker_url or "")
+    return "redis" if text.startswith(("redis", "rediss", "sentinel", "unix")) else "amqp"
+
+
+def zone_of(zone: object) -> str:
+    """Returns the IANA name of a zone of Celery's, UTC where it has none."""
+    return str(getattr(zone, "key", None) or getattr(zone, "zone", None) or "UTC")

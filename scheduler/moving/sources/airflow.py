@@ -1,0 +1,156 @@
+"""Airflow: a list of DAGs and their schedules, as JSON, YAML or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.utils.translation import gettext as _
+
+from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    Options,
+    Reason,
+    UnreadableSource,
+    differs,
+    impossible,
+    note,
+)
+from scheduler.moving.expressions import of_interval
+from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.rules import Rule
+from scheduler.moving.walking import Walker
+
+_KNOWN: Final = {
+    "dag_id", "schedule", "schedule_interval", "timezone", "is_paused", "catchup", "start_date",
+    "end_date", "max_active_runs", "description", "owners", "owner", "tags", "fileloc", "handler",
+}  # fmt: skip
+_NO_SCHEDULE: Final = ("", "none", "null", "@once", "@continuous", "@asset", "dataset", "asset")
+_TIMEDELTA: Final = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.0+)?")
+_LONGEST_TIMEOUT_SECONDS: Final = 86_400
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the DAGs. `where`: a file that ends in .json, .yaml, .yml or .csv."""
+    path = Path(where)
+    for number, row in enumerate(_rows(path), start=1):
+        yield _entry(row, f"{path.absolute()}", f"entry {number}", options)
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        match path.suffix.lower():
+            case ".csv":
+                return list(csv.DictReader(io.StringIO(text), strict=True))
+            case ".yaml" | ".yml":
+                import yaml
+
+                found = yaml.safe_load(text)
+            case _:
+                found = json.loads(text)
+    except Exception as error:
+        facts = {"path": path, "error": " ".join(str(error).split())}
+        raise UnreadableSource(_("%(path)s cannot be read: %(error)s") % facts) from error
+    if not isinstance(found, list):
+        raise UnreadableSource(_("%(path)s is no list of DAGs") % {"path": path})
+    return found
+
+
+def _entry(row: Any, label: str, where: str, options: Options) -> Entry:
+    name = str(row.get("dag_id") or where) if isinstance(row, Mapping) else where
+    facts: dict[str, Any] = {"key": f"{label}:{name}", "name": name, "where": where}
+    try:
+        if not isinstance(row, Mapping) or not row.get("dag_id"):
+            raise ValueError("it has no dag_id")
+        if unknown := sorted(str(key) for key in set(row) - _KNOWN):
+            return Entry(**facts, findings=[impossible(Reason.UNKNOWN_KEY, key=unknown[0])])
+        facts["is_enabled"] = not _truth(row.get("is_paused"))
+        return _mapped(facts, row, options)
+    except UnreadableField as error:
+        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+    except (TypeError, ValueError) as error:
+        return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=str(error))])
+
+
+def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> Entry:
+    name = facts["name"]
+    handler = options.handlers.get(name) or row.get("handler") or name
+    values: dict[str, Any] = {
+        "handler_name": str(handler),
+        "handler_params": {},
+        "description": str(row.get("description") or "")[:500],
+        "misfire_policy": "all" if _truth(row.get("catchup", True)) else "latest",
+        "max_retry": 0,
+        "timeout_seconds": _LONGEST_TIMEOUT_SECONDS,
+    }
+    findings: list[Finding] = []
+    runs = int(row.get("max_active_runs") or 16)
+    values["overlap_policy"] = "skip" if runs == 1 else "allow"
+    if runs != 1:
+        findings.append(differs(Reason.INSTANCES, count=runs))
+    text = str(row.get("schedule", row.get("schedule_interval")) or "").strip()
+    if text.lower() in _NO_SCHEDULE:
+        findings.append(impossible(Reason.ONCE if text == "@once" else Reason.RULE, rule=text))
+        return Entry(**facts, values=values, findings=findings)
+    if (seconds := _seconds(text)) is not None:
+        expression, _exact = of_interval(seconds)
+        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
+        return Entry(**facts, values=values, findings=findings, nearest=expression)
+    zone = str(row.get("timezone") or options.timezone or "UTC")
+    if zone not in available_timezones():
+        raise ValueError(f"unknown time zone {zone!r}")
+    if not row.get("timezone") and not options.timezone:
+        findings.append(note(Reason.ZONE, zone=zone))
+    rule = read_rule(text, zone, Dialect.AIRFLOW)
+    start_at, end_at = _bounds(row, rule)
+    rule = Rule(**{**vars(rule), "start_at": start_at, "end_at": end_at})
+    columns, more, nearest = columns_of_rule(rule)
+    return Entry(
+        **facts,
+        values={**values, **columns, "start_at": start_at, "end_at": end_at},
+        findings=[*findings, note(Reason.INTERVAL_END), *more],
+        nearest=nearest,
+        rule=rule,
+        old=Walker(rule=rule, dialect=Dialect.AIRFLOW),
+    )
+
+
+def _bounds(row: Mapping[str, Any], rule: Rule) -> tuple[datetime | None, datetime | None]:
+    """A run starts at the end of its interval: the first one after the start, the last one at the
+    first slot after the end.
+    """
+    start, end = (_instant(row.get(name), rule.zone) for name in ("start_date", "end_date"))
+    if end is not None:
+        walker = Walker(rule=rule, dialect=Dialect.AIRFLOW)
+        end = next(iter(walker.slots(end, end + timedelta(days=800), 1)), end)
+    return (None if start is None else start + timedelta(seconds=1)), end
+
+
+def _instant(value: object, zone: str) -> datetime | None:
+    if value in (None, ""):
+        return None
+    found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+
+
+def _seconds(text: str) -> float | None:
+    """`1 day, 0:00:00`: what a timedelta looks like as text."""
+    found = _TIMEDELTA.fullmatch(text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds) or None
+
+
+def _truth(value: object) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes")

@@ -1,0 +1,188 @@
+"""APScheduler 3: the jobs of a scheduler in the code. Its stores hold pickles: never read."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from celery import Task
+from django.utils.translation import gettext as _
+
+from scheduler.moving.aps_fields import UnmappedField, rule_of_trigger
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    Options,
+    Reason,
+    UnreadableSource,
+    differs,
+    impossible,
+)
+from scheduler.moving.expressions import of_interval
+from scheduler.moving.importing_code import imported
+from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.task_arguments import columns_of_call, retries_of
+from scheduler.moving.words import in_words
+
+_MADE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "misfire_grace_time": 1,
+    "coalesce": True,
+    "max_instances": 1,
+}
+_LONGEST_TIMEOUT_SECONDS: Final = 86_400
+_INSTANT: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerWalker:
+    """Asks APScheduler's trigger for its fire times, without jitter. Implements OldSchedule."""
+
+    trigger: Any
+    zone: str
+
+    def slots(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
+        trigger = copy.copy(self.trigger)
+        trigger.jitter = None
+        found: list[datetime] = []
+        # A microsecond more than `after`: a trigger also returns the instant that it is given.
+        asked, previous = after + _INSTANT, None
+        while len(found) < limit:
+            fires_at = trigger.get_next_fire_time(previous, asked.astimezone(trigger.timezone))
+            if fires_at is None or fires_at > until:
+                break
+            found.append(fires_at.astimezone(UTC).replace(microsecond=0))
+            previous, asked = fires_at, fires_at + _INSTANT
+        return found
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the jobs. `where`: `module:scheduler`, which must not have been started."""
+    if "://" in where:
+        raise UnreadableSource(in_words(impossible(Reason.PICKLE)))
+    scheduler = imported(where)
+    if not hasattr(scheduler, "get_jobs"):
+        text = _("%(where)s is no scheduler but a %(type)s")
+        raise UnreadableSource(text % {"where": where, "type": type(scheduler).__name__})
+    defaults = {**_DEFAULTS, **getattr(scheduler, "_job_defaults", {})}
+    seen: Counter[str] = Counter()
+    for job in scheduler.get_jobs():
+        # An id that nobody has given is another one at each import.
+        name = str(job.name if _MADE_ID.fullmatch(str(job.id)) else job.id)
+        seen[name] += 1
+        name += f" {seen[name]}" if seen[name] > 1 else ""
+        yield _entry(f"{where}:{name}", name, job, defaults, options)
+
+
+def _entry(key: str, name: str, job: Any, defaults: Mapping[str, Any], options: Options) -> Entry:
+    facts: dict[str, Any] = {
+        "key": key,
+        "name": name,
+        "where": repr(name),
+        "is_enabled": getattr(job, "next_run_time", "unknown") is not None,
+    }
+    try:
+        call, findings = _call(job, options)
+        values = {**call, **_policies(job, defaults, findings)}
+        return _with_schedule(facts, values, findings, job.trigger, options)
+    except Exception as error:  # noqa: BLE001 - triggers and functions are somebody's code
+        problem = f"{type(error).__name__}: {error}"
+        return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=problem)])
+
+
+def _with_schedule(
+    facts: dict[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    trigger: Any,
+    options: Options,
+) -> Entry:
+    values["start_at"], values["end_at"] = (_utc(getattr(trigger, "start_date", None)),
+                                            _utc(getattr(trigger, "end_date", None)))  # fmt: skip
+    values["jitter_seconds"] = int(getattr(trigger, "jitter", None) or 0)
+    if values["end_at"] is not None and values["end_at"] <= options.now:
+        findings.append(impossible(Reason.OVER, end=values["end_at"].isoformat()))
+    match type(trigger).__name__:
+        case "CronTrigger":
+            zone = str(trigger.timezone)
+            old = TriggerWalker(trigger=trigger, zone=zone)
+            try:
+                rule = rule_of_trigger(
+                    trigger, start_at=values["start_at"], end_at=values["end_at"]
+                )
+            except UnmappedField as error:
+                found = [*findings, error.finding]
+                return Entry(**facts, values=values, findings=found)
+            columns, more, nearest = columns_of_rule(rule)
+            return Entry(
+                **facts, values=values | columns, findings=findings + more, nearest=nearest,
+                old=old, rule=rule,
+            )  # fmt: skip
+        case "IntervalTrigger":
+            return _of_interval(facts, values, findings, trigger)
+        case "DateTrigger":
+            more = [impossible(Reason.ONCE)]
+        case _:
+            more = [impossible(Reason.RULE, rule=str(trigger)[:200])]
+    return Entry(**facts, values=values, findings=findings + more)
+
+
+def _of_interval(
+    facts: dict[str, Any], values: dict[str, Any], findings: list[Finding], trigger: Any
+) -> Entry:
+    seconds = float(trigger.interval_length)
+    expression, is_exact = of_interval(seconds)
+    if is_exact:
+        findings.append(differs(Reason.PHASE, expression=expression))
+        values |= {"cron_expression": expression, "timezone": "UTC"}
+    else:
+        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
+    # Its start is when the code was imported, unless somebody has given one.
+    values["start_at"] = None
+    return Entry(
+        **facts,
+        values=values,
+        findings=findings,
+        nearest="" if is_exact else expression,
+        old=TriggerWalker(trigger=trigger, zone="UTC"),
+        interval_seconds=seconds,
+    )
+
+
+def _call(job: Any, options: Options) -> tuple[dict[str, Any], list[Finding]]:
+    task = getattr(job.func, "__self__", job.func)
+    if isinstance(task, Task) and getattr(job.func, "__name__", "") != "apply_async":
+        values, findings = columns_of_call(task.name, list(job.args), dict(job.kwargs))
+        return {**values, **retries_of(task.name, findings)}, findings
+    reference = str(job.func_ref or job.name)
+    handler = options.handlers.get(reference)
+    if handler is None:
+        return {"max_retry": 0}, [impossible(Reason.NO_HANDLER, name=reference)]
+    names = list(inspect.signature(job.func).parameters)
+    params = {**dict(zip(names, job.args, strict=False)), **job.kwargs}
+    return {"handler_name": handler, "handler_params": params, "max_retry": 0}, []
+
+
+def _policies(job: Any, defaults: Mapping[str, Any], findings: list[Finding]) -> dict[str, Any]:
+    late = getattr(job, "misfire_grace_time", defaults["misfire_grace_time"])
+    coalesce = getattr(job, "coalesce", defaults["coalesce"])
+    instances = getattr(job, "max_instances", defaults["max_instances"])
+    if instances > 1:
+        findings.append(differs(Reason.INSTANCES, count=instances))
+    values = {
+        "overlap_policy": "skip" if instances == 1 else "allow",
+        "timeout_seconds": _LONGEST_TIMEOUT_SECONDS,
+    }
+    if late is None:
+        return {**values, "misfire_policy": "latest" if coalesce else "all"}
+    return {**values, "misfire_policy": "skip", "misfire_grace_seconds": int(late)}
+
+
+def _utc(instant: datetime | None) -> datetime | None:
+    return None if instant is None else instant.astimezone(UTC)

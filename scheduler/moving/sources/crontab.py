@@ -1,0 +1,174 @@
+"""A crontab: of a user (`crontab:`), or of the system, with a column for the user."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import available_timezones
+
+from django.utils.translation import gettext as _
+
+from scheduler.conf import current
+from scheduler.moving.commands import HANDLER, params_of_line, short_name
+from scheduler.moving.cron_fields import ALIASES, Dialect, UnreadableField, read_rule
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    Options,
+    Reason,
+    UnreadableSource,
+    differs,
+    impossible,
+)
+from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.walking import Walker
+from scheduler.schedule import ScheduleError, parse
+
+_ENV: Final = re.compile(r"""\s*(?:"([^"]+)"|'([^']+)'|([A-Za-z_]\w*))\s*=\s*(.*?)\s*""", re.ASCII)
+# What cron reads itself. The rest is the environment of the commands.
+_CRONS_OWN: Final = ("MAILTO", "MAILFROM", "CRON_TZ", "SHELL", "CONTENT_TYPE", "RANDOM_DELAY")
+_LONGEST_TIMEOUT_SECONDS: Final = 86_400
+
+
+@dataclass
+class _State:
+    """What the lines so far have set."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the lines of a user's crontab."""
+    return _read(Path(where), options, has_user=False)
+
+
+def read_system(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the lines of /etc/crontab or a file of /etc/cron.d."""
+    return _read(Path(where), options, has_user=True)
+
+
+def _read(path: Path, options: Options, *, has_user: bool) -> Iterator[Entry]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        facts = {"path": path, "error": error.strerror}
+        raise UnreadableSource(_("%(path)s cannot be read: %(error)s") % facts) from error
+    state = _State()
+    for number, raw in enumerate(lines, start=1):
+        where = f"line {number}"
+        try:
+            line = raw.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            yield _unreadable(path, where, f"no UTF-8 at byte {error.start + 1}")
+            continue
+        if not line or line.startswith("#"):
+            continue
+        if setting := _ENV.fullmatch(line):
+            state.env[setting[1] or setting[2] or setting[3]] = _unquoted(setting[4])
+            continue
+        yield _entry(path, where, line, state, options, has_user=has_user)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
+def _unreadable(path: Path, where: str, problem: str) -> Entry:
+    return Entry(
+        key=f"{path.absolute()}:{where}",
+        name=where,
+        where=where,
+        findings=[impossible(Reason.UNREADABLE, problem=problem)],
+    )
+
+
+def _entry(
+    path: Path, where: str, line: str, state: _State, options: Options, *, has_user: bool
+) -> Entry:
+    count = (1 if line.startswith("@") else 5) + has_user
+    parts = line.split(None, count)
+    if len(parts) <= count:
+        return _unreadable(path, where, f"{len(parts)} fields, at least {count + 1} are needed")
+    user = parts[count - 1] if has_user else ""
+    schedule = " ".join(parts[: count - has_user])
+    command, stdin = _split_at_percent(parts[count])
+    env = {name: value for name, value in state.env.items() if name not in _CRONS_OWN}
+    params = params_of_line(command, env=env, shell=state.env.get("SHELL", "/bin/sh"), stdin=stdin)
+    # Not the schedule: a line whose times are edited stays the same entry.
+    digest = hashlib.sha256(f"{user}\0{parts[count]}".encode()).hexdigest()
+    state.seen[digest] += 1
+    mark = digest[:8] + (f"-{state.seen[digest]}" if state.seen[digest] > 1 else "")
+    facts: dict[str, Any] = {
+        "key": f"{path.absolute()}:{mark}",
+        "name": f"{short_name(params)} {mark}",
+        "where": where,
+    }
+    values = {
+        "description": command[:500],
+        "handler_name": options.handlers.get(short_name(params), HANDLER),
+        "handler_params": params,
+        "max_retry": 0,
+        "misfire_policy": "skip",
+        "timeout_seconds": _LONGEST_TIMEOUT_SECONDS,
+    }
+    findings = _findings(state, user)
+    if schedule.lower() == "@reboot":
+        return Entry(**facts, values=values, findings=[impossible(Reason.REBOOT), *findings])
+    zone, of_zone = _zone(state, options)
+    try:
+        rule = read_rule(schedule, zone, Dialect.CRON)
+    except UnreadableField as error:
+        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+    columns, more, nearest = columns_of_rule(rule, kept=_kept(schedule))
+    text = ALIASES.get(schedule.lower(), schedule).split()
+    return Entry(
+        **facts,
+        values=values | columns,
+        findings=[*of_zone, *findings, *more],
+        nearest=nearest,
+        rule=rule,
+        old=Walker(
+            rule=rule,
+            dialect=Dialect.CRON,
+            interval_like=text[0].startswith("*") or text[1].startswith("*"),
+        ),
+    )
+
+
+def _split_at_percent(text: str) -> tuple[str, str]:
+    r"""The command, and what stands behind the first `%`: its input. `\%` is a percent sign."""
+    parts = re.split(r"(?<!\\)%", text)
+    first, *rest = (part.replace("\\%", "%") for part in parts)
+    return first, "".join(f"{part}\n" for part in rest)
+
+
+def _findings(state: _State, user: str) -> list[Finding]:
+    found = []
+    if address := state.env.get("MAILTO"):
+        found.append(differs(Reason.MAIL, address=address))
+    if user:
+        found.append(differs(Reason.USER, user=user))
+    return found
+
+
+def _zone(state: _State, options: Options) -> tuple[str, list[Finding]]:
+    named = state.env.get("CRON_TZ", "")
+    if named in available_timezones():
+        return named, []
+    zone = options.timezone or current().default_timezone
+    return zone, [] if options.timezone else [differs(Reason.ZONE, zone=zone)]
+
+
+def _kept(schedule: str) -> str:
+    """The text itself, where jobu reads it: the dialect is the same."""
+    try:
+        parse(schedule, "UTC")
+    except ScheduleError:
+        return ""
+    return schedule

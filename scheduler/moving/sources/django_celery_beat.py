@@ -1,0 +1,116 @@
+"""django-celery-beat: its tables, read by SQL. The package is not needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from celery.schedules import BaseSchedule, crontab, schedule
+
+from scheduler.moving.celery_schedules import CeleryEntry, found_in
+from scheduler.moving.entries import Entry, Finding, Options, Reason, impossible
+from scheduler.moving.tables import Reader, Row, instant_of, reading
+
+_TABLE: Final = "django_celery_beat_"
+_NEEDED: Final = ("id", "name", "task", "args", "kwargs", "enabled", "interval_id", "crontab_id",
+                  "expires", "last_run_at")  # fmt: skip
+_KINDS: Final = ("interval", "crontab", "solar", "clocked")
+_FIELDS: Final = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the periodic tasks. `where`: a database URL, or a Django alias."""
+    with reading(where) as database:
+        tasks = list(database.rows(f"{_TABLE}periodictask", _NEEDED))
+        schedules = {kind: _schedules(database, kind, tasks) for kind in _KINDS}
+        has_priorities = any(task.get("priority") is not None for task in tasks)
+        for task in tasks:
+            yield _entry(task, schedules, database.label, options, has_priorities=has_priorities)
+
+
+def _schedules(database: Reader, kind: str, tasks: list[Row]) -> Mapping[Any, Row]:
+    if not any(task.get(f"{kind}_id") is not None for task in tasks):
+        return {}
+    needed = {
+        "interval": ("every", "period"),
+        "crontab": (*_FIELDS, "timezone"),
+        "solar": ("event",),
+        "clocked": ("clocked_time",),
+    }[kind]
+    return {row["id"]: row for row in database.rows(f"{_TABLE}{kind}schedule", needed)}
+
+
+def _entry(
+    task: Row,
+    schedules: Mapping[str, Mapping[Any, Row]],
+    label: str,
+    options: Options,
+    *,
+    has_priorities: bool,
+) -> Entry:
+    facts: dict[str, Any] = {
+        "key": f"{label}:{task['id']}",
+        "name": task["name"],
+        "where": f"id {task['id']}",
+        "is_enabled": bool(task["enabled"]),
+        "last_run_at": instant_of(task["last_run_at"]),
+    }
+    try:
+        found_schedule, zone = _schedule(task, schedules)
+        args, kwargs = json.loads(task["args"] or "[]"), json.loads(task["kwargs"] or "{}")
+        headers = json.loads(task.get("headers") or "{}")
+        if not (isinstance(args, list) and isinstance(kwargs, dict)):
+            raise ValueError("args must be a JSON list, and kwargs a JSON object")
+    except _NotHere as error:
+        return Entry(**facts, findings=[error.finding])
+    except Exception as error:  # noqa: BLE001 - Celery's own code reads the fields
+        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=str(error))])
+    names = ("queue", "exchange", "routing_key", "priority", "expire_seconds")
+    found = found_in(
+        CeleryEntry(
+            task=task["task"],
+            schedule=found_schedule,
+            zone=zone,
+            args=args,
+            kwargs=kwargs,
+            options={**{name: task.get(name) for name in names}, "headers": headers},
+            start_at=instant_of(task.get("start_time")),
+            end_at=instant_of(task["expires"]),
+            last_run_at=facts["last_run_at"],
+            description=task.get("description") or "",
+        ),
+        options,
+        has_priorities=has_priorities,
+    )
+    more = [impossible(Reason.ONCE)] if task.get("one_off") else []
+    return found.entry(*more, **facts)
+
+
+class _NotHere(Exception):
+    def __init__(self, finding: Finding) -> None:
+        super().__init__()
+        self.finding = finding
+
+
+def _schedule(task: Row, schedules: Mapping[str, Mapping[Any, Row]]) -> tuple[BaseSchedule, str]:
+    kind = next((kind for kind in _KINDS if task.get(f"{kind}_id") is not None), None)
+    if kind is None:
+        raise ValueError("it has no schedule")
+    row = schedules[kind].get(task[f"{kind}_id"])
+    if row is None:
+        raise ValueError(f"there is no {kind} schedule {task[f'{kind}_id']}")
+    match kind:
+        case "interval":
+            return schedule(timedelta(**{row["period"]: row["every"]})), "UTC"
+        case "crontab":
+            zone = str(row["timezone"] or "UTC")
+            made = crontab(**{name: str(row[name]).replace(" ", "") or "*" for name in _FIELDS})
+            made.tz = ZoneInfo(zone)
+            return made, zone
+        case "solar":
+            raise _NotHere(impossible(Reason.SOLAR, event=row["event"]))
+        case _:
+            raise _NotHere(impossible(Reason.ONCE))

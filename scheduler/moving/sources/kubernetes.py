@@ -1,0 +1,179 @@
+"""Kubernetes: CronJobs in a file of YAML, one or many documents, or a List."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import available_timezones
+
+from django.utils.translation import gettext as _
+
+from scheduler.moving.commands import HANDLER, params_of_words
+from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    Options,
+    Reason,
+    UnreadableSource,
+    differs,
+    impossible,
+)
+from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.walking import Walker
+from scheduler.moving.yaml_nodes import Document, documents
+
+_SPEC: Final = {
+    "schedule", "timeZone", "startingDeadlineSeconds", "concurrencyPolicy", "suspend",
+    "jobTemplate", "successfulJobsHistoryLimit", "failedJobsHistoryLimit",
+}  # fmt: skip
+_JOB: Final = {
+    "template", "backoffLimit", "activeDeadlineSeconds", "parallelism", "completions",
+    "ttlSecondsAfterFinished", "completionMode", "suspend", "podFailurePolicy", "selector",
+    "manualSelector", "podReplacementPolicy", "backoffLimitPerIndex", "maxFailedIndexes",
+    "successPolicy", "managedBy",
+}  # fmt: skip
+_OVERLAP: Final = {"Allow": "allow", "Forbid": "skip", "Replace": "replace"}
+_BACKOFF_LIMIT: Final = 6
+_MOST_RETRIES: Final = 10
+_LONGEST_TIMEOUT_SECONDS: Final = 86_400
+
+
+class _Unknown(Exception):
+    """A key that CronJobs do not have."""
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the CronJobs of a file; other kinds of objects are left out."""
+    path = Path(where)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        facts = {"path": path, "error": error}
+        raise UnreadableSource(_("%(path)s cannot be read: %(error)s") % facts) from error
+    for document in documents(text):
+        yield from _entries(document, path, options)
+
+
+def _entries(document: Document, path: Path, options: Options) -> Iterator[Entry]:
+    where = f"line {document.line}"
+    if document.problem:
+        yield Entry(
+            key=f"{path.absolute()}:{where}",
+            name=where,
+            where=where,
+            findings=[impossible(Reason.UNREADABLE, problem=document.problem)],
+        )
+        return
+    kind = document.value.get("kind")
+    if kind in ("List", "CronJobList"):
+        for item in document.items("items"):
+            yield from _entries(item, path, options)
+    elif kind == "CronJob":
+        yield _entry(document.value, where, path, options)
+
+
+def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -> Entry:
+    metadata = value.get("metadata") or {}
+    name = str(metadata.get("name") or where)
+    namespace = str(metadata.get("namespace") or "default")
+    full_name = name if namespace == "default" else f"{namespace}/{name}"
+    facts: dict[str, Any] = {
+        "key": f"{path.absolute()}:{namespace}/{name}",
+        "name": full_name,
+        "where": where,
+    }
+    try:
+        spec = _known(value.get("spec"), _SPEC, "spec")
+        job = _known((spec.get("jobTemplate") or {}).get("spec"), _JOB, "spec.jobTemplate.spec")
+        facts["is_enabled"] = not spec.get("suspend", False)
+        values, findings = _columns(spec, job, options.handlers.get(full_name, ""))
+        zone, of_zone = _zone(spec, options)
+        rule = read_rule(str(spec.get("schedule", "")), zone, Dialect.KUBERNETES)
+    except _Unknown as error:
+        return Entry(**facts, findings=[impossible(Reason.UNKNOWN_KEY, key=str(error))])
+    except UnreadableField as error:
+        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=problem)])
+    columns, more, nearest = columns_of_rule(rule)
+    return Entry(
+        **facts,
+        values=values | columns,
+        findings=[*of_zone, *findings, *more],
+        nearest=nearest,
+        rule=rule,
+        old=Walker(rule=rule, dialect=Dialect.KUBERNETES),
+    )
+
+
+def _known(found: object, known: set[str], where: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise TypeError(f"{where} is no mapping")
+    if unknown := sorted(set(found) - known):
+        raise _Unknown(f"{where}.{unknown[0]}")
+    return found
+
+
+def _zone(spec: Mapping[str, Any], options: Options) -> tuple[str, list[Finding]]:
+    named = spec.get("timeZone")
+    if named:
+        if named not in available_timezones():
+            raise ValueError(f"unknown time zone {named!r}")
+        return str(named), []
+    zone = options.timezone or "UTC"
+    return zone, [] if options.timezone else [differs(Reason.ZONE, zone=zone)]
+
+
+def _columns(
+    spec: Mapping[str, Any], job: Mapping[str, Any], handler: str
+) -> tuple[dict[str, Any], list[Finding]]:
+    policy = spec.get("concurrencyPolicy", "Allow")
+    if policy not in _OVERLAP:
+        raise ValueError(f"concurrencyPolicy {policy!r} is none of {', '.join(_OVERLAP)}")
+    retries = int(job.get("backoffLimit", _BACKOFF_LIMIT))
+    timeout = int(job.get("activeDeadlineSeconds") or _LONGEST_TIMEOUT_SECONDS)
+    values: dict[str, Any] = {
+        "overlap_policy": _OVERLAP[policy],
+        "max_retry": min(retries, _MOST_RETRIES),
+        "retry_backoff_seconds": 10,  # as the Job controller: 10 s, 20 s, 40 s ... 6 minutes
+        "retry_backoff_max_seconds": 360,
+        "timeout_seconds": min(timeout, _LONGEST_TIMEOUT_SECONDS),
+    }
+    if (late := spec.get("startingDeadlineSeconds")) is not None:
+        values |= {"misfire_policy": "skip", "misfire_grace_seconds": int(late)}
+    params, findings = _call(job)
+    values |= {"handler_name": handler or HANDLER, "handler_params": {} if handler else params}
+    if not handler and not params["argv"]:
+        findings.append(impossible(Reason.COMMAND))
+    if retries > _MOST_RETRIES:
+        findings.append(differs(Reason.RETRIES, old=retries, new=_MOST_RETRIES))
+    if timeout > _LONGEST_TIMEOUT_SECONDS:
+        findings.append(differs(Reason.TIMEOUT, old=timeout, new=_LONGEST_TIMEOUT_SECONDS))
+    return values, findings
+
+
+def _call(job: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    """Returns the params of the handler `command`, and what of the pod they do not say."""
+    pod = job["template"]["spec"]
+    container, *others = pod["containers"]
+    lost = ["image"]
+    env = {}
+    for variable in container.get("env") or ():
+        if "value" in variable:
+            env[str(variable["name"])] = str(variable["value"])
+        else:
+            lost.append(f"env {variable['name']}")
+    lost += [name for name in ("envFrom", "volumeMounts", "resources") if container.get(name)]
+    lost += ["initContainers"] if pod.get("initContainers") else []
+    lost += [f"container {each.get('name')}" for each in others]
+    lost += [name for name in ("parallelism", "completions") if (job.get(name) or 1) != 1]
+    words = [
+        str(word) for word in [*(container.get("command") or ()), *(container.get("args") or ())]
+    ]
+    if not container.get("command"):
+        words = []  # the image decides what runs
+    params = params_of_words(words, env, str(container.get("workingDir") or ""))
+    return params, [differs(Reason.CONTAINER, what=", ".join(lost))]

@@ -1,0 +1,132 @@
+"""RedBeat: the entries in Redis, without the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from celery.schedules import BaseSchedule, crontab, schedule
+from django.utils.translation import gettext as _
+
+from scheduler.moving.celery_schedules import CeleryEntry, found_in, zone_of
+from scheduler.moving.entries import (
+    Entry,
+    Finding,
+    Options,
+    Reason,
+    UnreadableSource,
+    impossible,
+    note,
+)
+from scheduler.operations.celery_app import own_app
+
+_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+
+
+def read(where: str, options: Options) -> Iterator[Entry]:
+    """Yields the entries. `where`: redis://...[?prefix=redbeat:]."""
+    label, found = _definitions(where)
+    definitions = dict(sorted(found.items()))
+    has_priorities = any('"priority"' in (each.get("definition") or "") for each in found.values())
+    for key, fields in definitions.items():
+        yield _entry(label, key, fields, options, has_priorities=has_priorities)
+
+
+def _definitions(where: str) -> tuple[str, dict[str, dict[str, str]]]:
+    """Returns what names the server, and the hash of each entry by its key."""
+    try:
+        import redis
+    except ImportError as error:
+        raise UnreadableSource(_("the package redis is not installed")) from error
+    url = urlsplit(where)
+    query = parse_qs(url.query)
+    prefix = query.pop("prefix", ["redbeat:"])[0]
+    try:
+        client = redis.Redis.from_url(
+            url._replace(query=urlencode(query, doseq=True)).geturl(),
+            decode_responses=True,
+            socket_timeout=10,
+        )
+        with client:
+            found: dict[str, Any] = {
+                key: fields
+                for key in client.scan_iter(match=f"{prefix}*", _type="hash")
+                if "definition" in (fields := client.hgetall(key))
+            }
+    except (redis.RedisError, ValueError) as error:
+        raise UnreadableSource(_("Redis cannot be read: %(error)s") % {"error": error}) from error
+    return f"{url.hostname}{url.path}", found
+
+
+def _entry(
+    label: str, key: str, fields: dict[str, str], options: Options, *, has_priorities: bool
+) -> Entry:
+    facts: dict[str, Any] = {"key": f"{label}:{key}", "name": key.partition(":")[2], "where": key}
+    try:
+        definition = json.loads(fields["definition"], object_hook=_object)
+        meta = json.loads(fields.get("meta") or "{}", object_hook=_object)
+        facts |= {
+            "name": str(definition["name"]),
+            "is_enabled": bool(definition.get("enabled", True)),
+            "last_run_at": meta.get("last_run_at"),
+        }
+        found_schedule = definition["schedule"]
+        if not isinstance(found_schedule, BaseSchedule):
+            return Entry(**facts, findings=[_not_here(found_schedule)])
+        zone = options.timezone or zone_of(own_app().timezone)
+        if isinstance(found_schedule, crontab):
+            found_schedule.tz = ZoneInfo(zone)
+        found = found_in(
+            CeleryEntry(
+                task=str(definition["task"]),
+                schedule=found_schedule,
+                zone=zone,
+                args=list(definition.get("args") or ()),
+                kwargs=dict(definition.get("kwargs") or {}),
+                options=dict(definition.get("options") or {}),
+                last_run_at=facts["last_run_at"],
+            ),
+            options,
+            has_priorities=has_priorities,
+        )
+    except Exception as error:  # noqa: BLE001 - Celery's own code reads the fields
+        problem = f"{type(error).__name__}: {error}"
+        return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=problem)])
+    is_guess = not options.timezone and isinstance(found_schedule, crontab)
+    return found.entry(*([note(Reason.ZONE, zone=zone)] if is_guess else []), **facts)
+
+
+def _object(value: dict[str, Any]) -> Any:
+    """RedBeatJSONDecoder's types, except its rule, which stays a mapping."""
+    match value.get("__type__"):
+        case "datetime":
+            zone = value.get("timezone", "UTC")
+            tzinfo = (
+                timezone(timedelta(seconds=zone))
+                if isinstance(zone, int | float)
+                else ZoneInfo(zone)
+            )
+            parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+            known = {name: int(value[name]) for name in parts if name in value}
+            return datetime(**known, tzinfo=tzinfo).astimezone(UTC)
+        case "interval":
+            return schedule(value["every"], relative=value.get("relative", False))
+        case "crontab":
+            return crontab(**{name: value[name] for name in _FIELDS if name in value})
+        case _:
+            return value
+
+
+def _not_here(found: object) -> Finding:
+    facts = found if isinstance(found, dict) else {}
+    if facts.get("__type__") == "rrule" and facts.get("count") == 1:
+        return impossible(Reason.ONCE)
+    if facts.get("__type__") == "rrule":
+        shown = {name: value for name, value in facts.items() if value not in (None, "")}
+        shown.pop("__type__")
+        return impossible(Reason.RULE, rule=", ".join(f"{k}={v}" for k, v in shown.items())[:200])
+    return impossible(Reason.UNREADABLE, problem=f"no known schedule: {str(found)[:100]}")

@@ -1,0 +1,164 @@
+"""When the old systems run a Rule: each walks wall-clock time by its own rules.
+
+A slow and plain reading, minute by minute of the days that matter, which shares no code with
+scheduler/schedule. Celery and APScheduler have code of their own that is asked instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from scheduler.moving.cron_fields import Dialect
+from scheduler.moving.rules import Rule, in_bounds
+
+_DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
+_MINUTE: Final = timedelta(minutes=1)
+# Debian cron takes a larger step of the clock for a correction, and follows the clock.
+_LARGEST_STEP: Final = timedelta(hours=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walker:
+    """The old side of a cron expression. Implements entries.OldSchedule.
+
+    `interval_like`: the minute or the hour began with `*`: for Debian's cron such an entry follows
+    the clock when it changes.
+    """
+
+    rule: Rule
+    dialect: Dialect
+    interval_like: bool = False
+
+    @property
+    def zone(self) -> str:
+        return self.rule.zone
+
+    def slots(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
+        found: list[datetime] = []
+        day = after.astimezone(ZoneInfo(self.zone)).date()
+        last = until.astimezone(ZoneInfo(self.zone)).date()
+        while day <= last and len(found) < limit:
+            midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - wall-clock time
+            slots = sorted(set(self._slots_of_day(midnight)))
+            found += [slot for slot in in_bounds(self.rule, slots) if after < slot <= until]
+            day += _DAY
+        return found[:limit]
+
+    def _slots_of_day(self, midnight: datetime) -> Iterator[datetime]:
+        """Yields the slots of the wall-clock day that begins at `midnight`."""
+        change = _change_on(self.zone, midnight)
+        if change is None and not self.rule.matches_day(midnight):
+            return
+        if change is None:
+            zone = ZoneInfo(self.zone)
+            for hour in sorted(self.rule.hours):
+                for minute in sorted(self.rule.minutes):
+                    wall = midnight.replace(hour=hour, minute=minute)
+                    yield wall.replace(tzinfo=zone).astimezone(UTC)
+            return
+        match self.dialect:
+            case Dialect.CRON:
+                found = self._like_cron(midnight, change)
+            case Dialect.KUBERNETES:
+                found = self._by_the_clock(midnight)
+            case Dialect.AIRFLOW:
+                found = self._like_airflow(midnight)
+        zone = ZoneInfo(self.zone)
+        yield from (slot for slot in found if slot.astimezone(zone).date() == midnight.date())
+
+    def _by_the_clock(self, midnight: datetime) -> Iterator[datetime]:
+        """robfig/cron: whatever the clock shows. Skipped times do not run, repeated ones twice."""
+        for instant in _minutes_of(self.zone, midnight):
+            if self.rule.matches(instant):
+                yield instant
+
+    def _like_cron(self, midnight: datetime, step: timedelta) -> Iterator[datetime]:
+        """cron.c: fixed times run once, skipped ones right after the gap."""
+        follows = self.interval_like or abs(step) >= _LARGEST_STEP
+        seen: datetime | None = None  # the latest wall-clock minute that has been shown
+        previous: datetime | None = None
+        zone = ZoneInfo(self.zone)
+        for instant in _minutes_of(self.zone, midnight):
+            wall = instant.astimezone(zone).replace(tzinfo=None)
+            is_new = seen is None or wall > seen
+            if self.rule.matches(instant) and (follows or is_new):
+                yield instant
+            if previous is not None and not follows and wall - previous > _MINUTE:
+                skipped = previous + _MINUTE
+                while skipped < wall:
+                    if self.rule.matches_time(skipped) and self.rule.matches_day(skipped):
+                        yield instant
+                    skipped += _MINUTE
+            seen, previous = max(seen or wall, wall), wall
+
+    def _like_airflow(self, midnight: datetime) -> Iterator[datetime]:
+        """Airflow's CronMixin: a fixed time of day is converted; else the distance is kept.
+
+        An ambiguous time is its second pass, and a skipped one comes an hour later.
+        """
+        zone = ZoneInfo(self.zone)
+        if len(self.rule.minutes) == len(self.rule.hours) == 1:
+            (hour,), (minute,) = self.rule.hours, self.rule.minutes
+            wall = midnight.replace(hour=hour, minute=minute)
+            if self.rule.matches_day(wall):
+                fold = 0 if _is_skipped(wall, zone) else 1
+                yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            return
+        instant = _last_before(self.rule, midnight).replace(tzinfo=zone).astimezone(UTC)
+        end = (midnight + _DAY + 3 * _HOUR).replace(tzinfo=zone).astimezone(UTC)
+        while instant < end:
+            yield instant
+            wall = instant.astimezone(zone).replace(tzinfo=None)
+            instant += _next_after(self.rule, wall) - wall
+
+
+def _last_before(rule: Rule, midnight: datetime) -> datetime:
+    """The last wall-clock time before `midnight`; some earlier one if a month has none."""
+    wall = midnight - _MINUTE
+    while not (rule.matches_time(wall) and rule.matches_day(wall)):
+        wall -= _MINUTE
+        if midnight - wall > 31 * _DAY:
+            break
+    return wall
+
+
+def _next_after(rule: Rule, wall: datetime) -> datetime:
+    later = wall + _MINUTE
+    while not (rule.matches_time(later) and rule.matches_day(later)):
+        later += _MINUTE
+        if later - wall > 31 * _DAY:
+            break
+    return later
+
+
+def _is_skipped(wall: datetime, zone: ZoneInfo) -> bool:
+    there = wall.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+    return there != wall
+
+
+@lru_cache(maxsize=4096)
+def _change_on(zone_name: str, midnight: datetime) -> timedelta | None:
+    """Returns by how much the clock moves on the day or around its two midnights, or None."""
+    zone = ZoneInfo(zone_name)
+    before = (midnight - _HOUR * 3).replace(tzinfo=zone)
+    after = (midnight + _DAY + _HOUR * 3).replace(tzinfo=zone)
+    first, last = before.utcoffset(), after.utcoffset()
+    if first is None or last is None or first == last:
+        return None
+    return last - first
+
+
+def _minutes_of(zone_name: str, midnight: datetime) -> Iterator[datetime]:
+    """Yields the minutes of real time of a day, and those around it."""
+    zone = ZoneInfo(zone_name)
+    instant = (midnight - _HOUR * 4).replace(tzinfo=zone).astimezone(UTC)
+    end = (midnight + _DAY + _HOUR * 4).replace(tzinfo=zone).astimezone(UTC)
+    while instant < end:
+        yield instant
+        instant += _MINUTE
