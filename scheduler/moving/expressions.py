@@ -70,13 +70,15 @@ def _days(rule: Rule) -> tuple[str, str] | None:
         return ("*", _text(rule.dows, "dow")) if every_dom else (_text(rule.doms, "dom"), "*")
     if not rule.both:
         return _plain(rule.doms, "dom"), _plain(rule.dows, "dow")
+    if weeks := _weeks_of_month(rule):
+        return weeks
     for dom, dow in (
         (_starred(rule.doms, "dom"), _plain(rule.dows, "dow")),
         (_plain(rule.doms, "dom"), _starred(rule.dows, "dow")),
     ):
         if dom and dow:
             return dom, dow
-    return _weeks_of_month(rule)
+    return None
 
 
 def _days_with_nths(rule: Rule, *, every_dom: bool, every_dow: bool) -> tuple[str, str] | None:
