@@ -36,7 +36,10 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class CeleryEntry:
-    """An entry in Celery's own terms. `last_run_at`: where a distance counts from."""
+    """An entry in Celery's own terms. `last_run_at`: where a distance counts from.
+
+    `fires_at_start`: its scheduler runs it at `start_at` itself, too, as if that were overdue.
+    """
 
     task: str
     schedule: BaseSchedule
@@ -47,6 +50,7 @@ class CeleryEntry:
     start_at: datetime | None = None
     end_at: datetime | None = None
     last_run_at: datetime | None = None
+    fires_at_start: bool = False
     description: str = ""
 
 
@@ -82,12 +86,15 @@ class CeleryWalker:
     zone: str
     rule: Rule
     last_run_at: datetime | None = None
+    fires_at: datetime | None = None
 
     def slots(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
         last = after.astimezone(ZoneInfo(self.zone))
         if self.last_run_at is not None and isinstance(self.schedule, schedule):
             last = self._run_before(after, self.schedule.seconds)
         found: list[datetime] = []
+        if self.fires_at is not None and after < self.fires_at <= until:
+            found.append(self.fires_at)
         while len(found) < limit:
             self.schedule.nowfun = lambda last=last: last
             rest = self.schedule.remaining_estimate(last)
@@ -95,7 +102,7 @@ class CeleryWalker:
             due = (last.astimezone(UTC) + max(rest, _SECOND)).replace(microsecond=0)
             if due > until:
                 break
-            if due > after:
+            if due > after and due != self.fires_at:
                 found += in_bounds(self.rule, [due])
             last = due.astimezone(ZoneInfo(self.zone))
             if self.rule.end_at is not None and due > self.rule.end_at:
@@ -125,7 +132,7 @@ def found_in(entry: CeleryEntry, options: Options, *, has_priorities: bool) -> F
         findings.append(impossible(Reason.OVER, end=entry.end_at.isoformat()))
     match entry.schedule:
         case crontab():
-            return _of_crontab(entry, entry.schedule, values, findings)
+            return _of_crontab(entry, entry.schedule, values, findings, options)
         case schedule():
             return _of_interval(entry, entry.schedule, values, findings, options)
         case solar():
@@ -136,17 +143,29 @@ def found_in(entry: CeleryEntry, options: Options, *, has_priorities: bool) -> F
 
 
 def _of_crontab(
-    entry: CeleryEntry, found: crontab, values: dict[str, Any], findings: list[Finding]
+    entry: CeleryEntry,
+    found: crontab,
+    values: dict[str, Any],
+    findings: list[Finding],
+    options: Options,
 ) -> Found:
     rule = _rule_of_crontab(entry, found)
     columns, more, nearest = columns_of_rule(rule)
+    fires_at = _extra_run(entry, options)
+    if fires_at is not None and not rule.matches(fires_at):
+        more = [*more, differs(Reason.START, start=fires_at.isoformat())]
     return Found(
         values=values | columns,
         findings=findings + more,
         nearest=nearest,
-        old=CeleryWalker(schedule=found, zone=entry.zone, rule=rule),
+        old=CeleryWalker(schedule=found, zone=entry.zone, rule=rule, fires_at=fires_at),
         rule=rule,
     )
+
+
+def _extra_run(entry: CeleryEntry, options: Options) -> datetime | None:
+    start = entry.start_at
+    return start if entry.fires_at_start and start is not None and start > options.now else None
 
 
 def _rule_of_crontab(entry: CeleryEntry, found: crontab) -> Rule:

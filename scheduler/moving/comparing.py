@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -34,6 +35,7 @@ EXAMPLES: Final = 5
 class Cause(StrEnum):
     """Why a slot is on one side only."""
 
+    AT_START = "at_start"
     CALENDAR = "calendar"
     CLOCK_CHANGE = "clock_change"
     DAY_AND_WEEKDAY = "day_and_weekday"
@@ -160,8 +162,12 @@ def compare_clock_changes(old: Side, new: Side, *, now: datetime) -> list[Differ
 
 def _changes(old: Side, new: Side, now: datetime, span: timedelta) -> list[datetime]:
     zones = {old.schedule.zone, new.schedule.zone}
-    found = (changes_between(ZoneInfo(zone), now, now + span) for zone in zones)
-    return sorted(change.at for several in found for change in several)
+    return sorted(at for zone in zones for at in _changes_of(zone, now, span))
+
+
+@lru_cache(maxsize=64)
+def _changes_of(zone: str, now: datetime, span: timedelta) -> list[datetime]:
+    return [change.at for change in changes_between(ZoneInfo(zone), now, now + span)]
 
 
 def _around(changes: Iterable[datetime]) -> Iterator[_Window]:
@@ -210,6 +216,8 @@ def _cause(
     has, lacks = (old.rule, new.rule) if in_old else (new.rule, old.rule)
     if has is None or lacks is None:
         return Cause.KIND
+    if in_old and slot == has.start_at and not has.matches(slot):
+        return Cause.AT_START
     if not lacks.allows(slot):
         return Cause.END
     fits, fits_there = has.matches(slot), lacks.matches(slot)

@@ -58,7 +58,7 @@ class Reason(StrEnum):
     ROUTING = "routing"
     RULE = "rule"
     SOLAR = "solar"
-    STARTING_DEADLINE = "starting_deadline"
+    START = "start"
     TASK_RETRIES = "task_retries"
     TIMEOUT = "timeout"
     TOO_LONG = "too_long"

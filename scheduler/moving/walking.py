@@ -77,10 +77,13 @@ class Walker:
         zone = ZoneInfo(self.zone)
         yield from (slot for slot in found if slot.astimezone(zone).date() == midnight.date())
 
+    def _fits(self, wall: datetime) -> bool:
+        return self.rule.matches_time(wall) and self.rule.matches_day(wall)
+
     def _by_the_clock(self, midnight: datetime) -> Iterator[datetime]:
         """robfig/cron: whatever the clock shows. Skipped times do not run, repeated ones twice."""
-        for instant in _minutes_of(self.zone, midnight):
-            if self.rule.matches(instant):
+        for instant, wall in _minutes_of(self.zone, midnight):
+            if self._fits(wall):
                 yield instant
 
     def _like_cron(self, midnight: datetime, step: timedelta) -> Iterator[datetime]:
@@ -88,16 +91,14 @@ class Walker:
         follows = self.interval_like or abs(step) >= _LARGEST_STEP
         seen: datetime | None = None  # the latest wall-clock minute that has been shown
         previous: datetime | None = None
-        zone = ZoneInfo(self.zone)
-        for instant in _minutes_of(self.zone, midnight):
-            wall = instant.astimezone(zone).replace(tzinfo=None)
+        for instant, wall in _minutes_of(self.zone, midnight):
             is_new = seen is None or wall > seen
-            if self.rule.matches(instant) and (follows or is_new):
+            if self._fits(wall) and (follows or is_new):
                 yield instant
             if previous is not None and not follows and wall - previous > _MINUTE:
                 skipped = previous + _MINUTE
                 while skipped < wall:
-                    if self.rule.matches_time(skipped) and self.rule.matches_day(skipped):
+                    if self._fits(skipped):
                         yield instant
                     skipped += _MINUTE
             seen, previous = max(seen or wall, wall), wall
@@ -159,11 +160,14 @@ def _change_on(zone_name: str, midnight: datetime) -> timedelta | None:
     return last - first
 
 
-def _minutes_of(zone_name: str, midnight: datetime) -> Iterator[datetime]:
-    """Yields the minutes of real time of a day, and those around it."""
+@lru_cache(maxsize=64)
+def _minutes_of(zone_name: str, midnight: datetime) -> list[tuple[datetime, datetime]]:
+    """Returns the minutes of real time of a day and around it, with what the clock shows then."""
     zone = ZoneInfo(zone_name)
     instant = (midnight - _HOUR * 4).replace(tzinfo=zone).astimezone(UTC)
     end = (midnight + _DAY + _HOUR * 4).replace(tzinfo=zone).astimezone(UTC)
+    found = []
     while instant < end:
-        yield instant
+        found.append((instant, instant.astimezone(zone).replace(tzinfo=None)))
         instant += _MINUTE
+    return found

@@ -76,7 +76,9 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
     Reason.SOLAR: lambda: _(
         "it follows the sun (%(event)s); nearest: a frequent job whose handler looks at the sun"
     ),
-    Reason.STARTING_DEADLINE: lambda: _("a slot that is more than %(seconds)s s late is not run"),
+    Reason.START: lambda: _(
+        "there it also runs once at its start, %(start)s, whatever its schedule says"
+    ),
     Reason.TIMEOUT: lambda: _("a run ends after %(new)s s here, after %(old)s s there"),
     Reason.TOO_LONG: lambda: _(
         "the expression has %(length)s characters, at most %(most)s are kept; nearest: two jobs"
@@ -96,6 +98,7 @@ _CAUSES: Final[Mapping[Cause, Callable[[], str]]] = {
         "day and weekday: one is enough on one side, both on the other"
     ),
     Cause.DAYS: lambda: _("other days"),
+    Cause.AT_START: lambda: _("the extra run at the start"),
     Cause.END: lambda: _("start or end"),
     Cause.INTERVAL: lambda: _("another distance"),
     Cause.KIND: lambda: _("a schedule of another kind"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -68,6 +69,7 @@ def _entry(
         return Entry(**facts, findings=[error.finding])
     except Exception as error:  # noqa: BLE001 - Celery's own code reads the fields
         return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=str(error))])
+    expires = instant_of(task["expires"])
     names = ("queue", "exchange", "routing_key", "priority", "expire_seconds")
     found = found_in(
         CeleryEntry(
@@ -78,15 +80,18 @@ def _entry(
             kwargs=kwargs,
             options={**{name: task.get(name) for name in names}, "headers": headers},
             start_at=instant_of(task.get("start_time")),
-            end_at=instant_of(task["expires"]),
+            fires_at_start=True,
+            # At this instant it is switched off before it looks whether it is due.
+            end_at=expires and expires - timedelta(seconds=1),
             last_run_at=facts["last_run_at"],
             description=task.get("description") or "",
         ),
         options,
         has_priorities=has_priorities,
     )
-    more = [impossible(Reason.ONCE)] if task.get("one_off") else []
-    return found.entry(*more, **facts)
+    if task.get("one_off"):
+        return replace(found, old=None).entry(impossible(Reason.ONCE), **facts)
+    return found.entry(**facts)
 
 
 class _NotHere(Exception):

@@ -1,0 +1,133 @@
+"""Forty lines of crontab: what each becomes, and that the slots are cron's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.models import CronJob
+from scheduler.moving import reading
+from scheduler.operations.imports import ImportControl
+from tests.moving.conftest import mapped, options, reasons
+from tests.test_commands import run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PLAIN = [
+    "*/5 * * * * /usr/bin/true {}", "0 9-17/2 * * mon-fri /usr/bin/true {}",
+    "30 1 1,15 * * /usr/bin/true {}", "0 0 13 * 5 /usr/bin/true {}",
+    "15 2 */2 * 1 /usr/bin/true {}", "0 0 * * 7 /usr/bin/true {}", "@daily /usr/bin/true {}",
+    "@weekly /usr/bin/true {}", "30 2 * * * /usr/bin/true {}",
+]  # fmt: skip
+LINES = [
+    "# min hour dom mon dow command",
+    "SHELL=/bin/sh",
+    "LANG = 'C'",
+    "CRON_TZ=America/New_York",
+    *(line.format(number) for number in range(3) for line in PLAIN),
+    "0 5 * * * cd /srv/app && /usr/bin/env X=1 python3 run.py",
+    "0 6 * * * /usr/bin/true > /dev/null 2>&1",
+    r"0 7 * * * /usr/bin/env mail -s 100\% ann%Hello,%bye",
+    "0 8 * * * PATH=/opt/bin:$PATH report",
+    "@reboot /usr/bin/true",
+    "61 * * * * /usr/bin/true bad",
+    "* * * /usr/bin/true",
+    "0~30 * * * * /usr/bin/true random",
+    "0 8 * * * /usr/bin/not-allowed",
+    "MAILTO=ops@example.com",
+    "1 1 * * * /usr/bin/true mailed",
+    "MAILTO=''",
+    "SHELL=/bin/bash",
+    "2 2 * * * shopt -s nullglob; echo *",
+    "30 1 * * * /usr/bin/true twice",
+    "31 1 * * * /usr/bin/true twice",
+]
+
+
+@pytest.fixture
+def crontab(tmp_path: Path) -> Path:
+    path = tmp_path / "crontab"
+    path.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    return path
+
+
+def by_line(path: Path, control: ImportControl, kind: str = "crontab") -> dict[str, Any]:
+    _kind, entries = reading.read(f"{kind}:{path}", options())
+    found = mapped(control, entries, kind)
+    return {each.entry.where: each for each in found.values()}
+
+
+def of(found: dict[str, Any], line: str) -> Any:
+    return found[f"line {LINES.index(line) + 1}"]
+
+
+def test_each_line_is_said_and_mapped(control: ImportControl, crontab: Path):
+    found = by_line(crontab, control)
+    assert len(found) == 40
+
+    for number in range(4, 4 + 27):
+        each = found[f"line {number + 1}"]
+        assert each.verdict == "same", each
+        assert each.values["timezone"] == "America/New_York"
+        assert each.values["handler_params"]["env"] == {"LANG": "C"}
+    params = of(found, LINES[31]).values["handler_params"]
+    assert params["cwd"] == "/srv/app"
+    assert params["argv"] == ["/usr/bin/env", "X=1", "python3", "run.py"]
+    assert of(found, LINES[32]).values["handler_params"]["shell"] == (
+        "/usr/bin/true > /dev/null 2>&1"
+    )
+    mail = of(found, LINES[33]).values["handler_params"]
+    assert mail["argv"] == ["/usr/bin/env", "mail", "-s", "100%", "ann"]
+    assert mail["stdin"] == "Hello,\nbye\n"
+    assert of(found, LINES[34]).values["handler_params"]["shell"] == "PATH=/opt/bin:$PATH report"
+    said = [(str(of(found, line).verdict), reasons(of(found, line))) for line in LINES[35:40]]
+    assert said == [
+        ("impossible", {"reboot"}),
+        ("impossible", {"expression"}),
+        ("impossible", {"expression"}),
+        ("impossible", {"expression"}),
+        ("impossible", {"refused"}),
+    ]
+    assert reasons(of(found, LINES[41])) == {"mail"}
+    bash = of(found, LINES[44])
+    assert bash.values["handler_params"]["argv"] == ["/bin/bash", "-c", LINES[44][10:]]
+    assert len({each.name for each in found.values()}) == len(found)
+
+
+def test_a_line_without_a_zone_or_with_a_user_says_what_differs(
+    control: ImportControl, tmp_path: Path
+):
+    path = tmp_path / "system"
+    path.write_bytes(b"17 * * * * root /usr/bin/true\n\xff\xfe broken\n0 1 * * *  ann\n")
+
+    found = by_line(path, control, "crontab-system")
+
+    assert reasons(found["line 1"]) == {"zone", "user"}
+    assert reasons(found["line 2"]) == {"unreadable"}
+    assert reasons(found["line 3"]) == {"unreadable"}
+
+
+@pytest.mark.database
+def test_imported_twice_a_line_is_one_job_also_after_its_times_were_edited(
+    control: ImportControl, crontab: Path
+):
+    lossy = ("--accept-differences", "--skip-impossible")
+    first = run("import", f"crontab:{crontab}", *lossy, "--json").json
+    assert first["steps"]["create"] == CronJob.objects.count() == 35
+    assert run("import", f"crontab:{crontab}", *lossy, "--json").json["steps"]["nothing"] == 35
+
+    crontab.write_text(crontab.read_text().replace("2 2 * * * shopt", "3 3 * * * shopt"))
+    again = run("import", f"crontab:{crontab}", *lossy, "--json").json
+
+    assert (again["steps"]["update"], CronJob.objects.count()) == (1, 35)
+
+
+def test_compare_finds_no_difference_between_cron_and_jobu_in_400_days(
+    control: ImportControl, crontab: Path
+):
+    done = run("compare", f"crontab:{crontab}", "--days", "400", "--json").json
+
+    assert done["causes"] == {}
+    assert sum(entry["slots"] > 0 for entry in done["entries"]) == 36
