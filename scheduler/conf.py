@@ -11,14 +11,12 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -27,6 +25,8 @@ from pydantic import (
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, parse_database
 from dbpools.nearest import nearest
+from scheduler.alert_settings import AlertChannels
+from scheduler.setting_types import Count, Seconds, Section, TimezoneName
 
 TASK_NAME = "scheduler.work"
 # The instance namespace of jobu's own admin site. `reverse("admin:...", current_app=SITE_NAME)`
@@ -38,16 +38,6 @@ TIME_LIMIT_MARGIN_SECONDS = 45
 # A run's lease ends for good 30 s after its timeout (store/runs.py: DEADLINE_MARGIN_SECONDS), and
 # beat may then hand it to another worker. Before that it must be stopped and its end be written.
 GRACE_SECONDS_MAX = 25
-
-
-def known_timezone(name: str) -> str:
-    """Returns `name`. ValueError with the nearest name where this host knows no such zone."""
-    if name not in available_timezones():
-        hint = nearest(name, available_timezones())
-        raise ValueError(
-            f"unknown time zone {name!r}" + (f", did you mean {hint!r}?" if hint else "")
-        )
-    return name
 
 
 def _ends_before_the_lease(grace_seconds: float) -> float:
@@ -64,16 +54,6 @@ RETIRED_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     ("republish_seconds", "republish_max_seconds"),
     "workers look into the table themselves every second; delete the line",
 )
-
-TimezoneName = Annotated[str, AfterValidator(known_timezone)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration. Unknown keys are refused; nothing changes after it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CalendarSettings(Section):
@@ -191,8 +171,14 @@ class WorkerSettings(Section):
         return self
 
 
+class AlertSettings(AlertChannels):
+    """When people are told, who, and how."""
+
+
 class SchedulerSettings(BeatSettings, WorkerSettings):
     """All that the scheduler needs to know."""
+
+    alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
 
     # Not in repr, because it holds passwords.
     databases: Mapping[str, DatabaseConfig | Mapping[str, Any]] = Field(
