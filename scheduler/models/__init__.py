@@ -1,7 +1,7 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
-on. backfills: runs for the slots of a range. processes: beats and workers. access: tokens of the
-API, failed sign-ins and people's preferences. activity: who did what. counters: how many runs have
-ended.
+on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
+told, and what they were told. access: tokens of the API, failed sign-ins and people's preferences.
+activity: who did what.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -10,7 +10,7 @@ through scheduler/store.
 
 from scheduler.models.access import ApiToken, Preference, SignInFailures
 from scheduler.models.activity import Activity
-from scheduler.models.applied import AppliedJob
+from scheduler.models.alerts import Alert, AlertCursor, AlertMessage
 from scheduler.models.backfills import Backfill
 from scheduler.models.counters import ALL_JOBS, CountedEnds, Counting, JobCounters
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
@@ -29,6 +29,9 @@ __all__ = [
     "LISTS",
     "SEARCHED",
     "Activity",
+    "Alert",
+    "AlertCursor",
+    "AlertMessage",
     "ApiToken",
     "AppliedJob",
     "Backfill",

@@ -130,6 +130,16 @@ class CronJob(models.Model):
         db_default="",
         help_text=_("who answers for it: a user's name, or a team's"),
     )
+    alert_rules = StoredJSON(
+        _("alert rules"),
+        blank=True,
+        default=dict,
+        db_default={},
+        help_text=_(
+            'who is told of what, such as {"failed": true, "channels": ["mail"]}; '
+            "empty: the rules of its tags and of the settings"
+        ),
+    )
     tags = TextList(_("tags"), rows="tag_rows", column="tag")
     pause_reason = models.CharField(
         _("pause reason"), max_length=500, blank=True, default="", db_default=""
