@@ -25,7 +25,8 @@ from pydantic import (
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, parse_database
 from dbpools.nearest import nearest
-from scheduler.alert_settings import AlertChannels
+from scheduler.alert_rules import NONE, USUAL, AlertRules, merge
+from scheduler.alert_settings import AlertChannels, unknown_channels
 from scheduler.setting_types import Count, Seconds, Section, TimezoneName
 
 TASK_NAME = "scheduler.work"
@@ -173,6 +174,38 @@ class WorkerSettings(Section):
 
 class AlertSettings(AlertChannels):
     """When people are told, who, and how."""
+
+    rules: AlertRules | None = Field(
+        None,
+        description="for all jobs; none: what docs/alerts.md calls usual, as soon as"
+        " `default_channels` names a channel",
+    )
+    tags: dict[str, AlertRules] = Field({}, description="for the jobs with a tag, over `rules`")
+
+    @property
+    def default_rules(self) -> AlertRules:
+        """The rules of a job that has none, and whose tags have none."""
+        if self.rules is not None:
+            return self.rules
+        return USUAL if self.default_channels else NONE
+
+    @property
+    def are_on(self) -> bool:
+        """Whether any job may have rules: without channels nobody could be told."""
+        return bool(self.channels)
+
+    @model_validator(mode="after")
+    def _rules_have_channels(self) -> AlertSettings:
+        named = {f"tags.{tag}": rules for tag, rules in self.tags.items()}
+        for place, rules in {"rules": self.rules or NONE, **named}.items():
+            if problem := unknown_channels(rules.channels or (), self.channels):
+                raise ValueError(f"{place}.channels: {problem}")
+            if rules.check_ins:
+                raise ValueError(f"{place}.check_ins: only a job has check-ins")
+            holds = merge([self.default_rules, rules])
+            if rules.asks_for_alerts and not (holds.channels or self.default_channels):
+                raise ValueError(f"{place}: names no channel, and default_channels names none")
+        return self
 
 
 class SchedulerSettings(BeatSettings, WorkerSettings):
