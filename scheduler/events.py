@@ -60,6 +60,9 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     ),
     "publish.recovered": (_W, "the broker takes messages again after {outage_seconds:.1f} s"),
     "execution.rescued": (_W, "execution {execution_id} of {job!r}: {reason}; now {status}"),
+    "alerts.failed": (_E, "alerts cannot be evaluated, trying again every second: {error}"),
+    "alert.opened": (_W, "alert {alert_id}: {kind}, {subject}"),
+    "alert.closed": (_I, "alert {alert_id} is over: {kind}, {subject}"),
     "history.pruned": (_I, "{executions} executions older than {days} days removed"),
     # worker
     "message.dropped": (_W, "something in the queue that is no task was dropped: {reason}"),

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from django.utils import translation
 
 from scheduler import failpoints
-from scheduler.beat import backfill_steps, counting, pauses, planning
+from scheduler.alerts.evaluation import Evaluation
+from scheduler.beat import backfill_steps, pauses, planning
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
@@ -77,13 +78,7 @@ class Dispatcher:
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
-        self._recorder = Recorder(
-            clock=clock,
-            settings=settings,
-            decides=lambda job_id: self._comparison.decides(job_id, clock),
-            wake=self._wake_at_once,
-            stopping=stopping,
-        )
+        self._alerts = Evaluation(clock, settings)
 
     def tick(self) -> float:
         """Do all that is due. Returns the seconds to sleep.
@@ -103,6 +98,7 @@ class Dispatcher:
                 self._wake_workers,
                 self._maintenance,
                 self._compare,
+                self._evaluate_alerts,
             )
             for step in steps:
                 if self._stopping():
@@ -203,6 +199,13 @@ class Dispatcher:
         """One step of the comparison of all watermarks. Returns whether there are more."""
         self._comparison.step(self._clock, self._settings())
         return not self._comparison.is_done
+
+    def _evaluate_alerts(self) -> bool:
+        """The last step: what people are told may come later than what runs."""
+        return self._alerts.step()
+
+    def _decides(self, job_id: int) -> bool:
+        return self._comparison.decides(job_id, self._clock)
 
     def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.

@@ -1,0 +1,303 @@
+"""What the rules of alerts look for in the rows of jobs and executions. Reads only, locks nothing.
+
+Each statement costs what has changed, waits or runs, not what there is: jobs without rules are left
+out by the database. Deliveries of messages have no job and are found by none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Q
+
+from scheduler.models import CronJob, JobExecution, JobTag
+from scheduler.states import AlertState, ParamSource, ReasonCode, RunStatus
+from scheduler.store.connection import fetch_all, from_json, instant, marks, numbers
+from scheduler.store.heads import BY_LEVEL, IS_PENDING
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRules:
+    """Which jobs may have rules: all of them, or those with rules of their own or such a tag."""
+
+    all_jobs: bool
+    tags: Collection[str] = ()
+
+    def condition(self, job: str) -> tuple[str, list[Any]]:
+        """As SQL, with its parameters. `job`: the alias of cron_jobs."""
+        if self.all_jobs:
+            return "1 = 1", []
+        own = _OWN_RULES[connection.vendor].format(column=f"{job}.alert_rules")
+        if not self.tags:
+            return own, []
+        tagged = _TAGGED.format(job=job, tags=marks(self.tags))
+        return f"({own} OR {tagged})", sorted(self.tags)
+
+
+_OWN_RULES: Final = {
+    "postgresql": "{column} <> '{{}}'::jsonb",
+    "mysql": "JSON_LENGTH({column}) > 0",
+    "sqlite": "{column} <> '{{}}'",
+}
+_TAGGED: Final = "EXISTS (SELECT 1 FROM job_tags t WHERE t.job_id = {job}.id AND t.tag IN ({tags}))"
+# Each database would choose another index, or none, where it knows little of the rows.
+_BY_END: Final = {
+    "mysql": "FORCE INDEX (executions_ended)",
+    "postgresql": "",
+    "sqlite": "INDEXED BY executions_ended",
+}
+_OPEN_STATES: Final = ", ".join(f"'{state}'" for state in AlertState if state != AlertState.CLOSED)
+
+
+# --- runs that have ended -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that ended well, or badly, or a slot that did not run."""
+
+    execution_id: int
+    job_id: int
+    attempt: int
+    status: RunStatus
+    finished_at: datetime
+    reason_code: ReasonCode | None = None
+
+    @property
+    def key(self) -> str:
+        """Which end it is: a person may have retried the run, and it may end again."""
+        return f"{self.execution_id}:{self.attempt}"
+
+
+_ENDED: Final = """
+SELECT e.id, e.job_id, e.attempt, e.status, e.finished_at, e.reason_code
+  FROM job_executions e {index} JOIN cron_jobs j ON j.id = e.job_id
+ WHERE e.finished_at > %s AND e.finished_at <= %s AND e.status IN ({statuses}) AND {condition}
+ ORDER BY e.finished_at, e.id
+ LIMIT {limit}
+"""
+_TROUBLE: Final = ", ".join(
+    f"'{status}'" for status in (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.SKIPPED)
+)
+_SUCCESS: Final = f"'{RunStatus.SUCCESS}'"
+
+
+def troubles(since: datetime, until: datetime, jobs: WithRules, limit: int) -> list[Ended]:
+    """Runs of such jobs that failed, and slots that were skipped, in (since, until], in order."""
+    condition, values = jobs.condition("j")
+    return _ended(_TROUBLE, condition, [since, until, *values], limit)
+
+
+_HAS_ALERT: Final = f"""
+(EXISTS (SELECT 1 FROM jobu_alerts a WHERE a.job_id = e.job_id AND a.state IN ({_OPEN_STATES}))
+ {{others}})
+"""
+
+
+def successes(
+    since: datetime, until: datetime, job_ids: Collection[int], limit: int
+) -> list[Ended]:
+    """Runs that succeeded in (since, until], of these jobs and of those with an open alert."""
+    others = f"OR e.job_id IN ({numbers(job_ids)})" if job_ids else ""
+    return _ended(_SUCCESS, _HAS_ALERT.format(others=others), [since, until], limit)
+
+
+def _ended(statuses: str, condition: str, values: Sequence[Any], limit: int) -> list[Ended]:
+    statement = _ENDED.format(
+        index=_BY_END[connection.vendor], statuses=statuses, condition=condition, limit=limit
+    )
+    return [
+        Ended(
+            execution_id=id_,
+            job_id=job_id,
+            attempt=attempt,
+            status=RunStatus(status),
+            finished_at=finished_at,
+            reason_code=None if reason is None else ReasonCode(reason),
+        )
+        for id_, job_id, attempt, status, at, reason in fetch_all(statement, values)
+        if (finished_at := instant(at)) is not None
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a message tells of a run. `error` may hold secrets of `params`."""
+
+    status: str
+    scheduled_time: datetime
+    error: str
+    reason_code: str | None
+    reason_facts: Any
+    params: Any
+    attempts: int
+    queue: str
+
+
+def told(execution_ids: Collection[int]) -> dict[int, Told]:
+    """What messages tell of these runs, by id."""
+    rows = JobExecution.objects.filter(id__in=list(execution_ids)).values_list(
+        "id", "status", "scheduled_time", "error_message", "reason_code", "reason_facts", "params",
+        "attempt", "queue",
+    )  # fmt: skip
+    return {
+        id_: Told(
+            status=status,
+            scheduled_time=scheduled_time,
+            error=error or "",
+            reason_code=reason_code,
+            reason_facts=reason_facts,
+            params=params,
+            attempts=attempts,
+            queue=queue,
+        )
+        for id_, status, scheduled_time, error, reason_code, reason_facts, params, attempts, queue
+        in rows
+    }  # fmt: skip
+
+
+# --- runs that wait, and runs that go on ----------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A run that waits since its slot, or that goes on since its start."""
+
+    execution_id: int
+    job_id: int
+    since: datetime
+
+
+_WAITING: Final = """
+SELECT w.id, w.job_id, w.since, j.jitter_seconds
+  FROM (SELECT e.job_id, MIN(e.id) AS id, MIN(e.scheduled_time) AS since
+          FROM job_executions e {index}
+         WHERE {is_pending} AND e.attempt = 0 AND e.scheduled_time < %s
+           AND e.job_id IS NOT NULL AND e.param_source = '{cron}'
+         GROUP BY e.job_id) w
+  JOIN cron_jobs j ON j.id = w.job_id
+ WHERE {condition}
+ ORDER BY w.since, w.id
+ LIMIT {limit}
+"""
+
+
+def waiting(now: datetime, jobs: WithRules, limit: int) -> list[tuple[Standing, int]]:
+    """The oldest slot of each job that no worker has begun, oldest first, and the job's jitter."""
+    condition, values = jobs.condition("j")
+    statement = _WAITING.format(
+        index=BY_LEVEL[connection.vendor],
+        is_pending=IS_PENDING,
+        cron=ParamSource.CRON,
+        condition=condition,
+        limit=limit,
+    )
+    return [
+        (Standing(execution_id=id_, job_id=job_id, since=since), jitter)
+        for id_, job_id, at, jitter in fetch_all(statement, [now, *values])
+        if (since := instant(at)) is not None
+    ]
+
+
+_RUNNING: Final = """
+SELECT e.id, e.job_id, e.started_at
+  FROM job_executions e JOIN cron_jobs j ON j.id = e.job_id
+ WHERE e.status = '{running}' AND e.started_at < %s AND {condition}
+ ORDER BY e.started_at, e.id
+ LIMIT {limit}
+"""
+
+
+def running(now: datetime, jobs: WithRules, limit: int) -> list[Standing]:
+    """The runs of such jobs that go on, longest first."""
+    condition, values = jobs.condition("j")
+    statement = _RUNNING.format(running=RunStatus.RUNNING, condition=condition, limit=limit)
+    return [
+        Standing(execution_id=id_, job_id=job_id, since=since)
+        for id_, job_id, at in fetch_all(statement, [now, *values])
+        if (since := instant(at)) is not None
+    ]
+
+
+def still_waiting(execution_ids: Collection[int]) -> set[int]:
+    """Which of these runs no worker has begun yet."""
+    rows = JobExecution.objects.filter(
+        id__in=list(execution_ids), status=RunStatus.PENDING.value, attempt=0
+    )
+    return set(rows.values_list("id", flat=True))
+
+
+def still_running(execution_ids: Collection[int]) -> set[int]:
+    """Which of these runs go on."""
+    rows = JobExecution.objects.filter(id__in=list(execution_ids), status=RunStatus.RUNNING.value)
+    return set(rows.values_list("id", flat=True))
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """What rules and messages need of a job."""
+
+    id: int
+    name: str
+    owner: str
+    queue: str
+    own_rules: Any
+    tags: Sequence[str]
+
+
+def job_rows(job_ids: Collection[int], *, with_tags: bool) -> dict[int, JobRow]:
+    """The jobs with these ids that are still there, by id. `with_tags`: their tags, too."""
+    tags: dict[int, list[str]] = {}
+    if with_tags and job_ids:
+        found = JobTag.objects.filter(job_id__in=list(job_ids)).order_by("tag")
+        for job_id, tag in found.values_list("job_id", "tag"):
+            tags.setdefault(job_id, []).append(tag)
+    rows = CronJob.objects.filter(id__in=list(job_ids)).order_by()
+    return {
+        id_: JobRow(
+            id=id_, name=name, owner=owner, queue=queue, own_rules=rules, tags=tags.get(id_, ())
+        )
+        for id_, name, owner, queue, rules in rows.values_list(
+            "id", "name", "owner", "queue", "alert_rules"
+        )
+    }
+
+
+_SWITCHED_OFF: Final = """
+SELECT j.id, j.schedule_error
+  FROM cron_jobs j
+ WHERE j.is_enabled IN ({false}) AND j.schedule_error <> '' AND {condition}
+   AND NOT EXISTS (SELECT 1 FROM jobu_alerts a
+                    WHERE a.job_id = j.id AND a.kind = 'switched_off'
+                      AND (a.state IN ({open_states}) OR a.opened_at >= j.updated_at))
+ ORDER BY j.id
+ LIMIT {limit}
+"""
+
+
+def switched_off(jobs: WithRules, limit: int) -> dict[int, str]:
+    """The errors for which such jobs were switched off, by id, if no alert has told of them yet."""
+    condition, values = jobs.condition("j")
+    statement = _SWITCHED_OFF.format(
+        false="%s", condition=condition, open_states=_OPEN_STATES, limit=limit
+    )
+    return dict(fetch_all(statement, [False, *values]))
+
+
+def still_switched_off(job_ids: Collection[int]) -> set[int]:
+    """Which of these jobs are still off because of an error."""
+    rows = CronJob.objects.filter(~Q(schedule_error=""), id__in=list(job_ids), is_enabled=False)
+    return set(rows.values_list("id", flat=True))
+
+
+def read_facts(value: Any) -> Mapping[str, Any]:
+    """JSON facts of a row as a mapping; what SQL has typed and is none is empty."""
+    found = from_json(value)
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,15 @@
+"""Which executions deliver messages about alerts: they count in no list, rule or statistic."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db.models import Q
+
+#: The built-in handler that delivers.
+DELIVERY_HANDLER: Final = "jobu.alert"
+IS_DELIVERY: Final = Q(job_id__isnull=True, handler_name=DELIVERY_HANDLER)
+#: NULL-safe: neither column of the condition makes it unknown.
+NO_DELIVERY: Final = Q(job_id__isnull=False) | ~Q(handler_name=DELIVERY_HANDLER)
+#: The same in SQL, for a statement whose table is job_executions.
+NO_DELIVERY_SQL: Final = f"(job_id IS NOT NULL OR handler_name <> '{DELIVERY_HANDLER}')"
