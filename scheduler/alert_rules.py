@@ -81,9 +81,7 @@ class AlertRules(Section):
 
 
 _ALERTING: Final = tuple(
-    name
-    for name in AlertRules.model_fields
-    if name not in ("recovered", "channels", "check_ins")
+    name for name in AlertRules.model_fields if name not in ("recovered", "channels", "check_ins")
 )
 
 #: What holds for all jobs where the settings say nothing and `default_channels` names a channel.

@@ -43,6 +43,7 @@ class SchedulerConfig(AppConfig):
 
         from handlers import command, discover
         from scheduler import checks, project_checks, wakeups  # noqa: F401 - registers the checks
+        from scheduler.alerts import delivery_handler
         from scheduler.conf import current
         from scheduler.events import emit
         from scheduler.operations import project_app
@@ -57,6 +58,7 @@ class SchedulerConfig(AppConfig):
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
         wakeups.send_through(_sender)
         celery_tasks.install()
+        delivery_handler.install()
         if django.VERSION >= (6, 0) or find_spec("django_tasks") is not None:
             from scheduler.django_tasks import handler
 

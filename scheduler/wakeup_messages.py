@@ -15,7 +15,7 @@ from celery import Celery
 
 from scheduler import failpoints
 from scheduler.clock import Clock
-from scheduler.conf import TASK_NAME
+from scheduler.conf import TASK_NAME, current
 from scheduler.events import emit
 
 #: So many wake-ups may wait in a queue. More would wake nobody.
@@ -88,6 +88,7 @@ class CelerySender:
 
     def send(self, times: Mapping[str, int]) -> None:
         """See Sender. Blocks for two seconds at most where the broker is silent; raises nothing."""
+        times = _without_alerts(times)
         # A queue that was refused costs a connection, so it comes after the others.
         for queue in sorted(times, key=lambda queue: (queue in self._refused, queue)):
             if self._clock.monotonic() < self._refused.get(queue, 0.0):
@@ -200,6 +201,19 @@ class CelerySender:
             emit("publish.recovered", outage_seconds=outage)
             self._failed_since = None
             self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+
+def _without_alerts(times: Mapping[str, int]) -> Mapping[str, int]:
+    """The queue of alerts is no queue of the broker: in most projects nobody would read it.
+
+    The workers of the default queue serve it, and are woken for it.
+    """
+    alerts = current().alerts.queue
+    if alerts not in times:
+        return times
+    others = {queue: count for queue, count in times.items() if queue != alerts}
+    others[""] = max(times[alerts], others.get("", 0))
+    return others
 
 
 def format_error(error: Exception) -> str:

@@ -139,9 +139,14 @@ def _places() -> int:
 
 
 def _queues_of_rows() -> Sequence[str]:
-    """The queues that this worker consumes now, as executions name them. "" is the default one."""
+    """The queues that this worker consumes now, as executions name them. "" is the default one.
+
+    Who serves that one delivers messages about alerts, too: no worker needs another `-Q` for them.
+    """
     queues = board.queues
-    return (*queues, "") if str(own_app().conf.task_default_queue) in queues else queues
+    if str(own_app().conf.task_default_queue) in queues:
+        return (*queues, "", current().alerts.queue)
+    return queues
 
 
 def _wake_others(queue: str) -> None:

@@ -13,6 +13,7 @@ from scheduler.alerts.channels.base import DeliveryError, Rendered, within
 
 # An answer of 5xx is final for this message; 4xx means "later".
 _FINAL = 500
+_WHAT = "the mail server"
 
 
 class MailSender:
@@ -31,14 +32,6 @@ class MailSender:
             raise _refused(error.smtp_code) from error
         except smtplib.SMTPRecipientsRefused as error:
             raise _refused(max(code for code, _ in error.recipients.values())) from error
-        except DeliveryError:
-            raise
-        # A backend may raise what it likes. Its text may hold the password of the account.
-        except Exception as error:
-            words = error.strerror if isinstance(error, OSError) else ""
-            raise DeliveryError(
-                f"the mail was not sent: {words or type(error).__name__}"
-            ) from error
 
     def _letter(self, message: Rendered) -> EmailMessage:
         """Raises DeliveryError where an address is none. A subject never has a second line."""
