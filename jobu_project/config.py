@@ -27,14 +27,13 @@ from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
 from jobu_project.lists import AppNames, Words, split
 from scheduler.conf import (
+    AlertSettings,
     BeatSettings,
-    Count,
-    Section,
-    TimezoneName,
     WorkerSettings,
     describe_mistake,
     did_you_mean,
 )
+from scheduler.setting_types import Count, Section, TimezoneName
 
 FILES = ("database", "scheduler", "worker", "admin", "logging")
 
@@ -68,6 +67,7 @@ class SchedulerConfig(BeatSettings):
         repr=False,
         description="jobufs:// (files, one host), redis://, rediss://, amqp:// or amqps://",
     )
+    alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
 
 
 class WorkerConfig(WorkerSettings):

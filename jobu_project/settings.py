@@ -212,6 +212,7 @@ FLOWER_URL = config.admin.flower_url
 JOBU = SchedulerSettings(
     **{name: getattr(config.scheduler, name) for name in BeatSettings.model_fields},
     **{name: getattr(config.worker, name) for name in WorkerSettings.model_fields},
+    alerts=config.scheduler.alerts,
     databases=pool_databases(config),
     default_database=config.worker.database,
     admin_site="project",

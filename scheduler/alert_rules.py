@@ -1,4 +1,4 @@
-"""The rules of alerts: what people are told of a job. The same model for settings, tags and jobs."""
+"""The rules of alerts: what people are told of a job. One model for settings, tags and jobs."""
 
 from __future__ import annotations
 

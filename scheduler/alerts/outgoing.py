@@ -79,6 +79,7 @@ def request(
         connection.request(method, target, body=body, headers={**own, **(headers or {})})
         answer = connection.getresponse()
         found = Answer(status=answer.status, body=answer.read(LONGEST_ANSWER))
+        connection.check_time()  # an answer that was cut off looks like a short one
     except (OSError, http.client.HTTPException, ValueError) as error:
         if since_boot() >= until:
             raise DeliveryError(f"no answer within {deadline_seconds:g} s") from error
@@ -161,6 +162,10 @@ class _Connection(http.client.HTTPConnection):
         if self._tls_host is not None:
             context = ssl.create_default_context()
             self.sock = context.wrap_socket(plain, server_hostname=self._tls_host)
+        self.check_time()
+
+    def check_time(self) -> None:
+        """Raises TimeoutError if this connection was ended."""
         if self._is_aborted:
             raise TimeoutError
 

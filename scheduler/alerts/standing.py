@@ -190,4 +190,3 @@ def _see_again(
         alert.last_execution_id = moved[alert.pk].last_execution_id
         alert.last_seen_at = now
     alerts.see_again(locked)
-

@@ -38,7 +38,9 @@ _HEADLINES: Final[Mapping[AlertKind, str]] = {
     AlertKind.DATABASE: gettext_noop("the database does not answer"),
 }
 _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
-    AlertKind.FAILED: gettext_noop("Read the error and the log of the run. Retry it when the cause is gone."),
+    AlertKind.FAILED: gettext_noop(
+        "Read the error and the log of the run. Retry it when the cause is gone."
+    ),
     AlertKind.FAILED_IN_A_ROW: gettext_noop(
         "Read the error and the log of the last run. Pause the job if further runs do harm."
     ),
@@ -52,18 +54,24 @@ _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
     AlertKind.MISSED: gettext_noop("Look at what was not run, and backfill it if it is needed."),
     AlertKind.SKIPPED: gettext_noop("Look at the reason of the skipped run."),
     AlertKind.NO_BEAT: gettext_noop("Start beat, and read its log to see why it has ended."),
-    AlertKind.NO_WORKER: gettext_noop("Start a worker for this queue, or move its jobs to another queue."),
+    AlertKind.NO_WORKER: gettext_noop(
+        "Start a worker for this queue, or move its jobs to another queue."
+    ),
     AlertKind.CLAIMING_STANDS: gettext_noop(
         "Look at the workers: they may be full, or not reach the database."
     ),
     AlertKind.PUBLISHING_STANDS: gettext_noop(
         "Look at the broker. Until it is back, runs start up to a second later."
     ),
-    AlertKind.CLOCK: gettext_noop("Set the clock of the database's host, and let it follow a time server."),
-    AlertKind.RETENTION_BEHIND: gettext_noop("Look at the log of beat, and at the load of the database."),
+    AlertKind.CLOCK: gettext_noop(
+        "Set the clock of the database's host, and let it follow a time server."
+    ),
+    AlertKind.RETENTION_BEHIND: gettext_noop(
+        "Look at the log of beat, and at the load of the database."
+    ),
     AlertKind.DISK: gettext_noop("Make room on the disk: a full one stops all jobs."),
     AlertKind.DATABASE: gettext_noop("Look at the database server, and at the way to it."),
-}  # fmt: skip
+}
 
 
 def of_alert(alert: Alert, event: AlertEvent, reader: Reader, *, key: str) -> Rendered:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import Field, StrictInt, StrictStr, ValidationError, field_validator
 
 from dbpools.nearest import nearest
-from scheduler.conf import Section
+from scheduler.setting_types import Section
 from scheduler.django_tasks.compat import InvalidTask, Task
 
 F = TypeVar("F")

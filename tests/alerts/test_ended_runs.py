@@ -38,9 +38,7 @@ def look(system: SchedulerHarness, seconds: float = 3) -> None:
     system.tick()
 
 
-def ended(
-    system: SchedulerHarness, job: CronJob, status: RunStatus, **values: Any
-) -> JobExecution:
+def ended(system: SchedulerHarness, job: CronJob, status: RunStatus, **values: Any) -> JobExecution:
     """A run that has ended just now."""
     system.clock.advance(0.01)
     now = system.clock.now()
@@ -242,7 +240,9 @@ def _statements(system: SchedulerHarness) -> int:
     """How many statements one look at the ended runs takes."""
     system.clock.advance(3)
     cursor = AlertCursor.objects.get(name=ended_runs.CURSOR)
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
         ended_runs.look(cursor, system.settings.alerts, now=system.clock.now())
     return len(captured)
 
