@@ -23,7 +23,7 @@ POINTS: Mapping[str, str] = {
     "wakeup.sent": "one wake-up is sent; the others are not",
     "rescue.found": "a run with an expired lease was found; nothing is written",
     "rescue.ended": "a lost run has gone back; the run that waits for it has not been woken",
-    "alerts.advanced": "ends of runs are read, the cursor has moved; nothing is told; not committed",
+    "alerts.advanced": "ends of runs are read, the cursor has moved; not committed",
     "alerts.written": "alerts and what delivers them are written; not committed",
     "alerts.committed": "alerts are committed; the next look has not begun",
     # worker

@@ -75,9 +75,10 @@ def test_no_code_calls_save_on_an_execution():
 
 
 def allowed_save(path: str, call: ast.Call) -> bool:
-    """Allows super().save() of forms and user accounts, and the table of processes."""
-    return path.startswith("scheduler/admin/") or (
-        path == "scheduler/store/processes.py" and "SchedulerProcess" in ast.unparse(call)
+    """Allows super().save() of forms and user accounts, the table of processes, locked alerts."""
+    return path.startswith("scheduler/admin/") or any(
+        path == f"scheduler/store/{name}.py" and model in ast.unparse(call)
+        for name, model in (("processes", "SchedulerProcess"), ("alerts", "Alert.objects"))
     )
 
 
@@ -185,9 +186,9 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
     folders = [path for path in (ROOT / "scheduler").iterdir() if (path / "__init__.py").exists()]
 
     assert beside == {
-        "__init__", "apps", "checks", "clock", "conf", "events", "failpoints", "labels", "states",
-        "tasks", "transient", "limits", "look", "project_checks", "urls", "wakeup_messages",
-        "wakeups",
+        "__init__", "alert_rules", "alert_settings", "apps", "checks", "clock", "conf", "events",
+        "failpoints", "labels", "limits", "look", "network_addresses", "project_checks",
+        "setting_types", "states", "tasks", "transient", "urls", "wakeup_messages", "wakeups",
     }  # fmt: skip
     assert len(folders) <= 14
 

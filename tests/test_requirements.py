@@ -132,7 +132,10 @@ def test_site_includes_all_other_extras() -> None:
     ("packages", "extras"),
     [
         # Drivers are imported when a database of their kind is opened, the theme if installed.
-        (("scheduler", "handlers", "dbpools"), {"", "admin", "postgres", "mysql", "tasks", "alerts"}),
+        (
+            ("scheduler", "handlers", "dbpools"),
+            {"", "admin", "postgres", "mysql", "tasks", "alerts"},
+        ),
         (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site"}),
     ],
 )

@@ -13,15 +13,13 @@ from scheduler.states import AlertKind
 class Condition:
     """Something is wrong with the scheduler. `subject_key` tells it from others of its kind.
 
-    `facts`: codes and numbers, as states.AlertKind lists them. `tell_directly`: the usual way of
-    telling may be what is broken, so the process that sees it tells it itself.
+    `facts`: codes and numbers, as states.AlertKind lists them.
     """
 
     kind: AlertKind
     subject_key: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
-    tell_directly: bool = False
 
     @property
     def open_key(self) -> str:

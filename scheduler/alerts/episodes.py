@@ -178,9 +178,4 @@ def _as_condition(alert: Alert) -> Condition:
         subject_key=alert.subject_key,
         facts=alert.facts,
         queue=alert.queue,
-        tell_directly=AlertKind(alert.kind) in DIRECT,
     )
-
-
-#: The usual way of telling needs a worker, so these are told by the process that sees them.
-DIRECT: Final = frozenset({AlertKind.NO_WORKER, AlertKind.CLAIMING_STANDS, AlertKind.DATABASE})

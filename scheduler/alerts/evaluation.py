@@ -24,7 +24,8 @@ from scheduler.transient import is_outage
 _EVERY: Final = timedelta(seconds=2)
 _CHECK_SECONDS: Final = 1.0
 # A look that takes long, because much waits, comes less often: this part of the time at most.
-_LARGEST_PART: Final = 0.05
+_LARGEST_PART: Final = 0.1
+_LONGEST_SECONDS: Final = 30.0
 _PRUNE_SECONDS: Final = 60.0
 _PRUNE_BATCH: Final = 500
 
@@ -62,7 +63,9 @@ class Evaluation:
             return False
         self._is_failing = False
         took = self._clock.monotonic() - monotonic
-        self._next_look = monotonic + max(_CHECK_SECONDS, took / _LARGEST_PART)
+        self._next_look = monotonic + min(
+            max(_CHECK_SECONDS, took / _LARGEST_PART), _LONGEST_SECONDS
+        )
         if has_more:
             self._next_look = monotonic
         return has_more

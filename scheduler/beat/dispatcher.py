@@ -98,7 +98,7 @@ class Dispatcher:
                 self._wake_workers,
                 self._maintenance,
                 self._compare,
-                self._evaluate_alerts,
+                self._alerts.step,  # what people are told may come later than what runs
             )
             for step in steps:
                 if self._stopping():
@@ -199,10 +199,6 @@ class Dispatcher:
         """One step of the comparison of all watermarks. Returns whether there are more."""
         self._comparison.step(self._clock, self._settings())
         return not self._comparison.is_done
-
-    def _evaluate_alerts(self) -> bool:
-        """The last step: what people are told may come later than what runs."""
-        return self._alerts.step()
 
     def _decides(self, job_id: int) -> bool:
         return self._comparison.decides(job_id, self._clock)

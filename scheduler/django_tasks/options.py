@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from pydantic import Field, StrictInt, StrictStr, ValidationError, field_validator
 
 from dbpools.nearest import nearest
-from scheduler.setting_types import Section
 from scheduler.django_tasks.compat import InvalidTask, Task
+from scheduler.setting_types import Section
 
 F = TypeVar("F")
 

@@ -20,8 +20,8 @@ class Alert(models.Model):
     # What it is about: `job:7`, `queue:reports`, `beat`, `clock`.
     subject_key = ExactText(max_length=120)
     # kind:subject_key while it is not closed, else NULL. UNIQUE, so of any number of processes that
-    # see the same trouble one opens the episode.
-    open_key = ExactText(max_length=160, null=True, blank=True, unique=True, editable=False)
+    # see the same trouble one opens the episode. Compared exactly: migration 0020.
+    open_key = models.CharField(max_length=160, null=True, blank=True, unique=True, editable=False)
     job_id = models.BigIntegerField(_("job"), null=True, blank=True)
     job_name = models.CharField(
         _("job name"), max_length=255, blank=True, default="", db_default=""

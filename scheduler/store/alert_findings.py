@@ -6,7 +6,7 @@ out by the database. Deliveries of messages have no job and are found by none of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from scheduler.models import CronJob, JobExecution, JobTag
 from scheduler.states import AlertState, ParamSource, ReasonCode, RunStatus
-from scheduler.store.connection import fetch_all, from_json, instant, marks, numbers
+from scheduler.store.connection import fetch_all, instant, marks, numbers
 from scheduler.store.heads import BY_LEVEL, IS_PENDING
 
 
@@ -92,9 +92,9 @@ def troubles(since: datetime, until: datetime, jobs: WithRules, limit: int) -> l
     return _ended(_TROUBLE, condition, [since, until, *values], limit)
 
 
-_HAS_ALERT: Final = f"""
-(EXISTS (SELECT 1 FROM jobu_alerts a WHERE a.job_id = e.job_id AND a.state IN ({_OPEN_STATES}))
- {{others}})
+_HAS_ALERT: Final = """
+(EXISTS (SELECT 1 FROM jobu_alerts a WHERE a.job_id = e.job_id AND a.state IN ({open_states}))
+ {others})
 """
 
 
@@ -103,7 +103,9 @@ def successes(
 ) -> list[Ended]:
     """Runs that succeeded in (since, until], of these jobs and of those with an open alert."""
     others = f"OR e.job_id IN ({numbers(job_ids)})" if job_ids else ""
-    return _ended(_SUCCESS, _HAS_ALERT.format(others=others), [since, until], limit)
+    return _ended(
+        _SUCCESS, _HAS_ALERT.format(open_states=_OPEN_STATES, others=others), [since, until], limit
+    )
 
 
 def _ended(statuses: str, condition: str, values: Sequence[Any], limit: int) -> list[Ended]:
@@ -295,9 +297,3 @@ def still_switched_off(job_ids: Collection[int]) -> set[int]:
     """Which of these jobs are still off because of an error."""
     rows = CronJob.objects.filter(~Q(schedule_error=""), id__in=list(job_ids), is_enabled=False)
     return set(rows.values_list("id", flat=True))
-
-
-def read_facts(value: Any) -> Mapping[str, Any]:
-    """JSON facts of a row as a mapping; what SQL has typed and is none is empty."""
-    found = from_json(value)
-    return found if isinstance(found, Mapping) else {}

@@ -80,24 +80,26 @@ def open_all(alerts: Sequence[Alert]) -> list[Alert]:
     except IntegrityError:
         # Another process came first with one of them: the others one by one.
         return [alert for alert in new if _open(alert)]
-    if any(alert.pk is None for alert in new):  # MySQL does not return the ids
-        ids = dict(
-            Alert.objects.filter(open_key__in=[alert.open_key for alert in new]).values_list(
-                "open_key", "id"
-            )
-        )
-        for alert in new:
-            alert.pk = ids[alert.open_key]
+    _read_ids(new)
     return new
 
 
+def _read_ids(new: Sequence[Alert]) -> None:
+    """MySQL does not return the ids of rows that were inserted together."""
+    if any(alert.pk is None for alert in new):
+        keys = [alert.open_key for alert in new]
+        ids = dict(Alert.objects.filter(open_key__in=keys).values_list("open_key", "id"))
+        for alert in new:
+            alert.pk = ids[alert.open_key]
+
+
 def _open(alert: Alert) -> bool:
-    alert.pk = None
     try:
         with transaction.atomic():
-            alert.save(force_insert=True)
+            Alert.objects.bulk_create([alert])
     except IntegrityError:
         return False
+    _read_ids([alert])
     return True
 
 
@@ -156,7 +158,8 @@ def lock(alert_id: int) -> Alert:
 
 def write(alert: Alert, *fields: str) -> None:
     """Write these columns of a locked alert."""
-    alert.save(update_fields=fields)
+    values = {name: getattr(alert, name) for name in fields}
+    Alert.objects.filter(pk=alert.pk).update(**values)
 
 
 def listed() -> QuerySet[Alert]:

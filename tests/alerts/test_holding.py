@@ -35,9 +35,7 @@ NOW = datetime(2026, 1, 12, 10, 0, 30, tzinfo=UTC)
          "2026-04-04T20:30:00+00:00"),
     ],
 )  # fmt: skip
-def test_quiet_hours_end_by_the_clock_on_the_wall(
-    hours: str, zone: str, now: str, end: str | None
-):
+def test_quiet_hours_end_by_the_clock_on_the_wall(hours: str, zone: str, now: str, end: str | None):
     found = quiet_until(
         datetime.fromisoformat(now).astimezone(UTC), parse_quiet_hours(hours), ZoneInfo(zone)
     )
