@@ -38,6 +38,7 @@ _ANY_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _KEYWORDS: Final = {
     **DEFAULT_KEYWORDS,
     "gettext_lazy": None,
+    "gettext_noop": None,
     "_now": None,
     "translate": None,  # handlers/databases.py, which does not import Django
     "pgettext_lazy": ((1, "c"), 2),

@@ -97,17 +97,18 @@ def _tell(
     deliver them.
     """
     channel, recipient = messages[0].channel, messages[0].recipient
+    limits = current().alerts.channels[channel]
     until = holding.quiet_until(now, quiet.quiet_hours, quiet.zone) if quiet else None
-    digest = alert_messages.open_digest(
-        channel, recipient, not_before=until or now, latest=until or now + holding.DIGEST_AFTER
-    )
+    # Not one that waits for the end of quiet hours, if these messages do not.
+    latest = until or now + holding.longest_wait(limits)
+    digest = alert_messages.open_digest(channel, recipient, not_before=until or now, latest=latest)
     if digest is None:
-        count, last_at = alert_messages.recent(channel, recipient, now - _AN_HOUR)
+        count, last_at = alert_messages.recent(channel, recipient, since=now - _AN_HOUR, now=now)
         hold = holding.hold(
             len(messages),
             now=now,
             recent=Recent(count=count, last_at=last_at),
-            limits=current().alerts.channels[channel],
+            limits=limits,
             quiet_until=until,
         )
         if not hold.is_digest:

@@ -10,7 +10,7 @@ from typing import Final
 from scheduler.alerts import recipients, texts
 from scheduler.alerts.channels.base import DeliveryError, Rendered
 from scheduler.alerts.channels.opening import send
-from scheduler.models import Alert, AlertMessage
+from scheduler.models import AlertMessage
 from scheduler.states import AlertEvent, AlertState, MessageState
 from scheduler.store import alert_messages
 from scheduler.transient import in_transaction
@@ -42,7 +42,7 @@ def deliver(
         return None
     is_digest = message.event == AlertEvent.DIGEST
     parts = alert_messages.members(message) if is_digest else [message]
-    told = _still_to_tell(parts, now())
+    told = _still_to_tell(parts)
     gone = [part.pk for part in parts if part not in told]
     if gone:
         alert_messages.end(gone, MessageState.DROPPED, now=now())
@@ -58,7 +58,7 @@ def deliver(
     return None
 
 
-def _still_to_tell(parts: list[AlertMessage], now: datetime) -> list[AlertMessage]:
+def _still_to_tell(parts: list[AlertMessage]) -> list[AlertMessage]:
     """Without what nobody needs any more.
 
     Where the end of an alert is told as well, that message says both. Of a snoozed alert nobody
@@ -71,14 +71,10 @@ def _still_to_tell(parts: list[AlertMessage], now: datetime) -> list[AlertMessag
         if part.alert is None
         or part.event == AlertEvent.CLOSED
         or not (
-            (part.alert_id, part.channel, part.recipient) in ends or _is_snoozed(part.alert, now)
+            part.alert.state == AlertState.SNOOZED
+            or (part.alert_id, part.channel, part.recipient) in ends
         )
     ]
-
-
-def _is_snoozed(alert: Alert, now: datetime) -> bool:
-    until = alert.snoozed_until
-    return alert.state == AlertState.SNOOZED and until is not None and until > now
 
 
 def _rendered(message: AlertMessage, told: list[AlertMessage]) -> Rendered:

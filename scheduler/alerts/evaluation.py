@@ -54,7 +54,7 @@ class Evaluation:
         try:
             has_more = self._look(self._clock.now())
         # Whatever is wrong with alerts, beat goes on with the slots. The event reports it once.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if isinstance(error, DatabaseError) and is_outage(error):
                 raise
             if not self._is_failing:

@@ -46,6 +46,11 @@ class Hold:
     not_before: datetime
 
 
+def longest_wait(limits: Limits) -> timedelta:
+    """How long a message waits at most, outside of quiet hours."""
+    return max(DIGEST_AFTER, timedelta(seconds=limits.min_interval_seconds))
+
+
 def hold(
     new: int, *, now: datetime, recent: Recent, limits: Limits, quiet_until: datetime | None
 ) -> Hold:

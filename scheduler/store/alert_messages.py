@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from django.contrib.auth import get_user_model
-from django.db.models import F, Max
+from django.db.models import F, Max, Q
 from django.db.models.functions import Coalesce
 
 from scheduler.models import LIMITS, AlertMessage, JobExecution, Preference
@@ -176,8 +176,10 @@ def deliver_by_run(
     AlertMessage.objects.filter(id=message.pk).update(execution_id=execution_id)
 
 
-def recent(channel: str, recipient: str, since: datetime) -> tuple[int, datetime | None]:
-    """How many messages went, or go, to a recipient since then, and when the last of them goes."""
+def recent(
+    channel: str, recipient: str, *, since: datetime, now: datetime
+) -> tuple[int, datetime | None]:
+    """How many messages went, or go, to a recipient since then, and when the last of them went."""
     rows = AlertMessage.objects.filter(
         channel=channel,
         recipient=recipient,
@@ -186,7 +188,8 @@ def recent(channel: str, recipient: str, since: datetime) -> tuple[int, datetime
         digest_of=None,
         execution_id__isnull=False,
     ).exclude(event=AlertEvent.TEST)
-    found = rows.aggregate(last_at=Max(Coalesce("not_before", "created_at")))
+    went = rows.filter(Q(not_before=None) | Q(not_before__lte=now))
+    found = went.aggregate(last_at=Max(Coalesce("not_before", "created_at")))
     return rows.count(), found["last_at"]
 
 

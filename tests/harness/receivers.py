@@ -15,6 +15,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
+from tests.harness.servers.base import free_port
+
 
 class _Post:
     """Keeps the letters. `code`: what the server answers to the next ones; 250 takes them."""
@@ -32,14 +34,11 @@ class _Post:
 @contextmanager
 def smtp_server() -> Iterator[tuple[_Post, int]]:
     """Yields what it received, and its port on 127.0.0.1."""
-    post = _Post()
-    controller = Controller(post, hostname="127.0.0.1", port=0)
-    # The controller asks for its own first connection, by the port that it was given: 0.
-    controller._trigger_server = lambda: None
+    post, port = _Post(), free_port()
+    controller = Controller(post, hostname="127.0.0.1", port=port)
     controller.start()
-    assert controller.server is not None
     try:
-        yield post, controller.server.sockets[0].getsockname()[1]
+        yield post, port
     finally:
         controller.stop()
 
