@@ -31,6 +31,7 @@ from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
+from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
 
 router = Router(tags=["jobs"])
 
@@ -42,7 +43,11 @@ _LOST_PLUS: Final = re.compile(r" (\d\d:?\d\d)$")
 class ExecutionFilters(Paging):
     cron_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     status: list[RunStatus] | None = Field(default=None, description="may be given several times")
-    handler: Text | None = Field(default=None, max_length=255)
+    handler: Text | None = Field(
+        default=None,
+        max_length=255,
+        description=f"without it, all but {DELIVERY_HANDLER}, which delivers messages about alerts",
+    )
     source: ParamSource | None = None
     from_date: Text | None = Field(
         default=None,
@@ -68,8 +73,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
         rows = rows.filter(status__in=sorted(set(filters.status)))
-    if filters.handler is not None:
-        rows = rows.filter(handler_name=filters.handler)
+    rows = of_handler(rows, filters.handler)
     if filters.source is not None:
         rows = rows.filter(param_source=filters.source)
     if filters.from_date is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+
+from scheduler.models import JobExecution
 
 #: The built-in handler that delivers.
 DELIVERY_HANDLER: Final = "jobu.alert"
@@ -13,3 +15,10 @@ IS_DELIVERY: Final = Q(job_id__isnull=True, handler_name=DELIVERY_HANDLER)
 NO_DELIVERY: Final = Q(job_id__isnull=False) | ~Q(handler_name=DELIVERY_HANDLER)
 #: The same in SQL, for a statement whose table is job_executions.
 NO_DELIVERY_SQL: Final = f"(job_id IS NOT NULL OR handler_name <> '{DELIVERY_HANDLER}')"
+
+
+def of_handler(rows: QuerySet[JobExecution], handler_name: str | None) -> QuerySet[JobExecution]:
+    """The executions of a handler. None: of all handlers, but no deliveries."""
+    if handler_name is None:
+        return rows.filter(NO_DELIVERY)
+    return rows.filter(handler_name=handler_name)

@@ -11,6 +11,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from scheduler.store.connection import TOOK, fetch_all
+from scheduler.store.deliveries import NO_DELIVERY_SQL
 
 HOUR: Final = timedelta(hours=1)
 HOUR_LIMIT: Final = 50_000
@@ -58,29 +59,36 @@ class Hours:
         return self.hours.count(None)
 
 
-# Each bucket is a tenth wide: one statement returns counts and percentiles without a sort.
+# Two parts, as in statistics.py: without deliveries, and by the index for the runs of jobs. Each
+# bucket is a tenth wide: one statement returns counts and percentiles without a sort.
 _HOUR: Final = """
 SELECT status, bucket, COUNT(*), SUM(took)
   FROM (SELECT status, took,
                CASE WHEN status <> 'SUCCESS' OR took IS NULL THEN NULL
                     WHEN took <= 0.001 THEN -70
                     ELSE FLOOR(LN(took) * 10) END AS bucket
-          FROM (SELECT status, {took} AS took
+          FROM (SELECT * FROM (SELECT status, {took} AS took
                   FROM job_executions
-                 WHERE finished_at >= %s AND finished_at < %s
+                 WHERE finished_at >= %s AND finished_at < %s AND job_id IS NOT NULL
                  ORDER BY finished_at
-                 LIMIT %s) ended) measured
+                 LIMIT %s) of_jobs
+                 UNION ALL
+                SELECT * FROM (SELECT status, {took} AS took
+                  FROM job_executions
+                 WHERE finished_at >= %s AND finished_at < %s AND job_id IS NULL AND {others}
+                 ORDER BY finished_at
+                 LIMIT %s) of_others) ended) measured
  GROUP BY status, bucket
 """
 
 
 def hour(start: datetime) -> Hour:
     """The hour from `start` on. Reads one range of the index on finished_at."""
-    statement = _HOUR.format(took=TOOK[connection.vendor])
+    statement = _HOUR.format(took=TOOK[connection.vendor], others=NO_DELIVERY_SQL)
     counts: dict[str, int] = {}
     durations: list[tuple[float, int, float]] = []
     for status, bucket, count, seconds in fetch_all(
-        statement, [start, start + HOUR, HOUR_LIMIT + 1]
+        statement, [start, start + HOUR, HOUR_LIMIT + 1] * 2
     ):
         counts[status] = counts.get(status, 0) + int(count)
         if bucket is not None:

@@ -18,6 +18,7 @@ from scheduler.models.job_state import IN_STATE
 from scheduler.states import JobState, RunStatus
 from scheduler.store import heads
 from scheduler.store.connection import fetch_all
+from scheduler.store.deliveries import NO_DELIVERY, NO_DELIVERY_SQL
 
 COUNT_LIMIT: Final = 10_000
 #: How many ended runs one statement reads, the newest first. It takes some 20 ms.
@@ -67,12 +68,14 @@ class Ended:
 
 
 def running_count() -> Capped:
-    return capped(JobExecution.objects.filter(status=RunStatus.RUNNING.value))
+    return capped(JobExecution.objects.filter(NO_DELIVERY, status=RunStatus.RUNNING.value))
 
 
 def waiting(now: datetime) -> Waiting:
     """The PENDING runs whose time has come. A retry that backs off is not counted."""
-    due = JobExecution.objects.filter(status=RunStatus.PENDING.value, available_at__lte=now)
+    due = JobExecution.objects.filter(
+        NO_DELIVERY, status=RunStatus.PENDING.value, available_at__lte=now
+    )
     return Waiting(count=capped(due), oldest_at=oldest_waiting_at(now))
 
 
@@ -96,27 +99,35 @@ def job_counts(*, overdue_before: datetime) -> JobCounts:
     )
 
 
-_ENDED: Final = """
+# Without deliveries, as two parts: the index answers for the runs of jobs by itself.
+_ENDED: Final = f"""
 SELECT status, COUNT(*)
-  FROM (SELECT status
+  FROM (SELECT status FROM (SELECT status
           FROM job_executions
-         WHERE finished_at >= %s
+         WHERE finished_at >= %s AND job_id IS NOT NULL
          ORDER BY finished_at DESC
-         LIMIT %s) newest
+         LIMIT %s) of_jobs
+         UNION ALL
+        SELECT status FROM (SELECT status
+          FROM job_executions
+         WHERE finished_at >= %s AND job_id IS NULL AND {NO_DELIVERY_SQL}
+         ORDER BY finished_at DESC
+         LIMIT %s) of_others) newest
  GROUP BY status
-"""
+"""  # noqa: S608 - from above
 
 
 def ended_since(since: datetime) -> Ended:
-    counts = {str(status): int(n) for status, n in fetch_all(_ENDED, [since, ENDED_LIMIT + 1])}
+    values = [since, ENDED_LIMIT + 1] * 2
+    counts = {str(status): int(n) for status, n in fetch_all(_ENDED, values)}
     return Ended(counts=counts, is_capped=sum(counts.values()) > ENDED_LIMIT)
 
 
 def longest_running(limit: int) -> list[JobExecution]:
     """The running executions, longest first."""
-    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value).order_by("started_at", "id")
+    rows = JobExecution.objects.filter(NO_DELIVERY, status=RunStatus.RUNNING.value)
     return list(
-        rows.only(
+        rows.order_by("started_at", "id").only(
             "id", "job_id", "job_name", "handler_name", "status", "started_at", "timeout_seconds",
             "progress", "progress_message", "lease_owner", "cancel_requested_at",
         )[:limit]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.urls import reverse
 
 from scheduler.alerts.announcing import announce
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertMessage, JobExecution, Preference
 from scheduler.states import AlertEvent, AlertKind, AlertState, RunStatus
+from scheduler.store import hours, statistics
 from scheduler.transient import in_transaction
+from scheduler.wakeup_messages import CelerySender
+from scheduler.worker import lifecycle
+from tests.harness.memory_broker import memory_app
 from tests.harness.receivers import Receiver, answer, http_server
 from tests.harness.scheduler_harness import SchedulerHarness
 
@@ -282,3 +288,60 @@ def is_from_jobu(headers: Any, body: bytes, secret: str) -> bool:
     from tests.alerts.documented import example
 
     return bool(example("is_from_jobu")(headers, body, secret))
+
+
+def test_deliveries_count_in_no_list_and_no_statistic(
+    system: SchedulerHarness, hook: Receiver, client: Any
+):
+    configure(system, hook)
+    system.execution(system.job())
+    tell(system, alert(system))
+    now = system.clock.now()
+    assert statistics.waiting(now).count.value == 1
+    system.deliver()
+
+    assert statistics.ended_since(now - timedelta(hours=1)).counts == {RunStatus.SUCCESS: 1}
+    hour = hours.hour(now.replace(minute=0, second=0))
+    assert (hour.counts, len(hour.durations)) == ({RunStatus.SUCCESS: 1}, 1)
+    client.force_login(User.objects.create_superuser("root"))
+    shown = client.get("/api/jobs").json()["items"]
+    assert [each["handler_name"] for each in shown] == ["ok"]
+    shown = client.get("/api/jobs?handler=jobu.alert").json()["items"]
+    assert [each["handler_name"] for each in shown] == ["jobu.alert"]
+
+
+def test_the_page_of_executions_shows_deliveries_when_it_is_asked_for_them(client: Any):
+    now = datetime(2026, 1, 12, 10, tzinfo=UTC)
+    for name in ("jobu.alert", "sample", "sample"):
+        JobExecution.objects.create(handler_name=name, scheduled_time=now)
+    client.force_login(User.objects.create_superuser("root"))
+    page = reverse("admin:scheduler_jobexecution_changelist")
+
+    def count(query: str) -> int:
+        return int(client.get(f"{page}{query}").context["cl"].result_count)
+
+    assert [count(""), count("?handler=jobu.alert"), count("?handler=sample")] == [2, 1, 2]
+
+
+def test_workers_of_the_default_queue_deliver_and_the_broker_gets_no_queue_for_it(
+    system: SchedulerHarness, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    configure(system, hook)
+    monkeypatch.setattr(lifecycle.board, "queues", ())
+    default = str(lifecycle.own_app().conf.task_default_queue)
+    lifecycle.board.queues = ("other",)
+    assert "jobu_alerts" not in lifecycle._queues_of_rows()
+    lifecycle.board.queues = (default,)
+    assert set(lifecycle._queues_of_rows()) == {default, "", "jobu_alerts"}
+
+    with memory_app() as app:
+        CelerySender(app, system.clock).send({"jobu_alerts": 2})
+
+        assert waiting_in(app) == {app.conf.task_default_queue: 2}
+
+
+def waiting_in(app: Any) -> dict[str, int]:
+    """How many messages wait in each queue of the broker in memory."""
+    with app.connection() as connection:
+        queues = connection.channel().queues
+        return {name: waiting.qsize() for name, waiting in queues.items() if waiting.qsize()}

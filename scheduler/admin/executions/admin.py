@@ -50,7 +50,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         ("job", AutocompleteSelectFilter),
         ("status", ChoicesDropdownFilter),
         ("param_source", ChoicesDropdownFilter),
-        filters.HandlerFilter,
+        filters.RunHandlerFilter,
         filters.BackfillFilter,
         filters.EndedFilter,
         ("scheduled_time", filters.DayRangeFilter),

@@ -15,6 +15,7 @@ from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
+from scheduler.store.deliveries import of_handler
 from scheduler.store.executions import FailedRange
 
 _UNSUCCESSFUL: Final = (RunStatus.FAILED, RunStatus.TIMEOUT)
@@ -127,8 +128,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         rows = rows.filter(job_id=inputs.job_named(options["job"]).pk)
     if options["status"]:
         rows = rows.filter(status__in=sorted(set(options["status"])))
-    if options["handler"]:
-        rows = rows.filter(handler_name=options["handler"])
+    rows = of_handler(rows, options["handler"] or None)
     if options["source"]:
         rows = rows.filter(param_source=options["source"])
     if options["since"]:
