@@ -77,6 +77,12 @@ class CelerySender:
     def ready(self) -> bool:
         return self._clock.monotonic() >= self._closed_until
 
+    @property
+    def away_seconds(self) -> float | None:
+        """For how long the broker takes no messages. None: it took the last one."""
+        since = self._failed_since
+        return None if since is None else self._clock.monotonic() - since
+
     def producer(self) -> Any:
         """A connected producer of kombu for other messages. None while the broker is away."""
         if self._producer is None and self.ready():

@@ -142,22 +142,17 @@ def _facts_of(run: Told) -> dict[str, Any]:
 # --- the scheduler itself -------------------------------------------------------------------------
 
 
-def settle_conditions(
-    seen: Collection[Condition], kinds: Collection[AlertKind], *, now: datetime
-) -> tuple[list[Condition], list[Condition]]:
-    """Opens an alert for each condition, and closes those of `kinds` that nobody sees any more.
+def settle_conditions(seen: Collection[Condition], gone: Collection[int], *, now: datetime) -> None:
+    """Opens an alert for each condition, and closes those with the ids `gone`, if they are open.
 
-    To be called in a transaction. Returns what this call has opened and closed.
+    To be called in a transaction.
     """
-    there = {str(alert.open_key): alert for alert in alerts.lock_open(kinds=kinds)}
-    wanted = {condition.open_key: condition for condition in seen}
-    by_hand = alerts.closed_by_hand(wanted.keys() - there.keys(), now - CLOSED_BY_HAND_FOR)
-    new = [_of_condition(wanted[key], now) for key in wanted.keys() - there.keys() - by_hand]
-    opened = open_alerts(new, {}, now=now)
-    gone = [alert for key, alert in there.items() if key not in wanted]
-    close_alerts(gone, AlertEnd.CONDITION_GONE, {}, now=now)
-    keys = {f"{alert.kind}:{alert.subject_key}" for alert in opened}
-    return [wanted[key] for key in sorted(keys)], [_as_condition(alert) for alert in gone]
+    keys = {condition.open_key for condition in seen}
+    by_hand = alerts.closed_by_hand(keys, now - CLOSED_BY_HAND_FOR) if keys else set()
+    new = [_of_condition(each, now) for each in seen if each.open_key not in by_hand]
+    open_alerts(new, {}, now=now)
+    closed = alerts.lock_open(ids=gone) if gone else []
+    close_alerts(closed, AlertEnd.CONDITION_GONE, {}, now=now)
 
 
 def _of_condition(condition: Condition, now: datetime) -> Alert:
@@ -169,13 +164,4 @@ def _of_condition(condition: Condition, now: datetime) -> Alert:
         opened_at=now,
         last_seen_at=now,
         facts=dict(condition.facts),
-    )
-
-
-def _as_condition(alert: Alert) -> Condition:
-    return Condition(
-        kind=AlertKind(alert.kind),
-        subject_key=alert.subject_key,
-        facts=alert.facts,
-        queue=alert.queue,
     )

@@ -24,17 +24,25 @@ class ClockWatch:
         self._last: tuple[datetime, float] | None = None
         self._latest: datetime | None = None
         self._problem = ClockState.OK
+        #: By how much the clock has jumped ahead before the last look. 0: not at all.
+        self.jumped_seconds = 0.0
+        #: How far it is off, if it is: behind its own latest time, or from the host's.
+        self.off_seconds = 0.0
 
     def look(self, now: datetime) -> ClockState:
         """Compare the database's `now`. Says once what is wrong, and once that it is right."""
         elapsed = self._since_boot()
+        self.jumped_seconds = 0.0
         if self._last is not None:
             gained = (now - self._last[0]).total_seconds() - (elapsed - self._last[1])
             if gained > CLOCK_TOLERANCE.total_seconds():
+                self.jumped_seconds = gained
                 emit("clock.jumped", seconds=gained)
         self._last = (now, elapsed)
         self._latest = max(now, self._latest or now)
         found = clock_of(now, host_now=self._host_now(), latest=self._latest)
+        is_behind = found.state == ClockState.BEHIND
+        self.off_seconds = found.behind_seconds if is_behind else found.offset_seconds
         if found.state != self._problem:
             self._problem = found.state
             if found.state == ClockState.BEHIND:

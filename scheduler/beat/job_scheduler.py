@@ -15,9 +15,11 @@ from typing import Any
 
 from celery import beat
 from celery.signals import beat_init
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from kombu.exceptions import OperationalError
 
+from scheduler.alerts.watchers import HostReadings
+from scheduler.alerts.watching import BeatWatch, disk_of_database
 from scheduler.beat.clock_watch import ClockWatch
 from scheduler.beat.courier import Courier
 from scheduler.beat.dispatcher import Dispatcher
@@ -60,6 +62,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._sleeps = False
         self._clock_watch = ClockWatch()
+        self._watch = BeatWatch(self._clock.monotonic)
         self._courier: Courier | None = None
         # Static entries that the courier could not send.
         self._unsent_entries: deque[Any] = deque()
@@ -199,7 +202,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             return
         self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
         now = self._clock.now()
-        self._clock_watch.look(now)
+        clock = self._clock_watch.look(now)
         self._started_at = self._started_at or now
         processes.heartbeat(
             name=self._name,
@@ -210,6 +213,17 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
             running=0,
             now=now,
         )
+        self._watch.look(
+            now,
+            lambda: HostReadings(
+                host=socket.gethostname(),
+                clock=clock,
+                clock_off_seconds=self._clock_watch.off_seconds,
+                clock_jumped_seconds=self._clock_watch.jumped_seconds,
+                broker_away_seconds=self._sender.away_seconds,
+                disk=disk_of_database(),
+            ),
+        )
 
     def _fail(self, error: Exception) -> float:
         # A deadlock is no outage: it must not delay the rescue by a whole lease.
@@ -219,6 +233,9 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         if self._failed_since is None:
             self._failed_since = self._clock.monotonic()
             emit("tick.failed", error=f"{type(error).__name__}: {error}", exc_info=True)
+        if isinstance(error, DatabaseError | InterfaceError):
+            seconds = self._clock.monotonic() - self._failed_since
+            self._watch.database_is_away(seconds, f"{type(error).__name__}: {error}")
         wait = self._backoff_seconds
         self._backoff_seconds = min(wait * 2, _LONGEST_BACKOFF_SECONDS)
         return min(wait, current().max_sleep_seconds)

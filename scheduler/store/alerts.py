@@ -126,6 +126,11 @@ def close_all(
         Alert.objects.bulk_update(list(alerts), fields, batch_size=200)
 
 
+def confirm(ids: Collection[int], now: datetime) -> None:
+    """These open alerts are still true."""
+    Alert.objects.filter(IS_OPEN, id__in=list(ids)).update(last_seen_at=now)
+
+
 def closed_by_hand(open_keys: Collection[str], since: datetime) -> set[str]:
     """Which of these episodes a person has closed since then: kind:subject_key."""
     wanted = set(open_keys)

@@ -83,6 +83,15 @@ def runnable_queues(now: datetime) -> list[str]:
     return sorted({head.queue for head in heads(now) if head.first_at <= now})
 
 
+def waiting_since(now: datetime) -> dict[str, datetime]:
+    """Since when the first runnable run of each queue waits."""
+    found: dict[str, datetime] = {}
+    for head in heads(now):
+        if head.first_at <= now:
+            found[head.queue] = min(head.first_at, found.get(head.queue, head.first_at))
+    return found
+
+
 def next_available_at(now: datetime) -> datetime | None:
     """When the next run may start, of those that may not start yet. None: there is none."""
     return min((head.next_at for head in heads(now) if head.next_at is not None), default=None)

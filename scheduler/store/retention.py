@@ -8,6 +8,12 @@ from scheduler.models import JobExecution
 from scheduler.states import FINAL
 
 
+def oldest_end() -> datetime | None:
+    """When the oldest execution ended. One probe."""
+    ended = JobExecution.objects.filter(finished_at__isnull=False).order_by("finished_at")
+    return ended.values_list("finished_at", flat=True).first()
+
+
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
+from scheduler.alerts.watching import WorkerWatch
 from scheduler.conf import current
 from scheduler.limits import limit_connection
 from scheduler.states import ProcessKind
@@ -39,10 +40,10 @@ def in_database() -> AbstractContextManager[Any]:
 class Heartbeat:
     """Keeps the worker's row in scheduler_process fresh. Trouble with it disturbs no run.
 
-    `running`: how many runs go on. `figures`: what the worker has counted (figures.py).
-    `look`: called about once a second with the database's time, between forks, on a connection that
-    no child inherits; None: not at all.
-    `before`: called in the thread before each round; it must not raise.
+    `running`: how many runs go on. `look`: called about once a second with the database's time,
+    between forks, on a connection that no child inherits; None: not at all.
+    `queues`: those that the worker claims from. `before`: called in the thread before each round;
+    it must not raise.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class Heartbeat:
         name: str,
         *,
         running: Callable[[], int],
-        figures: Callable[[], Mapping[str, Any]],
+        queues: Callable[[], Sequence[str]],
         look: Callable[[datetime], None] | None,
         before: Callable[[], None],
     ) -> None:
         self._name = name
         self._running = running
-        self._figures = figures
+        self._queues = queues
+        self._watch = WorkerWatch()
         self._look = look
         self._before = before
         self._started_at: datetime | None = None
@@ -125,7 +127,9 @@ class Heartbeat:
                 running=self._running(),
                 figures=self._figures(),
                 now=now,
+                queues=self._queues(),
             )
+            self._watch.look(now)
 
     @staticmethod
     def _beat_seconds() -> float:
