@@ -125,7 +125,8 @@ def test_plan_shows_fields_and_slots_and_apply_fires_nothing(world, write):
 
     job = CronJob.objects.get(name="nightly")
     assert job.cron_expression == "30 4 * * *"
-    assert job.next_run_at and job.next_run_at > job.updated_at
+    assert job.next_run_at
+    assert job.next_run_at > job.updated_at
     assert Activity.objects.filter(target_id=job.pk).latest("id").verb == "changed"
 
 
@@ -160,7 +161,8 @@ def test_file_without_enabled_leaves_the_switch_to_people(world, write):
     jobs("apply", write(on))
     job.refresh_from_db()
     assert job.is_enabled
-    assert job.next_run_at and job.next_run_at > job.updated_at
+    assert job.next_run_at
+    assert job.next_run_at > job.updated_at
 
 
 def test_plan_shows_who_has_edited_what_the_file_keeps(world, write):

@@ -254,4 +254,5 @@ def test_yesterdays_state_comes_back(api):
     assert done.code == 0, done.err
     job.refresh_from_db()
     assert job.cron_expression == "0 3 * * *"
-    assert job.next_run_at and job.next_run_at > job.updated_at
+    assert job.next_run_at
+    assert job.next_run_at > job.updated_at

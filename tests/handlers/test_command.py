@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import translation
 from pydantic import ValidationError
 
 from handlers import (
@@ -25,6 +26,7 @@ from handlers.command.handler import CommandHandler
 from handlers.errors import HandlerNotFoundError
 from handlers.runner import Outcome, run_handler
 from scheduler.conf import CommandSettings
+from scheduler.operations.validation import call_problems
 from tests.handlers.conftest import run_info
 
 PYTHON = os.path.realpath(sys.executable)
@@ -232,3 +234,22 @@ def test_schema_names_the_allowed_programs():
 def test_settings_refuse_what_is_no_absolute_path(path):
     with pytest.raises(ValidationError, match="absolute path of a program"):
         CommandSettings(allow=(path,))
+
+
+def test_door_refuses_a_program_in_the_language_of_the_person():
+    with translation.override("en"):
+        refused = call_problems("command", {"argv": ["/usr/bin/env"]}, params_field="params")
+    with translation.override("ko"):
+        korean = call_problems("command", {"argv": ["/usr/bin/env"]}, params_field="params")
+    assert refused == {
+        "params": [
+            "Invalid params: argv: begins with a program that worker.commands.allow does not name"
+        ]
+    }
+    assert "worker.commands.allow에 없는 프로그램" in korean["params"][0]
+
+    with registry.restored(), translation.override("en"):
+        registry.forget_module(CommandHandler.__module__)
+        command.install([], shell=False)
+        off = call_problems("command", {}, params_field="params")
+    assert off == {"handler_name": [f"Handler not found: command: {command.OFF}"]}
