@@ -20,7 +20,7 @@ from scheduler.operations.control import Control, InvalidJob
 from scheduler.operations.definition import values_of
 from scheduler.operations.job_files import Document, JobFiles, document_of
 from scheduler.states import Door
-from tests.harness.scheduler_harness import SchedulerHarness, ok
+from tests.harness.scheduler_harness import SchedulerHarness
 from tests.harness.system import ROOT
 from tests.test_commands import Done, own_registry, run, world
 
@@ -238,7 +238,6 @@ def test_job_of_another_file_is_left_alone_until_it_is_taken_over(world, write):
 def test_the_file_of_the_page_works(world, write):
     page = (ROOT / "docs" / "jobs-in-git.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    world.handler("sample", ok)
 
     jobs("apply", write(text))
 

@@ -5,6 +5,7 @@ Scalars are read as JSON and YAML 1.2 mean them: `no` and `2026-01-31` are texts
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -97,12 +98,11 @@ def _read_json(text: str) -> Document:
 
 @cache
 def _yaml() -> Any:
-    """PyYAML, or None. It belongs to the ready-made project: jobu alone does not need it."""
+    """PyYAML, or None. It belongs to the extra `site`: jobu alone does not need it."""
     try:
-        import yaml
+        return importlib.import_module("yaml")
     except ImportError:
         return None
-    return yaml
 
 
 def _needed_yaml(otherwise: str) -> Any:
