@@ -145,6 +145,9 @@ def _dumper_class() -> Any:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+            return super().increase_indent(flow, False)  # items stand below their key
+
     def text(dumper: Any, value: str) -> Any:
         style = "|" if "\n" in value else None  # a script is read more easily line by line
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
