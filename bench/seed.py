@@ -38,7 +38,18 @@ def seed(*, jobs: int, executions: int, now: datetime) -> None:
     execute(_LOGS, ())
     for kind, age_seconds in (("beat", 2), ("worker", 3)):
         _insert_process(kind, now - timedelta(seconds=age_seconds))
+    _count_ends(now)
     analyze()
+
+
+def _count_ends(now: datetime) -> None:
+    """Counts the ends of the last day, as beat does, so that most jobs have counters."""
+    from scheduler.models import Counting
+    from scheduler.store import counters
+
+    Counting.objects.create(id=1, counted_until=now - timedelta(days=1))
+    while counters.count(now, lease_seconds=60):
+        pass
 
 
 def analyze() -> None:

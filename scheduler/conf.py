@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import date
+from importlib.util import find_spec
 from typing import Annotated, Any, Final, Literal
 
 from django.conf import settings
@@ -55,6 +56,22 @@ RETIRED_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     ("republish_seconds", "republish_max_seconds"),
     "workers look into the table themselves every second; delete the line",
 )
+
+TimezoneName = Annotated[str, AfterValidator(known_timezone)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def _has_opentelemetry(is_on: bool) -> bool:
+    if is_on and find_spec("opentelemetry") is None:
+        raise ValueError("needs OpenTelemetry: pip install 'jobu-scheduler[otel]'")
+    return is_on
+
+
+class Section(BaseModel):
+    """A part of the configuration. Unknown keys are refused; nothing changes after it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CalendarSettings(Section):
@@ -106,6 +123,11 @@ class BeatSettings(Section):
         {}, description="named sets of excluded days, used as `name` or `name:skip|next|previous`"
     )
     metrics: MetricsSettings = Field(MetricsSettings(), description="see below")
+    tracing: Annotated[bool, AfterValidator(_has_opentelemetry)] = Field(
+        False,
+        description="attempts are spans of OpenTelemetry; needs the extra `otel` and a tracer"
+        " provider",
+    )
 
 
 def _absolute_and_plain(path: str) -> str:

@@ -123,19 +123,16 @@ def test_site_includes_all_other_extras() -> None:
         if (requirement := Requirement(text)).name == project["name"]
     ]
 
-    # The site enqueues no tasks. Whoever adds apps that do adds the package, or has Django 6. Mail and
-    # webhooks need no library.
-    assert itself.extras == set(project["optional-dependencies"]) - {"site", "tasks", "alerts"}
+    # The site enqueues no tasks. Whoever adds apps that do adds the package, or has Django 6.
+    # Traces are off, and who wants them also chooses an SDK and an exporter.
+    assert itself.extras == set(project["optional-dependencies"]) - {"site", "tasks", "otel"}
 
 
 @pytest.mark.parametrize(
     ("packages", "extras"),
     [
         # Drivers are imported when a database of their kind is opened, the theme if installed.
-        (
-            ("scheduler", "handlers", "dbpools"),
-            {"", "admin", "postgres", "mysql", "tasks", "alerts"},
-        ),
+        (("scheduler", "handlers", "dbpools"), {"", "admin", "postgres", "mysql", "tasks", "otel"}),
         (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site"}),
     ],
 )

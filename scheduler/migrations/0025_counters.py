@@ -1,4 +1,4 @@
-"""Counters of what has ended, for metrics, and what workers count of themselves."""
+"""Counters of what has ended, what workers count of themselves, and the traces of runs."""
 
 from django.db import migrations, models
 
@@ -52,5 +52,10 @@ class Migration(migrations.Migration):
             model_name="schedulerprocess",
             name="figures",
             field=models.JSONField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name="jobexecution",
+            name="trace_context",
+            field=models.TextField(blank=True, editable=False, null=True),
         ),
     ]

@@ -109,6 +109,8 @@ class JobExecution(models.Model):
     # Why it was skipped, held, cancelled or failed, for programs: states.ReasonCode, or NULL.
     reason_code = models.CharField(max_length=40, null=True, blank=True, editable=False)
     reason_facts = StoredJSON(null=True, blank=True, editable=False)
+    # The spans of the run (store/traces.py). NULL: it was asked for outside of one.
+    trace_context = models.TextField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow())
 
     class Meta:

@@ -17,15 +17,8 @@ from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible, refusal
 from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.operations.start_time import StartTime
-from scheduler.states import (
-    FINAL,
-    RETRYABLE,
-    ActivityVerb,
-    ParamSource,
-    ReasonCode,
-    RunStatus,
-    TargetKind,
-)
+from scheduler.operations.tracing import current_context
+from scheduler.states import FINAL, RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction
@@ -69,6 +62,7 @@ class ExecutionOperations(Operations):
                 source=ParamSource.MANUAL,
                 now=now,
                 requested_by=self.actor.name,
+                trace_context=current_context(),
             )
             self._remember_job(ActivityVerb.RUN, job, now, execution_id=execution.pk)
             became_runnable(execution.queue)
@@ -100,6 +94,7 @@ class ExecutionOperations(Operations):
                 timeout_seconds=original.timeout_seconds,
                 queue=original.queue,
                 priority=original.priority,
+                trace_context=current_context(),
             )
             self._remember_execution(ActivityVerb.REPLAYED, execution, now, source_id=original.pk)
             became_runnable(execution.queue)
@@ -156,6 +151,7 @@ class ExecutionOperations(Operations):
                     dedupe_digest=digest,
                     requested_by=self.actor.name,
                     available_at=time.available_at(now),
+                    trace_context=current_context(),
                 )
             if is_new:
                 self._remember_execution(ActivityVerb.EVENT, execution, now)

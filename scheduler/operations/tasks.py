@@ -12,6 +12,7 @@ from django.db import connection
 
 from scheduler.models import JobAttempt, JobExecution
 from scheduler.operations.base import Operations
+from scheduler.operations.tracing import current_context
 from scheduler.operations.validation import instant_problem, queue_problem
 from scheduler.store import task_runs
 from scheduler.transient import in_transaction
@@ -63,6 +64,7 @@ class TaskOperations(Operations):
                 queue=call.queue,
                 priority=call.priority,
                 overlap_key=None if call.overlap_key is None else _number_of(call.overlap_key),
+                trace_context=current_context(),
             )
             execution_id = task_runs.create(run)
             if available_at <= now:

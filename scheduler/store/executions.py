@@ -32,6 +32,7 @@ def create_execution(
     queue: str = "",
     priority: int = 0,
     available_at: datetime | None = None,
+    trace_context: str | None = None,
 ) -> tuple[JobExecution, bool]:
     """Insert a PENDING execution that is not a slot: a manual run or an event.
 
@@ -61,6 +62,7 @@ def create_execution(
                     queue=job.queue if job else queue,
                     priority=job.priority if job else priority,
                     available_at=available_at or now,
+                    trace_context=trace_context,
                     created_at=now,
                 )
             return execution, True

@@ -25,6 +25,7 @@ class NewRun:
     queue: str
     priority: int
     overlap_key: int | None = None
+    trace_context: str | None = None
 
     @property
     def scheduled_time(self) -> datetime:
@@ -35,8 +36,8 @@ class NewRun:
 _INSERT = """
 INSERT INTO job_executions
        (handler_name, params, param_source, scheduled_time, created_at, available_at, max_retry,
-        timeout_seconds, queue, priority, overlap_key)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        timeout_seconds, queue, priority, overlap_key, trace_context)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -59,6 +60,7 @@ def create(run: NewRun) -> int:
             run.queue,
             run.priority,
             run.overlap_key,
+            run.trace_context,
         ],
     )
 

@@ -20,6 +20,7 @@ from scheduler.store.claims import Claimed
 from scheduler.worker import around_runs
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
+from scheduler.worker.tracing import NoTracing
 
 _SLICE_SECONDS = 0.5
 _STUCK = "StuckRun"
@@ -41,6 +42,7 @@ class Attempts:
         on_begin: Callable[[HeldRun], None],
         on_end: Callable[[HeldRun], None],
         hooks: RunHooks | None,
+        tracing: NoTracing,
         settings: Callable[[], SchedulerSettings],
     ) -> None:
         self._clock = clock
@@ -49,10 +51,12 @@ class Attempts:
         self._on_begin = on_begin
         self._on_end = on_end
         self._hooks = hooks
+        self._tracing = tracing
         self._settings = settings
 
     def begin(self, started: Sequence[Claimed], since: float) -> list[HeldRun]:
         """Start the handlers. `since`: monotonic, from before the claim."""
+        self._tracing.begin(started)
         begun = [self._held(claimed, since) for claimed in started]
         self._leases.hold(begun)
         # All that must know of a run knows it before its end can come.
@@ -84,6 +88,7 @@ class Attempts:
                 **facts,
             )
             context = contextvars.copy_context()
+        self._tracing.enter(claimed, context)
         held.run = Run(
             self._attempt(held, settings),
             held.name,
@@ -133,6 +138,7 @@ class Attempts:
 
     def _end(self, held: HeldRun, outcome: Outcome) -> None:
         if held.end(outcome):
+            self._tracing.end(held, outcome)
             self._on_end(held)
 
     def wait_for(self, held: HeldRun) -> None:

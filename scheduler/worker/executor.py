@@ -34,6 +34,7 @@ from scheduler.worker.figures import Tally
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.overlap import decide
 from scheduler.worker.reporting import Reporter
+from scheduler.worker.tracing import NoTracing
 from scheduler.worker.verdict import Budget, Verdict
 
 # A claim that is under way has so long, before the process ends without its runs.
@@ -106,6 +107,7 @@ class Executor:
             on_begin=self._view.began,
             on_end=on_end,
             hooks=hooks,
+            tracing=_tracing(is_on=settings().tracing),
             settings=settings,
         )
         self.wait_for = self._attempts.wait_for
@@ -324,3 +326,11 @@ def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
         traceback=redactor.text(outcome.traceback),
         result=redactor.value(outcome.result),
     )
+
+
+def _tracing(*, is_on: bool) -> NoTracing:
+    if not is_on:
+        return NoTracing()
+    from scheduler.worker.spans import Tracing  # imports OpenTelemetry
+
+    return Tracing()

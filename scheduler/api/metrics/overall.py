@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count
-
 from scheduler.api.metrics.text import Family, counter, gauge
-from scheduler.models import JobExecution
 from scheduler.operations import liveness
 from scheduler.states import FINAL, JobState
 from scheduler.store import job_figures, statistics
@@ -53,10 +50,9 @@ def _ended_recently(now: datetime) -> Family:
         "jobu_executions_ended_recently",
         f"Executions that ended in the last {WINDOW.total_seconds():.0f} seconds.",
     )
-    ended = JobExecution.objects.filter(finished_at__gt=now - WINDOW)
-    counts = dict(ended.order_by().values_list("status").annotate(Count("id")))
+    ended = statistics.ended_since(now - WINDOW)
     for status in sorted(FINAL):
-        family.add(counts.get(status, 0), {"status": status})
+        family.add(ended.of(status), {"status": status})
     return family
 
 
