@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scheduler.api.metrics.text import Family, counter, gauge, seconds
+from scheduler.api.metrics.text import Family, counter, gauge, labels, seconds
 from scheduler.states import FINAL
 from scheduler.store import job_figures
 
@@ -31,10 +31,10 @@ def families(max_jobs: int) -> Iterator[Family]:
         "From the slot, or when it could start, to the start of a run that needed one attempt.",
     )
     for job in jobs:
-        label, ended = {"job": job.name}, job.ended
+        label, ended = labels(job=job.name), job.ended
         failures.add(ended.failures_in_a_row, label)
-        for status in _STATUSES:
-            runs.add(ended.runs.get(status, 0), {**label, "status": status})
+        for status, of_status in _STATUSES.items():
+            runs.add(ended.runs.get(status, 0), f"{label},{of_status}")
         if any(ended.duration.counts):
             duration.add_histogram(ended.duration, label)
         if any(ended.lateness.counts):
@@ -42,7 +42,7 @@ def families(max_jobs: int) -> Iterator[Family]:
     yield from (failures, runs, duration, lateness)
 
 
-_STATUSES = sorted(FINAL)
+_STATUSES = {status: labels(status=status) for status in sorted(FINAL)}
 
 
 def _instants(jobs: list[job_figures.JobFigures]) -> Iterator[Family]:
@@ -54,6 +54,7 @@ def _instants(jobs: list[job_figures.JobFigures]) -> Iterator[Family]:
         "When a run of the job ended well last. Missing: none has since runs are counted.",
     )
     for job in jobs:
+        label = labels(job=job.name)
         for family, at in (
             (created, job.created_at),
             (next_run, job.next_run_at),
@@ -61,5 +62,5 @@ def _instants(jobs: list[job_figures.JobFigures]) -> Iterator[Family]:
             (last_success, job.ended.last_success_at),
         ):
             if at is not None:
-                family.add(seconds(at), {"job": job.name})
+                family.add(seconds(at), label)
     yield from (created, next_run, last_end, last_success)

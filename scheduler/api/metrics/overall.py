@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from scheduler.api.metrics.text import Family, counter, gauge
+from scheduler.api.metrics.text import Family, counter, gauge, labels
 from scheduler.operations import liveness
 from scheduler.states import FINAL, JobState
 from scheduler.store import job_figures, statistics
@@ -52,7 +52,7 @@ def _ended_recently(now: datetime) -> Family:
     )
     ended = statistics.ended_since(now - WINDOW)
     for status in sorted(FINAL):
-        family.add(ended.of(status), {"status": status})
+        family.add(ended.of(status), labels(status=status))
     return family
 
 
@@ -60,7 +60,7 @@ def _ended() -> Iterator[Family]:
     ended = job_figures.of_all()
     runs = counter("jobu_runs_total", "Runs that have ended, of all jobs and without a job.")
     for status in sorted(FINAL):
-        runs.add(ended.runs.get(status, 0), {"status": status})
+        runs.add(ended.runs.get(status, 0), labels(status=status))
     duration = Family(
         "histogram", "jobu_run_duration_seconds", "How long the last attempt of a run took."
     )
@@ -77,8 +77,8 @@ def _ended() -> Iterator[Family]:
 def _jobs(now: datetime) -> Family:
     family = gauge("jobu_jobs", "Jobs by state.")
     counts = statistics.job_counts(overdue_before=now - liveness.OVERDUE_AFTER)
-    family.add(counts.enabled, {"state": JobState.ENABLED})
-    family.add(counts.disabled, {"state": JobState.DISABLED})
-    family.add(counts.paused, {"state": JobState.PAUSED})
-    family.add(counts.broken, {"state": JobState.ERROR})
+    family.add(counts.enabled, labels(state=JobState.ENABLED))
+    family.add(counts.disabled, labels(state=JobState.DISABLED))
+    family.add(counts.paused, labels(state=JobState.PAUSED))
+    family.add(counts.broken, labels(state=JobState.ERROR))
     return family

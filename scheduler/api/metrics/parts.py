@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from scheduler.api.metrics.text import Family, counter, gauge
+from scheduler.api.metrics.text import Family, counter, gauge, labels
 from scheduler.operations import liveness
 from scheduler.operations.celery_app import known_queues, own_app
 from scheduler.store import job_figures
@@ -39,8 +39,8 @@ def _queues(now: datetime) -> Iterator[Family]:
         "jobu_queue_oldest_waiting_seconds", "How long the oldest of them waits; 0: none waits."
     )
     for name in list(waiting)[:MAX_QUEUES]:
-        depth.add(waiting[name], {"queue": name})
-        age_of.add(oldest[name], {"queue": name})
+        depth.add(waiting[name], labels(queue=name))
+        age_of.add(oldest[name], labels(queue=name))
     yield depth
     yield age_of
     yield gauge(
@@ -63,7 +63,7 @@ def _workers(now: datetime) -> Iterator[Family]:
     waited = counter("jobu_worker_pool_wait_seconds_total", "How long they waited for them.")
     timeouts = counter("jobu_worker_pool_timeouts_total", "Waits that were given up.")
     for worker in job_figures.of_workers(now - liveness.STALE_AFTER, MAX_WORKERS):
-        label, figures = {"worker": worker.name}, worker.figures
+        label, figures = labels(worker=worker.name), worker.figures
         running.add(worker.running, label)
         for family, group, count, total in (
             (claims, "claims", "groups", "runs"),
@@ -75,7 +75,7 @@ def _workers(now: datetime) -> Iterator[Family]:
                 family.add(_number(figures, group, total), label, "_sum")
         pools = _inner(figures, "pools")
         for database in sorted(pools):
-            both = {**label, "database": database}
+            both = f"{label},{labels(database=database)}"
             acquired.add(_number(pools, database, "acquired"), both)
             waited.add(_number(pools, database, "wait_seconds"), both)
             timeouts.add(_number(pools, database, "timeouts"), both)

@@ -5,7 +5,7 @@ Not written by prometheus_client, which takes half a second for the series of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -13,29 +13,31 @@ from scheduler.store.histograms import LABELS, Histogram
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-Labels = Mapping[str, str]
+
+def labels(**values: str) -> str:
+    """The labels of a series. Made once for all series of a job: there may be thousands."""
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items())
 
 
 class Family:
-    """All series of one name, and what they mean."""
+    """All series of one name, and what they mean. `labels` are those that `labels()` returns."""
 
     def __init__(self, kind: str, name: str, meaning: str) -> None:
         meaning = meaning.replace("\\", "\\\\").replace("\n", "\\n")
-        # The format has no suffix in the name of a counter's family, but in each of its samples.
         self._lines = [f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n"]
         self._name = name
 
-    def add(self, value: float, labels: Labels | None = None, suffix: str = "") -> None:
-        self._lines.append(f"{self._name}{suffix}{_braces(labels or {})} {float(value)!r}\n")
+    def add(self, value: float, labels: str = "", suffix: str = "") -> None:
+        braces = f"{{{labels}}}" if labels else ""
+        self._lines.append(f"{self._name}{suffix}{braces} {value!r}\n")
 
-    def add_histogram(self, histogram: Histogram, labels: Labels | None = None) -> None:
-        inner = _inner(labels or {})
-        begin = f"{self._name}_bucket{{{inner}{',' if inner else ''}le="
-        counts = list(histogram.cumulative())
+    def add_histogram(self, histogram: Histogram, labels: str = "") -> None:
+        begin = f"{self._name}_bucket{{{labels},le=" if labels else f"{self._name}_bucket{{le="
         self._lines += [
-            f'{begin}"{bound}"}} {count}\n' for bound, count in zip(LABELS, counts, strict=True)
+            f'{begin}"{bound}"}} {count}\n'
+            for bound, count in zip(LABELS, histogram.cumulative(), strict=True)
         ]
-        self.add(counts[-1], labels, "_count")
+        self.add(sum(histogram.counts), labels, "_count")
         self.add(histogram.total, labels, "_sum")
 
     def text(self) -> str:
@@ -61,14 +63,6 @@ def page(families: Iterable[Family]) -> str:
 def seconds(at: datetime) -> float:
     """An instant as Prometheus takes it: seconds since 1970."""
     return at.timestamp()
-
-
-def _braces(labels: Labels) -> str:
-    return f"{{{_inner(labels)}}}" if labels else ""
-
-
-def _inner(labels: Labels) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
 
 
 def _escaped(value: str) -> str:
