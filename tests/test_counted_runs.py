@@ -48,7 +48,7 @@ def test_counters_equal_the_tables_although_a_beat_and_a_worker_are_killed(jobu:
 
     wait_until_equal(jobu)
     assert ended_of(jobu)["FAILED"] == 1
-    figures = jobu.wait_until(lambda: figures_of(jobu, "ends", 1), 30, "figures of a worker")
+    figures = wait_for_figures(jobu, "ends", 1)
     assert figures["claims"]["runs"] >= figures["claims"]["groups"] > 0
     assert figures["loop"]["probes"] > 0
 
@@ -61,7 +61,7 @@ def test_children_of_prefork_hand_their_figures_to_the_worker(jobu: System):
         for run in runs:
             wait_until_final(jobu, run, 60)
 
-    figures = jobu.wait_until(lambda: figures_of(jobu, "ends", 9), 30, "figures of the children")
+    figures = wait_for_figures(jobu, "ends", 9)
 
     assert figures["ends"] == {"groups": 9, "runs": 9}
     assert figures["claims"] == {"groups": 9, "runs": 9}
@@ -89,13 +89,15 @@ def ended_of(jobu: System, job_id: int = 0) -> dict[str, int]:
     return dict(as_json(rows[0]["ended"])) if rows else {}
 
 
-def figures_of(jobu: System, group: str, runs: int) -> dict[str, Any] | None:
+def wait_for_figures(jobu: System, group: str, runs: int) -> dict[str, Any]:
     """The figures of a worker, once it has counted so many runs."""
-    for row in jobu.sql("select figures from scheduler_process where kind = 'worker'"):
-        figures = as_json(row["figures"]) or {}
-        if figures.get(group, {}).get("runs", 0) >= runs:
-            return dict(figures)
-    return None
+
+    def figures() -> list[dict[str, Any]]:
+        rows = jobu.sql("select figures from scheduler_process where kind = 'worker'")
+        all_figures = [as_json(row["figures"]) or {} for row in rows]
+        return [each for each in all_figures if each.get(group, {}).get("runs", 0) >= runs]
+
+    return jobu.wait_until(figures, 30, "figures of a worker")[0]
 
 
 def as_json(value: Any) -> Any:

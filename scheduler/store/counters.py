@@ -22,16 +22,24 @@ from functools import partial
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final
 
-from django.db import connection
-
-from scheduler.models import ALL_JOBS, CountedEnds, Counting, JobCounters
+from scheduler.models import ALL_JOBS, CountedEnds, Counting
 from scheduler.states import ParamSource, RunStatus
-from scheduler.store.connection import execute, fetch_all, fetch_one, instant, lock_skipping
+from scheduler.store.connection import (
+    execute,
+    fetch_all,
+    fetch_one,
+    from_json,
+    instant,
+    lock_skipping,
+    marks,
+    numbers,
+    to_json,
+)
 from scheduler.store.histograms import Histogram, read
 from scheduler.transient import in_transaction
 
 #: Ends of one transaction. Each may be of another job, whose row is read and written.
-STEP: Final = 2000
+STEP: Final = 500
 # Most ends are committed within milliseconds, so that few are left for the second look.
 _NEWEST: Final = timedelta(seconds=1)
 _SPANS: Final = 50
@@ -200,67 +208,91 @@ def _unpacked(packed: bytes) -> Iterable[int]:
 
 
 @dataclass
-class _News:
-    """What is to be added to the counters of one job."""
+class _Counters:
+    """The row of one job."""
 
     ended: Counter[str] = field(default_factory=Counter)
     duration: Histogram = field(default_factory=Histogram)
     lateness: Histogram = field(default_factory=Histogram)
-    ends: list[tuple[datetime, str]] = field(default_factory=list)
+    failures_in_a_row: int = 0
+    last_end_at: datetime | None = None
+    last_success_at: datetime | None = None
 
-    def note(self, end: _End) -> None:
+    def add(self, end: _End) -> None:
         self.ended[end.status] += 1
         if end.duration is not None:
             self.duration.observe(end.duration)
         if end.lateness is not None:
             self.lateness.observe(end.lateness)
-        self.ends.append((end.finished_at, end.status))
-
-    def add_to(self, row: JobCounters) -> None:
-        row.ended = dict(Counter(row.ended) + self.ended)
-        row.duration = _sum(row.duration, self.duration)
-        row.lateness = _sum(row.lateness, self.lateness)
-        for at, status in sorted(self.ends):
-            # One that was committed late lies before what is known, and says nothing of now.
-            is_newest = row.last_end_at is None or at >= row.last_end_at
-            if status == RunStatus.SUCCESS:
-                row.last_success_at = max(at, row.last_success_at or at)
-                row.failures_in_a_row = 0 if is_newest else row.failures_in_a_row
-            elif status in _FAILURES and is_newest:
-                row.failures_in_a_row += 1
-            row.last_end_at = max(at, row.last_end_at or at)
-
-
-def _sum(stored: Any, news: Histogram) -> dict[str, float]:
-    histogram = read(stored)
-    histogram.add(news)
-    return histogram.stored()
+        at = end.finished_at
+        # One that was committed late lies before what is known, and says nothing of now.
+        is_newest = self.last_end_at is None or at >= self.last_end_at
+        if end.status == RunStatus.SUCCESS:
+            self.last_success_at = max(at, self.last_success_at or at)
+            self.failures_in_a_row = 0 if is_newest else self.failures_in_a_row
+        elif end.status in _FAILURES and is_newest:
+            self.failures_in_a_row += 1
+        self.last_end_at = max(at, self.last_end_at or at)
 
 
 def _add(ends: Iterable[_End]) -> None:
     """The caller holds the lock of the counting, so nobody else writes these rows."""
-    news: dict[int, _News] = {}
-    for end in ends:
-        for key in {ALL_JOBS, end.job_id or ALL_JOBS}:
-            news.setdefault(key, _News()).note(end)
-    rows = {row.job_id: row for row in JobCounters.objects.filter(job_id__in=list(news))}
-    for key, added in news.items():
-        row = rows.setdefault(key, JobCounters(job_id=key))
-        added.add_to(row)
-    written = JobCounters._meta.concrete_fields
-    has_target = connection.features.supports_update_conflicts_with_target
-    JobCounters.objects.bulk_create(
-        [rows[key] for key in sorted(rows)],
-        update_conflicts=True,
-        # MySQL finds it by itself, and must not be told.
-        unique_fields=["job_id"] if has_target else None,
-        update_fields=[each.name for each in written if not each.primary_key],
+    ends = sorted(ends, key=lambda end: end.finished_at)
+    keys = sorted({ALL_JOBS, *(end.job_id for end in ends if end.job_id is not None)})
+    for first in range(0, len(keys), STEP):
+        part = keys[first : first + STEP]
+        rows = {key: _Counters() for key in part}
+        for key, *columns in fetch_all(_READ.format(ids=numbers(part)), ()):
+            rows[key] = _read(columns)
+        for end in ends:
+            for key in {ALL_JOBS, end.job_id or ALL_JOBS} & rows.keys():
+                rows[key].add(end)
+        # Not an upsert, which each database writes in its own way.
+        execute(_DELETE.format(ids=numbers(part)), ())
+        values = [value for key in part for value in (key, *_written(rows[key]))]
+        places = f"({marks(range(7))})"
+        execute(_INSERT.format(rows=", ".join([places] * len(part))), values)
+
+
+_READ: Final = """
+SELECT job_id, ended, duration, lateness, failures_in_a_row, last_end_at, last_success_at
+  FROM jobu_job_counters
+ WHERE job_id IN ({ids})
+"""
+_DELETE: Final = "DELETE FROM jobu_job_counters WHERE job_id IN ({ids})"
+_INSERT: Final = """
+INSERT INTO jobu_job_counters
+       (job_id, ended, duration, lateness, failures_in_a_row, last_end_at, last_success_at)
+VALUES {rows}
+"""
+
+
+def _read(columns: Sequence[Any]) -> _Counters:
+    ended, duration, lateness, failures, last_end, last_success = columns
+    return _Counters(
+        ended=Counter(from_json(ended)),
+        duration=read(from_json(duration)),
+        lateness=read(from_json(lateness)),
+        failures_in_a_row=failures,
+        last_end_at=instant(last_end),
+        last_success_at=instant(last_success),
+    )
+
+
+def _written(row: _Counters) -> tuple[Any, ...]:
+    return (
+        to_json(row.ended),
+        to_json(row.duration.stored()),
+        to_json(row.lateness.stored()),
+        row.failures_in_a_row,
+        row.last_end_at,
+        row.last_success_at,
     )
 
 
 def forget_deleted_jobs() -> int:
     """Delete the counters of jobs that are gone. Returns how many. Those of all runs stay."""
-    return execute(_FORGET, [ALL_JOBS])
+    return in_transaction(lambda: execute(_FORGET, [ALL_JOBS]))
 
 
 _FORGET: Final = """

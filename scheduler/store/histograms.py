@@ -24,11 +24,6 @@ class Histogram:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
-    def add(self, other: Histogram) -> None:
-        for index, count in enumerate(other.counts):
-            self.counts[index] += count
-        self.total += other.total
-
     def cumulative(self) -> Iterator[int]:
         """For each of LABELS how many values are at most that large."""
         total = 0
