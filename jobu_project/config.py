@@ -67,7 +67,11 @@ class SchedulerConfig(BeatSettings):
         repr=False,
         description="jobufs:// (files, one host), redis://, rediss://, amqp:// or amqps://",
     )
-    alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
+    traces_exporter: str = Field(
+        "otlp",
+        description="with `tracing`: where spans go; otlp, console, another exporter that is"
+        " installed, or none",
+    )
 
 
 class WorkerConfig(WorkerSettings):

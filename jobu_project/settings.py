@@ -209,6 +209,7 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = config.scheduler.max_sleep_seconds
 # --- jobu -----------------------------------------------------------------------------------------
 
 FLOWER_URL = config.admin.flower_url
+TRACES_EXPORTER = config.scheduler.traces_exporter
 JOBU = SchedulerSettings(
     **{name: getattr(config.scheduler, name) for name in BeatSettings.model_fields},
     **{name: getattr(config.worker, name) for name in WorkerSettings.model_fields},
