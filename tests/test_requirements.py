@@ -133,7 +133,7 @@ def test_site_includes_all_other_extras() -> None:
     [
         # Drivers are imported when a database of their kind is opened, the theme if installed.
         (("scheduler", "handlers", "dbpools"), {"", "admin", "postgres", "mysql", "tasks", "otel"}),
-        (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site"}),
+        (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site", "otel"}),
     ],
 )
 def test_every_imported_distribution_is_required(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from django.db import connection
+
 from scheduler.models import ALL_JOBS, CronJob, SchedulerProcess
 from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import heads
@@ -59,12 +61,14 @@ SELECT ended, duration, lateness, failures_in_a_row, last_end_at, last_success_a
   FROM jobu_job_counters
  WHERE job_id = %s
 """
+# Else MySQL reads all enabled jobs and sorts them.
+_BY_ID: Final = {"mysql": "FORCE INDEX (PRIMARY)"}
 # A job whose last success lies before its runs were counted shows what its list shows.
 _OF_JOBS: Final = """
 SELECT j.name, j.created_at, j.next_run_at,
        CASE WHEN j.last_status = %s THEN j.last_run_at END,
        c.ended, c.duration, c.lateness, c.failures_in_a_row, c.last_end_at, c.last_success_at
-  FROM cron_jobs j
+  FROM cron_jobs j {index}
   LEFT JOIN jobu_job_counters c ON c.job_id = j.id
  WHERE j.is_enabled IN (TRUE)
  ORDER BY j.id
@@ -87,7 +91,7 @@ def of_jobs(limit: int) -> list[JobFigures]:
             ended=_ended(counted, instant(shown)),
         )
         for name, created, next_run, shown, *counted in fetch_all(
-            _OF_JOBS, [RunStatus.SUCCESS, limit]
+            _OF_JOBS.format(index=_BY_ID.get(connection.vendor, "")), [RunStatus.SUCCESS, limit]
         )
     ]
 
