@@ -87,7 +87,7 @@ def _days_with_nths(rule: Rule, *, every_dom: bool, every_dow: bool) -> tuple[st
     dows = ",".join([_plain(rule.dows, "dow")] * bool(rule.dows) + nths)
     if (every_dom and not rule.both) or (every_dow and not rule.both):
         return "*", "*"
-    if every_dom:
+    if every_dom or (not doms and not rule.both):
         return "*", dows
     if every_dow:
         return doms, "*"

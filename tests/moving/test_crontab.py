@@ -86,7 +86,7 @@ def test_each_line_is_said_and_mapped(control: ImportControl, crontab: Path):
     assert said == [
         ("impossible", {"reboot"}),
         ("impossible", {"expression"}),
-        ("impossible", {"expression"}),
+        ("impossible", {"unreadable"}),
         ("impossible", {"expression"}),
         ("impossible", {"refused"}),
     ]

@@ -49,8 +49,8 @@ def test_an_expression_has_exactly_the_days_and_times_of_the_rule(rule: Rule):
     text = expression_of(rule)
     if text is None:
         assert rule.both
-        assert EVERY_DOM != rule.doms
-        assert EVERY_DOW != rule.dows
+        assert rule.doms != EVERY_DOM
+        assert rule.dows != EVERY_DOW
         return
     if len(text) > 100:
         return

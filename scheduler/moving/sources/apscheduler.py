@@ -58,7 +58,8 @@ class TriggerWalker:
             if fires_at is None or fires_at > until:
                 break
             found.append(fires_at.astimezone(UTC).replace(microsecond=0))
-            previous, asked = fires_at, fires_at + _INSTANT
+            # In UTC: local time + delta would forget which pass of a repeated hour this is.
+            previous, asked = fires_at, fires_at.astimezone(UTC) + _INSTANT
         return found
 
 
