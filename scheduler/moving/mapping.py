@@ -19,11 +19,10 @@ from scheduler.moving.entries import (
     impossible,
     note,
 )
-from scheduler.moving.names import job_name, source_key
+from scheduler.moving.names import job_name, name_problem, source_key
 from scheduler.moving.rules import Rule
 from scheduler.operations.control import Control
 from scheduler.operations.errors import describe
-from scheduler.operations.validation import NAME_LENGTH
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.expression import read_expression
 
@@ -67,8 +66,7 @@ def _map(kind: str, entry: Entry, control: Control, now: datetime) -> Mapped:
     values = {**entry.values, "name": name, "is_enabled": False}
     findings = list(entry.findings)
     if name != entry.name:
-        problem = f"{len(entry.name)} > {NAME_LENGTH}" if len(entry.name) > NAME_LENGTH else "U+..."
-        findings.append(differs(Reason.NAME, name=name, problem=problem))
+        findings.append(differs(Reason.NAME, name=name, problem=name_problem(entry.name)))
     if not entry.is_enabled:
         findings.append(note(Reason.OFF))
     mapped = Mapped(

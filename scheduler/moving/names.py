@@ -12,14 +12,18 @@ def job_name(name: str) -> str:
 
     A name that must change ends in a digest of the whole one, so two long names stay two.
     """
-    if validation.text_problem(name, validation.NAME_LENGTH, required=True) is None and (
-        validation.new_name_problem(name) is None
-    ):
+    if name_problem(name) is None:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     seen = "".join(each for each in name if validation.new_name_problem(f"a{each}a") is None)
     kept = seen.strip()[: validation.NAME_LENGTH - len(digest) - 1].strip()
     return f"{kept}~{digest}" if kept else digest
+
+
+def name_problem(name: str) -> str | None:
+    """Returns why no job may have this name, or None."""
+    problem = validation.text_problem(name, validation.NAME_LENGTH, required=True)
+    return problem or validation.new_name_problem(name)
 
 
 def source_key(kind: str, key: str) -> str:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ def test_the_words_of_the_dry_run_are_true_and_a_second_run_changes_nothing(
     assert (options.priority, options.queue) == (6, "slow")
     assert CronJob.objects.get(name="plain 1").priority == 9
     bounds = CronJob.objects.get(name="bounds")
-    assert bounds.start_at.isoformat() == "2026-12-01T00:00:00+00:00"
-    assert bounds.end_at.isoformat() == "2027-01-31T23:59:59+00:00"
+    assert bounds.start_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert bounds.end_at == datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @pytest.mark.database
@@ -140,7 +141,7 @@ def test_compare_over_400_days_finds_what_was_said_and_what_was_edited_and_nothi
     control: ImportControl, tasks: Any, sqlite_source: str
 ):
     run("import", sqlite_source, *LOSSY)
-    planted = {
+    planted: dict[str, tuple[dict[str, Any], set[str]]] = {
         "plain 0": ({"timezone": "Asia/Tokyo"}, set()),  # the same offset all year
         "plain 6": ({"timezone": "Asia/Shanghai"}, {"zone"}),
         "plain 7": ({"cron_expression": "7 7 * * 0-4"}, {"weekday_number"}),

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def module() -> Iterator[ModuleType]:
+def module() -> Iterator[Any]:
     """A module of the project, `legacy`, which a test fills."""
     made = sys.modules["legacy"] = ModuleType("legacy")
     yield made
@@ -195,7 +195,7 @@ def unknown() -> None: ...
 
 
 def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
-    control: ImportControl, module: ModuleType, tasks: Any
+    control: ImportControl, module: Any, tasks: Any
 ):
     from apscheduler.schedulers.background import BackgroundScheduler
     from celery import current_app
@@ -257,7 +257,7 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
 
 
 def test_a_job_with_unshifted_weekdays_is_found_by_the_comparison(
-    control: ImportControl, module: ModuleType, tasks: Any
+    control: ImportControl, module: Any, tasks: Any
 ):
     from apscheduler.schedulers.background import BackgroundScheduler
     from celery import current_app
@@ -291,7 +291,7 @@ def beat_schedule() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_beat_schedule_of_an_app(control: ImportControl, module: ModuleType, tasks: Any):
+def test_the_beat_schedule_of_an_app(control: ImportControl, module: Any, tasks: Any):
     app = module.app = Celery("legacy", broker="amqp://", set_as_current=False)
     app.conf.timezone = "Europe/Berlin"
     app.conf.beat_schedule = beat_schedule()
