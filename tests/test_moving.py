@@ -94,7 +94,6 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     "names have at most 100 characters": lambda: (
         not problems(name="n" * 100) and problems(name="n" * 101) == ["name"]
     ),
-    "Put the rest into `description`": lambda: not problems(description="d" * 500),
     "In Celery's crontab and in jobu, the weekdays are 0 (Sunday) to 6 (Saturday).": lambda: all(
         slots(f"0 0 * * {n}") == celerys_days(day_of_week=str(n)) for n in range(7)
     ),

@@ -1,4 +1,4 @@
-"""Imports what `module:name` names."""
+"""Imports what `module:name` names, and packages that only some sources need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from scheduler.moving.entries import UnreadableSource
+
+
+def optional(package: str) -> Any:
+    """Returns a package that jobu does not require. UnreadableSource: it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        text = _("the package %(package)s is not installed") % {"package": package}
+        raise UnreadableSource(text) from error
 
 
 def imported(where: str) -> Any:

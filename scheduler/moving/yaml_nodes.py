@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from scheduler.moving.entries import UnreadableSource
+from scheduler.moving.importing_code import optional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,7 @@ def documents(text: str) -> Iterator[Document]:
 
     What cannot be parsed is the last one: nobody knows where the next one would begin.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise UnreadableSource(_("the package PyYAML is not installed")) from error
+    yaml = optional("yaml")
     loader = yaml.SafeLoader(text)
     try:
         while loader.check_node():
@@ -53,8 +50,7 @@ def documents(text: str) -> Iterator[Document]:
 
 
 def _document(node: Any) -> Document:
-    import yaml
-
+    yaml = optional("yaml")
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         return Document(line=line, value={}, problem=_("it is no mapping"))
@@ -70,8 +66,7 @@ def _document(node: Any) -> Document:
 
 def _key_twice(node: Any) -> Any:
     """Returns the second of two equal keys. SafeLoader keeps the last one and says nothing."""
-    import yaml
-
+    yaml = optional("yaml")
     if isinstance(node, yaml.SequenceNode):
         return next((found for each in node.value if (found := _key_twice(each))), None)
     if not isinstance(node, yaml.MappingNode):

@@ -26,6 +26,7 @@ from scheduler.moving.entries import (
     note,
 )
 from scheduler.moving.expressions import of_interval
+from scheduler.moving.importing_code import optional
 from scheduler.moving.mapping_rules import columns_of_rule
 from scheduler.moving.rules import Rule
 from scheduler.moving.walking import Walker
@@ -53,9 +54,7 @@ def _rows(path: Path) -> list[Any]:
             case ".csv":
                 return list(csv.DictReader(io.StringIO(text), strict=True))
             case ".yaml" | ".yml":
-                import yaml
-
-                found = yaml.safe_load(text)
+                found = optional("yaml").safe_load(text)
             case _:
                 found = json.loads(text)
     except Exception as error:

@@ -22,6 +22,7 @@ from scheduler.moving.entries import (
     impossible,
     note,
 )
+from scheduler.moving.importing_code import optional
 from scheduler.operations.celery_app import own_app
 
 _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
@@ -38,10 +39,7 @@ def read(where: str, options: Options) -> Iterator[Entry]:
 
 def _definitions(where: str) -> tuple[str, dict[str, dict[str, str]]]:
     """Returns what names the server, and the hash of each entry by its key."""
-    try:
-        import redis
-    except ImportError as error:
-        raise UnreadableSource(_("the package redis is not installed")) from error
+    redis = optional("redis")
     url = urlsplit(where)
     query = parse_qs(url.query)
     prefix = query.pop("prefix", ["redbeat:"])[0]
