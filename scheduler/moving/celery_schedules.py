@@ -121,7 +121,7 @@ def found_in(entry: CeleryEntry, options: Options, *, has_priorities: bool) -> F
     """Maps an entry. Raises nothing: what is wrong is a finding."""
     values, findings = columns_of_call(entry.task, entry.args, entry.kwargs)
     values |= {
-        "description": entry.description[:500],
+        "description": entry.description.replace("\r\n", "\n")[:500],
         "start_at": entry.start_at,
         "end_at": entry.end_at,
         "timeout_seconds": LONGEST_TIMEOUT_SECONDS,

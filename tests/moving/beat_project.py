@@ -104,6 +104,8 @@ if __name__ == "__main__":
     )
     django.setup()
     from django.core.management import call_command
+    from django.db import transaction
 
     call_command("migrate", verbosity=0)
-    fill()
+    with transaction.atomic():
+        fill()

@@ -152,11 +152,11 @@ def test_compare_over_400_days_finds_what_was_said_and_what_was_edited_and_nothi
     }
     for name, (values, _causes) in planted.items():
         control.update_job(CronJob.objects.get(name=name).pk, **values)
-    began = time.monotonic()
+    began = time.process_time()  # not the load of the machine
 
     done = run("compare", sqlite_source, "--days", "400", "--json")
 
-    took = time.monotonic() - began
+    took = time.process_time() - began
     assert done.code == 1
     found = {entry["name"]: set(entry["causes"]) for entry in done.json["entries"]}
     expected = {name: causes for name, (_values, causes) in planted.items()} | {

@@ -153,10 +153,11 @@ def test_airflow_schedules_run_at_the_end_of_their_interval(control: ImportContr
         {"dag_id": "dst", "schedule": "30 1 * * *", "timezone": "America/New_York",
          "max_active_runs": 1},
         {"dag_id": "typo", "shedule": "@daily"},
-        {"dag_id": "none"},
+        {"dag_id": "nobody", "schedule": "@daily", "max_active_runs": 1},
+        {"timezone": "UTC"},
     ]  # fmt: skip
     path.write_text(json.dumps(rows))
-    handlers = {row["dag_id"]: "celery:shop.plain" for row in rows} | {"none": "gone"}
+    handlers = {row["dag_id"]: "celery:shop.plain" for row in rows[:-2]}
 
     found = found_in(f"airflow:{path}", control, handlers=handlers)
 
@@ -164,6 +165,8 @@ def test_airflow_schedules_run_at_the_end_of_their_interval(control: ImportContr
     handler = {"refused"}  # no task of that name in this process
     assert said["delta"] == ("impossible", {"interval", "instances"})
     assert said["asset"] == ("impossible", {"rule", "instances"})
+    assert said["nobody"] == ("impossible", {"no_handler", "zone", "interval_end"})
+    assert said["entry 8"] == ("impossible", {"unreadable"})
     assert said["typo"] == ("impossible", {"unknown_key"})
     assert said["daily"] == ("impossible", {"interval_end"} | handler)
     assert found["or"].values["cron_expression"] == "0 0 * * 1"

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils.translation import gettext as _
 
+from handlers.registry import handler_names
 from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule
 from scheduler.moving.entries import (
     Entry,
@@ -83,9 +84,9 @@ def _entry(row: Any, label: str, where: str, options: Options) -> Entry:
 
 def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> Entry:
     name = facts["name"]
-    handler = options.handlers.get(name) or row.get("handler") or name
+    handler = options.handlers.get(name) or row.get("handler")
     values: dict[str, Any] = {
-        "handler_name": str(handler),
+        "handler_name": str(handler or name),
         "handler_params": {},
         "description": str(row.get("description") or "")[:500],
         "misfire_policy": "all" if _truth(row.get("catchup", True)) else "latest",
@@ -93,6 +94,8 @@ def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> 
         "timeout_seconds": _LONGEST_TIMEOUT_SECONDS,
     }
     findings: list[Finding] = []
+    if not handler and name not in handler_names():
+        findings.append(impossible(Reason.NO_HANDLER, name=name))
     runs = int(row.get("max_active_runs") or 16)
     values["overlap_policy"] = "skip" if runs == 1 else "allow"
     if runs != 1:
