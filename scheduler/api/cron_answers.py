@@ -24,10 +24,15 @@ def shown(job: CronJob, caller: Caller) -> dict[str, Any]:
     values = {
         name: getattr(job, name)
         for name in CronOut.model_fields
-        if name not in ("state", "handler_params")
+        if name not in ("state", "handler_params", "alert_rules")
     }
     params = mask(job.handler_params) if caller.may(Action.VIEW_PARAMS) else None
-    return {**values, "state": state_of(job), "handler_params": params}
+    return {
+        **values,
+        "state": state_of(job),
+        "handler_params": params,
+        "alert_rules": mask(job.alert_rules),
+    }
 
 
 def answered(job: CronJob, caller: Caller) -> dict[str, Any]:

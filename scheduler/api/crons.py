@@ -194,11 +194,10 @@ def _values(given: In, before: CronJob | None) -> dict[str, Any]:
             text = _("contradicts overlap_policy; send one of the two")
             raise invalid({"allow_overlap": [text]})
         del values["allow_overlap"]
-    if "handler_params" in values:
-        stored = before.handler_params if before is not None else {}
-        values["handler_params"] = unmask_params(
-            values["handler_params"], stored, field="handler_params"
-        )
+    for name in ("handler_params", "alert_rules"):
+        if name in values:
+            stored = getattr(before, name) if before is not None else {}
+            values[name] = unmask_params(values[name], stored, field=name)
     return values
 
 

@@ -20,7 +20,7 @@ _JOB = [
     *(
         column.name
         for column in CronJob._meta.concrete_fields
-        if column.name not in ("handler_params", "missed_from")
+        if column.name not in ("handler_params", "alert_rules", "missed_from")
     ),
     *LISTS,
 ]
@@ -58,7 +58,8 @@ def job_facts(job: CronJob) -> Facts:
     found = {name: getattr(job, name) for name in _JOB}
     # SQL may have written 1 instead of true.
     found["is_enabled"] = bool(job.is_enabled)
-    return {**found, "state": state_of(job), "handler_params": mask(job.handler_params)}
+    masked = {name: mask(getattr(job, name)) for name in ("handler_params", "alert_rules")}
+    return {**found, "state": state_of(job), **masked}
 
 
 def execution_facts(execution: JobExecution) -> Facts:

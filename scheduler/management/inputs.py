@@ -115,6 +115,22 @@ def params_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | No
     return found
 
 
+def rules_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | None:
+    """Returns the rules of alerts with what --alert changes. None: it was not given. InvalidJob."""
+    if not options.get("alert"):
+        return None
+    found = dict(stored) if isinstance(stored, Mapping) else {}
+    for pair in options["alert"]:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidJob({"alert": [_("%(pair)s is not RULE=VALUE") % {"pair": repr(key)}]})
+        if value:
+            found[key] = _json_or_text(value)
+        else:
+            found.pop(key, None)
+    return found
+
+
 def _json_object(text: str) -> dict[str, Any]:
     if text.startswith("@"):
         text = _text_of_file(text[1:])

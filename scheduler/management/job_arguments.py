@@ -23,8 +23,8 @@ NO_INSTANT: Final = ("", "none")
 
 # These have options of their own, under other names or with their own rules.
 _BY_HAND: Final = {
-    "name", "cron_expression", "handler_name", "handler_params", "is_enabled", "pause_reason",
-    "paused_until",
+    "name", "cron_expression", "handler_name", "handler_params", "alert_rules", "is_enabled",
+    "pause_reason", "paused_until",
 }  # fmt: skip
 _COLUMNS: Final = [
     column
@@ -72,6 +72,13 @@ def of_update(parser: CommandParser) -> None:
 
 def _settings(parser: CommandParser) -> None:
     inputs.add_params(parser)
+    parser.add_argument(
+        "--alert",
+        action="append",
+        metavar="RULE=VALUE",
+        help=_("a rule of its alerts, such as failed=true; VALUE is JSON, or else a text; without"
+               " VALUE the rule is as its tags and the settings say"),
+    )  # fmt: skip
     for column in _COLUMNS:
         if isinstance(column, models.IntegerField):
             low, high = LIMITS[column.name]
@@ -137,8 +144,13 @@ def of_delete(parser: CommandParser) -> None:
     add_yes(parser)
 
 
-def given_values(options: Mapping[str, Any], *, stored: object, now: datetime) -> dict[str, Any]:
-    """Returns the columns that were named. `stored`: the params that the job has. InvalidJob."""
+def given_values(
+    options: Mapping[str, Any], *, stored: object, stored_rules: object, now: datetime
+) -> dict[str, Any]:
+    """Returns the columns that were named. Raises InvalidJob.
+
+    `stored`, `stored_rules`: the params and the rules of alerts that the job has.
+    """
     names = ["name", "cron_expression", "handler_name", *(column.name for column in _COLUMNS)]
     found = {
         name: options[name]
@@ -155,4 +167,7 @@ def given_values(options: Mapping[str, Any], *, stored: object, now: datetime) -
     params = inputs.params_of(options, stored)
     if params is not None:
         found["handler_params"] = params
+    rules = inputs.rules_of(options, stored_rules)
+    if rules is not None:
+        found["alert_rules"] = rules
     return found

@@ -13,6 +13,7 @@ from scheduler.operations.masking import mask
 from scheduler.operations.secret_names import secret_members
 
 PARAMS: Final = "handler_params"
+_JSON: Final = frozenset({PARAMS, "alert_rules"})
 # Doors take 64 KiB of params; what SQL has typed beyond that is cut.
 _LARGEST_VALUE_BYTES: Final = 1024 * 1024
 _MISSING: Final = object()
@@ -40,8 +41,8 @@ def _stored(value: Any) -> Any:
 
 
 def is_changed(name: str, old: object, new: object) -> bool:
-    """Whether the values of a column differ. In params 1, 1.0 and true are three values."""
-    return not json_equal(old, new) if name == PARAMS else old != new
+    """Whether the values of a column differ. In JSON 1, 1.0 and true are three values."""
+    return not json_equal(old, new) if name in _JSON else old != new
 
 
 def changed_secrets(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

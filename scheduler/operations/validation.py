@@ -23,6 +23,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
 from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.errors import InvalidJob, Problems
+from scheduler.operations.job_alerts import rules_problems
 from scheduler.schedule import (
     FIRST_INSTANT,
     LAST_INSTANT,
@@ -78,6 +79,7 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
         check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
     for name in LISTS:
         check(name, lambda name=name: _text_list(getattr(job, name)))  # type: ignore[misc]
+    check("alert_rules", lambda: _alert_rules(job, settings))
     check("queue", lambda: queue_problem(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
     for moment in ("start_at", "end_at", "paused_until"):
@@ -223,6 +225,13 @@ def _text_list(value: object) -> str | None:
     return None
 
 
+def _alert_rules(job: CronJob, settings: SchedulerSettings) -> str | None:
+    found = rules_problems(job, settings.alerts)
+    if isinstance(found, InvalidParamsError):
+        return "; ".join(_shown(found))
+    return "; ".join(found) or None
+
+
 def _truth(value: object) -> str | None:
     # SQL's 0 and 1 are read as such from some databases.
     return None if value in (True, False) else _("must be true or false")
@@ -296,13 +305,17 @@ def no_handler(error: HandlerNotFoundError) -> str:
 
 def bad_params(error: InvalidParamsError) -> str:
     """Returns what is wrong with params, place by place."""
+    return _("Invalid params: %(problems)s") % {"problems": "; ".join(_shown(error))}
+
+
+def _shown(error: InvalidParamsError) -> list[str]:
     shown = [
         f"{each.loc}: {bad_param(each)}" if each.loc else bad_param(each)
         for each in error.errors[: error.SHOWN]
     ]
     if len(error.errors) > error.SHOWN:
         shown.append(_("and %(count)s more") % {"count": len(error.errors) - error.SHOWN})
-    return _("Invalid params: %(problems)s") % {"problems": "; ".join(shown)}
+    return shown
 
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")

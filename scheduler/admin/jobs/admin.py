@@ -77,6 +77,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
                     "misfire_policy",
                     "misfire_grace_seconds",
                     "max_catchup",
+                    "alert_rules",
                 ),
                 "classes": ("tab",),
             },
@@ -173,7 +174,10 @@ class CronJobAdmin(JobColumns, SavesJobs):
         if obj is None or self.has_change_permission(request):
             return self.fieldsets
         sees_params = may(request.user, Action.VIEW_PARAMS)
-        read_only = {"handler_params": "params_block" if sees_params else "params_hidden"}
+        read_only = {
+            "handler_params": "params_block" if sees_params else "params_hidden",
+            "alert_rules": "rules_block",
+        }
 
         def shown(options: Any) -> dict[str, Any]:
             return {**options, "fields": [read_only.get(name, name) for name in options["fields"]]}
@@ -187,6 +191,10 @@ class CronJobAdmin(JobColumns, SavesJobs):
     @admin.display(description=_("parameters"))
     def params_hidden(self, job: CronJob) -> str:
         return gettext("hidden: you may not see parameters")
+
+    @admin.display(description=_("alert rules"))
+    def rules_block(self, job: CronJob) -> SafeString:
+        return formatting.block(formatting.as_json(job.alert_rules))
 
     @admin.display(description=_("next runs"))
     def schedule_preview(self, job: CronJob) -> SafeString:

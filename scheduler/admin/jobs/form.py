@@ -73,6 +73,14 @@ class CronJobForm(AnyModelForm):
             "A JSON object for the handler. ******** stands for a stored secret and keeps it."
         ),
     )
+    alert_rules = ParamsField(
+        label=_("Alert rules"),
+        required=False,
+        help_text=_(
+            'Who is told of what, such as {"failed": true, "failed_in_a_row": 3}. Empty: as its '
+            "tags and the settings say."
+        ),
+    )
     tags = TextListField(label=_("Tags"), help_text=_("with commas between them"))
     tick_seq = MarkField()
     seen = MarkField()
@@ -111,6 +119,10 @@ class CronJobForm(AnyModelForm):
             assert isinstance(params, ParamsField)
             params.stored = job.handler_params
             params.describe(handler_input="handler_name", job_id=job.pk)
+        if "alert_rules" in self.fields:
+            rules = self.fields["alert_rules"]
+            assert isinstance(rules, ParamsField)
+            rules.stored = job.alert_rules
         if job.pk is not None:
             self.initial["tick_seq"] = str(job.tick_seq)
             self.initial["seen"] = self._seen_now

@@ -45,6 +45,9 @@ class CronFields(In):
     tags: list[Annotated[StrictStr, Field(min_length=1, max_length=100)]] = Field(
         default_factory=list, max_length=50, description="in place of those that there are"
     )
+    alert_rules: JsonObject = Field(
+        default_factory=dict, description="what people are told of it (docs/alerts.md)"
+    )
     timezone: StrictStr = Field(default="", max_length=64, description="empty: the configured one")
     calendar: StrictStr = Field(default="", max_length=100)
     start_at: InstantIn | None = None
@@ -98,6 +101,7 @@ class CronOut(Schema):
     description: str
     owner: str
     tags: list[str]
+    alert_rules: Any = Field(description="its own; secrets masked")
     cron_expression: str
     timezone: str
     calendar: str

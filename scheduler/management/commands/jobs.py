@@ -155,7 +155,8 @@ def _show(command: Command, options: dict[str, Any]) -> int:
 
 
 def _create(command: Command, options: dict[str, Any]) -> int:
-    given = arguments.given_values(options, stored={}, now=command.control.clock.now())
+    now = command.control.clock.now()
+    given = arguments.given_values(options, stored={}, stored_rules={}, now=now)
     job = command.control.create_job(**given, is_enabled=not options["disabled"])
     return _saved(command, job, _("created"))
 
@@ -163,7 +164,10 @@ def _create(command: Command, options: dict[str, Any]) -> int:
 def _update(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
     given = arguments.given_values(
-        options, stored=job.handler_params, now=command.control.clock.now()
+        options,
+        stored=job.handler_params,
+        stored_rules=job.alert_rules,
+        now=command.control.clock.now(),
     )
     if not given:
         raise InvalidJob({"job": [_("nothing to change was named")]})
