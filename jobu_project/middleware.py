@@ -25,10 +25,10 @@ logger = logging.getLogger("jobu.request")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Machines request these every few seconds. Their lines would hide the others.
-_PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
+_PROBES: Final = frozenset({"/health", "/health/scheduler", "/ready", "/metrics"})
 # A load balancer or a kubelet requests these by IP address, which is no allowed host. The views do
 # not use the host.
-_ASKED_BY_ADDRESS: Final = frozenset({"/health", "/ready"})
+_ASKED_BY_ADDRESS: Final = frozenset({"/health", "/health/scheduler", "/ready"})
 _LONGEST_QUERY: Final = 500
 # Requests that pass without a check of the database, of the 8 threads that the launcher gives the
 # web process.

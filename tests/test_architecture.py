@@ -155,6 +155,7 @@ def test_only_the_configuration_reads_the_environment():
         "handlers/child_processes.py",  # hands it on to the processes of a run
         "handlers/command/handler.py",  # a few variables, for the program
         "scheduler/management/output.py",  # NO_COLOR, which is about the terminal
+        "scheduler/service_manager.py",  # NOTIFY_SOCKET, which systemd sets
     }
     found = {
         path
@@ -188,7 +189,7 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
     assert beside == {
         "__init__", "alert_rules", "alert_settings", "apps", "checks", "clock", "conf", "events",
         "failpoints", "labels", "limits", "look", "network_addresses", "project_checks",
-        "setting_types", "states", "tasks", "transient", "urls", "wakeup_messages", "wakeups",
+        "service_manager", "setting_types", "states", "tasks", "transient", "urls", "wakeup_messages", "wakeups",
     }  # fmt: skip
     assert len(folders) <= 14
 

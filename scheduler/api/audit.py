@@ -8,6 +8,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.errors import respond_body, translate
 from scheduler.api.schemas.base import ErrorBody, Outcome, Outcomes
 from scheduler.operations.actor import Actor
+from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.states import Door
@@ -16,6 +17,11 @@ from scheduler.states import Door
 def control_of(caller: Caller) -> Control:
     """Returns the operations on jobs and executions for this caller."""
     return Control(actor=_actor_of(caller))
+
+
+def alerts_of(caller: Caller) -> AlertOperations:
+    """Returns the operations on alerts for this caller."""
+    return AlertOperations(actor=_actor_of(caller))
 
 
 def backfills_of(caller: Caller) -> BackfillControl:

@@ -11,14 +11,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from scheduler import __version__
+from scheduler.alerts import outside
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
+from scheduler.clock import DatabaseClock
 from scheduler.models import JobExecution
 from scheduler.operations import health, liveness
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action
 from scheduler.states import FINAL, JobState
 from scheduler.store import statistics
+from scheduler.store.connection import database_now
 from scheduler.store.deliveries import NO_DELIVERY
 
 logger = logging.getLogger("jobu.health")
@@ -43,6 +46,17 @@ def health_view(request: HttpRequest) -> JsonResponse:
             "version": __version__,
         }
     )
+
+
+_scheduler = outside.Health(outside.ask, DatabaseClock(database_now, 0).monotonic)
+
+
+@never_cache
+@require_safe
+def scheduler_view(request: HttpRequest) -> JsonResponse:
+    """200 if a beat ticks and no work waits for a worker, else 503. No details: anybody may ask."""
+    is_well = _scheduler.is_well()
+    return JsonResponse({"status": "ok" if is_well else "failed"}, status=200 if is_well else 503)
 
 
 @never_cache

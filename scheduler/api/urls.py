@@ -19,6 +19,7 @@ from ninja.openapi.schema import OpenAPISchema
 
 from scheduler import __version__
 from scheduler.api import (
+    alerts,
     backfills,
     cron_actions,
     cron_versions,
@@ -88,6 +89,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
+    api.add_router("", alerts.router)
     for plain in (backfills, history, handlers, processes, me):
         api.add_router("", plain.router)
     return api
@@ -158,6 +160,7 @@ def _to(name: str) -> Callable[..., HttpResponseBase]:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health", probes.health_view, name="jobu-health"),
+    path("health/scheduler", probes.scheduler_view, name="jobu-health-scheduler"),
     path("ready", probes.ready_view, name="jobu-ready"),
     path("metrics", metrics_view, name="jobu-metrics"),
     path("docs", _to("jobu-api:openapi-view")),

@@ -18,6 +18,7 @@ from celery.signals import beat_init
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from kombu.exceptions import OperationalError
 
+from scheduler import service_manager
 from scheduler.alerts.watchers import HostReadings
 from scheduler.alerts.watching import BeatWatch, disk_of_database
 from scheduler.beat.clock_watch import ClockWatch
@@ -75,6 +76,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._courier = Courier(self._sender, wake=self._wake.set)
         self._dispatcher.sender = self._courier
         self._sleeps = self._stopping.listen()
+        service_manager.notify("READY=1")
 
     @property
     def info(self) -> str:
@@ -100,6 +102,8 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         return 0.0
 
     def _tick(self, *args: Any, **kwargs: Any) -> float:
+        # While the database is away beat works on, and must not be ended for it.
+        service_manager.notify("WATCHDOG=1")
         try:
             close_old_connections()
             wait = self._dispatcher.tick()

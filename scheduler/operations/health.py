@@ -65,7 +65,7 @@ def check_broker(timeout: float = TIMEOUT_SECONDS) -> str | None:
     return _problem(_broker.answer(timeout), timeout)
 
 
-class _Question:
+class Question:
     """A check in a thread. A second one starts only when the first takes too long."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
@@ -150,9 +150,9 @@ def _ask_broker() -> None:
                 file.write(b"\0" * 4096)
 
 
-_database = _Question("database", _ask_database)
-_clock = _Question("clock", _ask_clock)
-_broker = _Question("broker", _ask_broker)
+_database = Question("database", _ask_database)
+_clock = Question("clock", _ask_clock)
+_broker = Question("broker", _ask_broker)
 
 
 def _problem(error: BaseException | None, timeout: float) -> str | None:

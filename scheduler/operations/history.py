@@ -77,6 +77,14 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             count = _number(facts.get("slots"))
             text = ngettext("Started: %(count)s slot", "Started: %(count)s slots", count)
             return text % {"count": count}
+        case ActivityVerb.ACKNOWLEDGED:
+            return _("Acknowledged")
+        case ActivityVerb.SNOOZED:
+            return _("Snoozed until %(until)s") % {"until": _until(facts, show)}
+        case ActivityVerb.UNSNOOZED:
+            return _("Snooze ended")
+        case ActivityVerb.CLOSED:
+            return _("Closed")
         case ActivityVerb.REVOKED:
             return _("Revoked")
         case _:

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
+from scheduler import service_manager
 from scheduler.alerts.watching import WorkerWatch
 from scheduler.conf import current
 from scheduler.limits import limit_connection
@@ -89,7 +90,9 @@ class Heartbeat:
     def _live(self) -> None:
         limit_connection()
         rounds = 0
+        service_manager.notify("READY=1")
         while True:
+            service_manager.notify("WATCHDOG=1")
             self._before()
             seconds = self._beat_seconds()
             if self._look is not None:
