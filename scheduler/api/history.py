@@ -30,6 +30,7 @@ _SEEN_WITH: Final = {
     TargetKind.JOB: Action.VIEW_JOBS,
     TargetKind.BACKFILL: Action.VIEW_JOBS,
     TargetKind.EXECUTION: Action.VIEW_EXECUTIONS,
+    TargetKind.ALERT: Action.VIEW_ALERTS,
 }
 
 

@@ -80,7 +80,8 @@ def describe(entry: Activity, show: ShowInstant) -> str:
         case ActivityVerb.ACKNOWLEDGED:
             return _("Acknowledged")
         case ActivityVerb.SNOOZED:
-            return _("Snoozed until %(until)s") % {"until": _until(facts, show)}
+            until = _instant(facts.get("until"))
+            return _("Snoozed until %(until)s") % {"until": show(until) if until else "?"}
         case ActivityVerb.UNSNOOZED:
             return _("Snooze ended")
         case ActivityVerb.CLOSED:
