@@ -64,6 +64,7 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "alert.opened": (_W, "alert {alert_id}: {kind}, {subject}"),
     "alert.closed": (_I, "alert {alert_id} is over: {kind}, {subject}"),
     "history.pruned": (_I, "{executions} executions older than {days} days removed"),
+    "dead_man.failed": (_E, "the ping of the dead-man switch does not arrive: {error}"),
     "alert.not_told": (_E, "people could not be told of an alert: {error}"),
     # worker
     "message.dropped": (_W, "something in the queue that is no task was dropped: {reason}"),

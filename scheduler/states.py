@@ -270,3 +270,11 @@ class MessageState(StrEnum):
     SENT = "sent"
     FAILED = "failed"  # its last try failed
     DROPPED = "dropped"  # nobody needs it any more, or a digest tells it
+
+
+class CheckInPhase(StrEnum):
+    """What a service that watches for silence is told of an attempt."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAIL = "fail"

@@ -6,22 +6,21 @@ Each is sent in a thread of its own, in which every wait has a limit, and never 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import transaction
 
 from scheduler.alerts import recipients, texts
 from scheduler.alerts.channels.base import DeliveryError
 from scheduler.alerts.channels.opening import send
 from scheduler.alerts.condition import Condition
 from scheduler.alerts.delivery import SEND_SECONDS, deliver
+from scheduler.alerts.errands import Errands
 from scheduler.clock import host_now, since_boot
 from scheduler.conf import current
 from scheduler.events import emit
-from scheduler.limits import limit_connection
 from scheduler.models import Alert
 from scheduler.operations.health import DatabaseState, database_state
 from scheduler.states import AlertEnd, AlertEvent, AlertKind
@@ -35,14 +34,15 @@ _MOST_THREADS: Final = 4
 # One process tells of the same trouble no more often than this while the database is away.
 _AGAIN_AFTER_SECONDS: Final = 600.0
 
-_free = threading.BoundedSemaphore(_MOST_THREADS)
+# These threads hang if all are busy: what they were told is what could be told now.
+_errands = Errands(_MOST_THREADS)
 _told_at: dict[tuple[str, bool], float] = {}
 
 
 def deliver_after_commit(message_ids: Sequence[int]) -> None:
     """Sends messages when the transaction that is open is committed. Their rows say so after it."""
     ids = list(message_ids)
-    transaction.on_commit(lambda: _in_thread(lambda: _deliver_all(ids)), robust=True)
+    transaction.on_commit(lambda: _errands.go(lambda: _deliver_all(ids)), robust=True)
 
 
 def tell(condition: Condition, *, opened: bool) -> None:
@@ -50,24 +50,7 @@ def tell(condition: Condition, *, opened: bool) -> None:
 
     Where it answers, the alert has messages, and `announce` has sent them. Returns at once.
     """
-    _in_thread(lambda: _tell(condition, opened))
-
-
-def _in_thread(work: Callable[[], None]) -> None:
-    if not _free.acquire(blocking=False):
-        return  # these threads hang: what they were told is what could be told now
-
-    def run() -> None:
-        try:
-            limit_connection()
-            work()
-        except (DatabaseError, InterfaceError, OSError) as error:
-            emit("alert.not_told", error=f"{type(error).__name__}: {error}")
-        finally:
-            connection.close()
-            _free.release()
-
-    threading.Thread(target=run, name="jobu-alert", daemon=True).start()
+    _errands.go(lambda: _tell(condition, opened))
 
 
 def _deliver_all(message_ids: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from django.utils import translation
 
 from scheduler import failpoints
 from scheduler.alerts.evaluation import Evaluation
+from scheduler.alerts.outward import Outward
 from scheduler.beat import backfill_steps, pauses, planning
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
@@ -79,6 +80,7 @@ class Dispatcher:
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
         self._alerts = Evaluation(clock, settings)
+        self._outward = Outward(clock, settings)
 
     def tick(self) -> float:
         """Do all that is due. Returns the seconds to sleep.
@@ -99,6 +101,7 @@ class Dispatcher:
                 self._maintenance,
                 self._compare,
                 self._alerts.step,  # what people are told may come later than what runs
+                self._outward.step,
             )
             for step in steps:
                 if self._stopping():

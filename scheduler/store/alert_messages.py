@@ -234,6 +234,12 @@ def end(
     )
 
 
+def end_with_parts(message_id: int, state: MessageState, *, now: datetime, error: str) -> None:
+    """The same for a message and, if it is a digest, for what it tells."""
+    parts = AlertMessage.objects.filter(digest_of=message_id).values_list("id", flat=True)
+    end([message_id, *parts], state, now=now, error=error)
+
+
 def note_error(message_id: int, error: str) -> None:
     """Why the last try failed. It is tried again."""
     AlertMessage.objects.filter(id=message_id).update(error=error[:2000])

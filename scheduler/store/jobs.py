@@ -11,6 +11,7 @@ from django.db.models import F, QuerySet
 
 from scheduler.models import LISTS, AppliedJob, CronJob, JobGuard
 from scheduler.schedule.watermark import Watermark
+from scheduler.store import check_ins
 from scheduler.store.connection import lock_skipping
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ def create_job(
         marked = watermark.columns() if watermark else {}
         job = CronJob.objects.create(**values, **marked, created_at=now, updated_at=now)
         _write_lists(job.pk, values)
+        if values.get("alert_rules"):
+            check_ins.mark(job.pk, values["alert_rules"])
         return job
 
 
@@ -93,6 +96,8 @@ def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: da
     if changed == 0:
         raise StaleEdit
     _write_lists(job_id, values)
+    if "alert_rules" in values:
+        check_ins.mark(job_id, values["alert_rules"])
 
 
 def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
@@ -113,7 +118,7 @@ def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
     is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
     JobGuard.objects.filter(id=job_id).delete()
-    AppliedJob.objects.filter(job_id=job_id).delete()
+    check_ins.mark(job_id, None)
     return is_deleted
 
 

@@ -1,0 +1,184 @@
+"""Beat's step for check-ins: finds attempts that began or ended, and has them reported.
+
+Each report is a row before it is sent, so a crash loses none, and UNIQUE, so that any number of
+beats send it once. It is sent in a thread, and a service that is away delays nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from scheduler.alerts import outgoing
+from scheduler.alerts.channels.base import DeliveryError
+from scheduler.alerts.check_ins import services
+from scheduler.alerts.check_ins.services import Report, services_of
+from scheduler.alerts.errands import Errands
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings
+from scheduler.models import AlertCursor, CheckInPing
+from scheduler.states import AttemptOutcome, CheckInPhase, MessageState
+from scheduler.store import alerts, check_ins
+from scheduler.store.check_ins import Attempt, ReportingJob
+from scheduler.transient import in_transaction
+
+CURSOR: Final = "check_ins"
+#: A worker's commit may come later than those of larger ids: so far back ends are read again.
+_OVERLAP: Final = timedelta(seconds=10)
+_SEND_SECONDS: Final = 10.0
+_AT_ONCE: Final = 20
+# All reports of one take, one after the other.
+_LEASE: Final = timedelta(seconds=300)
+_MOST_TRIES: Final = 10
+_FIRST_WAIT_SECONDS: Final = 5.0
+_LONGEST_WAIT_SECONDS: Final = 600.0
+_PRUNE_BATCH: Final = 500
+_KEPT: Final = timedelta(days=2)
+_ENDS: Final[Mapping[AttemptOutcome, CheckInPhase]] = {
+    AttemptOutcome.SUCCESS: CheckInPhase.SUCCESS,
+    AttemptOutcome.FAILED: CheckInPhase.FAIL,
+    AttemptOutcome.TIMEOUT: CheckInPhase.FAIL,
+    AttemptOutcome.CANCELLED: CheckInPhase.FAIL,
+    AttemptOutcome.LOST: CheckInPhase.FAIL,
+    # RELEASED has neither failed nor succeeded: the next attempt begins anew.
+}
+
+
+class Reporting:
+    """The step of one beat. It remembers nothing that another beat would need."""
+
+    def __init__(self, clock: Clock, settings: Callable[[], SchedulerSettings]) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._errands = Errands(4)
+        self._had_jobs = False
+
+    def look(self, now: datetime) -> None:
+        """One statement where no job reports anything, else a few. Waits for no service."""
+        jobs = check_ins.reporting_jobs()
+        if not jobs and not self._had_jobs:
+            return
+        # Once more after the last job has gone: what waits is dropped.
+        self._had_jobs = bool(jobs)
+        cursor = _cursor(now)
+        found = check_ins.running(jobs) if jobs else []
+        found += check_ins.ended(jobs, after=int(cursor.facts["after"])) if jobs else []
+        check_ins.insert(list(_pings(found, jobs, now)))
+        _advance(cursor, now)
+        self._send(jobs, now)
+
+    def prune(self, now: datetime) -> None:
+        check_ins.prune(now - _KEPT, _PRUNE_BATCH)
+
+    def _send(self, jobs: Mapping[int, ReportingJob], now: datetime) -> None:
+        by_host: defaultdict[str, list[tuple[CheckInPing, ReportingJob, services.CheckIn]]]
+        by_host = defaultdict(list)
+        for ping in check_ins.take(now, limit=_AT_ONCE, lease=_LEASE):
+            job = jobs.get(ping.job_id)
+            service = services_of(job.rules).get(ping.service_key) if job else None
+            if job is None or service is None:
+                check_ins.settle(ping, MessageState.DROPPED, error="the job no longer has it")
+            else:
+                by_host[services.host_of(service)].append((ping, job, service))
+        for waiting in by_host.values():
+            if not self._errands.go(partial(self._send_each, waiting)):
+                for ping, _, _ in waiting:
+                    check_ins.settle(ping, MessageState.WAITING, next_at=now)
+
+    def _send_each(
+        self, waiting: Sequence[tuple[CheckInPing, ReportingJob, services.CheckIn]]
+    ) -> None:
+        for ping, job, service in waiting:
+            if check_ins.is_over(ping):
+                check_ins.settle(ping, MessageState.DROPPED, error="its end is reported already")
+                continue
+            try:
+                self._send_one(ping, job, service)
+            except DeliveryError as error:
+                self._failed(ping, error)
+            else:
+                check_ins.settle(ping, MessageState.SENT)
+
+    def _send_one(self, ping: CheckInPing, job: ReportingJob, service: services.CheckIn) -> None:
+        settings = self._settings()
+        is_end = ping.phase != CheckInPhase.START
+        report = Report(
+            phase=CheckInPhase(ping.phase),
+            attempt_key=ping.attempt_key,
+            started_at=ping.started_at,
+            ended_at=ping.ended_at,
+            cron_expression=job.cron_expression,
+            timezone=job.timezone or settings.default_timezone,
+            timeout_seconds=job.timeout_seconds,
+            log=check_ins.log_tail(ping.execution_id, ping.attempt) if is_end else (),
+        )
+        request = services.request_of(service, report)
+        outgoing.request(
+            "POST",
+            request.url,
+            body=request.body,
+            headers=request.headers,
+            allow_private=settings.alerts.check_ins.allow_private,
+            allow_http=settings.alerts.check_ins.allow_http,
+            deadline_seconds=_SEND_SECONDS,
+        )
+
+    def _failed(self, ping: CheckInPing, error: DeliveryError) -> None:
+        if error.permanent or ping.tries >= _MOST_TRIES:
+            check_ins.settle(ping, MessageState.FAILED, error=error.reason)
+            return
+        wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (ping.tries - 1))
+        next_at = self._clock.now() + timedelta(seconds=wait)
+        check_ins.settle(ping, MessageState.WAITING, error=error.reason, next_at=next_at)
+
+
+def _pings(
+    attempts: Iterable[Attempt], jobs: Mapping[int, ReportingJob], now: datetime
+) -> Iterable[CheckInPing]:
+    for attempt in attempts:
+        phases = [CheckInPhase.START]
+        if attempt.outcome in _ENDS:
+            phases.append(_ENDS[attempt.outcome])
+        for service_key in services_of(jobs[attempt.job_id].rules):
+            for phase in phases:
+                yield CheckInPing(
+                    job_id=attempt.job_id,
+                    execution_id=attempt.execution_id,
+                    attempt=attempt.number,
+                    attempt_key=attempt.key,
+                    service_key=service_key,
+                    phase=phase,
+                    started_at=attempt.started_at,
+                    ended_at=attempt.ended_at if phase != CheckInPhase.START else None,
+                    next_at=now,
+                    created_at=now,
+                )
+
+
+def _cursor(now: datetime) -> AlertCursor:
+    """Up to which ended attempt all are reported. It begins at the newest one: none is older.
+
+    `after`: attempts with a larger id are read. `newest`: the largest one when `at` was written.
+    """
+    cursor = alerts.cursor(CURSOR, now=now)
+    if "after" not in cursor.facts:
+        newest = check_ins.newest_attempt()
+        cursor.facts = {"after": newest, "newest": newest}
+        in_transaction(lambda: alerts.advance(cursor, now, cursor.facts))
+        cursor.at = now
+    return cursor
+
+
+def _advance(cursor: AlertCursor, now: datetime) -> None:
+    """Moves on to what was the newest attempt ten seconds ago. By then older ones are committed."""
+    assert cursor.at is not None
+    if now - cursor.at < _OVERLAP and now >= cursor.at:
+        return
+    facts: dict[str, Any] = {
+        "after": cursor.facts["newest"],
+        "newest": check_ins.newest_attempt(),
+    }
+    in_transaction(lambda: alerts.advance(cursor, now, facts))

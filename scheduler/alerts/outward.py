@@ -1,0 +1,74 @@
+"""Beat's step for what goes out of jobu by itself: check-ins, the dead-man switch, lost messages.
+
+A fault in it is logged once and never stops a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from django.db import DatabaseError
+
+from scheduler.alerts.check_ins.reporting import Reporting
+from scheduler.alerts.dead_man import DeadManSwitch
+from scheduler.clock import Clock
+from scheduler.conf import SchedulerSettings
+from scheduler.events import emit
+from scheduler.states import MessageState
+from scheduler.store import alert_messages
+from scheduler.transient import is_outage
+
+_CHECK_SECONDS: Final = 1.0
+_TIDY_SECONDS: Final = 30.0
+
+
+class Outward:
+    """The step of one beat."""
+
+    def __init__(self, clock: Clock, settings: Callable[[], SchedulerSettings]) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._reporting = Reporting(clock, settings)
+        self._dead_man = DeadManSwitch(settings)
+        self._next_look = 0.0
+        self._next_tidy = 0.0
+        self._is_failing = False
+
+    def step(self) -> bool:
+        """Looks, if it is time. Returns False: it makes no work for a next tick.
+
+        Raises only when the database is away: then the whole tick is.
+        """
+        monotonic = self._clock.monotonic()
+        if monotonic < self._next_look:
+            return False
+        self._next_look = monotonic + _CHECK_SECONDS
+        try:
+            self._look(self._clock.now(), monotonic)
+        # Whatever is wrong here, beat goes on with the slots.
+        except Exception as error:
+            if isinstance(error, DatabaseError) and is_outage(error):
+                raise
+            if not self._is_failing:
+                emit("alerts.failed", error=f"{type(error).__name__}: {error}", exc_info=True)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+        return False
+
+    def _look(self, now: datetime, monotonic: float) -> None:
+        self._reporting.look(now)
+        self._dead_man.look(now)
+        if monotonic >= self._next_tidy:
+            self._next_tidy = monotonic + _TIDY_SECONDS
+            self._reporting.prune(now)
+            self._give_up(now)
+
+    def _give_up(self, now: datetime) -> None:
+        """Messages whose run has ended without an end of theirs: its worker was lost."""
+        channels = self._settings().alerts.channels
+        for message_id, error in alert_messages.undelivered(channels).items() if channels else ():
+            text = error.strip().partition("\n")[0] or "the run that delivers it has ended"
+            alert_messages.end_with_parts(message_id, MessageState.FAILED, now=now, error=text)

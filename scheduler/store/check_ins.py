@@ -1,0 +1,182 @@
+"""Reports of attempts: which jobs send them, which attempts began or ended, what is to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Max
+
+from scheduler.models import CheckInJob, CheckInPing, CronJob, JobAttempt, JobExecution, JobLog
+from scheduler.states import AttemptOutcome, CheckInPhase, MessageState, RunStatus
+
+_MOST_LINES: Final = 200
+_WAITING: Final = MessageState.WAITING.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportingJob:
+    """What the services are told of a job."""
+
+    id: int
+    rules: Mapping[str, Any]
+    """Its `alert_rules`, as they are stored."""
+    cron_expression: str
+    timezone: str
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt that runs, or has ended."""
+
+    job_id: int
+    execution_id: int
+    number: int
+    key: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: AttemptOutcome | None = None
+
+
+# --- which jobs -----------------------------------------------------------------------------------
+
+
+def mark(job_id: int, alert_rules: object) -> None:
+    """Remember whether a job reports its attempts. In the transaction that writes its rules."""
+    reports = isinstance(alert_rules, Mapping) and bool(alert_rules.get("check_ins"))
+    if reports:
+        CheckInJob.objects.bulk_create([CheckInJob(job_id=job_id)], ignore_conflicts=True)
+    else:
+        CheckInJob.objects.filter(job_id=job_id).delete()
+
+
+def reporting_jobs() -> dict[int, ReportingJob]:
+    """The jobs that report their attempts, by id. Two statements, one where there are none."""
+    ids = list(CheckInJob.objects.values_list("job_id", flat=True))
+    if not ids:
+        return {}
+    columns = ("id", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
+    rows = CronJob.objects.filter(id__in=ids).values_list(*columns)
+    return {
+        job_id: ReportingJob(
+            id=job_id,
+            rules=rules if isinstance(rules, Mapping) else {},
+            cron_expression=expression,
+            timezone=timezone,
+            timeout_seconds=timeout_seconds,
+        )
+        for job_id, rules, expression, timezone, timeout_seconds in rows
+    }
+
+
+# --- which attempts -------------------------------------------------------------------------------
+
+
+def running(job_ids: Collection[int]) -> list[Attempt]:
+    """The attempts of these jobs that go on."""
+    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value, job_id__in=sorted(job_ids))
+    columns = ("job_id", "id", "attempt", "lease_token", "started_at")
+    return [
+        Attempt(job_id=job_id, execution_id=id_, number=number, key=key, started_at=started_at)
+        for job_id, id_, number, key, started_at in rows.values_list(*columns)
+        if job_id is not None and key is not None and started_at is not None
+    ]
+
+
+def newest_attempt() -> int:
+    """The largest id of an ended attempt; 0: there is none."""
+    return JobAttempt.objects.aggregate(newest=Max("id"))["newest"] or 0
+
+
+def ended(job_ids: Collection[int], after: int) -> list[Attempt]:
+    """The ended attempts of these jobs with a larger id than `after`, oldest first."""
+    rows = JobAttempt.objects.filter(id__gt=after, execution__job_id__in=sorted(job_ids))
+    columns = (
+        "execution__job_id", "execution_id", "attempt", "lease_token", "started_at", "ended_at",
+        "outcome",
+    )  # fmt: skip
+    return [
+        Attempt(
+            job_id=job_id,
+            execution_id=execution_id,
+            number=number,
+            key=key,
+            started_at=started_at,
+            ended_at=ended_at,
+            outcome=AttemptOutcome(outcome),
+        )
+        for job_id, execution_id, number, key, started_at, ended_at, outcome in rows.order_by(
+            "id"
+        ).values_list(*columns)
+    ]
+
+
+def log_tail(execution_id: int, attempt: int) -> list[str]:
+    """The last lines of an attempt's log and its error. Their secrets were replaced before."""
+    rows = JobLog.objects.filter(execution_id=execution_id, attempt=attempt).order_by("-seq")
+    newest = rows.values_list("level", "message")[:_MOST_LINES]
+    lines = [f"{level} {text}" for level, text in newest]
+    errors = JobAttempt.objects.filter(execution_id=execution_id, attempt=attempt)
+    return [*reversed(lines), *(each for each in errors.values_list("error", flat=True) if each)]
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+def insert(pings: Sequence[CheckInPing]) -> None:
+    """Insert those that are not there yet."""
+    keys = sorted({ping.attempt_key for ping in pings})
+    there = set(
+        CheckInPing.objects.filter(attempt_key__in=keys).values_list(
+            "attempt_key", "service_key", "phase"
+        )
+    )
+    new = [each for each in pings if (each.attempt_key, each.service_key, each.phase) not in there]
+    if new:
+        CheckInPing.objects.bulk_create(new, ignore_conflicts=True, batch_size=200)
+
+
+def take(now: datetime, *, limit: int, lease: timedelta) -> list[CheckInPing]:
+    """Up to `limit` reports that are to be sent now, oldest first. No other beat takes them.
+
+    They come back after `lease`, should this process die.
+    """
+    due = CheckInPing.objects.filter(state=_WAITING, next_at__lte=now).order_by("next_at", "id")
+    taken = []
+    for ping in due[:limit]:
+        mine = CheckInPing.objects.filter(pk=ping.pk, state=_WAITING, next_at=ping.next_at)
+        if mine.update(next_at=now + lease, tries=ping.tries + 1):
+            ping.tries += 1
+            taken.append(ping)
+    return sorted(taken, key=lambda ping: ping.pk)
+
+
+def is_over(ping: CheckInPing) -> bool:
+    """Whether the end of the same attempt was reported already: its start would reopen it."""
+    others = CheckInPing.objects.filter(
+        attempt_key=ping.attempt_key, service_key=ping.service_key, state=MessageState.SENT
+    )
+    return ping.phase == CheckInPhase.START and others.exists()
+
+
+def settle(
+    ping: CheckInPing, state: MessageState, *, error: str = "", next_at: datetime | None = None
+) -> None:
+    """What became of a report. `next_at`: when it is tried again."""
+    values: dict[str, Any] = {"state": state.value, "error": error[:500]}
+    if next_at is not None:
+        values["next_at"] = next_at
+    CheckInPing.objects.filter(pk=ping.pk, state=_WAITING).update(**values)
+
+
+def prune(before: datetime, limit: int) -> None:
+    ids = list(
+        CheckInPing.objects.filter(created_at__lt=before)
+        .order_by("created_at")
+        .values_list("id", flat=True)[:limit]
+    )
+    if ids:
+        CheckInPing.objects.filter(id__in=ids).delete()

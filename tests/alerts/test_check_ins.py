@@ -1,0 +1,224 @@
+"""Reports of attempts to fake services that watch for silence, and the dead-man switch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from handlers import BaseHandler
+from scheduler.alerts.check_ins.services import crontab_of
+from scheduler.conf import AlertSettings
+from scheduler.models import CheckInPing, CronJob, JobExecution
+from scheduler.operations.control import Control
+from tests.harness.receivers import Receiver, Request, answer, http_server
+from tests.harness.scheduler_harness import SchedulerHarness
+from tests.harness.waiting import wait_until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+@pytest.fixture
+def service() -> Iterator[Receiver]:
+    with http_server() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def job(system: SchedulerHarness, service: Receiver) -> CronJob:
+    """A job that reports to healthchecks and to Sentry. It never runs by its schedule here."""
+    configure(system)
+    dsn = f"http://key@127.0.0.1:{service.port}/sub/2"
+    rules = {
+        "check_ins": [
+            {"kind": "healthchecks", "url": f"{service.url}/ping/abc"},
+            {"kind": "sentry", "dsn": dsn, "slug": "report"},
+        ]
+    }
+    made = Control(clock=system.clock).create_job(
+        name="report", cron_expression="0 3 1 1 *", timezone="Asia/Seoul", handler_name="ok",
+        alert_rules=rules, timeout_seconds=90, retry_backoff_seconds=30,
+    )  # fmt: skip
+    system.tick()
+    return made
+
+
+def configure(system: SchedulerHarness, **alerts: Any) -> None:
+    allowed = {"check_ins": {"allow_private": True, "allow_http": True}}
+    system.configure(alerts=AlertSettings.model_validate({**allowed, **alerts}))
+
+
+def look(system: SchedulerHarness, seconds: float = 2) -> None:
+    """One tick, and the requests that it sends."""
+    system.clock.advance(seconds)
+    system.tick()
+    wait_until(is_settled, 20, "the reports of this tick")
+
+
+def is_settled() -> bool:
+    # A report that was taken comes back after five minutes, one that failed much earlier.
+    return not any(
+        (ping.next_at - ping.created_at).total_seconds() >= 290
+        for ping in CheckInPing.objects.filter(state="waiting")
+    )
+
+
+def pings(service: Receiver) -> list[tuple[str, str]]:
+    """What healthchecks got: the end of the path, and the id."""
+    found = [r for r in service.requests if r.path.startswith("/ping/abc")]
+    return [(p.removeprefix("/ping/abc"), q) for r in found for p, _, q in [r.path.partition("?")]]
+
+
+def sentry(service: Receiver) -> list[dict[str, Any]]:
+    return [
+        json.loads(request.body.splitlines()[2])
+        for request in service.requests
+        if request.path == "/sub/api/2/envelope/"
+    ]
+
+
+def run(system: SchedulerHarness, job: CronJob) -> JobExecution:
+    return Control(clock=system.clock).run_now(job.pk)
+
+
+def test_start_and_end_of_an_attempt_have_one_id(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    execution = run(system, job)
+    lease = system.claim(execution)
+    look(system)
+    (start,) = pings(service)
+    assert start[0] == "/start"
+    assert [each["status"] for each in sentry(service)] == ["in_progress"]
+
+    run(system, job)
+    system.deliver()  # another run of the job begins and ends between two looks
+    look(system)
+    look(system)
+
+    assert [path for path, _ in pings(service)] == ["/start", "/start", ""]
+    assert len({rid for _, rid in pings(service)}) == 2
+    _, begun, done = sentry(service)
+    assert (begun["status"], done["status"]) == ("in_progress", "ok")
+    assert begun["check_in_id"] == done["check_in_id"]
+    assert done["monitor_slug"] == "report"
+    assert done["monitor_config"] == {
+        "schedule": {"type": "crontab", "value": "0 3 1 1 *"},
+        "timezone": "Asia/Seoul",
+        "max_runtime": 2,
+    }
+    assert lease.token not in str(service.requests)
+
+
+def test_an_attempt_that_failed_is_reported_with_the_end_of_its_log(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    def fails(self: BaseHandler, params: Any) -> None:
+        for number in range(4):
+            self.context.log.warning("%s page %s", "y" * 3900, number)
+        raise RuntimeError("no stock")
+
+    system.handler("fails", fails)
+    CronJob.objects.filter(pk=job.pk).update(handler_name="fails")
+    run(system, job)
+    system.deliver()
+    look(system)
+
+    assert [path for path, _ in pings(service)] == ["/start", "/fail"]
+    body = last(service, "/fail").body
+    assert b"no stock" in body[-200:]
+    assert len(body) == 10_000
+    assert b"page 3" in body
+    assert b"page 0" not in body
+    # The next attempt is another check-in.
+    system.clock.advance(60)
+    system.deliver()
+    look(system)
+    assert [path for path, _ in pings(service)] == ["/start", "/fail"] * 2
+    assert len({rid for _, rid in pings(service)}) == 2
+
+
+def last(service: Receiver, end: str) -> Request:
+    return [r for r in service.requests if r.path.partition("?")[0].endswith(end)][-1]
+
+
+def test_a_killed_worker_gives_an_error(system: SchedulerHarness, service: Receiver, job: CronJob):
+    system.claim(run(system, job), owner="killed")
+    look(system)
+
+    for _ in range(3):
+        look(system, system.settings.lease_seconds)
+
+    assert [path for path, _ in pings(service)] == ["/start", "/fail"]
+    assert len({rid for _, rid in pings(service)}) == 1
+    assert [each["status"] for each in sentry(service)] == ["in_progress", "error"]
+    assert b"worker lost" in last(service, "/fail").body
+
+
+def test_a_service_that_is_away_is_told_later_and_by_any_beat_once(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    service.behave = lambda request: answer(request, 500)
+    run(system, job)
+    system.deliver()
+    look(system)
+    assert CheckInPing.objects.filter(state="waiting").count() == 4
+    service.behave = lambda request: answer(request, 200)
+    service.requests.clear()
+
+    other = system.new_dispatcher()
+    for _ in range(4):
+        look(system, 10)
+        other.tick()
+        wait_until(is_settled, 20, "the reports of the other beat")
+
+    # The start may have been dropped: the end was reported before it was tried again.
+    assert [path for path, _ in pings(service)].count("") == 1
+    assert [each["status"] for each in sentry(service)].count("ok") == 1
+    assert not CheckInPing.objects.filter(state="waiting").exists()
+
+
+def test_jobs_without_check_ins_report_nothing_and_cost_one_statement(
+    system: SchedulerHarness, service: Receiver, django_assert_num_queries: Any
+):
+    configure(system)
+    system.tick()
+    execution = system.execution(system.job())
+    system.worker.execute(execution.pk)
+
+    with django_assert_num_queries(1):
+        system.dispatcher._outward._reporting.look(system.clock.now())
+
+    assert not CheckInPing.objects.exists()
+
+
+def test_the_dead_mans_switch_is_pinged_once_in_each_interval_by_all_beats(
+    system: SchedulerHarness, service: Receiver
+):
+    url = {"url": f"{service.url}/alive", "every_seconds": 60}
+    configure(system, dead_man={**url, "allow_private": True, "allow_http": True})
+    beats = [system.new_dispatcher() for _ in range(3)]
+    for _ in range(13):
+        for beat in beats:
+            beat.tick()
+        system.clock.advance(10)
+
+    wait_until(lambda: len(service.requests) >= 3, 10, "the pings")
+    assert [request.path for request in service.requests] == ["/alive"] * 3
+
+
+@pytest.mark.parametrize(
+    ("expression", "crontab"),
+    [
+        ("0 3 * * mon-fri", "0 3 * * mon-fri"), ("@daily", "0 0 * * *"),
+        ("*/5 * * * *", "*/5 * * * *"),
+        ("0 0 3 * * *", None), ("0 3 L * *", None), ("0 3 * * 5#2", None),
+        ("0 3 * * *\n0 5 * * *", None), ("every 36h", None),
+    ],
+)  # fmt: skip
+def test_a_schedule_is_given_to_sentry_where_it_means_the_same(
+    expression: str, crontab: str | None
+):
+    assert crontab_of(expression) == crontab
