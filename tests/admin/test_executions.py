@@ -656,3 +656,15 @@ def test_page_opens_for_params_that_are_not_an_object(admin):
     run = make_run(make_job(), params=json.loads("[1]"))
     page(admin, f"{RUNS}_change", run.pk)
     page(admin, f"{RUNS}_replay", run.pk)
+
+
+def test_the_list_shows_deliveries_of_alerts_when_it_is_asked_for_them(admin: Client) -> None:
+    now = datetime(2026, 1, 12, 10, tzinfo=UTC)
+    for name in ("jobu.alert", "sample", "sample"):
+        JobExecution.objects.create(handler_name=name, scheduled_time=now)
+    listing = reverse("admin:scheduler_jobexecution_changelist")
+
+    def count(query: str) -> int:
+        return int(admin.get(f"{listing}{query}").context["cl"].result_count)
+
+    assert [count(""), count("?handler=jobu.alert"), count("?handler=sample")] == [2, 1, 2]

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from scheduler.alert_settings import CheckIn
 from scheduler.alerts import outgoing
 from scheduler.alerts.channels.base import DeliveryError
 from scheduler.alerts.check_ins import services
@@ -74,7 +75,7 @@ class Reporting:
         check_ins.prune(now - _KEPT, _PRUNE_BATCH)
 
     def _send(self, jobs: Mapping[int, ReportingJob], now: datetime) -> None:
-        by_host: defaultdict[str, list[tuple[CheckInPing, ReportingJob, services.CheckIn]]]
+        by_host: defaultdict[str, list[tuple[CheckInPing, ReportingJob, CheckIn]]]
         by_host = defaultdict(list)
         for ping in check_ins.take(now, limit=_AT_ONCE, lease=_LEASE):
             job = jobs.get(ping.job_id)
@@ -88,9 +89,7 @@ class Reporting:
                 for ping, _, _ in waiting:
                     check_ins.settle(ping, MessageState.WAITING, next_at=now)
 
-    def _send_each(
-        self, waiting: Sequence[tuple[CheckInPing, ReportingJob, services.CheckIn]]
-    ) -> None:
+    def _send_each(self, waiting: Sequence[tuple[CheckInPing, ReportingJob, CheckIn]]) -> None:
         for ping, job, service in waiting:
             if check_ins.is_over(ping):
                 check_ins.settle(ping, MessageState.DROPPED, error="its end is reported already")
@@ -102,7 +101,7 @@ class Reporting:
             else:
                 check_ins.settle(ping, MessageState.SENT)
 
-    def _send_one(self, ping: CheckInPing, job: ReportingJob, service: services.CheckIn) -> None:
+    def _send_one(self, ping: CheckInPing, job: ReportingJob, service: CheckIn) -> None:
         settings = self._settings()
         is_end = ping.phase != CheckInPhase.START
         report = Report(
@@ -140,7 +139,7 @@ def _pings(
 ) -> Iterable[CheckInPing]:
     for attempt in attempts:
         phases = [CheckInPhase.START]
-        if attempt.outcome in _ENDS:
+        if attempt.outcome is not None and attempt.outcome in _ENDS:
             phases.append(_ENDS[attempt.outcome])
         for service_key in services_of(jobs[attempt.job_id].rules):
             for phase in phases:
