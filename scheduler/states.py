@@ -189,6 +189,7 @@ class ActivityVerb(StrEnum):
     SNOOZED = "snoozed"
     UNSNOOZED = "unsnoozed"
     CLOSED = "closed"
+    TESTED = "tested"
 
 
 class TargetKind(StrEnum):
@@ -199,6 +200,7 @@ class TargetKind(StrEnum):
     BACKFILL = "backfill"
     TOKEN = "token"
     ALERT = "alert"
+    CHANNEL = "channel"  # of alerts, by its name
 
 
 class AlertKind(StrEnum):

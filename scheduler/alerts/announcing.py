@@ -17,10 +17,10 @@ from scheduler.alerts.holding import Recent
 from scheduler.alerts.recipients import Reader
 from scheduler.conf import current
 from scheduler.models import Alert, AlertMessage
+from scheduler.operations.alert_channels import queue_delivery
 from scheduler.states import WATCHERS, AlertEvent
 from scheduler.store import alert_messages
 from scheduler.store.alert_messages import Route
-from scheduler.wakeups import became_runnable
 
 _AN_HOUR: Final = timedelta(hours=1)
 
@@ -61,14 +61,6 @@ def tell_directly(condition: Condition, *, opened: bool) -> None:
     Returns at once and raises nothing.
     """
     direct.tell(condition, opened=opened)
-
-
-def queue_delivery(message: AlertMessage, *, available_at: datetime, now: datetime) -> None:
-    """Inserts the run that delivers a message, in the caller's transaction."""
-    queue = current().alerts.queue
-    alert_messages.deliver_by_run(message, queue=queue, available_at=available_at, now=now)
-    if available_at <= now:
-        became_runnable(queue)
 
 
 def _routes(

@@ -8,7 +8,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.errors import respond_body, translate
 from scheduler.api.schemas.base import ErrorBody, Outcome, Outcomes
 from scheduler.operations.actor import Actor
-from scheduler.operations.alerts import AlertOperations
+from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.states import Door
@@ -27,6 +27,11 @@ def alerts_of(caller: Caller) -> AlertOperations:
 def backfills_of(caller: Caller) -> BackfillControl:
     """Returns the operations on backfills for this caller."""
     return BackfillControl(actor=_actor_of(caller))
+
+
+def channels_of(caller: Caller) -> ChannelOperations:
+    """Returns the operations on the channels of alerts for this caller."""
+    return ChannelOperations(actor=_actor_of(caller))
 
 
 def _actor_of(caller: Caller) -> Actor:

@@ -19,7 +19,7 @@ from ninja.openapi.schema import OpenAPISchema
 
 from scheduler import __version__
 from scheduler.api import (
-    alerts,
+    alert_channels,
     backfills,
     cron_actions,
     cron_versions,
@@ -89,8 +89,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    api.add_router("", alerts.router)
-    for plain in (backfills, history, handlers, processes, me):
+    for plain in (backfills, history, handlers, processes, me, alert_channels):
         api.add_router("", plain.router)
     return api
 

@@ -88,6 +88,8 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _("Closed")
         case ActivityVerb.REVOKED:
             return _("Revoked")
+        case ActivityVerb.TESTED:
+            return _("Sent a test")
         case _:
             return entry.verb  # a verb that a newer release has written
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
 
 from scheduler.alerts.announcing import announce
 from scheduler.conf import AlertSettings
-from scheduler.models import Alert, AlertMessage, JobExecution, Preference
+from scheduler.models import Activity, Alert, AlertMessage, JobExecution, Preference
+from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.celery_app import own_app
 from scheduler.states import AlertEvent, AlertKind, AlertState, RunStatus
 from scheduler.store import hours, statistics
+from scheduler.store.connection import database_now
 from scheduler.transient import in_transaction
 from scheduler.wakeup_messages import CelerySender
 from scheduler.worker import lifecycle
@@ -23,6 +28,7 @@ from scheduler.worker.board import Board
 from tests.harness.memory_broker import memory_app
 from tests.harness.receivers import Receiver, answer, http_server
 from tests.harness.scheduler_harness import SchedulerHarness
+from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -338,3 +344,57 @@ def waiting_in(app: Any) -> dict[str, int]:
     with app.connection() as connection:
         queues = connection.channel().queues
         return {name: waiting.qsize() for name, waiting in queues.items() if waiting.qsize()}
+
+
+def test_a_test_is_delivered_as_alerts_are_and_says_what_went_wrong(
+    system: SchedulerHarness, hook: Receiver, client: Any
+):
+    configure(system, hook)
+    client.force_login(User.objects.create_superuser("root"))
+    assert client.get("/api/alerts/channels").json() == {
+        "items": [{"name": "hook", "kind": "webhook", "is_default": True}]
+    }
+
+    made = client.post("/api/alerts/channels/hook/test", content_type="application/json")
+    system.clock.advance_to(database_now())
+    system.deliver()
+
+    assert made.status_code == 201
+    (request,) = hook.requests
+    assert (request.json["event"], request.json["channel"]) == ("test", "hook")
+    message = ChannelOperations().message(made.json()["id"])
+    assert (message.state, message.recipient) == ("sent", "root")
+    assert Activity.objects.get().verb == "tested"
+    missing = client.post("/api/alerts/channels/hoook/test", content_type="application/json")
+    assert missing.status_code == 404
+    assert "'hook'" in missing.json()["error"]["message"] or "hook?" in missing.content.decode()
+
+
+def test_the_command_waits_for_its_test_and_says_why_it_was_not_sent(
+    system: SchedulerHarness, hook: Receiver, capsys: pytest.CaptureFixture[str]
+):
+    configure(system, hook)
+    hook.behave = lambda request: answer(request, 410)
+
+    with pytest.raises(SystemExit) as nobody:
+        call_command("alerts", "test", "hook", "--timeout", "0s")
+    assert nobody.value.code == 1
+    assert "no worker" in capsys.readouterr().err
+    system.clock.advance_to(database_now())
+    worker = threading.Thread(target=deliver_soon, args=(system,))
+    worker.start()
+    with pytest.raises(SystemExit):
+        call_command("alerts", "test", "hook", "--timeout", "10s")
+    worker.join()
+
+    assert "answers 410" in capsys.readouterr().err
+
+
+def deliver_soon(system: SchedulerHarness) -> None:
+    """What a worker does, in a thread of its own."""
+    try:
+        wait_until(lambda: JobExecution.objects.count() == 2, 10, "the run of the test")
+        system.clock.advance_to(database_now())
+        system.deliver()
+    finally:
+        connection.close()

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
+from scheduler.conf import AlertSettings, current
 from scheduler.models import ApiToken, CronJob, JobExecution
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import RunStatus
@@ -30,10 +31,10 @@ PAGE = ROOT / "docs" / "permissions.md"
 CANARY = "canary-7c1"
 NUMBERS = count()
 
-VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess")
+VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_alert")
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
-    "add_jobexecution",
+    "add_jobexecution", "change_alert",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
@@ -82,7 +83,16 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.RETRY_EXECUTION: lambda api: api.post(f"/jobs/{a_run(RunStatus.FAILED).pk}/retry"),
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
+    Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
+    Action.CHANGE_ALERT: lambda api: try_channel(api),
 }
+
+
+def try_channel(api: Program) -> Any:
+    mail = {"channels": {"team": {"kind": "mail", "to": ["team@example.com"]}}}
+    alerts = AlertSettings.model_validate(mail)
+    with override_settings(JOBU=current().model_copy(update={"alerts": alerts})):
+        return api.post("/alerts/channels/team/test")
 
 
 def may_through_api(action: Action, caller: Program) -> bool:
@@ -243,12 +253,9 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/bulk/cancel": ("waiting_id", {"done", "refused", "items"}),
     "POST /jobs/bulk/retry": ("failed_id", {"done", "refused", "items"}),
 }
-# Only for those who may see jobs: the copy of one, its versions, and the slots of an expression.
-WITH_SIGHT = {
-    "POST /crons/{cron_id}/clone",
-    "POST /crons/{cron_id}/restore",
-    "POST /crons/preview",
-}
+# Only for those who may see jobs: the copy of one, and the slots of an expression.
+WITH_SIGHT = {"POST /crons/{cron_id}/clone", "POST /crons/preview"}
+OF_NO_ROW = {"POST /alerts/channels/{name}/test"}
 
 
 def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
@@ -285,7 +292,7 @@ def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
         if method in ("post", "put", "patch")
     }
     named = {re.sub(r"(failed|waiting)_id", "execution_id", verb) for verb in VERBS}
-    assert in_document - WITH_SIGHT == named
+    assert in_document - WITH_SIGHT - OF_NO_ROW == named
 
 
 # --- more than one permission ---------------------------------------------------------------------
