@@ -189,7 +189,8 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
     assert beside == {
         "__init__", "alert_rules", "alert_settings", "apps", "checks", "clock", "conf", "events",
         "failpoints", "labels", "limits", "look", "network_addresses", "project_checks",
-        "service_manager", "setting_types", "states", "tasks", "transient", "urls", "wakeup_messages", "wakeups",
+        "service_manager", "setting_types", "states", "tasks", "transient", "urls",
+        "wakeup_messages", "wakeups",
     }  # fmt: skip
     assert len(folders) <= 14
 

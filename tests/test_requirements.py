@@ -124,8 +124,8 @@ def test_site_includes_all_other_extras() -> None:
     ]
 
     # The site enqueues no tasks. Whoever adds apps that do adds the package, or has Django 6.
-    # Traces are off, and who wants them also chooses an SDK and an exporter.
-    assert itself.extras == set(project["optional-dependencies"]) - {"site", "tasks", "otel"}
+    # Mail and webhooks need no library.
+    assert itself.extras == set(project["optional-dependencies"]) - {"site", "tasks", "alerts"}
 
 
 @pytest.mark.parametrize(

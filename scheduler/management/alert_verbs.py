@@ -101,7 +101,10 @@ def _show(command: JobuCommand, options: dict[str, Any]) -> int:
     command.printer.table(
         (_("event"), _("channel"), _("recipient"), _("state"), _("sent"), _("error")),
         [
-            tuple(each[name] for name in ("event", "channel", "recipient", "state", "sent_at", "error"))
+            tuple(
+                each[name]
+                for name in ("event", "channel", "recipient", "state", "sent_at", "error")
+            )
             for each in messages
         ],
     )
@@ -121,9 +124,7 @@ def _close(command: JobuCommand, options: dict[str, Any]) -> int:
     return _each(command, options, lambda id_: _operations(command).close(id_))
 
 
-def _each(
-    command: JobuCommand, options: dict[str, Any], work: Callable[[int], Alert]
-) -> int:
+def _each(command: JobuCommand, options: dict[str, Any], work: Callable[[int], Alert]) -> int:
     def one(alert_id: int) -> dict[str, Any]:
         alert = work(alert_id)
         return {"text": alert.state, "state": alert.state}

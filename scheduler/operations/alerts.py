@@ -23,7 +23,7 @@ LONGEST_SNOOZE: Final = timedelta(days=366)
 
 @dataclass(frozen=True, kw_only=True)
 class AlertOperations(Operations):
-    """The operations on alerts. Each raises Alert.DoesNotExist, and NotPossible for a closed one."""
+    """The operations on alerts. Each raises Alert.DoesNotExist; NotPossible for a closed one."""
 
     def acknowledge(self, alert_id: int) -> Alert:
         """Somebody works on it: it is no longer among those that nobody has seen."""

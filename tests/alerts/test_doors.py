@@ -1,0 +1,158 @@
+"""What people do with alerts and rules, through the API and the command."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
+
+from scheduler.conf import AlertSettings, current
+from scheduler.models import Activity, Alert, AlertMessage, CronJob
+from scheduler.operations.alerts import AlertOperations
+from scheduler.operations.control import Control, InvalidJob, NotPossible
+from scheduler.states import AlertKind
+from tests.api.conftest import Program, alice, api, error_of, ok
+from tests.harness.scheduler_harness import SchedulerHarness
+
+__all__ = ["alice", "api"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+def an_alert(system: SchedulerHarness, kind: AlertKind = AlertKind.FAILED, **values: Any) -> Alert:
+    now = system.clock.now()
+    given = {"job_id": 7, "job_name": "report", "opened_at": now, "last_seen_at": now, **values}
+    alert = Alert(kind=kind.value, subject_key="job:7", open_key=f"{kind.value}:job:7", **given)
+    Alert.objects.bulk_create([alert])
+    return Alert.objects.get(kind=kind.value)
+
+
+def test_a_person_acknowledges_snoozes_and_closes_through_the_api(
+    system: SchedulerHarness, api: Program
+):
+    alert = an_alert(system)
+    AlertMessage.objects.create(alert=alert, event="opened", channel="hook", recipient="ana")
+    an_alert(system, AlertKind.TOO_LONG)
+
+    assert ok(api.get("/alerts?kind=failed&is_open=true&cron_id=7"))["total"] == 1
+    assert ok(api.get("/alerts?state=closed"))["items"] == []
+    shown = ok(api.get(f"/alerts/{alert.pk}"))
+    assert [each["recipient"] for each in shown["messages"]] == ["ana"]
+    assert ok(api.post(f"/alerts/{alert.pk}/acknowledge"))["acknowledged_by"] == "alice"
+    error_of(api.post(f"/alerts/{alert.pk}/acknowledge"), 409)
+    until = {"until": "2099-01-01T00:00:00Z"}
+    assert "until" in error_of(api.post(f"/alerts/{alert.pk}/snooze", until), 400)["fields"]
+    assert ok(api.post(f"/alerts/{alert.pk}/close"))["close_reason"] == "by_person"
+    error_of(api.post(f"/alerts/{alert.pk}/close"), 409)
+    error_of(api.get("/alerts/99999"), 404)
+
+    entries = Activity.objects.filter(target_kind="alert", target_id=alert.pk).order_by("id")
+    assert list(entries.values_list("verb", "actor")) == [
+        ("acknowledged", "alice"), ("closed", "alice"),
+    ]  # fmt: skip
+
+
+def test_a_snoozed_alert_wakes_up_when_its_time_is_over(system: SchedulerHarness):
+    people = AlertOperations(clock=system.clock)
+    alert = an_alert(system, AlertKind.RETENTION_BEHIND, job_id=None)
+    until = system.clock.now() + timedelta(hours=1)
+    assert people.snooze(alert.pk, until).snoozed_until == until
+    system.tick()
+    assert Alert.objects.get().state == "snoozed"
+
+    system.clock.advance(3700)
+    system.tick()
+
+    assert Alert.objects.get().state == "open"
+    with pytest.raises(NotPossible):
+        people.unsnooze(alert.pk)
+
+
+def test_the_command_lists_shows_and_closes(
+    system: SchedulerHarness, capsys: pytest.CaptureFixture[str]
+):
+    alert = an_alert(system)
+
+    call_command("alerts", "list", "--json")
+    listed = json.loads(capsys.readouterr().out)
+    call_command("alerts", "show", str(alert.pk))
+    shown = capsys.readouterr().out
+    call_command("alerts", "snooze", str(alert.pk), "--until", "in 2h", "--as", "bob")
+    call_command("alerts", "ack", str(alert.pk), "--as", "bob")
+    call_command("alerts", "close", str(alert.pk), "--as", "bob")
+
+    assert [each["id"] for each in listed["items"]] == [alert.pk]
+    assert "report" in shown
+    closed = Alert.objects.get()
+    assert (closed.state, closed.closed_by, closed.acknowledged_by) == ("closed", "bob", "bob")
+
+
+CHANNELS = {"channels": {"team": {"kind": "mail", "to": ["team@example.com"]}}}
+
+
+def set_alerts(**values: Any) -> Any:
+    alerts = AlertSettings.model_validate({**CHANNELS, **values})
+    return override_settings(JOBU=current().model_copy(update={"alerts": alerts}))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"fialed": True}, "failed"),
+        ({"failed": True}, "no channel"),
+        ({"failed": True, "channels": ["taem"]}, "team"),
+        ({"failed_in_a_row": 1, "channels": ["team"]}, "failed_in_a_row"),
+        ({"skipped": ["tired"], "channels": ["team"]}, "overlap_running"),
+        ({"longer_than_seconds": True, "channels": ["team"]}, "longer_than_seconds"),
+        ([], "object"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused_with_what_would_be_right(
+    system: SchedulerHarness, rules: Any, expected: str
+):
+    with set_alerts(), pytest.raises(InvalidJob) as refused:
+        Control().create_job(
+            name="j", cron_expression="0 3 * * *", handler_name="ok", alert_rules=rules
+        )
+
+    assert expected in str(refused.value.problems["alert_rules"])
+    assert not CronJob.objects.exists()
+
+
+def test_rules_are_set_and_shown_by_api_and_command(
+    system: SchedulerHarness, api: Program, capsys: pytest.CaptureFixture[str]
+):
+    body = {"name": "j", "cron_expression": "0 3 * * *", "handler_name": "ok"}
+    with set_alerts(owners={"ana": {"channels": ["team"]}}):
+        made = ok(
+            api.post("/crons", {**body, "owner": "ana", "alert_rules": {"failed": True}}), 201
+        )
+        call_command("jobs", "update", "j", "--alert", "failed_in_a_row=3", "--alert", "failed=")
+        with pytest.raises(CommandError):
+            call_command("jobs", "update", "j", "--alert", "failed")
+
+    assert made["alert_rules"] == {"failed": True}
+    assert ok(api.get(f"/crons/{made['id']}"))["alert_rules"] == {"failed_in_a_row": 3}
+
+
+@pytest.mark.parametrize(
+    ("alerts", "expected"),
+    [
+        ({"rules": {"failed": True}}, "names no channel"),
+        ({"tags": {"x": {"failed": True, "channels": ["taem"]}}}, "did you mean 'team'"),
+        (
+            {"rules": {"check_ins": [{"kind": "healthchecks", "url": "https://a.b/c"}]}},
+            "only a job",
+        ),
+    ],
+)
+def test_general_rules_that_nobody_would_be_told_of_are_refused_at_the_start(
+    alerts: dict[str, Any], expected: str
+):
+    with pytest.raises(ValueError, match=expected):
+        AlertSettings.model_validate({**CHANNELS, **alerts})
