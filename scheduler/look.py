@@ -87,6 +87,7 @@ _SCHEDULER: Final[Group] = {
             "scheduler.view_jobexecution",
         ),
         page(_("Backfills"), "history", "scheduler_backfill", "scheduler.view_cronjob"),
+        page(_("Alerts"), "notifications", "scheduler_alert", "scheduler.view_alert"),
         page(
             _("Processes"),
             "monitor_heart",

@@ -73,10 +73,7 @@ REFUSED: Final = {
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
     "... was revoked before": "nothing to do",
-    "entry #... of the history keeps": "`manage.py history --job NAME --verb changed` shows entries"
-    " that keep one",
-    "the history has no version of": "the history keeps what people changed, for"
-    " `scheduler.activity_retention_days`",
+    "... has acknowledged it before": "nothing to do",
 }
 CHECKS: Final = {
     "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",

@@ -13,6 +13,7 @@ from scheduler.admin import (  # noqa: F401 - importing registers them
     processes,
     tokens,
 )
+from scheduler.admin.alerts import admin as _alerts  # noqa: F401
 from scheduler.admin.backfills import admin as _backfills  # noqa: F401
 from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
