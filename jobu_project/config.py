@@ -26,6 +26,7 @@ from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
 from jobu_project.lists import AppNames, Words, split
+from jobu_project.mail import known_mail_url
 from scheduler.conf import (
     AlertSettings,
     BeatSettings,
@@ -67,11 +68,21 @@ class SchedulerConfig(BeatSettings):
         repr=False,
         description="jobufs:// (files, one host), redis://, rediss://, amqp:// or amqps://",
     )
-    traces_exporter: str = Field(
-        "otlp",
-        description="with `tracing`: where spans go; otlp, console, another exporter that is"
-        " installed, or none",
+    mail_url: Annotated[str, AfterValidator(known_mail_url)] = Field(
+        "",
+        repr=False,
+        description="the mail server: smtp+tls://user:password@host:587 (STARTTLS), smtps:// or"
+        " smtp:// (no TLS); channels of kind mail need it",
     )
+    mail_from: str = Field("jobu@localhost", description="the sender of mail")
+    alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
+
+    @model_validator(mode="after")
+    def _mail_has_a_server(self) -> SchedulerConfig:
+        mails = [name for name, each in self.alerts.channels.items() if each.kind == "mail"]
+        if mails and not self.mail_url:
+            raise ValueError(f"alerts.channels.{mails[0]}: is of kind mail and needs mail_url")
+        return self
 
 
 class WorkerConfig(WorkerSettings):

@@ -13,6 +13,7 @@ from jobu_project.brokers import folder
 from jobu_project.config import Config, get_config, trusted_proxies
 from jobu_project.data_directory import load_or_create_secret_key, make_data_dir
 from jobu_project.databases import django_databases, pool_databases
+from jobu_project.mail import TIMEOUT_SECONDS, server_of
 from jobu_project.worker_pool import CONCURRENCY, pool_of
 from scheduler.conf import BeatSettings, SchedulerSettings, WorkerSettings
 from scheduler.look import look, page
@@ -205,6 +206,18 @@ CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = config.scheduler.default_timezone
 CELERY_BEAT_SCHEDULER = "scheduler.beat:JobScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = config.scheduler.max_sleep_seconds
+
+# --- mail -----------------------------------------------------------------------------------------
+
+_mail = server_of(config.scheduler.mail_url)
+EMAIL_HOST = _mail.host
+EMAIL_PORT = _mail.port
+EMAIL_HOST_USER = _mail.user
+EMAIL_HOST_PASSWORD = _mail.password
+EMAIL_USE_TLS = _mail.use_tls
+EMAIL_USE_SSL = _mail.use_ssl
+EMAIL_TIMEOUT = TIMEOUT_SECONDS
+DEFAULT_FROM_EMAIL = config.scheduler.mail_from
 
 # --- jobu -----------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class _Channel(Section):
 class MailChannel(_Channel):
     """Mail through Django's EMAIL_* settings."""
 
-    kind: Literal["mail"]
+    kind: Literal["mail"] = Field(description="Django's mail, to `to` or to the owner")
     to: tuple[MailAddress, ...] = Field(
         min_length=1, description="who gets what has no owner with an address"
     )
@@ -105,7 +105,7 @@ class MailChannel(_Channel):
 class WebhookChannel(_Channel):
     """A signed POST of JSON (docs/alert-channels.md)."""
 
-    kind: Literal["webhook"]
+    kind: Literal["webhook"] = Field(description="a signed POST of JSON")
     # Services put a token into the path, so it is not shown.
     url: SecretStr = Field(description="where it is posted to")
     secret: SecretStr = Field(
@@ -154,7 +154,7 @@ class WebhookChannel(_Channel):
 class AppriseChannel(_Channel):
     """One of the services of the library apprise."""
 
-    kind: Literal["apprise"]
+    kind: Literal["apprise"] = Field(description="a service of the library apprise")
     url: SecretStr = Field(description="as apprise writes it, such as slack://token/#channel")
 
     @field_validator("url")
@@ -259,7 +259,7 @@ class AlertChannels(Section):
         description="queue of the messages; workers of the default queue take it, too",
     )
     link_base: str = Field(
-        "", description="the address of the pages for links, such as https://jobs.example.com"
+        "", description="address of the pages, for links: https://jobs.example.com/admin"
     )
     check_ins: CheckInLimits = Field(
         CheckInLimits(), description="where the check-ins of jobs may go"

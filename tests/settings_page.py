@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from jobu_project.config import (
@@ -23,7 +23,17 @@ from jobu_project.config import (
     SchedulerConfig,
     WorkerConfig,
 )
-from scheduler.conf import CalendarSettings, MetricsSettings
+from scheduler.alert_rules import AlertRules
+from scheduler.alert_settings import (
+    AppriseChannel,
+    CheckInLimits,
+    DeadMan,
+    MailChannel,
+    Owner,
+    QuietHours,
+    WebhookChannel,
+)
+from scheduler.conf import AlertSettings, CalendarSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "settings.md"
@@ -31,7 +41,14 @@ PAGE: Final = ROOT / "docs" / "settings.md"
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "scheduler": SchedulerConfig,
     "scheduler.calendars.NAME": CalendarSettings,
-    "scheduler.metrics": MetricsSettings,
+    "scheduler.alerts": AlertSettings,
+    "scheduler.alerts.channels.NAME, kind mail": MailChannel,
+    "scheduler.alerts.channels.NAME, kind webhook": WebhookChannel,
+    "scheduler.alerts.channels.NAME, kind apprise": AppriseChannel,
+    "scheduler.alerts.owners.NAME": Owner,
+    "scheduler.alerts.check_ins": CheckInLimits,
+    "scheduler.alerts.dead_man": DeadMan,
+    "scheduler.alerts.rules": AlertRules,
     "worker": WorkerConfig,
     "worker.commands": CommandSettings,
     "admin": AdminConfig,
@@ -63,12 +80,24 @@ def _section(name: str) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for key, field in model.model_fields.items():
-        cells = (f"`{key}`", _type_of(field), _default_of(field), field.description or "")
+        cells = (
+            f"`{field.serialization_alias or key}`",
+            _type_of(field),
+            _default_of(field),
+            field.description or "",
+        )
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
 
 
-_NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_NAMES: Final = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    SecretStr: "text",
+    QuietHours: "text",
+}
 
 
 def _type_of(field: FieldInfo) -> str:
@@ -85,6 +114,8 @@ def _words(annotation: Any) -> str:
         return f"list of {_words(arguments[0])}"
     if origin is dict:
         return f"mapping of name to {_words(arguments[1])}"
+    if annotation in _NAMES:
+        return _NAMES[annotation]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     if origin is not None:  # Annotated
@@ -105,6 +136,8 @@ def _bounds(field: FieldInfo) -> str:
 
 def _default_of(field: FieldInfo) -> str:
     value = field.default
+    if field.is_required():
+        return "needed"
     if isinstance(value, BaseModel) or value in (None, "", (), {}, frozenset()):
         return "none" if not isinstance(value, BaseModel) else ""
     if isinstance(value, bool):
