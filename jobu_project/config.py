@@ -26,7 +26,7 @@ from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
 from jobu_project.lists import AppNames, Words, split
-from jobu_project.mail import known_mail_url
+from jobu_project.mail import known_mail_url, refuse_mail_without_server
 from scheduler.conf import (
     AlertSettings,
     BeatSettings,
@@ -71,17 +71,14 @@ class SchedulerConfig(BeatSettings):
     mail_url: Annotated[str, AfterValidator(known_mail_url)] = Field(
         "",
         repr=False,
-        description="the mail server: smtp+tls://user:password@host:587 (STARTTLS), smtps:// or"
-        " smtp:// (no TLS); channels of kind mail need it",
+        description="for channels of kind mail: smtp+tls:// (STARTTLS), smtps:// or smtp:// (plain)",
     )
     mail_from: str = Field("jobu@localhost", description="the sender of mail")
     alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
 
     @model_validator(mode="after")
     def _mail_has_a_server(self) -> SchedulerConfig:
-        mails = [name for name, each in self.alerts.channels.items() if each.kind == "mail"]
-        if mails and not self.mail_url:
-            raise ValueError(f"alerts.channels.{mails[0]}: is of kind mail and needs mail_url")
+        refuse_mail_without_server(self.alerts, self.mail_url)
         return self
 
 

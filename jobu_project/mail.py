@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from scheduler.conf import AlertSettings
+
 #: Scheme -> (STARTTLS, TLS from the beginning, port).
 _SCHEMES: Final = {
     "smtp": (False, False, 25),
@@ -55,3 +57,10 @@ def server_of(url: str) -> MailServer:
         use_tls=use_tls,
         use_ssl=use_ssl,
     )
+
+
+def refuse_mail_without_server(alerts: AlertSettings, url: str) -> None:
+    """Raises ValueError where a channel sends mail and no server is named."""
+    mails = [name for name, each in alerts.channels.items() if each.kind == "mail"]
+    if mails and not url:
+        raise ValueError(f"alerts.channels.{mails[0]}: is of kind mail and needs mail_url")
