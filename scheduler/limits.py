@@ -83,7 +83,7 @@ def own_transaction() -> Iterator[None]:
     with ExitStack() as stack:
         with _immediate() if is_ours and connection.vendor == "sqlite" else nullcontext():
             stack.enter_context(transaction.atomic())
-        if is_ours and connection.vendor == "postgresql" and not _is_limited():
+        if is_ours and connection.vendor == "postgresql" and not is_limited():
             _run("; ".join(f"SET LOCAL {name} = {value}" for name, value in _POSTGRES.items()))
         yield
 
@@ -100,7 +100,8 @@ def _immediate() -> Iterator[None]:
         sqlite.transaction_mode = before
 
 
-def _is_limited() -> bool:
+def is_limited() -> bool:
+    """Whether this thread's connection has the limits, inside transactions and outside."""
     return connection.connection is not None and connection.connection is _state.limited
 
 

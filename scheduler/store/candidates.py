@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Final, Protocol
@@ -17,12 +17,12 @@ from typing import Any, Final, Protocol
 from django.db import connection
 
 from handlers.params import UnreadableParams
-from scheduler.models import LIMITS
-from scheduler.states import OverlapPolicy
+from scheduler.states import OverlapPolicy, RunStatus
 from scheduler.store.connection import SKIP_LOCKED, fetch_all, from_json, instant, numbers
 from scheduler.store.heads import (
     AFTER,
     BY_LEVEL,
+    HIGHEST,
     IS_PENDING,
     Floors,
     Head,
@@ -33,7 +33,6 @@ from scheduler.store.heads import (
 #: So many runs at most are claimed at once.
 AT_ONCE: Final = 50
 AGEING: Final = timedelta(minutes=5)
-_HIGHEST: Final = LIMITS["priority"][1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +109,7 @@ class ByIds:
     def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
         where = f"id IN ({numbers(self._ids)}) AND {IS_PENDING} AND available_at <= %s ORDER BY id"
         statement = _select(connection.vendor, "", where)
-        return [_candidate(row) for row in fetch_all(statement, [now])]
+        return [candidate(row) for row in fetch_all(statement, [now])]
 
     def is_full(self, rows: Sequence[Candidate]) -> bool:
         return False
@@ -127,14 +126,14 @@ class MostUrgent:
     """
 
     def __init__(self, queues: Sequence[str], places: int, floors: Floors) -> None:
-        self._queues = sorted(set(queues))
-        self._places = min(places, AT_ONCE)
-        self._floors = floors
+        self.queues = sorted(set(queues))
+        self.places = min(places, AT_ONCE)
+        self.floors = floors
 
     def look(self, now: datetime) -> Sequence[Head] | None:
-        if self._places < 1 or not self._queues:
+        if self.places < 1 or not self.queues:
             return None
-        found = heads(now, self._queues, self._floors)
+        found = heads(now, self.queues, self.floors)
         return [head for head in found if head.first_at <= now] or None
 
     def lock(self, found: Sequence[Head], now: datetime) -> list[Candidate]:
@@ -144,30 +143,30 @@ class MostUrgent:
         for front, head in sorted(fronts, key=lambda each: each[0]):
             # A level is in order of age, so nothing in it is more urgent than its front.
             ahead = bisect_left(chosen, front, key=lambda each: each[0])
-            if ahead == self._places:
+            if ahead == self.places:
                 break
-            rows = self._of_level(head, self._places - ahead, now)
+            rows = self._of_level(head, self.places - ahead, now)
             chosen += [(_rank(row.priority, row.available_at, now, row.id), row) for row in rows]
             chosen.sort(key=lambda each: each[0])
-            del chosen[self._places :]
+            del chosen[self.places :]
         return [row for _, row in chosen]
 
     def _of_level(self, head: Head, limit: int, now: datetime) -> list[Candidate]:
-        floor = self._floors.last((head.queue, head.priority))
+        floor = self.floors.last((head.queue, head.priority))
         values: list[Any] = [head.queue, head.priority, now]
         values += floor_values(floor) if floor else []
         statement = _by_level(connection.vendor, floor is not None)
-        return [_candidate(row) for row in fetch_all(statement, [*values, limit])]
+        return [candidate(row) for row in fetch_all(statement, [*values, limit])]
 
     def is_full(self, rows: Sequence[Candidate]) -> bool:
-        return len(rows) >= self._places
+        return len(rows) >= self.places
 
     def committed(self, rows: Sequence[Candidate]) -> None:
         # SQLite keeps no entries of rows that have left the index. And it compares instants as
         # texts: one that SQL has written with milliseconds is less than the same with microseconds.
         if connection.vendor == "sqlite":
             return
-        self._floors.advance(((row.queue, row.priority), row.available_at, row.id) for row in rows)
+        self.floors.advance(((row.queue, row.priority), row.available_at, row.id) for row in rows)
 
 
 _Rank = tuple[int, datetime, int]
@@ -176,14 +175,14 @@ _Rank = tuple[int, datetime, int]
 
 def _rank(priority: int, available_at: datetime, now: datetime, id_: int = 0) -> _Rank:
     aged = (now - available_at) // AGEING
-    return (-min(_HIGHEST, priority + aged), available_at, id_)
+    return (-min(HIGHEST, priority + aged), available_at, id_)
 
 
-_OF_EXECUTION: Final = (
-    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "param_source",
-    "params", "attempt", "failures", "max_retry", "timeout_seconds", "available_at", "created_at",
-    "overlap_key", "in_line", "queue", "priority",
-)  # fmt: skip
+COLUMNS: Final = (
+    "id, job_id, job_name, handler_name, scheduled_time, logical_time, param_source, params,"
+    " attempt, failures, max_retry, timeout_seconds, available_at, created_at, overlap_key,"
+    " in_line, queue, priority"
+)
 # What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
 # MariaDB locks the rows of all joined tables.
 _JOB: Final = "(SELECT {array} FROM cron_jobs j WHERE j.id = e.job_id)"
@@ -192,6 +191,9 @@ _ARRAY: Final = {
     "postgresql": "json_build_array({})::text",
     "mysql": "JSON_ARRAY({})",
     "sqlite": "json_array({})",
+}
+JOB_OF: Final = {
+    vendor: _JOB.format(array=array.format(_OF_JOB)) for vendor, array in _ARRAY.items()
 }
 _SELECT: Final = """
 SELECT {columns}, cancel_requested_at, {job}
@@ -202,12 +204,20 @@ SELECT {columns}, cancel_requested_at, {job}
 
 def _select(vendor: str, index: str, where: str) -> str:
     return _SELECT.format(
-        columns=", ".join(_OF_EXECUTION),
-        job=_JOB.format(array=_ARRAY[vendor].format(_OF_JOB)),
+        columns=COLUMNS,
+        job=JOB_OF[vendor],
         index=index,
         where=where,
         lock=SKIP_LOCKED[vendor],
     )
+
+
+def running_with(token_prefix: str) -> Candidate | None:
+    """The run that a claim in one statement has begun (PostgreSQL), as it was before."""
+    where = f"status = '{RunStatus.RUNNING}' AND lease_token = CONCAT(%s::text, id)"
+    rows = fetch_all(_select("postgresql", "", where), [token_prefix])
+    begun = [candidate(row) for row in rows]
+    return replace(begun[0], attempt=begun[0].attempt - 1) if begun else None
 
 
 @cache
@@ -221,7 +231,8 @@ def _by_level(vendor: str, has_floor: bool) -> str:
     )
 
 
-def _candidate(row: tuple[Any, ...]) -> Candidate:
+def candidate(row: Sequence[Any]) -> Candidate:
+    """Of a row of COLUMNS, `cancel_requested_at` and JOB_OF."""
     *values, cancel_requested_at, job = row
     (
         id_, job_id, job_name, handler_name, scheduled_time, logical_time, param_source,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
@@ -17,7 +17,7 @@ from django.db import connection
 from scheduler import failpoints
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
-from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent
+from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent, running_with
 from scheduler.store.connection import execute, lock_in_order, numbers, to_json
 from scheduler.store.executions import request_cancel
 from scheduler.store.heads import Floors, Head
@@ -38,6 +38,7 @@ __all__ = [
 
 # Time between the handler's timeout and the instant at which even a renewed lease ends.
 DEADLINE_MARGIN_SECONDS: Final = 30
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,18 @@ class Claims:
     """As many runs were seen as the process has places: more may wait."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a claim in one statement writes into the row that it begins."""
+
+    token_prefix: str
+    """With the id of the row it is the token of the lease."""
+    owner: str
+    lease_ends: datetime
+    deadline_margin_seconds: int
+    """From the timeout of the run until the instant at which even a renewed lease ends."""
+
+
 Decide = Callable[[Candidate, overlap.Holder | None, overlap.Line], Decision]
 
 
@@ -77,10 +90,12 @@ class Claim:
 
     def _begin_anew(self) -> None:
         # With the id of an execution it is a token, unique without a look at the others.
-        self._id = uuid.uuid4().hex[:12]
+        self._token_prefix = f"{uuid.uuid4().hex[:12]}-"
         self._choice: Choice | None = None
         self._rows: Sequence[Candidate] = ()
         self._claims = Claims()
+        self._is_short = False
+        self._short_at = _NEVER
 
     def take(self, choice: Choice, now: datetime) -> Claims:
         """Claim those of `choice` that may run now. One transaction, none if there are none.
@@ -103,8 +118,12 @@ class Claim:
     def taken_after_all(self, now: datetime) -> Claims:
         """What of the last claim is in the database. Waits for a COMMIT that is still in flight.
 
-        Call it on a fresh connection.
+        Call it on a fresh connection. After a short turn: when its end is settled, because what
+        was claimed is not known before.
         """
+        if self._is_short:
+            row = running_with(self._token_prefix)
+            return self.begun(row, now) if row is not None else Claims()
         leases = [claimed.lease for claimed in self._claims.started]
 
         def work() -> set[str | None]:
@@ -117,6 +136,29 @@ class Claim:
             return Claims()
         claims = self.committed(now)
         return Claims(started=ours, held=claims.held, is_full=claims.is_full)
+
+    # --- a claim in one statement (short_turns.py) ------------------------------------------------
+
+    def terms(self, choice: Choice, now: datetime) -> Terms:
+        """What the statement writes. After a DatabaseError ask `taken_after_all`."""
+        self._begin_anew()
+        self._choice, self._is_short, self._short_at = choice, True, now
+        return Terms(
+            token_prefix=self._token_prefix,
+            owner=self._owner,
+            lease_ends=now + timedelta(seconds=self._lease_seconds),
+            deadline_margin_seconds=DEADLINE_MARGIN_SECONDS,
+        )
+
+    def begun(self, row: Candidate, now: datetime) -> Claims:
+        """The statement has begun this run."""
+        assert self._choice is not None
+        self._rows = [row]
+        self._claims = Claims(
+            started=[Claimed(row=row, lease=self._lease(row, self._short_at))],
+            is_full=self._choice.is_full(self._rows),
+        )
+        return self.committed(now)
 
     # --- the steps of a claim, for a transaction of the caller ------------------------------------
 
@@ -175,7 +217,7 @@ class Claim:
             execution_id=row.id,
             job_id=row.job_id,
             attempt=row.attempt + 1,
-            token=f"{self._id}-{row.id}",
+            token=f"{self._token_prefix}{row.id}",
             owner=self._owner,
             started_at=now,
             guard=row.guard,
@@ -192,7 +234,7 @@ class Claim:
                 _BEGIN.format(token=_TOKEN[connection.vendor], ids=numbers(ids)),
                 [
                     RunStatus.RUNNING,
-                    f"{self._id}-",
+                    self._token_prefix,
                     self._owner,
                     min(lease_ends, deadline),
                     deadline,

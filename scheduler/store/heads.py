@@ -18,7 +18,7 @@ from scheduler.models import LIMITS
 from scheduler.states import RunStatus
 from scheduler.store.connection import fetch_all, instant, numbers
 
-_LOWEST, _HIGHEST = LIMITS["priority"]
+LOWEST, HIGHEST = LIMITS["priority"]
 Level = tuple[str, int]
 """A queue and a priority."""
 
@@ -137,7 +137,7 @@ SELECT 1 AS one FROM job_executions {index}
 ) AS waiting
 """
 _PRIORITIES: Final = " UNION ALL ".join(
-    f"SELECT {priority} AS priority" for priority in range(_LOWEST, _HIGHEST + 1)
+    f"SELECT {priority} AS priority" for priority in range(LOWEST, HIGHEST + 1)
 )
 _FIRST: Final = """
 SELECT available_at FROM job_executions {index}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from scheduler import failpoints
 from scheduler.store import endings as ends
-from scheduler.store import overlap
+from scheduler.store import overlap, short_turns
 from scheduler.store.claims import Choice, Claim, Claims, guards_of
 from scheduler.store.endings import Ending
 from scheduler.transient import in_transaction
@@ -18,13 +18,20 @@ def end_and_claim(
 ) -> tuple[frozenset[str], Claims]:
     """Write these ends and claim what `choice` wants. Returns the ends' tokens, and the claims.
 
-    One transaction: both halves are in the database or none is. After a DatabaseError its COMMIT
-    may still have happened: ask `endings.ended` and `claim.taken_after_all` on a fresh connection.
+    One transaction, or a statement that does both and, if that has begun nothing although there may
+    be something, a claim. After a DatabaseError a COMMIT may still have happened: ask first
+    `endings.ended` and then `claim.taken_after_all` on a fresh connection.
     A run that these ends free is not claimed here: the choice is made before.
 
     The locks: RUNNING rows, then PENDING rows that nobody holds, then all guards in order. So it
     waits for no PENDING row, and while it waits for a guard it holds no other guard behind that.
     """
+    if len(endings) == 1 and short_turns.is_possible(ending := next(iter(endings)), choice):
+        turn = short_turns.end_and_begin(ending, claim.terms(choice, now), choice, now)
+        tokens = frozenset([ending.lease.token] if turn.is_ended else [])
+        if turn.begun is not None:
+            return tokens, claim.begun(turn.begun, now)
+        return tokens, claim.take(choice, now) if turn.may_be_more else Claims()
     found = claim.look(choice, now)
 
     def work() -> frozenset[str]:
