@@ -26,6 +26,8 @@ _POSTGRES: Final = {
     "lock_timeout": f"'{LOCK_WAIT_SECONDS}s'",
     "idle_in_transaction_session_timeout": f"'{IDLE_IN_TRANSACTION_SECONDS}s'",
 }
+# A statement that a session has prepared is planned once, whatever its values are.
+_PLANS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 # Locks of rows, and of whole tables.
 _MYSQL: Final = {
     "innodb_lock_wait_timeout": str(LOCK_WAIT_SECONDS),
@@ -43,6 +45,7 @@ class _State(threading.local):
     #: The driver's connection that has the limits, and its own values before (MySQL, MariaDB).
     limited: Any = None
     before: dict[str, str] = {}
+    plans_by_indexes = False
 
 
 _state = _State()
@@ -70,7 +73,8 @@ def unlimit_connection() -> None:
     if raw is None or raw is not _state.limited:
         return
     if connection.vendor == "postgresql":
-        _run("; ".join(f"RESET {name}" for name in _POSTGRES))
+        names = (*_POSTGRES, *_PLANS) if _state.plans_by_indexes else _POSTGRES
+        _run("; ".join(f"RESET {name}" for name in names))
     else:
         _run(_set_session(_state.before))
     _state.limited = None
@@ -124,7 +128,18 @@ def _limit() -> None:
         # message on it.
         connection.close()
         raise
-    _state.limited = connection.connection
+    _state.limited, _state.plans_by_indexes = connection.connection, False
+
+
+def plan_by_indexes() -> None:
+    """PostgreSQL plans each statement that this limited connection prepares once, by indexes.
+
+    A plan that was made while the table was small would read all of it later. For statements whose
+    conditions all have their index.
+    """
+    if not _state.plans_by_indexes:
+        _run("; ".join(f"SET {name} = {value}" for name, value in _PLANS.items()))
+        _state.plans_by_indexes = True
 
 
 def _set_limits() -> None:

@@ -44,9 +44,16 @@ class Ending:
     """What the handler has reported and nobody has saved yet."""
 
 
+class Ended(frozenset[str]):
+    """The tokens of the attempts whose ends were written."""
+
+    queues_to_wake: frozenset[str] = frozenset()
+    """Of the runs in line that may start now, because of these ends."""
+
+
 def end(
     endings: Collection[Ending], *, now: datetime, expired_before: datetime | None = None
-) -> frozenset[str]:
+) -> Ended:
     """Write these ends: the only way out of RUNNING. Returns the tokens of those that were written.
 
     The others are no longer of their lease. One transaction, repeated if it loses a race; unless
@@ -59,9 +66,7 @@ def end(
     return in_transaction(lambda: _end(endings, now, expired_before))
 
 
-def _end(
-    endings: Collection[Ending], now: datetime, expired_before: datetime | None
-) -> frozenset[str]:
+def _end(endings: Collection[Ending], now: datetime, expired_before: datetime | None) -> Ended:
     written = lock(endings, now, expired_before)
     guards = overlap.lock_guards(guards_of(written))
     tokens = write(written, guards, now)
@@ -92,7 +97,7 @@ def guards_of(written: Collection[Written]) -> set[int]:
     return {key for one in written if (key := one.ending.lease.guard) is not None}
 
 
-def write(written: Sequence[Written], guards: Guards, now: datetime) -> frozenset[str]:
+def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
     """Write these ends, and free their guards. Returns their tokens. The caller writes `guards`."""
     for one in written:
         save_report(one.ending.lease, one.ending.report)
@@ -104,7 +109,9 @@ def write(written: Sequence[Written], guards: Guards, now: datetime) -> frozense
     leases = [one.ending.lease for one in written]
     ended = {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}
     overlap.release(guards, ended, now=now)
-    return frozenset(lease.token for lease in leases)
+    tokens = Ended(lease.token for lease in leases)
+    tokens.queues_to_wake = frozenset(guards.queues_to_wake)
+    return tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,8 @@ class Guards:
         self._running = dict(running)
         self._held: dict[int, int] = {}
         self._freed: set[int] = set()
+        self.queues_to_wake: set[str] = set()
+        """Of the runs in line that may start now."""
         self._gone: set[int] = set()
 
     def is_held_by(self, key: int, execution_id: int) -> bool:
@@ -228,8 +230,9 @@ def release(guards: Guards, ended: Mapping[int, int], *, now: datetime) -> None:
         # One that a claim holds decides for itself, when it gets the guard.
         waiting = lock_skipping(_in_line([key]))
         order = "-id" if _replaces(key) else "id"
-        for id_ in waiting.order_by(order).values_list("id", flat=True)[:1]:
+        for id_, queue in waiting.order_by(order).values_list("id", "queue")[:1]:
             _pending([id_]).update(in_line=None, available_at=now)
+            guards.queues_to_wake.add(queue)
 
 
 def _replaces(key: int) -> bool:

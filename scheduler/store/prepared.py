@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db import connection
 
+from scheduler.limits import plan_by_indexes
+
 
 class Prepared:
     """A statement of which each session prepares its own.
@@ -30,8 +32,6 @@ class Prepared:
 
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
-# It is planned once, whatever the values are, when the table may still be small.
-_PLANS = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
 
 
 class _Sessions(threading.local):
@@ -46,11 +46,12 @@ _sessions = _Sessions()
 def execute_prepared(statement: Prepared, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Run it with the value of each parameter. Returns all rows as the driver returns them.
 
-    Only on a connection that our code alone uses: it changes settings of the session.
+    For a connection with limits (limits.py), so that no code of a shop uses it meanwhile.
     """
     with connection.cursor() as cursor:
+        # Before the statement is planned: the table may still be small.
+        plan_by_indexes()
         if connection.connection is not _sessions.session:
-            cursor.execute(_PLANS)
             _sessions.session, _sessions.names = connection.connection, frozenset()
         if statement.name not in _sessions.names:
             cursor.execute(statement.prepare)

@@ -23,7 +23,6 @@ from scheduler.states import FINAL, OverlapPolicy, RunStatus
 from scheduler.store.candidates import (
     AGEING,
     COLUMNS,
-    HIGHEST,
     JOB_OF,
     Candidate,
     Choice,
@@ -33,7 +32,7 @@ from scheduler.store.candidates import (
 from scheduler.store.claims import Terms
 from scheduler.store.connection import to_json
 from scheduler.store.endings import Ending
-from scheduler.store.heads import IS_PENDING, LOWEST
+from scheduler.store.heads import HIGHEST, IS_PENDING, LOWEST
 from scheduler.store.prepared import Prepared, execute_prepared
 
 # A packet of more waits for its own statement.
@@ -51,8 +50,8 @@ class ShortTurn:
     """Nothing has begun here, but a claim in several steps may find a run."""
 
 
-def is_possible(ending: Ending, choice: Choice) -> TypeGuard[MostUrgent]:
-    """Whether `end_and_begin` may be tried with this end and this choice."""
+def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
+    """Whether `end_and_begin` may be tried with this choice and this end."""
     report = ending.report
     return (
         isinstance(choice, MostUrgent)
@@ -71,7 +70,7 @@ def is_possible(ending: Ending, choice: Choice) -> TypeGuard[MostUrgent]:
 def end_and_begin(ending: Ending, terms: Terms, choice: MostUrgent, now: datetime) -> ShortTurn:
     """End this run and begin the most urgent one. One statement, which is its own transaction."""
     values = {"now": now, **_of_end(ending, now), **_of_claim(terms), **_of_choice(choice)}
-    ((ended, has_front, has_begun, *row),) = execute_prepared(_TURN, values)
+    ((ended, has_front, has_begun, *row),) = execute_prepared(TURN, values)
     return ShortTurn(
         is_ended=bool(ended),
         begun=candidate(row) if has_begun else None,
@@ -203,11 +202,11 @@ SELECT q.queue, p.priority, floor.at AS floor_at, floor.id AS floor_id, first.av
           AND e.available_at <= :now AND (e.available_at, e.id) > (floor.at, floor.id)
         ORDER BY e.available_at, e.id LIMIT 1
        ) first
-"""
+"""  # noqa: S608 - of constants
 _FRONTS: Final = f"""
 SELECT heads.*, {_URGENCY.format(row="heads")} AS urgency FROM ({_HEADS}) heads
  ORDER BY urgency DESC, available_at LIMIT 2
-"""
+"""  # noqa: S608 - of constants
 _ORDERED: Final = "SELECT * FROM fronts ORDER BY urgency DESC, available_at"
 # The condition on `ended` is there for its order, too: no row is locked before that update.
 _CHOSEN: Final = f"""
@@ -218,7 +217,7 @@ SELECT {COLUMNS}, cancel_requested_at, {JOB_OF["postgresql"]} AS job
    AND (available_at, id) > ((SELECT floor_at FROM front), (SELECT floor_id FROM front))
    AND (SELECT COUNT(*) FROM ended) = 1
  ORDER BY available_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-"""
+"""  # noqa: S608 - of constants
 # Neither a run that must not overlap, nor one that must not run at all. And where others hold the
 # first runs of its level, another level may have one that is more urgent.
 _BEGUN: Final = f"""
@@ -240,8 +239,8 @@ UPDATE job_executions e
         OR {_URGENCY.format(row="c")} > other.urgency
         OR {_URGENCY.format(row="c")} = other.urgency AND c.available_at < other.available_at)
 RETURNING e.id AS begun_id
-"""
-_TURN: Final = Prepared(
+"""  # noqa: S608 - of constants
+TURN: Final = Prepared(
     "jobu_turn",
     _TYPES,
     f"""
@@ -256,5 +255,5 @@ begun AS ({_BEGUN})
 SELECT (SELECT COUNT(*) FROM ended), EXISTS (SELECT FROM fronts), begun_id IS NOT NULL,
        {COLUMNS}, cancel_requested_at, job
   FROM (SELECT) one LEFT JOIN chosen ON TRUE LEFT JOIN begun ON TRUE
-""",
+""",  # noqa: S608 - of constants
 )

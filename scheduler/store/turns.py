@@ -9,13 +9,13 @@ from scheduler import failpoints
 from scheduler.store import endings as ends
 from scheduler.store import overlap, short_turns
 from scheduler.store.claims import Choice, Claim, Claims, guards_of
-from scheduler.store.endings import Ending
+from scheduler.store.endings import Ended, Ending
 from scheduler.transient import in_transaction
 
 
 def end_and_claim(
     endings: Collection[Ending], claim: Claim, choice: Choice, now: datetime
-) -> tuple[frozenset[str], Claims]:
+) -> tuple[Ended, Claims]:
     """Write these ends and claim what `choice` wants. Returns the ends' tokens, and the claims.
 
     One transaction, or a statement that does both and, if that has begun nothing although there may
@@ -26,15 +26,16 @@ def end_and_claim(
     The locks: RUNNING rows, then PENDING rows that nobody holds, then all guards in order. So it
     waits for no PENDING row, and while it waits for a guard it holds no other guard behind that.
     """
-    if len(endings) == 1 and short_turns.is_possible(ending := next(iter(endings)), choice):
+    (ending, *others) = endings
+    if not others and short_turns.is_possible(choice, ending):
         turn = short_turns.end_and_begin(ending, claim.terms(choice, now), choice, now)
-        tokens = frozenset([ending.lease.token] if turn.is_ended else [])
+        tokens = Ended([ending.lease.token] if turn.is_ended else [])
         if turn.begun is not None:
             return tokens, claim.begun(turn.begun, now)
         return tokens, claim.take(choice, now) if turn.may_be_more else Claims()
     found = claim.look(choice, now)
 
-    def work() -> frozenset[str]:
+    def work() -> Ended:
         written = ends.lock(endings, now)
         rows = [] if found is None else choice.lock(found, now)
         guards = overlap.lock_guards(ends.guards_of(written), guards_of(rows))

@@ -66,7 +66,9 @@ class Executor:
     """Begins claimed runs on the loop and writes how they ended. Made after the fork.
 
     One thread claims, one reports; a process of one run does both in one. `on_end` is called with
-    a run that has ended: on the loop, or in the thread that calls `give_up_stuck`. `tell` is called
+    a run that has ended: on the loop, or in the thread that calls `give_up_stuck`. `on_runnable` is
+    called with the queues of runs that may start because one has ended or was handed back: in the
+    thread that reports. `tell` is called
     with each verdict that was written: the name of the handler, the execution's id, its status.
     `end_process(exit_reason)` is called when a handler cannot be stopped. It must not return: it
     ends this process, and the pool or a supervisor starts another one.
@@ -81,6 +83,7 @@ class Executor:
         owner: str,
         end_process: Callable[[str], None],
         on_end: Callable[[HeldRun], None] = lambda held: None,
+        on_runnable: Callable[[frozenset[str]], None] = lambda queues: None,
         tell: Callable[[str, int, RunStatus], None] = around_runs.after,
         view: View | None = None,
         hooks: RunHooks | None = None,
@@ -96,8 +99,10 @@ class Executor:
         self._view = view or NoView()
         self._settings = settings
         self._random = random
-        self._tally = tally or Tally()
-        self._reporter = Reporter(clock=clock, leases=leases, settings=settings, tally=self._tally)
+        self._on_runnable = on_runnable
+        self._reporter = Reporter(
+            clock=clock, leases=leases, settings=settings, on_runnable=on_runnable
+        )
         self._unsure: _Unsure | None = None
         self._claiming = threading.Lock()
         self._attempts = Attempts(
@@ -225,6 +230,14 @@ class Executor:
             self._log_end(held, verdict)
             if verdict is not None:
                 self._tell(held.row.handler_name, held.row.id, verdict.status)
+        returned = frozenset(
+            held.row.queue
+            for held, verdict in zip(ended, written, strict=True)
+            if verdict is not None and verdict.status == RunStatus.PENDING
+            if not verdict.delay_seconds
+        )
+        if returned:
+            self._on_runnable(returned)
 
     def _verdict(self, held: HeldRun) -> Verdict | None:
         row, outcome = held.row, held.outcome

@@ -56,6 +56,8 @@ class Source:
         self._wake_others = wake_others
         self._floors = Floors()
         self._forget_at = 0.0
+        #: Of runs that may start since runs of this child have ended (work_alone).
+        self.runnable: frozenset[str] = frozenset()
 
     def choice(self, places: int) -> MostUrgent:
         """What to claim for so many free places."""
@@ -72,6 +74,15 @@ class Source:
         """There may be more in the queue of these runs than this process takes."""
         if runs:
             self._wake_others(runs[-1].row.queue)
+
+    def ours_of(self, queues: frozenset[str]) -> frozenset[str]:
+        """Those of these queues that this process takes runs from."""
+        return queues.intersection(self._queues())
+
+    def wake(self, queues: frozenset[str]) -> None:
+        """Runs of these queues may start, and this process does not take them."""
+        for queue in sorted(queues):
+            self._wake_others(queue)
 
 
 class Fetcher:
@@ -103,7 +114,7 @@ class Fetcher:
         self._ended: deque[HeldRun] = deque()
         self._is_closed = False
         self._may_be_more = True
-        self._was_full = False
+        self._was_full = self._must_forget = False
         self._poll_at = 0.0
 
     def start(self) -> None:
@@ -115,6 +126,15 @@ class Fetcher:
         """Something may have become runnable. From any thread."""
         self._may_be_more = True
         self._claims.wake()
+
+    def became_runnable(self, queues: frozenset[str]) -> None:
+        """Runs of these queues may start, because runs of this process have ended."""
+        ours = frozenset[str]() if self._is_ending else self._source.ours_of(queues)
+        self._source.wake(queues - ours)
+        if ours:
+            # The claim that is under way may set a floor above them.
+            self._must_forget = True
+            self.poke()
 
     def run_ended(self, held: HeldRun) -> None:
         """From any thread."""
@@ -162,6 +182,9 @@ class Fetcher:
             free = self.places - self._leases.running_task_count
         # Before the claim: a wake-up that comes meanwhile must not be lost.
         self._may_be_more = False
+        if self._must_forget:
+            self._must_forget = False
+            self._source.forget()
         try:
             begun = self._executor.claim(self._source.choice(free))
         except BaseException:
@@ -280,9 +303,22 @@ def work_alone(
         executor.wait_for(held)
         if must_return() or clock.monotonic() >= until:
             executor.report([held])
-            source.wake_others([held])
+            source.wake(source.runnable | {held.row.queue})
+            source.runnable = frozenset()
             return
         begun = _next(executor, source, executor.report_and_claim(held, source.choice(1)))
+        begun = _what_it_let_go_on(executor, source, begun)
+
+
+def _what_it_let_go_on(executor: Executor, source: Source, begun: Begun) -> Begun:
+    """The end of a run may let others start. The claim in its transaction was chosen before."""
+    runnable, source.runnable = source.runnable, frozenset()
+    ours = frozenset[str]() if begun.runs else source.ours_of(runnable)
+    source.wake(runnable - ours)
+    if not ours:
+        return begun
+    source.forget()
+    return _next(executor, source, executor.claim(source.choice(1)))
 
 
 def _next(executor: Executor, source: Source, begun: Begun) -> Begun:

@@ -79,6 +79,7 @@ class WorkerProcess:
             owner=owner,
             end_process=self._end,
             on_end=self._run_ended,
+            on_runnable=self._became_runnable,
             tell=self._teller.tell if self._teller is not None else around_runs.after,
             view=view,
             hooks=DjangoConnections(),
@@ -137,6 +138,12 @@ class WorkerProcess:
     def _run_ended(self, held: HeldRun) -> None:
         if not self._is_child:
             self.fetcher.run_ended(held)
+
+    def _became_runnable(self, queues: frozenset[str]) -> None:
+        if self._is_child:
+            self._source.runnable |= queues
+        else:
+            self.fetcher.became_runnable(queues)
 
     def _end(self, reason: str) -> NoReturn:
         # They would go on without this process, beside the next attempts of their runs.

@@ -42,7 +42,10 @@ class _Waiting:
 
 
 class Reporter:
-    """Writes the ends of this process's runs. Thread-safe; made after the fork."""
+    """Writes the ends of this process's runs. Thread-safe; made after the fork.
+
+    `on_runnable` is called with the queues in which an end has let another run go on.
+    """
 
     def __init__(
         self,
@@ -50,8 +53,9 @@ class Reporter:
         clock: Clock,
         leases: LeaseKeeper,
         settings: Callable[[], SchedulerSettings],
-        tally: Tally,
+        on_runnable: Callable[[frozenset[str]], None] = lambda queues: None,
     ) -> None:
+        self._on_runnable = on_runnable
         self._clock = clock
         self._leases = leases
         self._settings = settings
@@ -84,7 +88,7 @@ class Reporter:
             written, taken = turns.end_and_claim([end], claim, choice, now)
         if written:
             failpoints.point("end.committed")
-            self._tally.ended(len(written))
+        self._wake(written)
         return (verdict if held.lease.token in written else None), taken
 
     def _write(self, group: Sequence[_Waiting], *, maybe_written: bool) -> None:
@@ -154,6 +158,10 @@ class Reporter:
             written = endings.end(ends, now=now)
         if written:
             failpoints.point("end.committed")
-            self._tally.ended(len(written))
+        self._wake(written)
         for one, verdict in zip(group, verdicts, strict=True):
             one.settle(verdict if one.held.lease.token in written else None)
+
+    def _wake(self, written: endings.Ended) -> None:
+        if written.queues_to_wake:
+            self._on_runnable(written.queues_to_wake)

@@ -95,6 +95,7 @@ class Worker:
         self.drain = DrainFlag()
         self.ended: list[str] = []
         self.on_end: Callable[[HeldRun], None] = lambda held: None
+        self.on_runnable: Callable[[frozenset[str]], None] = lambda queues: None
         self.leases = LeaseKeeper(
             clock=clock,
             loop_answers=self.bridge.answers,
@@ -108,6 +109,7 @@ class Worker:
             owner=owner,
             end_process=self._end,
             on_end=lambda held: self.on_end(held),
+            on_runnable=lambda queues: self.on_runnable(queues),
             hooks=DjangoConnections(),
             random=lambda: 0.5,
         )

@@ -17,6 +17,7 @@ from scheduler.states import RunStatus
 from scheduler.store.claims import ByIds, Claim
 from scheduler.worker import fetcher as fetching
 from scheduler.worker.fetcher import Fetcher, Source, work_alone
+from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import START, SchedulerHarness, Worker, fresh, outcomes
 from tests.harness.waiting import wait_until
 
@@ -42,12 +43,36 @@ class Fetching:
             places=places,
         )
         self.worker.on_end = self.fetcher.run_ended
+        self.worker.on_runnable = self.fetcher.became_runnable
+
+    def work_alone(self, *, must_return: bool = False) -> None:
+        """As a prefork child does."""
+
+        def became_runnable(queues: frozenset[str]) -> None:
+            self.source.runnable |= queues
+
+        self.worker.on_runnable = became_runnable
+        work_alone(
+            self.worker.executor,
+            self.source,
+            clock=self.system.clock,
+            must_return=lambda: must_return,
+        )
 
     def all_end(self, seconds: float = 20) -> None:
         waiting = JobExecution.objects.filter(
             status__in=[RunStatus.PENDING, RunStatus.RUNNING], queue__in=self.queues
         )
         wait_until(lambda: not waiting.exists(), seconds, "all runs to end")
+
+    def run_one(self, *, is_child: bool, must_return: bool = False) -> None:
+        """Run what there is, in either shape of a worker, and write the first end."""
+        if is_child:
+            self.work_alone(must_return=must_return)
+            return
+        self.fetcher.start()
+        wait_until(lambda: JobAttempt.objects.exists(), 20, "the end of a run")
+        self.close()
 
     def close(self) -> None:
         self.fetcher.close()
@@ -267,7 +292,7 @@ def test_a_child_runs_what_there_is_one_after_the_other(system: SchedulerHarness
     gate.open.set()
     rows = [system.execution(handler_name="gate") for _ in range(5)]
     made = Fetching(system, places=1)
-    work_alone(made.worker.executor, made.source, clock=system.clock, must_return=lambda: False)
+    made.work_alone()
     assert [fresh(row).status for row in rows] == [RunStatus.SUCCESS] * 5
     assert gate.most == 1
     assert made.woken == [""]  # at its first claim: there may be more
@@ -277,7 +302,7 @@ def test_a_child_runs_what_there_is_one_after_the_other(system: SchedulerHarness
 def test_a_child_that_must_return_writes_its_end_and_wakes_another(system: SchedulerHarness):
     rows = [system.execution() for _ in range(3)]
     made = Fetching(system, places=1)
-    work_alone(made.worker.executor, made.source, clock=system.clock, must_return=lambda: True)
+    made.work_alone(must_return=True)
     statuses = sorted(fresh(row).status for row in rows)
     assert statuses == [RunStatus.PENDING, RunStatus.PENDING, RunStatus.SUCCESS]
     assert made.woken == ["", ""]
@@ -293,6 +318,76 @@ def test_a_child_goes_on_behind_runs_that_must_wait(system: SchedulerHarness):
     ]
     last = system.execution()
     made = Fetching(system, places=1)
-    work_alone(made.worker.executor, made.source, clock=system.clock, must_return=lambda: False)
+    made.work_alone()
     assert {fresh(row).status for row in skipped} == {RunStatus.SKIPPED}
     assert fresh(last).status == RunStatus.SUCCESS
+
+
+# --- an end that lets another run go on -----------------------------------------------------------
+
+
+def two_in_line(system: SchedulerHarness, queue_of_second: str = "") -> list[JobExecution]:
+    """Two runs of a job. While the first one goes on, another process puts the second in line."""
+    job = system.job(overlap_policy="queue_one", handler_name="first")
+    first = system.execution(job)
+    second = system.execution(
+        job, queue=queue_of_second, handler_name="ok", available_at=START + timedelta(seconds=1)
+    )
+
+    def claimed_elsewhere() -> None:
+        JobExecution.objects.filter(pk=second.pk).update(available_at=START)
+        claim = Claim(owner="another", lease_seconds=60, decide=decide)
+        ((row, decision),) = claim.take(ByIds([second.pk]), START).held
+        assert (row.id, decision.step) == (second.pk, "wait")
+        connection.close()
+
+    async def first_run(self: BaseHandler, params: Any) -> None:
+        await asyncio.to_thread(claimed_elsewhere)
+
+    system.handler("first", first_run)
+    return [first, second]
+
+
+def test_the_run_in_line_starts_where_the_one_before_it_ends(
+    system: SchedulerHarness, fetching_worker: Fetching
+):
+    system.configure(poll_interval_seconds=60)  # nothing else makes it look within this test
+    rows = two_in_line(system)
+    fetching_worker.fetcher.start()
+    fetching_worker.all_end()
+    assert {fresh(row).status for row in rows} == {RunStatus.SUCCESS}
+    assert fetching_worker.woken == []
+
+
+def test_a_child_looks_once_more_when_its_last_end_has_let_a_run_go_on(system: SchedulerHarness):
+    rows = two_in_line(system)
+    made = Fetching(system, places=1)
+    made.work_alone()
+    assert {fresh(row).status for row in rows} == {RunStatus.SUCCESS}
+
+
+@pytest.mark.parametrize("is_child", [True, False])
+def test_the_workers_of_another_queue_are_woken_for_the_run_in_line(
+    is_child: bool, system: SchedulerHarness
+):
+    first, second = two_in_line(system, queue_of_second="elsewhere")
+    made = Fetching(system)
+    made.run_one(is_child=is_child)
+    assert "elsewhere" in made.woken
+    assert (fresh(first).status, fresh(second).status) == (RunStatus.SUCCESS, RunStatus.PENDING)
+
+
+@pytest.mark.parametrize("is_child", [True, False])
+def test_what_a_drain_hands_back_wakes_others(is_child: bool, system: SchedulerHarness):
+    system.configure(cancel_poll_seconds=0.2)
+    made = Fetching(system)
+
+    async def drains(self: BaseHandler, params: Any) -> None:
+        made.worker.drain.set(system.clock.monotonic())
+        await asyncio.sleep(60)
+
+    system.handler("drains", drains)
+    row = system.execution(handler_name="drains")
+    made.run_one(is_child=is_child, must_return=True)
+    assert (fresh(row).status, fresh(row).attempt) == (RunStatus.PENDING, 1)
+    assert made.woken == (["", ""] if is_child else [""])
