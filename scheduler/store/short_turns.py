@@ -58,6 +58,7 @@ def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
         and choice.places == 1
         and connection.vendor == "postgresql"
         and not connection.in_atomic_block
+        and connection.get_autocommit()
         and is_limited()
         and ending.status in FINAL
         and ending.status != RunStatus.CANCELLED

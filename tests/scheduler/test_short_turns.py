@@ -68,7 +68,7 @@ def turn(end: endings.Ending, *queues: str, floors: Floors | None = None) -> Cla
 
 @IS_POSTGRES
 def test_a_turn_is_one_statement_and_no_transaction_around_it(system: SchedulerHarness):
-    rows = [system.execution() for _ in range(4)]
+    rows = [system.execution(), *[system.execution(system.job()) for _ in range(3)]]
     lease = begun(rows[0])
     floors = Floors()
     for row in rows[1:3]:
@@ -214,6 +214,28 @@ def test_after_a_lost_answer_what_was_claimed_is_found(system: SchedulerHarness)
     (claimed,) = claim.taken_after_all(START + timedelta(seconds=3)).started
     assert (claimed.row.id, fresh(row).lease_token) == (row.pk, claimed.lease.token)
     assert (claimed.lease.attempt, claimed.lease.started_at) == (fresh(row).attempt, START)
+
+
+@IS_POSTGRES
+@pytest.mark.parametrize("done", [True, False])
+def test_a_worker_goes_on_after_a_lost_answer(done: bool, system: SchedulerHarness):
+    rows = [system.execution() for _ in range(2)]
+    worker = system.new_worker("child")
+    (first,) = worker.executor.claim(choice()).runs
+    worker.executor.wait_for(first)
+    faults = Faults(lambda text: text.startswith("EXECUTE"), done=done)
+    with connection.execute_wrapper(faults):
+        begun = worker.executor.report_and_claim(first, choice())
+    if not done:  # what was asked for after all is nothing: the next claim finds it
+        assert not begun.runs
+        begun = worker.executor.claim(choice())
+    (second,) = begun.runs
+    worker.executor.wait_for(second)
+    worker.executor.report([second])
+    assert faults.seen
+    assert [second.row.id, second.lease.attempt] == [rows[1].pk, 1]
+    assert [(fresh(row).status, fresh(row).attempt) for row in rows] == [("SUCCESS", 1)] * 2
+    assert [row.attempts.count() for row in rows] == [1, 1]
 
 
 @IS_POSTGRES
