@@ -5,7 +5,6 @@ Independent of scheduler/schedule, which it is compared with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -84,5 +83,8 @@ class Rule:
         return len(self.seconds) * len(self.minutes) * len(self.hours)
 
 
-def in_bounds(rule: Rule | None, slots: Iterable[datetime]) -> list[datetime]:
-    return [slot for slot in slots if rule is None or rule.allows(slot)]
+def in_bounds(rule: Rule, slots: list[datetime]) -> list[datetime]:
+    """Returns the slots that the start and the end of the rule allow."""
+    if rule.start_at is None and rule.end_at is None:
+        return slots
+    return [slot for slot in slots if rule.allows(slot)]

@@ -20,6 +20,8 @@ from scheduler.moving.rules import Rule, in_bounds
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
+# A 29 February comes after four years, or eight around 2100.
+_MOST_DAYS: Final = 8 * 366
 # Debian cron takes a larger step of the clock for a correction, and follows the clock.
 _LARGEST_STEP: Final = timedelta(hours=3)
 
@@ -52,21 +54,20 @@ class Walker:
         last = until.astimezone(ZoneInfo(self.zone)).date()
         while day <= last and len(found) < limit:
             midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - wall-clock time
-            slots = sorted(set(self._slots_of_day(midnight)))
-            found += [slot for slot in in_bounds(self.rule, slots) if after < slot <= until]
+            slots = in_bounds(self.rule, self._slots_of_day(midnight))
+            found += [slot for slot in slots if after < slot <= until]
             day += _DAY
         return found[:limit]
 
-    def _slots_of_day(self, midnight: datetime) -> Iterator[datetime]:
-        """Yields the slots of the wall-clock day that begins at `midnight`."""
+    def _slots_of_day(self, midnight: datetime) -> list[datetime]:
+        """Returns the slots of the wall-clock day that begins at `midnight`."""
         change = _change_on(self.zone, midnight)
         if change is None and not self.rule.matches_day(midnight):
-            return
+            return []
         if change is None:
             # One offset all day: converting each time by itself takes ten times as long.
             begin = midnight.replace(tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
-            yield from (begin + since for since in self.times_of_day)
-            return
+            return [begin + since for since in self.times_of_day]
         match self.dialect:
             case Dialect.CRON:
                 found = self._like_cron(midnight, change)
@@ -75,7 +76,7 @@ class Walker:
             case Dialect.AIRFLOW:
                 found = self._like_airflow(midnight)
         zone = ZoneInfo(self.zone)
-        yield from (slot for slot in found if slot.astimezone(zone).date() == midnight.date())
+        return sorted({slot for slot in found if slot.astimezone(zone).date() == midnight.date()})
 
     def _fits(self, wall: datetime) -> bool:
         return self.rule.matches_time(wall) and self.rule.matches_day(wall)
@@ -116,31 +117,33 @@ class Walker:
                 fold = 0 if _is_skipped(wall, zone) else 1
                 yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
             return
-        instant = _last_before(self.rule, midnight).replace(tzinfo=zone).astimezone(UTC)
         end = (midnight + _DAY + 3 * _HOUR).replace(tzinfo=zone).astimezone(UTC)
-        while instant < end:
+        wall = self._wall_before(midnight)
+        while wall is not None and (instant := wall.replace(tzinfo=zone).astimezone(UTC)) < end:
             yield instant
-            wall = instant.astimezone(zone).replace(tzinfo=None)
-            instant += _next_after(self.rule, wall) - wall
+            following = self._wall_after(wall)
+            if following is None:
+                return
+            # pendulum adds hours in real time, and days on the wall clock.
+            if following - wall >= _DAY:
+                wall = following.replace(fold=0 if _is_skipped(following, zone) else 1)
+            else:
+                wall = (instant + (following - wall)).astimezone(zone).replace(tzinfo=None)
 
+    def _wall_before(self, midnight: datetime) -> datetime | None:
+        days = (midnight - n * _DAY for n in range(1, _MOST_DAYS))
+        day = next((each for each in days if self.rule.matches_day(each)), None)
+        return None if day is None else day + self.times_of_day[-1]
 
-def _last_before(rule: Rule, midnight: datetime) -> datetime:
-    """The last wall-clock time before `midnight`; some earlier one if a month has none."""
-    wall = midnight - _MINUTE
-    while not (rule.matches_time(wall) and rule.matches_day(wall)):
-        wall -= _MINUTE
-        if midnight - wall > 31 * _DAY:
-            break
-    return wall
-
-
-def _next_after(rule: Rule, wall: datetime) -> datetime:
-    later = wall + _MINUTE
-    while not (rule.matches_time(later) and rule.matches_day(later)):
-        later += _MINUTE
-        if later - wall > 31 * _DAY:
-            break
-    return later
+    def _wall_after(self, wall: datetime) -> datetime | None:
+        midnight = datetime(wall.year, wall.month, wall.day)  # noqa: DTZ001 - wall-clock time
+        if self.rule.matches_day(midnight):
+            since = wall.replace(fold=0) - midnight
+            if later := [each for each in self.times_of_day if each > since]:
+                return midnight + later[0]
+        days = (midnight + n * _DAY for n in range(1, _MOST_DAYS))
+        day = next((each for each in days if self.rule.matches_day(each)), None)
+        return None if day is None else day + self.times_of_day[0]
 
 
 def _is_skipped(wall: datetime, zone: ZoneInfo) -> bool:
