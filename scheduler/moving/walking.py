@@ -112,10 +112,10 @@ class Walker:
         zone = ZoneInfo(self.zone)
         if len(self.rule.minutes) == len(self.rule.hours) == 1:
             (hour,), (minute,) = self.rule.hours, self.rule.minutes
-            wall = midnight.replace(hour=hour, minute=minute)
-            if self.rule.matches_day(wall):
-                fold = 0 if _is_skipped(wall, zone) else 1
-                yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            fixed = midnight.replace(hour=hour, minute=minute)
+            if self.rule.matches_day(fixed):
+                fold = 0 if _is_skipped(fixed, zone) else 1
+                yield fixed.replace(tzinfo=zone, fold=fold).astimezone(UTC)
             return
         end = (midnight + _DAY + 3 * _HOUR).replace(tzinfo=zone).astimezone(UTC)
         wall = self._wall_before(midnight)
