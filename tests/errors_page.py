@@ -74,6 +74,8 @@ REFUSED: Final = {
     "execution #... is ...; cancel": "",
     "... was revoked before": "nothing to do",
     "... has acknowledged it before": "nothing to do",
+    "it is closed": "nothing to do; a new alert opens if it happens again",
+    "it is not snoozed": "nothing to do",
 }
 CHECKS: Final = {
     "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",
