@@ -141,7 +141,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Exceptio
         def ask() -> None:
             raise error
 
-        monkeypatch.setattr(health, f"_{part}", health._Question(part, ask))
+        monkeypatch.setattr(health, f"_{part}", health.Question(part, ask))
 
     return fail  # type: ignore[return-value]
 

@@ -138,7 +138,7 @@ def test_callers_share_a_check_that_hangs():
         asked.append(1)
         go_on.wait(20)
 
-    question = health._Question("test", ask)
+    question = health.Question("test", ask)
     assert isinstance(question.answer(0.01), TimeoutError)
     assert isinstance(question.answer(0.01), TimeoutError)
     assert len(asked) == 1
