@@ -80,6 +80,7 @@ class ReasonCode(StrEnum):
     # SKIPPED by beat [first, last, count; a count of null: more than beat counts]
     MISFIRE = "misfire"  # missed slots that the misfire policy does not run [policy, max_catchup]
     MISSED = "missed"  # missed slots of a job that was off or was edited [decided_by]
+    SHADOW = "shadow"  # a slot of a shadow: another system runs it []
 
     # the overlap policy
     OVERLAP_RUNNING = "overlap_running"  # SKIPPED: another run of the job goes on [running]
@@ -183,6 +184,8 @@ class ActivityVerb(StrEnum):
     BULK = "bulk"  # the same action on many rows; each row has its entry as well
     REPLAYED = "replayed"
     EVENT = "event"
+    SHADOWED = "shadowed"  # its slots are recorded and do not run
+    UNSHADOWED = "unshadowed"
     STARTED = "started"
     REVOKED = "revoked"
     ACKNOWLEDGED = "acknowledged"

@@ -919,3 +919,13 @@ def test_owner_and_tags_are_options_and_are_shown(world: SchedulerHarness):
     ran("jobs", "update", "report", "--tags", "")
 
     assert ran("jobs", "show", "report", "--json").json["tags"] == []
+
+
+def test_a_job_becomes_a_shadow_and_none_again(world: SchedulerHarness):
+    ran("jobs", "create", "a", "--cron", "@daily", "--handler", "ok", "--disabled")
+
+    done = ran("jobs", "shadow", "a", "on")
+    assert "'a' is a shadow" in done.out
+    assert "It is off" in done.err
+    assert ran("jobs", "show", "a", "--json").json["is_shadow"] is True
+    assert ran("jobs", "shadow", "a", "off", "--json").json["is_shadow"] is False

@@ -129,6 +129,11 @@ def of_clone(parser: CommandParser) -> None:
     parser.add_argument("--name", required=True, metavar="NAME")
 
 
+def of_shadow(parser: CommandParser) -> None:
+    of_one(parser)
+    parser.add_argument("what", choices=("on", "off"))
+
+
 def of_restore(parser: CommandParser) -> None:
     of_one(parser)
     which = parser.add_mutually_exclusive_group(required=True)

@@ -163,6 +163,8 @@ class CronJob(models.Model):
     last_status = models.CharField(
         _("last status"), max_length=20, blank=True, default="", db_default="", editable=False
     )
+    # True: its slots are recorded as skipped, because another system runs them still.
+    is_shadow = models.BooleanField(_("shadow"), default=False, db_default=False, editable=False)
     # Where an import or a file of jobs has made it, `kind:where:entry`. "": a person has.
     source = ExactText(max_length=255, default="", db_default="", editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)

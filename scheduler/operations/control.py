@@ -9,6 +9,7 @@ from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.executions import RETRY_LIMIT, ExecutionOperations
 from scheduler.operations.jobs import RunMissed
 from scheduler.operations.missed import Missed
+from scheduler.operations.shadows import ShadowOperations
 from scheduler.operations.versions import VersionOperations
 from scheduler.store.executions import FailedRange
 
@@ -26,5 +27,5 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control(VersionOperations, ExecutionOperations):
+class Control(VersionOperations, ShadowOperations, ExecutionOperations):
     """All operations on jobs and executions, for one actor."""

@@ -59,6 +59,10 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _paused(facts, show)
         case ActivityVerb.RESUMED:
             return _("Resumed")
+        case ActivityVerb.SHADOWED:
+            return _("Made a shadow: its slots are recorded and do not run")
+        case ActivityVerb.UNSHADOWED:
+            return _("No shadow any more: its slots run")
         case ActivityVerb.RUN:
             return _("Run now: execution #%(id)s") % {"id": facts.get("execution_id", "")}
         case ActivityVerb.CANCELLED:

@@ -123,7 +123,9 @@ def settle(
     records: list[slots.SlotRecord] = []
     while True:
         planned = plan(due, until)
-        records += slots.records_of(job.pk, planned, spread_seconds=job.jitter_seconds)
+        records += slots.records_of(
+            job.pk, planned, spread_seconds=job.jitter_seconds, is_shadow=bool(job.is_shadow)
+        )
         if planned.next_run_at is None or planned.next_run_at > until:
             watermark = watermark_of(job, settings, planned.next_run_at, until=until)
             return Settlement(records=tuple(records), watermark=watermark)

@@ -79,6 +79,14 @@ def _batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
         yield values[start : start + _AT_ONCE]
 
 
+def set_shadow(job_id: int, is_shadow: bool, *, now: datetime) -> bool:
+    """Let another system run the slots of a locked job, or run them here. False: it was so."""
+    changed = CronJob.objects.filter(id=job_id, is_shadow=not is_shadow).update(
+        is_shadow=is_shadow, tick_seq=F("tick_seq") + 1, updated_at=now
+    )
+    return changed == 1
+
+
 def set_source(job_id: int, source: str, *, instead_of: str) -> None:
     """Note where a job comes from, unless something else is noted. It is no edit of the job."""
     CronJob.objects.filter(id=job_id, source__in=["", instead_of]).update(source=source)

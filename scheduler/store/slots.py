@@ -57,6 +57,7 @@ class DueJob:
     schedule_fingerprint: str | None
     last_slot_at: datetime | None
     last_nominal_at: datetime | None
+    is_shadow: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +70,19 @@ class SlotRecord:
     skipped: SkippedSlots | None = None
 
 
-def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotRecord]:
-    """The rows to write for a plan: one per slot, and one for all slots that it skips."""
+def records_of(
+    job_id: int, planned: Plan, *, spread_seconds: int, is_shadow: bool = False
+) -> list[SlotRecord]:
+    """The rows to write for a plan: one per slot, and one for all slots that it skips.
+
+    `is_shadow`: the slots do not run, because another system runs them.
+    """
     records = [
         SlotRecord(
             job_id=job_id,
             slot=slot,
             available_at=slot + timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
+            skipped=_in_shadow(slot) if is_shadow else None,
         )
         for slot in planned.slots
     ]
@@ -89,6 +96,17 @@ def records_of(job_id: int, planned: Plan, *, spread_seconds: int) -> list[SlotR
             )
         )
     return records
+
+
+def _in_shadow(slot: datetime) -> SkippedSlots:
+    return SkippedSlots(
+        first=slot,
+        last=slot,
+        count=1,
+        reason="a shadow: another system runs this slot",
+        reason_code=ReasonCode.SHADOW,
+        reason_facts={},
+    )
 
 
 DUE_FIELDS = tuple(DueJob.__dataclass_fields__)

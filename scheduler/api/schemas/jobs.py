@@ -126,6 +126,7 @@ class CronOut(Schema):
     pause_reason: str
     paused_until: Instant | None
     next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")
+    is_shadow: bool = Field(description="its slots are recorded as skipped and do not run")
     schedule_error: str
     source: str = Field(description="the import or the file that made it; empty: a person")
     last_run_at: Instant | None

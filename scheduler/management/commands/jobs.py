@@ -52,6 +52,8 @@ class Command(JobuCommand):
                  arguments=arguments.of_run),
             Verb(name="clone", help=_("a copy under a new name, switched off"), run=_clone,
                  arguments=arguments.of_clone),
+            Verb(name="shadow", help=_("record slots without running them, or run them"),
+                 run=_shadow, arguments=arguments.of_shadow),
             Verb(name="restore", help=_("make a job what it was, by its history"), run=restore,
                  arguments=arguments.of_restore),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
@@ -230,6 +232,22 @@ def _now(job: CronJob) -> dict[str, Any]:
     if job.paused_until is not None:
         text = _("%(state)s until %(when)s") % {"state": state, "when": exact(job.paused_until)}
     return {"id": job.pk, "state": state, "text": text}
+
+
+def _shadow(command: Command, options: dict[str, Any]) -> int:
+    job = command.control.shadow(inputs.job_named(options["job"]).pk, on=options["what"] == "on")
+    if command.printer.as_json:
+        command.printer.document(documents.job_facts(job))
+        return 0
+    text = (
+        _("%(name)s is a shadow: its slots are recorded and do not run")
+        if job.is_shadow
+        else (_("%(name)s is no shadow: its slots run"))
+    )
+    command.printer.line(text % {"name": repr(job.name)})
+    if not job.is_enabled:
+        command.printer.note(_("It is off: without `jobs enable` it has no slots."))
+    return 0
 
 
 def _delete(command: Command, options: dict[str, Any]) -> int:
