@@ -18,7 +18,7 @@ from tests.harness.process_helpers import (
 )
 from tests.harness.system import System, deep_merge
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.database]
 
 # A program and its child. Both ignore SIGTERM.
 STUBBORN = (
