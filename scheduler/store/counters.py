@@ -58,7 +58,7 @@ def count(now: datetime, *, lease_seconds: float, step: int = STEP) -> bool:
     late = timedelta(seconds=2 * lease_seconds + 60)
     found = fetch_one(_PEEK, [now - _NEWEST, now - late, _ONLY_ROW])
     if found is None:
-        in_transaction(partial(_begin, now - late))
+        _begin(now - late)
         return True
     has_ends, has_spans = found
     counted = bool(has_ends) and in_transaction(partial(_count_new, now, step))
