@@ -292,11 +292,15 @@ def _written(row: _Counters) -> tuple[Any, ...]:
 
 def forget_deleted_jobs() -> int:
     """Delete the counters of jobs that are gone. Returns how many. Those of all runs stay."""
-    return in_transaction(lambda: execute(_FORGET, [ALL_JOBS]))
+    gone = [job_id for (job_id,) in fetch_all(_GONE, [ALL_JOBS])]
+    if not gone:
+        return 0
+    return in_transaction(lambda: execute(_DELETE.format(ids=numbers(gone)), ()))
 
 
-_FORGET: Final = """
-DELETE FROM jobu_job_counters
- WHERE job_id <> %s
-   AND NOT EXISTS (SELECT 1 FROM cron_jobs j WHERE j.id = jobu_job_counters.job_id)
+_GONE: Final = """
+SELECT c.job_id
+  FROM jobu_job_counters c
+ WHERE c.job_id <> %s AND NOT EXISTS (SELECT 1 FROM cron_jobs j WHERE j.id = c.job_id)
+ LIMIT 1000
 """
