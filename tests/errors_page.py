@@ -154,6 +154,7 @@ API: Final = {
     "FORBIDDEN": "give the user of the token the permission ([permissions.md](permissions.md))",
     "SCOPE_MISSING": "make a token with that scope",
     "BACKFILL_NOT_FOUND": "`GET /api/backfills` lists the ids",
+    "ALERT_NOT_FOUND": "`GET /api/alerts` lists the ids",
     "CRON_NOT_FOUND": "`GET /api/crons` lists the ids",
     "HANDLER_NOT_FOUND": "`GET /api/handlers` lists the names",
     "JOB_NOT_FOUND": "`GET /api/jobs` lists the ids; old runs are deleted after"

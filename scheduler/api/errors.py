@@ -13,7 +13,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from handlers import HandlerNotFoundError
-from scheduler.models import Backfill, CronJob, JobExecution
+from scheduler.models import Alert, Backfill, CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse, describe
 from scheduler.operations.validation import no_handler
@@ -108,6 +108,8 @@ def translate(error: Exception) -> ApiError | None:
             return ApiError(404, "JOB_NOT_FOUND", _("there is no such execution"))
         case Backfill.DoesNotExist():
             return ApiError(404, "BACKFILL_NOT_FOUND", _("there is no such backfill"))
+        case Alert.DoesNotExist():
+            return ApiError(404, "ALERT_NOT_FOUND", _("there is no such alert"))
         case HandlerNotFoundError():
             return ApiError(404, "HANDLER_NOT_FOUND", no_handler(error))
         case ValidationError():
