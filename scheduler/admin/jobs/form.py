@@ -77,8 +77,7 @@ class CronJobForm(AnyModelForm):
         label=_("Alert rules"),
         required=False,
         help_text=_(
-            'Who is told of what, such as {"failed": true, "failed_in_a_row": 3}. Empty: as its '
-            "tags and the settings say."
+            "Who is told of what, as a JSON object. Empty: as its tags and the settings say."
         ),
     )
     tags = TextListField(label=_("Tags"), help_text=_("with commas between them"))
