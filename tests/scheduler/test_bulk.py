@@ -106,7 +106,8 @@ def test_a_fault_of_one_row_keeps_what_the_groups_before_have_done(bulk: BulkOpe
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        bulk.step(work.id, one_by_one(breaks))
+        for _ in ids:  # on a slow machine a step takes fewer rows
+            bulk.step(work.id, one_by_one(breaks))
 
     found = bulk.find(work.id)
     assert found is not None

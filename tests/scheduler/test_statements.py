@@ -178,7 +178,8 @@ def test_a_burst_of_jobs_costs_a_few_statements(system: SchedulerHarness):
     with CaptureQueriesContext(connection) as captured:
         system.tick()
     assert JobExecution.objects.count() == 200
-    assert len(captured) < 30
+    # A first tick also does what is due now and then, whatever the jobs are.
+    assert len(captured) < 40
 
 
 def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
