@@ -10,9 +10,11 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from scheduler.models import ApiToken, CronJob
+from scheduler.models import Alert, ApiToken, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
+from scheduler.states import AlertKind
+from scheduler.store.connection import database_now
 
 
 class Program:
@@ -77,6 +79,20 @@ def job(db: None) -> CronJob:
 def make_job(**values: Any) -> CronJob:
     given = {"name": "report", "cron_expression": "0 3 * * *", "handler_name": "sample", **values}
     return Control().create_job(**given)
+
+
+def make_alert(**values: Any) -> Alert:
+    now = database_now()
+    given = {
+        "kind": AlertKind.FAILED.value,
+        "subject_key": "job:7",
+        "open_key": f"{AlertKind.FAILED}:job:7",
+        "opened_at": now,
+        "last_seen_at": now,
+        **values,
+    }
+    Alert.objects.bulk_create([Alert(**given)])
+    return Alert.objects.latest("id")
 
 
 def error_of(response: Any, status: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from scheduler.operations import health
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.store.connection import database_now
-from tests.api.conftest import Program, error_of, ok
+from tests.api.conftest import Program, error_of, make_alert, ok
 
 pytestmark = pytest.mark.django_db
 
@@ -141,7 +141,13 @@ def addresses_to_get(api: Program, job: CronJob) -> list[str]:
     run = Control().run_now(job.pk)
     now = database_now()
     backfill = BackfillControl().start(job.pk, since=now - timedelta(days=2), until=now)
-    ids = {"cron_id": job.pk, "execution_id": run.pk, "backfill_id": backfill.pk, "name": "sample"}
+    ids = {
+        "cron_id": job.pk,
+        "execution_id": run.pk,
+        "backfill_id": backfill.pk,
+        "alert_id": make_alert().pk,
+        "name": "sample",
+    }
     document = ok(api.get("/openapi.json"))
     paths = [
         path.removeprefix("/api").format(**ids)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -21,8 +22,9 @@ from scheduler.conf import AlertSettings, current
 from scheduler.models import ApiToken, CronJob, JobExecution
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import RunStatus
+from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_run
-from tests.api.conftest import Program, error_of, make_job, ok, person, program
+from tests.api.conftest import Program, error_of, make_alert, make_job, ok, person, program
 from tests.harness.system import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -218,6 +220,7 @@ def test_admin_allows_exactly_the_same_permissions(role: str):
 DAYS = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T23:59:59Z"}
 OF_A_RUN, OF_A_JOB = {"id", "status"}, {"id", "is_enabled", "state"}
 OF_A_BACKFILL = {"id", "state"}
+OF_AN_ALERT = {"id", "state"}
 # The address of each verb as it stands in the document, its body, and what one may know who may not
 # see the row.
 VERBS: dict[str, tuple[Any, set[str]]] = {
@@ -242,6 +245,13 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /backfills/{backfill_id}/pause": (None, OF_A_BACKFILL),
     "POST /backfills/{backfill_id}/resume": (None, OF_A_BACKFILL),
     "POST /backfills/{backfill_id}/cancel": (None, OF_A_BACKFILL),
+    "POST /alerts/{alert_id}/acknowledge": (None, OF_AN_ALERT),
+    "POST /alerts/{alert_id}/snooze": (
+        lambda: {"until": (database_now() + timedelta(days=1)).isoformat()},
+        OF_AN_ALERT,
+    ),
+    "POST /alerts/{alert_id}/unsnooze": (None, OF_AN_ALERT),
+    "POST /alerts/{alert_id}/close": (None, OF_AN_ALERT),
     "POST /jobs/{failed_id}/retry": (None, OF_A_RUN),
     "POST /jobs/{waiting_id}/cancel": (None, OF_A_RUN),
     "POST /jobs/{waiting_id}/replay": (None, OF_A_RUN),
@@ -266,6 +276,7 @@ def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
         "cron_id": the_job().pk,
         "failed_id": a_run(RunStatus.FAILED).pk,
         "waiting_id": a_run(RunStatus.PENDING).pk,
+        "alert_id": make_alert().pk,
     }
     # An event of somebody else, with the same key: the run of it is not shown either.
     ok(seeing.post("/events", {"handler": "sample", "idempotency_key": "k"}), 201)
