@@ -34,7 +34,7 @@ from scheduler.operations.permissions import Action
 from scheduler.operations.search import search_of
 from scheduler.schedule import schedule_of
 from scheduler.schedule.warnings import warnings_about
-from scheduler.schedule.words import in_words
+from scheduler.schedule.words_of_kinds import words_of
 from scheduler.store import jobs
 from scheduler.transient import in_transaction
 
@@ -167,7 +167,7 @@ def _previewed(job: CronJob, count: int, control: Control) -> dict[str, Any]:
     slots = control.preview(job, count)
     schedule = schedule_of(job, control.settings)
     return {
-        "words": in_words(job.cron_expression),
+        "words": words_of(job),
         "warnings": warnings_about(job.cron_expression, schedule, slots, control.clock.now()),
         "timezone": zone,
         "slots": [

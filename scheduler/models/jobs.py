@@ -15,6 +15,7 @@ from scheduler.models.fields import (
     one_of,
 )
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
+from scheduler.schedule.kinds import MAX_LENGTH
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
 # (lowest, highest) allowed value, for the constraints below and for validation.py.
@@ -51,9 +52,11 @@ class CronJob(models.Model):
     )
     cron_expression = models.CharField(
         _("cron expression"),
-        max_length=100,
+        max_length=MAX_LENGTH,
         help_text=_(
-            "minute hour day month weekday; six fields with seconds first; or @daily and the like"
+            "minute hour day month weekday; six fields with seconds first; or @daily and the like. "
+            "Also `every 36h`, `every 10 days at 09:00`, `at 2026-12-24T18:00`, "
+            "`RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR`; several lines: each of them"
         ),
     )
     timezone = models.CharField(

@@ -68,6 +68,7 @@ class JobOperations(Operations):
 
         def work() -> CronJob:
             now = self.clock.now()
+            job.created_at = now
             watermark = self._watermark_after(job, now) if job.is_enabled else None
             saved = jobs.create_job(
                 {**values_of(job), "source": source}, now=now, watermark=watermark
@@ -222,7 +223,12 @@ class JobOperations(Operations):
         # A job that is switched off, or paused, may stay as broken as it is. Switching it on, or
         # changing it, checks it whole.
         if set(changed) - _PAUSE_FIELDS or job.is_enabled is not False:
-            self._check(job, exclude_id=job.pk, is_named="name" in changed)
+            self._check(
+                job,
+                exclude_id=job.pk,
+                is_named="name" in changed,
+                is_rescheduled="cron_expression" in changed,
+            )
         else:
             validation.check_pause(changed)
         return changed
@@ -276,8 +282,9 @@ class JobOperations(Operations):
 
     def preview(self, job: CronJob, count: int = 20) -> list[datetime]:
         """The next `count` slots as aware UTC. Raises ScheduleError."""
-        schedule = schedule_of(job, self.settings)
         now = self.clock.now()
+        count_from(job, now)
+        schedule = schedule_of(job, self.settings)
         after = now
         if job.start_at and job.start_at > now:  # nobody has checked it: it may be in the year 1
             after = job.start_at - _INSTANT
@@ -296,12 +303,21 @@ class JobOperations(Operations):
             return schedule.next_after(after)  # this form would be an edit
         return next_owed(schedule, after, job.last_slot_at, job.last_nominal_at)
 
-    def problems(self, job: CronJob, *, is_named: bool = False) -> Problems:
+    def problems(
+        self, job: CronJob, *, is_named: bool = False, is_rescheduled: bool = False
+    ) -> Problems:
         """What is wrong with `job`, by field. Empty: it can be saved.
 
         `is_named`: the name is new. An older name may hold what a new one must not.
+        `is_rescheduled`: the expression of a saved job is new: instants in it must not have passed.
         """
-        problems = validation.job_problems(job, now=self.clock.now(), settings=self.settings)
+        now = self.clock.now()
+        count_from(job, now)
+        problems = validation.job_problems(job, now=now, settings=self.settings)
+        if job.pk is None or is_rescheduled:
+            passed = validation.passed_problem(job, now=now, settings=self.settings)
+            if passed:
+                problems.setdefault("cron_expression", []).append(passed)
         if is_named and (problem := validation.new_name_problem(job.name)):
             problems["name"] = [problem]
         return problems
@@ -320,8 +336,15 @@ class JobOperations(Operations):
         found = validation.param_warnings(job.handler_name, job.handler_params)
         return found if warning is None else [*found, warning]
 
-    def _check(self, job: CronJob, *, exclude_id: int | None, is_named: bool) -> None:
-        problems = self.problems(job, is_named=is_named)
+    def _check(
+        self,
+        job: CronJob,
+        *,
+        exclude_id: int | None,
+        is_named: bool,
+        is_rescheduled: bool = False,
+    ) -> None:
+        problems = self.problems(job, is_named=is_named, is_rescheduled=is_rescheduled)
         namesakes = CronJob.objects.filter(name=job.name if "name" not in problems else "")
         if exclude_id is not None:
             namesakes = namesakes.exclude(pk=exclude_id)
@@ -346,6 +369,12 @@ class JobOperations(Operations):
 
     def _job(self, job_id: int) -> CronJob:
         return CronJob.objects.get(pk=job_id)
+
+
+def count_from(job: CronJob, now: datetime) -> None:
+    """Let a job that is not saved yet count its intervals from `now`, as if it were saved now."""
+    if not isinstance(job.created_at, datetime):
+        job.created_at = now
 
 
 def _with_free_name(work: Callable[[], CronJob]) -> CronJob:

@@ -27,10 +27,13 @@ from scheduler.operations.job_alerts import rules_problems
 from scheduler.schedule import (
     FIRST_INSTANT,
     LAST_INSTANT,
+    Schedule,
     ScheduleError,
     check_interval,
+    load_zone,
     schedule_of,
 )
+from scheduler.schedule.kinds import passed_instants
 from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
 
@@ -345,6 +348,32 @@ def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[
     if first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at) is None:
         if job.end_at and job.end_at <= now:
             return [("end_at", _("is in the past: this job would never run"))]
-        text = _("has no slot between start and end: this job would never run")
-        return [("cron_expression", text)]
+        return [("cron_expression", _no_slot(schedule, now, job))]
     return []
+
+
+def _no_slot(schedule: Schedule, now: datetime, job: CronJob) -> str:
+    last = schedule.last_until(now)
+    if last is not None and schedule.next_after(now) is None:
+        text = _("the last run would have been at %(last)s, which has passed; write a later time")
+        return text % {"last": last.strftime("%Y-%m-%d %H:%M:%S UTC")}
+    return _("has no slot between start and end: this job would never run")
+
+
+def passed_problem(job: CronJob, *, now: datetime, settings: SchedulerSettings) -> str | None:
+    """What is wrong with a schedule that is new: one of its `at` instants has passed.
+
+    Later the job keeps it: the instants of a list pass one after the other.
+    """
+    try:
+        zone = load_zone(job.timezone or settings.default_timezone)
+        found = passed_instants(job.cron_expression, zone, now)
+    except (ScheduleError, TypeError, AttributeError):
+        return None  # job_problems says so
+    if not found:
+        return None
+    facts = {"at": found[0].strftime("%Y-%m-%d %H:%M:%S UTC"), "now": now.strftime("%H:%M:%S")}
+    text = _(
+        "%(at)s has passed (it is %(now)s UTC now); write a later time, or run the job by hand"
+    )
+    return text % facts

@@ -8,11 +8,10 @@ docs/schedules.md has examples.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Final
@@ -21,25 +20,26 @@ from zoneinfo import ZoneInfo
 from django.utils.translation import gettext as _
 
 from dbpools.nearest import nearest
-from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule, parse
+from scheduler.schedule.business_days import (
+    LONGEST_CLOSURE,
+    Rule,
+    business_days,
+    nominal_day,
+    sources,
+)
+from scheduler.schedule.clock_changes import change_at, in_utc
+from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.job_schedule import JobSchedule, start_of
+from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.pattern import Days, Pattern
+from scheduler.schedule.several import SeveralSchedules
+from scheduler.schedule.slots import slots_between
 
 _DAY: Final = timedelta(days=1)
-_LONG_AGO: Final = date(1970, 1, 2)
-
-LONGEST_CLOSURE: Final = timedelta(days=3 * 366)
-"""The search for a business day ends here. A calendar that is closed for longer has none."""
-MOST_DROPPED: Final = 600
-"""The search for a slot ends after so many excluded days in a row: 600 Saturdays are 11 years."""
-
-
-class Rule(StrEnum):
-    """What happens to a slot on a day that is not a business day."""
-
-    SKIP = "skip"
-    NEXT = "next"
-    PREVIOUS = "previous"
+_SECOND: Final = timedelta(seconds=1)
+# So many slots of a closure may move to one day: one each 10 seconds of a long weekend.
+_MOST_MOVED: Final = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,15 +157,8 @@ class CalendarSchedule(ZonedSchedule):
     pattern: Pattern = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        calendar, pattern = Calendar(self.spec), self.base.pattern
-        days: Days
-        match self.rule:
-            case Rule.SKIP:
-                days = _KeptDays(pattern.days, calendar)
-            case Rule.NEXT:
-                days = _DaysMovedForward(pattern.days, calendar)
-            case Rule.PREVIOUS:
-                days = _DaysMovedBack(pattern.days, calendar)
+        pattern = self.base.pattern
+        days = business_days(pattern.days, Calendar(self.spec), self.rule)
         object.__setattr__(self, "zone", self.base.zone)
         object.__setattr__(self, "pattern", replace(pattern, days=days))
 
@@ -174,8 +167,10 @@ class CalendarSchedule(ZonedSchedule):
         return self.rule != Rule.SKIP
 
     def nominal_day(self, day: date) -> date:
-        days = self.pattern.days
-        return days.nominal(day) if isinstance(days, _MovedDays) else day
+        return nominal_day(self.pattern.days, day)
+
+    def has_slots_on(self, day: date) -> bool:
+        return self.pattern.days.match(day)
 
     def moved_from(self, slot: datetime) -> date | None:
         day = slot.astimezone(self.zone).date()
@@ -183,18 +178,123 @@ class CalendarSchedule(ZonedSchedule):
         return self.nominal_day(day) if is_moved else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class BusinessDays(JobSchedule):
+    """Any other `base` on the business days of `spec`.
+
+    A slot that moves keeps its local time, and is a fixed time when the clock changes.
+    """
+
+    base: JobSchedule
+    spec: CalendarSpec
+    rule: Rule = Rule.SKIP
+    zone: ZoneInfo = field(init=False, compare=False, repr=False)
+    days: Days = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        days = business_days(_DaysOf(self.base), Calendar(self.spec), self.rule)
+        object.__setattr__(self, "zone", self.base.zone)
+        object.__setattr__(self, "days", days)
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        day: date | None = instant.astimezone(self.zone).date()
+        if day is not None and not self.days.match(day):
+            day = self.days.after(day)
+        while day is not None:
+            slots = _slots_on_day(self, day)
+            place = bisect_right(slots, instant)
+            if place < len(slots):
+                return slots[place]
+            day = self.days.after(day)
+        return None
+
+    def last_until(self, instant: datetime) -> datetime | None:
+        day: date | None = instant.astimezone(self.zone).date()
+        if day is not None and not self.days.match(day):
+            day = self.days.before(day)
+        while day is not None:
+            slots = _slots_on_day(self, day)
+            if place := bisect_right(slots, instant):
+                return slots[place - 1]
+            day = self.days.before(day)
+        return None
+
+    @property
+    def moves_slots(self) -> bool:
+        return self.rule != Rule.SKIP
+
+    def nominal_day(self, day: date) -> date:
+        return nominal_day(self.days, day)
+
+    def moved_from(self, slot: datetime) -> date | None:
+        if not self.moves_slots or self.base.last_until(slot) == slot:
+            return None
+        wall = slot.astimezone(self.zone)
+        of_day = (each.astimezone(self.zone) for each in self._sources(wall.date()))
+        same_time = (each.date() for each in of_day if each.time() == wall.time())
+        return next(same_time, self.nominal_day(wall.date()))
+
+    def has_slots_on(self, day: date) -> bool:
+        return self.days.match(day)
+
+    def _sources(self, day: date) -> list[datetime]:
+        first, last = sources(day, Calendar(self.spec), self.rule)
+        begin = start_of(first, self.zone) - _SECOND
+        end = start_of(last + _DAY, self.zone) - _SECOND
+        return slots_between(self.base, begin, end, _MOST_MOVED)
+
+    def slots_on(self, day: date) -> tuple[datetime, ...]:
+        """Returns the slots of a business day, ascending: its own, and those that move to it."""
+        found = set()
+        for slot in self._sources(day):
+            wall = slot.astimezone(self.zone).replace(tzinfo=None, fold=0)
+            if wall.date() != day:
+                wall = datetime.combine(day, wall.time())
+                change = change_at(wall, self.zone)
+                is_skipped = change is not None and not change.moves_back
+                slot = change.at if change and is_skipped else in_utc(wall, self.zone)
+            found.add(slot)
+        return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1024)
+def _slots_on_day(schedule: BusinessDays, day: date) -> tuple[datetime, ...]:
+    return schedule.slots_on(day)
+
+
+@dataclass(frozen=True)
+class _DaysOf:
+    """The local days on which a schedule has slots. Implements pattern.Days."""
+
+    base: JobSchedule
+
+    def match(self, day: date) -> bool:
+        return self.base.has_slots_on(day)
+
+    def after(self, day: date) -> date | None:
+        slot = self.base.next_after(start_of(day + _DAY, self.base.zone) - _SECOND)
+        return slot and slot.astimezone(self.base.zone).date()
+
+    def before(self, day: date) -> date | None:
+        slot = self.base.last_until(start_of(day, self.base.zone) - _SECOND)
+        return slot and slot.astimezone(self.base.zone).date()
+
+    def shortest_distance(self) -> int:
+        return 1
+
+
 def build_schedule(
     expression: str, timezone: str, calendar: str, calendars: Mapping[str, CalendarSpec]
-) -> ZonedSchedule:
+) -> JobSchedule:
     """Returns the schedule of a job's three columns, cached. An empty `calendar` means none.
 
     Raises ScheduleError, which names the column.
     """
-    base = parse(expression, timezone)
+    base = read_schedule(expression, timezone)
     if not calendar:
         return base
     spec, rule = _read_calendar(calendar, calendars)
-    return _calendar_schedule(base, spec, rule)
+    return _on_calendar(base, spec, rule)
 
 
 def spec_of(calendar: str, calendars: Mapping[str, CalendarSpec]) -> CalendarSpec:
@@ -203,8 +303,15 @@ def spec_of(calendar: str, calendars: Mapping[str, CalendarSpec]) -> CalendarSpe
 
 
 @lru_cache(maxsize=8192)
-def _calendar_schedule(base: CronSchedule, spec: CalendarSpec, rule: Rule) -> CalendarSchedule:
-    return CalendarSchedule(base=base, spec=spec, rule=rule)
+def _on_calendar(base: JobSchedule, spec: CalendarSpec, rule: Rule) -> JobSchedule:
+    match base:
+        case SeveralSchedules():
+            members = tuple(_on_calendar(member, spec, rule) for member in base.members)
+            return SeveralSchedules(zone=base.zone, members=members)
+        case CronSchedule():
+            return CalendarSchedule(base=base, spec=spec, rule=rule)
+        case _:
+            return BusinessDays(base=base, spec=spec, rule=rule)
 
 
 def _read_calendar(text: str, calendars: Mapping[str, CalendarSpec]) -> tuple[CalendarSpec, Rule]:
@@ -225,119 +332,3 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     if names:
         return _("; there are %(names)s") % {"names": ", ".join(names)}
     return _("; there are no calendars")
-
-
-# The days of a base under each rule. They implement pattern.Days: a Pattern adds the times of day.
-
-
-@dataclass(frozen=True)
-class _KeptDays:
-    """The days of the base that are business days."""
-
-    base: Days
-    calendar: Calendar
-
-    def match(self, day: date) -> bool:
-        return self.base.match(day) and self.calendar.is_business_day(day)
-
-    def after(self, day: date) -> date | None:
-        for _dropped in range(MOST_DROPPED):
-            found = self.base.after(day)
-            open_day = found and self.calendar.on_or_after(found)
-            if not found or not open_day or found == open_day:
-                return open_day
-            day = open_day - _DAY  # skip the whole closure at once, not one base day at a time
-        return None
-
-    def before(self, day: date) -> date | None:
-        for _dropped in range(MOST_DROPPED):
-            found = self.base.before(day)
-            open_day = found and self.calendar.on_or_before(found)
-            if not found or not open_day or found == open_day:
-                return open_day
-            day = open_day + _DAY
-        return None
-
-    def shortest_distance(self) -> int:
-        return self.base.shortest_distance()
-
-
-class _MovedDays(ABC):
-    """Days of which some stand for other days of the base."""
-
-    @abstractmethod
-    def nominal(self, day: date) -> date:
-        """Returns the last day of the base that is settled when `day` is over."""
-
-
-@dataclass(frozen=True)
-class _DaysMovedForward(_MovedDays):
-    """The days of the base. Those in a closure move to the first business day after it."""
-
-    base: Days
-    calendar: Calendar
-
-    def match(self, day: date) -> bool:
-        if not self.calendar.is_business_day(day):
-            return False
-        last = self.base.before(day + _DAY)
-        return last is not None and self.calendar.on_or_after(last) == day
-
-    def after(self, day: date) -> date | None:
-        # All base days after the last business day until `day` move to a day after `day`.
-        open_day = self.calendar.on_or_before(day)
-        found = self.base.after(open_day or day - LONGEST_CLOSURE)
-        return found and self.calendar.on_or_after(found)
-
-    def before(self, day: date) -> date | None:
-        found = self.base.before(day)
-        moved = found and self.calendar.on_or_after(found)
-        if found and (not moved or moved >= day):  # `found` is in the closure that ends at `day`
-            open_day = self.calendar.on_or_before(found)
-            found = open_day and self.base.before(open_day + _DAY)
-            moved = found and self.calendar.on_or_after(found)
-        return moved
-
-    def nominal(self, day: date) -> date:
-        # A closure that has not ended holds days that are still to come.
-        open_day = self.calendar.on_or_before(day)
-        return (open_day and self.base.before(open_day + _DAY)) or _LONG_AGO
-
-    def shortest_distance(self) -> int:
-        return 1  # a move can make any two days neighbours
-
-
-@dataclass(frozen=True)
-class _DaysMovedBack(_MovedDays):
-    """The days of the base. Those in a closure move to the last business day before it."""
-
-    base: Days
-    calendar: Calendar
-
-    def match(self, day: date) -> bool:
-        if not self.calendar.is_business_day(day):
-            return False
-        first = self.base.after(day - _DAY)
-        return first is not None and self.calendar.on_or_before(first) == day
-
-    def after(self, day: date) -> date | None:
-        found = self.base.after(day)
-        moved = found and self.calendar.on_or_before(found)
-        if found and (not moved or moved <= day):  # `found` is in the closure that follows `day`
-            open_day = self.calendar.on_or_after(found)
-            found = open_day and self.base.after(open_day - _DAY)
-            moved = found and self.calendar.on_or_before(found)
-        return moved
-
-    def before(self, day: date) -> date | None:
-        open_day = self.calendar.on_or_after(day)
-        found = self.base.before(open_day or day + LONGEST_CLOSURE)
-        return found and self.calendar.on_or_before(found)
-
-    def nominal(self, day: date) -> date:
-        # The closure that follows `day` has its slots on `day`.
-        open_day = self.calendar.on_or_after(day + _DAY)
-        return self.base.before(open_day or day + LONGEST_CLOSURE) or _LONG_AGO
-
-    def shortest_distance(self) -> int:
-        return 1

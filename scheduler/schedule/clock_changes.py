@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from scheduler.schedule.pattern import Pattern
+from scheduler.schedule.pattern import WallTimes
 from scheduler.schedule.slots import FIRST_INSTANT, LAST_INSTANT
 
 LARGEST_DST_STEP: Final = timedelta(hours=3)
@@ -29,17 +29,17 @@ _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 
 
-def first_after(pattern: Pattern, zone: ZoneInfo, instant: datetime) -> datetime | None:
+def first_after(pattern: WallTimes, zone: ZoneInfo, instant: datetime) -> datetime | None:
     """Returns the first instant strictly after `instant` at which `pattern` is due in `zone`.
 
     None if the horizon holds none.
     """
-    instant = max(_whole_second(instant), FIRST_INSTANT - _SECOND)
+    instant = max(whole_second(instant), FIRST_INSTANT - _SECOND)
     if instant >= LAST_INSTANT:
         return None
     local = instant.astimezone(zone)
     wall = local.replace(tzinfo=None, fold=0)
-    change = _change_at(wall, zone)  # moves back or is None: no clock shows a time inside a gap
+    change = change_at(wall, zone)  # moves back or is None: no clock shows a time inside a gap
     if change and local.fold and not change.runs_twice(pattern):
         wall = change.wall_before - _SECOND  # the first pass ran the rest of the repeated time
     found = _first_from(pattern, zone, wall, instant)
@@ -52,17 +52,17 @@ def first_after(pattern: Pattern, zone: ZoneInfo, instant: datetime) -> datetime
     return found if found is not None and found <= LAST_INSTANT else None
 
 
-def newest_until(pattern: Pattern, zone: ZoneInfo, instant: datetime) -> datetime | None:
+def newest_until(pattern: WallTimes, zone: ZoneInfo, instant: datetime) -> datetime | None:
     """Returns the newest instant at or before `instant` at which `pattern` is due in `zone`.
 
     The mirror image of first_after.
     """
-    instant = min(_whole_second(instant), LAST_INSTANT)
+    instant = min(whole_second(instant), LAST_INSTANT)
     if instant < FIRST_INSTANT:
         return None
     local = instant.astimezone(zone)
     wall = local.replace(tzinfo=None, fold=0)
-    change = _change_at(wall, zone)
+    change = change_at(wall, zone)
     if change and local.fold and not change.runs_twice(pattern):
         wall = change.wall_before - _SECOND
     found = _newest_from(pattern, zone, wall, instant)
@@ -76,14 +76,14 @@ def newest_until(pattern: Pattern, zone: ZoneInfo, instant: datetime) -> datetim
 
 
 def _first_from(
-    pattern: Pattern, zone: ZoneInfo, wall: datetime, instant: datetime
+    pattern: WallTimes, zone: ZoneInfo, wall: datetime, instant: datetime
 ) -> datetime | None:
     """Returns the first due instant after `instant` among the wall-clock times after `wall`."""
     while (due := pattern.after(wall)) is not None:
         wall = due
-        change = _change_at(wall, zone)
+        change = change_at(wall, zone)
         if change is None:
-            found = _in_utc(wall, zone)
+            found = in_utc(wall, zone)
         elif change.moves_back:
             found = (wall - change.offset_before).replace(tzinfo=UTC)
             if found <= instant and change.runs_twice(pattern):
@@ -99,13 +99,13 @@ def _first_from(
 
 
 def _newest_from(
-    pattern: Pattern, zone: ZoneInfo, wall: datetime, instant: datetime
+    pattern: WallTimes, zone: ZoneInfo, wall: datetime, instant: datetime
 ) -> datetime | None:
     """Returns the newest due instant until `instant` among the wall-clock times until `wall`."""
     while (due := pattern.until(wall)) is not None:
-        change = _change_at(due, zone)
+        change = change_at(due, zone)
         if change is None:
-            found = _in_utc(due, zone)
+            found = in_utc(due, zone)
         elif change.moves_back:
             found = (due - change.offset_after).replace(tzinfo=UTC)
             if found > instant or not change.runs_twice(pattern):
@@ -145,13 +145,13 @@ class ClockChange:
         """True: the clock shows the times from `wall_after` to `wall_before` twice."""
         return self.offset_after < self.offset_before
 
-    def runs_twice(self, pattern: Pattern) -> bool:
+    def runs_twice(self, pattern: WallTimes) -> bool:
         """Returns whether the times shown twice are due in both passes."""
         return self.moves_back and (
             not pattern.is_fixed_time or self.offset_before - self.offset_after > LARGEST_DST_STEP
         )
 
-    def catches_up(self, pattern: Pattern) -> bool:
+    def catches_up(self, pattern: WallTimes) -> bool:
         """Returns whether skipped times are due at the end of the gap."""
         return pattern.is_fixed_time and self.offset_after - self.offset_before < LARGEST_DST_STEP
 
@@ -162,9 +162,9 @@ def changes_between(zone: ZoneInfo, since: datetime, until: datetime) -> list[Cl
     Two changes within one day that undo each other are not found.
     """
     found: list[ClockChange] = []
-    low = _whole_second(since)
+    low = whole_second(since)
     while low < until:
-        high = min(low + _DAY, _whole_second(until))
+        high = min(low + _DAY, whole_second(until))
         before, after = (at.astimezone(zone).utcoffset() for at in (low, high))
         if before is not None and after is not None and before != after:
             at = _instant_of_change(low, high, after, zone)
@@ -173,7 +173,7 @@ def changes_between(zone: ZoneInfo, since: datetime, until: datetime) -> list[Cl
     return found
 
 
-def _change_at(wall: datetime, zone: ZoneInfo) -> ClockChange | None:
+def change_at(wall: datetime, zone: ZoneInfo) -> ClockChange | None:
     """Returns the change that skips or repeats `wall`; None for an ordinary time."""
     aware = wall.replace(tzinfo=zone)
     before, after = aware.utcoffset(), aware.replace(fold=1).utcoffset()
@@ -198,11 +198,13 @@ def _instant_of_change(low: datetime, high: datetime, after: timedelta, zone: Zo
     return high
 
 
-def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+def in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Returns the instant of an ordinary time, and the first one of a time that is shown twice."""
     return wall.replace(tzinfo=zone).astimezone(UTC)
 
 
-def _whole_second(instant: datetime) -> datetime:
+def whole_second(instant: datetime) -> datetime:
+    """Returns `instant` in UTC without its fraction of a second. ValueError if it is naive."""
     if instant.tzinfo is None:
         raise ValueError("instant must be aware; a naive one would be read in the host's own zone")
     return instant.astimezone(UTC).replace(microsecond=0)

@@ -12,16 +12,17 @@ from django.utils.translation import gettext as _
 from scheduler.schedule.clock_changes import first_after, newest_until
 from scheduler.schedule.errors import CronParseError, UnknownTimezoneError
 from scheduler.schedule.expression import read_expression
-from scheduler.schedule.pattern import Pattern
+from scheduler.schedule.job_schedule import JobSchedule
+from scheduler.schedule.pattern import Pattern, WallTimes
 from scheduler.schedule.zones import load_zone
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZonedSchedule:
-    """A pattern of wall-clock times in a zone. Implements slots.Schedule; threads may share it."""
+class ZonedSchedule(JobSchedule):
+    """A pattern of wall-clock times in a zone."""
 
     zone: ZoneInfo
-    pattern: Pattern = field(compare=False, repr=False)
+    pattern: WallTimes = field(compare=False, repr=False)
 
     def next_after(self, instant: datetime) -> datetime | None:
         return first_after(self.pattern, self.zone, instant)
@@ -29,28 +30,22 @@ class ZonedSchedule:
     def last_until(self, instant: datetime) -> datetime | None:
         return newest_until(self.pattern, self.zone, instant)
 
-    @property
-    def moves_slots(self) -> bool:
-        """Whether a slot may stand for a slot of another day."""
-        return False
-
-    def nominal_day(self, day: date) -> date:
-        """Returns the last day whose slots are settled when those on `day` are."""
-        return day
-
-    def moved_from(self, slot: datetime) -> date | None:
-        """Returns the local day that `slot` stands for if the calendar has moved it, or None."""
-        return None
-
-    def shortest_interval_seconds(self, enough_seconds: int) -> int:
+    def shortest_interval_seconds(self, enough_seconds: int) -> int | None:
         return self.pattern.shortest_interval_seconds(enough_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CronSchedule(ZonedSchedule):
-    """One expression in one zone. Equality and hash use these two."""
+    """One expression in one zone, with the same times on each of its days.
+
+    Equality and hash use these two.
+    """
 
     expression: str
+    pattern: Pattern = field(compare=False, repr=False)
+
+    def has_slots_on(self, day: date) -> bool:
+        return self.pattern.days.match(day)
 
 
 def parse(expression: str, timezone: str) -> CronSchedule:

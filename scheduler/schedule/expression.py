@@ -87,15 +87,7 @@ def _split(text: str) -> list[str]:
             _("is %(length)s characters long, at most %(most)s allowed")
             % {"length": len(text), "most": MAX_EXPRESSION_LENGTH}
         )
-    for place, character in enumerate(text, start=1):
-        if not " " <= character <= "~":
-            raise CronParseError(
-                _(
-                    "character %(place)s is %(character)s; only printable ASCII, with spaces "
-                    "between the fields, is allowed"
-                )
-                % {"place": place, "character": f"U+{ord(character):04X}"}
-            )
+    check_characters(text)
     text = text.strip(" ").lower()
     if text.startswith("@"):
         if text == "@reboot":
@@ -114,6 +106,19 @@ def _split(text: str) -> list[str]:
             % {"count": len(fields)}
         )
     return fields
+
+
+def check_characters(text: str) -> None:
+    """Raises CronParseError for a character that no expression has."""
+    for place, character in enumerate(text, start=1):
+        if not " " <= character <= "~":
+            raise CronParseError(
+                _(
+                    "character %(place)s is %(character)s; only printable ASCII, with spaces "
+                    "between the fields, is allowed"
+                )
+                % {"place": place, "character": f"U+{ord(character):04X}"}
+            )
 
 
 def _numbers(kind: Field, text: str) -> tuple[int, ...]:

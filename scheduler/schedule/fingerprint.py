@@ -13,7 +13,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from scheduler.schedule.calendars import CalendarSpec, holidays_release, holidays_within, spec_of
-from scheduler.schedule.from_job import ScheduledJob, ScheduleSettings, calendar_specs
+from scheduler.schedule.from_job import ScheduleColumns, ScheduleSettings, calendar_specs
 from scheduler.schedule.zones import load_zone
 
 # Raise it when the same columns begin to mean other slots: each watermark is then computed anew.
@@ -27,7 +27,7 @@ _WEEK: Final = timedelta(days=7)
 _SECOND: Final = timedelta(seconds=1)
 
 
-def fingerprint_of(job: ScheduledJob, settings: ScheduleSettings) -> str:
+def fingerprint_of(job: ScheduleColumns, settings: ScheduleSettings) -> str:
     """Returns the fingerprint of the job's schedule, 32 characters, cached.
 
     Raises ScheduleError, as `schedule_of` does.

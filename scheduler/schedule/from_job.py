@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.cron_schedule import ZonedSchedule
+from scheduler.schedule.full_text import full_text
+from scheduler.schedule.job_schedule import JobSchedule
 
 
-class ScheduledJob(Protocol):
-    """The columns that decide when a job runs."""
+class ScheduleColumns(Protocol):
+    """The columns that say when a job runs."""
 
     @property
     def cron_expression(self) -> str: ...
@@ -18,6 +20,15 @@ class ScheduledJob(Protocol):
     def timezone(self) -> str: ...
     @property
     def calendar(self) -> str: ...
+
+
+class ScheduledJob(ScheduleColumns, Protocol):
+    """With those that an interval may be counted from. Neither is in the fingerprint."""
+
+    @property
+    def start_at(self) -> datetime | None: ...
+    @property
+    def created_at(self) -> datetime: ...
 
 
 class ScheduleSettings(Protocol):
@@ -30,10 +41,10 @@ class ScheduleSettings(Protocol):
         """Name -> a mapping, or a pydantic model, with the fields of CalendarSpec."""
 
 
-def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> ZonedSchedule:
+def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> JobSchedule:
     """Returns the job's schedule. Raises ScheduleError, which names the column that is wrong."""
     return build_schedule(
-        job.cron_expression,
+        full_text(job),
         job.timezone or settings.default_timezone,
         job.calendar,
         calendar_specs(settings.calendars),

@@ -26,6 +26,23 @@ _DAY: Final = timedelta(days=1)
 _DAY_SECONDS: Final = 86_400
 
 
+class WallTimes(Protocol):
+    """A set of naive wall-clock times."""
+
+    @property
+    def is_fixed_time(self) -> bool:
+        """True: each time is due once, whatever the clock does. False: it follows the clock."""
+
+    def after(self, wall: datetime) -> datetime | None:
+        """Returns the first time strictly after `wall`; None if the horizon holds none."""
+
+    def until(self, wall: datetime) -> datetime | None:
+        """Returns the last time at or before `wall`; None if the horizon holds none."""
+
+    def shortest_interval_seconds(self, enough_seconds: int) -> int | None:
+        """See slots.KnowsShortestInterval."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
     """A set of naive wall-clock times: the same times on each of its days."""

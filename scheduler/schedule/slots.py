@@ -30,10 +30,10 @@ class Schedule(Protocol):
 class KnowsShortestInterval(Protocol):
     """A schedule that knows how close its slots get without listing them."""
 
-    def shortest_interval_seconds(self, enough_seconds: int) -> int:
+    def shortest_interval_seconds(self, enough_seconds: int) -> int | None:
         """Returns the shortest distance between two slots, exactly if it is below `enough_seconds`.
 
-        Otherwise the answer is any number from `enough_seconds` on.
+        Otherwise the answer is any number from `enough_seconds` on. None: it does not know.
         """
 
 
@@ -55,9 +55,10 @@ def check_interval(schedule: Schedule, minimum_seconds: int, now: datetime) -> N
     All pairs of slots count, not only the next two. A schedule that does not know its shortest
     interval is judged by its next 200 slots after `now`.
     """
+    found: int | None = None
     if isinstance(schedule, KnowsShortestInterval):
         found = schedule.shortest_interval_seconds(minimum_seconds)
-    else:
+    if found is None:
         slots = slots_between(schedule, now, LAST_INSTANT, _SLOTS_JUDGED)
         distances = (int((b - a).total_seconds()) for a, b in pairwise(slots))
         found = min(distances, default=minimum_seconds)

@@ -9,33 +9,44 @@ from typing import Final
 from django.utils.dates import MONTHS
 from django.utils.translation import gettext as _
 
-from scheduler.schedule.calendars import CalendarSchedule, years_known
+from scheduler.schedule.calendars import BusinessDays, CalendarSchedule, years_known
 from scheduler.schedule.clock_changes import changes_between
 from scheduler.schedule.cron_schedule import ZonedSchedule, parse
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.kinds import lines
 from scheduler.schedule.pattern import CronDays
+from scheduler.schedule.several import SeveralSchedules
 from scheduler.schedule.slots import Schedule
 from scheduler.schedule.words import clock_time, days_of_month, listed, weekdays
 
 _LENGTHS: Final = dict.fromkeys(range(1, 13), 31) | {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
 
-def warnings_of(expression: str) -> list[str]:
-    """Returns a sentence for each surprise in an expression. Empty if it cannot be used.
+def warnings_of(text: str) -> list[str]:
+    """Returns a sentence for each surprise in the expressions of a text. Empty if it is unusable.
 
     See `clock_change_warnings` for the nights on which clocks change: those depend on the zone.
     """
     try:
-        pattern = parse(expression, "UTC").pattern
+        expressions = [line.means for line in lines(text) if isinstance(line.means, str)]
+        patterns = [(each, parse(each, "UTC").pattern) for each in expressions]
     except ScheduleError:
         return []
-    days = pattern.days
-    assert isinstance(days, CronDays)
-    return [*_about_days(days), *_about_steps(expression)]
+    found: list[str] = []
+    for expression, pattern in patterns:
+        days = pattern.days
+        assert isinstance(days, CronDays)
+        found += [*_about_days(days), *_about_steps(expression)]
+    return list(dict.fromkeys(found))
 
 
 def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
     """Returns what the clock changes of the next year do to a schedule, one sentence for each."""
+    if isinstance(schedule, SeveralSchedules):
+        found = [text for each in schedule.members for text in clock_change_warnings(each, now)]
+        return list(dict.fromkeys(found))
+    if isinstance(schedule, BusinessDays):
+        return clock_change_warnings(schedule.base, now)
     if not isinstance(schedule, ZonedSchedule):
         return []
     zone, pattern = schedule.zone, schedule.pattern
@@ -77,8 +88,12 @@ def clock_change_warnings(schedule: Schedule, now: datetime) -> list[str]:
 
 def unknown_holidays_warnings(schedule: Schedule, slots: Sequence[datetime]) -> list[str]:
     """Returns a sentence if a calendar does not know the public holidays of some of the slots."""
-    years = years_known(schedule.spec) if isinstance(schedule, CalendarSchedule) else None
-    if years is None or not isinstance(schedule, CalendarSchedule):
+    if isinstance(schedule, SeveralSchedules):
+        schedule = schedule.members[0]
+    if not isinstance(schedule, CalendarSchedule | BusinessDays):
+        return []
+    years = years_known(schedule.spec)
+    if years is None:
         return []
     shown = [slot.astimezone(schedule.zone).year for slot in slots]
     if all(years[0] <= year <= years[1] for year in shown):

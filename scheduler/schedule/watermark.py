@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from scheduler.schedule.cron_schedule import ZonedSchedule
 from scheduler.schedule.fingerprint import fingerprint_of
 from scheduler.schedule.from_job import ScheduledJob, ScheduleSettings, schedule_of
+from scheduler.schedule.job_schedule import JobSchedule
 from scheduler.schedule.plan import within
 from scheduler.schedule.slots import FIRST_INSTANT, Schedule
 
@@ -27,8 +27,6 @@ _INSTANT: Final = timedelta(microseconds=1)
 class PlannedJob(ScheduledJob, Protocol):
     """The columns of a job that has a watermark."""
 
-    @property
-    def start_at(self) -> datetime | None: ...
     @property
     def end_at(self) -> datetime | None: ...
     @property
@@ -92,7 +90,7 @@ def next_owed(
 ) -> datetime | None:
     """Returns the first slot later than `after` and `last_slot_at` that is not settled."""
     slot = schedule.next_after(max(after, last_slot_at))
-    if not isinstance(schedule, ZonedSchedule):
+    if not isinstance(schedule, JobSchedule):
         return slot
     # Few slots are passed over: those of one closure.
     while slot is not None and not _owes(schedule, slot, last_slot_at, last_nominal_at):
@@ -101,7 +99,7 @@ def next_owed(
 
 
 def _owes(
-    schedule: ZonedSchedule,
+    schedule: JobSchedule,
     slot: datetime,
     last_slot_at: datetime,
     last_nominal_at: datetime | None,
@@ -120,7 +118,7 @@ def nominal_at(schedule: Schedule, instant: datetime) -> datetime | None:
 
     None: the schedule moves no slot, so that the nominal time is `instant` itself.
     """
-    if not isinstance(schedule, ZonedSchedule) or not schedule.moves_slots:
+    if not isinstance(schedule, JobSchedule) or not schedule.moves_slots:
         return None
     wall = instant.astimezone(schedule.zone)
     is_slot = schedule.last_until(instant) == instant
@@ -129,7 +127,7 @@ def nominal_at(schedule: Schedule, instant: datetime) -> datetime | None:
         # An edit. The slots of later days have not run, even those whose new day is over.
         day = min(day, wall.date())
     moved = wall.combine(day, wall.time(), wall.tzinfo)
-    if day < wall.date() and not is_slot and not schedule.pattern.days.match(wall.date()):
+    if day < wall.date() and not is_slot and not schedule.has_slots_on(wall.date()):
         # On a day without slots all earlier days are settled, whatever the time of day.
         moved = moved.replace(hour=23, minute=59, second=59, microsecond=0)
     return max(moved.astimezone(instant.tzinfo), FIRST_INSTANT)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, Count, When
+from django.db.models import Case, Count, Q, When
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
@@ -22,10 +22,11 @@ from scheduler.schedule import (
     Schedule,
     ScheduleError,
     ZonedSchedule,
-    parse,
     schedule_of,
     slots_between,
 )
+from scheduler.schedule.full_text import full_text
+from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.pattern import Pattern
 
 HOUR: Final = timedelta(hours=1)
@@ -33,10 +34,20 @@ _HOUR_SECONDS: Final = 3600
 _SECOND: Final = timedelta(seconds=1)
 _INSTANT: Final = timedelta(microseconds=1)
 #: Jobs with bounds of their own form schedules of their own.
-_GROUP: Final = ("cron_expression", "timezone", "calendar", "start_at", "end_at", "owed_from")
+_GROUP: Final = (
+    *("cron_expression", "timezone", "calendar", "start_at", "end_at"),
+    *("owed_from", "counted_from"),
+)
 #: A calendar that moves slots may have changed: those that are settled lie before the watermark.
 #: Without one, slots after `now` are never settled, so that jobs with one schedule are one group.
 _OWED_FROM: Final = Case(When(calendar__contains=":", then="next_run_at"))
+#: Intervals and rules may be counted from here; other jobs with one schedule are one group.
+_COUNTED_FROM: Final = Case(
+    When(
+        Q(cron_expression__icontains="every") | Q(cron_expression__icontains="rrule"),
+        then="created_at",
+    )
+)
 #: So many slots of one job may stand in the list of the next runs.
 _SLOTS_OF_ONE_JOB: Final = 50
 
@@ -64,21 +75,20 @@ def planned_by_hour(
     groups = (
         CronJob.objects.filter(is_enabled__in=[True])
         .order_by()
-        .annotate(owed_from=_OWED_FROM)
+        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
         .values_list(*_GROUP)
         .annotate(jobs=Count("id"))
     )
     counts = [0] * hours
     uncounted = 0
     window = _Window(first_hour, hours)
-    for expression, timezone, calendar, start_at, end_at, owed_from, jobs in sorted(
-        groups, key=lambda group: -int(group[-1])
-    ):
+    for *group, jobs in sorted(groups, key=lambda group: -int(group[-1])):
+        start_at, end_at, owed_from = group[3:6]
         if is_late():
             uncounted += jobs
             continue
         try:
-            schedule = _schedule(expression, timezone, calendar, settings)
+            schedule = _schedule(_columns(group), settings)
         except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
         after = _after(now, start_at, owed_from)
@@ -92,23 +102,27 @@ def _after(now: datetime, *earliest: datetime | None) -> datetime:
     return max([now, *(instant - _INSTANT for instant in earliest if instant is not None)])
 
 
-def _schedule(
-    expression: str, timezone: str, calendar: str, settings: SchedulerSettings
-) -> Schedule:
-    if not calendar:
-        return _parsed(expression, timezone or settings.default_timezone)
-    return schedule_of(_Columns(expression, timezone, calendar), settings)
+def _schedule(job: _Columns | CronJob, settings: SchedulerSettings) -> Schedule:
+    if not job.calendar:
+        return _parsed(full_text(job), job.timezone or settings.default_timezone)
+    return schedule_of(job, settings)
 
 
 class _Columns(NamedTuple):
     cron_expression: str
     timezone: str
     calendar: str
+    start_at: datetime | None
+    created_at: datetime
 
 
-# `parse` keeps fewer, which is enough for a tick: here all schedules pass by, in the same order
-# each time, and a smaller memory would have forgotten every one before it comes again.
-_parsed = lru_cache(maxsize=20_000)(parse)
+def _columns(group: Sequence[Any]) -> _Columns:
+    return _Columns(*group[:4], group[6])
+
+
+# `read_schedule` keeps fewer, which is enough for a tick: here all schedules pass by, in the same
+# order each time, and a smaller memory would have forgotten every one before it comes again.
+_parsed = lru_cache(maxsize=20_000)(read_schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +194,7 @@ def _per_hour(
     schedule: Schedule, window: _Window, after: datetime, end_at: datetime | None
 ) -> list[tuple[int, int]]:
     """(number of the hour, slots in a part of it); hours without slots are left out."""
-    if isinstance(schedule, ZonedSchedule):
+    if isinstance(schedule, ZonedSchedule) and isinstance(schedule.pattern, Pattern):
         offset = window.constant_offset(schedule.zone)
         if offset is not None:
             return _by_the_clock(schedule.pattern, window.stretches(offset, after, end_at))
@@ -238,8 +252,8 @@ def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list
     jobs = list(
         CronJob.objects.filter(is_enabled__in=[True], next_run_at__gt=now)
         .order_by("next_run_at", "id")
-        .only("name", "handler_name", "cron_expression", "timezone", "calendar", "end_at",
-              "next_run_at")[:limit]
+        .only("name", "handler_name", "cron_expression", "timezone", "calendar", "start_at",
+              "end_at", "created_at", "next_run_at")[:limit]
     )  # fmt: skip
     if not jobs:
         return []
@@ -269,17 +283,17 @@ def runs_of_hour(
     slots: list[tuple[datetime, int]] = []
     groups = list(
         CronJob.objects.filter(is_enabled__in=[True])
-        .annotate(owed_from=_OWED_FROM)
+        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
         .order_by(*_GROUP)
         .values_list(*_GROUP)
         .distinct()
     )
     for number, group in enumerate(groups):
-        expression, timezone, calendar, start_at, end_at, owed_from = group
+        start_at, end_at, owed_from = group[3:6]
         if is_late():
             break
         try:
-            schedule = _schedule(expression, timezone, calendar, settings)
+            schedule = _schedule(_columns(group), settings)
         except (ScheduleError, ValueError, OSError):
             continue
         first = _after(after, start_at, owed_from)
@@ -303,7 +317,7 @@ def _jobs_like(group: tuple[Any, ...], limit: int) -> list[CronJob]:
         f"{name}__isnull" if value is None else name: True if value is None else value
         for name, value in zip(_GROUP, group, strict=True)
     }
-    jobs = CronJob.objects.annotate(owed_from=_OWED_FROM)
+    jobs = CronJob.objects.annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
     jobs = jobs.filter(is_enabled__in=[True], **same).order_by("id")
     return list(jobs.only("name", "handler_name", "cron_expression", "timezone")[:limit])
 
@@ -329,7 +343,7 @@ def _slots_of(
     if end is not None and first >= end:
         return [first]
     try:
-        schedule = _schedule(job.cron_expression, job.timezone, job.calendar, settings)
+        schedule = _schedule(job, settings)
     except (ScheduleError, ValueError, OSError):
         return [first]
     return [first, *slots_between(schedule, first, end or first + timedelta(days=1), most)]

@@ -57,7 +57,7 @@ class DueJob:
     schedule_fingerprint: str | None
     last_slot_at: datetime | None
     last_nominal_at: datetime | None
-    is_shadow: bool
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def _in_shadow(slot: datetime) -> SkippedSlots:
 DUE_FIELDS = tuple(DueJob.__dataclass_fields__)
 
 
-_INSTANTS: Final = tuple(name for name in INSTANTS if name in DUE_FIELDS)
+_INSTANTS: Final = tuple(name for name in (*INSTANTS, "created_at") if name in DUE_FIELDS)
 # `IN (TRUE)`: for a bare boolean column SQLite and MySQL read the whole table instead of the index.
 _CLAIM: Final = """
 SELECT {columns} FROM cron_jobs WHERE is_enabled IN (TRUE) AND {condition} LIMIT %s {lock}

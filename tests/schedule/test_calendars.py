@@ -21,11 +21,11 @@ from scheduler.schedule import (
     parse,
     slots_between,
 )
+from scheduler.schedule.business_days import Rule
 from scheduler.schedule.calendars import (
     Calendar,
     CalendarSchedule,
     CalendarSpec,
-    Rule,
     build_schedule,
 )
 from scheduler.schedule.expression import MAX_EXPRESSION_LENGTH

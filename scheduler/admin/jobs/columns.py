@@ -21,7 +21,7 @@ from scheduler.models import CronJob
 from scheduler.models.job_state import state_of
 from scheduler.operations.liveness import is_overdue
 from scheduler.operations.permissions import Action, may
-from scheduler.schedule.words import in_words
+from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import JobState
 from scheduler.store.recent_runs import recent_runs
 
@@ -50,7 +50,7 @@ class JobColumns(ModelAdmin):
     def schedule(self, job: CronJob) -> SafeString:
         return format_html(
             '<span title="{}">{}<br><span class="text-xs">{}</span></span>',
-            in_words(job.cron_expression),
+            words_of(job),
             formatting.code(job.cron_expression),
             formatting.zone_of(job),
         )

@@ -17,7 +17,7 @@ from handlers.registry import handler_names
 from scheduler.admin import formatting
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.suggesting_input import SuggestingInput
-from scheduler.admin.unfold_compat import AnyModelForm, name_date_and_time
+from scheduler.admin.unfold_compat import AnyModelForm, TextareaWidget, name_date_and_time
 from scheduler.conf import current
 from scheduler.models import EDITABLE, LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob
@@ -92,6 +92,7 @@ class CronJobForm(AnyModelForm):
         model = CronJob
         fields = [name for name in IN_FORM if name not in LISTS]
         widgets = {
+            "cron_expression": TextareaWidget(attrs={"rows": 2, "spellcheck": "false"}),
             "handler_name": SuggestingInput(handler_names),
             "timezone": SuggestingInput(lambda: sorted(available_timezones())),
             "calendar": SuggestingInput(lambda: _calendars()),
@@ -146,7 +147,12 @@ class CronJobForm(AnyModelForm):
         # As Control: what is only switched off may stay as it is.
         if self.instance.is_enabled or set(self.changed_data) - {"is_enabled"}:
             is_named = self.instance.pk is None or "name" in self.changed_data
-            self._add_problems(Control().problems(self.instance, is_named=is_named))
+            problems = Control().problems(
+                self.instance,
+                is_named=is_named,
+                is_rescheduled="cron_expression" in self.changed_data,
+            )
+            self._add_problems(problems)
             if is_taken(self.instance):
                 self._add_problems({"name": [str(_("is taken by another job"))]})
         self._add_problems(self.refusal)

@@ -15,9 +15,10 @@ from scheduler.admin import formatting
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.schedule import ScheduleError, ZonedSchedule, schedule_of
+from scheduler.operations.jobs import count_from
+from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
 from scheduler.schedule.warnings import warnings_about
-from scheduler.schedule.words import in_words
+from scheduler.schedule.words_of_kinds import words_of
 
 NEXT_RUNS: Final = 20
 
@@ -26,7 +27,8 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     """Returns the context of preview.html. `job` may be invalid: half typed, or changed by SQL."""
     if not job.cron_expression:
         return {}
-    words = in_words(job.cron_expression)
+    count_from(job, now)
+    words = words_of(job)
     try:
         slots = Control().preview(job, NEXT_RUNS)
         zone = ZoneInfo(formatting.zone_of(job))
@@ -54,7 +56,7 @@ def moved_from(day: date) -> str:
 
 
 def _table(
-    slots: Sequence[datetime], schedule: ZonedSchedule, zone: ZoneInfo, now: datetime
+    slots: Sequence[datetime], schedule: JobSchedule, zone: ZoneInfo, now: datetime
 ) -> dict[str, Any]:
     rows: list[Sequence[object]] = []
     offset_before = now.astimezone(zone).utcoffset()

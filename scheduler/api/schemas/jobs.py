@@ -18,6 +18,7 @@ from pydantic import (
 
 from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut, WholeNumber
 from scheduler.models import LARGEST_ID, LIMITS, CronJob
+from scheduler.schedule.kinds import MAX_LENGTH
 from scheduler.states import (
     JobState,
     MisfirePolicy,
@@ -71,7 +72,13 @@ class CronFields(In):
 
 
 _NAME = Field(min_length=1, max_length=100)
-_EXPRESSION = Field(min_length=1, max_length=100, examples=["*/5 * * * *"])
+_EXPRESSION = Field(
+    min_length=1,
+    max_length=MAX_LENGTH,
+    description="a cron expression, `every 36h`, `at 2026-12-24T18:00`, `RRULE:FREQ=...`; or"
+    " several, one per line",
+    examples=["*/5 * * * *"],
+)
 
 
 class CronNew(CronFields):
@@ -84,7 +91,7 @@ class CronChange(CronFields):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
 
     name: StrictStr = Field(default="", min_length=1, max_length=100)
-    cron_expression: StrictStr = Field(default="", min_length=1, max_length=100)
+    cron_expression: StrictStr = Field(default="", min_length=1, max_length=MAX_LENGTH)
     handler_name: StrictStr = Field(default="", min_length=1, max_length=255)
     tick_seq: WholeNumber | None = Field(
         default=None,

@@ -19,8 +19,9 @@ from scheduler.operations.control import InvalidJob
 from scheduler.operations.drift import drift_of
 from scheduler.operations.masking import mask
 from scheduler.operations.search import search_of
-from scheduler.schedule import ScheduleError, schedule_of, words
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.warnings import warnings_about
+from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import JobState
 
 SLOTS_SHOWN: Final = 5
@@ -110,7 +111,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     facts = documents.job_facts(job)
     try:
         slots = command.control.preview(job, SLOTS_SHOWN)
-        in_words = words.in_words(job.cron_expression)
+        in_words = words_of(job)
         schedule, now = schedule_of(job, command.control.settings), command.control.clock.now()
         warnings = warnings_about(job.cron_expression, schedule, slots, now)
     except ScheduleError as error:

@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand
 from scheduler.models import CronJob
-from scheduler.schedule import schedule_of, words
+from scheduler.schedule import schedule_of
 from scheduler.schedule.warnings import warnings_about
+from scheduler.schedule.words_of_kinds import words_of
 
 
 class Command(JobuCommand):
@@ -38,7 +39,7 @@ class Command(JobuCommand):
             calendar=options["calendar"],
         )
         slots = self.control.preview(job, options["count"])
-        in_words = words.in_words(options["expression"])
+        in_words = words_of(job)
         schedule = schedule_of(job, settings)
         warnings = [
             *warnings_about(options["expression"], schedule, slots, self.control.clock.now()),

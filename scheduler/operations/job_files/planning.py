@@ -222,4 +222,6 @@ def _with(job: CronJob | None, values: Mapping[str, Any]) -> CronJob:
     """Returns a copy of a job with other values."""
     made = CronJob(**{**values_of(job), **values}) if job is not None else CronJob(**values)
     made.pk = job.pk if job is not None else None
+    if job is not None:
+        made.created_at = job.created_at
     return made

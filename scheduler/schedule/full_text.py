@@ -1,0 +1,58 @@
+"""The text of a job's schedule, with what it takes from other columns of the job written out.
+
+`every 36h` is counted from the job's `start_at`, or else from the instant at which the job was
+created. Both are stored: nothing here depends on when a process starts.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.intervals import Interval
+from scheduler.schedule.kinds import Line, lines
+
+# Most expressions need nothing: a tick reads thousands of them.
+_NEEDS: Final = re.compile(r"(?:^|\n)\s*(?:every|rrule)", re.IGNORECASE)
+
+
+def full_text(job: Any) -> str:
+    """Returns the job's `cron_expression` with the beginning of each interval and rule.
+
+    `job` has the columns of from_job.ScheduledJob. A text that cannot be read stays as it is.
+    """
+    text = job.cron_expression
+    if not isinstance(text, str) or not _NEEDS.search(text):
+        return text  # type: ignore[no-any-return]
+    return _with_start(text, start_of_counting(job))
+
+
+def start_of_counting(job: Any) -> datetime | None:
+    """Returns where an interval that says no beginning is counted from. None: not known yet."""
+    # A job that is not saved yet has an expression of the database as `created_at`.
+    known = (at for at in (job.start_at, job.created_at) if isinstance(at, datetime))
+    return next(known, None)
+
+
+@lru_cache(maxsize=8192)
+def _with_start(text: str, start: datetime | None) -> str:
+    try:
+        found = lines(text)
+    except ScheduleError:
+        return text
+    if start is None or not any(line.needs_start for line in found):
+        return text
+    return "\n".join(_line_with_start(line, start.astimezone(UTC)) for line in found)
+
+
+def _line_with_start(line: Line, start: datetime) -> str:
+    if not line.needs_start:
+        return line.text
+    # Whole minutes are what a person would have written.
+    if isinstance(line.means, Interval):
+        is_exact = line.means.unit == "second"
+        return f"{line.text} from {start:{'%Y-%m-%dT%H:%M:%SZ' if is_exact else '%Y-%m-%dT%H:%MZ'}}"
+    return f"DTSTART:{start:%Y%m%dT%H%M00Z}\n{line.text}"
