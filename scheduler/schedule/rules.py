@@ -52,7 +52,15 @@ _CYCLE_YEARS: Final = 400
 _LAST_YEAR: Final = 9999
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
-_FIRST_SPAN: Final = timedelta(days=8)
+# How far back a search looks first.
+_FIRST_SPAN: Final = {
+    YEARLY: timedelta(days=400),
+    MONTHLY: timedelta(days=40),
+    WEEKLY: timedelta(days=8),
+    DAILY: timedelta(days=2),
+    HOURLY: timedelta(hours=3),
+    MINUTELY: timedelta(minutes=5),
+}
 _HORIZON: Final = timedelta(days=HORIZON_YEARS * 366)
 
 
@@ -96,7 +104,9 @@ def read_rule(rule: str, start: str) -> WrittenRule:
     if "COUNT" in parts and "UNTIL" in parts:
         raise CronParseError(_("COUNT and UNTIL exclude each other; write one of them"))
     written = WrittenRule(parts=parts, start=read_start(start) if start else None)
-    _dateutil_rule(written, datetime(2001, 1, 1))  # noqa: DTZ001  (wall-clock times are naive)
+    # Whether its distance meets its hours and minutes is not known without its beginning.
+    once = WrittenRule(parts={**parts, "INTERVAL": "1"}, start=None)
+    _dateutil_rule(once, datetime(2001, 1, 1))  # noqa: DTZ001  (wall-clock times are naive)
     return written
 
 
@@ -194,7 +204,7 @@ class RuleTimes:
             return self.counted[place - 1] if place else None
         if self.until_time is not None:
             wall = min(wall, self.until_time)
-        span = _FIRST_SPAN
+        span = min(_FIRST_SPAN[self.frequency] * self.interval, _HORIZON)
         while wall >= self.start:
             begin = max(self.start, wall - span) if span < _HORIZON else self.start
             found = None
