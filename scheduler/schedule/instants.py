@@ -76,7 +76,8 @@ def read_written(text: str) -> Written:
     except ValueError:
         raise CronParseError(
             _(
-                "%(text)s is no instant; write it like 2026-12-24T18:00, or 2026-12-24T18:00Z for UTC"
+                "%(text)s is no instant; write it like 2026-12-24T18:00, "
+                "or 2026-12-24T18:00Z for UTC"
             )
             % {"text": quote(text.strip())}
         ) from None

@@ -108,7 +108,8 @@ def _count(text: str, written_unit: str, unit: str) -> int:
     if not text.isdigit() or not text.isascii():
         raise CronParseError(
             _(
-                "%(text)s is no whole number; write one and a smaller unit, such as `every 90 minutes`"
+                "%(text)s is no whole number; write one and a smaller unit, "
+                "such as `every 90 minutes`"
             )
             % {"text": quote(text)}
         )

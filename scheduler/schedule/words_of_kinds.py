@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, npgettext
 
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.full_text import full_text
@@ -20,13 +20,13 @@ from scheduler.schedule.rules import WrittenRule
 from scheduler.schedule.words import clock_time, in_words, listed
 
 _EACH: Final[dict[str, Callable[[int], str]]] = {
-    "second": lambda n: ngettext("every second", "every %(n)s seconds", n) % {"n": n},
-    "minute": lambda n: ngettext("every minute", "every %(n)s minutes", n) % {"n": n},
-    "hour": lambda n: ngettext("every hour", "every %(n)s hours", n) % {"n": n},
-    "day": lambda n: ngettext("every day", "every %(n)s days", n) % {"n": n},
-    "week": lambda n: ngettext("every week", "every %(n)s weeks", n) % {"n": n},
-    "month": lambda n: ngettext("every month", "every %(n)s months", n) % {"n": n},
-    "year": lambda n: ngettext("every year", "every %(n)s years", n) % {"n": n},
+    "second": lambda n: npgettext("interval", "every second", "every %(n)s seconds", n) % {"n": n},
+    "minute": lambda n: npgettext("interval", "every minute", "every %(n)s minutes", n) % {"n": n},
+    "hour": lambda n: npgettext("interval", "every hour", "every %(n)s hours", n) % {"n": n},
+    "day": lambda n: npgettext("interval", "every day", "every %(n)s days", n) % {"n": n},
+    "week": lambda n: npgettext("interval", "every week", "every %(n)s weeks", n) % {"n": n},
+    "month": lambda n: npgettext("interval", "every month", "every %(n)s months", n) % {"n": n},
+    "year": lambda n: npgettext("interval", "every year", "every %(n)s years", n) % {"n": n},
 }
 _UNITS: Final = {
     "MINUTELY": "minute",

@@ -171,7 +171,8 @@ def check(seed: int, count: int) -> int:
             continue
         except ScheduleError as error:
             # A random beginning may be a time that the zone skips.
-            assert "does not exist" in error.reason, (seed, text, error)
+            if "does not exist" not in error.reason:
+                raise
             continue
         found = slots_between(schedule, start - SECOND, span.end - SECOND, 100_000)
         assert found == expected, (seed, span.zone, text)
