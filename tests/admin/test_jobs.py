@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -81,10 +82,36 @@ def test_input_is_explained_while_typing_and_not_saved(admin):
 
 
 @pytest.mark.parametrize(
+    ("text", "words", "local"),
+    [
+        ("0 9 * * *\r\n0 11 * * *", "Every day at 09:00; Every day at 11:00", "11:00:00 KST"),
+        ("every 36h from 2026-01-01T09:00", "Every 36 hours, counted from 2026-01-01 09:00", ":00"),
+        ("at 2099-12-24T18:00", "Once, at 2099-12-24 18:00", "2099-12-24 18:00:00 KST"),
+        ("RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR", "Every 2 weeks on Friday", "Fri "),
+    ],
+)
+def test_each_kind_of_schedule_is_explained_while_typing_and_saved(admin, text, words, local):
+    typed = {"cron_expression": text, "timezone": "Asia/Seoul"}
+    answer = check(admin, **typed).json()
+
+    assert answer["problems"] == {"__all__": []}
+    assert words in answer["preview"]
+    assert local in answer["preview"]
+    good = {"name": "typed", "handler_name": "sample"}
+    admin.post(reverse(f"{JOBS}_add"), form_of(admin) | good | typed)
+    job = CronJob.objects.get(name="typed")
+    assert job.cron_expression == text.replace("\r\n", "\n")
+    assert job.next_run_at
+    assert words in html.unescape(admin.get(reverse(f"{JOBS}_changelist")).content.decode())
+
+
+@pytest.mark.parametrize(
     ("typed", "field", "reason"),
     [
         ({"cron_expression": "61 * * * *"}, "cron_expression", "61"),
         ({"cron_expression": ""}, "cron_expression", "required"),
+        ({"cron_expression": "at 2020-12-24T18:00"}, "cron_expression", "has passed"),
+        ({"cron_expression": "0 9 * * *\nevery month"}, "cron_expression", "line 2"),
         ({"handler_name": "smaple"}, "handler_name", "did you mean"),
         ({"handler_params": '{"sleep_seconds": -1}'}, "handler_params", "sleep_seconds"),
         ({"timezone": "Mars"}, "timezone", "Mars"),

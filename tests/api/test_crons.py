@@ -355,6 +355,19 @@ def test_the_next_slots_of_a_job(api: Program, job: CronJob):
     assert error_of(api.get(f"/crons/{job.pk}/next?count=101"), 400)["fields"]
 
 
+def test_each_kind_of_schedule_is_explained_and_saved(api: Program, job: CronJob):
+    text = "every 10 days at 09:00 from 2026-01-01\nDTSTART:20260101T120000\nRRULE:FREQ=MONTHLY"
+    given = {"cron_expression": text, "timezone": "Asia/Seoul", "count": 5}
+    answer = ok(api.post("/crons/preview", given))
+    saved = ok(api.put(f"/crons/{job.pk}", {"cron_expression": text}))
+
+    assert {slot["local"][11:16] for slot in answer["slots"]} == {"09:00", "12:00"}
+    assert answer["words"].startswith("Every 10 days at 09:00, counted from 2026-01-01; Every month")
+    assert saved["cron_expression"] == text
+    bad = error_of(api.put(f"/crons/{job.pk}", {"cron_expression": "sunset"}), 400)
+    assert "times of the sun" in bad["fields"]["cron_expression"][0]
+
+
 def test_an_expression_is_explained_before_it_is_used(api: Program):
     given = {"cron_expression": "0 18 * * 1-5", "timezone": "UTC", "count": 2}
     answer = ok(api.post("/crons/preview", given))

@@ -128,6 +128,10 @@ class CronJobForm(AnyModelForm):
             self.initial["seen"] = self._seen_now
             self.initial.update({name: getattr(job, name) for name in LISTS})
 
+    def clean_cron_expression(self) -> str:
+        """Browsers end the lines of a text area with CR LF."""
+        return "\n".join(str(self.cleaned_data["cron_expression"]).splitlines())
+
     def values(self) -> dict[str, Any]:
         """Returns the values for Control to save."""
         return {name: self.cleaned_data[name] for name in IN_FORM if name in self.cleaned_data}
