@@ -3,10 +3,18 @@
 from django.db import migrations, models
 
 
+class Widen(migrations.AlterField):
+    """SQLite checks no length. It would make the table anew, and lose the triggers on it."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.connection.vendor != "sqlite":
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
 class Migration(migrations.Migration):
     dependencies = [("scheduler", "0025_counters")]
     operations = [
-        migrations.AlterField(
+        Widen(
             model_name="cronjob",
             name="cron_expression",
             field=models.CharField(

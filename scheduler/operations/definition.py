@@ -76,3 +76,9 @@ def _inside(old: Any, new: Any, path: str, *, hidden: bool) -> Iterator[tuple[st
             )
         return
     yield path, None if old is _MISSING else old, None if new is _MISSING else new, hidden
+
+
+def count_from(job: CronJob, now: datetime) -> None:
+    """Let a job that is not saved yet count its intervals from `now`, as if it were saved now."""
+    if not isinstance(job.created_at, datetime):
+        job.created_at = now

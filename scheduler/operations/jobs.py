@@ -19,6 +19,7 @@ from scheduler.operations import validation
 from scheduler.operations.base import Operations
 from scheduler.operations.definition import (
     changed_secrets,
+    count_from,
     definition_of,
     is_changed,
     values_of,
@@ -369,12 +370,6 @@ class JobOperations(Operations):
 
     def _job(self, job_id: int) -> CronJob:
         return CronJob.objects.get(pk=job_id)
-
-
-def count_from(job: CronJob, now: datetime) -> None:
-    """Let a job that is not saved yet count its intervals from `now`, as if it were saved now."""
-    if not isinstance(job.created_at, datetime):
-        job.created_at = now
 
 
 def _with_free_name(work: Callable[[], CronJob]) -> CronJob:

@@ -15,7 +15,7 @@ from scheduler.admin import formatting
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.operations.jobs import count_from
+from scheduler.operations.definition import count_from
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
 from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words_of_kinds import words_of
