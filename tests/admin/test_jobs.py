@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any, Literal
 
 import pytest
@@ -102,7 +102,7 @@ def test_each_kind_of_schedule_is_explained_while_typing_and_saved(admin, text, 
     job = CronJob.objects.get(name="typed")
     assert job.cron_expression == text.replace("\r\n", "\n")
     assert job.next_run_at
-    assert words in html.unescape(admin.get(reverse(f"{JOBS}_changelist")).content.decode())
+    assert words in unescape(admin.get(reverse(f"{JOBS}_changelist")).content.decode())
 
 
 @pytest.mark.parametrize(
