@@ -87,8 +87,8 @@ def read_rule(rule: str, start: str) -> WrittenRule:
         if key not in _KEYS:
             near = nearest(key, _KEYS)
             text = _("%(key)s is no part of a rule; there are %(known)s")
-            facts = {"key": quote(key), "known": near or ", ".join(_KEYS)}
-            raise CronParseError(text % facts)
+            named = {"key": quote(key), "known": near or ", ".join(_KEYS)}
+            raise CronParseError(text % named)
         if not equals or not _VALUE.fullmatch(value) or key in parts:
             raise CronParseError(
                 _("%(item)s cannot be read; write %(key)s=... once")

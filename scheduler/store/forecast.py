@@ -117,7 +117,8 @@ class _Columns(NamedTuple):
 
 
 def _columns(group: Sequence[Any]) -> _Columns:
-    return _Columns(*group[:4], group[6])
+    expression, timezone, calendar, start_at, *_others, counted_from = group
+    return _Columns(expression, timezone, calendar, start_at, counted_from)
 
 
 # `read_schedule` keeps fewer, which is enough for a tick: here all schedules pass by, in the same

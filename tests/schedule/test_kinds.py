@@ -57,12 +57,12 @@ def random_every(random: Random, span: Span) -> tuple[str, list[datetime]]:
     unit = random.choice(["minutes", "hours", "days", "weeks"])
     if unit in ("minutes", "hours"):
         count = random.randrange(1, 3000 if unit == "minutes" else 100)
-        step = timedelta(**{unit: count})
+        distance = timedelta(**{unit: count})
         first = at = begin.replace(tzinfo=UTC)
         found = []
         while at < span.end:
             found += [at] * (at >= span.start)
-            at += step
+            at += distance
         return f"every {count} {unit} from {first:%Y-%m-%dT%H:%MZ}", found
     count = random.randrange(1, 15 if unit == "days" else 4)
     hour, minute = random.choice([(2, 30), (0, 15), (3, 0), (1, 45), random_time(random)])
@@ -176,7 +176,7 @@ def check(seed: int, count: int) -> int:
             continue
         found = slots_between(schedule, start - SECOND, span.end - SECOND, 100_000)
         assert found == expected, (seed, span.zone, text)
-        backwards = []
+        backwards: list[datetime] = []
         slot = schedule.last_until(span.end - SECOND)
         while slot is not None and slot >= start and len(backwards) < 40:
             backwards.append(slot)
