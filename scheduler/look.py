@@ -64,15 +64,14 @@ def address(name: str) -> Any:
 def page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
     """Returns an entry of the side bar for the list of a model, for users with `permission`."""
 
+    return _own_page(title, icon, f"{name}_changelist", permission)
+
+
+def _own_page(title: Any, icon: str, name: str, permission: str) -> dict[str, Any]:
     def may(request: Any) -> bool:
         return bool(request.user.has_perm(permission))
 
-    return {
-        "title": title,
-        "icon": icon,
-        "link": address(f"{name}_changelist"),
-        "permission": may,
-    }
+    return {"title": title, "icon": icon, "link": address(name), "permission": may}
 
 
 _SCHEDULER: Final[Group] = {
@@ -86,6 +85,7 @@ _SCHEDULER: Final[Group] = {
             "scheduler_jobexecution",
             "scheduler.view_jobexecution",
         ),
+        _own_page(_("Timeline"), "view_timeline", "timeline", "scheduler.view_cronjob"),
         page(_("Backfills"), "history", "scheduler_backfill", "scheduler.view_cronjob"),
         page(_("Alerts"), "notifications", "scheduler_alert", "scheduler.view_alert"),
         page(

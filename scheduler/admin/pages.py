@@ -19,13 +19,14 @@ from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
 from scheduler.admin.jobs import admin as _jobs  # noqa: F401
 from scheduler.admin.site import is_own, reverse, site
+from scheduler.admin.timeline import views as timeline
 from scheduler.look import look
 
 
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    theme_site.extra_urls = lambda: views.urls(theme_site)
+    theme_site.extra_urls = lambda: [*views.urls(theme_site), *timeline.urls(theme_site)]
     accounts.register(theme_site)
 
 

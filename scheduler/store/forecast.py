@@ -88,7 +88,7 @@ def planned_by_hour(
             uncounted += jobs
             continue
         try:
-            schedule = _schedule(_columns(group), settings)
+            schedule = schedule_for(expression, timezone, calendar, settings)
         except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
         after = _after(now, start_at, owed_from)
@@ -102,10 +102,13 @@ def _after(now: datetime, *earliest: datetime | None) -> datetime:
     return max([now, *(instant - _INSTANT for instant in earliest if instant is not None)])
 
 
-def _schedule(job: _Columns | CronJob, settings: SchedulerSettings) -> Schedule:
-    if not job.calendar:
-        return _parsed(full_text(job), job.timezone or settings.default_timezone)
-    return schedule_of(job, settings)
+def schedule_for(
+    expression: str, timezone: str, calendar: str, settings: SchedulerSettings
+) -> Schedule:
+    """As a job's columns say it. Raises ScheduleError, ValueError or OSError. Remembers many."""
+    if not calendar:
+        return _parsed(expression, timezone or settings.default_timezone)
+    return schedule_of(_Columns(expression, timezone, calendar), settings)
 
 
 class _Columns(NamedTuple):
@@ -294,7 +297,7 @@ def runs_of_hour(
         if is_late():
             break
         try:
-            schedule = _schedule(_columns(group), settings)
+            schedule = schedule_for(expression, timezone, calendar, settings)
         except (ScheduleError, ValueError, OSError):
             continue
         first = _after(after, start_at, owed_from)
@@ -344,7 +347,7 @@ def _slots_of(
     if end is not None and first >= end:
         return [first]
     try:
-        schedule = _schedule(job, settings)
+        schedule = schedule_for(job.cron_expression, job.timezone, job.calendar, settings)
     except (ScheduleError, ValueError, OSError):
         return [first]
     return [first, *slots_between(schedule, first, end or first + timedelta(days=1), most)]

@@ -31,6 +31,21 @@ class Histogram:
             total += count
             yield total
 
+    def quantile(self, part: float) -> float | None:
+        """The value that `part` of the values do not exceed, as if a bucket's were spread evenly.
+
+        The last bound, if it is above that. None: there is no value.
+        """
+        wanted, below = part * sum(self.counts), 0
+        if not wanted:
+            return None
+        for index, count in enumerate(self.counts[:-1]):
+            if below + count >= wanted:
+                low = BOUNDS[index - 1] if index else 0.0
+                return low + (BOUNDS[index] - low) * (wanted - below) / count
+            below += count
+        return BOUNDS[-1]
+
     def stored(self) -> dict[str, float]:
         """For a JSON column. Bounds are kept by name, so other bounds may come later."""
         found: dict[str, float] = {

@@ -68,3 +68,41 @@ def many_runs(job_name: str, number: int) -> None:
         )
         for second in range(number)
     )
+
+
+def crowd(jobs: int, runs: int) -> None:
+    """Creates jobs that do not run by themselves, with runs of the last 20 hours."""
+    from datetime import timedelta
+
+    from scheduler.models import CronJob, JobExecution
+    from scheduler.states import RunStatus
+    from scheduler.store.connection import database_now
+
+    now = database_now().replace(microsecond=0)
+    endings = (RunStatus.SUCCESS,) * 7 + (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.CANCELLED)
+    CronJob.objects.bulk_create(
+        CronJob(name=f"crowd {n:03d}", cron_expression="0 0 1 1 *", handler_name="sample",
+                queue="crowd")
+        for n in range(jobs)
+    )  # fmt: skip
+    made = list(CronJob.objects.filter(queue="crowd").order_by("name"))
+    each = runs // jobs
+    JobExecution.objects.bulk_create(
+        (
+            JobExecution(
+                job=job,
+                job_name=job.name,
+                handler_name="sample",
+                scheduled_time=now - timedelta(hours=20) * (number + 1) / each,
+                available_at=now,
+                started_at=now - timedelta(hours=20) * (number + 1) / each,
+                finished_at=now
+                - timedelta(hours=20) * (number + 1) / each
+                + timedelta(seconds=30 + place % 90 * 20),
+                status=endings[(place + number) % len(endings)],
+            )
+            for place, job in enumerate(made)
+            for number in range(each)
+        ),
+        batch_size=1000,
+    )

@@ -302,6 +302,8 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
         "job-history": f"{JOBS}{job}/history/",
         "executions": EXECUTIONS,
         "execution": f"{EXECUTIONS}{runs[0]}/change/",
+        "timeline": "/admin/timeline/",
+        "timeline-table": "/admin/timeline/?view=table",
         "backfills": "/admin/scheduler/backfill/",
         "processes": "/admin/scheduler/schedulerprocess/",
         "tokens": "/admin/scheduler/apitoken/",

@@ -1,0 +1,74 @@
+"""The timeline in a browser: 500 jobs and 20,000 bars, the keyboard, and the table beside it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from selenium.webdriver import ActionChains, Keys
+
+from tests.browser.reader import PHONE, Reader
+from tests.browser.site import Site
+
+pytestmark = pytest.mark.processes
+
+PAGE: Final = "/admin/timeline/?queue=crowd"
+# Frames of the picture while it is scrolled through; the time of each one's own work.
+DRAWN: Final = """
+const [box, done] = [document.getElementById("tl"), arguments[0]];
+const spent = [];
+const step = (time) => {
+  box.scrollTop += 400;
+  requestAnimationFrame(() => {
+    spent.push(performance.now() - time);
+    if (spent.length < 20) requestAnimationFrame(step);
+    else done(spent.sort((a, b) => a - b)[10]);
+  });
+};
+requestAnimationFrame(step);
+"""
+IN_KOREAN = pytest.mark.parametrize("signed_in", ["ko"], indirect=True)
+
+
+def drawn(reader: Reader) -> None:
+    reader.until(
+        lambda: reader.find("#tl").get_attribute("aria-busy") == "false", "the drawn timeline"
+    )
+
+
+@IN_KOREAN
+def test_twenty_thousand_bars_are_drawn_and_the_keyboard_opens_a_run(
+    reader: Reader, site: Site
+) -> None:
+    site.system.manage(
+        "shell", "-v", "0", "-c", "from tests.browser import seed; seed.crowd(500, 20000)"
+    )
+    reader.open(PAGE)
+    drawn(reader)
+    assert "500" in reader.text(".tl .dash-small")
+    assert reader.text("#tl-notes") == ""
+    for width, height in ((1440, 900), (1280, 800), PHONE):
+        reader.resize(width, height)
+        reader.until(
+            lambda w=width: reader.script("return document.querySelector('#tl canvas').width") <= w,
+            "the resized picture",
+        )
+        wide = reader.script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, f"{wide} pixels wider than {width}"
+    reader.resize()
+    reader.look("timeline-crowd")
+    assert reader.driver.execute_async_script(DRAWN) < 200
+
+    reader.script("document.getElementById('tl').focus()")
+    for key in (Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT):
+        ActionChains(reader.driver).send_keys(key).perform()
+    link = reader.find("#tl-facts a[href*='jobexecution']").get_attribute("href")
+    assert "crowd" in reader.text("#tl-facts")
+    reader.look("timeline-chosen")
+    with reader._turning():
+        ActionChains(reader.driver).send_keys(Keys.ENTER).perform()
+    assert reader.driver.current_url == link
+
+    reader.open(f"{PAGE}&view=table")
+    assert len(reader.all("#tl-table tbody tr")) == 200
+    reader.look("timeline-table")
