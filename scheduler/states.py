@@ -203,7 +203,7 @@ class TargetKind(StrEnum):
     BACKFILL = "backfill"
     TOKEN = "token"
     ALERT = "alert"
-    CHANNEL = "channel"  # of alerts, by its name
+    QUEUE = "queue"  # it has a name and no row
 
 
 class AlertKind(StrEnum):

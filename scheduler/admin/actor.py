@@ -9,6 +9,7 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
+from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
 
 
@@ -30,6 +31,11 @@ def bulk_of(request: HttpRequest) -> BulkOperations:
 def tokens_of(request: HttpRequest) -> TokenControl:
     """Returns the operations on API tokens for the user of this request."""
     return TokenControl(actor=_actor_of(request))
+
+
+def queues_of(request: HttpRequest) -> QueueControl:
+    """Returns the operations on queues for the user of this request."""
+    return QueueControl(actor=_actor_of(request))
 
 
 def _actor_of(request: HttpRequest) -> Actor:

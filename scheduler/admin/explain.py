@@ -20,10 +20,11 @@ from scheduler.admin import formatting
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
 from scheduler.labels import label_of
-from scheduler.models import CronJob, JobExecution
+from scheduler.models import CronJob, JobExecution, QueuePause
 from scheduler.models.job_state import state_of
 from scheduler.operations.history import who_cancelled, who_switched_off
 from scheduler.operations.liveness import alive_processes, is_overdue
+from scheduler.operations.queues import QueueControl, queue_in_words
 from scheduler.operations.validation import no_handler
 from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
 from scheduler.store import overlap
@@ -78,11 +79,14 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
         sentences.append(
             _say(
                 _("It has been waiting for a worker of %(queue)s since %(when)s."),
-                queue=_queue_of(execution),
+                queue=queue_in_words(execution.queue),
                 when=_when(execution.available_at, now),
             )
         )
-    if execution.available_at <= now and holder is None:
+    pause = QueueControl().pause_of(execution.queue)
+    if pause is not None:
+        sentences.append(_paused(pause, now))
+    elif execution.available_at <= now and holder is None:
         sentences += _workers(execution, now)
     sentences += _surroundings(execution)
     return sentences + [conditional_escape(text) for text in missing_parts(now)]
@@ -126,13 +130,26 @@ def _workers(execution: JobExecution, now: datetime) -> Sentences:
                 "The workers that are alive do nothing at the moment: perhaps none of them"
                 " takes runs from %(queue)s."
             ),
-            queue=_queue_of(execution),
+            queue=queue_in_words(execution.queue),
         )
     ]
 
 
-def _queue_of(execution: JobExecution) -> str:
-    return _("queue %s") % execution.queue if execution.queue else _("the default queue")
+def _paused(pause: QueuePause, now: datetime) -> SafeString:
+    facts = {"queue": queue_in_words(pause.queue), "who": pause.who or "?", "reason": pause.reason}
+    if pause.until is None:
+        return _say(
+            _(
+                "Nothing of %(queue)s begins until somebody resumes it: "
+                "%(who)s paused it. %(reason)s"
+            ),
+            **facts,
+        )
+    return _say(
+        _("Nothing of %(queue)s begins until %(when)s: %(who)s paused it. %(reason)s"),
+        when=_when(pause.until, now),
+        **facts,
+    )
 
 
 def _surroundings(execution: JobExecution) -> Sentences:

@@ -18,6 +18,7 @@ from scheduler.admin.backfills import admin as _backfills  # noqa: F401
 from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
 from scheduler.admin.jobs import admin as _jobs  # noqa: F401
+from scheduler.admin.queues import views as queues
 from scheduler.admin.site import is_own, reverse, site
 from scheduler.admin.timeline import views as timeline
 from scheduler.look import look
@@ -26,7 +27,8 @@ from scheduler.look import look
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    theme_site.extra_urls = lambda: [*views.urls(theme_site), *timeline.urls(theme_site)]
+    pages = (views, timeline, queues)
+    theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]
     accounts.register(theme_site)
 
 

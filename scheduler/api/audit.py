@@ -11,6 +11,7 @@ from scheduler.operations.actor import Actor
 from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
+from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
 
 
@@ -29,9 +30,9 @@ def backfills_of(caller: Caller) -> BackfillControl:
     return BackfillControl(actor=_actor_of(caller))
 
 
-def channels_of(caller: Caller) -> ChannelOperations:
-    """Returns the operations on the channels of alerts for this caller."""
-    return ChannelOperations(actor=_actor_of(caller))
+def queues_of(caller: Caller) -> QueueControl:
+    """Returns the operations on queues for this caller."""
+    return QueueControl(actor=_actor_of(caller))
 
 
 def _actor_of(caller: Caller) -> Actor:

@@ -32,6 +32,7 @@ from scheduler.api import (
     me,
     probes,
     processes,
+    queues,
 )
 from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
@@ -89,7 +90,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    for plain in (backfills, history, handlers, processes, me, alert_channels):
+    for plain in (backfills, history, handlers, processes, queues, me):
         api.add_router("", plain.router)
     return api
 

@@ -1,7 +1,8 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
 on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
-told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
-failed sign-ins and people's preferences. activity: who did what.
+told, and what they were told. access: tokens of the API, failed sign-ins and people's preferences.
+activity: who did what. applied: what files of jobs have set. counters: how many runs have ended.
+queue_pauses: queues from which nothing is taken.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -19,6 +20,7 @@ from scheduler.models.guards import JobGuard
 from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
+from scheduler.models.queue_pauses import QueuePause
 
 __all__ = [
     "ALL_JOBS",
@@ -45,6 +47,7 @@ __all__ = [
     "JobLog",
     "JobTag",
     "Preference",
+    "QueuePause",
     "SchedulerProcess",
     "SignInFailures",
     "UtcNow",

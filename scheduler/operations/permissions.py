@@ -21,8 +21,7 @@ class Action(StrEnum):
     DELETE_EXECUTION = "delete an execution"
     VIEW_PARAMS = "see parameters and results"
     VIEW_PROCESSES = "see beats and workers"
-    VIEW_ALERTS = "see alerts, and over which channels people are told"
-    CHANGE_ALERT = "acknowledge, snooze and close an alert, and try a channel"
+    PAUSE_QUEUE = "pause and resume a queue"
 
 
 # One of the permissions is enough. A user who may change a job may also run and pause it, because a
@@ -41,8 +40,7 @@ NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.DELETE_EXECUTION: ("scheduler.delete_jobexecution",),
     Action.VIEW_PARAMS: ("scheduler.view_params", "scheduler.change_cronjob"),
     Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
-    Action.VIEW_ALERTS: ("scheduler.view_alert", "scheduler.change_alert"),
-    Action.CHANGE_ALERT: ("scheduler.change_alert",),
+    Action.PAUSE_QUEUE: ("scheduler.pause_queue",),
 }
 
 # The scope that a token needs (ApiToken.SCOPES), besides the permissions of its user.
@@ -60,8 +58,7 @@ SCOPE: Mapping[Action, str] = {
     Action.DELETE_EXECUTION: "write",
     Action.VIEW_PARAMS: "read",
     Action.VIEW_PROCESSES: "read",
-    Action.VIEW_ALERTS: "read",
-    Action.CHANGE_ALERT: "operate",
+    Action.PAUSE_QUEUE: "operate",
 }
 
 

@@ -19,6 +19,7 @@ from scheduler.clock import Clock, pause, since_boot
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.limits import limit_connection
+from scheduler.operations.queues import paused_names
 from scheduler.store.claims import Floors, MostUrgent
 from scheduler.worker.executor import Begun, Executor
 from scheduler.worker.lease import HeldRun, LeaseKeeper
@@ -29,6 +30,7 @@ WAKE_UPS = 2
 # Processes that were started together do not look together.
 _SPREAD = 0.2
 _FORGET_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
@@ -56,14 +58,21 @@ class Source:
         self._wake_others = wake_others
         self._floors = Floors()
         self._forget_at = 0.0
-        #: Of runs that may start since runs of this child have ended (work_alone).
-        self.runnable: frozenset[str] = frozenset()
+        self._paused: frozenset[str] = frozenset()
+        self._look_at = 0.0
 
     def choice(self, places: int) -> MostUrgent:
         """What to claim for so many free places."""
         if self._clock.monotonic() >= self._forget_at:
             self.forget()
-        return MostUrgent(tuple(self._queues()), places, self._floors)
+        return MostUrgent(self._open_queues(), places, self._floors)
+
+    def _open_queues(self) -> tuple[str, ...]:
+        """Those that nobody has paused. A pause holds within a second."""
+        if self._clock.monotonic() >= self._look_at:
+            self._paused = paused_names(self._clock.now())
+            self._look_at = self._clock.monotonic() + _LOOK_SECONDS
+        return tuple(queue for queue in self._queues() if queue not in self._paused)
 
     def forget(self) -> None:
         """Rows may lie before the places where the last claims found theirs."""

@@ -33,6 +33,7 @@ from scheduler.conf import TASK_NAME, current
 from scheduler.events import emit
 from scheduler.limits import limit_connection, unlimit_connection
 from scheduler.operations.celery_app import own_app
+from scheduler.operations.queues import paused_names
 from scheduler.store import heads
 from scheduler.store.connection import database_now
 from scheduler.worker import celery_steps, heartbeat, process, revoking
@@ -155,7 +156,8 @@ def _wake_others(queue: str) -> None:
 
 def _look(now: datetime) -> None:
     global _wanted_children
-    queues = _queues_of_rows()
+    paused = paused_names(now)
+    queues = [queue for queue in _queues_of_rows() if queue not in paused]
     _wanted_children = heads.count_runnable(now, queues, limit=_places())
 
 

@@ -1,0 +1,80 @@
+"""What queues hold now and how fast they move. Each statement stops at a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+
+from scheduler.models import CronJob
+from scheduler.states import RunStatus
+from scheduler.store.connection import fetch_all, instant
+
+#: Rates are those of the last five minutes.
+RATE_SPAN: Final = timedelta(minutes=5)
+#: So many runs that were made, or ended, are looked at for a rate: the newest ones.
+RATE_ROWS: Final = 20_000
+RUNNING_ROWS: Final = 20_000
+
+_INDEX: Final = {
+    "created_at": {"mysql": "FORCE INDEX (executions_created)"},
+    "finished_at": {"mysql": "FORCE INDEX (executions_ended)"},
+}
+_RATE: Final = """
+SELECT queue, COUNT(*), MIN(moment)
+  FROM (SELECT queue, {column} AS moment FROM job_executions {index}
+         WHERE {column} > %s
+         ORDER BY {column} DESC LIMIT %s) newest
+ GROUP BY queue
+"""
+_RUNNING: Final = """
+SELECT queue, COUNT(*)
+  FROM (SELECT queue FROM job_executions WHERE status = %s LIMIT %s) running
+ GROUP BY queue
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Runs per second, by queue, over `seconds`, which are fewer where very many runs came."""
+
+    per_second: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = RATE_SPAN.total_seconds()
+
+    def of(self, queue: str) -> float:
+        return self.per_second.get(queue, 0.0)
+
+
+def made(now: datetime) -> Rates:
+    """How fast runs come into each queue."""
+    return _rates("created_at", now)
+
+
+def ended(now: datetime) -> Rates:
+    """How fast runs of each queue end, whatever their outcome."""
+    return _rates("finished_at", now)
+
+
+def running() -> dict[str, int]:
+    """How many runs of each queue go on."""
+    return dict(fetch_all(_RUNNING, [RunStatus.RUNNING, RUNNING_ROWS]))
+
+
+def of_jobs() -> set[str]:
+    """The queues that jobs name."""
+    names: Any = CronJob.objects.order_by().values_list("queue", flat=True).distinct()
+    return set(names)
+
+
+def _rates(column: str, now: datetime) -> Rates:
+    index = _INDEX[column].get(connection.vendor, "")
+    statement = _RATE.format(column=column, index=index)
+    rows = fetch_all(statement, [now - RATE_SPAN, RATE_ROWS])
+    seconds = RATE_SPAN.total_seconds()
+    if sum(count for _, count, _ in rows) >= RATE_ROWS:
+        oldest = min(at for _, _, moment in rows if (at := instant(moment)) is not None)
+        seconds = max(1.0, (now - oldest).total_seconds())
+    return Rates(per_second={queue: count / seconds for queue, count, _ in rows}, seconds=seconds)
