@@ -185,6 +185,17 @@ def pages() -> Iterator[tuple[str, str]]:
     }.items():
         yield f"jobs, {name}", f"{jobs}?{query}"
 
+    for name in ("timeline", "timeline-data"):
+        address = reverse(f"admin:{name}")
+        yield name, address
+        for zoom in ("week", "6h", "1h"):
+            yield f"{name}, {zoom}", f"{address}?zoom={zoom}"
+        yield f"{name}, one queue", f"{address}?queue=slow"
+        yield f"{name}, two weeks ago", f"{address}?at={_weeks_ago(newest.scheduled_time)}"
+    yield "timeline, table", f"{reverse('admin:timeline')}?view=table"
+    yield "timeline, heat map", reverse("admin:timeline-heat")
+    yield "queues", reverse("admin:queues")
+
     yield "job", reverse("admin:scheduler_cronjob_change", args=[job.pk])
     yield "new job", reverse("admin:scheduler_cronjob_add")
     yield "execution", reverse("admin:scheduler_jobexecution_change", args=[newest.pk])
@@ -216,6 +227,12 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "API job", f"/api/jobs/{newest.pk}"
     yield "API cron", f"/api/crons/{job.pk}"
     yield "metrics", "/metrics"
+
+
+def _weeks_ago(instant: Any) -> str:
+    from datetime import timedelta
+
+    return str((instant - timedelta(days=14)).strftime("%Y-%m-%dT%H:%MZ"))
 
 
 def _deep(rows: Any) -> int:

@@ -20,6 +20,7 @@ from scheduler.admin.executions import admin as _executions  # noqa: F401
 from scheduler.admin.jobs import admin as _jobs  # noqa: F401
 from scheduler.admin.queues import views as queues
 from scheduler.admin.site import is_own, reverse, site
+from scheduler.admin.timeline import heat
 from scheduler.admin.timeline import views as timeline
 from scheduler.look import look
 
@@ -27,7 +28,7 @@ from scheduler.look import look
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    pages = (views, timeline, queues)
+    pages = (views, timeline, heat, queues)
     theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]
     accounts.register(theme_site)
 

@@ -76,6 +76,7 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         "later": _url(query, **window.query(by=0.5)),
         "around_now": _url({k: v for k, v in query.items() if k != "at"}),
         "other_view": _url({**query, "view": "" if is_table else "table"}),
+        "heat_url": reverse("admin:timeline-heat"),
         "is_table": is_table,
         "pages": _pages(chosen, query),
         "sees_runs": sees_runs,

@@ -272,7 +272,7 @@
       return;
     }
     const last = Math.min(x + wide, width());
-    for (let at = Math.max(x, names()) - tall; at < last; at += 7) {
+    for (let at = Math.max(x, 0) - tall; at < last; at += 7) {
       pen.moveTo(at, y + tall);
       pen.lineTo(at + tall, y);
       if (pattern === "cross") {
