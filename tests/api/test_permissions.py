@@ -36,7 +36,7 @@ NUMBERS = count()
 VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_alert")
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
-    "add_jobexecution", "change_alert",
+    "add_jobexecution", "pause_queue",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
@@ -85,8 +85,7 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.RETRY_EXECUTION: lambda api: api.post(f"/jobs/{a_run(RunStatus.FAILED).pk}/retry"),
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
-    Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
-    Action.CHANGE_ALERT: lambda api: try_channel(api),
+    Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
 }
 
 
@@ -129,6 +128,7 @@ def admin_page(action: Action) -> tuple[str, str] | None:
         Action.VIEW_PROCESSES: lambda: (
             "get", reverse("admin:scheduler_schedulerprocess_changelist"),
         ),
+        Action.PAUSE_QUEUE: lambda: ("get", reverse("admin:queue-pause")),
         Action.VIEW_PARAMS: lambda: ("get", run("change", RunStatus.SUCCESS)),
     }  # fmt: skip
     return pages[action]() if action in pages else None
@@ -263,9 +263,15 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/bulk/cancel": ("waiting_id", {"done", "refused", "items"}),
     "POST /jobs/bulk/retry": ("failed_id", {"done", "refused", "items"}),
 }
-# Only for those who may see jobs: the copy of one, and the slots of an expression.
-WITH_SIGHT = {"POST /crons/{cron_id}/clone", "POST /crons/preview"}
-OF_NO_ROW = {"POST /alerts/channels/{name}/test"}
+# Only for those who may see jobs: the copy of one, its versions, and the slots of an expression.
+WITH_SIGHT = {
+    "POST /crons/{cron_id}/clone",
+    "POST /crons/{cron_id}/restore",
+    "POST /crons/preview",
+    # A queue is no row of a job: who may pause it gives its name and reason.
+    "POST /queues/pause",
+    "POST /queues/resume",
+}
 
 
 def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
