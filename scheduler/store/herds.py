@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from django.db.models import Count
@@ -29,11 +30,18 @@ def minutes_of_jobs() -> Iterator[tuple[Sequence[int], int, int]]:
         .annotate(jobs=Count("id"))
     )
     for expression, jobs in groups:
-        try:
-            pattern = read_expression(expression)
-        except ScheduleError:
-            continue
-        yield pattern.minutes, len(pattern.hours), jobs
+        found = _minutes(expression)
+        if found is not None:
+            yield *found, jobs
+
+
+@lru_cache(maxsize=20_000)
+def _minutes(expression: str) -> tuple[tuple[int, ...], int] | None:
+    try:
+        pattern = read_expression(expression)
+    except ScheduleError:
+        return None
+    return pattern.minutes, len(pattern.hours)
 
 
 def at_full_hours() -> list[CronJob]:

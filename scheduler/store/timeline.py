@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
@@ -20,14 +20,17 @@ from scheduler.store.histograms import read
 
 #: So many runs are read for one window.
 RUNS: Final = 20_000
-#: Of the runs that were due before the window, so many ends after its start are looked at.
-EARLIER: Final = 10_000
+#: Runs that began before the window are looked for among so many ends after its start.
+EARLIER: Final = 20_000
+#: A run that begins in the window although it was due so long before is found.
+LATENESS: Final = timedelta(hours=1)
 #: Runs that go on now and were due before the window.
 RUNNING: Final = 2_000
+#: No timeout is longer than a day.
+_LONGEST_RUN: Final = timedelta(days=2)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """An execution. Seconds from the window's start; None: it has not begun, or not ended."""
 
     id: int
@@ -57,13 +60,14 @@ SELECT {columns} FROM job_executions {index}
  WHERE {which}
  ORDER BY job_id, scheduled_time LIMIT %s
 """
+# The index holds all columns of the condition, so only the rows that are wanted are read.
 _EARLIER: Final = """
-SELECT {columns}
-  FROM (SELECT id, job_id, status, scheduled_time, started_at, finished_at
-          FROM job_executions {index}
-         WHERE finished_at >= %s AND job_id IS NOT NULL
-         ORDER BY finished_at LIMIT %s) ended
- WHERE scheduled_time < %s AND job_id IN ({ids})
+SELECT {columns} FROM job_executions {index}
+ WHERE finished_at >= %s AND finished_at < %s AND started_at < %s AND job_id IN ({ids})
+"""
+_LAST_END: Final = """
+SELECT finished_at FROM job_executions
+ WHERE finished_at >= %s ORDER BY finished_at LIMIT 1 OFFSET %s
 """
 _RUNNING: Final = """
 SELECT {columns} FROM job_executions
@@ -96,17 +100,26 @@ def runs_of(
         return Runs(runs=(), cut_jobs=frozenset())
     ids = numbers(job_ids)
     floors: dict[int, datetime] = {}
-    due = _due(f"job_id IN ({ids}) AND {_IN_WINDOW}", [since, until], since, limit + 1)
+    first = since - LATENESS
+    due = _due(f"job_id IN ({ids}) AND {_IN_WINDOW}", [first, until], since, limit + 1)
     if len(due) > limit:
         part = max(1, limit // len(job_ids))
         floors = _floors(ids, since, until, part)
-        which, values = _above(floors, set(job_ids) - floors.keys(), since, until)
+        which, values = _above(floors, set(job_ids) - floors.keys(), first, until)
         due = _due(which, values, since, limit)
+    found = {run.id: run for run in (*_earlier(ids, since, until), *_running(ids, since), *due)}
     seconds = (until - since).total_seconds()
-    earlier = [*_earlier(ids, since), *_running(ids, since)]
-    runs = [*due, *(run for run in earlier if run.started is None or run.started < seconds)]
+    runs = [run for run in found.values() if _lies_in(run, seconds)]
     runs.sort(key=lambda run: (run.job_id, run.due, run.id))
     return Runs(runs=runs, cut_jobs=frozenset(floors))
+
+
+def _lies_in(run: Run, seconds: float) -> bool:
+    if run.due >= 0:
+        return True
+    if run.finished is not None and run.finished < 0:
+        return False
+    return run.started is None or run.started < seconds
 
 
 _IN_WINDOW: Final = "scheduled_time >= %s AND scheduled_time < %s"
@@ -138,11 +151,13 @@ def _above(
     return f"({' OR '.join(parts)})", values
 
 
-def _earlier(ids: str, since: datetime) -> list[Run]:
-    columns, origins = _columns(since)
+def _earlier(ids: str, since: datetime, until: datetime) -> list[Run]:
     index = _BY_END.get(connection.vendor, "")
+    ends = fetch_all(_LAST_END, [since, EARLIER])
+    last = instant(ends[0][0]) if ends else max(until, since + _LONGEST_RUN)
+    columns, origins = _columns(since)
     statement = _EARLIER.format(columns=columns, index=index, ids=ids)
-    return _runs(statement, [*origins, since, EARLIER, since])
+    return _runs(statement, [*origins, since, last, since])
 
 
 def _running(ids: str, since: datetime) -> list[Run]:
@@ -159,10 +174,7 @@ def _columns(since: datetime) -> tuple[str, list[datetime]]:
 
 
 def _runs(statement: str, values: Sequence[Any]) -> list[Run]:
-    return [
-        Run(id=id_, job_id=job_id, status=status, due=due, started=started, finished=finished)
-        for id_, job_id, status, due, started, finished in fetch_all(statement, values)
-    ]
+    return [Run._make(row) for row in fetch_all(statement, values)]
 
 
 # --- how long they usually take -------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.admin.timeline.window import Window
@@ -20,13 +21,12 @@ from scheduler.store import planned_slots, timeline
 PLAN_SECONDS: Final = 0.06
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
+class Bar(NamedTuple):
     """A run or a planned slot; seconds from the window's start. `run` is None for a slot."""
 
-    job: CronJob
     start: float
     end: float
+    job: CronJob
     run: timeline.Run | None = None
 
 
@@ -51,24 +51,16 @@ class Found:
     def notes(self) -> list[str]:
         """What is not shown, in sentences."""
         notes = []
-        if cut := len(self.runs.cut_jobs):
-            text = ngettext(
-                "Of %(count)s job only the newest runs of this time are shown: choose a shorter "
-                "time or fewer jobs.",
-                "Of %(count)s jobs only the newest runs of this time are shown: choose a shorter "
-                "time or fewer jobs.",
-                cut,
-            )
-            notes.append(text % {"count": _number(cut)})
-        if cut := len(self.planned.cut_jobs):
-            text = ngettext(
-                "Of %(count)s job only the next %(slots)s slots are shown.",
-                "Of %(count)s jobs only the next %(slots)s slots are shown.",
-                cut,
-            )
+        if self.runs.cut_jobs:
             notes.append(
-                text % {"count": _number(cut), "slots": _number(planned_slots.SLOTS_OF_ONE_JOB)}
+                _(
+                    "Of some jobs only the newest runs of this time are shown: choose a shorter "
+                    "time or fewer jobs."
+                )
             )
+        if self.planned.cut_jobs:
+            text = _("Of some jobs only the next %(slots)s slots are shown.")
+            notes.append(text % {"slots": _number(planned_slots.SLOTS_OF_ONE_JOB)})
         if late := len(self.planned.late_jobs):
             text = ngettext(
                 "The planned runs of %(count)s job are still being counted.",
@@ -80,21 +72,19 @@ class Found:
 
     def bars(self) -> list[Bar]:
         """All of them, by their start. A run that waits lasts from its slot until now."""
-        bars = list(self._bars())
-        bars.sort(key=lambda bar: (bar.start, bar.job.name))
-        return bars
+        return sorted(self._bars(), key=lambda bar: (bar.start, bar.job.name))
 
     def _bars(self) -> Iterator[Bar]:
         jobs = {job.pk: job for job in self.jobs}
         for run in self.runs.runs:
             start = run.due if run.started is None else run.started
             end = self.now_seconds if run.finished is None else run.finished
-            yield Bar(job=jobs[run.job_id], start=start, end=max(start, end), run=run)
+            yield Bar(start, max(start, end), jobs[run.job_id], run)
         origin = self.window.since.timestamp()
         for job_id, slots in self.planned.slots.items():
             usual = self.usual_seconds.get(job_id, 0.0)
             for slot in slots:
-                yield Bar(job=jobs[job_id], start=slot - origin, end=slot - origin + usual)
+                yield Bar(slot - origin, slot - origin + usual, jobs[job_id])
 
 
 def find(window: Window, jobs: Sequence[CronJob], now: datetime, *, sees_runs: bool) -> Found:

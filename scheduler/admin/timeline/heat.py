@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from django.utils.timezone import get_current_timezone_name, localtime
 from django.utils.translation import gettext as _
 
 from scheduler.admin.actor import control_of
-from scheduler.admin.site import reverse
+from scheduler.admin.site import render, reverse
 from scheduler.conf import current
 from scheduler.models import LARGEST_ID
 from scheduler.operations.control import Control
@@ -27,9 +27,11 @@ from scheduler.operations.permissions import Action, may
 from scheduler.operations.spreading import Change, Way, herd, propose
 from scheduler.store import forecast, herds
 
-_WEEK_HOURS: Final = 7 * 24
-#: Seconds for the slots of the week. What is missing is said, and found by a later call.
-_WITHIN_SECONDS: Final = 0.12
+_DAY_HOURS: Final = 24
+_DAYS: Final = 7
+#: Seconds for the days of the week; one day at least. The page asks again for the others.
+_WITHIN_SECONDS: Final = 0.05
+_AGAIN_SECONDS: Final = 1
 _CACHED_SECONDS: Final = 300
 _SHADES: Final = 6
 #: So many jobs are changed by one request.
@@ -42,7 +44,10 @@ def urls(site: Any) -> list[URLPattern]:
     def page(request: HttpRequest) -> HttpResponse:
         return _page(request, site)
 
-    return [path("timeline/heat/", site.admin_view(page), name="timeline-heat")]
+    return [
+        path("timeline/heat/", site.admin_view(page), name="timeline-heat"),
+        path("timeline/heat/map/", site.admin_view(_map), name="timeline-heat-map"),
+    ]
 
 
 def _page(request: HttpRequest, site: Any) -> HttpResponse:
@@ -60,15 +65,11 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
             messages.warning(request, _("No job was chosen that starts at minute 0."))
         elif "apply" in request.POST:
             return _apply(request, changes)
-    now = Control().clock.now()
-    plan = _plan(now)
     context = {
         **site.each_context(request),
-        "title": _("Planned starts of the next week"),
-        "zone": get_current_timezone_name(),
-        "hours": [f"{hour:02d}" for hour in range(24)],
-        "days": _days(now, plan.counts),
-        "uncounted": plan.uncounted_jobs and number_format(plan.uncounted_jobs),
+        **_map_context(),
+        "map_url": reverse("admin:timeline-heat-map"),
+        "map_seconds": _AGAIN_SECONDS,
         "minutes": _minutes(found.starts_by_minute),
         "herd": [] if changes else found.jobs,
         "more": number_format(found.more) if found.more else "",
@@ -79,7 +80,6 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         "way": way,
         "may_change": may(request.user, Action.CHANGE_JOB),
         "back_url": reverse("admin:timeline-heat"),
-        "timeline_url": reverse("admin:timeline"),
     }
     return TemplateResponse(request, "scheduler/timeline/heat.html", context)
 
@@ -87,20 +87,50 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
 # --- the map --------------------------------------------------------------------------------------
 
 
-def _plan(now: datetime) -> forecast.Forecast:
+def _map(request: HttpRequest) -> HttpResponse:
+    """Answers live.js with the map, until all days are counted."""
+    if not may(request.user, Action.VIEW_JOBS):
+        raise PermissionDenied
+    context = _map_context()
+    response = render(request, "scheduler/timeline/heat_map.html", context)
+    if not context["is_partial"]:
+        response["X-Live"] = "done"
+    return response
+
+
+def _map_context() -> dict[str, Any]:
+    now = Control().clock.now()
+    counts = _counts(now)
+    return {
+        "title": _("Planned starts of the next week"),
+        "zone": get_current_timezone_name(),
+        "hours": [f"{hour:02d}" for hour in range(24)],
+        "days": _days(now, counts),
+        "is_partial": None in counts,
+        "timeline_url": reverse("admin:timeline"),
+    }
+
+
+def _counts(now: datetime) -> list[int | None]:
+    """How many slots lie in each hour of the week. None: that day is not counted yet."""
     first = _next_hour(now)
-    key = f"jobu.heat.{first.timestamp():.0f}"
-    known = cache.get(key)
-    if isinstance(known, forecast.Forecast):
-        return known
     clock = Control().clock
     until = clock.monotonic() + _WITHIN_SECONDS
-    found = forecast.planned_by_hour(
-        now, first, _WEEK_HOURS, settings=current(), is_late=lambda: clock.monotonic() > until
-    )
-    if not found.uncounted_jobs:
-        cache.set(key, found, _CACHED_SECONDS)
-    return found
+    counts: list[int | None] = []
+    has_counted = False
+    for day in range(_DAYS):
+        start = first + timedelta(hours=day * _DAY_HOURS)
+        key = f"jobu.heat.{start.timestamp():.0f}"
+        known: Sequence[int] | None = cache.get(key)
+        if known is None and (not has_counted or clock.monotonic() < until):
+            found = forecast.planned_by_hour(
+                now, start, _DAY_HOURS, settings=current(), is_late=lambda: False
+            )
+            known, has_counted = found.counts, True
+            # Different ages, so that they are not all counted again in the same moment.
+            cache.set(key, known, _CACHED_SECONDS + 20 * day)
+        counts += [None] * _DAY_HOURS if known is None else known
+    return counts
 
 
 def _next_hour(now: datetime) -> datetime:
@@ -110,29 +140,32 @@ def _next_hour(now: datetime) -> datetime:
     return now - past + timedelta(hours=1)
 
 
-def _days(now: datetime, counts: Sequence[int]) -> list[dict[str, Any]]:
-    first, most = _next_hour(now), max(counts, default=0)
-    cells: list[list[int]] = [[0] * 24 for _day in range(7)]
+def _days(now: datetime, counts: Sequence[int | None]) -> list[dict[str, Any]]:
+    first = _next_hour(now)
+    most = max((count for count in counts if count is not None), default=0)
+    cells: list[list[int | None]] = [[0] * 24 for _day in range(7)]
     for number, count in enumerate(counts):
         at = localtime(first + timedelta(hours=number))
-        cells[at.weekday()][at.hour] += count
+        before = cells[at.weekday()][at.hour]
+        known = count is not None and before is not None
+        cells[at.weekday()][at.hour] = before + count if known else None  # type: ignore[operator]
     return [
-        {
-            "name": WEEKDAYS[day],
-            "cells": [
-                {"text": number_format(count, force_grouping=True), "shade": _shade(count, most)}
-                for count in cells[day]
-            ],
-        }
+        {"name": WEEKDAYS[day], "cells": [_cell(count, most) for count in cells[day]]}
         for day in range(7)
     ]
+
+
+def _cell(count: int | None, most: int) -> dict[str, Any]:
+    if count is None:
+        return {"text": "...", "shade": 0}
+    return {"text": number_format(count, force_grouping=True), "shade": _shade(count, most)}
 
 
 def _shade(count: int, most: int) -> int:
     return 0 if not count else max(1, round(count / most * (_SHADES - 1)))
 
 
-def _minutes(starts: dict[int, int] | Any) -> list[dict[str, Any]]:
+def _minutes(starts: Mapping[int, int]) -> list[dict[str, Any]]:
     most = max(starts.values(), default=0)
     return [
         {

@@ -30,6 +30,8 @@ from scheduler.operations.permissions import Action, may
 from scheduler.states import RunStatus
 
 _ROWS: Final = 200
+#: So many jobs are in one answer: the first rows appear early, and no answer takes long.
+_PART: Final = 125
 #: The numbers of states in the answer. The script has a shape and a colour for each.
 _STATUSES: Final = tuple(RunStatus)
 
@@ -85,7 +87,9 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         found = find(window, chosen.jobs, now, sees_runs=sees_runs)
         context |= _table(request, found, query)
     else:
-        context["data_url"] = reverse("admin:timeline-data", query=query)
+        # Its parts are of one window, whatever the time is when they are asked for.
+        at = window.since.strftime("%Y-%m-%dT%H:%MZ")
+        context["data_url"] = reverse("admin:timeline-data", query={**query, "at": at})
         context["texts"] = _texts()
         context["legend"] = _legend()
     return TemplateResponse(request, "scheduler/timeline/page.html", context)
@@ -130,15 +134,24 @@ def _pages(chosen: Chosen, query: dict[str, str]) -> dict[str, Any]:
 def _data(request: HttpRequest) -> HttpResponse:
     _check(request)
     now = Control().clock.now()
-    chosen, window = chosen_jobs(request), window_of(request, now)
+    jobs, window = chosen_jobs(request).jobs, window_of(request, now)
+    first = _first_row(request)
+    part = jobs[first : first + _PART]
     sees_runs = may(request.user, Action.VIEW_EXECUTIONS)
-    response = JsonResponse(_answer(find(window, chosen.jobs, now, sees_runs=sees_runs)))
+    answer = _answer(find(window, part, now, sees_runs=sees_runs))
+    is_last = first + _PART >= len(jobs)
+    response = JsonResponse({**answer, "next": None if is_last else first + _PART})
     response["Cache-Control"] = "no-store"
     return response
 
 
+def _first_row(request: HttpRequest) -> int:
+    text = request.GET.get("first", "")
+    return min(int(text), JOBS) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
 def _answer(found: Found) -> dict[str, Any]:
-    """Rows are numbers of jobs, instants are seconds from the window's start, null is "not yet".
+    """Rows are numbers of jobs here, instants are seconds from the window's start; null: not yet.
 
     runs: [row, number of the state, due, started, finished, id]; planned: [row, slots].
     """
@@ -173,12 +186,17 @@ def _answer(found: Found) -> dict[str, Any]:
     }
 
 
-def _texts() -> dict[str, Any]:
-    job = reverse("admin:scheduler_cronjob_change", args=[0])
-    run = reverse("admin:scheduler_jobexecution_change", args=[0])
+def _urls_of_rows() -> dict[str, str]:
+    """The addresses of the job and of the run with the id 0, which another id replaces."""
     return {
-        "job_url": job,
-        "run_url": run,
+        "job_url": reverse("admin:scheduler_cronjob_change", args=[0]),
+        "run_url": reverse("admin:scheduler_jobexecution_change", args=[0]),
+    }
+
+
+def _texts() -> dict[str, Any]:
+    return {
+        **_urls_of_rows(),
         "zone": get_current_timezone_name(),
         "statuses": [label(status) for status in _STATUSES],
         "planned": _("planned"),
@@ -208,12 +226,12 @@ def _legend() -> list[tuple[str, str]]:
 
 
 def _table(request: HttpRequest, found: Found, query: dict[str, str]) -> dict[str, Any]:
-    bars = found.bars()
+    bars, urls = found.bars(), _urls_of_rows()
     page = Paginator(bars, _ROWS).get_page(request.GET.get("rows"))
     most = busiest(bars)
     return {
         "notes": found.notes(),
-        "rows": [_row(bar, found) for bar in page.object_list],
+        "rows": [_row(bar, found, urls) for bar in page.object_list],
         "rows_first": page.start_index(),
         "rows_last": page.end_index(),
         "rows_count": len(bars),
@@ -223,11 +241,11 @@ def _table(request: HttpRequest, found: Found, query: dict[str, str]) -> dict[st
     }
 
 
-def _row(bar: Bar, found: Found) -> dict[str, Any]:
+def _row(bar: Bar, found: Found, urls: dict[str, str]) -> dict[str, Any]:
     run = bar.run
     row = {
         "job": bar.job.name,
-        "job_url": reverse("admin:scheduler_cronjob_change", args=[bar.job.pk]),
+        "job_url": urls["job_url"].replace("/0/", f"/{bar.job.pk}/"),
         "start": _instant(bar.start, found),
         "took": formatting.span(bar.end - bar.start) if bar.end > bar.start else "",
         "state": formatting.badge(_("planned")),
@@ -238,7 +256,7 @@ def _row(bar: Bar, found: Found) -> dict[str, Any]:
     return {
         **row,
         "run": run.id,
-        "run_url": reverse("admin:scheduler_jobexecution_change", args=[run.id]),
+        "run_url": urls["run_url"].replace("/0/", f"/{run.id}/"),
         "state": formatting.status(run.status),
         "state_text": label_of(RunStatus, run.status),
         "took": formatting.span(bar.end - bar.start) if has_begun else "",

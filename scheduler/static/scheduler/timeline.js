@@ -1,5 +1,5 @@
-// Draws the timeline on one canvas from one JSON answer (scheduler/admin/timeline/views.py). Only the
-// rows that are in sight are drawn, and of bars that share a pixel only one.
+// Draws the timeline on one canvas from the JSON answers of scheduler/admin/timeline/views.py, which
+// come part by part: the first rows appear early. Only the rows that are in sight are drawn, and of bars that share a pixel only one.
 //
 //   <div id="tl" data-url="..." tabindex="0"><canvas></canvas><div id="tl-space"></div></div>
 //   <div id="tl-facts">                      facts and links of the bar that the keyboard has chosen
@@ -39,7 +39,7 @@
   const isTrouble = (bar) => bar.kind === 3 || bar.kind === 4;
 
   let data = null;
-  let rows = [];
+  const rows = [];
   let steps = [];
   let chosen = null; // {row, bar}
   let hovered = null;
@@ -47,21 +47,32 @@
 
   // --- the answer ---------------------------------------------------------------------------------
 
-  async function load() {
+  const parts = new Map(); // number of the first row -> answer
+
+  async function load(first = 0) {
+    let part;
     try {
-      const response = await fetch(box.dataset.url, { headers: { Accept: "application/json" } });
+      const address = new URL(box.dataset.url, window.location.href);
+      address.searchParams.set("first", first);
+      const response = await fetch(address, { headers: { Accept: "application/json" } });
       if (!response.ok || response.redirected) throw new Error(response.status);
-      data = await response.json();
+      part = await response.json();
     } catch {
       note([texts.failed]);
-      setTimeout(load, 5000);
+      setTimeout(load, 5000, first);
       return;
     }
-    take(data);
-    note(data.notes.length || data.runs.length || data.planned.length ? data.notes : [texts.none]);
-    box.setAttribute("aria-busy", "false");
+    const isNew = !parts.has(first);
+    parts.set(first, part);
+    take(first, part);
     resize();
-    if (data.is_partial) setTimeout(load, 2000);
+    if (part.is_partial) setTimeout(load, 2000, first);
+    if (part.next !== null && isNew) load(part.next);
+    if (part.next !== null && isNew) return;
+    const all = [...parts.values()];
+    const isEmpty = all.every(({ runs, planned }) => !runs.length && !planned.length);
+    note(isEmpty ? [texts.none] : [...new Set(all.flatMap(({ notes }) => notes))]);
+    box.setAttribute("aria-busy", "false");
   }
 
   function note(lines) {
@@ -69,24 +80,27 @@
     place.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
   }
 
-  function take({ jobs, runs, planned, now }) {
-    rows = jobs.map(([id, name, state, usual]) => ({ id, name, state, usual, bars: [] }));
+  function take(first, part) {
+    const { jobs, runs, planned, now } = part;
+    const taken = jobs.map(([id, name, state, usual]) => ({ id, name, state, usual, bars: [] }));
     for (const [row, kind, due, started, finished, id] of runs) {
       const start = started ?? due;
       const end = Math.max(finished ?? now, start);
       const isMark = started === null && kind !== 0;
-      rows[row].bars.push({ kind, due, start, end: isMark ? start : end, id, ran: started !== null });
+      taken[row].bars.push({ kind, due, start, end: isMark ? start : end, id, ran: started !== null });
     }
     for (const [row, slots] of planned) {
-      const usual = rows[row].usual ?? 0;
+      const usual = taken[row].usual ?? 0;
       for (const slot of slots) {
-        rows[row].bars.push({ kind: PLANNED, due: slot, start: slot, end: slot + usual, id: null, ran: true });
+        taken[row].bars.push({ kind: PLANNED, due: slot, start: slot, end: slot + usual, id: null, ran: true });
       }
     }
-    for (const row of rows) {
+    for (const row of taken) {
       row.bars.sort((one, other) => one.start - other.start);
       row.lanes = layOut(row.bars);
     }
+    rows.splice(first, taken.length, ...taken);
+    data = part;
     steps = stepsOf(rows);
     chosen = chosen && again(chosen);
   }
