@@ -105,3 +105,33 @@ def test_merge_replaces_lists_and_does_not_change_the_base():
 
     assert deep_merge(base, {"a": {"b": [3]}}) == {"a": {"b": [3], "c": 2}}
     assert base == {"a": {"b": [1], "c": 2}}
+
+
+@pytest.mark.database
+def test_children_of_a_worker_leave_a_paused_queue_alone_until_it_is_resumed(
+    system: SystemFactory,
+):
+    jobu = system()
+    jobu.migrate()
+    for name in ("slow", "fast"):
+        jobu.sql(
+            "insert into cron_jobs (name, cron_expression, handler_name, queue)"
+            " values (%s, '0 0 1 1 *', 'sample', %s)",
+            name,
+            name,
+        )
+    jobu.manage("queues", "pause", "slow", "--reason", "moving")
+    worker = jobu.start_worker(pool="prefork", queues=["slow", "fast"])
+    worker.wait_for_log("ready")
+
+    def succeeded() -> list[str]:
+        rows = jobu.sql("select queue from job_executions where status = 'SUCCESS' order by id")
+        return [row["queue"] for row in rows]
+
+    for name in ("slow", "fast", "fast"):
+        jobu.manage("jobs", "run", name)
+    jobu.wait_until(lambda: succeeded() == ["fast", "fast"], 60, "the runs of the other queue")
+    jobu.manage("queues", "resume", "slow")
+    jobu.wait_until(
+        lambda: sorted(succeeded()) == ["fast", "fast", "slow"], 60, "the run that waited"
+    )
