@@ -58,6 +58,7 @@ SCRIPTS: Final = {
     "$1: ${reason": "the message ends with the words of pip or uv",
 }
 REFUSED: Final = {
+    "... is not paused": "nothing to do; `manage.py queues list` shows which queues are paused",
     "there is no backfill": "`manage.py backfill list` shows the ids",
     "there is no execution": "`manage.py executions list` shows the ids; beat deletes"
     " old runs after `scheduler.retention_days`",
