@@ -44,7 +44,7 @@ _COLUMNS: Final = {"tag": "tag_rows__tag", "queue": "queue", "handler": "handler
 _DEFAULT_QUEUE: Final = "-"
 
 
-def chosen_jobs(request: HttpRequest) -> Chosen:
+def chosen_jobs(request: HttpRequest, at_once: int = JOBS) -> Chosen:
     names = (*_COLUMNS, "state", "q")
     # PostgreSQL refuses the sign NUL in a text.
     given = {name: request.GET.get(name, "")[:_LONGEST].replace("\0", "") for name in names}
@@ -58,7 +58,7 @@ def chosen_jobs(request: HttpRequest) -> Chosen:
         jobs = jobs.filter(IN_STATE[JobState(given["state"])])
     if given["q"]:
         jobs = jobs.filter(search_of(given["q"])).distinct()
-    page = Paginator(jobs.only(*_READ), JOBS).get_page(request.GET.get("page"))
+    page = Paginator(jobs.only(*_READ), at_once).get_page(request.GET.get("page"))
     if page.number > 1:
         query["page"] = str(page.number)
     return Chosen(page=page, jobs=list(page.object_list), query=query)

@@ -51,8 +51,8 @@ def urls(site: Any) -> list[URLPattern]:
 def _page(request: HttpRequest, site: Any) -> HttpResponse:
     _check(request)
     now = Control().clock.now()
-    window, chosen = window_of(request, now), chosen_jobs(request)
     is_table = request.GET.get("view") == "table"
+    window, chosen = window_of(request, now), chosen_jobs(request, _PART if is_table else JOBS)
     query = {**chosen.query, **window.query(), **({"view": "table"} if is_table else {})}
     sees_runs = may(request.user, Action.VIEW_EXECUTIONS)
     context = {
@@ -77,7 +77,7 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         "earlier": _url(query, **window.query(by=-0.5)),
         "later": _url(query, **window.query(by=0.5)),
         "around_now": _url({k: v for k, v in query.items() if k != "at"}),
-        "other_view": _url({**query, "view": "" if is_table else "table"}),
+        "other_view": _url({**query, "page": "", "view": "" if is_table else "table"}),
         "heat_url": reverse("admin:timeline-heat"),
         "is_table": is_table,
         "pages": _pages(chosen, query),
@@ -122,7 +122,6 @@ def _pages(chosen: Chosen, query: dict[str, str]) -> dict[str, Any]:
         "first": page.start_index(),
         "last": page.end_index(),
         "count": page.paginator.count,
-        "are_many": page.paginator.count > JOBS,
         "before": _url(query, page=str(page.number - 1)) if page.has_previous() else "",
         "after": _url(query, page=str(page.number + 1)) if page.has_next() else "",
     }
