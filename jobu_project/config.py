@@ -25,6 +25,7 @@ from pydantic import (
 from dbpools import ConfigurationError
 from dbpools.config import DatabaseConfig, SqliteConfig, parse_database
 from jobu_project import layout
+from jobu_project.cors import CorsConfig
 from jobu_project.lists import AppNames, Words, split
 from jobu_project.mail import known_mail_url, refuse_mail_without_server
 from scheduler.conf import (
@@ -102,37 +103,6 @@ class WorkerConfig(WorkerSettings):
     apps: AppNames = Field(
         (), description="Django apps of yours, such as shop.orders: a list, or one text with commas"
     )
-
-
-class CorsConfig(Section):
-    """Which pages of other origins may call the API."""
-
-    origins: tuple[str, ...] = Field(
-        (), description="origins such as https://shop.example.com, or *; without any, CORS is off"
-    )
-    allow_credentials: bool = Field(
-        False, description="also allow cookies; a token is the better choice for such pages"
-    )
-    allow_methods: tuple[str, ...] = Field(
-        (), description="if empty: DELETE, GET, OPTIONS, PATCH, POST, PUT"
-    )
-    allow_headers: tuple[str, ...] = Field(
-        (),
-        description="if empty: accept, authorization, content-type, user-agent, x-csrftoken,"
-        " x-requested-with",
-    )
-
-    @model_validator(mode="after")
-    def _origins_are_safe(self) -> CorsConfig:
-        for origin in self.origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^\s/@?#]+", origin):
-                raise ValueError(f"origins: {origin!r} must be like https://host:port, or *")
-        if "*" in self.origins and self.allow_credentials:
-            raise ValueError(
-                "origins: * with allow_credentials would let every page of the web act as whoever "
-                "is signed in here; name the origins"
-            )
-        return self
 
 
 class AdminConfig(Section):

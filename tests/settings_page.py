@@ -18,11 +18,11 @@ from pydantic.fields import FieldInfo
 
 from jobu_project.config import (
     AdminConfig,
-    CorsConfig,
     LoggingConfig,
     SchedulerConfig,
     WorkerConfig,
 )
+from jobu_project.cors import CorsConfig
 from scheduler.alert_rules import AlertRules
 from scheduler.alert_settings import (
     AppriseChannel,

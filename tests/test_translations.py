@@ -395,6 +395,9 @@ NAMES = frozenset(
         *("jobu", "API", "JSON", "UTC", "KST", "Asia", "Seoul", "Celery", "Flower", "ISO", "ID"),
         *("INFO", "WARNING", "ERROR", "English", "alice", "report", "sample", "worker", "hello"),
         *("Report", "A", "en", "ko", "esc"),
+        "alert",  # jobu.alert, the handler of messages
+        # how schedules are written
+        *("every", "days", "h", "at", "T", "RRULE", "FREQ", "WEEKLY", "INTERVAL", "BYDAY", "FR"),
         *("skip", "next", "previous", "daily", "slot", "Y", "m", "d", "p"),
     }
 )

@@ -80,7 +80,7 @@ def _key(job: CronJob) -> _Key:
 def _slots(schedule: Schedule, key: _Key, first: datetime, last: datetime) -> list[float]:
     """Those in [first, last): one more than SLOTS_OF_ONE_JOB, if there are so many."""
     low, high = first.timestamp(), last.timestamp()
-    if isinstance(schedule, ZonedSchedule):
+    if isinstance(schedule, ZonedSchedule) and isinstance(schedule.pattern, Pattern):
         offset = _constant_offset(schedule, first, last)
         if offset is not None:
             found = _by_the_clock(schedule.pattern, offset, first, last)
