@@ -282,7 +282,7 @@ def test_steps_of_the_tutorial_end_with_a_working_sync(server: Server, empty_pos
     browser.log_in("/admin/", "admin", PASSWORD)
     forms = forms_of_tutorial()
     assert [sorted(form) for form in forms] == [sorted(LABELS.values())] * 2
-    assert "Add cron job" in browser.see("/admin/scheduler/cronjob/")
+    assert "Add job" in browser.see("/admin/scheduler/cronjob/")
     labels = re.findall(r"<label[^>]*>\s*([\w ]+)", browser.see("/admin/scheduler/cronjob/add/"))
     assert {label.strip() for label in labels} >= set(LABELS)
     for form in forms:

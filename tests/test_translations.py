@@ -364,8 +364,8 @@ def test_permissions_are_chosen_by_korean_names():
         for each in Permission.objects.filter(content_type__app_label="scheduler")
     ]
 
-    assert "스케줄러 | 크론 작업 | 크론 작업 추가" in names
-    assert "스케줄러 | 크론 작업 | 매개변수와 결과를 볼 수 있음" in names
+    assert "스케줄러 | 작업 | 작업 추가" in names
+    assert "스케줄러 | 작업 | 매개변수와 결과를 볼 수 있음" in names
     assert [name for name in names if "Can " in name] == []
 
 

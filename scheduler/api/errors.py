@@ -103,7 +103,7 @@ def translate(error: Exception) -> ApiError | None:
         case NotPossible():
             return ApiError(409, "NOT_POSSIBLE", str(error))
         case CronJob.DoesNotExist():
-            return ApiError(404, "CRON_NOT_FOUND", _("there is no such cron job"))
+            return ApiError(404, "CRON_NOT_FOUND", _("there is no such job"))
         case JobExecution.DoesNotExist():
             return ApiError(404, "JOB_NOT_FOUND", _("there is no such execution"))
         case Backfill.DoesNotExist():

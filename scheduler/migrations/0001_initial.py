@@ -106,8 +106,8 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(db_default=scheduler.models.fields.UtcNow(), editable=False, verbose_name='updated')),
             ],
             options={
-                'verbose_name': 'cron job',
-                'verbose_name_plural': 'cron jobs',
+                'verbose_name': 'job',
+                'verbose_name_plural': 'jobs',
                 'db_table': 'cron_jobs',
                 'ordering': ['name'],
                 'permissions': [('run_cronjob', 'Can run a job out of turn, and backfill it'), ('pause_cronjob', 'Can pause, disable and enable jobs'), ('view_params', 'Can see parameters and results')],

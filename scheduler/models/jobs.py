@@ -175,8 +175,8 @@ class CronJob(models.Model):
 
     class Meta:
         db_table = "cron_jobs"
-        verbose_name = _("cron job")
-        verbose_name_plural = _("cron jobs")
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         ordering = ["name"]
         permissions = [
             ("run_cronjob", "Can run a job out of turn, and backfill it"),
