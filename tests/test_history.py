@@ -321,6 +321,7 @@ def test_history_of_a_token_does_not_contain_its_key(doors: Doors):
     made = doors.admin.post(
         reverse("admin:scheduler_apitoken_add"),
         {"name": "ci", "user": str(doors.alice.pk), "scopes": ["read"]},
+        follow=True,
     )
     entry = Activity.objects.get(target_kind="token", target_name="ci")
     doors.press("apitoken_revoke", entry.target_id or 0)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.crypto import constant_time_compare
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -28,9 +31,13 @@ from scheduler.admin.unfold_compat import (
 from scheduler.admin.verbs import Done, Verb
 from scheduler.models import ApiToken
 from scheduler.operations.control import Control
-from scheduler.operations.keys import TokenControl
+from scheduler.operations.keys import TokenControl, hash_of
 from scheduler.operations.validation import instant_problem
 from scheduler.states import TargetKind
+
+_KEY_COOKIE: Final = "jobu_new_key"
+# The browser follows the redirect at once.
+_KEY_COOKIE_SECONDS: Final = 60
 
 _SCOPE_WORDS: Final = {
     "read": _("read: look at jobs, executions and processes"),
@@ -166,17 +173,57 @@ class ApiTokenAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     def response_add(
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Shows the key in this response: a redirect would need to store the key."""
+        """Leads to the page that shows the key: a reload of that page makes no second token.
+
+        The browser brings the key along in a cookie for that page, so the server stores no key.
+        """
+        address = reverse("admin:scheduler_apitoken_made", args=[obj.pk])
+        response = HttpResponseRedirect(address)
+        response.set_cookie(
+            _KEY_COOKIE,
+            obj.key_once,  # type: ignore[attr-defined]
+            max_age=_KEY_COOKIE_SECONDS,
+            path=address,
+            secure=request.is_secure() or settings.SESSION_COOKIE_SECURE,
+            httponly=True,
+            samesite="Strict",
+        )
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        view: Any = self.admin_site.admin_view(self.made_view)
+        made: URLPattern = path("<int:token_id>/made/", view, name="scheduler_apitoken_made")
+        return [made, *super().get_urls()]
+
+    def made_view(self, request: HttpRequest, token_id: int) -> HttpResponse:
+        """Shows the key of a new token, once."""
+        token = self.get_object(request, str(token_id))
+        if token is None:
+            raise Http404
+        key = request.COOKIES.get(_KEY_COOKIE, "")
+        if not constant_time_compare(hash_of(key), token.key_hash):
+            messages.warning(
+                request,
+                gettext(
+                    "Its key was shown once and is kept nowhere. If you have not copied it, revoke "
+                    "this token and make another one."
+                ),
+            )
+            return HttpResponseRedirect(self._page_of(token))
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("The token is made"),
             "opts": self.opts,
-            "token": obj,
-            "key": obj.key_once,  # type: ignore[attr-defined]
+            "media": forms.Media(js=["scheduler/copy.js"]),
+            "token": token,
+            "key": key,
             "list_url": reverse("admin:scheduler_apitoken_changelist"),
             "address": request.build_absolute_uri("/api/me"),
         }
-        return TemplateResponse(request, self.made_template, context)
+        request.current_app = self.admin_site.name
+        response = TemplateResponse(request, self.made_template, context)
+        response.delete_cookie(_KEY_COOKIE, path=request.path, samesite="Strict")
+        return response
 
     # --- columns ---------------------------------------------------------------------------------
 

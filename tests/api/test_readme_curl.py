@@ -62,6 +62,13 @@ def test_the_calls_of_the_readme_work(system: SystemFactory, tmp_path: Path):
     assert event == {"status": "PENDING", "param_source": "event"}
 
 
+def test_readme_names_the_scopes_that_its_calls_need():
+    """The form of a token has only `read` ticked."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## REST\n")[2]
+
+    assert "with all three scopes ticked" in " ".join(section.partition("```sh")[0].split())
+
+
 def test_pages_named_in_the_api_documents_exist():
     for page in ("api.md", "permissions.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")

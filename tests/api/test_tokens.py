@@ -33,8 +33,14 @@ def test_key_of_a_new_token_is_shown_once_and_works():
     client = browser(vera)
     assert client.get(reverse(ADD)).status_code == 200
 
-    page = client.post(reverse(ADD), FORM)
+    redirect = client.post(reverse(ADD), FORM)
 
+    assert redirect.status_code == 302
+    assert "jobu_" not in redirect.headers["location"]
+    made = redirect.cookies["jobu_new_key"]
+    assert made["path"] == redirect.headers["location"]
+    assert (made["httponly"], made["samesite"]) == (True, "Strict")
+    page = client.get(redirect.headers["location"])
     assert page.status_code == 200
     assert "no-store" in page.headers["Cache-Control"]
     (key,) = re.findall(r'value="(jobu_[\w-]+)"', page.content.decode())
@@ -48,6 +54,25 @@ def test_key_of_a_new_token_is_shown_once_and_works():
         assert shown.status_code == 200
         assert token.prefix in shown.content.decode()
         assert key not in shown.content.decode()
+
+    again = client.get(redirect.headers["location"], follow=True)
+    assert key not in again.content.decode()
+    assert "Its key was shown once" in again.content.decode()
+    assert ApiToken.objects.count() == 1
+
+
+def test_page_of_a_new_key_shows_no_other_key_and_no_strangers_token():
+    vera, bob = person("vera"), person("bob")
+    token, key = TokenControl().create(vera, "veras", ["read"])
+    url = reverse("admin:scheduler_apitoken_made", args=[token.pk])
+    for user, sent, status in ((vera, "jobu_planted", 302), (bob, key, 404)):
+        client = browser(user)
+        client.cookies["jobu_new_key"] = sent
+
+        page = client.get(url)
+
+        assert page.status_code == status
+        assert sent not in page.content.decode()
 
 
 @pytest.mark.parametrize(
