@@ -58,7 +58,7 @@ class ActionPagesMixin(HistoryMixin):
             try:
                 done = verb.act(control_of(request), target, form.cleaned_data)
             except InvalidJob as error:
-                _add_problems(form, error)
+                form.add_problems(error)
             except REFUSALS as error:
                 messages.error(request, refusal(error))
                 return HttpResponseRedirect(self._page_of(target))
@@ -215,11 +215,3 @@ class RunsAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     @admin.display(description=gettext_lazy("number"), ordering="id")
     def number(self, row: Any) -> str:
         return f"#{row.pk}"
-
-
-def _add_problems(form: VerbForm, error: InvalidJob) -> None:
-    for field, texts in error.problems.items():
-        if field in form.fields:
-            form.add_error(field, texts)
-        else:
-            form.add_error(None, [f"{field}: {text}" for text in texts])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils.functional import Promise
 
 from scheduler.admin.unfold_compat import name_date_and_time
-from scheduler.operations.control import Control
+from scheduler.admin.wording import add_problems
+from scheduler.operations.control import Control, InvalidJob
 
 Text = str | Promise
 
@@ -26,10 +27,17 @@ class Done:
 class VerbForm(forms.Form):
     """The questions of a verb. The form knows the object, unless it is for several objects."""
 
+    #: The names of columns -> the names of the fields that ask for them, where they differ.
+    asked_as: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
         self.target = target
         super().__init__(*args, **options)
         name_date_and_time(self)
+
+    def add_problems(self, error: InvalidJob) -> None:
+        """Shows what the operation refused, at the question that it is about."""
+        add_problems(self, error.problems, self.asked_as)
 
 
 Act = Callable[[Control, Any, Mapping[str, Any]], Done]

@@ -8,9 +8,10 @@ StaleEdit    somebody else has changed the job since it was read (defined in the
 
 from __future__ import annotations
 
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import NON_FIELD_ERRORS, FieldDoesNotExist, ObjectDoesNotExist
 from django.utils.translation import gettext
 
+from scheduler.models import CronJob
 from scheduler.store.jobs import StaleEdit
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "StaleEdit",
     "describe",
     "refusal",
+    "words_of",
 ]
 
 Problems = dict[str, list[str]]
@@ -60,9 +62,22 @@ def refusal(error: Exception, *, is_general: bool = False) -> str:
         return gettext("somebody is changing it at this moment; try again")
     if isinstance(error, ObjectDoesNotExist):
         return gettext("it has been deleted meanwhile")
+    if isinstance(error, InvalidJob):
+        return describe({words_of(field): texts for field, texts in error.problems.items()})
     return error.general if is_general and isinstance(error, NotPossible) else str(error)
 
 
 def describe(problems: Problems) -> str:
     """Returns all problems in one line."""
-    return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in problems.items())
+    return "; ".join(
+        " ".join(texts) if field == NON_FIELD_ERRORS else f"{field}: {' '.join(texts)}"
+        for field, texts in problems.items()
+    )
+
+
+def words_of(column: str) -> str:
+    """Returns the label of a job's column: people never read its name. Others stay as they are."""
+    try:
+        return str(CronJob._meta.get_field(column).verbose_name)  # type: ignore[union-attr]
+    except (FieldDoesNotExist, AttributeError):
+        return column

@@ -157,9 +157,8 @@ class JobOperations(Operations):
 
     def pause(self, job_id: int, *, reason: str, until: datetime | None = None) -> CronJob:
         """Switch a job off with a reason. It comes back by itself at `until`."""
-        validation.check_instants(paused_until=until)
-        if until is not None and until <= self.clock.now():
-            raise InvalidJob({"paused_until": [gettext("must be in the future")]})
+        if problem := validation.pause_end_problem(until, self.clock.now()):
+            raise InvalidJob({"paused_until": [problem]})
         values = {"is_enabled": False, "pause_reason": reason, "paused_until": until}
         return self._update(job_id, values, ActivityVerb.PAUSED)
 

@@ -30,7 +30,7 @@ from scheduler.schedule import (
     Schedule,
     ScheduleError,
     check_interval,
-    load_zone,
+    part_errors,
     schedule_of,
 )
 from scheduler.schedule.kinds import passed_instants
@@ -164,6 +164,15 @@ def check_pause(given: Mapping[str, object]) -> None:
     problem = text_problem(given.get("pause_reason", ""), PAUSE_REASON_LENGTH)
     if problem:
         raise InvalidJob({"pause_reason": [problem]})
+
+
+def pause_end_problem(until: datetime | None, now: datetime) -> str | None:
+    """What is wrong with the end of a pause; None is no end and fine."""
+    if problem := instant_problem(until):
+        return problem
+    if until is not None and until <= now:
+        return _("must be in the future")
+    return None
 
 
 def check_params(handler_name: object, params: object) -> None:
@@ -338,13 +347,17 @@ def bad_param(error: ParamError) -> str:
 
 
 def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[tuple[str, str]]:
+    found = []
     if job.start_at and job.end_at and job.start_at >= job.end_at:
-        return [("end_at", _("must be after the start"))]
+        found.append(("end_at", _("must be after the start")))
     try:
         schedule = schedule_of(job, settings)
         check_interval(schedule, settings.min_cron_interval_seconds, now)
     except ScheduleError as error:
-        return [(error.field, error.reason)]
+        parts = [(each.field, each.reason) for each in part_errors(job, settings)]
+        found += parts or [(error.field, error.reason)]
+    if found:
+        return found
     if first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at) is None:
         if job.end_at and job.end_at <= now:
             return [("end_at", _("is in the past: this job would never run"))]

@@ -13,8 +13,7 @@ from scheduler.schedule.errors import (
     ScheduleError,
     UnknownTimezoneError,
 )
-from scheduler.schedule.from_job import schedule_of
-from scheduler.schedule.job_schedule import JobSchedule
+from scheduler.schedule.from_job import part_errors, schedule_of
 from scheduler.schedule.slots import (
     FIRST_INSTANT,
     LAST_INSTANT,
@@ -39,6 +38,7 @@ __all__ = [
     "check_interval",
     "load_zone",
     "parse",
+    "part_errors",
     "schedule_of",
     "slots_between",
 ]

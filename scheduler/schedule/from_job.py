@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.full_text import full_text
-from scheduler.schedule.job_schedule import JobSchedule
+from scheduler.schedule.cron_schedule import ZonedSchedule
+from scheduler.schedule.errors import ScheduleError
+
+_ANY_EXPRESSION: Final = "0 0 * * *"
 
 
 class ScheduleColumns(Protocol):
@@ -49,6 +50,25 @@ def schedule_of(job: ScheduledJob, settings: ScheduleSettings) -> JobSchedule:
         job.calendar,
         calendar_specs(settings.calendars),
     )
+
+
+def part_errors(job: ScheduledJob, settings: ScheduleSettings) -> list[ScheduleError]:
+    """Returns what is wrong with the expression, the zone and the calendar, each for itself.
+
+    `schedule_of` raises only the first of them.
+    """
+    specs = calendar_specs(settings.calendars)
+    found = []
+    for expression, zone, calendar in (
+        (job.cron_expression, "UTC", ""),
+        (_ANY_EXPRESSION, job.timezone or settings.default_timezone, ""),
+        (_ANY_EXPRESSION, "UTC", job.calendar),
+    ):
+        try:
+            build_schedule(expression, zone, calendar, specs)
+        except ScheduleError as error:
+            found.append(error)
+    return found
 
 
 _specs: dict[int, tuple[object, dict[str, CalendarSpec]]] = {}

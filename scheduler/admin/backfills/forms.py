@@ -17,6 +17,7 @@ from scheduler.admin.unfold_compat import (
     SplitDateTimeWidget,
     name_date_and_time,
 )
+from scheduler.admin.wording import add_problems
 from scheduler.models import CronJob
 from scheduler.operations.backfills import LARGEST_PARALLELISM, InvalidJob
 from scheduler.states import BackfillOrder
@@ -78,8 +79,4 @@ class BackfillForm(forms.Form):
             del self.fields["params"]
 
     def add_problems(self, error: InvalidJob) -> None:
-        for field, texts in error.problems.items():
-            if field in self.fields:
-                self.add_error(field, texts)
-            else:
-                self.add_error(None, [f"{field}: {text}" for text in texts])
+        add_problems(self, error.problems)

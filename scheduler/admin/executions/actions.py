@@ -59,13 +59,13 @@ def _cancel_all(
 
 def _retry(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     control.retry(execution.pk)
-    return Done(message=_now("%s waits for a worker again.") % execution)
+    return Done(message=_now("%s is to run again.") % execution)
 
 
 def _replay(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
     again = control.replay(execution.pk, answers.get("params"))
     return Done(
-        message=_now("Execution #%s waits for a worker.") % again.pk,
+        message=_now("Execution #%s is asked for.") % again.pk,
         url=reverse("admin:scheduler_jobexecution_change", args=[again.pk]),
     )
 

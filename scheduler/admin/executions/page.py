@@ -76,7 +76,7 @@ def fragment(
         "buttons": _buttons(execution, person),
         "facts": _facts(execution, now),
         "inner_facts": _inner_facts(execution),
-        "timeline": _timeline(execution, attempts),
+        "timeline": _timeline(execution, attempts, now),
         "attempts": _attempts(execution, attempts, sees_params=sees_params),
         "sees_params": sees_params,
         "params": formatting.as_json(execution.params) if sees_params else "",
@@ -202,7 +202,9 @@ def _percent(execution: JobExecution) -> int | None:
     return round(min(100.0, max(0.0, execution.progress)))
 
 
-def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[dict[str, object]]:
+def _timeline(
+    execution: JobExecution, attempts: Sequence[JobAttempt], now: datetime
+) -> list[dict[str, object]]:
     """Returns the events of the execution, oldest first, and the expected ones at the end."""
     happened: list[tuple[datetime, str, object]] = []
     if execution.param_source == ParamSource.CRON:
@@ -238,19 +240,22 @@ def _timeline(execution: JobExecution, attempts: Sequence[JobAttempt]) -> list[d
         happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
     if execution.finished_at:
         happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
+    if execution.status == RunStatus.PENDING and execution.available_at > now:
+        happened.append((execution.available_at, _("May be claimed"), ""))
     happened.sort(key=lambda event: event[0])
     events: list[dict[str, object]] = []
     before: datetime | None = None
     for at, what, detail in happened:
+        if at > now:
+            events.append({"at": formatting.instant(at, now), "what": _("Ahead: %s") % what})
+            continue
         later = "+" + formatting.duration_between(before, at) if before else ""
         events.append(
             {"at": formatting.instant(at), "what": what, "detail": detail, "later": later}
         )
         before = at
-    if execution.status == RunStatus.PENDING:
-        events.append(
-            {"at": formatting.instant(execution.available_at), "what": _("May be claimed")}
-        )
+    if execution.status == RunStatus.PENDING and execution.available_at <= now:
+        events.append({"at": formatting.NOTHING, "what": _("Ahead: %s") % _("A worker claims it")})
     return events
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from django import forms
@@ -17,6 +19,7 @@ from scheduler.admin.unfold_compat import RadioSelectWidget, SplitDateTimeWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import CronJob
 from scheduler.operations.control import Control, RunMissed
+from scheduler.operations.validation import pause_end_problem
 
 
 class RunForm(VerbForm):
@@ -39,6 +42,7 @@ class BlindRunForm(VerbForm):
 
 
 class PauseForm(VerbForm):
+    asked_as = MappingProxyType({"pause_reason": "reason", "paused_until": "until"})
     reason = forms.CharField(
         label=_("Reason"),
         max_length=500,
@@ -54,6 +58,13 @@ class PauseForm(VerbForm):
             zone=formatting.SCREEN_ZONE,
         ),
     )
+
+    def clean_until(self) -> datetime | None:
+        """Refuses here what each job would refuse: for many jobs there is one answer."""
+        until: datetime | None = self.cleaned_data["until"]
+        if problem := pause_end_problem(until, Control().clock.now()):
+            raise forms.ValidationError(problem)
+        return until
 
 
 class EnableForm(VerbForm):
@@ -111,7 +122,7 @@ class CloneForm(VerbForm):
 def _run(control: Control, job: CronJob, answers: Mapping[str, Any]) -> Done:
     execution = control.run_now(job.pk, answers.get("params"))
     return Done(
-        message=_now("Execution #%s waits for a worker.") % execution.pk,
+        message=_now("Execution #%s is asked for.") % execution.pk,
         url=reverse("admin:scheduler_jobexecution_change", args=[execution.pk]),
     )
 

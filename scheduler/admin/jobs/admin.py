@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import filters, formatting, live
 from scheduler.admin.jobs import checks, page, restoring
 from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
-from scheduler.admin.jobs.columns import JobChangeList, JobColumns
+from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
 from scheduler.admin.jobs.saving import SavesJobs
@@ -256,7 +256,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Returns the verbs that are useful in the job's state."""
         job = self.get_object(request, unquote(str(object_id)))
-        useless = {"enable"} if job is None or job.is_enabled else {"disable", "pause"}
+        useless = {"enable"} if job is None else useless_verbs(job)
         found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
         return [action for action in found if action.path not in useless]
 

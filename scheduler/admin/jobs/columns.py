@@ -27,7 +27,7 @@ from scheduler.store.recent_runs import recent_runs
 
 
 class JobChangeList(TimedChangeList):
-    """Sets `outcomes` and `shows_links` on each row, with one query for all rows."""
+    """Sets `outcomes`, `shows_links`, `useless_actions` on each row; one query for all rows."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -37,6 +37,10 @@ class JobChangeList(TimedChangeList):
         for row in rows:
             row.outcomes = found.get(row.pk, [])
             row.shows_links = shows_links
+            row.useless_actions = {
+                f"{self.model_admin.admin_site.name}:scheduler_cronjob_{verb}"
+                for verb in useless_verbs(row)
+            }
 
 
 class JobColumns(ModelAdmin):
@@ -72,6 +76,11 @@ class JobColumns(ModelAdmin):
         return sparkline.durations(job.outcomes)  # type: ignore[attr-defined]
 
 
+def useless_verbs(job: CronJob) -> frozenset[str]:
+    """Returns the verbs that the state of the job leaves nothing to do for."""
+    return frozenset({"enable"} if job.is_enabled else {"disable", "pause"})
+
+
 def state_badge(job: CronJob) -> SafeString:
     state = state_of(job)
     meaning, title = {
@@ -85,7 +94,14 @@ def state_badge(job: CronJob) -> SafeString:
 
 def next_run(job: CronJob, now: datetime) -> SafeString | str:
     if not job.is_enabled:
-        return formatting.NOTHING
+        if state_of(job) != JobState.PAUSED or job.paused_until is None:
+            return formatting.NOTHING
+        until = gettext("paused until %(when)s") % {"when": formatting.exact(job.paused_until)}
+        return format_html(
+            '<span>{}<br><span class="text-xs">{}</span></span>',
+            until,
+            formatting.distance(job.paused_until, now),
+        )
     if job.next_run_at is None:
         return formatting.badge(
             gettext("beat will say"), "calm", gettext("New or just edited: beat computes it.")

@@ -17,7 +17,8 @@ from handlers.registry import handler_names
 from scheduler.admin import formatting
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.suggesting_input import SuggestingInput
-from scheduler.admin.unfold_compat import AnyModelForm, TextareaWidget, name_date_and_time
+from scheduler.admin.unfold_compat import AnyModelForm, name_date_and_time
+from scheduler.admin.wording import add_problems
 from scheduler.conf import current
 from scheduler.models import EDITABLE, LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob
@@ -162,14 +163,12 @@ class CronJobForm(AnyModelForm):
         self._add_problems(self.refusal)
 
     def _add_problems(self, problems: dict[str, list[str]]) -> None:
-        for field, texts in problems.items():
-            name = "handler_params" if field == "params" else field
-            if name == NON_FIELD_ERRORS:
-                self.add_error(None, texts)
-            elif name not in self.fields:
-                self.add_error(None, [f"{field}: {text}" for text in texts])
-            elif name not in self.errors:
-                self.add_error(name, texts)
+        named = {
+            "handler_params" if name == "params" else name: problems[name] for name in problems
+        }
+        # A field that has a problem already keeps that one alone.
+        seen = set(self.errors) - {NON_FIELD_ERRORS}
+        add_problems(self, {name: texts for name, texts in named.items() if name not in seen})
 
     def _is_as_seen(self) -> bool:
         """Returns True if nobody edited the job since the page was shown.

@@ -100,6 +100,12 @@
       timer = setTimeout(ask, PAUSE_MS);
     }
 
+    // After a refused save the first field with a mistake has the focus. A closed tab has no boxes.
+    const wrong = [...form.elements].find(
+      (input) => input.getAttribute("aria-invalid") === "true" && input.getClientRects().length,
+    );
+    if (wrong) wrong.focus();
+
     form.addEventListener("input", typed);
     form.addEventListener("change", typed);
   }

@@ -170,13 +170,32 @@
 
   // --- the form --------------------------------------------------------------------------------------
 
+  // A page that shows again what was refused keeps the view that the person chose on it.
+  const place = `job-params ${location.pathname}`;
+
+  function remembered() {
+    try {
+      return sessionStorage.getItem(place);
+    } catch {
+      return null; // the browser keeps nothing
+    }
+  }
+
+  function remember(mode) {
+    try {
+      sessionStorage.setItem(place, mode);
+    } catch {
+      // The browser keeps nothing.
+    }
+  }
+
   class ParamsForm {
     constructor(area) {
       this.area = area;
       this.words = JSON.parse(area.dataset.paramsWords);
       this.inputs = [];
       this.extra = null;
-      this.wantsJson = false;
+      this.wantsJson = remembered() === "json";
       this.handlerInput = area.form && area.form.elements[area.dataset.paramsHandlerInput];
       this.problem = element("div", { class: "job-problem", role: "status" });
       this.note = element("div", { class: "job-params-note" });
@@ -211,6 +230,7 @@
       const made = element("button", { type: "button", "aria-pressed": "false" }, this.words[mode]);
       made.addEventListener("click", () => {
         this.wantsJson = mode === "json";
+        remember(mode);
         this.render();
       });
       return made;

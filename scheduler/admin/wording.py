@@ -1,0 +1,29 @@
+"""What an operation refused, at the fields of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.forms import BaseForm
+
+from scheduler.operations.errors import words_of
+
+_SAME: Mapping[str, str] = {}
+
+
+def add_problems(
+    form: BaseForm, problems: Mapping[str, Sequence[str]], asked_as: Mapping[str, str] = _SAME
+) -> None:
+    """Adds each problem to its field, or above the form with the label of the column.
+
+    `asked_as`: the names of columns -> the names of the form's fields, where they differ.
+    """
+    for column, texts in problems.items():
+        field = asked_as.get(column, column)
+        if column == NON_FIELD_ERRORS:
+            form.add_error(None, list(texts))
+        elif field in form.fields:
+            form.add_error(field, list(texts))
+        else:
+            form.add_error(None, [f"{words_of(column)}: {text}" for text in texts])
