@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -134,3 +135,15 @@ def test_message_after_run_now_does_not_say_what_may_be_over_when_it_is_read(adm
     said = " ".join(str(each) for each in shown.context["messages"])
     assert "is asked for" in said
     assert "waits for a worker" not in said
+
+
+# --- for screen readers ---------------------------------------------------------------------------
+
+
+def test_pages_have_one_main_landmark_and_date_filters_have_names(admin, job):
+    for name, *row in ((f"{JOBS}_changelist",), (f"{JOBS}_change", job.pk), ("admin:index",)):
+        assert page(admin, name, *row).count("<main ") == 1
+
+    dates = re.findall(r"<input[^>]*vCustomDateField[^>]*>", page(admin, f"{RUNS}_changelist"))
+    assert len(dates) >= 2
+    assert [each for each in dates if "aria-label=" not in each] == []
