@@ -62,7 +62,10 @@ class RunHandlerFilter(HandlerFilter):
     """The same for executions. Those that deliver messages about alerts are shown on request."""
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        return [*super().lookups(request, model_admin), (DELIVERY_HANDLER, DELIVERY_HANDLER)]
+        return [
+            *super().lookups(request, model_admin),
+            (DELIVERY_HANDLER, gettext("messages about alerts")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return of_handler(queryset, self.value() or None)
@@ -145,7 +148,8 @@ class DayRangeFilter(RangeDateFilter):
 
     def choices(self, changelist: Any) -> Any:
         """Gives both inputs a name for screen readers: a placeholder is none."""
-        for choice in super().choices(changelist):
+        shown: Any = super().choices(changelist)
+        for choice in shown:
             for field in choice["form"].fields.values():
                 what = field.widget.attrs.get("placeholder", "")
                 field.widget.attrs["aria-label"] = f"{self.title}: {what}"
