@@ -70,7 +70,7 @@ def alive(kind: str, *, running: int = 0) -> None:
 
 @on_each_database
 def test_page_shows_the_events_of_an_execution_in_order(admin):
-    now = database_now()
+    now = database_now() - timedelta(minutes=5)
     run = make_run(
         make_job(), RunStatus.SUCCESS, now=now, attempt=2, failures=1, created_at=now,
         finished_at=now + timedelta(seconds=90), requested_by="bob", param_source="manual",

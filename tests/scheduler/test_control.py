@@ -56,7 +56,7 @@ BAD_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"description": "\x1b[31m"}, "description", "control characters"),
     ({"pause_reason": "x" * 501}, "pause_reason", "at most 500"),
     ({"cron_expression": ""}, "cron_expression", ""),
-    ({"cron_expression": "every day"}, "cron_expression", ""),
+    ({"cron_expression": "each day"}, "cron_expression", ""),
     ({"cron_expression": "61 * * * *"}, "cron_expression", ""),
     ({"cron_expression": "* " * 300}, "cron_expression", ""),
     ({"cron_expression": None}, "cron_expression", "must be text"),
