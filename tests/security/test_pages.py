@@ -38,6 +38,9 @@ class Page(NamedTuple):
     text: str
 
 
+#: It answers 503, as no beat runs here.
+PROBES = {"/health/scheduler"}
+
 _pages: list[Page] = []
 
 
@@ -59,7 +62,7 @@ def pages(admin, alice) -> list[Page]:
 def test_no_page_shows_text_of_a_row_as_html(pages):
     shown = 0
     for page in pages:
-        assert page.status < 500, page.address
+        assert page.status < 500 or page.address in PROBES, page.address
         if "text/html" in page.headers.get("Content-Type", ""):
             assert scripts_in(page.text) == [], page.address
             assert "13371344" not in page.text, f"{page.address} renders text as a template"
@@ -90,7 +93,7 @@ def test_pages_show_no_data_to_users_without_permission(alice, django_user_model
     for address in addresses(rows):
         for client in (somebody, staff):
             response = client.get(address)
-            assert response.status_code < 500, address
+            assert response.status_code < 500 or address in PROBES, address
             assert "row-canary" not in text_of(response), address
 
 
