@@ -44,7 +44,7 @@ def tasks() -> Iterator[Any]:
 
     for function in (report, plain, many, retries):
         name = f"shop.{function.__name__}"
-        current_app.task(name=name, bind=function is retries)(function)
+        current_app.task(name=name, bind=function is retries, shared=False)(function)
         made.append(name)
         assert name in current_app.tasks
     yield made
