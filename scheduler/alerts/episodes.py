@@ -59,7 +59,7 @@ def open_alerts(
     _add_what_runs_say(new)
     opened = alerts.open_all(new)
     _tell(opened, AlertEvent.OPENED, jobs, now)
-    _log("alert.opened", opened)
+    _log(opened, opened=True)
     return opened
 
 
@@ -68,7 +68,7 @@ def close_alerts(
 ) -> None:
     """Closes locked alerts. Tells of the end where the job's rules ask for it."""
     alerts.close_all(closed, reason, default_at=now)
-    _log("alert.closed", closed)
+    _log(closed, opened=False)
     told = [alert for alert in closed if _tells_its_end(alert, jobs)]
     _tell(told, AlertEvent.CLOSED, jobs, now)
 
@@ -110,10 +110,15 @@ def _tell(
     announce(told, event, channels=channels, now=now)
 
 
-def _log(event: str, told: Sequence[Alert]) -> None:
+def _log(told: Sequence[Alert], *, opened: bool) -> None:
     for alert in told:
         subject = alert.job_name or alert.subject_key
-        emit(event, alert_id=alert.pk, kind=alert.kind, subject=subject)
+        emit(
+            "alert.opened" if opened else "alert.closed",
+            alert_id=alert.pk,
+            kind=alert.kind,
+            subject=subject,
+        )
 
 
 def _add_what_runs_say(new: Iterable[Alert]) -> None:

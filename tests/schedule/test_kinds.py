@@ -191,7 +191,7 @@ def test_random_schedules_of_all_kinds_are_those_of_slow_oracles():
     assert check(15, 200) == 200
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(14))
 def test_three_thousand_random_schedules_are_those_of_slow_oracles(seed: int):
