@@ -397,6 +397,7 @@ def test_job_is_created_with_the_keyboard_only(reader: Reader, site: Site) -> No
     press("30 2 * * *")
     reader.until(lambda: len(reader.all(".job-next-runs tbody tr")) == 20, "the next 20 runs")
     old = reader.path
+    go_to("_save")  # in the expression, Enter begins a new line
     press(Keys.ENTER)
     reader.until(lambda: reader.path != old, "the next page")
     assert site.job(name)
