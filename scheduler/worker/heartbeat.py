@@ -41,8 +41,9 @@ def in_database() -> AbstractContextManager[Any]:
 class Heartbeat:
     """Keeps the worker's row in scheduler_process fresh. Trouble with it disturbs no run.
 
-    `running`: how many runs go on. `look`: called about once a second with the database's time,
-    between forks, on a connection that no child inherits; None: not at all.
+    `running`: how many runs go on. `figures`: what the worker has counted (figures.py).
+    `look`: called about once a second with the database's time (None: it is away), between forks,
+    on a connection that no child inherits; None: not at all.
     `queues`: those that the worker claims from. `before`: called in the thread before each round;
     it must not raise.
     """
@@ -53,7 +54,7 @@ class Heartbeat:
         *,
         running: Callable[[], int],
         queues: Callable[[], Sequence[str]],
-        look: Callable[[datetime], None] | None,
+        look: Callable[[datetime | None], None] | None,
         before: Callable[[], None],
     ) -> None:
         self._name = name
@@ -104,8 +105,9 @@ class Heartbeat:
                     self._round(beats=rounds % every == 0 or is_last)
                     if is_last:
                         processes.forget_process(self._name)
-                except DatabaseError:
-                    pass  # a stale heartbeat tells enough
+                except DatabaseError:  # a stale heartbeat tells enough
+                    if self._look is not None:
+                        self._look(None)
                 finally:
                     # Closed each time: a child that is forked now must not inherit an open socket.
                     connection.close()

@@ -154,8 +154,11 @@ def _wake_others(queue: str) -> None:
     wakeups.wake(queue, times=WAKE_UPS)
 
 
-def _look(now: datetime) -> None:
+def _look(now: datetime | None) -> None:
     global _wanted_children
+    if now is None:  # no child has anything to do while the database is away
+        _wanted_children = 0
+        return
     paused = paused_names(now)
     queues = [queue for queue in _queues_of_rows() if queue not in paused]
     _wanted_children = heads.count_runnable(now, queues, limit=_places())
