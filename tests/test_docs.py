@@ -11,19 +11,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import psycopg
 import pytest
 import yaml
 
 from handlers.samples.group1 import sync_sqlite_to_postgres
-from handlers.testing import try_handler
 from tests.harness.servers import Postgres
 from tests.harness.servers.base import find_program
 from tests.harness.system import ROOT, System
@@ -137,36 +135,6 @@ def test_the_handlers_of_the_page_run_in_a_worker_as_configured_there(
     assert results()["greet"]["count"] == 2
     assert results()["plain"] == {"seen": ["a", "b"]}
     assert results()["charge"] == {"charged_under": "execution:3"}
-
-
-# --- moving.md ------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("own_registry")
-async def test_the_recipe_for_a_command_keeps_its_output_and_ends_its_group() -> None:
-    (block,) = [block for block in blocks_of("moving.md") if block.language == "python"]
-    page: dict[str, Any] = {"__name__": "moving"}
-    exec(compile(block.text, "moving.md", "exec"), page)
-    recipe = page["Cleanup"]
-
-    recipe.command = ("/bin/sh", "-c", "echo out; echo err >&2; exit 3")
-    failed = await try_handler("cleanup")
-    assert failed.log == ["INFO out", "INFO err"]
-    assert failed.outcome.kind == "FAILED"
-    assert failed.outcome.error.endswith("exit code 3")
-
-    # The command itself ends at once; what it has started keeps the output open.
-    recipe.command = ("/bin/sh", "-c", "sleep 600 & echo $!")
-    stopped = await try_handler("cleanup", timeout_seconds=0.5)
-    assert stopped.outcome.kind == "TIMEOUT"
-    (child,) = [int(line.removeprefix("INFO ")) for line in stopped.log]
-    wait_until(lambda: not is_alive(child), 10, "the end of what the command has started")
-
-
-def is_alive(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 # --- tutorial.md ----------------------------------------------------------------------------------

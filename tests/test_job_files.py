@@ -113,13 +113,15 @@ def test_plan_shows_fields_and_slots_and_apply_fires_nothing(world, write):
         {"field": "cron expression", "old": "0 3 * * *", "new": "30 4 * * *"},
         {"field": "parameters: shop", "old": "7", "new": "8"},
     ]
-    assert len(change["slots"]["moved"]) == 7
-    for old, new in change["slots"]["moved"]:
+    found = change["slots"]
+    # Between the two times of a day its old slot is over, and its new one is an additional one.
+    assert (len(found["moved"]), len(found["added"])) in ((7, 0), (6, 1))
+    for old, new in found["moved"]:
         passed = datetime.fromisoformat(new) - datetime.fromisoformat(old)
         assert passed.total_seconds() == 90 * 60
-    assert (change["slots"]["added"], change["slots"]["lost"]) == ([], [])
+    assert len(found["lost"]) == len(found["added"])
     assert "    cron expression: 0 3 * * * -> 30 4 * * *" in people
-    assert "slots of the next 7 days: 7 moved (" in people
+    assert f"{len(found['moved'])} moved (" in people
 
     jobs("apply", write(text))
 

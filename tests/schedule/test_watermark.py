@@ -39,7 +39,7 @@ def due_job(**values: Any) -> DueJob:
         "max_catchup": 10_000, "jitter_seconds": 0, "start_at": None, "end_at": None,
         "is_enabled": True, "next_run_at": None, "missed_from": None,
         "schedule_fingerprint": None, "last_slot_at": None, "last_nominal_at": None,
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC), "is_shadow": False,
     }  # fmt: skip
     return DueJob(**{**columns, **values})
 
