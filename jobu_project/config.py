@@ -72,10 +72,15 @@ class SchedulerConfig(BeatSettings):
     mail_url: Annotated[str, AfterValidator(known_mail_url)] = Field(
         "",
         repr=False,
-        description="for channels of kind mail: smtp+tls:// (STARTTLS), smtps:// or smtp:// (plain)",
+        description="for channels of kind mail: smtp+tls:// (STARTTLS), smtps:// or smtp://",
     )
     mail_from: str = Field("jobu@localhost", description="the sender of mail")
     alerts: AlertSettings = Field(AlertSettings(), description="when people are told, and how")
+    traces_exporter: str = Field(
+        "otlp",
+        description="with `tracing`: where spans go; otlp, console, another exporter that is"
+        " installed, or none",
+    )
 
     @model_validator(mode="after")
     def _mail_has_a_server(self) -> SchedulerConfig:

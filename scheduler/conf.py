@@ -57,21 +57,11 @@ RETIRED_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     "workers look into the table themselves every second; delete the line",
 )
 
-TimezoneName = Annotated[str, AfterValidator(known_timezone)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-
 
 def _has_opentelemetry(is_on: bool) -> bool:
     if is_on and find_spec("opentelemetry") is None:
         raise ValueError("needs OpenTelemetry: pip install 'jobu-scheduler[otel]'")
     return is_on
-
-
-class Section(BaseModel):
-    """A part of the configuration. Unknown keys are refused; nothing changes after it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CalendarSettings(Section):

@@ -88,6 +88,7 @@ _SCHEDULER: Final[Group] = {
         _own_page(_("Timeline"), "view_timeline", "timeline", "scheduler.view_cronjob"),
         page(_("Backfills"), "history", "scheduler_backfill", "scheduler.view_cronjob"),
         _own_page(_("Queues"), "stacks", "queues", "scheduler.view_schedulerprocess"),
+        page(_("Alerts"), "notifications", "scheduler_alert", "scheduler.view_alert"),
         page(
             _("Processes"),
             "monitor_heart",

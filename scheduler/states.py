@@ -204,6 +204,7 @@ class TargetKind(StrEnum):
     TOKEN = "token"
     ALERT = "alert"
     QUEUE = "queue"  # it has a name and no row
+    CHANNEL = "channel"  # of alerts, by its name
 
 
 class AlertKind(StrEnum):

@@ -74,6 +74,10 @@ REFUSED: Final = {
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
     "... was revoked before": "nothing to do",
+    "entry #... of the history keeps": "`manage.py history --job NAME --verb changed` shows entries"
+    " that keep one",
+    "the history has no version of": "the history keeps what people changed, for"
+    " `scheduler.activity_retention_days`",
     "... has acknowledged it before": "nothing to do",
     "it is closed": "nothing to do; a new alert opens if it happens again",
     "it is not snoozed": "nothing to do",

@@ -33,7 +33,7 @@ from scheduler.alert_settings import (
     QuietHours,
     WebhookChannel,
 )
-from scheduler.conf import AlertSettings, CalendarSettings
+from scheduler.conf import AlertSettings, CalendarSettings, CommandSettings, MetricsSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "settings.md"
@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "scheduler.alerts.check_ins": CheckInLimits,
     "scheduler.alerts.dead_man": DeadMan,
     "scheduler.alerts.rules": AlertRules,
+    "scheduler.metrics": MetricsSettings,
     "worker": WorkerConfig,
     "worker.commands": CommandSettings,
     "admin": AdminConfig,

@@ -1,89 +1,115 @@
-"""Real beats and a real worker, a real SMTP server and real HTTP receivers."""
+"""Alerts of real beats and workers: each once, also when a beat dies at any point."""
 
 from __future__ import annotations
 
 import json
+import signal
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.harness.process_helpers import HANDLERS, SHORT, insert_run, wait_until_final
-from tests.harness.receivers import Receiver, answer, http_server, smtp_server
-from tests.harness.system import System, deep_merge
+from tests.conftest import SystemFactory
+from tests.harness.fork_server import ForkedProcess, the_fork_server
+from tests.harness.system import System
+from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.database]
 
+# Nobody listens there: what is told is seen in the rows.
+CHANNEL = {
+    "kind": "webhook", "url": "http://127.0.0.1:9/", "secret": "a" * 32,
+    "allow_private": True, "allow_http": True,
+}  # fmt: skip
+CONFIG: dict[str, dict[str, Any]] = {
+    "scheduler": {
+        "min_cron_interval_seconds": 1,
+        "alerts": {"channels": {"hook": CHANNEL}, "default_channels": ["hook"]},
+    },
+}
 RULES = {"failed": True, "recovered": True}
 
 
-def insert_job(jobu: System, name: str, rules: dict[str, Any]) -> int:
-    """A job that has no slot during the test."""
+def right_now() -> str:
+    now = datetime.now(UTC)  # noqa: TID251 - real processes use the real time
+    return now.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+@pytest.fixture
+def jobu(system: SystemFactory) -> System:
+    made = system(config=CONFIG)
+    made.migrate()
+    return made
+
+
+def insert_job(jobu: System, expression: str, **params: Any) -> int:
     jobu.sql(
-        "INSERT INTO cron_jobs (name, cron_expression, handler_name, alert_rules)"
-        " VALUES (%s, '0 0 1 1 *', 'misbehaves', %s)",
-        name,
-        json.dumps(rules),
+        "insert into cron_jobs (name, cron_expression, timezone, handler_name, handler_params,"
+        " alert_rules, max_retry) values (%s, %s, 'UTC', 'sample', %s, %s, 0)",
+        "watched", expression, json.dumps(params), json.dumps(RULES),
+    )  # fmt: skip
+    return int(jobu.sql("select id from cron_jobs")[0]["id"])
+
+
+def alerts_of(jobu: System) -> list[tuple[str, str, str]]:
+    rows = jobu.sql("select kind, state, close_reason from jobu_alerts order by id")
+    return [(row["kind"], row["state"], row["close_reason"]) for row in rows]
+
+
+def test_three_beats_tell_once_of_a_failure_and_of_its_end_and_a_worker_that_no_beat_is_left(
+    jobu: System,
+):
+    beats = [jobu.start_beat() for _ in range(3)]
+    worker = jobu.start_worker(pool="threads")
+    worker.wait_for_log("ready")
+    job_id = insert_job(jobu, "* * * * * *", should_fail=True)
+    failed = ("failed", "open", "")
+    jobu.wait_until(lambda: alerts_of(jobu) == [failed], 40, "one alert")
+
+    calm = json.dumps({"message": "well"})
+    jobu.sql("update cron_jobs set handler_params = %s where id = %s", calm, job_id)
+    over = ("failed", "closed", "recovered")
+    jobu.wait_until(lambda: alerts_of(jobu) == [over], 40, "its end")
+    for beat in beats:
+        beat.terminate()
+    jobu.wait_until(
+        lambda: alerts_of(jobu) == [over, ("no_beat", "open", "")], 40, "the worker's alert"
     )
-    (row,) = jobu.sql("SELECT id FROM cron_jobs WHERE name = %s", name)
-    if "check_ins" in rules:
-        jobu.sql("INSERT INTO jobu_check_in_jobs (job_id) VALUES (%s)", row["id"])
-    return int(row["id"])
+
+    told = jobu.sql("select event, count(*) as times from jobu_alert_messages group by event")
+    assert {row["event"]: row["times"] for row in told} == {"opened": 2, "closed": 1}
 
 
-def fail(jobu: System, job_id: int, name: str, how: str = "Exception") -> int:
-    params = json.dumps({"how": how})
-    return insert_run(jobu, "misbehaves", params=params, max_retry=0, job_id=job_id, job_name=name)
+@pytest.mark.parametrize("point", ["alerts.advanced", "alerts.written", "alerts.committed"])
+def test_a_beat_that_dies_while_it_tells_repeats_nothing_and_loses_nothing(
+    jobu: System, point: str
+):
+    job_id = insert_job(jobu, "0 0 1 1 *")
+    for _ in range(3):
+        now = right_now()
+        jobu.sql(
+            "insert into job_executions (job_id, job_name, handler_name, scheduled_time, status,"
+            " attempt, started_at, finished_at) values (%s, 'watched', 'sample', %s, 'FAILED', 1,"
+            " %s, %s)",
+            job_id, now, now, now,
+        )  # fmt: skip
+    dying = _beat(jobu, crash=point)
+    code = wait_until(dying.poll, 40, "the crash", details=jobu.logs)
+    assert code == -signal.SIGKILL
+
+    healthy = jobu.start_beat()
+    jobu.wait_until(lambda: alerts_of(jobu) == [("failed", "open", "")], 40, "the alert")
+    healthy.wait_for_log("beat")
+    seen = jobu.sql("select count from jobu_alerts")
+    told = jobu.sql("select event, channel from jobu_alert_messages")
+
+    assert [row["count"] for row in seen] == [3]
+    assert [(row["event"], row["channel"]) for row in told] == [("opened", "hook")]
 
 
-def told(hook: Receiver) -> list[tuple[str, str]]:
-    return [(each.json["event"], each.json["job"]) for each in hook.requests]
-
-
-def test_people_are_told_once_by_any_number_of_beats_and_nothing_waits_for_them(system: Any):
-    with smtp_server() as (post, port), http_server() as hook, http_server() as service:
-        allowed = {"allow_http": True, "allow_private": True}
-        hooks = {"kind": "webhook", "url": hook.url, "secret": "s" * 20, **allowed}
-        mail = {"kind": "mail", "to": ["team@example.com"], "from": "jobu@example.com"}
-        alerts = {"channels": {"hook": hooks, "mail": mail}, "default_channels": ["hook", "mail"]}
-        packages = {"worker": {"handler_packages": ["misbehaving_handlers", "handlers.samples"]}}
-        telling = {
-            "mail_url": f"smtp://127.0.0.1:{port}",
-            "alerts": {**alerts, "check_ins": allowed},
-        }
-        config = deep_merge(SHORT, deep_merge(packages, {"scheduler": telling}))
-        jobu: System = system(config=config, handler_paths=(HANDLERS,))
-        jobu.migrate()
-        report = insert_job(jobu, "report", RULES)
-        check_in = {"kind": "healthchecks", "url": f"{service.url}/ping"}
-        deadly = insert_job(jobu, "deadly", {"check_ins": [check_in], "failed": False})
-        for _ in range(3):
-            jobu.start_beat()
-        jobu.start_worker(pool="threads", concurrency=10)
-        jobu.wait_until(lambda: len(jobu.sql("SELECT * FROM jobu_alert_cursor")) >= 2, 60, "beat")
-
-        fail(jobu, report, "report")
-        jobu.wait_until(lambda: hook.requests and post.letters, 60, "both messages")
-        assert told(hook) == [("opened", "report")]
-        assert post.letters[0]["Subject"] == "[jobu] report has failed"
-
-        # The receiver is away: what runs goes on, and the end is told when it is back.
-        hook.behave = lambda request: answer(request, 503)
-        hook.requests.clear()
-        other = insert_job(jobu, "other", RULES)
-        fail(jobu, other, "other")
-        jobu.wait_until(lambda: hook.requests, 30, "a try")
-        good = insert_run(jobu, "sample", params=json.dumps({"message": "hi"}))
-        assert wait_until_final(jobu, good, 20)["status"] == "SUCCESS"
-        hook.behave = lambda request: answer(request, 200)
-        hook.requests.clear()
-        jobu.wait_until(lambda: hook.requests, 60, "the message after the outage")
-        assert told(hook) == [("opened", "other")]
-
-        # A run that ends its own worker: another one starts, beat reports the lost attempt.
-        fail(jobu, deadly, "deadly", how="killed")
-        jobu.start_worker(pool="threads", concurrency=10)
-        jobu.wait_until(lambda: len(service.requests) >= 2, 60, "both check-ins")
-        paths = [each.path.partition("?rid=") for each in service.requests]
-        assert [path for path, _, _ in paths] == ["/ping/start", "/ping/fail"]
-        assert len({rid for _, _, rid in paths}) == 1
-        assert len(post.letters) == 2
+def _beat(jobu: System, *, crash: str) -> ForkedProcess:
+    return the_fork_server().start(
+        ["-m", "tests.crashes.part", f"--crash={crash}", "beat"],
+        environment=jobu.environment,
+        output=jobu.place / "dying.log",
+    )

@@ -30,10 +30,10 @@ OTHERS = {
     "F": [15],
     "H": [13, 14],
     "K": [1, 2, 3],
-    "N": [7],
+    "N": [1, 2, 3, 4, 5, 6, 7],
     "P": [2, 5],
     "L": [2, 4, 5, 6, 7, 8, 9, 10, 11, 13],
-    "O": [1, 2, 3, 4],
+    "O": [1, 2, 3, 4, 5],
 }
 LINES = {f"{letter}{n:02}" for letter, last in LAST.items() for n in range(1, last + 1)} | {
     f"{letter}{n:02}" for letter, numbers in OTHERS.items() for n in numbers

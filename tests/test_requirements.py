@@ -124,15 +124,19 @@ def test_site_includes_all_other_extras() -> None:
     ]
 
     # The site enqueues no tasks. Whoever adds apps that do adds the package, or has Django 6.
-    # Mail and webhooks need no library.
-    assert itself.extras == set(project["optional-dependencies"]) - {"site", "tasks", "alerts"}
+    # Mail and webhooks need no library. Whoever wants traces also chooses an SDK and an exporter.
+    left_out = {"site", "tasks", "alerts", "otel"}
+    assert itself.extras == set(project["optional-dependencies"]) - left_out
 
 
 @pytest.mark.parametrize(
     ("packages", "extras"),
     [
         # Drivers are imported when a database of their kind is opened, the theme if installed.
-        (("scheduler", "handlers", "dbpools"), {"", "admin", "postgres", "mysql", "tasks", "otel"}),
+        (
+            ("scheduler", "handlers", "dbpools"),
+            {"", "admin", "postgres", "mysql", "tasks", "alerts", "otel"},
+        ),
         (("jobu_project",), {"", "admin", "flower", "redis", "postgres", "mysql", "site", "otel"}),
     ],
 )

@@ -9,6 +9,7 @@ from scheduler.api.errors import respond_body, translate
 from scheduler.api.schemas.base import ErrorBody, Outcome, Outcomes
 from scheduler.operations.actor import Actor
 from scheduler.operations.alert_channels import ChannelOperations
+from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.operations.queues import QueueControl
@@ -33,6 +34,11 @@ def backfills_of(caller: Caller) -> BackfillControl:
 def queues_of(caller: Caller) -> QueueControl:
     """Returns the operations on queues for this caller."""
     return QueueControl(actor=_actor_of(caller))
+
+
+def channels_of(caller: Caller) -> ChannelOperations:
+    """Returns the operations on the channels of alerts for this caller."""
+    return ChannelOperations(actor=_actor_of(caller))
 
 
 def _actor_of(caller: Caller) -> Actor:

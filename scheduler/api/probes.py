@@ -12,17 +12,9 @@ from django.views.decorators.http import require_safe
 
 from scheduler import __version__
 from scheduler.alerts import outside
-from scheduler.api.auth import identify
-from scheduler.api.errors import respond, translate, unauthenticated
 from scheduler.clock import DatabaseClock
-from scheduler.models import JobExecution
-from scheduler.operations import health, liveness
-from scheduler.operations.control import Control
-from scheduler.operations.permissions import Action
-from scheduler.states import FINAL, JobState
-from scheduler.store import statistics
+from scheduler.operations import health
 from scheduler.store.connection import database_now
-from scheduler.store.deliveries import NO_DELIVERY
 
 logger = logging.getLogger("jobu.health")
 
@@ -92,87 +84,3 @@ def _report(problems: Mapping[str, str]) -> None:
     for part in sorted(_reported - problems.keys()):
         logger.warning("ready again: %s", part)
     _reported = frozenset(problems)
-
-
-@never_cache
-@require_safe
-def metrics_view(request: HttpRequest) -> HttpResponse:
-    """Metrics in Prometheus' text format. Every web process returns the same, from the tables."""
-    try:
-        caller = identify(request)
-        if caller is None:
-            return respond(unauthenticated())
-        caller.require(Action.VIEW_EXECUTIONS)
-        caller.require(Action.VIEW_PROCESSES)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Tables(Control().clock.now()))
-        return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-    except Exception as error:
-        known = translate(error)
-        if known is None:
-            raise
-        return respond(known)
-
-
-class _Tables(Collector):
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # without this, the registry would call `collect` once at registration
-
-    def collect(self) -> Iterable[Metric]:
-        seen = liveness.liveness(self._now)
-        yield _gauge("jobu_executions_pending", "Executions that wait.", seen.pending)
-        yield _gauge("jobu_executions_running", "Executions that run.", seen.running)
-        yield _ended(self._now)
-        yield _gauge(
-            "jobu_oldest_waiting_seconds",
-            "How long the run waits that a worker could have begun first; 0: none waits.",
-            seen.oldest_waiting_seconds or 0,
-        )
-        if seen.beat_age_seconds is not None:
-            yield _gauge(
-                "jobu_beat_age_seconds", "Since any beat's newest heartbeat.", seen.beat_age_seconds
-            )
-        yield _gauge("jobu_beats", "Beats with a recent heartbeat.", seen.beats_alive)
-        yield _gauge("jobu_workers", "Workers with a recent heartbeat.", seen.workers_alive)
-        yield _gauge(
-            "jobu_clock_offset_seconds",
-            "The database's clock minus this host's. More than 5 or less than -5 is an alarm.",
-            seen.clock_offset_seconds,
-        )
-        yield _gauge(
-            "jobu_clock_behind_seconds",
-            "How far the database's clock stands before its own latest time. More than 5: no job "
-            "starts by its schedule until it gets there.",
-            seen.clock_behind_seconds,
-        )
-        yield _jobs(self._now)
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
-
-
-def _ended(now: datetime) -> Metric:
-    metric = GaugeMetricFamily(
-        "jobu_executions_ended_recently",
-        f"Executions that ended in the last {WINDOW.total_seconds():.0f} seconds.",
-        labels=["status"],
-    )
-    ended = JobExecution.objects.filter(NO_DELIVERY, finished_at__gt=now - WINDOW)
-    counts = dict(ended.order_by().values_list("status").annotate(Count("id")))
-    for status in sorted(FINAL):
-        metric.add_metric([status], counts.get(status, 0))
-    return metric
-
-
-def _jobs(now: datetime) -> Metric:
-    metric = GaugeMetricFamily("jobu_jobs", "Jobs by state.", labels=["state"])
-    counts = statistics.job_counts(overdue_before=now - liveness.OVERDUE_AFTER)
-    metric.add_metric([JobState.ENABLED], counts.enabled)
-    metric.add_metric([JobState.DISABLED], counts.disabled)
-    metric.add_metric([JobState.PAUSED], counts.paused)
-    metric.add_metric([JobState.ERROR], counts.broken)
-    return metric

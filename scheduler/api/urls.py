@@ -20,6 +20,7 @@ from ninja.openapi.schema import OpenAPISchema
 from scheduler import __version__
 from scheduler.api import (
     alert_channels,
+    alerts,
     backfills,
     cron_actions,
     cron_versions,
@@ -90,7 +91,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    for plain in (backfills, history, handlers, processes, queues, me):
+    for plain in (backfills, history, handlers, processes, queues, me, alert_channels, alerts):
         api.add_router("", plain.router)
     return api
 

@@ -15,7 +15,7 @@ from django.utils import translation
 from scheduler import failpoints
 from scheduler.alerts.evaluation import Evaluation
 from scheduler.alerts.outward import Outward
-from scheduler.beat import backfill_steps, pauses, planning
+from scheduler.beat import backfill_steps, counting, pauses
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
@@ -79,6 +79,13 @@ class Dispatcher:
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
+        self._recorder = Recorder(
+            clock=clock,
+            settings=settings,
+            decides=lambda job_id: self._comparison.decides(job_id, clock),
+            wake=self._wake_at_once,
+            stopping=stopping,
+        )
         self._alerts = Evaluation(clock, settings)
         self._outward = Outward(clock, settings)
 
@@ -117,133 +124,6 @@ class Dispatcher:
         self._healthy_since = None
 
     # --- due jobs become executions --------------------------------------------------------------
-
-    def _record_all(self, now: datetime) -> bool:
-        if not slots.has_work(now):
-            return False
-        limit = self._settings().batch_size
-        total = _Recorded()
-        while True:
-            claimed, recorded = self._record_batch(limit)
-            total += recorded
-            self._has_news |= recorded.slots > 0
-            if claimed < limit or self._stopping():
-                break
-            # During a long burst, the first ones must not wait for the last ones.
-            self._wake_workers()
-        if total.slots or total.skipped:
-            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
-        return total.jobs > 0
-
-    def _record_batch(self, limit: int) -> tuple[int, _Recorded]:
-        claimed: list[int] = []
-
-        def work() -> _Recorded:
-            now = self._clock.now()
-            jobs = slots.claim_due_jobs(now, limit)
-            jobs += slots.claim_new_jobs(limit - len(jobs)) if len(jobs) < limit else []
-            claimed[:] = [job.id for job in jobs]
-            failpoints.point("record.locked")
-            return self._plan_and_record(jobs, now)
-
-        try:
-            recorded = in_transaction(work)
-            failpoints.point("record.committed")
-        except _ROW_ERRORS as error:
-            if is_outage(error):
-                raise
-            # One row that cannot be read or written must not stop the others: one by one.
-            claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
-            if not claimed:
-                raise
-            recorded = self._record_singly(claimed)
-        return len(claimed), recorded
-
-    def _record_singly(self, job_ids: Sequence[int]) -> _Recorded:
-        recorded = _Recorded()
-        for job_id in job_ids:
-            read: list[slots.DueJob] = []
-
-            def work(job_id: int = job_id, read: list[slots.DueJob] = read) -> _Recorded:
-                read[:] = slots.claim_job(job_id)
-                return self._plan_and_record(read, self._clock.now())
-
-            try:
-                one = in_transaction(work)
-            except _ROW_ERRORS as error:
-                if is_outage(error):
-                    raise
-                # If not even the watermark could be read, slots count as missed from now on.
-                watermark = missed_since(read[0]) if read else None
-                reason = f"cannot be recorded: {error}"
-                self._disable(job_id, f"#{job_id}", reason, watermark, self._clock.now())
-                one = _Recorded(jobs=1)
-            recorded += one
-        return recorded
-
-    def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> _Recorded:
-        records: list[slots.SlotRecord] = []
-        watermarks: dict[int, Watermark] = {}
-        planner = planning.Planner(self._settings(), now, decides=self._decides)
-        invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
-        for job in jobs:
-            if job.id in invalid:
-                self._disable(job.id, job.name, invalid[job.id], missed_since(job), now)
-                continue
-            try:
-                planned = planner.plan(job)
-            except ScheduleError as error:
-                reason = f"{error.field}: {error.reason}"
-                self._disable(job.id, job.name, reason, missed_since(job), now)
-                continue
-            # Whatever error one row causes, the other jobs go on and this one shows the reason.
-            except Exception as error:  # noqa: BLE001
-                reason = f"cannot be planned: {type(error).__name__}: {error}"
-                self._disable(job.id, job.name, reason, missed_since(job), now)
-                continue
-            records += slots.records_of(
-                job.id,
-                planned.plan,
-                spread_seconds=job.jitter_seconds,
-                is_shadow=bool(job.is_shadow),
-            )
-            if planned.watermark.next_run_at is not None:
-                watermarks[job.id] = planned.watermark
-            else:
-                reason = "the schedule has no further slot" + (
-                    " before its end" if job.end_at else ""
-                )
-                disable_job(job.id, now=now, reason=reason)
-                emit("job.ended", job=job.name, job_id=job.id, reason=reason)
-        slots.record_slots(records, now)
-        failpoints.point("record.inserted")
-        slots.advance_jobs(watermarks)
-        failpoints.point("record.advanced")
-        skipped = sum(record.skipped is not None for record in records)
-        return _Recorded(jobs=len(jobs), slots=len(records) - skipped, skipped=skipped)
-
-    def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:
-        """What is wrong with jobs without a watermark, by id.
-
-        SQL may have inserted them, so nobody has checked them before.
-        """
-        if not new:
-            return {}
-        settings = self._settings()
-        found = {}
-        for job_id, job in slots.full_jobs([job.id for job in new]).items():
-            problems = validation.job_problems(job, now=now, settings=settings)
-            if problems:
-                found[job_id] = describe(problems)
-        return found
-
-    def _disable(
-        self, job_id: int, name: str, reason: str, watermark: datetime | None, now: datetime
-    ) -> None:
-        """Switch a broken job off. Whoever repairs it may run its slots from `watermark` on."""
-        since = watermark or now
-        if disable_job(job_id, now=now, error=reason, missed_from=since):
-            emit("job.disabled", job=name, job_id=job_id, reason=reason)
 
     def _advance_backfills(self) -> bool:
         step = backfill_steps.advance(self._clock, self._settings(), after=self._backfills.after)
@@ -329,9 +209,6 @@ class Dispatcher:
         """One step of the comparison of all watermarks. Returns whether there are more."""
         self._comparison.step(self._clock, self._settings())
         return not self._comparison.is_done
-
-    def _decides(self, job_id: int) -> bool:
-        return self._comparison.decides(job_id, self._clock)
 
     def _refresh_last_results(self, now: datetime, settings: SchedulerSettings) -> None:
         # The windows overlap, because a worker's `now` is older than its commit.

@@ -162,7 +162,12 @@ class Recorder:
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
-            records += slots.records_of(job.id, planned.plan, spread_seconds=job.jitter_seconds)
+            records += slots.records_of(
+                job.id,
+                planned.plan,
+                spread_seconds=job.jitter_seconds,
+                is_shadow=job.is_shadow,
+            )
             if planned.watermark.next_run_at is not None:
                 watermarks[job.id] = planned.watermark
             else:

@@ -48,7 +48,7 @@ def compare_exactly(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0019_storage")]
+    dependencies = [("scheduler", "0021_channels")]
     operations = [
         migrations.RunPython(drop_triggers, add_triggers, atomic=False),
         migrations.AddField(

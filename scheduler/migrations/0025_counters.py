@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduler", "0019_storage")]
+    dependencies = [("scheduler", "0024_shadow")]
     operations = [
         migrations.CreateModel(
             name="JobCounters",

@@ -48,7 +48,7 @@ class AddIndex(NotOnMySQL, migrations.AddIndex):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduler", "0019_storage")]
+    dependencies = [("scheduler", "0025_counters")]
     operations = [
         RemoveIndex(model_name="jobexecution", name="executions_ended"),
         AddIndex(

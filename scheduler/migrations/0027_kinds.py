@@ -12,7 +12,7 @@ class Widen(migrations.AlterField):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduler", "0025_counters")]
+    dependencies = [("scheduler", "0026_indexes")]
     operations = [
         Widen(
             model_name="cronjob",

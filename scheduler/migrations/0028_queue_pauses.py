@@ -26,7 +26,7 @@ def compare_exactly(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0025_counters")]
+    dependencies = [("scheduler", "0027_kinds")]
     operations = [
         migrations.CreateModel(
             name="QueuePause",

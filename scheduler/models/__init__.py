@@ -1,8 +1,8 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
 on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
-told, and what they were told. access: tokens of the API, failed sign-ins and people's preferences.
-activity: who did what. applied: what files of jobs have set. counters: how many runs have ended.
-queue_pauses: queues from which nothing is taken.
+told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
+failed sign-ins and people's preferences. activity: who did what. applied: what files of jobs have
+set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -12,8 +12,10 @@ through scheduler/store.
 from scheduler.models.access import ApiToken, Preference, SignInFailures
 from scheduler.models.activity import Activity
 from scheduler.models.alerts import Alert, AlertCursor, AlertMessage
+from scheduler.models.applied import AppliedJob
 from scheduler.models.backfills import Backfill
 from scheduler.models.check_ins import CheckInJob, CheckInPing
+from scheduler.models.counters import ALL_JOBS, CountedEnds, Counting, JobCounters
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.fields import UtcNow
 from scheduler.models.guards import JobGuard
@@ -39,6 +41,8 @@ __all__ = [
     "Backfill",
     "CheckInJob",
     "CheckInPing",
+    "CountedEnds",
+    "Counting",
     "CronJob",
     "JobAttempt",
     "JobCounters",

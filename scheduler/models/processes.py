@@ -19,6 +19,8 @@ class SchedulerProcess(models.Model):
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("heartbeat"))
     running = models.IntegerField(_("running"), default=0)  # runs in progress
+    # Of a worker: what it has counted since its start (worker/figures.py). NULL: nothing yet.
+    figures = StoredJSON(null=True, blank=True, editable=False)
     # The queues of jobs that a worker claims from, "" for the default one. NULL: not known.
     queues = StoredJSON(null=True, blank=True, editable=False)
 

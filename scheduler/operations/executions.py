@@ -18,7 +18,15 @@ from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible, refus
 from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.operations.start_time import StartTime
 from scheduler.operations.tracing import current_context
-from scheduler.states import FINAL, RETRYABLE, ActivityVerb, ParamSource, RunStatus, TargetKind
+from scheduler.states import (
+    FINAL,
+    RETRYABLE,
+    ActivityVerb,
+    ParamSource,
+    ReasonCode,
+    RunStatus,
+    TargetKind,
+)
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
 from scheduler.transient import in_transaction

@@ -22,6 +22,8 @@ class Action(StrEnum):
     VIEW_PARAMS = "see parameters and results"
     VIEW_PROCESSES = "see beats and workers"
     PAUSE_QUEUE = "pause and resume a queue"
+    VIEW_ALERTS = "see alerts, and over which channels people are told"
+    CHANGE_ALERT = "acknowledge, snooze and close an alert, and try a channel"
 
 
 # One of the permissions is enough. A user who may change a job may also run and pause it, because a
@@ -41,6 +43,8 @@ NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_PARAMS: ("scheduler.view_params", "scheduler.change_cronjob"),
     Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
     Action.PAUSE_QUEUE: ("scheduler.pause_queue",),
+    Action.VIEW_ALERTS: ("scheduler.view_alert", "scheduler.change_alert"),
+    Action.CHANGE_ALERT: ("scheduler.change_alert",),
 }
 
 # The scope that a token needs (ApiToken.SCOPES), besides the permissions of its user.
@@ -59,6 +63,8 @@ SCOPE: Mapping[Action, str] = {
     Action.VIEW_PARAMS: "read",
     Action.VIEW_PROCESSES: "read",
     Action.PAUSE_QUEUE: "operate",
+    Action.VIEW_ALERTS: "read",
+    Action.CHANGE_ALERT: "operate",
 }
 
 

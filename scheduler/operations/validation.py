@@ -30,6 +30,7 @@ from scheduler.schedule import (
     Schedule,
     ScheduleError,
     check_interval,
+    load_zone,
     part_errors,
     schedule_of,
 )

@@ -14,6 +14,7 @@ from scheduler.schedule.errors import (
     UnknownTimezoneError,
 )
 from scheduler.schedule.from_job import part_errors, schedule_of
+from scheduler.schedule.job_schedule import JobSchedule
 from scheduler.schedule.slots import (
     FIRST_INSTANT,
     LAST_INSTANT,

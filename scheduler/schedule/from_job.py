@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from scheduler.schedule.calendars import CalendarSpec, build_schedule
-from scheduler.schedule.cron_schedule import ZonedSchedule
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.full_text import full_text
+from scheduler.schedule.job_schedule import JobSchedule
 
 _ANY_EXPRESSION: Final = "0 0 * * *"
 
@@ -58,17 +60,20 @@ def part_errors(job: ScheduledJob, settings: ScheduleSettings) -> list[ScheduleE
     `schedule_of` raises only the first of them.
     """
     specs = calendar_specs(settings.calendars)
-    found = []
-    for expression, zone, calendar in (
-        (job.cron_expression, "UTC", ""),
-        (_ANY_EXPRESSION, job.timezone or settings.default_timezone, ""),
-        (_ANY_EXPRESSION, "UTC", job.calendar),
-    ):
+
+    def error(expression: str, zone: str, calendar: str) -> ScheduleError | None:
         try:
             build_schedule(expression, zone, calendar, specs)
         except ScheduleError as error:
-            found.append(error)
-    return found
+            return error
+        return None
+
+    zone = job.timezone or settings.default_timezone
+    of_zone = error(_ANY_EXPRESSION, zone, "")
+    # An instant in an expression may be wrong in one zone only.
+    of_expression = error(full_text(job), "UTC" if of_zone else zone, "")
+    of_calendar = error(_ANY_EXPRESSION, "UTC", job.calendar)
+    return [found for found in (of_expression, of_zone, of_calendar) if found is not None]
 
 
 _specs: dict[int, tuple[object, dict[str, CalendarSpec]]] = {}

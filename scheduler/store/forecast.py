@@ -25,6 +25,7 @@ from scheduler.schedule import (
     schedule_of,
     slots_between,
 )
+from scheduler.schedule.from_job import ScheduledJob
 from scheduler.schedule.full_text import full_text
 from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.pattern import Pattern
@@ -88,7 +89,7 @@ def planned_by_hour(
             uncounted += jobs
             continue
         try:
-            schedule = schedule_for(expression, timezone, calendar, settings)
+            schedule = schedule_for(_columns(group), settings)
         except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
         after = _after(now, start_at, owed_from)
@@ -102,13 +103,11 @@ def _after(now: datetime, *earliest: datetime | None) -> datetime:
     return max([now, *(instant - _INSTANT for instant in earliest if instant is not None)])
 
 
-def schedule_for(
-    expression: str, timezone: str, calendar: str, settings: SchedulerSettings
-) -> Schedule:
+def schedule_for(job: ScheduledJob, settings: SchedulerSettings) -> Schedule:
     """As a job's columns say it. Raises ScheduleError, ValueError or OSError. Remembers many."""
-    if not calendar:
-        return _parsed(expression, timezone or settings.default_timezone)
-    return schedule_of(_Columns(expression, timezone, calendar), settings)
+    if not job.calendar:
+        return _parsed(full_text(job), job.timezone or settings.default_timezone)
+    return schedule_of(job, settings)
 
 
 class _Columns(NamedTuple):
@@ -297,7 +296,7 @@ def runs_of_hour(
         if is_late():
             break
         try:
-            schedule = schedule_for(expression, timezone, calendar, settings)
+            schedule = schedule_for(_columns(group), settings)
         except (ScheduleError, ValueError, OSError):
             continue
         first = _after(after, start_at, owed_from)
@@ -347,7 +346,7 @@ def _slots_of(
     if end is not None and first >= end:
         return [first]
     try:
-        schedule = schedule_for(job.cron_expression, job.timezone, job.calendar, settings)
+        schedule = schedule_for(job, settings)
     except (ScheduleError, ValueError, OSError):
         return [first]
     return [first, *slots_between(schedule, first, end or first + timedelta(days=1), most)]

@@ -126,6 +126,7 @@ def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
     is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
     JobGuard.objects.filter(id=job_id).delete()
+    AppliedJob.objects.filter(job_id=job_id).delete()
     check_ins.mark(job_id, None)
     return is_deleted
 

@@ -12,6 +12,7 @@ from typing import Final
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.schedule import Schedule, ScheduleError, ZonedSchedule, slots_between
+from scheduler.schedule.full_text import full_text
 from scheduler.schedule.pattern import Pattern
 from scheduler.store.forecast import schedule_for
 
@@ -59,7 +60,7 @@ def slots_of(
             late.add(job.pk)
             continue
         try:
-            schedule = schedule_for(job.cron_expression, job.timezone, job.calendar, settings)
+            schedule = schedule_for(job, settings)
             found = _slots(schedule, _key(job), first, last)
         except (ScheduleError, ValueError, OSError):
             continue
@@ -74,7 +75,7 @@ _Key = tuple[str, str, str]
 
 
 def _key(job: CronJob) -> _Key:
-    return (job.cron_expression, job.timezone, job.calendar)
+    return (full_text(job), job.timezone, job.calendar)
 
 
 def _slots(schedule: Schedule, key: _Key, first: datetime, last: datetime) -> list[float]:

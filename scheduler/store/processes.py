@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ def heartbeat(
     started_at: datetime,
     running: int,
     now: datetime,
+    figures: Mapping[str, Any] | None = None,
     queues: Sequence[str] | None = None,
 ) -> None:
     """Note that this process is alive: one row per process, updated in place.
@@ -30,7 +31,7 @@ def heartbeat(
     """
     served = None if queues is None else sorted(queues)
     alive = SchedulerProcess.objects.filter(name=name).update(
-        heartbeat_at=now, running=running, queues=served
+        heartbeat_at=now, running=running, figures=figures, queues=served
     )
     if not alive:
         SchedulerProcess.objects.update_or_create(
@@ -42,6 +43,7 @@ def heartbeat(
                 "started_at": started_at,
                 "heartbeat_at": now,
                 "running": running,
+                "figures": figures,
                 "queues": served,
             },
         )

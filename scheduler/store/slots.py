@@ -58,6 +58,7 @@ class DueJob:
     last_slot_at: datetime | None
     last_nominal_at: datetime | None
     created_at: datetime
+    is_shadow: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,8 @@ def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
 def _due_job(row: Sequence[Any]) -> DueJob:
     """Raises ValueError or TypeError for what SQLite stores and no instant is."""
     values = dict(zip(DUE_FIELDS, row, strict=True))
-    values["is_enabled"] = bool(values["is_enabled"])
+    for name in ("is_enabled", "is_shadow"):
+        values[name] = bool(values[name])
     for name in _INSTANTS:
         values[name] = instant(values[name])
     return DueJob(**values)

@@ -99,9 +99,14 @@ class Executor:
         self._view = view or NoView()
         self._settings = settings
         self._random = random
+        self._tally = tally or Tally()
         self._on_runnable = on_runnable
         self._reporter = Reporter(
-            clock=clock, leases=leases, settings=settings, on_runnable=on_runnable
+            clock=clock,
+            leases=leases,
+            settings=settings,
+            tally=self._tally,
+            on_runnable=on_runnable,
         )
         self._unsure: _Unsure | None = None
         self._claiming = threading.Lock()

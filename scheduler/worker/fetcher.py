@@ -60,6 +60,8 @@ class Source:
         self._forget_at = 0.0
         self._paused: frozenset[str] = frozenset()
         self._look_at = 0.0
+        #: Of runs that may start since runs of this child have ended (work_alone).
+        self.runnable: frozenset[str] = frozenset()
 
     def choice(self, places: int) -> MostUrgent:
         """What to claim for so many free places."""

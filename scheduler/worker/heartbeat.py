@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
@@ -53,12 +53,14 @@ class Heartbeat:
         name: str,
         *,
         running: Callable[[], int],
+        figures: Callable[[], Mapping[str, Any]],
         queues: Callable[[], Sequence[str]],
         look: Callable[[datetime | None], None] | None,
         before: Callable[[], None],
     ) -> None:
         self._name = name
         self._running = running
+        self._figures = figures
         self._queues = queues
         self._watch = WorkerWatch()
         self._look = look

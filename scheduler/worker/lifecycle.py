@@ -184,6 +184,7 @@ def _start(worker: Any) -> None:
     _heartbeat = Heartbeat(
         f"{_node_name}:{os.getpid()}",
         running=_running,
+        figures=_figures,
         queues=_queues_of_rows,
         look=_look if has_children else None,
         before=_say_draining,

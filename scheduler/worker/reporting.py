@@ -53,6 +53,7 @@ class Reporter:
         clock: Clock,
         leases: LeaseKeeper,
         settings: Callable[[], SchedulerSettings],
+        tally: Tally,
         on_runnable: Callable[[frozenset[str]], None] = lambda queues: None,
     ) -> None:
         self._on_runnable = on_runnable
@@ -88,6 +89,7 @@ class Reporter:
             written, taken = turns.end_and_claim([end], claim, choice, now)
         if written:
             failpoints.point("end.committed")
+            self._tally.ended(len(written))
         self._wake(written)
         return (verdict if held.lease.token in written else None), taken
 
@@ -158,6 +160,7 @@ class Reporter:
             written = endings.end(ends, now=now)
         if written:
             failpoints.point("end.committed")
+            self._tally.ended(len(written))
         self._wake(written)
         for one, verdict in zip(group, verdicts, strict=True):
             one.settle(verdict if one.held.lease.token in written else None)

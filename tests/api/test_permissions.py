@@ -36,7 +36,7 @@ NUMBERS = count()
 VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_alert")
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
-    "add_jobexecution", "pause_queue",
+    "add_jobexecution", "change_alert", "pause_queue",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
@@ -86,6 +86,8 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
     Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
+    Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
+    Action.CHANGE_ALERT: lambda api: try_channel(api),
 }
 
 
@@ -272,6 +274,7 @@ WITH_SIGHT = {
     "POST /queues/pause",
     "POST /queues/resume",
 }
+OF_NO_ROW = {"POST /alerts/channels/{name}/test"}
 
 
 def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():

@@ -353,7 +353,8 @@ def test_planned_runs_are_the_slots(expression: str, timezone: str, calendar: st
         start_at=start_at,
         end_at=end_at,
     )
-    schedule = forecast.schedule_for(expression, timezone, calendar, SETTINGS)
+    columns = forecast._Columns(expression, timezone, calendar, start_at, now)
+    schedule = forecast.schedule_for(columns, SETTINGS)
     this_hour = now.replace(minute=0, second=0)
     by_hour = [0] * 25
     slot = schedule.next_after(start_at - timedelta(microseconds=1))

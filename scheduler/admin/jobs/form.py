@@ -17,7 +17,7 @@ from handlers.registry import handler_names
 from scheduler.admin import formatting
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.suggesting_input import SuggestingInput
-from scheduler.admin.unfold_compat import AnyModelForm, name_date_and_time
+from scheduler.admin.unfold_compat import AnyModelForm, TextareaWidget, name_date_and_time
 from scheduler.admin.wording import add_problems
 from scheduler.conf import current
 from scheduler.models import EDITABLE, LISTS, CronJob

@@ -1,4 +1,4 @@
-"""`manage.py alerts VERB`: over which channels people are told, and a test of one."""
+"""`manage.py alerts VERB`: what is open, who was told, and over which channels people are told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
 from scheduler.clock import pause
-from scheduler.management import inputs
+from scheduler.management import alert_verbs, inputs
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.states import MessageState
@@ -19,11 +19,12 @@ _LOOK_SECONDS = 0.2
 
 
 class Command(JobuCommand):
-    help = "Alerts: how people are told of trouble."
-    about = staticmethod(lambda: _("Alerts: how people are told of trouble."))
+    help = "Alerts: what is wrong, and how people are told of it."
+    about = staticmethod(lambda: _("Alerts: what is wrong, and how people are told of it."))
 
     def verbs(self) -> Sequence[Verb]:
         return (
+            *alert_verbs.verbs(),
             Verb(name="channels", help=_("the channels by name; no secret is shown"),
                  run=_channels),
             Verb(name="test", help=_("send a test over a channel, and wait until it is sent"),
