@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from scheduler.clock import Clock, pause, since_boot
 from scheduler.conf import SchedulerSettings, current
@@ -72,8 +72,13 @@ class Source:
     def _open_queues(self) -> tuple[str, ...]:
         """Those that nobody has paused. A pause holds within a second."""
         if self._clock.monotonic() >= self._look_at:
-            self._paused = paused_names(self._clock.now())
-            self._look_at = self._clock.monotonic() + _LOOK_SECONDS
+            try:
+                self._paused = paused_names(self._clock.now())
+                self._look_at = self._clock.monotonic() + _LOOK_SECONDS
+            except DatabaseError:
+                # An outage must not keep a child from the end of its run, which comes next. What
+                # was paused stays so, and the claim meets the outage by itself.
+                connection.close()
         return tuple(queue for queue in self._queues() if queue not in self._paused)
 
     def forget(self) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from scheduler.admin.explain import explain_execution
 from scheduler.models import Activity, JobExecution, QueuePause, SchedulerProcess
@@ -30,6 +31,24 @@ def control(system: SchedulerHarness) -> QueueControl:
 def statuses(queue: str) -> list[str]:
     rows = JobExecution.objects.filter(queue=queue).order_by("id")
     return list(rows.values_list("status", flat=True))
+
+
+def test_an_outage_at_the_question_for_pauses_keeps_no_child_from_its_end(
+    system: SchedulerHarness,
+) -> None:
+    """The choice comes before the end is written: an error in it would leave the run as it is."""
+    source = Fetching(system, places=1).source
+    control(system).pause("", reason="the database moves")
+    assert source.choice(1).queues == []
+    system.clock.advance(1.1)
+
+    def away(*_: Any) -> Any:
+        raise OperationalError("gone")
+
+    with connection.execute_wrapper(away):
+        assert source.choice(1).queues == []
+    control(system).resume("")
+    assert source.choice(1).queues == [""]
 
 
 def test_no_run_of_a_paused_queue_begins_and_those_that_run_go_on(
