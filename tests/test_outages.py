@@ -31,8 +31,9 @@ pytestmark = [pytest.mark.processes]
 # Poll interval, the longest back-off of beat and of Celery's consumer, and time for a busy machine.
 RETURN_BOUND_SECONDS = 0.5 + 5 + 30
 LONG = [6, pytest.param(60, marks=pytest.mark.slow)]
-# In addition to one record a second: one for each new attempt, and one for each message in transit.
-RECORDS_PER_OUTAGE = 20
+# In addition to one record a second: one for each new attempt, one for each message in transit, and
+# of each child those of its tries to write an end, twice a second as long as its lease lasts.
+RECORDS_PER_OUTAGE = 32
 RECORD = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (?!INFO|DEBUG)")
 
 
