@@ -212,19 +212,28 @@ class Executor:
 
     # --- what became of it ------------------------------------------------------------------------
 
-    def report(self, ended: Sequence[HeldRun]) -> None:
-        """Write how these runs ended. Blocks; tries again while the leases may still be ours."""
+    def report(self, ended: Sequence[HeldRun], *, maybe_written: bool = False) -> None:
+        """Write how these runs ended. Blocks; tries again while the leases may still be ours.
+
+        `maybe_written`: an earlier try may have reached the database.
+        """
         judged = [(held, self._verdict(held)) for held in ended]
         given = [(held, verdict) for held, verdict in judged if verdict is not None]
         written: dict[str, Verdict | None] = {}
         try:
-            for (held, _), verdict in zip(given, self._reporter.write(given), strict=True):
+            verdicts_written = self._reporter.write(given, maybe_written=maybe_written)
+            for (held, _), verdict in zip(given, verdicts_written, strict=True):
                 written[held.lease.token] = verdict
         finally:  # whatever went wrong: their leases are no longer renewed, and rescue finds them
             self._settle(ended, [written.get(held.lease.token) for held in ended])
         for held in ended:
             if cannot_be_stopped(held):
                 self._end_with_culprit(held)
+
+    def report_if_held(self, ended: HeldRun) -> None:
+        """`report` for a run whose end an error has prevented, or has not: asks the database."""
+        if ended in self._leases.held():
+            self.report([ended], maybe_written=True)
 
     def _settle(self, ended: Sequence[HeldRun], written: Sequence[Verdict | None]) -> None:
         """`written`: the verdict on each that is in the database."""

@@ -322,8 +322,20 @@ def work_alone(
             source.wake(source.runnable | {held.row.queue})
             source.runnable = frozenset()
             return
-        begun = _next(executor, source, executor.report_and_claim(held, source.choice(1)))
+        begun = _next(executor, source, _end_and_claim(executor, source, held))
         begun = _what_it_let_go_on(executor, source, begun)
+
+
+def _end_and_claim(executor: Executor, source: Source, held: HeldRun) -> Begun:
+    """The turn of a child. Whatever goes wrong with the claim, the end of the run is written.
+
+    Otherwise the run would be held, and its lease renewed, for as long as this process lives.
+    """
+    try:
+        return executor.report_and_claim(held, source.choice(1))
+    except Exception:
+        executor.report_if_held(held)
+        raise
 
 
 def _what_it_let_go_on(executor: Executor, source: Source, begun: Begun) -> Begun:

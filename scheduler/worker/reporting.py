@@ -98,6 +98,7 @@ class Reporter:
         # before. The class of the error does not tell: a packet that is too big looks like an
         # outage, and a database that is read-only or full accepts the group later.
         refusals = 0
+        told = ""
         while group:
             takes_writes = False
             try:
@@ -112,9 +113,11 @@ class Reporter:
                 return
             except DatabaseError as error:
                 connection.close()
-                ids = ", ".join(str(one.held.lease.execution_id) for one in group[:10])
                 text = f"{type(error).__name__}: {error}"
-                emit("report.failed", execution_id=ids, error=text)
+                if text != told:  # an outage is told once, not at each try
+                    told = text
+                    ids = ", ".join(str(one.held.lease.execution_id) for one in group[:10])
+                    emit("report.failed", execution_id=ids, error=text)
             if takes_writes and len(group) > 1:
                 # One row is to blame, and must not hold the others.
                 middle = len(group) // 2

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 from handlers import BaseHandler
 from scheduler.models import JobAttempt, JobExecution
 from scheduler.states import RunStatus
+from scheduler.store import short_turns, turns
 from scheduler.store.claims import ByIds, Claim
 from scheduler.worker import fetcher as fetching
 from scheduler.worker.fetcher import Fetcher, Source, work_alone
@@ -321,6 +322,38 @@ def test_a_child_goes_on_behind_runs_that_must_wait(system: SchedulerHarness):
     made.work_alone()
     assert {fresh(row).status for row in skipped} == {RunStatus.SKIPPED}
     assert fresh(last).status == RunStatus.SUCCESS
+
+
+@pytest.mark.parametrize("at", ["the choice", "the turn", "the answer"])
+def test_a_child_writes_the_end_of_its_run_whatever_is_wrong_with_its_next_claim(
+    at: str, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [system.execution() for _ in range(2)]
+    made = Fetching(system, places=1)
+    choice, end_and_claim, chosen = made.source.choice, turns.end_and_claim, [0]
+
+    def fault(*_: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    def second_choice_fails(places: int) -> Any:
+        chosen[0] += 1
+        return fault() if chosen[0] == 2 else choice(places)
+
+    def fails_after_its_commit(*args: Any) -> Any:
+        end_and_claim(*args)
+        fault()
+
+    if at == "the choice":
+        monkeypatch.setattr(made.source, "choice", second_choice_fails)
+    elif at == "the turn":
+        monkeypatch.setattr(short_turns, "is_possible", fault)
+    else:
+        monkeypatch.setattr(turns, "end_and_claim", fails_after_its_commit)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        made.work_alone()
+    (ended,) = (row for row in rows if fresh(row).status == RunStatus.SUCCESS)
+    assert outcomes(ended) == ["SUCCESS"]
+    assert not made.worker.leases.running_task_count
 
 
 # --- an end that lets another run go on -----------------------------------------------------------
