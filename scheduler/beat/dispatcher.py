@@ -6,6 +6,7 @@ have done it already. Beat remembers no job between two ticks.
 
 from __future__ import annotations
 
+import math
 import random as random_module
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -74,6 +75,8 @@ class Dispatcher:
         self._older_results_until: datetime | None = None
         self._looked_at: datetime | None = None
         self._has_news = True
+        #: Whether the sleep after the last tick ends at the instant of a slot.
+        self.awaits_slot = False
         # In this tick.
         self._woken: frozenset[str] = frozenset()
         self._next_wakes = 0.0
@@ -95,7 +98,7 @@ class Dispatcher:
         Database errors are raised. The steps that were committed before stay, and the next tick
         does the others. So it is when `stopping`: no further step begins.
         """
-        self._woken = frozenset()
+        self._woken, self.awaits_slot = frozenset(), False
         if self._healthy_since is None:
             self._healthy_since = self._clock.monotonic()
         # What is wrong with a row is stored and logged for everybody, so in English.
@@ -115,6 +118,11 @@ class Dispatcher:
                     return 0.0
                 worked |= step()
         return self._seconds_to_sleep(worked)
+
+    def get_ready(self) -> None:
+        """Call it just before a slot (`awaits_slot`). Writes nothing; raises database errors."""
+        with translation.override("en"):
+            self._recorder.rehearse()
 
     def interrupted(self) -> None:
         """The database was away. Rescue waits until it has answered for one whole lease.
@@ -262,11 +270,13 @@ class Dispatcher:
         available_at = heads.next_available_at(self._looked_at or now)
         due_at = slots.next_due_at()
         self._recorder.expect(due_at, now)
-        waits = [longest]
-        for instant, shortest in (
-            (due_at, 0.0 if worked else _CONTENDED_SECONDS),
-            (available_at, _SHORTEST_SECONDS),
-        ):
-            if instant is not None:
-                waits.append(max((instant - now).total_seconds() + _LATE_SECONDS, shortest))
-        return min(waits)
+        until_slot = _wait(due_at, now, 0.0 if worked else _CONTENDED_SECONDS)
+        seconds = min(longest, until_slot, _wait(available_at, now, _SHORTEST_SECONDS))
+        self.awaits_slot = seconds == until_slot
+        return seconds
+
+
+def _wait(instant: datetime | None, now: datetime, shortest: float) -> float:
+    if instant is None:
+        return math.inf
+    return max((instant - now).total_seconds() + _LATE_SECONDS, shortest)

@@ -42,6 +42,10 @@ _HEARTBEAT_SECONDS = 5.0
 _ENTRY_WAITS_SECONDS = 5.0
 # The same while another message is under way.
 _COURIER_WAITS_SECONDS = 0.1
+# So long before a slot beat gets ready for it. A process that has slept is slow at first.
+_READY_SECONDS = 0.03
+# A connection that was there is taken for granted for so long.
+_CONNECTED_SECONDS = 0.5
 
 
 class JobScheduler(beat.Scheduler):  # type: ignore[misc]
@@ -62,6 +66,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         self._failed_since: float | None = None
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._sleeps = False
+        self._is_connected_until = 0.0
         self._clock_watch = ClockWatch()
         self._watch = BeatWatch(self._clock.monotonic)
         self._courier: Courier | None = None
@@ -95,17 +100,37 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         seconds = self._tick(*args, **kwargs)
         if not self._sleeps:
             return seconds
-        self._wake.wait(seconds)
+        self._sleep(seconds)
         self._wake.clear()
         if self._stopping:
             raise SystemExit
         return 0.0
 
+    def _sleep(self, seconds: float) -> None:
+        until = self._clock.monotonic() + seconds
+        if seconds > _READY_SECONDS and self._dispatcher.awaits_slot:
+            if self._wake.wait(seconds - _READY_SECONDS):
+                return
+            self._get_ready()
+        self._wake.wait(max(0.0, until - self._clock.monotonic()))
+
+    def _get_ready(self) -> None:
+        """Look whether the connection is there, and do without a write what the tick will do."""
+        try:
+            close_old_connections()
+            self._dispatcher.get_ready()
+            self._is_connected_until = self._clock.monotonic() + _CONNECTED_SECONDS
+        # The tick that follows meets the same trouble, and reports it.
+        except Exception:  # noqa: BLE001
+            connection.close()
+
     def _tick(self, *args: Any, **kwargs: Any) -> float:
         # While the database is away beat works on, and must not be ended for it.
         service_manager.notify("WATCHDOG=1")
         try:
-            close_old_connections()
+            if self._clock.monotonic() >= self._is_connected_until:
+                # Django asks the server before the next statement.
+                close_old_connections()
             wait = self._dispatcher.tick()
             self._heartbeat()
             self._take_entries_back()

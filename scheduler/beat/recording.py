@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from scheduler import failpoints
 from scheduler.beat import planning
@@ -20,7 +22,7 @@ from scheduler.operations import validation
 from scheduler.operations.errors import describe
 from scheduler.operations.missed import missed_since
 from scheduler.schedule import ScheduleError
-from scheduler.schedule.watermark import Watermark
+from scheduler.schedule.watermark import Watermark, is_changed
 from scheduler.store import slots
 from scheduler.store.jobs import disable_job
 from scheduler.transient import ROW_ERRORS, in_transaction, is_outage
@@ -43,6 +45,9 @@ class Recorded:
         )
 
 
+# A rehearsal is for the jobs that are due within so long, and for so many of them.
+_SOON: Final = timedelta(seconds=0.2)
+_REHEARSED: Final = 20
 # The jobs to record, locked: by now, so many at most.
 _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
 
@@ -72,6 +77,20 @@ class Recorder:
         self._due_at = math.inf
         if due_at is not None:
             self._due_at = self._clock.monotonic() + (due_at - now).total_seconds()
+
+    def rehearse(self) -> None:
+        """Read and plan what is due at the expected instant, for nothing. Locks and writes nothing.
+
+        After it the real thing finds its code, its rows and its connection warm.
+        """
+        now = self._clock.now()
+        jobs = slots.look_at_due_jobs(now + _SOON, _REHEARSED)
+        planner = planning.Planner(self._settings(), now + _SOON, decides=lambda job_id: True)
+        for job in jobs:
+            # What has been changed since is told to people when it is planned.
+            if job.next_run_at is not None and not is_changed(job, self._settings()):
+                with suppress(ScheduleError):
+                    planner.plan(job)
 
     def record_all(self) -> bool:
         """Record what is due and plan what is new. Returns whether there was any. Commits."""

@@ -126,6 +126,11 @@ def claim_due_jobs(now: datetime, limit: int) -> list[DueJob]:
     return _locked("next_run_at <= %s ORDER BY next_run_at, id", [now], limit)
 
 
+def look_at_due_jobs(now: datetime, limit: int) -> list[DueJob]:
+    """The same without locks, and with those of another beat."""
+    return _read("next_run_at <= %s ORDER BY next_run_at, id", [now], limit, lock="")
+
+
 def claim_new_jobs(now: datetime, limit: int) -> list[DueJob]:
     """Up to `limit` enabled jobs without a watermark (new, edited or inserted by SQL), locked in
     the same way. They are new whatever time it is.
@@ -146,9 +151,11 @@ def claim_job(job_id: int) -> list[DueJob]:
 
 
 def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
-    statement = _CLAIM.format(
-        columns=", ".join(DUE_FIELDS), condition=condition, lock=SKIP_LOCKED[connection.vendor]
-    )
+    return _read(condition, values, limit, lock=SKIP_LOCKED[connection.vendor])
+
+
+def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[DueJob]:
+    statement = _CLAIM.format(columns=", ".join(DUE_FIELDS), condition=condition, lock=lock)
     return [_due_job(row) for row in fetch_all(statement, [*values, limit])]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -90,6 +91,60 @@ def test_a_lost_race_does_not_keep_the_rescue_waiting_but_an_outage_does(
     assert system.dispatcher._healthy_since == healthy
     tick_with(OperationalError("server closed the connection"))
     assert system.dispatcher._healthy_since is None
+
+
+class Slept(threading.Event):
+    """Time goes on by itself: a wait takes no time, and the clock shows its end."""
+
+    def __init__(self, system: SchedulerHarness) -> None:
+        super().__init__()
+        self._clock = system.clock
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        self._clock.advance(timeout or 0.0)
+        return False
+
+
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_away", [False, True])
+def test_beat_gets_ready_just_before_a_slot_and_writes_nothing_then(
+    is_away: bool, beat: JobScheduler, system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    job = system.job()
+    beat._sleeps, beat._wake = True, (slept := Slept(system))
+    while not beat._dispatcher.tick():
+        pass  # the first ticks compare all watermarks
+    job.refresh_from_db()
+    due_at = job.next_run_at
+    assert due_at is not None
+    system.clock.advance((due_at - system.clock.now()).total_seconds() - 0.6)
+    statements: list[str] = []
+    get_ready = beat._dispatcher.get_ready
+
+    def watched() -> None:
+        def look(execute: Any, sql: str, *rest: Any) -> Any:
+            statements.append(sql)
+            if is_away:
+                raise OperationalError("server closed the connection")
+            return execute(sql, *rest)
+
+        with connection.execute_wrapper(look):
+            get_ready()
+
+    monkeypatch.setattr(beat._dispatcher, "get_ready", watched)
+    assert beat.tick() == 0.0
+    ahead, rest = slept.waits
+    assert ahead > 0.5
+    assert 0 <= rest <= 0.03
+    assert statements
+    assert all(sql.lstrip().startswith("SELECT") for sql in statements)
+    assert not any("UPDATE" in sql for sql in statements)  # no locks
+    assert statuses(job) == []
+    beat.tick()
+    assert statuses(job) == ["PENDING"]
 
 
 CLEANUP: dict[str, Any] = {"task": "shop.cleanup", "schedule": 60.0}
