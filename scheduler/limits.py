@@ -42,6 +42,7 @@ _MYSQL_IN_USE: Final = {**_MYSQL, "wait_timeout": str(IDLE_IN_TRANSACTION_SECOND
 class _State(threading.local):
     is_wanted = False
     is_in_constant_use = False
+    plans_freely = False
     #: The driver's connection that has the limits, and its own values before (MySQL, MariaDB).
     limited: Any = None
     before: dict[str, str] = {}
@@ -51,13 +52,15 @@ class _State(threading.local):
 _state = _State()
 
 
-def limit_connection(*, in_constant_use: bool = False) -> None:
+def limit_connection(*, in_constant_use: bool = False, plans_freely: bool = False) -> None:
     """Limit this thread's connection, and every one that replaces it.
 
     Only for threads in which no code of a shop uses the connection, or not before
     `unlimit_connection`. `in_constant_use`: never idle for long outside a transaction either.
+    `plans_freely`: it has other statements, too, than those that `plan_by_indexes` is for.
     """
     _state.is_wanted, _state.is_in_constant_use = True, in_constant_use
+    _state.plans_freely = plans_freely
     raw = connection.connection
     if raw is not None and raw is not _state.limited:
         # Closed if it fails, for example because the server was started anew: the one that
@@ -137,7 +140,7 @@ def plan_by_indexes() -> None:
     A plan that was made while the table was small would read all of it later. For statements whose
     conditions all have their index.
     """
-    if not _state.plans_by_indexes:
+    if not _state.plans_by_indexes and not _state.plans_freely:
         _run("; ".join(f"SET {name} = {value}" for name, value in _PLANS.items()))
         _state.plans_by_indexes = True
 

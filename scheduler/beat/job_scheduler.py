@@ -77,7 +77,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         """This process is a beat: it ends in order on a signal, keeps no lock for long, and does
         not wait for the broker.
         """
-        limit_connection(in_constant_use=True)
+        limit_connection(in_constant_use=True, plans_freely=True)
         self._courier = Courier(self._sender, wake=self._wake.set)
         self._dispatcher.sender = self._courier
         self._sleeps = self._stopping.listen()

@@ -29,6 +29,7 @@ from scheduler.store.heads import (
     floor_values,
     heads,
 )
+from scheduler.store.prepared import fetch_often
 
 #: So many runs at most are claimed at once.
 AT_ONCE: Final = 50
@@ -156,7 +157,7 @@ class MostUrgent:
         values: list[Any] = [head.queue, head.priority, now]
         values += floor_values(floor) if floor else []
         statement = _by_level(connection.vendor, floor is not None)
-        return [candidate(row) for row in fetch_all(statement, [*values, limit])]
+        return [candidate(row) for row in fetch_often(statement, [*values, limit])]
 
     def is_full(self, rows: Sequence[Candidate]) -> bool:
         return len(rows) >= self.places

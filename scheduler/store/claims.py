@@ -18,10 +18,11 @@ from scheduler import failpoints
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent, running_with
-from scheduler.store.connection import execute, lock_in_order, numbers, to_json
+from scheduler.store.connection import lock_in_order, to_json
 from scheduler.store.executions import request_cancel
 from scheduler.store.heads import Floors, Head
 from scheduler.store.overlap import Decision, Guards, Step
+from scheduler.store.prepared import among, execute_often
 from scheduler.store.runs import Lease, rows_of
 from scheduler.transient import in_transaction
 
@@ -230,8 +231,9 @@ class Claim:
         lease_ends = now + timedelta(seconds=self._lease_seconds)
         for timeout_seconds, ids in by_timeout.items():
             deadline = now + timedelta(seconds=timeout_seconds + DEADLINE_MARGIN_SECONDS)
-            execute(
-                _BEGIN.format(token=_TOKEN[connection.vendor], ids=numbers(ids)),
+            condition, listed = among(ids)
+            execute_often(
+                _BEGIN.format(token=_TOKEN[connection.vendor], among=condition),
                 [
                     RunStatus.RUNNING,
                     self._token_prefix,
@@ -239,6 +241,7 @@ class Claim:
                     min(lease_ends, deadline),
                     deadline,
                     now,
+                    *listed,
                 ],
             )
 
@@ -255,7 +258,7 @@ UPDATE job_executions
        lease_expires_at = %s, deadline_at = %s, started_at = %s, in_line = NULL,
        progress = NULL, progress_message = '', overran = FALSE, reason_code = NULL,
        reason_facts = NULL
- WHERE id IN ({ids})
+ WHERE id {among}
 """
 
 

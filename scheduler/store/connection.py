@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -39,10 +39,10 @@ def database_now() -> datetime:
 # Statements that run often are SQL and not ORM: compiling an ORM query costs more than running it.
 
 
-def execute(statement: str, parameters: Sequence[Any]) -> int:
+def execute(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> int:
     """Run one statement and return how many rows it changed. Parameters may be aware instants."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, _outgoing(parameters))
+        cursor.execute(statement, outgoing(parameters))
         return int(cursor.rowcount)
 
 
@@ -54,7 +54,7 @@ def insert_one(statement: str, parameters: Sequence[Any]) -> int:
     with transaction.mark_for_rollback_on_error(), connection.cursor() as cursor:
         cursor.execute(
             f"{statement} RETURNING id" if returning else statement,
-            _outgoing(parameters),
+            outgoing(parameters),
         )
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
@@ -62,17 +62,26 @@ def insert_one(statement: str, parameters: Sequence[Any]) -> int:
 def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
     """The first row as the driver returns it. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, _outgoing(parameters))
+        cursor.execute(statement, outgoing(parameters))
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 
 
-def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+def fetch_all(
+    statement: str, parameters: Sequence[Any] | Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
     """All rows as the driver returns them. Convert with `instant` and `from_json`."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, _outgoing(parameters))
+        cursor.execute(statement, outgoing(parameters))
         rows: list[tuple[Any, ...]] = list(cursor.fetchall())
         return rows
+
+
+def outgoing(values: Sequence[Any] | Mapping[str, Any]) -> list[Any] | dict[str, Any]:
+    """The values as the driver takes them."""
+    if isinstance(values, Mapping):
+        return dict(zip(values, _outgoing(list(values.values())), strict=True))
+    return _outgoing(values)
 
 
 def _outgoing(values: Sequence[Any]) -> list[Any]:

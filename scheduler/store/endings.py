@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +14,9 @@ from scheduler import failpoints
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import overlap
-from scheduler.store.connection import LOCK, execute, fetch_all, instant, marks, numbers, to_json
+from scheduler.store.connection import LOCK, execute, instant, marks, to_json
 from scheduler.store.overlap import Guards
+from scheduler.store.prepared import among, execute_often, fetch_often
 from scheduler.store.run_reports import Report, save_report
 from scheduler.store.runs import Lease
 from scheduler.transient import in_transaction
@@ -126,7 +128,7 @@ class _Row:
 _RUNNING: Final = """
 SELECT id, lease_token, cancel_requested_at, error_message, lease_expires_at
   FROM job_executions {hint}
- WHERE id IN ({ids}) AND status = %s
+ WHERE id {among} AND status = '{running}'
  ORDER BY id {lock}
 """
 
@@ -134,15 +136,17 @@ SELECT id, lease_token, cancel_requested_at, error_message, lease_expires_at
 def _lock(leases: Sequence[Lease], expired_before: datetime | None) -> dict[int, _Row]:
     """The runs that are still of these leases, locked until the transaction ends."""
     tokens = {lease.execution_id: lease.token for lease in leases}
+    condition, listed = among(tokens)
     statement = _RUNNING.format(
         # Else the server may read, and lock, all that are RUNNING.
         hint="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
-        ids=numbers(tokens),
+        among=condition,
+        running=RunStatus.RUNNING,
         lock=LOCK[connection.vendor],
     )
     return {
         id_: _Row(asked_to_cancel=asked_at is not None, error=error)
-        for id_, token, asked_at, error, lease_ends in fetch_all(statement, [RunStatus.RUNNING])
+        for id_, token, asked_at, error, lease_ends in fetch_often(statement, listed)
         if _is_of(tokens[id_], token)
         and (expired_before is None or (instant(lease_ends) or expired_before) < expired_before)
     }
@@ -217,7 +221,7 @@ UPDATE job_executions
    SET status = %s, finished_at = %s, result = %s, overran = %s, error_message = %s,
        reason_code = %s, reason_facts = %s, failures = failures + %s, final_token = lease_token,
        lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
- WHERE id IN ({ids})
+ WHERE id {among}
 """
 # Whoever asked for the cancel has written the reason. None: it was asked for by SQL.
 _CANCEL: Final = """
@@ -226,14 +230,14 @@ UPDATE job_executions
        reason_code = COALESCE(reason_code, %s),
        final_token = lease_token, lease_token = NULL, lease_expires_at = NULL,
        deadline_at = NULL
- WHERE id IN ({ids})
+ WHERE id {among}
 """
 _GO_BACK: Final = """
 UPDATE job_executions
    SET status = %s, available_at = %s,
        error_message = COALESCE(%s, error_message), reason_code = %s, reason_facts = %s,
        failures = failures + %s, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
- WHERE id IN ({ids})
+ WHERE id {among}
 """
 
 
@@ -249,20 +253,31 @@ def _write(
         if values is not None:
             alike.setdefault(values, []).append(one.ending.lease.execution_id)
     for values, ids in alike.items():
-        execute(statement.format(ids=numbers(ids)), values)
+        condition, listed = among(ids)
+        execute_often(statement.format(among=condition), [*values, *listed])
 
 
 _INSERT_ATTEMPTS: Final = """
 INSERT INTO job_attempts
        (execution_id, attempt, lease_token, worker, started_at, ended_at, outcome, error, traceback,
         exception_class)
-VALUES {rows}
+{rows}
+"""
+# As one parameter: a text that is constant can be prepared.
+_OF_JSON: Final = """
+SELECT (a ->> 0)::bigint, (a ->> 1)::integer, a ->> 2, a ->> 3, (a ->> 4)::timestamptz,
+       (a ->> 5)::timestamptz, a ->> 6, a ->> 7, a ->> 8, a ->> 9
+  FROM jsonb_array_elements(%s::jsonb) a
 """
 
 
 def _insert_attempts(written: Sequence[Written]) -> None:
     """A second fence: UNIQUE (execution_id, attempt)."""
     if not written:
+        return
+    if connection.vendor == "postgresql":
+        attempts = json.dumps([_attempt(one) for one in written])
+        execute_often(_INSERT_ATTEMPTS.format(rows=_OF_JSON), [attempts])
         return
     rows: list[str] = []
     values: list[Any] = []
@@ -275,7 +290,16 @@ def _insert_attempts(written: Sequence[Written]) -> None:
             values += [end.error, end.traceback, end.exception_class or None]
         # Most runs end well. Each place holder less is felt where hundreds end at once.
         rows.append(f"({lease.execution_id:d}, {lease.attempt:d}, {marks(range(5))}, {failure})")
-    execute(_INSERT_ATTEMPTS.format(rows=", ".join(rows)), values)
+    execute(_INSERT_ATTEMPTS.format(rows="VALUES " + ", ".join(rows)), values)
+
+
+def _attempt(one: Written) -> list[Any]:
+    end, lease = one.ending, one.ending.lease
+    return [
+        *(lease.execution_id, lease.attempt, lease.token, lease.owner),
+        *(lease.started_at.isoformat(), one.at.isoformat(), one.outcome),
+        *(end.error, end.traceback, end.exception_class or None),
+    ]
 
 
 def ended(leases: Collection[Lease]) -> frozenset[str]:

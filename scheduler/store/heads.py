@@ -17,6 +17,7 @@ from django.db import connection
 from scheduler.models import LIMITS
 from scheduler.states import RunStatus
 from scheduler.store.connection import fetch_all, instant, numbers
+from scheduler.store.prepared import fetch_often
 
 LOWEST, HIGHEST = LIMITS["priority"]
 Level = tuple[str, int]
@@ -166,7 +167,7 @@ def _above(floors: Floors, queues: Sequence[str]) -> list[Head]:
     statement = _statement_above(connection.vendor, levels)
     return [
         Head(queue=queue, priority=priority, first_at=first_at)
-        for queue, priority, at in fetch_all(statement, values)
+        for queue, priority, at in fetch_often(statement, values)
         if (first_at := instant(at)) is not None
     ]
 

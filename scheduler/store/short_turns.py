@@ -12,13 +12,13 @@ and written the end by itself, does nothing at all.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeGuard
 
 from django.db import connection
 
-from scheduler.limits import is_limited
 from scheduler.states import FINAL, OverlapPolicy, RunStatus
 from scheduler.store.candidates import (
     AGEING,
@@ -33,7 +33,7 @@ from scheduler.store.claims import Terms
 from scheduler.store.connection import to_json
 from scheduler.store.endings import Ending
 from scheduler.store.heads import HIGHEST, IS_PENDING, LOWEST
-from scheduler.store.prepared import Prepared, execute_prepared
+from scheduler.store.prepared import can_prepare, fetch_often
 
 # A packet of more waits for its own statement.
 _MOST_LINES: Final = 100
@@ -56,10 +56,9 @@ def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
     return (
         isinstance(choice, MostUrgent)
         and choice.places == 1
-        and connection.vendor == "postgresql"
+        and can_prepare()
         and not connection.in_atomic_block
         and connection.get_autocommit()
-        and is_limited()
         and ending.status in FINAL
         and ending.status != RunStatus.CANCELLED
         and ending.lease.guard is None
@@ -71,7 +70,7 @@ def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
 def end_and_begin(ending: Ending, terms: Terms, choice: MostUrgent, now: datetime) -> ShortTurn:
     """End this run and begin the most urgent one. One statement, which is its own transaction."""
     values = {"now": now, **_of_end(ending, now), **_of_claim(terms), **_of_choice(choice)}
-    ((ended, has_front, has_begun, *row),) = execute_prepared(TURN, values)
+    ((ended, has_front, has_begun, *row),) = fetch_often(TURN, values)
     return ShortTurn(
         is_ended=bool(ended),
         begun=candidate(row) if has_begun else None,
@@ -241,10 +240,7 @@ UPDATE job_executions e
         OR {_URGENCY.format(row="c")} = other.urgency AND c.available_at < other.available_at)
 RETURNING e.id AS begun_id
 """  # noqa: S608 - of constants
-TURN: Final = Prepared(
-    "jobu_turn",
-    _TYPES,
-    f"""
+_NAMED: Final = f"""
 WITH ended AS ({_ENDED}),
 attempt AS ({_ATTEMPT}),
 line AS ({_LINES}),
@@ -256,5 +252,7 @@ begun AS ({_BEGUN})
 SELECT (SELECT COUNT(*) FROM ended), EXISTS (SELECT FROM fronts), begun_id IS NOT NULL,
        {COLUMNS}, cancel_requested_at, job
   FROM (SELECT) one LEFT JOIN chosen ON TRUE LEFT JOIN begun ON TRUE
-""",  # noqa: S608 - of constants
+"""  # noqa: S608 - of constants
+TURN: Final = re.sub(
+    r"(?<!:):([a-z_]+)", lambda found: f"%({found[1]})s::{_TYPES[found[1]]}", _NAMED
 )

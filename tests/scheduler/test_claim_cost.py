@@ -150,7 +150,8 @@ class Cost:
                 if not statement.lstrip().startswith("UPDATE"):
                     plan = [row[0] for row in cursor.execute(explain, params).fetchall()]
                     assert not any("Seq Scan on job_exec" in line for line in plan), plan
-                    assert not any(line.strip().startswith("Sort") for line in plan), plan
+                    if "ANY(" not in statement:  # a list of ids, which is short, may be sorted
+                        assert not any(line.strip().startswith("Sort") for line in plan), plan
                     pages = next((line for line in plan if "Buffers:" in line), "")
                     self.reads += sum(map(int, re.findall(r"(?:hit|read)=(\d+)", pages)))
                     locked = next((line for line in plan if "LockRows" in line), "")

@@ -76,7 +76,7 @@ def test_a_turn_is_one_statement_and_no_transaction_around_it(system: SchedulerH
             (claimed,) = turn(success(lease), floors=floors).started
         assert claimed.row.id == row.pk
         lease = claimed.lease
-    assert [query["sql"][:7] for query in captured.captured_queries] == ["EXECUTE"]
+    assert len(captured.captured_queries) == 1
 
 
 def test_it_writes_what_the_statements_of_a_turn_write(system: SchedulerHarness):
@@ -205,7 +205,7 @@ def test_after_a_lost_answer_what_was_claimed_is_found(system: SchedulerHarness)
     lease = begun(system.execution())
     row = system.execution()
     claim = new_claim()
-    faults = Faults(lambda text: text.startswith("EXECUTE"), done=True)
+    faults = Faults(lambda text: text == TURN, done=True)
     with connection.execute_wrapper(faults), pytest.raises(OperationalError):
         end_and_claim([success(lease)], claim, choice(), START)
     assert faults.seen
@@ -223,7 +223,7 @@ def test_a_worker_goes_on_after_a_lost_answer(done: bool, system: SchedulerHarne
     worker = system.new_worker("child")
     (first,) = worker.executor.claim(choice()).runs
     worker.executor.wait_for(first)
-    faults = Faults(lambda text: text.startswith("EXECUTE"), done=done)
+    faults = Faults(lambda text: text == TURN, done=done)
     with connection.execute_wrapper(faults):
         begun = worker.executor.report_and_claim(first, choice())
     if not done:  # what was asked for after all is nothing: the next claim finds it
@@ -265,7 +265,13 @@ def test_the_plan_reads_indexes_though_the_tables_were_empty(system: SchedulerHa
         cursor.execute("ANALYZE job_executions")
     turn(success(lease))
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {TURN.execute}", [None] * len(TURN.parameters))
+        cursor.execute(
+            "SELECT name, CARDINALITY(parameter_types) FROM pg_prepared_statements"
+            " WHERE statement LIKE %s",
+            [f"{TURN[:20]}%"],
+        )
+        ((name, count),) = cursor.fetchall()
+        cursor.execute(f"EXPLAIN EXECUTE {name} ({', '.join(['NULL'] * count)})")
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Seq Scan" not in plan
     assert "executions_to_claim" in plan
