@@ -122,7 +122,8 @@ class JobExecution(models.Model):
             ("retry_jobexecution", "Can retry executions"),
         ]
         indexes = [
-            # rescue_expired
+            # rescue_expired. PostgreSQL has smaller ones instead of this one, `executions_source`
+            # and `executions_created`: migration 0033
             models.Index(fields=["status", "lease_expires_at"], name="executions_to_rescue"),
             # retention, last results, and the dashboard's last hours, which it answers by itself.
             # On MySQL it holds all rows (migration 0026), as executions_backfill does
