@@ -271,10 +271,11 @@ def current() -> SchedulerSettings:
     """
     global _read_from, _read
     value = getattr(settings, "JOBU", _NOTHING)
-    if isinstance(value, SchedulerSettings):
-        return value
+    # Several times for each run, so the instance of before comes first: pydantic's isinstance is
+    # slow.
     if _read is None or _read_from is not value:
-        _read_from, _read = value, from_mapping(value)
+        _read = value if isinstance(value, SchedulerSettings) else from_mapping(value)
+        _read_from = value
     return _read
 
 

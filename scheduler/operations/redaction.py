@@ -39,6 +39,10 @@ class Redactor:
         self._secrets = sorted(written, key=lambda text: (-len(text), text))
         self._first_lines = [_LINE_BREAK.split(secret, 1)[0] for secret in self._secrets]
 
+    @property
+    def has_nothing_to_do(self) -> bool:
+        return not self._secrets
+
     def text(self, text: str) -> str:
         """Returns `text` with each secret replaced."""
         for secret, first_line in zip(self._secrets, self._first_lines, strict=True):

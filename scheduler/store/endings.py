@@ -125,10 +125,11 @@ class _Row:
     """The reason of whoever has asked for the cancel."""
 
 
+# Only a run that goes on has a token. By its status PostgreSQL might read all that are RUNNING.
 _RUNNING: Final = """
 SELECT id, lease_token, cancel_requested_at, error_message, lease_expires_at
   FROM job_executions {hint}
- WHERE id {among} AND status = '{running}'
+ WHERE id {among} AND lease_token IS NOT NULL
  ORDER BY id {lock}
 """
 
@@ -141,7 +142,6 @@ def _lock(leases: Sequence[Lease], expired_before: datetime | None) -> dict[int,
         # Else the server may read, and lock, all that are RUNNING.
         hint="FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else "",
         among=condition,
-        running=RunStatus.RUNNING,
         lock=LOCK[connection.vendor],
     )
     return {

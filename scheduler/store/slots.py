@@ -19,8 +19,14 @@ from scheduler.models import INSTANTS, CronJob
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
 from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
-from scheduler.store.connection import SKIP_LOCKED, instant, to_json
-from scheduler.store.prepared import among, execute_often, fetch_often
+from scheduler.store.connection import (
+    SKIP_LOCKED,
+    execute,
+    fetch_all,
+    instant,
+    numbers,
+    to_json,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +156,7 @@ def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
 
 def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[DueJob]:
     statement = _CLAIM.format(columns=", ".join(DUE_FIELDS), condition=condition, lock=lock)
-    return [_due_job(row) for row in fetch_often(statement, [*values, limit])]
+    return [_due_job(row) for row in fetch_all(statement, [*values, limit])]
 
 
 def _due_job(row: Sequence[Any]) -> DueJob:
@@ -168,26 +174,28 @@ def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
     return {job.pk: job for job in CronJob.objects.filter(id__in=ids)}
 
 
-_RECORD = """
+_SLOTS: Final = """
 INSERT INTO job_executions
        (job_id, job_name, handler_name, scheduled_time, status, params, param_source, max_retry,
         timeout_seconds, queue, priority, available_at, finished_at, error_message,
         reason_code, reason_facts, created_at)
-SELECT j.id, j.name, j.handler_name, {instant}, %s, j.handler_params, %s, j.max_retry,
-       j.timeout_seconds, j.queue, j.priority, {instant}, {instant}, %s, %s, {json}, {instant}
+SELECT j.id, j.name, j.handler_name, %s, %s, j.handler_params, %s, j.max_retry,
+       j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s, %s
   FROM cron_jobs j
- WHERE j.id {among}
+ WHERE j.id IN ({ids})
+"""
+_NOT_THERE: Final = """
    AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.scheduled_time = %s)
 """
-
-
-# PostgreSQL takes a parameter in a SELECT for a text.
-_UNTYPED: Final = {"instant": "%s", "json": "%s"}
-_TYPED: Final = {
-    "postgresql": {"instant": "%s::timestamptz", "json": "%s::jsonb"},
-    "mysql": _UNTYPED,
-    "sqlite": _UNTYPED,
+_RECORD: Final = {
+    # It looks into the index of slots anyway. Of two looks the planner may do the first one by
+    # another index, which holds all jobs of the same slot.
+    "postgresql": f"{_SLOTS} ON CONFLICT (job_id, scheduled_time) DO NOTHING",
+    "mysql": _SLOTS + _NOT_THERE,
+    "sqlite": _SLOTS + _NOT_THERE,
 }
+
+
 # Text, code, and facts as JSON.
 _Reason = tuple[str, ReasonCode, str | None]
 
@@ -208,9 +216,8 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
         status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
         finished_at = None if reason is None else now
         text, code, facts = reason or (None, None, None)
-        condition, listed = among(ids)
-        written += execute_often(
-            _RECORD.format(among=condition, **_TYPED[connection.vendor]),
+        written += execute(
+            _RECORD[connection.vendor].format(ids=numbers(ids)),
             [
                 slot,
                 status,
@@ -221,8 +228,7 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 code,
                 facts,
                 now,
-                *listed,
-                slot,
+                *([] if connection.vendor == "postgresql" else [slot]),
             ],
         )
     return written
@@ -239,7 +245,7 @@ _ADVANCE: Final = """
 UPDATE cron_jobs
    SET next_run_at = %s, schedule_fingerprint = %s, last_slot_at = %s, last_nominal_at = %s,
        missed_from = NULL, tick_seq = tick_seq + 1, schedule_error = ''
- WHERE id {among}
+ WHERE id IN ({ids})
 """
 
 
@@ -253,15 +259,13 @@ def advance_jobs(watermarks: Mapping[int, Watermark]) -> None:
     for job_id, watermark in watermarks.items():
         groups.setdefault(watermark, []).append(job_id)
     for watermark, ids in groups.items():
-        condition, listed = among(ids)
-        execute_often(
-            _ADVANCE.format(among=condition),
+        execute(
+            _ADVANCE.format(ids=numbers(ids)),
             [
                 watermark.next_run_at,
                 watermark.schedule_fingerprint,
                 watermark.last_slot_at,
                 watermark.last_nominal_at,
-                *listed,
             ],
         )
 
