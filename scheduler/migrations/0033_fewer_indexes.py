@@ -2,7 +2,8 @@
 
 Each write of a run writes all indexes that it is in. Four become partial: runs that go on, runs
 that did not end well, runs that no schedule has made, and runs with a key. That of `created_at`
-becomes one of block ranges. Elsewhere partial indexes are used only where the query repeats the
+becomes one of block ranges. And jobs lose the index for `LIKE` that Django makes for a unique text:
+each slot writes all indexes of its job, and nobody looks for the beginning of a name. Elsewhere partial indexes are used only where the query repeats the
 condition word by word (SQLite), or do not exist (MySQL, MariaDB): they keep theirs.
 
 They are made and dropped while others write. If one of these steps fails, run it again.
@@ -24,6 +25,8 @@ OLD = {
     "executions_source": "(param_source)",
     "executions_created": "(created_at)",
 }
+# Django's name.
+NAME_LIKE = "cron_jobs_name_bd61611c_like"
 # In place of the constraint of the model, which all runs are in.
 KEY = "executions_dedupe_key"
 
@@ -63,7 +66,7 @@ def forwards(apps, schema_editor):
     make(schema_editor, KEY, "(dedupe_key) WHERE dedupe_key IS NOT NULL", "UNIQUE")
     for constraint in key_constraints(schema_editor):
         schema_editor.execute(f'ALTER TABLE job_executions DROP CONSTRAINT "{constraint}"')
-    for old in OLD:
+    for old in (*OLD, NAME_LIKE):
         drop(schema_editor, old)
 
 
@@ -76,6 +79,9 @@ def backwards(apps, schema_editor):
     schema_editor.execute(
         "ALTER TABLE job_executions ADD CONSTRAINT job_executions_dedupe_key_key"
         " UNIQUE USING INDEX job_executions_dedupe_key_key"
+    )
+    schema_editor.execute(
+        f"CREATE INDEX CONCURRENTLY {NAME_LIKE} ON cron_jobs (name varchar_pattern_ops)"
     )
     for new in (*NEW, KEY):
         drop(schema_editor, new)
