@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from scheduler.clock import host_now
 from tests.harness.system import System
 
 pytestmark = [pytest.mark.processes, pytest.mark.database]
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.database]
 
 STARTED, LATER = "2026-01-01 00:00:01", "2099-01-01 00:00:00"
 # Not so long ago that it is pruned.
-ENDED = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d %H:%M:%S}"
+ENDED = f"{host_now() - timedelta(hours=1):%Y-%m-%d %H:%M:%S}"
 # What is in a column that differs from its default; of each state that 0.1.0 leaves behind.
 LEFT: dict[str, dict[str, Any]] = {
     "waits": {"publish_count": 2, "publish_at": LATER},
