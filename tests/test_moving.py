@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, CronJob
 from scheduler.operations.validation import job_problems
 from scheduler.schedule import parse, slots_between
+from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.plan import first_slot
 from tests.harness.system import ROOT
 
@@ -22,15 +23,12 @@ PAGE = " ".join((ROOT / "docs" / "moving.md").read_text(encoding="utf-8").split(
 # A Thursday. The year has 53 of them.
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
+HOUR = timedelta(hours=1)
 
 
 def slots(expression: str, span: timedelta = YEAR) -> list[datetime]:
     before = NEW_YEAR - timedelta(seconds=1)
-    return slots_between(parse(expression, "UTC"), before, before + span, 1000)
-
-
-def minutes(expression: str) -> list[int]:
-    return [slot.minute for slot in slots(expression, timedelta(hours=1))]
+    return slots_between(read_schedule(expression, "UTC"), before, before + span, 1000)
 
 
 def weekdays(expression: str) -> set[str]:
@@ -62,18 +60,12 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         slots("1 2 3 4 *") == [datetime(2026, 4, 3, 2, 1, tzinfo=UTC)]
         and {slot.weekday() for slot in slots("1 2 * 4 fri")} == {4}
     ),
-    "| `IntervalSchedule` of 10 minutes | `*/10 * * * *`.": lambda: (
-        minutes("*/10 * * * *") == [0, 10, 20, 30, 40, 50]
+    "| `IntervalSchedule` of 10 minutes | `every 10m from 2026-11-28T09:00:03Z`": lambda: (
+        [f"{slot:%M:%S}" for slot in slots("every 10m from 2025-11-28T09:00:03Z", HOUR)]
+        == ["00:03", "10:03", "20:03", "30:03", "40:03", "50:03"]
     ),
-    "an expression fires at round times, here at :00, :10, :20.": lambda: (
-        minutes("*/10 * * * *")[:3] == [0, 10, 20]
-    ),
-    "Shift it by `3-59/10 * * * *`": lambda: (
-        minutes("3-59/10 * * * *") == [3, 13, 23, 33, 43, 53]
-    ),
-    "An interval that divides neither an hour nor a day has no expression.": lambda: (
-        # 56, and then 0: four minutes and not seven.
-        minutes("*/7 * * * *")[-1] == 56 and slots("*/7 * * * *")[9].minute == 0
+    "`ClockedSchedule` | `at 2030-01-01T00:00Z`": lambda: (
+        slots("at 2026-01-02T00:00Z") == [NEW_YEAR + timedelta(days=1)]
     ),
     "`priority`, 0 to 9": lambda: (
         [n for n in range(-1, 11) if not problems(priority=n)] == list(range(10))
@@ -109,6 +101,11 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         {day.day for day in celerys_days(day_of_month="13", day_of_week="5")} == {13}
         and weekdays("0 0 13 * 5") > {"Fri"}
         and len(slots("0 0 13 * 5")) > 52 > len(celerys_days(day_of_month="13", day_of_week="5"))
+    ),
+    "`RRULE:FREQ=DAILY;BYMONTHDAY=13;BYDAY=FR;BYHOUR=9;BYMINUTE=0`": lambda: (
+        slots("RRULE:FREQ=DAILY;BYMONTHDAY=13;BYDAY=FR;BYHOUR=9;BYMINUTE=0".join(
+            ["DTSTART:20200101T000000\n", ""]))
+        == [day + timedelta(hours=9) for day in celerys_days(day_of_month="13", day_of_week="5")]
     ),
     '"the second Monday" is an expression (`0 9 * * mon#2`,': lambda: (
         {(slot.weekday(), (slot.day - 1) // 7) for slot in slots("0 9 * * mon#2")} == {(0, 1)}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.models import CronJob
-from scheduler.moving.comparing import Cause, Comparison, Side, compare
+from scheduler.moving.comparing import Cause, Comparison, compare
 from scheduler.moving.entries import Entry, Level
-from scheduler.moving.mapping import Mapped, new_side
+from scheduler.moving.mapping import Mapped, new_side, old_side
 from scheduler.moving.words import in_words
 from scheduler.operations.imports import ImportControl
 from scheduler.schedule import ScheduleError
@@ -45,15 +45,14 @@ def compare_entries(
 def _compare(
     mapped: Mapped, imported: CronJob | None, control: ImportControl, now: datetime, days: int
 ) -> Compared:
-    entry = mapped.entry
+    old = old_side(mapped.entry)
     job = imported or _job_of(mapped)
-    if entry.old is None or job is None:
+    if old is None or job is None:
         return Compared(mapped=mapped, not_compared=_why_not(mapped))
     try:
         new = new_side(job, control)
     except ScheduleError as error:
         return Compared(mapped=mapped, not_compared=str(error))
-    old = Side(schedule=entry.old, rule=entry.rule, interval_seconds=entry.interval_seconds)
     return Compared(
         mapped=mapped,
         expression=job.cron_expression,

@@ -6,7 +6,7 @@ Shared by the sources whose entries are Celery's: django-celery-beat, the beat_s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -23,15 +23,32 @@ from scheduler.moving.entries import (
     impossible,
     note,
 )
-from scheduler.moving.expressions import of_interval
-from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.mapping_rules import (
+    Columns,
+    columns_of_instant,
+    columns_of_interval,
+    columns_of_rule,
+)
+from scheduler.moving.other_kinds import every_days_text
+from scheduler.moving.redbeat_rules import KeptRule
 from scheduler.moving.rules import Rule, in_bounds
 from scheduler.moving.task_arguments import columns_of_call, retries_of
+from scheduler.moving.walking_kinds import Instants
 from scheduler.operations.celery_app import own_app
 
 # Celery keeps no limit of a task that has none.
 LONGEST_TIMEOUT_SECONDS: Final = 86_400
 _SECOND: Final = timedelta(seconds=1)
+
+
+_DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Once:
+    """A schedule of one run."""
+
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +59,7 @@ class CeleryEntry:
     """
 
     task: str
-    schedule: BaseSchedule
+    schedule: BaseSchedule | Once | KeptRule
     zone: str
     args: list[Any] = field(default_factory=list)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -135,6 +152,10 @@ def found_in(entry: CeleryEntry, options: Options, *, has_priorities: bool) -> F
             return _of_crontab(entry, entry.schedule, values, findings, options)
         case schedule():
             return _of_interval(entry, entry.schedule, values, findings, options)
+        case Once():
+            return _of_once(entry.schedule.at, values, findings, options)
+        case KeptRule():
+            return _of_kept_rule(entry.schedule, values, findings, options)
         case solar():
             findings.append(impossible(Reason.SOLAR, event=entry.schedule.event))
         case other:
@@ -183,6 +204,26 @@ def _rule_of_crontab(entry: CeleryEntry, found: crontab) -> Rule:
     )
 
 
+def _of_once(
+    at: datetime, values: dict[str, Any], findings: list[Finding], options: Options
+) -> Found:
+    columns, more, _nearest = columns_of_instant(at, options.now)
+    old = Instants(instants=[at])
+    return Found(values={**values, "start_at": None, **columns}, findings=findings + more, old=old)
+
+
+def _of_kept_rule(
+    found: KeptRule, values: dict[str, Any], findings: list[Finding], options: Options
+) -> Found:
+    rule = found.old.rule
+    more = []
+    if rule.after(options.now) is None:
+        last = rule.before(options.now) or rule[0]
+        more.append(impossible(Reason.PASSED, at=last.astimezone(UTC).isoformat()))
+    columns = {"cron_expression": found.expression, "timezone": found.old.zone}
+    return Found(values=values | columns, findings=findings + more, old=found.old)
+
+
 def _of_interval(
     entry: CeleryEntry,
     found: schedule,
@@ -191,28 +232,75 @@ def _of_interval(
     options: Options,
 ) -> Found:
     seconds = float(found.seconds)
-    if seconds < 1:
-        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest="* * * * *"))
-        return Found(values=values, findings=findings)
-    expression, is_exact = of_interval(seconds)
+    if found.relative and seconds in _RELATIVE:
+        return _of_round_interval(entry, found, values, findings)
+    start = _counted_from(entry, seconds, options)
     walker = CeleryWalker(
         schedule=found,
-        zone="UTC",
+        zone=entry.zone if found.relative else "UTC",
         rule=Rule(zone="UTC", start_at=entry.start_at, end_at=entry.end_at),
-        last_run_at=entry.last_run_at or options.now.replace(microsecond=0),
+        last_run_at=start or options.now.replace(microsecond=0),
     )
-    if is_exact:
-        findings.append(differs(Reason.PHASE, expression=expression))
-        values |= {"cron_expression": expression, "timezone": "UTC"}
+    if found.relative and seconds >= 1:
+        columns, more, nearest = _of_rounded(walker, seconds, start, options)
     else:
-        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
+        columns, more, nearest = columns_of_interval(seconds, start)
     return Found(
-        values=values,
-        findings=findings,
-        nearest="" if is_exact else expression,
-        old=walker,
+        values=values | columns,
+        findings=findings + more,
+        nearest=nearest,
+        old=walker if seconds >= 1 else None,
         interval_seconds=seconds,
     )
+
+
+def _counted_from(entry: CeleryEntry, seconds: float, options: Options) -> datetime | None:
+    """Returns what Celery counts from: the last run, or a start that comes before the next run."""
+    last, start = entry.last_run_at, _extra_run(entry, options)
+    if start is not None and (last is None or last + timedelta(seconds=seconds) <= start):
+        return start
+    return last
+
+
+_ZERO: Final = frozenset({0})
+# A distance of one unit that is rounded to it: each full minute, hour or day of the app's zone.
+_RELATIVE: Final[Mapping[float, Rule]] = {
+    60.0: Rule(zone=""),
+    3600.0: Rule(zone="", minutes=_ZERO),
+    86_400.0: Rule(zone="", minutes=_ZERO, hours=_ZERO),
+}
+
+
+def _of_round_interval(
+    entry: CeleryEntry, found: schedule, values: dict[str, Any], findings: list[Finding]
+) -> Found:
+    rule = replace(
+        _RELATIVE[float(found.seconds)],
+        zone=entry.zone,
+        start_at=entry.start_at,
+        end_at=entry.end_at,
+    )
+    columns, more, nearest = columns_of_rule(rule)
+    walker = CeleryWalker(schedule=found, zone=entry.zone, rule=rule)
+    return Found(
+        values=values | columns, findings=findings + more, nearest=nearest, old=walker, rule=rule
+    )
+
+
+def _of_rounded(
+    walker: CeleryWalker, seconds: float, start: datetime | None, options: Options
+) -> Columns:
+    """A distance of several units that is rounded: Celery says where the next run is."""
+    first, *_others = walker.slots(options.now, options.now + timedelta(seconds=2 * seconds), 1)
+    columns, findings, nearest = columns_of_interval(seconds, first)
+    if seconds % _DAY_SECONDS == 0:
+        text = every_days_text(
+            int(seconds) // _DAY_SECONDS, first.astimezone(ZoneInfo(walker.zone))
+        )
+        columns = {"cron_expression": text, "timezone": walker.zone}
+    if start is None and not nearest:
+        findings = [differs(Reason.PHASE, expression=columns["cron_expression"])]
+    return columns, findings, nearest
 
 
 def _take_options(

@@ -27,6 +27,7 @@ _DAY: Final = timedelta(days=1)
 _MOST_SLOTS: Final = 4000
 _WHOLE_DAYS: Final = 2
 _SLOTS_PER_DAY: Final = 3
+_FIRST_SLOTS: Final = 30
 _NEAR_A_CHANGE: Final = timedelta(hours=26)
 _NO_LIMIT: Final = 1_000_000
 EXAMPLES: Final = 5
@@ -53,13 +54,21 @@ class Cause(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """One side. `rule`: its times as sets; None where it is a distance (`interval_seconds`), or a
-    schedule of another kind. `calendar`: the job's, "" for none.
+    schedule of another kind. `calendar`: the job's, "" for none. `start_at`, `end_at`: inclusive.
     """
 
     schedule: OldSchedule
     rule: Rule | None
     interval_seconds: float | None = None
     calendar: str = ""
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+    def allows(self, slot: datetime) -> bool:
+        """Whether its start and its end allow a run then."""
+        return (self.start_at is None or slot >= self.start_at) and (
+            self.end_at is None or slot <= self.end_at
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +132,8 @@ class _Window:
 def compare(old: Side, new: Side, *, now: datetime, days: int) -> Comparison:
     """Compares `days` days from `now`, and the clock changes of the year in the zones of both."""
     changes = _changes(old, new, now, max(YEAR, timedelta(days=days)))
-    often = (
-        old.rule.runs_per_day if old.rule else 86_400 / (old.interval_seconds or 86_400)
-    ) * days
-    is_sampled = often > _MOST_SLOTS
-    windows = [*_around(changes), *_span(now, days, old, changes, is_sampled=is_sampled)]
+    is_sampled = _runs_per_day(old, now) * days > _MOST_SLOTS
+    windows = [*_around(changes, now), *_span(now, days, old, changes, is_sampled=is_sampled)]
     both: set[datetime] = set()
     found: dict[datetime, Difference] = {}
     for window in windows:
@@ -144,15 +150,31 @@ def compare(old: Side, new: Side, *, now: datetime, days: int) -> Comparison:
     return Comparison(slots=len(both), is_sampled=is_sampled, differences=differences)
 
 
+def _runs_per_day(old: Side, now: datetime) -> float:
+    if old.rule is not None:
+        return old.rule.runs_per_day
+    if old.interval_seconds:
+        return 86_400 / old.interval_seconds
+    return len(old.schedule.slots(now, now + _DAY, _MOST_SLOTS))
+
+
+def first_slots_differ(old: Side, new: Side, now: datetime) -> bool:
+    """Whether the next slots of the two sides are not the same."""
+    until = now + YEAR
+    slots = (side.schedule.slots(now, until, _FIRST_SLOTS) for side in (old, new))
+    return next(slots) != next(slots)
+
+
 def compare_clock_changes(old: Side, new: Side, *, now: datetime) -> list[Difference]:
     """Returns what differs at the clock changes of the next year only."""
     changes = _changes(old, new, now, YEAR)
     found = []
-    for window in _around(changes):
+    wanted = (Cause.CLOCK_CHANGE, Cause.KIND) if old.rule is None else (Cause.CLOCK_CHANGE,)
+    for window in _around(changes, now):
         there, here = _slots(old, new, window)
         for slot in sorted(there ^ here):
             cause = _cause(slot, old, new, changes, in_old=slot in there)
-            if cause is Cause.CLOCK_CHANGE:
+            if cause in wanted:
                 found.append(Difference(at=slot, in_old=slot in there, cause=cause))
     return found
 
@@ -170,11 +192,13 @@ def _changes_of(zone: str, now: datetime, span: timedelta) -> list[datetime]:
     return [change.at for change in changes_between(ZoneInfo(zone), now, now + span)]
 
 
-def _around(changes: Iterable[datetime]) -> Iterator[_Window]:
+def _around(changes: Iterable[datetime], now: datetime) -> Iterator[_Window]:
+    """Yields the days around each change. Nothing before `now`: a job that counts from then has no
+    slots there.
+    """
     for at in changes:
-        # Noon to noon: no zone changes its clock then.
-        noon = at.replace(minute=0, second=0, microsecond=0)
-        yield _Window(noon - timedelta(hours=36), noon + timedelta(hours=36))
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        yield _Window(max(now, hour - timedelta(hours=36)), hour + timedelta(hours=36))
 
 
 def _span(
@@ -215,7 +239,7 @@ def _cause(
 ) -> Cause:
     has, lacks = (old.rule, new.rule) if in_old else (new.rule, old.rule)
     if has is None or lacks is None:
-        return Cause.KIND
+        return Cause.KIND if (new if in_old else old).allows(slot) else Cause.END
     if in_old and slot == has.start_at and not has.matches(slot):
         return Cause.AT_START
     if not lacks.allows(slot):

@@ -46,19 +46,6 @@ def expression_of(rule: Rule) -> str | None:
     return " ".join(fields)
 
 
-def nearest_expression(rule: Rule) -> str:
-    """Returns what runs on all of the rule's days, and on others: the two day fields by OR."""
-    fields = [_text(rule.minutes, "minute"), _text(rule.hours, "hour")]
-    dom, dow = _plain(rule.doms, "dom"), _plain(rule.dows, "dow")
-    return " ".join([*fields, dom, _text(rule.months, "month"), dow])
-
-
-def of_interval(seconds: float) -> tuple[str, bool]:
-    """Returns the expression with the nearest constant distance in UTC, and whether it is exact."""
-    nearest = min(_INTERVALS, key=lambda each: (abs(each / seconds - 1), each))
-    return _INTERVALS[nearest], nearest == seconds
-
-
 def _days(rule: Rule) -> tuple[str, str] | None:
     """Returns the texts of day of month and weekday."""
     every_dom, every_dow = rule.doms == EVERY_DOM, rule.dows == EVERY_DOW
@@ -159,15 +146,3 @@ def _runs(numbers: Sequence[int]) -> Iterable[str]:
                 yield from (str(each) for each in range(start, previous + 1))
             start = None
         start, previous = (number if start is None else start), number
-
-
-def _intervals() -> dict[int, str]:
-    """Distances in seconds that an expression keeps for ever, in a zone without clock changes."""
-    found = {86_400: "0 0 * * *", 7 * 86_400: "0 0 * * 0", 60: "* * * * *", 3600: "0 * * * *"}
-    found |= {60 * n: f"*/{n} * * * *" for n in range(2, 31) if 60 % n == 0}
-    found |= {3600 * n: f"0 */{n} * * *" for n in range(2, 13) if 24 % n == 0}
-    found |= {n: f"*/{n} * * * * *" for n in range(2, 31) if 60 % n == 0}
-    return found | {1: "* * * * * *"}
-
-
-_INTERVALS: Final = _intervals()

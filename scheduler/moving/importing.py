@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from scheduler.models import CronJob
 from scheduler.moving.entries import Verdict
 from scheduler.moving.mapping import Mapped
+from scheduler.moving.other_kinds import is_same_distance
 from scheduler.operations.definition import is_changed
 from scheduler.operations.imports import ImportControl
 from scheduler.transient import in_transaction
@@ -56,6 +57,8 @@ def _step(
         return Planned(mapped=mapped, step=Step.CREATE, changes=mapped.values)
     # Whether it is on is a person's decision from the first import on.
     wanted = {name: value for name, value in mapped.values.items() if name != "is_enabled"}
+    if is_same_distance(job.cron_expression, wanted.get("cron_expression", "")):
+        del wanted["cron_expression"]
     changed = {n: v for n, v in wanted.items() if is_changed(n, getattr(job, n), v)}
     by_people = edited[job.pk]
     kept = sorted(changed if by_people is None else changed.keys() & by_people)

@@ -8,7 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.models import CronJob
-from scheduler.moving.comparing import JobSchedule, Side, compare_clock_changes
+from scheduler.moving.comparing import (
+    JobSchedule,
+    Side,
+    compare_clock_changes,
+    first_slots_differ,
+)
 from scheduler.moving.entries import (
     Entry,
     Finding,
@@ -20,8 +25,10 @@ from scheduler.moving.entries import (
     note,
 )
 from scheduler.moving.names import job_name, name_problem, source_key
+from scheduler.moving.other_kinds import rule_of_recurrence
 from scheduler.moving.rules import Rule
 from scheduler.operations.control import Control
+from scheduler.operations.definition import count_from
 from scheduler.operations.errors import describe
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.expression import read_expression
@@ -82,20 +89,26 @@ def _map(kind: str, entry: Entry, control: Control, now: datetime) -> Mapped:
     if problems:
         refused = impossible(Reason.REFUSED, problem=describe(problems))
         return replace(mapped, findings=[*findings, refused])
-    return replace(mapped, findings=[*findings, *_clock_changes(mapped, control, now)])
+    return replace(mapped, findings=[*findings, *_differing_slots(mapped, control, now)])
 
 
-def _clock_changes(mapped: Mapped, control: Control, now: datetime) -> list[Finding]:
-    """Says what differs at the clock changes of the next year, by the slots of both sides."""
-    entry = mapped.entry
-    if entry.old is None or entry.rule is None:
+def _differing_slots(mapped: Mapped, control: Control, now: datetime) -> list[Finding]:
+    """Says what differs at the clock changes of the next year, by the slots of both sides; and
+    whether the next slots differ, where no rule of times says that they are the same.
+    """
+    entry, old = mapped.entry, old_side(mapped.entry)
+    if old is None:
         return []
     new = new_side(CronJob(**mapped.values), control)
-    found = compare_clock_changes(Side(schedule=entry.old, rule=entry.rule), new, now=now)
+    if entry.rule is None and mapped.verdict is Verdict.SAME and first_slots_differ(old, new, now):
+        return [differs(Reason.SHIFTED, expression=mapped.values["cron_expression"])]
+    if entry.interval_seconds is not None:
+        return []  # elapsed time: clocks do not matter
+    found = compare_clock_changes(old, new, now=now)
     if not found:
         return []
-    old, here = ([each.at for each in found if each.in_old is side] for side in (True, False))
-    facts = {"zone": entry.old.zone, "old": _shown(old), "new": _shown(here)}
+    there, here = ([each.at for each in found if each.in_old is side] for side in (True, False))
+    facts = {"zone": old.schedule.zone, "old": _shown(there), "new": _shown(here)}
     return [differs(Reason.CLOCK_CHANGE, **facts)]
 
 
@@ -106,6 +119,7 @@ def _shown(slots: Sequence[datetime]) -> str:
 
 def new_side(job: CronJob, control: Control) -> Side:
     """Returns the side of a job for a comparison. Raises ScheduleError."""
+    count_from(job, control.clock.now())
     schedule = schedule_of(job, control.settings)
     zone = job.timezone or control.settings.default_timezone
     return Side(
@@ -114,15 +128,32 @@ def new_side(job: CronJob, control: Control) -> Side:
         ),
         rule=_rule_of(job, zone),
         calendar=job.calendar,
+        start_at=job.start_at,
+        end_at=job.end_at,
+    )
+
+
+def old_side(entry: Entry) -> Side | None:
+    """Returns the side of an entry for a comparison. None: nobody knows when it runs."""
+    if entry.old is None:
+        return None
+    return Side(
+        schedule=entry.old,
+        rule=entry.rule,
+        interval_seconds=entry.interval_seconds,
+        start_at=entry.values.get("start_at"),
+        end_at=entry.values.get("end_at"),
     )
 
 
 def _rule_of(job: CronJob, zone: str) -> Rule | None:
     """Returns the times of a job as sets; None for a schedule of another kind."""
+    bounds: dict[str, Any] = {"start_at": job.start_at, "end_at": job.end_at}
     try:
         pattern = read_expression(job.cron_expression)
     except ScheduleError:
-        return None
+        found = rule_of_recurrence(job.cron_expression, zone)
+        return None if found is None else replace(found, **bounds)
     days: Any = pattern.days
     return Rule(
         zone=zone,
@@ -135,8 +166,7 @@ def _rule_of(job: CronJob, zone: str) -> Rule | None:
         nths=frozenset(days.nths),
         last_dom=days.last_dom,
         both=days.both,
-        start_at=job.start_at,
-        end_at=job.end_at,
+        **bounds,
     )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 from django.utils.translation import gettext as _
 
@@ -39,6 +39,29 @@ def reading(where: str) -> Iterator[Reader]:
         yield Reader(connection, label=_label(parts))
 
 
+@contextmanager
+def writing(where: str) -> Iterator[Writer]:
+    """Opens a database for one transaction, which ends with the block. Raises UnreadableSource."""
+    if "://" not in where:
+        connection = _of_alias(where)
+        with transaction.atomic(using=where):
+            yield Writer(connection, label=where, vendor=connection.vendor)
+        return
+    try:
+        parts = take_apart({"dsn": where})
+        opened = _open(parts, is_read_only=False)
+    except UnreadableSource:
+        raise
+    except ValueError as error:
+        raise UnreadableSource(str(error)) from error
+    except Exception as error:
+        raise _cannot_be_read(error) from error
+    vendor = {"postgres": "postgresql"}.get(parts["type"], parts["type"])
+    with closing(opened) as connection:
+        yield Writer(connection, label=_label(parts), vendor=vendor, is_raw=True)
+        connection.commit()
+
+
 class Reader:
     """One open database. `label`: its name in the source keys of jobs; no user, no password."""
 
@@ -66,6 +89,48 @@ class Reader:
             cursor.close()
 
 
+class Writer(Reader):
+    """One open transaction. `vendor`: as Django names them; a MariaDB is a mysql."""
+
+    def __init__(self, connection: Any, *, label: str, vendor: str, is_raw: bool = False) -> None:
+        super().__init__(connection, label=label)
+        self._vendor, self._is_raw = vendor, is_raw
+
+    def row(self, table: str, column: str, value: object) -> Row | None:
+        """Returns the row with this value, or None."""
+        cursor = self._execute(f"SELECT * FROM {table} WHERE {column} = %s", [value])  # noqa: S608
+        with closing(cursor):
+            found = cursor.fetchone()
+            return (
+                None
+                if found is None
+                else dict(zip((each[0] for each in cursor.description), found, strict=True))
+            )
+
+    def execute(self, statement: str, params: Sequence[object]) -> int:
+        """Returns how many rows the statement has met."""
+        with closing(self._execute(statement, params)) as cursor:
+            return int(cursor.rowcount)
+
+    def _execute(self, statement: str, params: Sequence[object]) -> Any:
+        if self._is_raw and self._vendor == "sqlite":
+            statement = statement.replace("%s", "?")
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(statement, [self._stored(value) for value in params])
+        except Exception as error:
+            cursor.close()
+            raise _cannot_be_read(error) from error
+        return cursor
+
+    def _stored(self, value: object) -> object:
+        """Instants as Django writes them: only PostgreSQL keeps that they are UTC."""
+        if not isinstance(value, datetime) or self._vendor == "postgresql":
+            return value
+        naive = value.astimezone(UTC).replace(tzinfo=None)
+        return naive.isoformat(" ") if self._vendor == "sqlite" else naive
+
+
 def instant_of(value: object) -> datetime | None:
     """Returns an instant that a driver gave. A naive one is UTC, as Django writes it."""
     if isinstance(value, str):
@@ -89,19 +154,20 @@ def _of_alias(alias: str) -> Any:
     return connection
 
 
-def _open(parts: dict[str, Any]) -> Any:
+def _open(parts: dict[str, Any], *, is_read_only: bool = True) -> Any:
     if parts["type"] == "sqlite":
         path = Path(parts["path"])
         if not path.is_file():
             raise UnreadableSource(_("there is no file %(path)s") % {"path": path})
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        mode = "ro" if is_read_only else "rw"
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10)
     login = {name: parts[name] for name in ("host", "port", "user", "password") if parts.get(name)}
     if parts["type"] == "postgres":
         import psycopg
 
         tls = {"sslmode": parts["ssl"]} if isinstance(parts.get("ssl"), str) else {}
         opened = psycopg.connect(dbname=parts["database"], connect_timeout=10, **login, **tls)
-        opened.read_only = True
+        opened.read_only = is_read_only
         return opened
     import pymysql
 

@@ -20,9 +20,10 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
     Reason.CONTAINER: lambda: _(
         "%(what)s of the container is not kept: the command runs on a worker's machine"
     ),
+    Reason.COUNTS: lambda: _("its distance counts from %(start)s, as there"),
     Reason.DAY_AND_WEEKDAY: lambda: _(
-        "both the day of month and the weekday must match there, and no expression says that;"
-        " nearest: a handler that looks at the day, or %(nearest)s, where one is enough"
+        "both the day of month and the weekday must match there, and no schedule here says that;"
+        " nearest: a handler that looks at the day"
     ),
     Reason.DUPLICATE: lambda: _("the name stands twice in the source, first at %(first)s"),
     Reason.EXPIRES: lambda: _("a run that waits for longer than %(limit)s is not dropped here"),
@@ -32,8 +33,7 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
     ),
     Reason.INSTANCES: lambda: _("%(count)s runs may overlap there; here any number may"),
     Reason.INTERVAL: lambda: _(
-        "a distance of %(seconds)s s divides neither an hour nor a day, so no expression keeps it;"
-        " nearest: %(nearest)s"
+        "a distance of %(seconds)s s is no whole number of seconds; nearest: %(nearest)s"
     ),
     Reason.INTERVAL_END: lambda: _(
         "a run starts at the end of its data interval, as there: the same instants"
@@ -48,11 +48,14 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
         " --handler %(name)s=HANDLER"
     ),
     Reason.OFF: lambda: _("it is off in the old system, too"),
-    Reason.ONCE: lambda: _("it runs once, at a fixed instant; nearest: run a job by hand"),
+    Reason.ONCE: lambda: _(
+        "it runs once, at an instant that nobody knows yet; nearest: run a job by hand"
+    ),
     Reason.OVER: lambda: _("its end is over: %(end)s"),
+    Reason.PASSED: lambda: _("its only or last instant has passed: %(at)s"),
     Reason.PHASE: lambda: _(
-        "its distance counts from its last run there; here it starts at round times: %(expression)s"
-        " (UTC)"
+        "the source does not say what its distance counts from; here it is %(expression)s, counted"
+        " from the import: the times of the two sides may be shifted"
     ),
     Reason.PICKLE: lambda: _(
         "the store holds pickles, which run code when they are read; nearest: the scheduler in the"
@@ -70,9 +73,10 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
         "its message goes through %(names)s there; set `queue` to the queue that this leads to"
     ),
     Reason.RULE: lambda: _(
-        "the rule %(rule)s counts from its start, which no expression does; nearest: an expression"
-        " with `#`, or a handler that looks at the day"
+        "no schedule here has the times of the rule %(rule)s; nearest: a handler that looks at the"
+        " day"
     ),
+    Reason.SHIFTED: lambda: _("its next runs there are not those of %(expression)s here"),
     Reason.SOLAR: lambda: _(
         "it follows the sun (%(event)s); nearest: a frequent job whose handler looks at the sun"
     ),

@@ -23,13 +23,7 @@ from tests.test_commands import run
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOT_THE_SAME: dict[str, tuple[str, set[str]]] = {
-    "every 10 minutes": ("differs", {"phase"}),
-    "every 7 minutes": ("impossible", {"interval"}),
-    "every 36 hours": ("impossible", {"interval"}),
-    "friday the 13th": ("impossible", {"day_and_weekday"}),
     "new york": ("differs", {"clock_change"}),
-    "once": ("impossible", {"once", "phase"}),
-    "clocked": ("impossible", {"once"}),
     "sunrise": ("impossible", {"solar"}),
     "seven": ("impossible", {"expression"}),
     "too many args": ("impossible", {"arguments"}),
@@ -41,6 +35,14 @@ NOT_THE_SAME: dict[str, tuple[str, set[str]]] = {
     "options": ("differs", {"expires", "headers", "priority", "routing"}),
     "x" * 150: ("differs", {"name"}),
     "broken": ("impossible", {"expression"}),
+}
+KINDS = {
+    "every 10 minutes": "every 10m from 20",
+    "every 7 minutes": "every 7m from 20",
+    "every 36 hours": "every 36h from 20",
+    "friday the 13th": "RRULE:FREQ=DAILY;BYMONTHDAY=13;BYDAY=FR;BYHOUR=9;BYMINUTE=0",
+    "once": "at 20",
+    "clocked": "at 2030-01-01T00:00Z",
 }
 LOSSY = ("--accept-differences", "--skip-impossible")
 
@@ -58,7 +60,7 @@ def sqlite_source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def said(entry: dict[str, Any]) -> set[str]:
-    return {each["reason"] for each in entry["findings"]} - {"off"}
+    return {each["reason"] for each in entry["findings"]} - {"off", "counts"}
 
 
 def check_dry_run(answer: dict[str, Any]) -> None:
@@ -67,6 +69,9 @@ def check_dry_run(answer: dict[str, Any]) -> None:
     for name, entry in found.items():
         verdict, reasons = NOT_THE_SAME.get(name, ("same", set()))
         assert (entry["verdict"], said(entry)) == (verdict, reasons), entry
+    assert (answer["same"], answer["differs"], answer["impossible"]) == (188, 4, 8)
+    kinds = {name: found[name]["cron_expression"] for name in KINDS}
+    assert all(text.startswith(KINDS[name]) for name, text in kinds.items()), kinds
     impossible = [entry for entry in found.values() if entry["verdict"] == "impossible"]
     assert all(entry["step"] == "leave out" for entry in impossible)
 
@@ -149,6 +154,10 @@ def test_compare_over_400_days_finds_what_was_said_and_what_was_edited_and_nothi
         "plain 12": ({"cron_expression": "13 12 * * *"}, {"times"}),
         "plain 16": ({"cron_expression": "16 16 1-31/2 * 1"}, {"day_and_weekday"}),
         "bounds": ({"end_at": None}, {"at_start", "end"}),
+        "every 7 minutes": ({"cron_expression": "every 7m from 2026-01-01T00:01Z"}, {"phase"}),
+        "every 10 minutes": ({"cron_expression": "every 11m"}, {"interval"}),
+        "friday the 13th": ({"cron_expression": "0 9 13 * 5"}, {"day_and_weekday"}),
+        "clocked": ({"cron_expression": "at 2026-12-30T00:00Z"}, {"kind"}),
     }
     for name, (values, _causes) in planted.items():
         control.update_job(CronJob.objects.get(name=name).pk, **values)
@@ -160,10 +169,6 @@ def test_compare_over_400_days_finds_what_was_said_and_what_was_edited_and_nothi
     assert done.code == 1
     found = {entry["name"]: set(entry["causes"]) for entry in done.json["entries"]}
     expected = {name: causes for name, (_values, causes) in planted.items()} | {
-        "every 10 minutes": {"phase"},
-        "every 7 minutes": {"interval"},
-        "every 36 hours": {"interval"},
-        "friday the 13th": {"day_and_weekday"},
         "new york": {"clock_change"},
     }
     assert found == {name: expected.get(name, set()) for name in found}

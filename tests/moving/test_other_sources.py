@@ -84,10 +84,13 @@ CRON_JOBS = [
     cron_job("unknown", "schedule: '0 0 * * *'", "timezone: Asia/Seoul"),
     cron_job("image", "schedule: '0 0 * * *'", SEOUL, container="args: [x]"),
     cron_job("every", "schedule: '@every 1h30m'", SEOUL),
+    cron_job("since", "schedule: '@every 1h30m'", SEOUL).replace(
+        "{name: since}", "{name: since, creationTimestamp: '2026-09-01T00:00:07Z'}"
+    ),
 ]  # fmt: skip
 
 
-def test_ten_cronjobs_of_kubernetes(control: ImportControl, tmp_path: Path):
+def test_cronjobs_of_kubernetes(control: ImportControl, tmp_path: Path):
     path = tmp_path / "jobs.yaml"
     service = "kind: Service\nmetadata: {name: web}\n"
     path.write_text("---\n".join([service, *CRON_JOBS]), encoding="utf-8")
@@ -105,8 +108,10 @@ def test_ten_cronjobs_of_kubernetes(control: ImportControl, tmp_path: Path):
         "seven": ("impossible", {"expression"}),
         "unknown": ("impossible", {"unknown_key"}),
         "image": ("impossible", {"container", "command"}),
-        "every": ("impossible", {"expression"}),
+        "every": ("differs", {"container", "phase"}),
+        "since": ("differs", {"container", "counts"}),
     }
+    assert found["since"].values["cron_expression"] == "every 90m from 2026-09-01T00:00:07Z"
     forbid = found["forbid"].values
     assert (forbid["overlap_policy"], forbid["max_retry"], forbid["timeout_seconds"]) == (
         "skip", 2, 600
@@ -163,7 +168,7 @@ def test_airflow_schedules_run_at_the_end_of_their_interval(control: ImportContr
 
     said = {name: (str(each.verdict), reasons(each)) for name, each in found.items()}
     handler = {"refused"}  # no task of that name in this process
-    assert said["delta"] == ("impossible", {"interval", "instances"})
+    assert said["delta"] == ("impossible", {"phase", "instances", "interval_end"} | handler)
     assert said["asset"] == ("impossible", {"rule", "instances"})
     assert said["nobody"] == ("impossible", {"no_handler", "zone", "interval_end"})
     assert said["entry 8"] == ("impossible", {"unreadable"})
@@ -240,8 +245,8 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
     assert expressions["last day"] == "0 9 L * *"
     assert {name: str(each.verdict) for name, each in found.items()} == {
         "weekdays": "same", "sunday": "same", "names": "same", "first monday": "same",
-        "last day": "same", "and": "impossible", "gap": "differs", "week": "impossible",
-        "interval": "differs", "date": "impossible", "function": "differs",
+        "last day": "same", "and": "same", "gap": "differs", "week": "impossible",
+        "interval": "differs", "date": "same", "function": "differs",
         "no handler": "impossible", "twice at once": "differs",
     }  # fmt: skip
     assert reasons(without["function"]) == {"no_handler"}
@@ -251,7 +256,6 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
     assert found["twice at once"].values["jitter_seconds"] == 30
     assert found["function"].values["handler_params"] == {"shop": 7}
     assert causes(found, control) == {
-        "and": {"day_and_weekday"},
         "gap": {"clock_change"},
         "interval": {"phase"},
         "function": {"clock_change"},  # 01:00 comes twice there, and once here
@@ -307,15 +311,15 @@ def test_the_beat_schedule_of_an_app(control: ImportControl, module: Any, tasks:
         "kwargs": ("same", set()),
         "delta": ("differs", {"phase"}),
         "seconds": ("impossible", {"phase", "refused"}),
-        "and": ("impossible", {"day_and_weekday"}),
+        "and": ("same", set()),
         "retries": ("differs", {"task_retries"}),
         "typo": ("impossible", {"unknown_key"}),
         "options": ("differs", {"expires"}),
     }
     assert found["options"].values["priority"] == 7  # RabbitMQ counts as jobu does
     assert found["retries"].values["handler_params"] == {"order": 5}
-    # Nobody knows when the distances have begun: they count from now, a full hour.
-    assert causes(found, control) == {"and": {"day_and_weekday"}}
+    # Nobody knows when the distances have begun: both sides count from now.
+    assert causes(found, control) == {}
 
 
 def test_redbeat_entries_are_read_without_redbeat(
@@ -329,7 +333,11 @@ def test_redbeat_entries_are_read_without_redbeat(
     app.conf.redbeat_redis_url = url
     entries: list[tuple[str, Any, dict[str, Any]]] = [
         ("nightly", crontab("0", "3"), {"args": [7]}),
-        ("hourly", schedule(timedelta(hours=1)), {"kwargs": {"shop": 7}}),
+        (
+            "hourly",
+            schedule(timedelta(hours=1)),
+            {"kwargs": {"shop": 7}, "last_run_at": NOW - timedelta(minutes=20)},
+        ),
         ("off", crontab("0", "4"), {"args": [7], "enabled": False}),
         ("rule", rrule("DAILY", interval=3, dtstart=NOW), {"args": [7]}),
         ("once", rrule("DAILY", count=1, dtstart=NOW), {"args": [7]}),
@@ -342,10 +350,10 @@ def test_redbeat_entries_are_read_without_redbeat(
     said = {name: (str(each.verdict), reasons(each)) for name, each in found.items()}
     assert said == {
         "nightly": ("same", set()),
-        "hourly": ("differs", {"phase"}),
+        "hourly": ("same", {"counts"}),
         "off": ("same", {"off"}),
-        "rule": ("impossible", {"rule"}),
-        "once": ("impossible", {"once"}),
+        "rule": ("same", set()),
+        "once": ("impossible", {"passed"}),
     }
     assert found["nightly"].values["handler_params"] == {"shop": 7}
     assert CronJob.objects.count() == 0

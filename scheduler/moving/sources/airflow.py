@@ -26,17 +26,21 @@ from scheduler.moving.entries import (
     impossible,
     note,
 )
-from scheduler.moving.expressions import of_interval
 from scheduler.moving.importing_code import optional
-from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.mapping_rules import (
+    columns_of_instant,
+    columns_of_interval,
+    columns_of_rule,
+)
 from scheduler.moving.rules import Rule
 from scheduler.moving.walking import Walker
+from scheduler.moving.walking_kinds import Distance, Instants
 
 _KNOWN: Final = {
     "dag_id", "schedule", "schedule_interval", "timezone", "is_paused", "catchup", "start_date",
     "end_date", "max_active_runs", "description", "owners", "owner", "tags", "fileloc", "handler",
 }  # fmt: skip
-_NO_SCHEDULE: Final = ("", "none", "null", "@once", "@continuous", "@asset", "dataset", "asset")
+_NO_SCHEDULE: Final = ("", "none", "null", "@continuous", "@asset", "dataset", "asset")
 _TIMEDELTA: Final = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.0+)?")
 _LONGEST_TIMEOUT_SECONDS: Final = 86_400
 
@@ -102,15 +106,15 @@ def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> 
         findings.append(differs(Reason.INSTANCES, count=runs))
     text = str(row.get("schedule", row.get("schedule_interval")) or "").strip()
     if text.lower() in _NO_SCHEDULE:
-        findings.append(impossible(Reason.ONCE if text == "@once" else Reason.RULE, rule=text))
+        findings.append(impossible(Reason.RULE, rule=text))
         return Entry(**facts, values=values, findings=findings)
-    if (seconds := _seconds(text)) is not None:
-        expression, _exact = of_interval(seconds)
-        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
-        return Entry(**facts, values=values, findings=findings, nearest=expression)
     zone = str(row.get("timezone") or options.timezone or "UTC")
     if zone not in available_timezones():
         raise ValueError(f"unknown time zone {zone!r}")
+    if text == "@once":
+        return _once(facts, values, findings, _instant(row.get("start_date"), zone), options)
+    if (seconds := _seconds(text)) is not None:
+        return _of_delta(facts, values, findings, row, seconds, zone, options)
     if not row.get("timezone") and not options.timezone:
         findings.append(note(Reason.ZONE, zone=zone))
     rule = read_rule(text, zone, Dialect.AIRFLOW)
@@ -124,6 +128,58 @@ def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> 
         nearest=nearest,
         rule=rule,
         old=Walker(rule=rule, dialect=Dialect.AIRFLOW),
+    )
+
+
+def _once(
+    facts: dict[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    start: datetime | None,
+    options: Options,
+) -> Entry:
+    """It runs once, at its start."""
+    if start is None:
+        return Entry(**facts, values=values, findings=[*findings, impossible(Reason.ONCE)])
+    columns, more, _nearest = columns_of_instant(start, options.now)
+    old = Instants(instants=[start])
+    return Entry(**facts, values=values | columns, findings=findings + more, old=old)
+
+
+def _of_delta(
+    facts: dict[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    row: Mapping[str, Any],
+    seconds: int,
+    zone: str,
+    options: Options,
+) -> Entry:
+    """Intervals that follow each other from the start on; a run comes at the end of each.
+
+    Without `catchup` they begin where Airflow first looked, which no list of DAGs says.
+    """
+    start, end = (_instant(row.get(name), zone) for name in ("start_date", "end_date"))
+    step = timedelta(seconds=seconds)
+    is_known = start is not None and _truth(row.get("catchup", True))
+    columns, more, nearest = columns_of_interval(seconds, start if is_known else None)
+    bounds = {
+        "start_at": None if start is None else start + timedelta(seconds=1),
+        "end_at": None if end is None else end + step,
+    }
+    old = Distance(
+        start=start or options.now.replace(microsecond=0),
+        seconds=seconds,
+        first_at=bounds["start_at"],
+        last_at=bounds["end_at"],
+    )
+    return Entry(
+        **facts,
+        values={**values, **columns, **bounds},
+        findings=[*findings, note(Reason.INTERVAL_END), *more],
+        nearest=nearest,
+        old=old,
+        interval_seconds=seconds,
     )
 
 
@@ -145,13 +201,13 @@ def _instant(value: object, zone: str) -> datetime | None:
     return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
 
 
-def _seconds(text: str) -> float | None:
+def _seconds(text: str) -> int | None:
     """`1 day, 0:00:00`: what a timedelta looks like as text."""
     found = _TIMEDELTA.fullmatch(text)
     if found is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds) or None
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds or None
 
 
 def _truth(value: object) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from celery import Task
 from django.utils.translation import gettext as _
@@ -24,10 +25,14 @@ from scheduler.moving.entries import (
     differs,
     impossible,
 )
-from scheduler.moving.expressions import of_interval
 from scheduler.moving.importing_code import imported
-from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.mapping_rules import (
+    columns_of_instant,
+    columns_of_interval,
+    columns_of_rule,
+)
 from scheduler.moving.task_arguments import columns_of_call, retries_of
+from scheduler.moving.walking_kinds import Instants
 from scheduler.moving.words import in_words
 
 _MADE_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -37,6 +42,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "max_instances": 1,
 }
 _LONGEST_TIMEOUT_SECONDS: Final = 86_400
+_BOUNDS: Final = ("start_date", "end_date")
 _INSTANT: Final = timedelta(microseconds=1)
 
 
@@ -54,7 +60,7 @@ class TriggerWalker:
         # A microsecond more than `after`: a trigger also returns the instant that it is given.
         asked, previous = after + _INSTANT, None
         while len(found) < limit:
-            fires_at = trigger.get_next_fire_time(previous, asked.astimezone(trigger.timezone))
+            fires_at = trigger.get_next_fire_time(previous, asked.astimezone(ZoneInfo(self.zone)))
             if fires_at is None or fires_at > until:
                 break
             found.append(fires_at.astimezone(UTC).replace(microsecond=0))
@@ -128,7 +134,9 @@ def _with_schedule(
         case "IntervalTrigger":
             return _of_interval(facts, values, findings, trigger)
         case "DateTrigger":
-            more = [impossible(Reason.ONCE)]
+            return _of_date(facts, values, findings, trigger, options)
+        case "OrTrigger":
+            return _of_several(facts, values, findings, trigger)
         case _:
             more = [impossible(Reason.RULE, rule=str(trigger)[:200])]
     return Entry(**facts, values=values, findings=findings + more)
@@ -138,22 +146,53 @@ def _of_interval(
     facts: dict[str, Any], values: dict[str, Any], findings: list[Finding], trigger: Any
 ) -> Entry:
     seconds = float(trigger.interval_length)
-    expression, is_exact = of_interval(seconds)
-    if is_exact:
-        findings.append(differs(Reason.PHASE, expression=expression))
-        values |= {"cron_expression": expression, "timezone": "UTC"}
-    else:
-        findings.append(impossible(Reason.INTERVAL, seconds=f"{seconds:g}", nearest=expression))
-    # Its start is when the code was imported, unless somebody has given one.
+    start = trigger.start_date
+    # A start that nobody has given is the instant at which the code was imported.
+    is_given = start.microsecond == 0
+    columns, more, nearest = columns_of_interval(seconds, start if is_given else None)
     values["start_at"] = None
     return Entry(
         **facts,
-        values=values,
-        findings=findings,
-        nearest="" if is_exact else expression,
+        values=values | columns,
+        findings=findings + more,
+        nearest=nearest,
         old=TriggerWalker(trigger=trigger, zone="UTC"),
         interval_seconds=seconds,
     )
+
+
+def _of_date(
+    facts: dict[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    trigger: Any,
+    options: Options,
+) -> Entry:
+    columns, more, _nearest = columns_of_instant(trigger.run_date, options.now)
+    old = Instants(instants=[trigger.run_date])
+    return Entry(**facts, values=values | columns, findings=findings + more, old=old)
+
+
+def _of_several(
+    facts: dict[str, Any], values: dict[str, Any], findings: list[Finding], trigger: Any
+) -> Entry:
+    """Any of several triggers: a line for each, if all are cron triggers of one zone."""
+    zones = {str(getattr(each, "timezone", "")) for each in trigger.triggers}
+    kinds = {type(each).__name__ for each in trigger.triggers}
+    bounds = [getattr(each, name, None) for each in trigger.triggers for name in _BOUNDS]
+    try:
+        if kinds != {"CronTrigger"} or len(zones) != 1 or any(bounds):
+            raise UnmappedField(impossible(Reason.RULE, rule=str(trigger)[:200]))
+        found = [columns_of_rule(rule_of_trigger(each)) for each in trigger.triggers]
+    except UnmappedField as error:
+        return Entry(**facts, values=values, findings=[*findings, error.finding])
+    more = [finding for _columns, said, _nearest in found for finding in said]
+    (zone,) = zones
+    if not more:
+        lines = dict.fromkeys(columns["cron_expression"] for columns, *_rest in found)
+        values |= {"cron_expression": "\n".join(lines), "timezone": zone}
+    old = TriggerWalker(trigger=trigger, zone=zone)
+    return Entry(**facts, values=values, findings=findings + more, old=old)
 
 
 def _call(job: Any, options: Options) -> tuple[dict[str, Any], list[Finding]]:

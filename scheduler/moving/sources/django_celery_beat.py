@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from celery.schedules import BaseSchedule, crontab, schedule
 
-from scheduler.moving.celery_schedules import CeleryEntry, found_in
+from scheduler.moving.celery_schedules import CeleryEntry, Found, Once, found_in
 from scheduler.moving.entries import Entry, Finding, Options, Reason, impossible
 from scheduler.moving.tables import Reader, Row, instant_of, reading
 
@@ -19,6 +19,7 @@ _TABLE: Final = "django_celery_beat_"
 _NEEDED: Final = ("id", "name", "task", "args", "kwargs", "enabled", "interval_id", "crontab_id",
                   "expires", "last_run_at")  # fmt: skip
 _KINDS: Final = ("interval", "crontab", "solar", "clocked")
+_LONGEST_WAIT: Final = timedelta(days=8 * 366)
 _FIELDS: Final = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 
 
@@ -71,27 +72,50 @@ def _entry(
         return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=str(error))])
     expires = instant_of(task["expires"])
     names = ("queue", "exchange", "routing_key", "priority", "expire_seconds")
-    found = found_in(
-        CeleryEntry(
-            task=task["task"],
-            schedule=found_schedule,
-            zone=zone,
-            args=args,
-            kwargs=kwargs,
-            options={**{name: task.get(name) for name in names}, "headers": headers},
-            start_at=instant_of(task.get("start_time")),
-            fires_at_start=True,
-            # At this instant it is switched off before it looks whether it is due.
-            end_at=expires and expires - timedelta(seconds=1),
-            last_run_at=facts["last_run_at"],
-            description=task.get("description") or "",
-        ),
-        options,
-        has_priorities=has_priorities,
+    start_at = instant_of(task.get("start_time"))
+    given = CeleryEntry(
+        task=task["task"],
+        schedule=found_schedule,
+        zone=zone,
+        args=args,
+        kwargs=kwargs,
+        options={**{name: task.get(name) for name in names}, "headers": headers},
+        start_at=start_at,
+        fires_at_start=True,
+        # At this instant it is switched off before it looks whether it is due.
+        end_at=expires and expires - timedelta(seconds=1),
+        last_run_at=facts["last_run_at"] or (None if start_at else _changed_at(task)),
+        description=task.get("description") or "",
     )
-    if task.get("one_off"):
-        return replace(found, old=None).entry(impossible(Reason.ONCE), **facts)
+    found = found_in(given, options, has_priorities=has_priorities)
+    if isinstance(found_schedule, Once) and task.get("total_run_count"):
+        return found.entry(impossible(Reason.ONCE), **facts)  # it is switched off before it runs
+    if task.get("one_off") and not isinstance(found_schedule, Once):
+        found = _once(given, found, facts, options, has_priorities=has_priorities)
     return found.entry(**facts)
+
+
+def _changed_at(task: Row) -> datetime | None:
+    """What a task that has never run counts from."""
+    return instant_of(task.get("date_changed"))
+
+
+def _once(
+    given: CeleryEntry,
+    found: Found,
+    facts: Mapping[str, Any],
+    options: Options,
+    *,
+    has_priorities: bool,
+) -> Found:
+    """A task that is switched off after its next run."""
+    if found.old is None or not facts["is_enabled"]:
+        return replace(found, old=None, findings=[*found.findings, impossible(Reason.ONCE)])
+    coming = found.old.slots(options.now, options.now + _LONGEST_WAIT, 1)
+    if not coming:
+        return replace(found, old=None, findings=[*found.findings, impossible(Reason.ONCE)])
+    once = replace(given, schedule=Once(at=coming[0]))
+    return found_in(once, options, has_priorities=has_priorities)
 
 
 class _NotHere(Exception):
@@ -100,7 +124,9 @@ class _NotHere(Exception):
         self.finding = finding
 
 
-def _schedule(task: Row, schedules: Mapping[str, Mapping[Any, Row]]) -> tuple[BaseSchedule, str]:
+def _schedule(
+    task: Row, schedules: Mapping[str, Mapping[Any, Row]]
+) -> tuple[BaseSchedule | Once, str]:
     kind = next((kind for kind in _KINDS if task.get(f"{kind}_id") is not None), None)
     if kind is None:
         raise ValueError("it has no schedule")
@@ -118,4 +144,7 @@ def _schedule(task: Row, schedules: Mapping[str, Mapping[Any, Row]]) -> tuple[Ba
         case "solar":
             raise _NotHere(impossible(Reason.SOLAR, event=row["event"]))
         case _:
-            raise _NotHere(impossible(Reason.ONCE))
+            at = instant_of(row["clocked_time"])
+            if at is None:
+                raise ValueError("its clocked schedule has no time")
+            return Once(at=at), "UTC"

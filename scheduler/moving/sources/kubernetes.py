@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +21,10 @@ from scheduler.moving.entries import (
     differs,
     impossible,
 )
-from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.mapping_rules import columns_of_interval, columns_of_rule
+from scheduler.moving.tables import instant_of
 from scheduler.moving.walking import Walker
+from scheduler.moving.walking_kinds import Distance
 from scheduler.moving.yaml_nodes import Document, documents
 
 _SPEC: Final = {
@@ -34,6 +37,9 @@ _JOB: Final = {
     "manualSelector", "podReplacementPolicy", "backoffLimitPerIndex", "maxFailedIndexes",
     "successPolicy", "managedBy",
 }  # fmt: skip
+_SECONDS_OF: Final = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(h|ms|us|ns|m|s)", re.ASCII)
+_DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _OVERLAP: Final = {"Allow": "allow", "Forbid": "skip", "Replace": "replace"}
 _BACKOFF_LIMIT: Final = 6
 _MOST_RETRIES: Final = 10
@@ -89,6 +95,9 @@ def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -
         job = _known((spec.get("jobTemplate") or {}).get("spec"), _JOB, "spec.jobTemplate.spec")
         facts["is_enabled"] = not spec.get("suspend", False)
         values, findings = _columns(spec, job, options.handlers.get(full_name, ""))
+        distance = _distance(str(spec.get("schedule", "")))
+        if distance is not None:
+            return _of_distance(facts, value, values, findings, distance, options)
         zone, of_zone = _zone(spec, options)
         rule = read_rule(str(spec.get("schedule", "")), zone, Dialect.KUBERNETES)
     except _Unknown as error:
@@ -107,6 +116,40 @@ def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -
         rule=rule,
         old=Walker(rule=rule, dialect=Dialect.KUBERNETES),
     )
+
+
+def _distance(text: str) -> float | None:
+    """Returns the seconds of `@every 1h30m`: one of Go's durations. Raises UnreadableField."""
+    word, _blank, duration = text.strip().partition(" ")
+    if word.lower() != "@every":
+        return None
+    duration = duration.strip()
+    if not _DURATION.fullmatch(duration):
+        raise UnreadableField(text.strip())
+    parts = _DURATION_PART.findall(duration)
+    return sum(float(number) * _SECONDS_OF[unit] for number, unit in parts)
+
+
+def _of_distance(
+    facts: dict[str, Any],
+    value: Mapping[str, Any],
+    values: dict[str, Any],
+    findings: list[Finding],
+    seconds: float,
+    options: Options,
+) -> Entry:
+    """The controller counts from the last run, or from the creation of the CronJob."""
+    status, metadata = value.get("status") or {}, value.get("metadata") or {}
+    known = status.get("lastScheduleTime") or metadata.get("creationTimestamp")
+    start = instant_of(known)
+    # robfig/cron rounds: nothing below a second.
+    seconds = max(1, int(seconds))
+    columns, more, nearest = columns_of_interval(seconds, start)
+    old = Distance(start=start or options.now.replace(microsecond=0), seconds=int(seconds))
+    return Entry(
+        **facts, values=values | columns, findings=findings + more, nearest=nearest, old=old,
+        interval_seconds=seconds,
+    )  # fmt: skip
 
 
 def _known(found: object, known: set[str], where: str) -> Mapping[str, Any]:

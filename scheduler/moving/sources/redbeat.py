@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,6 +24,7 @@ from scheduler.moving.entries import (
     note,
 )
 from scheduler.moving.importing_code import optional
+from scheduler.moving.redbeat_rules import KeptRule, NoCounterpart, kept_rule
 from scheduler.operations.celery_app import own_app
 
 _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
@@ -39,10 +41,26 @@ def read(where: str, options: Options) -> Iterator[Entry]:
 
 def _definitions(where: str) -> tuple[str, dict[str, dict[str, str]]]:
     """Returns what names the server, and the hash of each entry by its key."""
+    with opened(where) as (client, label):
+        found: dict[str, Any] = {
+            key: fields
+            for key in client.scan_iter(match=f"{prefix_of(where)}*", _type="hash")
+            if "definition" in (fields := client.hgetall(key))
+        }
+    return label, found
+
+
+def prefix_of(where: str) -> str:
+    return parse_qs(urlsplit(where).query).get("prefix", ["redbeat:"])[0]
+
+
+@contextmanager
+def opened(where: str) -> Iterator[tuple[Any, str]]:
+    """Opens Redis. Yields the client, and what names the server. Raises UnreadableSource."""
     redis = optional("redis")
     url = urlsplit(where)
     query = parse_qs(url.query)
-    prefix = query.pop("prefix", ["redbeat:"])[0]
+    query.pop("prefix", None)
     try:
         client = redis.Redis.from_url(
             url._replace(query=urlencode(query, doseq=True)).geturl(),
@@ -50,14 +68,23 @@ def _definitions(where: str) -> tuple[str, dict[str, dict[str, str]]]:
             socket_timeout=10,
         )
         with client:
-            found: dict[str, Any] = {
-                key: fields
-                for key in client.scan_iter(match=f"{prefix}*", _type="hash")
-                if "definition" in (fields := client.hgetall(key))
-            }
+            yield client, f"{url.hostname}{url.path}"
     except (redis.RedisError, ValueError) as error:
         raise UnreadableSource(_("Redis cannot be read: %(error)s") % {"error": error}) from error
-    return f"{url.hostname}{url.path}", found
+
+
+def meta_of(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what RedBeat has written of an entry's runs. Raises ValueError."""
+    found: dict[str, Any] = json.loads(fields.get("meta") or "{}", object_hook=_object)
+    return found
+
+
+def stored_instant(at: datetime) -> dict[str, Any]:
+    """Returns an instant as RedBeat writes it."""
+    at = at.astimezone(UTC)
+    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+    known = {name: getattr(at, name) for name in parts}
+    return {"__type__": "datetime", **known, "timezone": "UTC"}
 
 
 def _entry(
@@ -66,14 +93,16 @@ def _entry(
     facts: dict[str, Any] = {"key": f"{label}:{key}", "name": key.partition(":")[2], "where": key}
     try:
         definition = json.loads(fields["definition"], object_hook=_object)
-        meta = json.loads(fields.get("meta") or "{}", object_hook=_object)
+        meta = meta_of(fields)
         facts |= {
             "name": str(definition["name"]),
             "is_enabled": bool(definition.get("enabled", True)),
             "last_run_at": meta.get("last_run_at"),
         }
         found_schedule = definition["schedule"]
-        if not isinstance(found_schedule, BaseSchedule):
+        if isinstance(found_schedule, dict) and found_schedule.get("__type__") == "rrule":
+            found_schedule = kept_rule(found_schedule)
+        if not isinstance(found_schedule, BaseSchedule | KeptRule):
             return Entry(**facts, findings=[_not_here(found_schedule)])
         zone = options.timezone or zone_of(own_app().timezone)
         if isinstance(found_schedule, crontab):
@@ -91,6 +120,8 @@ def _entry(
             options,
             has_priorities=has_priorities,
         )
+    except NoCounterpart as error:
+        return Entry(**facts, findings=[error.finding])
     except Exception as error:  # noqa: BLE001 - Celery's own code reads the fields
         problem = f"{type(error).__name__}: {error}"
         return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=problem)])
@@ -120,11 +151,4 @@ def _object(value: dict[str, Any]) -> Any:
 
 
 def _not_here(found: object) -> Finding:
-    facts = found if isinstance(found, dict) else {}
-    if facts.get("__type__") == "rrule" and facts.get("count") == 1:
-        return impossible(Reason.ONCE)
-    if facts.get("__type__") == "rrule":
-        shown = {name: value for name, value in facts.items() if value not in (None, "")}
-        shown.pop("__type__")
-        return impossible(Reason.RULE, rule=", ".join(f"{k}={v}" for k, v in shown.items())[:200])
     return impossible(Reason.UNREADABLE, problem=f"no known schedule: {str(found)[:100]}")
