@@ -26,6 +26,14 @@ POINTS: Mapping[str, str] = {
     "alerts.advanced": "ends of runs are read, the cursor has moved; not committed",
     "alerts.written": "alerts and what delivers them are written; not committed",
     "alerts.committed": "alerts are committed; the next look has not begun",
+    # a switch from an old system to here, and back
+    "switch.started": "the switch is kept; nothing is written in the old system",
+    "switch.read": "the last run there is kept; the job is on there",
+    "switch.off_there": "the job is off there; no row says so",
+    "switch.noted": "the job is off there, as its row says; it does not run here",
+    "switch.on_here": "the job runs here; not committed",
+    "switch.off_here": "the job is off here; it is not on there",
+    "switch.on_there": "the job is on there again; no row says so",
     # worker
     "claim.read": "executions are locked for their claim; none is claimed",
     "claim.committed": "the execution is claimed; its handler has not begun",

@@ -186,6 +186,7 @@ class ActivityVerb(StrEnum):
     EVENT = "event"
     SHADOWED = "shadowed"  # its slots are recorded and do not run
     UNSHADOWED = "unshadowed"
+    SWITCHED = "switched"  # from the system that ran it before to here, or back
     STARTED = "started"
     REVOKED = "revoked"
     ACKNOWLEDGED = "acknowledged"
@@ -228,6 +229,7 @@ class AlertKind(StrEnum):
     RETENTION_BEHIND = "retention_behind"  # old executions are not deleted [days, oldest]
     DISK = "disk"  # the disk of the SQLite file is nearly full [free_bytes, free_percent]
     DATABASE = "database"  # does not answer; told directly, and no row says so [error]
+    SWITCH_STANDS = "switch_stands"  # a job may be off here and in its old system [seconds, job]
 
 
 #: Alerts about the scheduler itself. They have no job, and quiet hours do not hold them back.
@@ -241,6 +243,7 @@ WATCHERS = frozenset(
         AlertKind.RETENTION_BEHIND,
         AlertKind.DISK,
         AlertKind.DATABASE,
+        AlertKind.SWITCH_STANDS,
     }
 )
 
@@ -284,3 +287,28 @@ class CheckInPhase(StrEnum):
     START = "start"
     SUCCESS = "success"
     FAIL = "fail"
+
+
+class SwitchDirection(StrEnum):
+    """Who runs a job from now on: jobu, or again the system that it was imported from."""
+
+    HERE = "here"
+    BACK = "back"
+
+
+class SwitchState(StrEnum):
+    """How far a switch has come. In each state what comes next can be done twice."""
+
+    STARTED = "started"  # to here; nothing is written there
+    ASKED = "asked"  # the old system was asked to write down its last run
+    READ = "read"  # its last run is kept here; it is on there, or already off
+    OFF_THERE = "off_there"  # off there, and not on here yet
+    OFF_HERE = "off_here"  # back; off here, and not known to be on there
+    DONE = "done"
+
+
+class OldSide(StrEnum):
+    """Who writes into the old system: jobu, or a person, who says when it is done."""
+
+    WRITTEN = "written"
+    BY_HAND = "by_hand"

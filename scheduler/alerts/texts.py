@@ -36,6 +36,9 @@ _HEADLINES: Final[Mapping[AlertKind, str]] = {
     AlertKind.RETENTION_BEHIND: gettext_noop("old executions are not deleted"),
     AlertKind.DISK: gettext_noop("the disk of the database is nearly full"),
     AlertKind.DATABASE: gettext_noop("the database does not answer"),
+    AlertKind.SWITCH_STANDS: gettext_noop(
+        "the switch of %(job)s has not ended: it may be off here and in its old system"
+    ),
 }
 _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
     AlertKind.FAILED: gettext_noop(
@@ -71,6 +74,9 @@ _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
     ),
     AlertKind.DISK: gettext_noop("Make room on the disk: a full one stops all jobs."),
     AlertKind.DATABASE: gettext_noop("Look at the database server, and at the way to it."),
+    AlertKind.SWITCH_STANDS: gettext_noop(
+        "Let the switch go on (`jobs switch --resume`, or the page of the job), or switch it back."
+    ),
 }
 
 
@@ -170,7 +176,8 @@ def _lines(alert: Alert, event: AlertEvent, reader: Reader) -> list[str]:
 
 
 def _subject(alert: Alert) -> str:
-    return alert.job_name or alert.queue or alert.subject_key
+    named = alert.facts.get("job")  # of an alert that is not about the runs of a job
+    return alert.job_name or str(named or "") or alert.queue or alert.subject_key
 
 
 def _values(alert: Alert) -> dict[str, str]:

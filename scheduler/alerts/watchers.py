@@ -5,7 +5,7 @@ Beats watch the workers, the clock, the broker, the history and the disk; worker
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,6 +23,8 @@ WAITS_SECONDS: Final = 60.0
 AWAY_SECONDS: Final = 60.0
 #: Executions that ended so long before the retention's limit should be gone.
 RETENTION_SLACK: Final = timedelta(days=1)
+#: A switch of a job between jobu and its old system takes seconds, or a person's few minutes.
+SWITCH_SECONDS: Final = 300.0
 _LEAST_PART: Final = 0.05
 _LEAST_BYTES: Final = 200 * 1024 * 1024
 
@@ -69,6 +71,23 @@ def retention(now: datetime, oldest_at: datetime | None, days: int) -> Condition
         return None
     facts = {"days": days, "oldest": oldest_at.isoformat()}
     return Condition(kind=AlertKind.RETENTION_BEHIND, subject_key="history", facts=facts)
+
+
+def switches(now: datetime, unfinished: Iterable[tuple[int, str, datetime]]) -> list[Condition]:
+    """Returns a condition for each job that may be off here and in its old system.
+
+    `unfinished`: the id and the name of each job on its way, and since when.
+    """
+    found = []
+    for job_id, name, since in unfinished:
+        seconds = (now - since).total_seconds()
+        if seconds > SWITCH_SECONDS:
+            facts = {"seconds": round(seconds, 1), "job": name}
+            condition = Condition(
+                kind=AlertKind.SWITCH_STANDS, subject_key=f"job:{job_id}", facts=facts
+            )
+            found.append(condition)
+    return found
 
 
 # --- of one host: each tells of its own -----------------------------------------------------------

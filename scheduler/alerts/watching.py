@@ -24,10 +24,15 @@ from scheduler.events import emit
 from scheduler.operations.liveness import STALE_AFTER
 from scheduler.operations.queues import paused_names
 from scheduler.states import AlertKind, ProcessKind
-from scheduler.store import alerts, heads, processes, retention
+from scheduler.store import alerts, heads, processes, retention, switches
 from scheduler.transient import in_transaction, is_outage
 
-_OF_BEATS: Final = (AlertKind.NO_WORKER, AlertKind.CLAIMING_STANDS, AlertKind.RETENTION_BEHIND)
+_OF_BEATS: Final = (
+    AlertKind.NO_WORKER,
+    AlertKind.CLAIMING_STANDS,
+    AlertKind.RETENTION_BEHIND,
+    AlertKind.SWITCH_STANDS,
+)
 _OF_HOST: Final = (AlertKind.CLOCK, AlertKind.PUBLISHING_STANDS, AlertKind.DISK)
 _OF_WORKERS: Final = (AlertKind.NO_BEAT,)
 #: An alert of a host that no process has confirmed for so long is over: the host is gone.
@@ -159,6 +164,7 @@ def _look_of_beat(now: datetime, readings: HostReadings) -> None:
     late = _late_queues(now)
     live = processes.live_workers(now - STALE_AFTER) if late else []
     seen: list[Condition] = watchers.workers(now, late, live)
+    seen += watchers.switches(now, switches.unfinished_jobs(_LIMIT))
     old = watchers.retention(now, retention.oldest_end(), current().retention_days)
     settle([*seen, old] if old else seen, _OF_BEATS, now)
     settle(watchers.of_host(readings), _OF_HOST, now, host=readings.host)

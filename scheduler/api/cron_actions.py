@@ -24,12 +24,19 @@ from scheduler.api.schemas.jobs import (
     MissedOut,
     Pause,
     RunNow,
+    SwitchIn,
+    SwitchOut,
 )
 from scheduler.models import CronJob, JobExecution
+from scheduler.moving.instructions import instruction
+from scheduler.moving.switching import Switching
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action
+from scheduler.operations.switches import SwitchControl
+from scheduler.states import OldSide, SwitchDirection
 
 router = Router(tags=["crons"])
+_SWITCH = ("job_id", "direction", "state", "old_side", "source", "since")
 
 
 # --- verbs ---------------------------------------------------------------------------------------
@@ -87,6 +94,29 @@ def pause_cron(request: HttpRequest, cron_id: CronId, given: Pause | None = None
     wanted = given or Pause()
     job = control_of(caller).pause(cron_id, reason=wanted.reason, until=wanted.until)
     return answered(job, caller)
+
+
+@router.post(
+    "/{int:cron_id}/switch", response=answers(SwitchOut, 404, 409), auth=needs(Action.PAUSE_JOB)
+)
+def switch_cron(
+    request: HttpRequest, cron_id: CronId, given: SwitchIn | None = None
+) -> dict[str, Any]:
+    """Let jobu run an imported job instead of its old system, or back. Each request does one step:
+    off on the one side first, then on on the other one.
+    """
+    caller, wanted = caller_of(request), given or SwitchIn()
+    control = control_of(caller)
+    switching = Switching(control=SwitchControl(actor=control.actor, clock=control.clock))
+    direction = SwitchDirection(wanted.direction)
+    switch = switching.control.begin_switch(cron_id, direction, OldSide(wanted.old_side))
+    switch = switching.step(switch, is_done_there=wanted.is_done_there)
+    job = CronJob.objects.get(pk=cron_id)
+    return {
+        **{name: getattr(switch, name) for name in _SWITCH},
+        "wait_seconds": switching.seconds_to_wait(switch),
+        "instruction": instruction(job, on=direction == SwitchDirection.BACK),
+    }
 
 
 @router.get("/{int:cron_id}/missed", response=answers(MissedOut, 404), auth=needs(Action.VIEW_JOBS))

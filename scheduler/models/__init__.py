@@ -3,6 +3,7 @@ on. backfills: runs for the slots of a range. processes: beats and workers. aler
 told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
 failed sign-ins and people's preferences. activity: who did what. applied: what files of jobs have
 set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
+switches: jobs on their way between jobu and the system that they were imported from.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -23,6 +24,7 @@ from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
 from scheduler.models.queue_pauses import QueuePause
+from scheduler.models.switches import JobSwitch
 
 __all__ = [
     "ALL_JOBS",
@@ -49,6 +51,7 @@ __all__ = [
     "JobExecution",
     "JobGuard",
     "JobLog",
+    "JobSwitch",
     "JobTag",
     "Preference",
     "QueuePause",

@@ -63,6 +63,8 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _("Made a shadow: its slots are recorded and do not run")
         case ActivityVerb.UNSHADOWED:
             return _("No shadow any more: its slots run")
+        case ActivityVerb.SWITCHED:
+            return _switched_side(facts)
         case ActivityVerb.RUN:
             return _("Run now: execution #%(id)s") % {"id": facts.get("execution_id", "")}
         case ActivityVerb.CANCELLED:
@@ -214,6 +216,13 @@ def _changed(facts: Mapping[str, Any], show: ShowInstant) -> str:
         return _("Changed %(fields)s") % {"fields": fields}
     text = _("Restored the version of %(when)s: changed %(fields)s")
     return text % {"when": show(at), "fields": fields}
+
+
+def _switched_side(facts: Mapping[str, Any]) -> str:
+    if facts.get("direction") != "here":
+        return _("Switched back to the system from which it was imported")
+    text = _("Switched here from the system that ran it before; slots that were left: %(count)s")
+    return text % {"count": facts.get("count", 0)}
 
 
 def _enabled(facts: Mapping[str, Any]) -> str:

@@ -183,6 +183,24 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
     )
 
 
+def slots_of_shadow(job_id: int, *, after: datetime, limit: int) -> list[int]:
+    """Returns the ids of the newest slots that were recorded because a job was a shadow."""
+    rows = JobExecution.objects.filter(
+        job_id=job_id,
+        scheduled_time__gt=after,
+        status=RunStatus.SKIPPED,
+        reason_code=ReasonCode.SHADOW,
+    )
+    return list(rows.order_by("-scheduled_time").values_list("id", flat=True)[:limit])
+
+
+def newest_slot(job_id: int, *, until: datetime) -> datetime | None:
+    """Returns the newest slot of a job that is not later than `until`."""
+    rows = JobExecution.objects.filter(job_id=job_id, scheduled_time__lte=until)
+    rows = rows.filter(param_source=ParamSource.CRON)
+    return rows.order_by("-scheduled_time").values_list("scheduled_time", flat=True).first()
+
+
 def queues_of(ids: Collection[int]) -> set[str]:
     return set(JobExecution.objects.filter(id__in=ids).values_list("queue", flat=True))
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
-from scheduler.admin.jobs import checks, page, restoring
+from scheduler.admin.jobs import checks, page, restoring, switching
 from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
@@ -101,7 +101,9 @@ class CronJobAdmin(JobColumns, SavesJobs):
     verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE, DELETE)
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "enable", "disable", "clone")
-    actions_detail = ("run_now", "pause", "enable", "disable", "clone")
+    actions_detail = (
+        "run_now", "pause", "enable", "disable", "clone", "switch", "switch_back",
+    )  # fmt: skip
     list_before_template = "scheduler/missing_parts.html"
     change_form_before_template = "scheduler/jobs/marks.html"
     change_form_outer_before_template = "scheduler/jobs/banner.html"
@@ -256,7 +258,9 @@ class CronJobAdmin(JobColumns, SavesJobs):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Returns the verbs that are useful in the job's state."""
         job = self.get_object(request, unquote(str(object_id)))
-        useless = {"enable"} if job is None else useless_verbs(job)
+        useless: frozenset[str] = frozenset({"enable", "switch", "switch-back"})
+        if job is not None:
+            useless = useless_verbs(job) | switching.useless(job)
         found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
         return [action for action in found if action.path not in useless]
 
@@ -290,6 +294,19 @@ class CronJobAdmin(JobColumns, SavesJobs):
     )
     def clone(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.ask_one(request, object_id, CLONE)
+
+    @page_action(
+        description=_("Run it here"), url_path="switch", permissions=["pause"], icon="login"
+    )
+    def switch(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, switching.SWITCH)
+
+    @page_action(
+        description=_("Back to the old system"), url_path="switch-back", permissions=["pause"],
+        icon="logout",
+    )  # fmt: skip
+    def switch_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, switching.SWITCH_BACK)
 
     @admin.action(description=_("Run now"), permissions=["run"])
     def run_many(self, request: HttpRequest, queryset: QuerySet[CronJob]) -> HttpResponse | None:

@@ -178,6 +178,28 @@ class EnableIn(In):
     )
 
 
+class SwitchIn(In):
+    direction: Literal["here", "back"] = "here"
+    old_side: Literal["by_hand", "written"] = Field(
+        default="by_hand",
+        description="who writes into the old system: a person, or jobu where it can",
+    )
+    is_done_there: bool = Field(
+        default=False, description="by_hand: it is off there (here), or on again (back)"
+    )
+
+
+class SwitchOut(Schema):
+    job_id: int
+    direction: str
+    state: str = Field(description="done: it has ended. Else ask again after `wait_seconds`")
+    old_side: str
+    source: str
+    since: Instant
+    wait_seconds: float = Field(description="how long the old scheduler needs to notice")
+    instruction: str = Field(description="what a person does in the old system")
+
+
 class MissedOut(Schema):
     count: int
     first: Instant | None

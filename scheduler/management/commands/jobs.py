@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import documents, inputs, job_file_verbs
 from scheduler.management import job_arguments as arguments
 from scheduler.management.cli import JobuCommand, Verb
+from scheduler.management.job_switches import switch
 from scheduler.management.job_versions import drift_facts, drift_lines, restore
 from scheduler.management.output import exact
 from scheduler.management.waiting import finish
@@ -55,6 +56,8 @@ class Command(JobuCommand):
                  arguments=arguments.of_clone),
             Verb(name="shadow", help=_("record slots without running them, or run them"),
                  run=_shadow, arguments=arguments.of_shadow),
+            Verb(name="switch", help=_("let jobu run a job instead of its old system, or back"),
+                 run=switch, arguments=arguments.of_switch),
             Verb(name="restore", help=_("make a job what it was, by its history"), run=restore,
                  arguments=arguments.of_restore),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
