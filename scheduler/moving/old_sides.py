@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import urlencode
 
 from django.db import connections
 from django.utils.translation import gettext as _
@@ -20,6 +21,7 @@ from django.utils.translation import gettext as _
 from scheduler.moving.entries import UnreadableSource
 from scheduler.moving.sources import redbeat
 from scheduler.moving.tables import Writer, instant_of, writing
+from scheduler.operations.celery_app import own_app
 
 DJANGO_CELERY_BEAT: Final = "django-celery-beat"
 REDBEAT: Final = "redbeat"
@@ -53,14 +55,27 @@ class OldTask(Protocol):
 
 
 def place_of(source: str) -> str:
-    """Returns where the source of a job can be written without a password, or ""."""
+    """Returns where the source of a job is, if jobu can open that without being told, or "".
+
+    A Django alias, a SQLite file, or the Redis of RedBeat in this project's Celery app.
+    """
     kind, _colon, key = source.partition(":")
+    if kind == REDBEAT:
+        return _redbeat_of_app(key)
     label = key.rpartition(":")[0]
     if kind != DJANGO_CELERY_BEAT:
         return ""
     if label in connections:
         return label
     return f"sqlite:///{label}" if label.startswith("/") and Path(label).is_file() else ""
+
+
+def _redbeat_of_app(key: str) -> str:
+    conf = own_app().conf
+    url, prefix = conf.get("redbeat_redis_url"), conf.get("redbeat_key_prefix") or "redbeat:"
+    if not url or not key.startswith(f"{redbeat.label_of(url)}:{prefix}"):
+        return ""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({'prefix': prefix})}"
 
 
 def old_task(source: str, where: str = "") -> OldTask:
@@ -193,13 +208,10 @@ class _RedBeatTask:
                     meta["last_run_at"] = redbeat.stored_instant(last_run_at)
                     pipe.hset(key, "meta", json.dumps(meta))
                     # Due at once: it then reads the entry, and finds when the next run is.
-                    pipe.zadd(f"{self._prefix(key)}:schedule", {key: int(last_run_at.timestamp())})
+                    due = f"{redbeat.prefix_of(self.place)}:schedule"
+                    pipe.zadd(due, {key: int(last_run_at.timestamp())})
 
             client.transaction(work, key)
-
-    def _prefix(self, key: str) -> str:
-        """RedBeat's prefix, which ends in a colon, before the name of an entry."""
-        return redbeat.prefix_of(self.place)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, str]]:

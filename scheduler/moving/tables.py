@@ -23,7 +23,8 @@ Row = dict[str, Any]
 def reading(where: str) -> Iterator[Reader]:
     """Opens a database for reading. Raises UnreadableSource, without the URL's password."""
     if "://" not in where:
-        yield Reader(_of_alias(where), label=where)
+        connection = _of_alias(where)
+        yield Reader(connection, label=where, vendor=connection.vendor)
         return
     try:
         parts = take_apart({"dsn": where})
@@ -36,7 +37,7 @@ def reading(where: str) -> Iterator[Reader]:
     except Exception as error:
         raise _cannot_be_read(error) from error
     with closing(opened) as connection:
-        yield Reader(connection, label=_label(parts))
+        yield Reader(connection, label=_label(parts), vendor=_vendor(parts), is_raw=True)
 
 
 @contextmanager
@@ -56,17 +57,20 @@ def writing(where: str) -> Iterator[Writer]:
         raise UnreadableSource(str(error)) from error
     except Exception as error:
         raise _cannot_be_read(error) from error
-    vendor = {"postgres": "postgresql"}.get(parts["type"], parts["type"])
     with closing(opened) as connection:
-        yield Writer(connection, label=_label(parts), vendor=vendor, is_raw=True)
+        yield Writer(connection, label=_label(parts), vendor=_vendor(parts), is_raw=True)
         connection.commit()
 
 
 class Reader:
-    """One open database. `label`: its name in the source keys of jobs; no user, no password."""
+    """One open database. `label`: its name in the source keys of jobs; no user, no password.
 
-    def __init__(self, connection: Any, *, label: str) -> None:
+    `vendor`: as Django names them; a MariaDB is a mysql. `is_raw`: not opened by Django.
+    """
+
+    def __init__(self, connection: Any, *, label: str, vendor: str, is_raw: bool = False) -> None:
         self._connection, self.label = connection, label
+        self._vendor, self._is_raw = vendor, is_raw
 
     def rows(self, table: str, needed: Sequence[str]) -> Iterator[Row]:
         """Yields all rows of a table. Raises UnreadableSource if it is missing, or a column is."""
@@ -88,29 +92,16 @@ class Reader:
         finally:
             cursor.close()
 
-
-class Writer(Reader):
-    """One open transaction. `vendor`: as Django names them; a MariaDB is a mysql."""
-
-    def __init__(self, connection: Any, *, label: str, vendor: str, is_raw: bool = False) -> None:
-        super().__init__(connection, label=label)
-        self._vendor, self._is_raw = vendor, is_raw
-
     def row(self, table: str, column: str, value: object) -> Row | None:
         """Returns the row with this value, or None."""
-        cursor = self._execute(f"SELECT * FROM {table} WHERE {column} = %s", [value])  # noqa: S608
-        with closing(cursor):
-            found = cursor.fetchone()
-            return (
-                None
-                if found is None
-                else dict(zip((each[0] for each in cursor.description), found, strict=True))
-            )
+        found = self.select(f"SELECT * FROM {table} WHERE {column} = %s", [value])  # noqa: S608
+        return found[0] if found else None
 
-    def execute(self, statement: str, params: Sequence[object]) -> int:
-        """Returns how many rows the statement has met."""
+    def select(self, statement: str, params: Sequence[object]) -> list[Row]:
+        """Returns all rows. Raises UnreadableSource."""
         with closing(self._execute(statement, params)) as cursor:
-            return int(cursor.rowcount)
+            columns = [column[0] for column in cursor.description]
+            return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
     def _execute(self, statement: str, params: Sequence[object]) -> Any:
         if self._is_raw and self._vendor == "sqlite":
@@ -129,6 +120,15 @@ class Writer(Reader):
             return value
         naive = value.astimezone(UTC).replace(tzinfo=None)
         return naive.isoformat(" ") if self._vendor == "sqlite" else naive
+
+
+class Writer(Reader):
+    """One open transaction."""
+
+    def execute(self, statement: str, params: Sequence[object]) -> int:
+        """Returns how many rows the statement has met."""
+        with closing(self._execute(statement, params)) as cursor:
+            return int(cursor.rowcount)
 
 
 def instant_of(value: object) -> datetime | None:
@@ -174,6 +174,10 @@ def _open(parts: dict[str, Any], *, is_read_only: bool = True) -> Any:
     return pymysql.connect(
         database=parts["database"], connect_timeout=10, charset="utf8mb4", **login
     )
+
+
+def _vendor(parts: dict[str, Any]) -> str:
+    return {"postgres": "postgresql"}.get(parts["type"], str(parts["type"]))
 
 
 def _label(parts: dict[str, Any]) -> str:

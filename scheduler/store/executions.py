@@ -194,6 +194,15 @@ def slots_of_shadow(job_id: int, *, after: datetime, limit: int) -> list[int]:
     return list(rows.order_by("-scheduled_time").values_list("id", flat=True)[:limit])
 
 
+def slots_of_job(job_id: int, *, after: datetime, until: datetime, limit: int) -> list[datetime]:
+    """Returns the newest slots of a job in (after, until], oldest first, with any outcome."""
+    rows = JobExecution.objects.filter(
+        job_id=job_id, scheduled_time__gt=after, scheduled_time__lte=until
+    )
+    rows = rows.filter(param_source=ParamSource.CRON).order_by("-scheduled_time")
+    return list(rows.values_list("scheduled_time", flat=True)[:limit])[::-1]
+
+
 def newest_slot(job_id: int, *, until: datetime) -> datetime | None:
     """Returns the newest slot of a job that is not later than `until`."""
     rows = JobExecution.objects.filter(job_id=job_id, scheduled_time__lte=until)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.browser.site import LANGUAGES, PASSWORD
 
 
@@ -40,6 +42,43 @@ def people_and_jobs() -> None:
             handler_name="sample",
             handler_params={"sleep_seconds": 0.5, "message": "for {slot:%Y-%m-%d}"},
         )
+        shadow_of_a_crontab(control, f"{language} shadow")
+
+
+def shadow_of_a_crontab(control: Any, name: str) -> None:
+    """Creates a shadow of a line that runs at another minute: each page has something to show."""
+    from datetime import timedelta
+    from pathlib import Path
+
+    from scheduler.models import CronJob, JobExecution
+    from scheduler.moving.entries import Options
+    from scheduler.moving.reading import read
+    from scheduler.states import ReasonCode, RunStatus
+    from scheduler.store.connection import database_now
+
+    path = Path("crontab").absolute()
+    path.write_text("5 * * * * /usr/bin/true a line of a crontab\n", encoding="utf-8")
+    now = database_now()
+    (entry,) = read(f"crontab:{path}", Options(now=now, timezone="UTC"))[1]
+    job = control.create_job(name=name, cron_expression="0 * * * *", handler_name="sample")
+    control.shadow(job.pk, on=True)
+    CronJob.objects.filter(pk=job.pk).update(source=f"crontab:{entry.key}")
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    JobExecution.objects.bulk_create(
+        JobExecution(
+            job=job,
+            job_name=name,
+            handler_name="sample",
+            scheduled_time=hour - timedelta(hours=hours),
+            available_at=hour,
+            finished_at=hour,
+            created_at=hour,
+            max_retry=0,
+            status=RunStatus.SKIPPED,
+            reason_code=ReasonCode.SHADOW,
+        )
+        for hours in range(1, 9)
+    )
 
 
 def many_runs(job_name: str, number: int) -> None:

@@ -292,6 +292,7 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
     reader: Reader, site: Site
 ) -> None:
     job = site.job(f"{reader.language} often")
+    shadow = site.job(f"{reader.language} shadow")
     runs = reader.until(lambda: site.executions(f"{reader.language} often"), "an execution")
     pages = {
         "dashboard": "/admin/",
@@ -308,6 +309,10 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
         "queues": "/admin/queues/",
         "queue-pause": "/admin/queues/pause/?queue=slow",
         "backfills": "/admin/scheduler/backfill/",
+        "shadow-switch": f"{JOBS}{shadow}/switch/",
+        "shadow-beside": f"{JOBS}{shadow}/beside/",
+        "shadow-compare": f"{JOBS}{shadow}/compare/",
+        "shadows": f"{JOBS}shadows/",
         "processes": "/admin/scheduler/schedulerprocess/",
         "tokens": "/admin/scheduler/apitoken/",
         "preference": "/admin/scheduler/preference/",

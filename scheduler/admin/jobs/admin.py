@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
-from scheduler.admin.jobs import checks, page, restoring, switching
+from scheduler.admin.jobs import checks, moving_pages, page, restoring, switching
 from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
@@ -220,6 +220,9 @@ class CronJobAdmin(JobColumns, SavesJobs):
             at("check/", self.check_view, "check"),
             at("params/", self.params_view, "params"),
             at("<int:job_id>/live/", self.live_view, "live"),
+            at("shadows/", self.shadows_view, "shadows"),
+            at("<int:job_id>/beside/", self.beside_view, "beside"),
+            at("<int:job_id>/compare/", self.compare_view, "compare"),
             at("<path:object_id>/restore/<int:entry_id>/", self.restore_view, "restore"),
             *super().get_urls(),
         ]
@@ -244,6 +247,15 @@ class CronJobAdmin(JobColumns, SavesJobs):
             return render_to_string("scheduler/jobs/live.html", {**moving, "job": job}, request)
 
         return live.answer(request, mark=page.mark_of(job, moving["runs"], now), render=render)
+
+    def shadows_view(self, request: HttpRequest) -> HttpResponse:
+        return moving_pages.shadows(self, request)
+
+    def beside_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        return moving_pages.beside(self, request, job_id)
+
+    def compare_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        return moving_pages.comparison(self, request, job_id)
 
     def restore_view(self, request: HttpRequest, object_id: str, entry_id: int) -> HttpResponse:
         return restoring.restore(self, request, object_id, entry_id)

@@ -54,6 +54,12 @@ def prefix_of(where: str) -> str:
     return parse_qs(urlsplit(where).query).get("prefix", ["redbeat:"])[0]
 
 
+def label_of(where: str) -> str:
+    """Returns what names the server in the source keys of jobs: no user, no password."""
+    url = urlsplit(where)
+    return f"{url.hostname}{url.path}"
+
+
 @contextmanager
 def opened(where: str) -> Iterator[tuple[Any, str]]:
     """Opens Redis. Yields the client, and what names the server. Raises UnreadableSource."""
@@ -68,7 +74,7 @@ def opened(where: str) -> Iterator[tuple[Any, str]]:
             socket_timeout=10,
         )
         with client:
-            yield client, f"{url.hostname}{url.path}"
+            yield client, label_of(where)
     except (redis.RedisError, ValueError) as error:
         raise UnreadableSource(_("Redis cannot be read: %(error)s") % {"error": error}) from error
 
