@@ -19,9 +19,10 @@ from scheduler.store import executions
 WEEK: Final = timedelta(days=7)
 #: A minute job has 10,080 slots in a week.
 MOST: Final = 11_000
-#: A run may begin so long after its slot: the old beat was busy, or its clock differs.
-LATE: Final = timedelta(minutes=10)
+#: The clocks of the two sides may differ by so much.
 EARLY: Final = timedelta(seconds=2)
+#: An old beat may send a run so long after its slot.
+LATE: Final = timedelta(minutes=1)
 #: A slot that is younger may still be run there.
 FRESH: Final = timedelta(minutes=2)
 _RESULTS: Final = "django_celery_results_taskresult"
@@ -34,6 +35,14 @@ class RunsFrom(StrEnum):
     LAST_RUN = "last_run"  # it keeps the last one
     SCHEDULE = "schedule"  # it keeps none: what its schedule says
     NOTHING = "nothing"  # it cannot be read
+
+
+# A result may be made when the run has ended, and a time of a schedule is exact.
+_LATE: Final = {
+    RunsFrom.RESULTS: timedelta(minutes=10),
+    RunsFrom.LAST_RUN: LATE,
+    RunsFrom.SCHEDULE: EARLY,
+}
 
 
 class Match(StrEnum):
@@ -101,22 +110,26 @@ def side_by_side(job: CronJob, now: datetime, span: timedelta = WEEK) -> SideByS
     except UnreadableSource as error:
         pairs = [Pair(here=slot, there=None, match=Match.UNKNOWN) for slot in reversed(slots)]
         return SideBySide(runs_from=RunsFrom.NOTHING, pairs=pairs, problem=str(error))
-    pairs = paired(slots, runs, now)
+    pairs = paired(slots, runs, now, late=_LATE[runs_from])
     if runs_from == RunsFrom.LAST_RUN:
         last = runs[-1] if runs else None
         pairs = [_known_by_last(pair, last) for pair in pairs]
     return SideBySide(runs_from=runs_from, pairs=pairs[::-1])
 
 
-def paired(slots: Sequence[datetime], runs: Sequence[datetime], now: datetime) -> list[Pair]:
-    """Returns all slots and runs, oldest first. A run belongs to the last slot before it."""
+def paired(
+    slots: Sequence[datetime], runs: Sequence[datetime], now: datetime, *, late: timedelta
+) -> list[Pair]:
+    """Returns all slots and runs, oldest first. A run belongs to the last slot before it, unless it
+    comes later than `late`.
+    """
     found: list[Pair] = []
     left = list(runs)
     for place, slot in enumerate(slots):
         following = slots[place + 1] if place + 1 < len(slots) else None
         while left and left[0] < slot - EARLY:
             found.append(Pair(here=None, there=left.pop(0), match=Match.ONLY_THERE))
-        end = min(slot + LATE, following - EARLY) if following else slot + LATE
+        end = min(slot + late, following - EARLY) if following else slot + late
         if left and left[0] < end:
             found.append(Pair(here=slot, there=left.pop(0), match=Match.BOTH))
         else:

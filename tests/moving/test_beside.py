@@ -34,7 +34,8 @@ def client(db: None) -> Client:
 
 
 def matches(slots: list[datetime], runs: list[datetime]) -> list[str]:
-    return [str(pair.match) for pair in paired(slots, runs, NINE + timedelta(days=1))]
+    found = paired(slots, runs, NINE + timedelta(days=1), late=timedelta(minutes=10))
+    return [str(pair.match) for pair in found]
 
 
 def test_a_run_belongs_to_the_last_slot_before_it():
@@ -46,7 +47,9 @@ def test_a_run_belongs_to_the_last_slot_before_it():
     assert matches(slots[:1], [slots[0] - SECOND]) == ["both"]  # its clock is behind
     assert matches(slots[:1], [slots[0] + timedelta(hours=1)]) == ["only_here", "only_there"]
     assert matches(slots[:2], [*late[:2], late[1] + SECOND]) == ["both", "both", "only_there"]
-    fresh = paired(slots[:1], [], NINE + SECOND)
+    exact = paired(slots[:1], [NINE + 5 * SECOND], NINE + timedelta(days=1), late=2 * SECOND)
+    assert [pair.match for pair in exact] == [Match.ONLY_HERE, Match.ONLY_THERE]
+    fresh = paired(slots[:1], [], NINE + SECOND, late=MINUTE)
     assert [pair.match for pair in fresh] == [Match.UNKNOWN]
 
 
