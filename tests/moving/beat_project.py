@@ -21,8 +21,13 @@ def entry_of(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": parts.path.removeprefix("/")}
+    if parts.scheme == "mysql":
+        import pymysql
+
+        pymysql.version_info = (2, 2, 8, "final", 0)  # what Django asks of mysqlclient
+        pymysql.install_as_MySQLdb()
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": f"django.db.backends.{'mysql' if parts.scheme == 'mysql' else 'postgresql'}",
         "NAME": parts.path.removeprefix("/"),
         "USER": parts.username,
         "PASSWORD": parts.password,

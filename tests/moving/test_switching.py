@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -25,14 +28,17 @@ from scheduler.moving import reading
 from scheduler.moving.instructions import instruction
 from scheduler.moving.old_sides import old_task
 from scheduler.moving.switching import Switching
+from scheduler.moving.tables import reading as reading_tables
 from scheduler.operations.errors import NotPossible
 from scheduler.operations.history import describe
 from scheduler.operations.switches import SYSTEMS, SwitchControl
 from scheduler.states import OldSide, RunStatus, SwitchDirection, SwitchState
+from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok, program
 from tests.harness.scheduler_harness import START, SchedulerHarness
 from tests.harness.scheduler_harness import ok as handler_ok
 from tests.harness.servers import Redis
+from tests.harness.system import ROOT
 from tests.moving.conftest import options, own_registry
 from tests.test_commands import run
 
@@ -373,6 +379,52 @@ def test_redbeat_is_switched_in_redis(redis_server: Redis):
     assert (read.enabled, read.last_run_at) == (True, last)
     assert task.state().last_run_at == last
     app.redbeat_redis.close()
+
+
+def test_django_celery_beats_own_scheduler_notices(system: SchedulerHarness, job_database_url: str):
+    command = [sys.executable, "-W", "ignore", "-m", "tests.moving.beat_scheduler"]
+    with subprocess.Popen(
+        [*command, job_database_url],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as old:
+        assert old.stdin is not None
+        assert old.stdout is not None
+
+        def told(word: str = "") -> dict[str, Any]:
+            assert old.stdin is not None
+            assert old.stdout is not None
+            if word:
+                old.stdin.write(f"{word}\n")
+                old.stdin.flush()
+            found: dict[str, Any] = json.loads(old.stdout.readline())
+            return found
+
+        number = told()["id"]
+        where = f"django-celery-beat:{job_database_url}"
+        with reading_tables(job_database_url) as database:
+            source = f"django-celery-beat:{database.label}:{number}"
+        task, now = old_task(source, where), database_now()
+        assert told("run")["is_due"] is False
+        assert task.state().last_run_at is None  # its memory alone knows
+
+        task.ask_to_write(now)
+        told("look")
+        state = task.state()
+        assert state.runs == 1
+        assert state.last_run_at is not None
+
+        task.switch_off(now)
+        assert "a" not in told("look")["names"]
+        assert not task.state().is_enabled
+        task.switch_on(now, now)
+        looked = told("look")
+        assert ("a" in looked["names"], looked["is_due"]) == (True, False)
+        assert task.state().is_enabled
+        old.stdin.close()
+        assert old.wait(20) == 0
 
 
 def test_each_system_has_an_instruction():
