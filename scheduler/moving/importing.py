@@ -15,6 +15,7 @@ from scheduler.moving.mapping import Mapped
 from scheduler.moving.other_kinds import is_same_distance
 from scheduler.operations.definition import is_changed
 from scheduler.operations.imports import ImportControl
+from scheduler.operations.switches import runs_here
 from scheduler.transient import in_transaction
 
 
@@ -57,7 +58,9 @@ def _step(
         return Planned(mapped=mapped, step=Step.CREATE, changes=mapped.values)
     # Whether it is on is a person's decision from the first import on.
     wanted = {name: value for name, value in mapped.values.items() if name != "is_enabled"}
-    if is_same_distance(job.cron_expression, wanted.get("cron_expression", "")):
+    text = wanted.get("cron_expression", "")
+    # After a switch the last run there stands still: what runs here keeps its phase.
+    if is_same_distance(job.cron_expression, text, at_any_phase=runs_here(job)):
         del wanted["cron_expression"]
     changed = {n: v for n, v in wanted.items() if is_changed(n, getattr(job, n), v)}
     by_people = edited[job.pk]

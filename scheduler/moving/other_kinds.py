@@ -84,14 +84,18 @@ def rule_of_recurrence(text: str, zone: str) -> Rule | None:
     )
 
 
-def is_same_distance(one: str, other: str) -> bool:
+def is_same_distance(one: str, other: str, *, at_any_phase: bool = False) -> bool:
     """Whether two texts of `every_text` are the same distance and differ by less than a minute.
+
+    `at_any_phase`: or by more.
 
     The old system's next run moves by its own delay each time, so what it counts from does, too.
     """
     (distance, start), (other_distance, other_start) = (_split(text) for text in (one, other))
     if distance != other_distance or start is None or other_start is None:
         return False
+    if at_any_phase:
+        return True
     seconds = _seconds(distance)
     apart = abs((start - other_start).total_seconds()) % seconds if seconds else _MOST_DRIFT
     return min(apart, seconds - apart) < min(_MOST_DRIFT, seconds / 2)

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.db import DatabaseError, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 from django.utils.translation import gettext as _
 
 from dbpools.dsn import take_apart
+from dbpools.tls import MySQLTlsOptions, TlsOptions
 from scheduler.moving.entries import UnreadableSource
 
 Row = dict[str, Any]
+
+_PORTS: Final = {"postgres": 5432, "mysql": 3306}
 
 
 @contextmanager
@@ -165,14 +168,24 @@ def _open(parts: dict[str, Any], *, is_read_only: bool = True) -> Any:
     if parts["type"] == "postgres":
         import psycopg
 
-        tls = {"sslmode": parts["ssl"]} if isinstance(parts.get("ssl"), str) else {}
-        opened = psycopg.connect(dbname=parts["database"], connect_timeout=10, **login, **tls)
+        asked = TlsOptions(**parts["options"])
+        tls = {"sslmode": asked.ssl_mode, "sslrootcert": asked.ssl_authority}
+        opened = psycopg.connect(
+            dbname=parts["database"],
+            connect_timeout=10,
+            **login,
+            **{name: value for name, value in tls.items() if value},
+        )
         opened.read_only = is_read_only
         return opened
     import pymysql
 
     return pymysql.connect(
-        database=parts["database"], connect_timeout=10, charset="utf8mb4", **login
+        database=parts["database"],
+        connect_timeout=10,
+        charset="utf8mb4",
+        ssl=MySQLTlsOptions(**parts["options"]).ssl_argument(),
+        **login,
     )
 
 
@@ -183,7 +196,9 @@ def _vendor(parts: dict[str, Any]) -> str:
 def _label(parts: dict[str, Any]) -> str:
     if parts["type"] == "sqlite":
         return str(Path(parts["path"]).absolute())
-    return f"{parts.get('host') or 'localhost'}/{parts['database']}"
+    port = parts.get("port")
+    shown = f",{port}" if port and port != _PORTS[parts["type"]] else ""
+    return f"{parts.get('host') or 'localhost'}{shown}/{parts['database']}"
 
 
 def _cannot_be_read(error: Exception) -> UnreadableSource:

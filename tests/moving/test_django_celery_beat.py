@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -184,6 +185,11 @@ def test_on_postgresql_the_same_is_read(
     answer = run("import", f"django-celery-beat:{url}", "--dry-run", "--broker", "redis", "--json")
 
     check_dry_run(answer.json)
+    # What the URL asks of TLS is asked of the server, which has none here.
+    refused = run("import", f"django-celery-beat:{url}?sslmode=require", "--dry-run")
+    assert (refused.code, "SSL" in refused.err) == (2, True)
+    port = urlsplit(url).port
+    assert all(f",{port}/" in entry["source"] for entry in answer.json["entries"])
     assert not any("jobu:jobu" in entry["source"] for entry in answer.json["entries"])
     postgres_server.drop_database(url)
 

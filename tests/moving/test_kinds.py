@@ -15,6 +15,7 @@ import pytest
 from celery.schedules import schedule
 from dateutil.rrule import DAILY, HOURLY, MONTHLY, WEEKLY
 
+from scheduler.models import CronJob
 from scheduler.moving import importing
 from scheduler.moving.celery_schedules import CeleryEntry, found_in
 from scheduler.moving.mapping import Mapped
@@ -107,6 +108,10 @@ def test_a_second_import_follows_a_distance_only_if_it_has_moved_by_a_minute(
     assert planned(last + timedelta(hours=3, minutes=5)).changes == {
         "cron_expression": "every 1h from 2026-10-01T14:05:50Z"
     }
+    # The job runs here: the last run there stands still, and must not move it.
+    job = CronJob.objects.get()
+    CronJob.objects.filter(pk=job.pk).update(is_enabled=True)
+    assert planned(last + timedelta(hours=3, minutes=5)).changes == {}
     assert not is_same_distance("every 1h", "every 1h from 2026-10-01T14:05:50Z")
     assert not is_same_distance("0 3 * * *", "0 3 * * *")
 

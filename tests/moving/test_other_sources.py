@@ -17,7 +17,9 @@ from celery.schedules import crontab, schedule
 from scheduler.models import CronJob
 from scheduler.moving import reading
 from scheduler.moving.beside import compare_entries
+from scheduler.moving.entries import UnreadableSource
 from scheduler.moving.mapping import Mapped
+from scheduler.moving.sources import redbeat
 from scheduler.operations.imports import ImportControl
 from tests.harness.servers import Redis
 from tests.moving.conftest import NOW, mapped, options, reasons
@@ -357,3 +359,43 @@ def test_redbeat_entries_are_read_without_redbeat(
     }
     assert found["nightly"].values["handler_params"] == {"shop": 7}
     assert CronJob.objects.count() == 0
+
+
+def test_the_key_of_a_redis_names_its_port_and_number_and_no_password():
+    labels = {
+        "redis://host": "host/0", "redis://:secret@host:6379/0": "host/0",
+        "redis://host:6380/2": "host,6380/2", "redis://host?db=3": "host/3",
+        "unix://:secret@/run/redis.sock?db=1": "/run/redis.sock",
+    }  # fmt: skip
+    assert {url: redbeat.label_of(url) for url in labels} == labels
+    with pytest.raises(UnreadableSource) as refused:
+        reading.read("redbeat:redis://:pa/ss@host/0", options())
+    assert "pa" not in str(refused.value)
+
+
+def test_entries_that_are_added_when_the_app_is_ready_are_read(module: Any, control: ImportControl):
+    app = module.app = Celery("legacy", set_as_current=False)
+
+    def add(sender: Celery, **_: Any) -> None:
+        sender.add_periodic_task(3600.0, app.tasks["celery.backend_cleanup"].s(), name="late")
+
+    app.on_after_finalize.connect(add)
+    app.conf.beat_schedule = {"list": {"task": "x", "schedule": 60, "options": ["no mapping"]}}
+
+    found = found_in("celery:legacy:app", control)
+
+    assert set(found) == {"list", "late"}
+    assert reasons(found["list"]) == {"unreadable"}
+
+
+def test_a_cronjob_without_a_mapping_as_metadata_does_not_stop_the_others(
+    control: ImportControl, tmp_path: Path
+):
+    path = tmp_path / "jobs.yaml"
+    path.write_text("---\n".join(["kind: CronJob\nmetadata: [x]\n", CRON_JOBS[0]]))
+
+    found = found_in(f"kubernetes:{path}", control)
+
+    assert {name: str(each.verdict) for name, each in found.items()} == {
+        "line 1": "impossible", "utc": "differs"
+    }  # fmt: skip

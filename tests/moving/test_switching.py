@@ -323,7 +323,11 @@ def test_a_job_that_nobody_has_imported_cannot_be_switched(system: SchedulerHarn
 
 def test_the_api_does_one_step_a_request(system: SchedulerHarness, beat: OldBeat, job: CronJob):
     api: Program = program(User.objects.create_superuser("alice"))
+    client = Client()
+    client.force_login(User.objects.get())
     first = ok(api.post(f"/crons/{job.pk}/switch", {"old_side": "written"}))
+    shown = client.get(f"/admin/scheduler/cronjob/{job.pk}/change/").content.decode()
+    assert "has not ended since" in shown
     assert (first["state"], first["direction"]) == ("asked", "here")
     assert 0 < first["wait_seconds"] <= 10
     assert "periodic task 7" in first["instruction"]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, pgettext
 
 from scheduler.admin import formatting, live
 from scheduler.admin.explain import explain_job
-from scheduler.admin.jobs import columns, moving_pages, sparkline
+from scheduler.admin.jobs import columns, moving_pages, sparkline, switching
 from scheduler.admin.jobs.preview import moved_from
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
@@ -41,6 +41,7 @@ def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "explanation": explain_job(job, now),
         **_drift(job, person),
         **moving_pages.links(job, person),
+        "unfinished_switch": switching.unfinished(job),
         "live_url": reverse("admin:scheduler_cronjob_live", args=[job.pk]),
         "live_mark": mark_of(job, shown["runs"], now),
         **shown,

@@ -9,9 +9,11 @@ from django import forms
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from scheduler.admin import formatting
 from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import RadioSelectWidget, SwitchWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
+from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.moving.instructions import instruction
 from scheduler.moving.old_sides import place_of
@@ -85,6 +87,23 @@ def useless(job: CronJob) -> frozenset[str]:
     return frozenset(
         ({"switch"} if is_on else set()) | (set() if is_on or is_open else {"switch-back"})
     )
+
+
+def unfinished(job: CronJob) -> str:
+    """Returns what to say of a switch that has not ended, or ""."""
+    known = switches.of_job(job.pk) if is_imported(job) else None
+    if known is None or known.is_done:
+        return ""
+    facts = {
+        "direction": label(SwitchDirection(known.direction)),
+        "state": label(SwitchState(known.state)),
+        "since": formatting.exact(known.since),
+    }
+    text = _now(
+        "A switch of this job (%(direction)s) has not ended since %(since)s: %(state)s. The job may"
+        " be off here and in its old system. Go on with the button below, or switch it back."
+    )
+    return " ".join(filter(None, [text % facts, known.error]))
 
 
 SWITCH = Verb(

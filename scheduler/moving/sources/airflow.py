@@ -104,7 +104,7 @@ def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> 
     values["overlap_policy"] = "skip" if runs == 1 else "allow"
     if runs != 1:
         findings.append(differs(Reason.INSTANCES, count=runs))
-    text = str(row.get("schedule", row.get("schedule_interval")) or "").strip()
+    text = str(row.get("schedule") or row.get("schedule_interval") or "").strip()
     if text.lower() in _NO_SCHEDULE:
         findings.append(impossible(Reason.RULE, rule=text))
         return Entry(**facts, values=values, findings=findings)

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab, maybe_schedule
+from django.utils.translation import gettext as _
 
 from scheduler.moving.celery_schedules import CeleryEntry, broker_of_app, found_in, zone_of
 from scheduler.moving.entries import Entry, Options, Reason, UnreadableSource, impossible
@@ -17,16 +18,24 @@ def read(where: str, options: Options) -> Iterator[Entry]:
     """Yields the entries. `where`: `module:app`."""
     app = imported(where)
     if not isinstance(app, Celery):
-        raise UnreadableSource(f"{where} is no Celery app but a {type(app).__name__}")
-    schedule = dict(app.conf.beat_schedule or {})
-    has_priorities = any(
-        isinstance(entry, Mapping) and (entry.get("options") or {}).get("priority") is not None
-        for entry in schedule.values()
-    )
+        text = _("%(where)s is no Celery app but a %(type)s")
+        raise UnreadableSource(text % {"where": where, "type": type(app).__name__})
+    try:
+        app.finalize()  # as beat does: entries may be added in on_after_finalize
+        schedule = dict(app.conf.beat_schedule or {})
+    except Exception as error:
+        facts = {"where": where, "error": f"{type(error).__name__}: {error}"}
+        raise UnreadableSource(_("%(where)s cannot be read: %(error)s") % facts) from error
+    has_priorities = any(_priority_of(entry) is not None for entry in schedule.values())
     broker = options.broker or broker_of_app(str(app.conf.broker_url or ""))
     known = Options(**{**vars(options), "broker": broker})
     for name, entry in schedule.items():
         yield _entry(app, where, str(name), entry, known, has_priorities=has_priorities)
+
+
+def _priority_of(entry: Any) -> Any:
+    options = entry.get("options") if isinstance(entry, Mapping) else None
+    return options.get("priority") if isinstance(options, Mapping) else None
 
 
 def _entry(

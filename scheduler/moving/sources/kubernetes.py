@@ -81,7 +81,8 @@ def _entries(document: Document, path: Path, options: Options) -> Iterator[Entry
 
 
 def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -> Entry:
-    metadata = value.get("metadata") or {}
+    given = value.get("metadata")
+    metadata = given if isinstance(given, Mapping) else {}
     name = str(metadata.get("name") or where)
     namespace = str(metadata.get("namespace") or "default")
     full_name = name if namespace == "default" else f"{namespace}/{name}"
@@ -139,7 +140,7 @@ def _of_distance(
     options: Options,
 ) -> Entry:
     """The controller counts from the last run, or from the creation of the CronJob."""
-    status, metadata = value.get("status") or {}, value.get("metadata") or {}
+    status, metadata = (value.get(part) or {} for part in ("status", "metadata"))
     known = status.get("lastScheduleTime") or metadata.get("creationTimestamp")
     start = instant_of(known)
     # robfig/cron rounds: nothing below a second.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -27,6 +27,7 @@ from scheduler.moving.importing_code import optional
 from scheduler.moving.redbeat_rules import KeptRule, NoCounterpart, kept_rule
 from scheduler.operations.celery_app import own_app
 
+_PORT: Final = 6379
 _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 
 
@@ -55,15 +56,26 @@ def prefix_of(where: str) -> str:
 
 
 def label_of(where: str) -> str:
-    """Returns what names the server in the source keys of jobs: no user, no password."""
-    url = urlsplit(where)
-    return f"{url.hostname}{url.path}"
+    """Returns what names the database in the source keys of jobs: no user, no password.
+
+    Without a colon, because the key of the entry follows it. Raises UnreadableSource.
+    """
+    try:
+        url = urlsplit(where)
+        port = url.port or _PORT
+        number = parse_qs(url.query).get("db", [url.path.strip("/")])[0]
+    except ValueError as error:
+        raise _wrong_url() from error
+    if url.scheme == "unix":
+        return where.partition("?")[0].removeprefix("unix://").rpartition("@")[2]
+    return f"{url.hostname or 'localhost'}{'' if port == _PORT else f',{port}'}/{number or 0}"
 
 
 @contextmanager
 def opened(where: str) -> Iterator[tuple[Any, str]]:
     """Opens Redis. Yields the client, and what names the server. Raises UnreadableSource."""
     redis = optional("redis")
+    label = label_of(where)
     url = urlsplit(where)
     query = parse_qs(url.query)
     query.pop("prefix", None)
@@ -73,10 +85,18 @@ def opened(where: str) -> Iterator[tuple[Any, str]]:
             decode_responses=True,
             socket_timeout=10,
         )
+    except ValueError as error:
+        raise _wrong_url() from error
+    try:
         with client:
-            yield client, label_of(where)
-    except (redis.RedisError, ValueError) as error:
+            yield client, label
+    except redis.RedisError as error:
         raise UnreadableSource(_("Redis cannot be read: %(error)s") % {"error": error}) from error
+
+
+def _wrong_url() -> UnreadableSource:
+    """The text of the error itself may hold a part of the password."""
+    return UnreadableSource(_("Redis cannot be read: write redis://HOST:PORT/NUMBER"))
 
 
 def meta_of(fields: Mapping[str, str]) -> dict[str, Any]:
