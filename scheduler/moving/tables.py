@@ -169,7 +169,7 @@ def _open(parts: dict[str, Any], *, is_read_only: bool = True) -> Any:
         import psycopg
 
         asked = TlsOptions(**parts["options"])
-        tls = {"sslmode": asked.ssl_mode, "sslrootcert": asked.ssl_authority}
+        tls: dict[str, Any] = {"sslmode": asked.ssl_mode, "sslrootcert": asked.ssl_authority}
         opened = psycopg.connect(
             dbname=parts["database"],
             connect_timeout=10,

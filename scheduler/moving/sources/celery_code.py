@@ -25,7 +25,7 @@ def read(where: str, options: Options) -> Iterator[Entry]:
         schedule = dict(app.conf.beat_schedule or {})
     except Exception as error:
         facts = {"where": where, "error": f"{type(error).__name__}: {error}"}
-        raise UnreadableSource(_("%(where)s cannot be read: %(error)s") % facts) from error
+        raise UnreadableSource(_("%(where)s cannot be imported: %(error)s") % facts) from error
     has_priorities = any(_priority_of(entry) is not None for entry in schedule.values())
     broker = options.broker or broker_of_app(str(app.conf.broker_url or ""))
     known = Options(**{**vars(options), "broker": broker})
