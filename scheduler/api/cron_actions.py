@@ -103,9 +103,10 @@ def switch_cron(
     request: HttpRequest, cron_id: CronId, given: SwitchIn | None = None
 ) -> dict[str, Any]:
     """Let jobu run an imported job instead of its old system, or back. Each request does one step:
-    off on the one side first, then on on the other one.
+    off on the one side first, then on on the other one. The caller must also be allowed to see it.
     """
     caller, wanted = caller_of(request), given or SwitchIn()
+    caller.require(Action.VIEW_JOBS)
     control = control_of(caller)
     switching = Switching(control=SwitchControl(actor=control.actor, clock=control.clock))
     direction = SwitchDirection(wanted.direction)

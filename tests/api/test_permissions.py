@@ -269,6 +269,7 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
 WITH_SIGHT = {
     "POST /crons/{cron_id}/clone",
     "POST /crons/{cron_id}/restore",
+    "POST /crons/{cron_id}/switch",
     "POST /crons/preview",
     # A queue is no row of a job: who may pause it gives its name and reason.
     "POST /queues/pause",

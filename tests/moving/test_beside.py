@@ -13,7 +13,7 @@ from django.test import Client
 from scheduler.models import CronJob
 from scheduler.moving.shadow_verdicts import verdicts
 from scheduler.moving.side_by_side import Judgement, Match, RunsFrom, paired, side_by_side
-from tests.api.conftest import person
+from tests.api.conftest import person, program
 from tests.harness.scheduler_harness import SchedulerHarness
 from tests.moving.conftest import own_registry
 from tests.moving.test_switching import FIRST, MINUTE, OldBeat, beat, job, system
@@ -176,3 +176,13 @@ def test_who_may_not_see_executions_sees_no_week(system: SchedulerHarness, job: 
     assert client.get(f"{page}/beside/").status_code == 403
     assert client.get("/admin/scheduler/cronjob/shadows/").status_code == 403
     assert client.get(f"{page}/compare/").status_code == 200
+    assert client.get(f"{page}/switch/").status_code == 403
+    for codename in ("pause_cronjob", "view_cronjob"):
+        other = person(codename, codename)
+        body = {"old_side": "by_hand", "is_done_there": True}
+        assert program(other).post(f"/crons/{job.pk}/switch", body).status_code == 403
+        client.force_login(other)
+        done = client.post(f"{page}/switch/", {"old_side": "by_hand", "is_done": "on"})
+        assert done.status_code == 403
+    job.refresh_from_db()
+    assert job.is_shadow

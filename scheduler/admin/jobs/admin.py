@@ -137,6 +137,10 @@ class CronJobAdmin(JobColumns, SavesJobs):
     def has_pause_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Action.PAUSE_JOB)
 
+    def has_switch_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The page says where the job comes from."""
+        return self.has_view_permission(request) and self.has_pause_permission(request)
+
     def has_clone_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request) and self.has_add_permission(request)
 
@@ -308,13 +312,13 @@ class CronJobAdmin(JobColumns, SavesJobs):
         return self.ask_one(request, object_id, CLONE)
 
     @page_action(
-        description=_("Run it here"), url_path="switch", permissions=["pause"], icon="login"
+        description=_("Run it here"), url_path="switch", permissions=["switch"], icon="login"
     )
     def switch(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.ask_one(request, object_id, switching.SWITCH)
 
     @page_action(
-        description=_("Back to the old system"), url_path="switch-back", permissions=["pause"],
+        description=_("Back to the old system"), url_path="switch-back", permissions=["switch"],
         icon="logout",
     )  # fmt: skip
     def switch_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
