@@ -9,11 +9,11 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from scheduler.management import inputs
-from scheduler.management.cli import JobuCommand, Refused, reason_of
+from scheduler.management.cli import JobuCommand, Refused
 from scheduler.models import CronJob, JobSwitch
 from scheduler.moving.instructions import instruction
 from scheduler.moving.switching import Switching
-from scheduler.operations.errors import REFUSALS, NotPossible
+from scheduler.operations.errors import NotPossible
 from scheduler.operations.switches import SwitchControl
 from scheduler.states import OldSide, SwitchDirection
 from scheduler.store import switches
@@ -34,23 +34,25 @@ def switch(command: JobuCommand, options: dict[str, Any]) -> int:
     by_jobu = options["old_side"] == "written"
     old_side = OldSide.WRITTEN if by_jobu else OldSide.BY_HAND
     begun = switching.control.begin_switch(job.pk, direction, old_side)
-    _finish(command, switching, job, begun, options)
+    facts = _finish(command, switching, job, begun, options)
+    text = facts.pop("text")
+    if command.printer.as_json:
+        command.printer.document(facts)
+    else:
+        command.printer.line(text)
     return 0
 
 
 def _resume(command: JobuCommand, switching: Switching, options: dict[str, Any]) -> int:
     """Goes on with all switches. One that cannot go on does not stop the others."""
-    code = 0
-    for each in switches.unfinished(_LIMIT):
-        job = CronJob.objects.filter(pk=each.job_id).first()
-        if job is None:
-            continue
-        try:
-            _finish(command, switching, job, each, options)
-        except (*REFUSALS, Refused) as error:
-            command.printer.note(f"{job.name}: {reason_of(error)}")
-            code = 1
-    return code
+    begun = {each.job_id: each for each in switches.unfinished(_LIMIT)}
+    jobs = {job.name: job for job in CronJob.objects.filter(id__in=begun)}
+
+    def work(name: str) -> dict[str, Any]:
+        job = jobs[name]
+        return _finish(command, switching, job, begun[job.pk], options)
+
+    return command.each(jobs, work)
 
 
 def _finish(
@@ -59,7 +61,7 @@ def _finish(
     job: CronJob,
     begun: JobSwitch,
     options: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     is_done_there = False
     if begun.old_side == OldSide.BY_HAND and not begun.is_done:
         is_done_there = options["old_side"] == "by-hand" or _is_done_there(command, job, begun)
@@ -70,7 +72,7 @@ def _finish(
                 command.printer.note(_("waiting until the old scheduler has noticed ..."))
             threading.Event().wait(wait)
         begun = switching.step(begun, is_done_there=is_done_there)
-    _show(command, CronJob.objects.get(pk=job.pk), begun)
+    return _facts(CronJob.objects.get(pk=job.pk), begun)
 
 
 def _is_done_there(command: JobuCommand, job: CronJob, begun: JobSwitch) -> bool:
@@ -84,12 +86,10 @@ def _is_done_there(command: JobuCommand, job: CronJob, begun: JobSwitch) -> bool
     return True
 
 
-def _show(command: JobuCommand, job: CronJob, done: JobSwitch) -> None:
-    if command.printer.as_json:
-        facts = {"id": job.pk, "name": job.name, "direction": done.direction, "state": done.state}
-        command.printer.document(facts)
-    elif done.direction == SwitchDirection.HERE:
+def _facts(job: CronJob, done: JobSwitch) -> dict[str, Any]:
+    facts = {"id": job.pk, "direction": done.direction, "state": done.state}
+    if done.direction == SwitchDirection.HERE:
         text = _("%(name)s runs here; its next run: %(next)s")
-        command.printer.line(text % {"name": job.name, "next": job.next_run_at or "-"})
     else:
-        command.printer.line(_("%(name)s is a shadow again") % {"name": job.name})
+        text = _("%(name)s is a shadow again")
+    return {**facts, "text": text % {"name": job.name, "next": job.next_run_at or "-"}}

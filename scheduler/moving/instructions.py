@@ -41,8 +41,11 @@ def _celery(place: str, entry: str, name: str, on: bool) -> str:
 
 def _redbeat(place: str, entry: str, name: str, on: bool) -> str:
     key = f"{place.partition(':')[2]}:{entry}" if ":" in place else entry
+    # Without the second call RedBeat runs it at once, because its last run is long ago.
+    after = "; e.reschedule()" if on else ""
     return (
-        f"e = redbeat.RedBeatSchedulerEntry.from_key({key!r}, app=app); e.enabled = {on}; e.save()"
+        f"e = redbeat.RedBeatSchedulerEntry.from_key({key!r}, app=app); e.enabled = {on};"
+        f" e.save(){after}"
     )
 
 

@@ -180,11 +180,10 @@ class _RedBeatTask:
     def state(self) -> OldState:
         with self._opened() as (client, key):
             fields = client.hgetall(key)
-        meta = redbeat.meta_of(fields)
-        return OldState(
-            is_enabled=bool(json.loads(fields["definition"]).get("enabled", True)),
-            last_run_at=meta.get("last_run_at"),
-        )
+            return OldState(
+                is_enabled=bool(json.loads(fields["definition"]).get("enabled", True)),
+                last_run_at=redbeat.meta_of(fields).get("last_run_at"),
+            )
 
     def ask_to_write(self, now: datetime) -> None:
         """It keeps nothing in its memory."""
@@ -226,4 +225,8 @@ class _RedBeatTask:
             if not client.hexists(key, "definition"):
                 text = _("the old system has no entry %(id)s any more")
                 raise UnreadableSource(text % {"id": key})
-            yield client, key
+            try:
+                yield client, key
+            except ValueError as error:
+                text = _("the entry cannot be read: %(problem)s")
+                raise UnreadableSource(text % {"problem": error}) from error

@@ -26,7 +26,7 @@ from scheduler.moving.entries import UnreadableSource
 from scheduler.moving.old_sides import OldState, OldTask, old_task
 from scheduler.operations.errors import NotPossible
 from scheduler.operations.switches import SwitchControl
-from scheduler.schedule import schedule_of, slots_between
+from scheduler.schedule import ScheduleError, schedule_of, slots_between
 from scheduler.states import OldSide, SwitchDirection, SwitchState
 from scheduler.store import switches
 
@@ -53,7 +53,7 @@ class Switching:
         """
         try:
             self._step(switch, is_done_there=is_done_there)
-        except (UnreadableSource, NotPossible) as error:
+        except (UnreadableSource, NotPossible, ScheduleError) as error:
             switches.fail(switch, str(error))
             raise NotPossible(str(error)) from error
         return JobSwitch.objects.get(job_id=switch.job_id)

@@ -62,7 +62,10 @@ def writing(where: str) -> Iterator[Writer]:
         raise _cannot_be_read(error) from error
     with closing(opened) as connection:
         yield Writer(connection, label=_label(parts), vendor=_vendor(parts), is_raw=True)
-        connection.commit()
+        try:
+            connection.commit()
+        except Exception as error:
+            raise _cannot_be_read(error) from error
 
 
 class Reader:

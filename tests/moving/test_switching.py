@@ -25,6 +25,7 @@ from scheduler.alerts.watchers import HostReadings
 from scheduler.alerts.watching import BeatWatch
 from scheduler.models import Activity, Alert, CronJob, JobExecution, JobSwitch
 from scheduler.moving import reading
+from scheduler.moving.entries import UnreadableSource
 from scheduler.moving.instructions import instruction
 from scheduler.moving.old_sides import old_task
 from scheduler.moving.switching import Switching
@@ -307,7 +308,9 @@ def test_by_hand_the_command_says_what_to_do_and_waits_for_a_person(
     assert run("jobs", "switch").code == 1
     back = run("jobs", "switch", "a", "--back")
     assert '{"spec":{"suspend":false}}' in back.err
-    assert run("jobs", "switch", "--resume", "--old-side", "by-hand").code == 0
+    resumed = run("jobs", "switch", "--resume", "--old-side", "by-hand", "--json")
+    assert (resumed.code, resumed.json["done"]) == (0, 1)
+    assert run("jobs", "switch", "--resume", "--json").json["done"] == 0
     job.refresh_from_db()
     assert job.is_shadow
 
@@ -378,6 +381,10 @@ def test_redbeat_is_switched_in_redis(redis_server: Redis):
     assert read.enabled is False
     assert read.schedule == schedule(60)
     task.switch_on(last, last)
+    app.redbeat_redis.hset(entry.key + "-broken", "definition", "{nonsense")
+    broken = old_task(f"redbeat:{found.key}-broken", f"redbeat:{url}")
+    with pytest.raises(UnreadableSource, match="the entry cannot be read"):
+        broken.state()
 
     read = RedBeatSchedulerEntry.from_key(entry.key, app=app)
     assert (read.enabled, read.last_run_at) == (True, last)
