@@ -54,7 +54,7 @@ def kept_rule(fields: Mapping[str, Any]) -> KeptRule:
     wkst = _weekday(given["wkst"]) if "wkst" in given else None
     rule = rrule(
         frequency, start, interval=interval, wkst=wkst, count=given.get("count"), until=until,
-        byweekday=days or None, cache=True, **lists,
+        byweekday=days or None, **lists,
     )  # fmt: skip
     zone = _zone(start)
     if "byeaster" in given or zone is None:

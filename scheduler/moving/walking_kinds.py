@@ -5,10 +5,11 @@ Each class implements entries.OldSchedule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from functools import cached_property
 from typing import Any
 
 _SECOND = timedelta(seconds=1)
@@ -52,15 +53,39 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
-    """Asks python-dateutil for the times of a rule, as RedBeat does."""
+    """Asks python-dateutil for the times of a rule, as RedBeat does.
+
+    dateutil begins at the rule's start each time, so what it has returned is kept.
+    """
 
     rule: Any
     zone: str
 
     def slots(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
-        found: list[datetime] = []
-        for at in islice(self.rule.xafter(after), limit):
-            if at > until:
+        known = self._times_from(after)
+        while not known.times or known.times[-1] <= until:
+            at = next(known.coming, None)
+            if at is None:
                 break
-            found.append(at.astimezone(UTC))
-        return found
+            if at > known.after:
+                known.times.append(at.astimezone(UTC))
+        place = bisect_right(known.times, after)
+        return [at for at in known.times[place : place + limit] if at <= until]
+
+    def _times_from(self, after: datetime) -> _Times:
+        if not self._kept or self._kept[0].after > after:
+            self._kept[:] = [_Times(after=after, coming=iter(self.rule))]
+        return self._kept[0]
+
+    @cached_property
+    def _kept(self) -> list[_Times]:
+        return []
+
+
+@dataclass
+class _Times:
+    """The times after `after` so far, and those that come."""
+
+    after: datetime
+    coming: Iterator[datetime]
+    times: list[datetime] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -144,6 +145,21 @@ def test_a_rule_of_redbeat_has_the_same_slots_here(name: str, offset: int):
     assert theirs
     here = read_schedule(kept.expression, kept.old.zone)
     assert slots_between(here, NOW, NOW + YEAR, 40) == theirs
+
+
+def test_a_rule_that_began_years_ago_is_compared_in_bounded_time(
+    control: ImportControl, tasks: Any
+):
+    began = NOW - timedelta(days=2000)
+    kept = kept_rule({"freq": 4, "interval": 1, "dtstart": int(began.timestamp())})
+    entry = CeleryEntry(**PLAIN, schedule=kept)
+    start = time.process_time()
+
+    found = of_celery(control, {"hourly": entry})
+
+    assert str(found["hourly"].verdict) == "same"
+    assert causes(found, control) == {}
+    assert time.process_time() - start < 5
 
 
 def test_rules_without_a_counterpart_are_said():

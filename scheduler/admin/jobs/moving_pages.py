@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from django import forms
@@ -29,8 +30,9 @@ from scheduler.operations.permissions import Action, may
 from scheduler.operations.switches import is_imported
 from scheduler.schedule import ScheduleError
 
-#: So many rows of a week are shown. The counts are of all.
-SHOWN: Final = 500
+#: So many rows of a week are shown, and so many that differ. The counts are of all.
+SHOWN: Final = 60
+SHOWN_DIFFERENCES: Final = 40
 #: So many shadows have a row of their own.
 MOST_SHADOWS: Final = 200
 _LONGEST_DAYS: Final = 400
@@ -69,6 +71,7 @@ def beside(admin: Any, request: HttpRequest, job_id: int) -> HttpResponse:
         "problem": found.problem,
         "judgement": judgement_badge(found.judgement),
         "counts": [(_match_badge(match), found.counts[match]) for match in Match],
+        "differing": _differing(found.pairs),
         "table": _table_of(found.pairs[:SHOWN]),
         "unlisted": max(0, len(found.pairs) - SHOWN),
     }
@@ -183,9 +186,17 @@ def _page(
     return TemplateResponse(request, template, {**common, **context})
 
 
-def _table_of(pairs: Any) -> dict[str, Any]:
+def _table_of(pairs: Iterable[Pair]) -> dict[str, Any]:
     headers = [_("slot here"), _("run there"), _("difference"), _("found")]
     return {"headers": headers, "rows": [_pair_row(pair) for pair in pairs]}
+
+
+def _differing(pairs: Sequence[Pair]) -> dict[str, Any] | None:
+    """Returns the newest pairs that differ. None: there are none."""
+    only = (Match.ONLY_HERE, Match.ONLY_THERE)
+    found = islice((pair for pair in pairs if pair.match in only), SHOWN_DIFFERENCES)
+    table = _table_of(found)
+    return table if table["rows"] else None
 
 
 def _pair_row(pair: Pair) -> tuple[Any, ...]:
