@@ -149,6 +149,11 @@ def code(text: str) -> SafeString:
     return format_html('<code class="font-mono whitespace-nowrap">{}</code>', text)
 
 
+def wrapped(text: str) -> SafeString:
+    """Returns a text that may be long and without blanks, such as a path."""
+    return format_html('<span class="break-words min-w-0">{}</span>', text)
+
+
 def link(url: str, text: object) -> SafeString:
     return format_html(
         '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text

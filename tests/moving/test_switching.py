@@ -350,6 +350,10 @@ def test_the_pages_ask_and_act_with_a_post(system: SchedulerHarness, job: CronJo
     assert "jobu writes it there" in asks
     assert not JobSwitch.objects.exists()
 
+    CronJob.objects.filter(pk=job.pk).update(source="airflow:/d.json:<b>x</b>")
+    assert "&lt;b&gt;x&lt;/b&gt;" in client.get(f"{page}/switch/").content.decode()
+    assert "<b>x" not in client.get(f"{page}/switch/").content.decode()
+    CronJob.objects.filter(pk=job.pk).update(source=job.source)
     refused = client.post(f"{page}/switch/", {"old_side": "by_hand"}).content.decode()
     assert "do this first" in refused
     assert not JobSwitch.objects.exists()

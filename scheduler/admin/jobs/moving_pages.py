@@ -217,11 +217,13 @@ def _row_of(job: CronJob, verdict: Verdict) -> tuple[Any, ...]:
     more = formatting.link(beside_url, _("a week")) if is_imported(job) else formatting.NOTHING
     return (
         link,
-        job.source or formatting.NOTHING,
+        formatting.wrapped(job.source) if job.source else formatting.NOTHING,
         slot,
         formatting.instant(verdict.last_run_at),
         judgement_badge(verdict.judgement),
-        _("off there, too: nobody runs it") if verdict.is_off_there else verdict.problem,
+        formatting.wrapped(
+            _("off there, too: nobody runs it") if verdict.is_off_there else verdict.problem
+        ),
         more,
     )
 

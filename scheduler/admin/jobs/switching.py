@@ -41,7 +41,8 @@ class SwitchForm(VerbForm):
         if place_of(target.source):
             old_side.choices += [(OldSide.WRITTEN.value, _now("jobu writes it there"))]
         on = self.direction == SwitchDirection.BACK
-        is_done.help_text = instruction(target, on=on)
+        # The theme shows a help text as HTML, and a name in another system may be anything.
+        is_done.help_text = formatting.wrapped(instruction(target, on=on))
 
     def clean(self) -> dict[str, Any]:
         answers = super().clean() or self.cleaned_data
