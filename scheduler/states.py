@@ -232,6 +232,13 @@ class AlertKind(StrEnum):
     SWITCH_STANDS = "switch_stands"  # a job may be off here and in its old system [seconds, job]
 
 
+#: Alerts about jobs that end with the next success of the job.
+CLOSED_BY_SUCCESS = (
+    AlertKind.FAILED,
+    AlertKind.FAILED_IN_A_ROW,
+    AlertKind.MISSED,
+    AlertKind.SKIPPED,
+)
 #: Alerts about the scheduler itself. They have no job, and quiet hours do not hold them back.
 WATCHERS = frozenset(
     {

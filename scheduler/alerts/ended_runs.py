@@ -8,7 +8,7 @@ transaction that writes the alerts: whatever ends a beat in between, nothing is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,23 +19,20 @@ from scheduler.alerts.episodes import close_alerts, job_key, new_job_alert, open
 from scheduler.alerts.rules import JobRules, jobs_with_rules, rules_of
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertCursor
-from scheduler.states import AlertEnd, AlertKind, ReasonCode, RunStatus
+from scheduler.states import CLOSED_BY_SUCCESS, AlertEnd, AlertKind, ReasonCode, RunStatus
 from scheduler.store import alert_findings, alerts
 from scheduler.store.alert_findings import Ended
-from scheduler.store.recent_runs import recent_runs
+from scheduler.store.recent_runs import RecentRun, recent_runs
 from scheduler.transient import in_transaction
 
 CURSOR: Final = "ended_runs"
 #: Troubles of one look. What is left is read by the next one.
 LIMIT: Final = 1000
-#: These end with the next success of the job.
-KINDS: Final = (
-    AlertKind.FAILED,
-    AlertKind.FAILED_IN_A_ROW,
-    AlertKind.MISSED,
-    AlertKind.SKIPPED,
-)
 _OVERLAP: Final = timedelta(seconds=10)
+# After an outage of all beats a look reads about so many ends, however long the outage was.
+_MOST_ENDS: Final = 20_000
+_LONG: Final = timedelta(minutes=1)
+_INSTANT: Final = timedelta(microseconds=1)
 _FAILURES: Final = frozenset({RunStatus.FAILED, RunStatus.TIMEOUT})
 
 
@@ -77,28 +74,38 @@ def _read(read: AlertCursor, settings: AlertSettings, now: datetime) -> Window:
     known = set(read.facts.get("seen", ()))
     start = min(read.at, now)  # a clock that was set back
     since, until = start - _OVERLAP, now
+    is_full = False
+    if now - start > _LONG and (end := alert_findings.nth_end(start, now, _MOST_ENDS)):
+        is_full, until = True, end
     # Rows of the overlap that were counted before must not crowd out the others.
     limit = LIMIT + len(known)
     troubles = alert_findings.troubles(since, until, jobs_with_rules(settings), limit)
-    is_full = len(troubles) == limit
-    if is_full:
+    if len(troubles) == limit:
         # Others of the same instant are read by the next look, whose window overlaps.
-        until = troubles[-1].finished_at
+        is_full, until = True, troubles[-1].finished_at
+    # At most four of each trouble. Each further one closes an alert, so that another look finds
+    # others, also where it reads the same seconds again.
+    limit = LIMIT + 4 * len(troubles)
     good = alert_findings.successes(since, until, {end.job_id for end in troubles}, limit)
     if len(good) == limit:
         is_full, until = True, good[-1].finished_at
-        troubles = [end for end in troubles if end.finished_at <= until]
-    new = [end for end in troubles if end.key not in known]
+    told = [end for end in troubles if end.key in known or end.finished_at <= until]
+    seen = {end.key for end in told if end.finished_at > until - _OVERLAP}
+    if is_full:  # what was counted and not read now may be read by the next look
+        seen |= known - {end.key for end in troubles}
+    new = [end for end in told if end.key not in known]
+    until = max(until, start)
     return Window(
         ends=sorted([*new, *good], key=lambda end: (end.finished_at, end.execution_id)),
-        until=max(until, start),
-        seen={end.key for end in troubles if end.finished_at > until - _OVERLAP},
+        # Never where it was: another beat that has read there, too, would write the same.
+        until=until if until != read.at else until + _INSTANT,
+        seen=seen,
         is_full=is_full,
     )
 
 
 def _streaks(ends: Sequence[Ended], jobs: Mapping[int, JobRules]) -> dict[int, int]:
-    """How many of the newest runs of each job have failed in a row, where a rule asks for it."""
+    """How many runs had failed in a row when each run ended, where a rule asks for it. By run."""
     wanted = {
         end.job_id: rows
         for end in ends
@@ -110,23 +117,24 @@ def _streaks(ends: Sequence[Ended], jobs: Mapping[int, JobRules]) -> dict[int, i
         return {}
     # Slots that were skipped or wait lie between them.
     found = recent_runs(sorted(wanted), max(wanted.values()) * 2 + 10)
-    return {job_id: _streak([run.status for run in runs]) for job_id, runs in found.items()}
+    return {id_: streak for runs in found.values() for id_, streak in _counted(runs)}
 
 
-def _streak(statuses: Sequence[str]) -> int:
+def _counted(runs: Iterable[RecentRun]) -> Iterator[tuple[int, int]]:
     failures = 0
-    for status in reversed(statuses):
-        if status == RunStatus.SUCCESS:
-            break
-        failures += status in _FAILURES
-    return failures
+    for run in runs:
+        if run.status == RunStatus.SUCCESS:
+            failures = 0
+        elif run.status in _FAILURES:
+            failures += 1
+            yield run.execution_id, failures
 
 
 def _write(
     ends: Sequence[Ended], jobs: Mapping[int, JobRules], streaks: Mapping[int, int], now: datetime
 ) -> None:
     story = _Story(jobs, streaks)
-    for alert in alerts.lock_open(job_ids={end.job_id for end in ends}, kinds=KINDS):
+    for alert in alerts.lock_open(job_ids={end.job_id for end in ends}, kinds=CLOSED_BY_SUCCESS):
         story.known(alert)
     for end in ends:
         if end.status == RunStatus.SUCCESS:
@@ -162,7 +170,7 @@ class _Story:
         job = self.jobs.get(end.job_id)
         if job is None:
             return  # deleted meanwhile
-        for kind in _kinds_of(end, job.rules, self.streaks.get(end.job_id, 0)):
+        for kind in _kinds_of(end, job.rules, self.streaks.get(end.execution_id, 0)):
             alert = self.open.get(f"{kind.value}:{job_key(end.job_id)}")
             if alert is None:
                 self._open(kind, job, end)
@@ -170,7 +178,7 @@ class _Story:
                 self._see(alert, end)
 
     def success(self, end: Ended) -> None:
-        for kind in KINDS:
+        for kind in CLOSED_BY_SUCCESS:
             key = f"{kind.value}:{job_key(end.job_id)}"
             alert = self.open.get(key)
             if alert is not None and end.finished_at > alert.last_seen_at:
@@ -180,7 +188,8 @@ class _Story:
                 self._close(alert)
 
     def _open(self, kind: AlertKind, job: JobRules, end: Ended) -> None:
-        facts = {"runs": self.streaks[end.job_id]} if kind == AlertKind.FAILED_IN_A_ROW else {}
+        is_row = kind == AlertKind.FAILED_IN_A_ROW
+        facts = {"runs": self.streaks[end.execution_id]} if is_row else {}
         alert = new_job_alert(
             kind, job, at=end.finished_at, execution_id=end.execution_id, facts=facts
         )

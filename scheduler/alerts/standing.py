@@ -29,7 +29,10 @@ from scheduler.transient import in_transaction
 CURSOR: Final = "standing"
 #: How often beats look, all together.
 EVERY: Final = timedelta(seconds=5)
+#: Alerts that one look opens, and those that it closes. The next one goes on.
 LIMIT: Final = 500
+# Jobs that one look reads. One queue that stands must not hide the jobs of another.
+_MOST_READ: Final = 10_000
 _KINDS: Final = (AlertKind.NOT_STARTED, AlertKind.TOO_LONG, AlertKind.SWITCHED_OFF)
 # How many of a job's last runs are looked at for its p95, how many it needs, and how long it holds.
 _P95_RUNS: Final = 200
@@ -81,24 +84,25 @@ class _Found:
 def look(read: AlertCursor, settings: AlertSettings, durations: Durations, now: datetime) -> None:
     """One look. What it reads is read before its transaction, which is short."""
     found = _find(settings, durations, now)
-    there = alerts.open_of(_KINDS, LIMIT * 4)
+    there = alerts.open_of(_KINDS, _MOST_READ)
     over = _over(there, found.alerts)
     known = {alert.open_key for alert in there}
     new = {key: alert for key, alert in found.alerts.items() if key not in known}
+    moved = _moved(there, found.alerts)
     by_hand = alerts.closed_by_hand(new.keys(), now - CLOSED_BY_HAND_FOR) if new else set()
     gone = alerts.without_job(LIMIT)
 
     def work() -> None:
         if not alerts.advance(read, now, {}):
             return  # another beat looks
-        closed = alerts.lock_open(ids=over) if over else []
+        closed = alerts.lock_open(ids=over[:LIMIT]) if over else []
         jobs = rules_of({alert.job_id for alert in closed if alert.job_id}, settings)
         close_alerts(closed, AlertEnd.CONDITION_GONE, jobs, now=now)
         if gone:
             close_alerts(alerts.lock_open(ids=gone), AlertEnd.JOB_DELETED, {}, now=now)
-        _see_again(there, found.alerts, over, now)
+        _see_again(moved, now)
         episodes = [alert for key, alert in new.items() if key not in by_hand]
-        open_alerts(episodes, found.jobs, now=now)
+        open_alerts(episodes[:LIMIT], found.jobs, now=now)
         end_snoozes(lambda ids: rules_of(ids, settings), now=now, limit=LIMIT)
 
     in_transaction(work)
@@ -109,9 +113,9 @@ def _find(settings: AlertSettings, durations: Durations, now: datetime) -> _Foun
     if not settings.are_on:
         return found  # what is open still ends
     with_rules = jobs_with_rules(settings)
-    waiting = alert_findings.waiting(now, with_rules, LIMIT)
-    running = alert_findings.running(now, with_rules, LIMIT)
-    errors = alert_findings.switched_off(with_rules, LIMIT)
+    waiting = alert_findings.waiting(now, with_rules, _MOST_READ)
+    running = alert_findings.running(now, with_rules, _MOST_READ)
+    errors = alert_findings.switched_off(with_rules, _MOST_READ)
     ids = {run.job_id for run, _jitter in waiting} | {run.job_id for run in running} | {*errors}
     found.jobs = rules_of(ids, settings)
     for run, jitter in waiting:
@@ -173,17 +177,18 @@ def _ids(values: Collection[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 
 
-def _see_again(
-    there: Collection[Alert], found: Mapping[str, Alert], over: Collection[int], now: datetime
-) -> None:
-    """Open alerts that have another run to tell of now."""
-    moved = {
-        alert.pk: run
+def _moved(there: Collection[Alert], found: Mapping[str, Alert]) -> dict[int, Alert]:
+    """Open alerts that have another run to tell of now, by id."""
+    moved = [
+        (alert.pk, run)
         for alert in there
-        if alert.pk not in over
-        and (run := found.get(str(alert.open_key))) is not None
+        if (run := found.get(str(alert.open_key))) is not None
         and run.last_execution_id != alert.last_execution_id
-    }
+    ]
+    return dict(moved[:LIMIT])
+
+
+def _see_again(moved: Mapping[int, Alert], now: datetime) -> None:
     locked = alerts.lock_open(ids=moved.keys()) if moved else []
     for alert in locked:
         alert.count += 1

@@ -15,7 +15,13 @@ from django.db import connection
 from django.db.models import Q
 
 from scheduler.models import CronJob, JobExecution, JobTag
-from scheduler.states import AlertState, ParamSource, ReasonCode, RunStatus
+from scheduler.states import (
+    CLOSED_BY_SUCCESS,
+    AlertState,
+    ParamSource,
+    ReasonCode,
+    RunStatus,
+)
 from scheduler.store.connection import fetch_all, instant, marks, numbers
 from scheduler.store.heads import BY_LEVEL, IS_PENDING
 
@@ -84,34 +90,71 @@ _TROUBLE: Final = ", ".join(
     f"'{status}'" for status in (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.SKIPPED)
 )
 _SUCCESS: Final = f"'{RunStatus.SUCCESS}'"
+_NTH_END: Final = """
+SELECT finished_at FROM job_executions {index}
+ WHERE finished_at > %s AND finished_at <= %s
+ ORDER BY finished_at
+ LIMIT 1 OFFSET {number}
+"""
+
+
+def nth_end(since: datetime, until: datetime, number: int) -> datetime | None:
+    """When the run ended before which `number` others did in (since, until]. None: fewer did."""
+    statement = _NTH_END.format(index=_BY_END[connection.vendor], number=number)
+    rows = fetch_all(statement, [since, until])
+    return instant(rows[0][0]) if rows else None
 
 
 def troubles(since: datetime, until: datetime, jobs: WithRules, limit: int) -> list[Ended]:
     """Runs of such jobs that failed, and slots that were skipped, in (since, until], in order."""
     condition, values = jobs.condition("j")
-    return _ended(_TROUBLE, condition, [since, until, *values], limit)
+    statement = _ENDED.format(
+        index=_BY_END[connection.vendor], statuses=_TROUBLE, condition=condition, limit=limit
+    )
+    return _ended(statement, [since, until, *values])
 
 
-_HAS_ALERT: Final = """
-(EXISTS (SELECT 1 FROM jobu_alerts a WHERE a.job_id = e.job_id AND a.state IN ({open_states}))
- {others})
+_SUCCESSES: Final = """
+SELECT id, job_id, attempt, status, finished_at, reason_code
+  FROM (SELECT e.id, e.job_id, e.attempt, e.status, e.finished_at, e.reason_code,
+               LAG(e.status) OVER of_job AS before_it, LEAD(e.status) OVER of_job AS after_it
+          FROM job_executions e {index}
+         WHERE e.finished_at > %s AND e.finished_at <= %s AND e.job_id IS NOT NULL
+           AND e.status IN ({success}, {trouble})
+           AND (EXISTS (SELECT 1 FROM jobu_alerts a
+                         WHERE a.job_id = e.job_id AND a.state IN ({open_states})
+                           AND a.kind IN ({kinds}))
+                {others})
+        WINDOW of_job AS (PARTITION BY e.job_id ORDER BY e.finished_at, e.id)) ends
+ WHERE status = {success}
+   AND NOT (COALESCE(before_it, '') = {success} AND COALESCE(after_it, '') = {success})
+ ORDER BY finished_at, id
+ LIMIT {limit}
 """
+_CLOSED_BY_SUCCESS: Final = ", ".join(f"'{kind}'" for kind in CLOSED_BY_SUCCESS)
 
 
 def successes(
     since: datetime, until: datetime, job_ids: Collection[int], limit: int
 ) -> list[Ended]:
-    """Runs that succeeded in (since, until], of these jobs and of those with an open alert."""
-    others = f"OR e.job_id IN ({numbers(job_ids)})" if job_ids else ""
-    return _ended(
-        _SUCCESS, _HAS_ALERT.format(open_states=_OPEN_STATES, others=others), [since, until], limit
+    """Runs that succeeded in (since, until], of these jobs and of those with such an open alert.
+
+    Of successes without a trouble between them only the first and the last: a job may run
+    a hundred times a second.
+    """
+    statement = _SUCCESSES.format(
+        index=_BY_END[connection.vendor],
+        success=_SUCCESS,
+        trouble=_TROUBLE,
+        open_states=_OPEN_STATES,
+        kinds=_CLOSED_BY_SUCCESS,
+        others=f"OR e.job_id IN ({numbers(job_ids)})" if job_ids else "",
+        limit=limit,
     )
+    return _ended(statement, [since, until])
 
 
-def _ended(statuses: str, condition: str, values: Sequence[Any], limit: int) -> list[Ended]:
-    statement = _ENDED.format(
-        index=_BY_END[connection.vendor], statuses=statuses, condition=condition, limit=limit
-    )
+def _ended(statement: str, values: Sequence[Any]) -> list[Ended]:
     return [
         Ended(
             execution_id=id_,

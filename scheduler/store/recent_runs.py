@@ -1,13 +1,16 @@
-"""The last runs of some jobs, read by one statement whose cost does not grow with the history."""
+"""The last runs of some jobs, read by statements whose cost does not grow with the history."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from scheduler.store.connection import fetch_all, instant
+
+# SQLite takes 500 parts of a UNION.
+_MOST_JOBS: Final = 200
 
 # The newest rows of one job, by the index on (job, scheduled_time). One such query per job, because
 # SQLite and MariaDB have no LATERAL, and a window function would read the whole history.
@@ -41,11 +44,8 @@ class RecentRun:
 
 def recent_runs(job_ids: Sequence[int], limit: int) -> dict[int, list[RecentRun]]:
     """The newest `limit` executions of each job, oldest first. A job without any is left out."""
-    if not job_ids:
-        return {}
-    statement = "UNION ALL".join(_NEWEST.format(number=at) for at in range(len(job_ids)))
     found: dict[int, list[RecentRun]] = {}
-    for row in fetch_all(statement, [value for job_id in job_ids for value in (job_id, limit)]):
+    for row in _rows(job_ids, limit):
         scheduled_time = instant(row[3])
         assert scheduled_time is not None
         run = RecentRun(
@@ -59,3 +59,10 @@ def recent_runs(job_ids: Sequence[int], limit: int) -> dict[int, list[RecentRun]
     for runs in found.values():
         runs.sort(key=lambda run: run.scheduled_time)
     return found
+
+
+def _rows(job_ids: Sequence[int], limit: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(job_ids), _MOST_JOBS):
+        part = job_ids[first : first + _MOST_JOBS]
+        statement = "UNION ALL".join(_NEWEST.format(number=at) for at in range(len(part)))
+        yield from fetch_all(statement, [value for job_id in part for value in (job_id, limit)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from scheduler.alerts import ended_runs
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertCursor, CronJob, JobExecution
 from scheduler.states import AlertEnd, AlertKind, AlertState, ReasonCode, RunStatus
+from scheduler.store.recent_runs import recent_runs
 from tests.harness.scheduler_harness import SchedulerHarness
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -218,6 +219,104 @@ def test_more_ends_than_one_look_reads_are_all_counted(alerting: SchedulerHarnes
         look(alerting)
 
     assert Alert.objects.get().count == number
+
+
+def ends(job: CronJob, statuses: str, at: datetime, step: timedelta) -> None:
+    """Ends of a job, one after the other: F failed, S succeeded."""
+    JobExecution.objects.bulk_create(
+        JobExecution(
+            job=job, job_name=job.name, handler_name="ok", attempt=1,
+            status={"F": "FAILED", "S": "SUCCESS"}[status],
+            scheduled_time=at + number * step, started_at=at, finished_at=at + number * step,
+        )
+        for number, status in enumerate(statuses)
+    )  # fmt: skip
+
+
+def look_at_ends(system: SchedulerHarness, read: AlertCursor | None = None) -> AlertCursor:
+    """One look at the ended runs, two seconds later. Returns the cursor that it has read."""
+    system.clock.advance(2)
+    cursor = read or AlertCursor.objects.get(name=ended_runs.CURSOR)
+    ended_runs.look(cursor, system.settings.alerts, now=system.clock.now())
+    return cursor
+
+
+def test_of_a_job_that_succeeds_hundreds_of_times_a_second_failures_are_told(
+    alerting: SchedulerHarness,
+):
+    job = quiet_job(alerting, alert_rules={"failed": True})
+    look_at_ends(alerting)
+    many = ended_runs.LIMIT + 200
+    ends(job, "F" + "S" * many + "F", alerting.clock.now(), timedelta(milliseconds=1))
+    for _ in range(3):
+        look_at_ends(alerting)
+    assert list(Alert.objects.order_by("id").values_list("state", "count")) == [
+        ("closed", 1), ("open", 1),
+    ]  # fmt: skip
+
+    ends(job, "S" * many + "F", alerting.clock.now(), timedelta(milliseconds=1))
+    for _ in range(3):
+        look_at_ends(alerting)
+
+    assert list(Alert.objects.order_by("id").values_list("state", "count")) == [
+        ("closed", 1), ("closed", 1), ("open", 1),
+    ]  # fmt: skip
+
+
+def test_two_beats_that_have_read_the_same_place_write_it_once(alerting: SchedulerHarness):
+    job = quiet_job(alerting, alert_rules={"failed": True})
+    look_at_ends(alerting)
+    # More than one look takes, all of them committed late.
+    number = ended_runs.LIMIT + 10
+    late = alerting.clock.now() - timedelta(seconds=5)
+    ends(job, "F" * number, late, timedelta(microseconds=1))
+
+    read = look_at_ends(alerting)
+    look_at_ends(alerting, read)
+    assert Alert.objects.get().count == ended_runs.LIMIT
+    for _ in range(3):
+        look_at_ends(alerting)
+
+    assert Alert.objects.get().count == number
+
+
+def test_failures_in_a_row_are_counted_up_to_each_end(alerting: SchedulerHarness):
+    job = quiet_job(alerting, alert_rules={"failed_in_a_row": 3})
+    look_at_ends(alerting)
+    ends(job, "FSFFF", alerting.clock.now(), timedelta(milliseconds=100))
+    look_at_ends(alerting)
+
+    (alert,) = Alert.objects.all()
+    last = JobExecution.objects.filter(job=job).order_by("-finished_at")[0]
+    assert (alert.execution_id, alert.count, alert.facts["runs"]) == (last.pk, 3, 3)
+
+
+def test_after_a_long_outage_a_look_reads_a_part_and_the_next_ones_the_rest(
+    alerting: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ended_runs, "_MOST_ENDS", 50)
+    job = quiet_job(alerting, alert_rules={"failed": True})
+    look_at_ends(alerting)
+    ends(job, ("S" * 60 + "F") * 2, alerting.clock.now(), timedelta(seconds=1))
+    alerting.clock.advance(3600)
+    look_at_ends(alerting)
+    assert not Alert.objects.exists()
+
+    for _ in range(3):
+        look_at_ends(alerting)
+
+    assert [alert.state for alert in Alert.objects.order_by("id")] == ["closed", "open"]
+
+
+def test_the_last_runs_of_more_jobs_than_sqlite_joins_in_one_statement(system: SchedulerHarness):
+    job = quiet_job(system)
+    run = ended(system, job, RunStatus.FAILED)
+
+    found = recent_runs([*range(job.pk, job.pk + 600)], 5)
+
+    assert {job_id: [each.execution_id for each in runs] for job_id, runs in found.items()} == {
+        job.pk: [run.pk]
+    }
 
 
 def test_jobs_without_rules_cost_one_number_of_statements_whatever_ends(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.alerts import standing
 from scheduler.models import Alert, CronJob, JobExecution
 from scheduler.states import AlertKind, RunStatus
 from tests.alerts.test_ended_runs import configure, ended, look, open_kinds, quiet_job
@@ -53,6 +54,32 @@ def test_a_slot_that_no_worker_begins_is_told_once_and_ends_when_all_have_begun(
     look(alerting)
     alert.refresh_from_db()
     assert (alert.state, alert.close_reason) == ("closed", "condition_gone")
+
+
+def test_a_queue_that_stands_does_not_hide_the_jobs_of_others(alerting: SchedulerHarness):
+    now, number = alerting.clock.now(), standing.LIMIT + 20
+    jobs = CronJob.objects.bulk_create(
+        CronJob(
+            name=f"j{at}", cron_expression="0 0 1 1 *", handler_name="ok", next_run_at=now,
+            is_enabled=False, alert_rules={"not_started_seconds": 86_400},
+        )
+        for at in range(number)
+    )  # fmt: skip
+    ids = dict(CronJob.objects.values_list("name", "id"))
+    JobExecution.objects.bulk_create(
+        JobExecution(
+            job_id=ids[job.name], job_name=job.name, handler_name="ok", scheduled_time=now,
+            available_at=now, param_source="cron", queue="dead",
+        )
+        for job in jobs
+    )  # fmt: skip
+    alerting.clock.advance(1)
+    late = quiet_job(alerting, alert_rules={"not_started_seconds": 60})
+    waiting(alerting, late)
+
+    look(alerting, 120)
+
+    assert list(Alert.objects.values_list("kind", "job_id")) == [("not_started", late.pk)]
 
 
 def test_a_run_that_goes_on_for_too_long_by_seconds_or_by_its_history(
