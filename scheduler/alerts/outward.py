@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from django.db import DatabaseError
@@ -16,12 +17,15 @@ from scheduler.alerts.dead_man import DeadManSwitch
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
+from scheduler.operations.alert_channels import queue_delivery
 from scheduler.states import MessageState
 from scheduler.store import alert_messages
-from scheduler.transient import is_outage
+from scheduler.store.alert_messages import Stranded
+from scheduler.transient import in_transaction, is_outage
 
 _CHECK_SECONDS: Final = 1.0
 _TIDY_SECONDS: Final = 30.0
+_MOST_STRANDED: Final = 200
 
 
 class Outward:
@@ -64,11 +68,18 @@ class Outward:
         if monotonic >= self._next_tidy:
             self._next_tidy = monotonic + _TIDY_SECONDS
             self._reporting.prune(now)
-            self._give_up(now)
+            channels = self._settings().alerts.channels
+            for message in alert_messages.stranded(channels, _MOST_STRANDED) if channels else ():
+                in_transaction(partial(_pick_up, message, now))
 
-    def _give_up(self, now: datetime) -> None:
-        """Messages whose run has ended without an end of theirs: its worker was lost."""
-        channels = self._settings().alerts.channels
-        for message_id, error in alert_messages.undelivered(channels).items() if channels else ():
-            text = error.strip().partition("\n")[0] or "the run that delivers it has ended"
-            alert_messages.end_with_parts(message_id, MessageState.FAILED, now=now, error=text)
+
+def _pick_up(message: Stranded, now: datetime) -> None:
+    """Gives a message whose run was lost another one, unless a person has cancelled it."""
+    locked = alert_messages.lock_stranded(message)
+    if locked is None:
+        return
+    if not message.is_cancelled and message.tries <= alert_messages.MAX_RETRY:
+        queue_delivery(locked, available_at=now, now=now)
+        return
+    text = message.error.strip().partition("\n")[0] or "the run that delivers it has ended"
+    alert_messages.end_with_parts(message.message_id, MessageState.FAILED, now=now, error=text)

@@ -92,6 +92,8 @@ class AlertMessage(models.Model):
         db_index=False,
     )
     event = models.CharField(_("event"), max_length=10, choices=choices_of(AlertEvent))
+    # An alert may be snoozed more than once, and after each snooze people are reminded.
+    turn = models.IntegerField(default=0, db_default=0)
     channel = ExactText(_("channel"), max_length=100)
     # The name of an owner, or of the channel itself.
     recipient = ExactText(_("recipient"), max_length=150)
@@ -129,7 +131,8 @@ class AlertMessage(models.Model):
         constraints = [
             # also the index for the messages of an alert
             UniqueConstraint(
-                fields=["alert", "event", "channel", "recipient"], name="each_is_told_once"
+                fields=["alert", "event", "turn", "channel", "recipient"],
+                name="each_is_told_once_a_turn",
             ),
             one_of("state", MessageState, "message_state_is_known"),
         ]

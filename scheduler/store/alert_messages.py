@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from django.contrib.auth import get_user_model
-from django.db.models import F, Max, Q
+from django.db.models import Exists, F, Max, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from scheduler.models import LIMITS, AlertMessage, JobExecution, Preference
@@ -69,17 +69,20 @@ def persons(names: Collection[str]) -> dict[str, Person]:
 
 
 def told_before(alert_ids: Collection[int]) -> list[Route]:
-    """Returns who was told, or is being told, that these alerts have opened."""
+    """Returns who was told, or is being told, that these alerts are open."""
     rows = AlertMessage.objects.filter(
         alert_id__in=sorted(alert_ids),
-        event=AlertEvent.OPENED,
+        event__in=[AlertEvent.OPENED, AlertEvent.REMINDED],
         state__in=[MessageState.WAITING, MessageState.SENT],
     )
-    return [
+    found = [
         Route(alert_id=alert_id, channel=channel, recipient=recipient)
-        for alert_id, channel, recipient in rows.values_list("alert_id", "channel", "recipient")
+        for alert_id, channel, recipient in rows.order_by("id").values_list(
+            "alert_id", "channel", "recipient"
+        )
         if alert_id is not None
     ]
+    return list(dict.fromkeys(found))
 
 
 # --- new messages ---------------------------------------------------------------------------------
@@ -92,11 +95,15 @@ def insert(routes: Iterable[Route], event: AlertEvent, now: datetime) -> list[Al
     they are seen, because it commits both together.
     """
     wanted = list(routes)
+    alert_ids = sorted({route.alert_id for route in wanted})
+    # The caller has just ended the snooze, with the alert locked: nobody else tells of this turn.
+    turns = _turns_before(alert_ids) if event == AlertEvent.REMINDED else {}
     AlertMessage.objects.bulk_create(
         [
             AlertMessage(
                 alert_id=route.alert_id,
                 event=event,
+                turn=turns.get(route.alert_id, -1) + 1,
                 channel=route.channel,
                 recipient=route.recipient,
                 created_at=now,
@@ -107,13 +114,19 @@ def insert(routes: Iterable[Route], event: AlertEvent, now: datetime) -> list[Al
         batch_size=200,
     )
     rows = AlertMessage.objects.filter(
-        alert_id__in=sorted({route.alert_id for route in wanted}),
+        alert_id__in=alert_ids,
         event=event,
         state=MessageState.WAITING,
         execution_id=None,
         digest_of=None,
     )
     return list(rows.order_by("id"))
+
+
+def _turns_before(alert_ids: Collection[int]) -> dict[int | None, int]:
+    """Returns the last turn of reminders of these alerts. Without those of which none was sent."""
+    rows = AlertMessage.objects.filter(alert_id__in=alert_ids, event=AlertEvent.REMINDED)
+    return dict(rows.order_by().values_list("alert_id").annotate(last=Max("turn")))
 
 
 def insert_test(channel: str, recipient: str, now: datetime) -> AlertMessage:
@@ -245,20 +258,52 @@ def note_error(message_id: int, error: str) -> None:
     AlertMessage.objects.filter(id=message_id).update(error=error[:2000])
 
 
-def undelivered(channels: Collection[str]) -> Mapping[int, str]:
-    """Returns messages that wait although their run has ended, with what its row says.
+@dataclass(frozen=True, kw_only=True)
+class Stranded:
+    """A message that waits although its run has ended, or is gone."""
 
-    A worker that was killed, or a person who has cancelled the run, leaves them behind.
+    message_id: int
+    execution_id: int
+    tries: int
+    is_cancelled: bool
+    error: str
+    """What the run's row says."""
+
+
+def stranded(channels: Collection[str], limit: int) -> list[Stranded]:
+    """Returns messages that nothing delivers any more, oldest first.
+
+    A worker that was killed too often, a person who has cancelled the run, or somebody who has
+    deleted its row leaves them behind.
     """
+    run = JobExecution.objects.filter(id=OuterRef("execution_id"))
     waiting = AlertMessage.objects.filter(
-        channel__in=sorted(channels), state=MessageState.WAITING, execution_id__isnull=False
+        ~Exists(run.filter(status__in=[RunStatus.PENDING.value, RunStatus.RUNNING.value])),
+        channel__in=sorted(channels),
+        state=MessageState.WAITING,
+        execution_id__isnull=False,
     )
-    runs = dict(waiting.values_list("execution_id", "id")[:1000])
-    ended = JobExecution.objects.filter(
-        id__in=sorted(each for each in runs if each is not None),
-        status__in=[RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.CANCELLED],
+    rows = waiting.annotate(
+        status=Subquery(run.values("status")), said=Subquery(run.values("error_message"))
     )
-    return {
-        runs[execution_id]: error or ""
-        for execution_id, error in ended.values_list("id", "error_message")
-    }
+    return [
+        Stranded(
+            message_id=id_,
+            execution_id=execution_id,
+            tries=tries,
+            is_cancelled=status == RunStatus.CANCELLED,
+            error=said or "",
+        )
+        for id_, execution_id, tries, status, said in rows.order_by("id").values_list(
+            "id", "execution_id", "tries", "status", "said"
+        )[:limit]
+        if execution_id is not None
+    ]
+
+
+def lock_stranded(message: Stranded) -> AlertMessage | None:
+    """Returns the message, locked. None: another beat has given it another run meanwhile."""
+    rows = AlertMessage.objects.filter(
+        id=message.message_id, state=MessageState.WAITING, execution_id=message.execution_id
+    )
+    return rows.select_for_update().first()

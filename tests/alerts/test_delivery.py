@@ -17,7 +17,9 @@ from scheduler.alerts.announcing import announce
 from scheduler.conf import AlertSettings
 from scheduler.models import Activity, Alert, AlertMessage, JobExecution, Preference
 from scheduler.operations.alert_channels import ChannelOperations
+from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.celery_app import own_app
+from scheduler.operations.control import Control
 from scheduler.states import AlertEvent, AlertKind, AlertState, RunStatus
 from scheduler.store import hours, statistics
 from scheduler.store.connection import database_now
@@ -281,6 +283,85 @@ def test_of_a_snoozed_alert_nobody_hears(system: SchedulerHarness, hook: Receive
     assert states() == [("opened", "dropped")]
 
 
+def test_after_each_snooze_people_are_reminded_and_hear_of_the_end(
+    system: SchedulerHarness, hook: Receiver
+):
+    configure(system, hook)
+    each = alert(system, kind=AlertKind.RETENTION_BEHIND, job_id=None, job_name="")
+    people = AlertOperations(clock=system.clock)
+    for _ in range(2):
+        people.snooze(each.pk, system.clock.now() + timedelta(hours=1))
+        system.clock.advance(3700)
+        system.tick()
+        system.deliver()
+
+    assert [request.json["event"] for request in hook.requests] == ["reminded", "reminded"]
+    assert hook.requests[0].json["id"] != hook.requests[1].json["id"]
+    assert hook.requests[0].json["subject"].startswith("[jobu] still: ")
+    tell(system, end(system, each, "condition_gone"), event=AlertEvent.CLOSED)
+    system.deliver()
+    assert [request.json["event"] for request in hook.requests[2:]] == ["closed"]
+
+
+@pytest.mark.parametrize("loss", ["pruned", "lost"])
+def test_a_message_whose_run_is_gone_is_sent_by_another_one(
+    system: SchedulerHarness, hook: Receiver, loss: str
+):
+    configure(system, hook)
+    tell(system, alert(system))
+    run = JobExecution.objects.get()
+    if loss == "pruned":
+        run.delete()
+    else:  # its workers were killed until the run was given up
+        system.clock.advance(1)
+        now = system.clock.now()
+        JobExecution.objects.filter(pk=run.pk).update(status="FAILED", finished_at=now)
+    others = [system.new_dispatcher() for _ in range(2)]
+    for _ in range(2):
+        system.clock.advance(31)
+        for beat in (system.dispatcher, *others):
+            beat.tick()
+    system.deliver()
+
+    assert [request.json["event"] for request in hook.requests] == ["opened"]
+    assert states() == [("opened", "sent")]
+    assert JobExecution.objects.exclude(pk=run.pk).count() == 1
+
+
+def test_a_message_whose_run_a_person_has_cancelled_is_not_sent(
+    system: SchedulerHarness, hook: Receiver
+):
+    configure(system, hook)
+    tell(system, alert(system))
+    Control(clock=system.clock).cancel(JobExecution.objects.get().pk)
+    for _ in range(2):
+        system.clock.advance(31)
+        system.tick()
+    system.deliver()
+
+    assert hook.requests == []
+    assert states() == [("opened", "failed")]
+
+
+@pytest.mark.filterwarnings("ignore:.imghdr. is deprecated:DeprecationWarning")
+def test_apprise_sends_to_the_service_of_its_url(system: SchedulerHarness, hook: Receiver):
+    channel = {"kind": "apprise", "url": f"json://127.0.0.1:{hook.port}/notify"}
+    configure(system, hook, channels={"app": channel}, default_channels=["app"])
+    tell(system, alert(system))
+    hook.behave = lambda request: answer(request, 500)
+    system.deliver()
+    assert states() == [("opened", "waiting")]
+
+    hook.behave = lambda request: answer(request, 200)
+    system.clock.advance(60)
+    system.deliver()
+
+    assert states() == [("opened", "sent")]
+    assert (hook.requests[-1].method, hook.requests[-1].path) == ("POST", "/notify")
+    assert hook.requests[-1].json["title"] == "[jobu] report has failed"
+    assert "no stock" in hook.requests[-1].json["message"]
+
+
 def test_the_signature_is_of_the_time_and_the_body(system: SchedulerHarness, hook: Receiver):
     configure(system, hook)
     tell(system, alert(system))
@@ -351,9 +432,11 @@ def test_a_test_is_delivered_as_alerts_are_and_says_what_went_wrong(
 ):
     configure(system, hook)
     client.force_login(User.objects.create_superuser("root"))
-    assert client.get("/api/alerts/channels").json() == {
-        "items": [{"name": "hook", "kind": "webhook", "is_default": True}]
-    }
+    known = {
+        "name": "hook", "kind": "webhook", "is_default": True, "min_interval_seconds": 0.0,
+        "max_per_hour": 60, "address": f"{hook.url}/********",
+    }  # fmt: skip
+    assert client.get("/api/alerts/channels").json() == {"items": [{**known, "last": None}]}
 
     made = client.post("/api/alerts/channels/hook/test", content_type="application/json")
     system.clock.advance_to(database_now())
@@ -364,6 +447,8 @@ def test_a_test_is_delivered_as_alerts_are_and_says_what_went_wrong(
     assert (request.json["event"], request.json["channel"]) == ("test", "hook")
     message = ChannelOperations().message(made.json()["id"])
     assert (message.state, message.recipient) == ("sent", "root")
+    (shown,) = client.get("/api/alerts/channels").json()["items"]
+    assert (shown["last"]["state"], shown["last"]["event"]) == ("sent", "test")
     assert Activity.objects.get().verb == "tested"
     missing = client.post("/api/alerts/channels/hoook/test", content_type="application/json")
     assert missing.status_code == 404
