@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Max
+from django.db.models import F, Max
 
 from scheduler.models import CheckInJob, CheckInPing, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, CheckInPhase, MessageState, RunStatus
@@ -30,8 +30,9 @@ class ReportingJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """An attempt that runs, or has ended."""
+    """An attempt that runs, or has ended. `id`: of the row of one that has ended, else 0."""
 
+    id: int = 0
     job_id: int
     execution_id: int
     number: int
@@ -53,13 +54,18 @@ def mark(job_id: int, alert_rules: object) -> None:
         CheckInJob.objects.filter(job_id=job_id).delete()
 
 
-def reporting_jobs() -> dict[int, ReportingJob]:
-    """The jobs that report their attempts, by id. Two statements, one where there are none."""
-    ids = list(CheckInJob.objects.values_list("job_id", flat=True))
-    if not ids:
+def any_jobs() -> bool:
+    """Does any job report its attempts?"""
+    return CheckInJob.objects.exists()
+
+
+def reporting_jobs(job_ids: Collection[int]) -> dict[int, ReportingJob]:
+    """Those of these jobs that report their attempts, by id."""
+    if not job_ids:
         return {}
     columns = ("id", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
-    rows = CronJob.objects.filter(id__in=ids).values_list(*columns)
+    reporting = _REPORTING.filter(job_id__in=sorted(job_ids))
+    rows = CronJob.objects.filter(id__in=reporting).values_list(*columns)
     return {
         job_id: ReportingJob(
             id=job_id,
@@ -72,12 +78,15 @@ def reporting_jobs() -> dict[int, ReportingJob]:
     }
 
 
+_REPORTING: Final = CheckInJob.objects.order_by().values("job_id")
+
+
 # --- which attempts -------------------------------------------------------------------------------
 
 
-def running(job_ids: Collection[int]) -> list[Attempt]:
-    """The attempts of these jobs that go on."""
-    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value, job_id__in=sorted(job_ids))
+def running() -> list[Attempt]:
+    """The attempts of reporting jobs that go on."""
+    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value, job_id__in=_REPORTING)
     columns = ("job_id", "id", "attempt", "lease_token", "started_at")
     return [
         Attempt(job_id=job_id, execution_id=id_, number=number, key=key, started_at=started_at)
@@ -91,15 +100,16 @@ def newest_attempt() -> int:
     return JobAttempt.objects.aggregate(newest=Max("id"))["newest"] or 0
 
 
-def ended(job_ids: Collection[int], after: int) -> list[Attempt]:
-    """The ended attempts of these jobs with a larger id than `after`, oldest first."""
-    rows = JobAttempt.objects.filter(id__gt=after, execution__job_id__in=sorted(job_ids))
+def ended(after: int, limit: int) -> list[Attempt]:
+    """Ended attempts of reporting jobs with a larger id than `after`, oldest first."""
+    rows = JobAttempt.objects.filter(id__gt=after, execution__job_id__in=_REPORTING)
     columns = (
-        "execution__job_id", "execution_id", "attempt", "lease_token", "started_at", "ended_at",
-        "outcome",
+        "id", "execution__job_id", "execution_id", "attempt", "lease_token", "started_at",
+        "ended_at", "outcome",
     )  # fmt: skip
     return [
         Attempt(
+            id=id_,
             job_id=job_id,
             execution_id=execution_id,
             number=number,
@@ -108,9 +118,9 @@ def ended(job_ids: Collection[int], after: int) -> list[Attempt]:
             ended_at=ended_at,
             outcome=AttemptOutcome(outcome),
         )
-        for job_id, execution_id, number, key, started_at, ended_at, outcome in rows.order_by(
+        for id_, job_id, execution_id, number, key, started_at, ended_at, outcome in rows.order_by(
             "id"
-        ).values_list(*columns)
+        ).values_list(*columns)[:limit]
     ]
 
 
@@ -170,6 +180,13 @@ def settle(
     if next_at is not None:
         values["next_at"] = next_at
     CheckInPing.objects.filter(pk=ping.pk, state=_WAITING).update(**values)
+
+
+def give_back(pings: Collection[CheckInPing], next_at: datetime) -> None:
+    """These were taken and not tried: another time."""
+    CheckInPing.objects.filter(pk__in=[ping.pk for ping in pings], state=_WAITING).update(
+        next_at=next_at, tries=F("tries") - 1
+    )
 
 
 def prune(before: datetime, limit: int) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from handlers import BaseHandler
+from scheduler.alerts.check_ins import reporting
 from scheduler.alerts.check_ins.services import crontab_of
 from scheduler.conf import AlertSettings
 from scheduler.models import CheckInPing, CronJob, JobExecution
@@ -178,6 +181,55 @@ def test_a_service_that_is_away_is_told_later_and_by_any_beat_once(
     assert [path for path, _ in pings(service)].count("") == 1
     assert [each["status"] for each in sentry(service)].count("ok") == 1
     assert not CheckInPing.objects.filter(state="waiting").exists()
+
+
+def test_a_service_that_hangs_holds_up_no_other_one_and_uses_up_no_tries(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    hangs = threading.Event()
+
+    def hang(request: BaseHTTPRequestHandler) -> None:
+        hangs.wait(20)
+        answer(request, 200)
+
+    with http_server() as slow:
+        slow.behave = hang
+        url = f"http://localhost:{slow.port}/ping/slow"
+        Control(clock=system.clock).create_job(
+            name="slow", cron_expression="0 3 1 1 *", handler_name="ok",
+            alert_rules={"check_ins": [{"kind": "healthchecks", "url": url}]},
+        )  # fmt: skip
+        try:
+            for number in range(8):
+                run(system, CronJob.objects.get(name="slow"))
+                if number == 4:
+                    run(system, job)
+                system.deliver()
+                system.clock.advance(4)
+                system.tick()
+            wait_until(lambda: len(pings(service)) == 2, 10, "the reports of the other job")
+            assert len(slow.requests) == 1
+            waits = CheckInPing.objects.filter(state="waiting", job_id__gt=job.pk)
+            assert max(waits.values_list("tries", flat=True)) <= 1
+        finally:
+            hangs.set()
+        for _ in range(3):
+            look(system, 4)
+
+    assert not CheckInPing.objects.exclude(state__in=["sent", "dropped"]).exists()
+
+
+def test_more_ended_attempts_than_one_look_reads_are_all_reported(
+    system: SchedulerHarness, service: Receiver, job: CronJob, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reporting, "_MOST_READ", 2)
+    for _ in range(7):
+        run(system, job)
+        system.deliver()
+    for _ in range(8):
+        look(system, 11)
+
+    assert [path for path, _ in pings(service)].count("") == 7
 
 
 def test_jobs_without_check_ins_report_nothing_and_cost_one_statement(

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from scheduler.alert_settings import CheckIn
 from scheduler.alerts import outgoing
@@ -31,6 +31,10 @@ CURSOR: Final = "check_ins"
 _OVERLAP: Final = timedelta(seconds=10)
 _SEND_SECONDS: Final = 10.0
 _AT_ONCE: Final = 20
+# Ended attempts of one look. Further ones are read by the next look.
+_MOST_READ: Final = 2000
+# What is refused because its host is busy comes again after those of other hosts.
+_LATER: Final = timedelta(seconds=3)
 # All reports of one take, one after the other.
 _LEASE: Final = timedelta(seconds=300)
 _MOST_TRIES: Final = 10
@@ -55,39 +59,59 @@ class Reporting:
         self._clock = clock
         self._settings = settings
         self._errands = Errands(4)
+        self._busy_hosts: set[str] = set()
         self._had_jobs = False
 
     def look(self, now: datetime) -> None:
         """One statement where no job reports anything, else a few. Waits for no service."""
-        jobs = check_ins.reporting_jobs()
-        if not jobs and not self._had_jobs:
+        has_jobs = check_ins.any_jobs()
+        if not has_jobs and not self._had_jobs:
             return
         # Once more after the last job has gone: what waits is dropped.
-        self._had_jobs = bool(jobs)
+        self._had_jobs = has_jobs
         cursor = _cursor(now)
-        found = check_ins.running(jobs) if jobs else []
-        found += check_ins.ended(jobs, after=int(cursor.facts["after"])) if jobs else []
+        ended = check_ins.ended(after=int(cursor.facts["after"]), limit=_MOST_READ)
+        found = [*check_ins.running(), *ended]
+        jobs = check_ins.reporting_jobs({attempt.job_id for attempt in found})
         check_ins.insert(list(_pings(found, jobs, now)))
-        _advance(cursor, now)
-        self._send(jobs, now)
+        _advance(cursor, now, read_to=ended[-1].id if len(ended) == _MOST_READ else None)
+        self._send(now)
 
     def prune(self, now: datetime) -> None:
         check_ins.prune(now - _KEPT, _PRUNE_BATCH)
 
-    def _send(self, jobs: Mapping[int, ReportingJob], now: datetime) -> None:
+    def _send(self, now: datetime) -> None:
+        taken = check_ins.take(now, limit=_AT_ONCE, lease=_LEASE)
+        jobs = check_ins.reporting_jobs({ping.job_id for ping in taken})
         by_host: defaultdict[str, list[tuple[CheckInPing, ReportingJob, CheckIn]]]
         by_host = defaultdict(list)
-        for ping in check_ins.take(now, limit=_AT_ONCE, lease=_LEASE):
+        for ping in taken:
             job = jobs.get(ping.job_id)
             service = services_of(job.rules).get(ping.service_key) if job else None
             if job is None or service is None:
                 check_ins.settle(ping, MessageState.DROPPED, error="the job no longer has it")
             else:
                 by_host[services.host_of(service)].append((ping, job, service))
-        for waiting in by_host.values():
-            if not self._errands.go(partial(self._send_each, waiting)):
-                for ping, _, _ in waiting:
-                    check_ins.settle(ping, MessageState.WAITING, next_at=now)
+        for host, waiting in by_host.items():
+            if not self._go(host, partial(self._send_each, waiting)):
+                check_ins.give_back([ping for ping, _, _ in waiting], now + _LATER)
+
+    def _go(self, host: str, work: Callable[[], None]) -> bool:
+        """One thread for a host: one that is away must not hold the threads of the others."""
+
+        def send() -> None:
+            try:
+                work()
+            finally:
+                self._busy_hosts.discard(host)
+
+        if host in self._busy_hosts:
+            return False
+        self._busy_hosts.add(host)
+        if self._errands.go(send):
+            return True
+        self._busy_hosts.discard(host)
+        return False
 
     def _send_each(self, waiting: Sequence[tuple[CheckInPing, ReportingJob, CheckIn]]) -> None:
         for ping, job, service in waiting:
@@ -141,7 +165,8 @@ def _pings(
         phases = [CheckInPhase.START]
         if attempt.outcome is not None and attempt.outcome in _ENDS:
             phases.append(_ENDS[attempt.outcome])
-        for service_key in services_of(jobs[attempt.job_id].rules):
+        job = jobs.get(attempt.job_id)
+        for service_key in services_of(job.rules) if job else ():
             for phase in phases:
                 yield CheckInPing(
                     job_id=attempt.job_id,
@@ -171,13 +196,17 @@ def _cursor(now: datetime) -> AlertCursor:
     return cursor
 
 
-def _advance(cursor: AlertCursor, now: datetime) -> None:
-    """Moves on to what was the newest attempt ten seconds ago. By then older ones are committed."""
+def _advance(cursor: AlertCursor, now: datetime, *, read_to: int | None) -> None:
+    """Moves on to what was the newest attempt ten seconds ago. By then older ones are committed.
+
+    `read_to`: the look has read no further, although there is more.
+    """
     assert cursor.at is not None
+    if read_to is not None and read_to < cursor.facts["newest"]:
+        at, facts = cursor.at, {**cursor.facts, "after": read_to}
+        in_transaction(lambda: alerts.advance(cursor, at, facts))
+        return
     if now - cursor.at < _OVERLAP and now >= cursor.at:
         return
-    facts: dict[str, Any] = {
-        "after": cursor.facts["newest"],
-        "newest": check_ins.newest_attempt(),
-    }
+    facts = {"after": cursor.facts["newest"], "newest": check_ins.newest_attempt()}
     in_transaction(lambda: alerts.advance(cursor, now, facts))
