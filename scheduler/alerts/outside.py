@@ -9,10 +9,11 @@ from typing import Final
 from django.db import connection
 
 from scheduler.alerts import watchers
+from scheduler.alerts.late_queues import late_queues
 from scheduler.operations.health import TIMEOUT_SECONDS, Question
 from scheduler.operations.liveness import STALE_AFTER
 from scheduler.states import ProcessKind
-from scheduler.store import heads, processes
+from scheduler.store import processes
 from scheduler.store.connection import database_now
 
 #: Anybody may ask, so the database is asked no more often than this by one process.
@@ -50,9 +51,9 @@ def ask() -> None:
         newest = processes.newest_heartbeat(ProcessKind.BEAT)
         if newest is None or now - newest > STALE_AFTER:
             raise NotWell
-        waiting = heads.waiting_since(now)
-        live = processes.live_workers(now - STALE_AFTER) if waiting else []
-        if watchers.workers(now, waiting, live):
+        late = late_queues(now)
+        live = processes.live_workers(now - STALE_AFTER) if late else []
+        if watchers.workers(now, late, live):
             raise NotWell
     finally:
         connection.close()  # of this thread

@@ -18,13 +18,13 @@ from scheduler.alerts import watchers
 from scheduler.alerts.announcing import tell_directly
 from scheduler.alerts.condition import Condition
 from scheduler.alerts.episodes import settle_conditions
+from scheduler.alerts.late_queues import late_queues
 from scheduler.alerts.watchers import HostReadings
 from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.operations.liveness import STALE_AFTER
-from scheduler.operations.queues import paused_names
 from scheduler.states import AlertKind, ProcessKind
-from scheduler.store import alerts, heads, processes, retention, switches
+from scheduler.store import alerts, processes, retention
 from scheduler.transient import in_transaction, is_outage
 
 _OF_BEATS: Final = (
@@ -161,24 +161,13 @@ class WorkerWatch:
 
 
 def _look_of_beat(now: datetime, readings: HostReadings) -> None:
-    late = _late_queues(now)
+    late = late_queues(now)
     live = processes.live_workers(now - STALE_AFTER) if late else []
     seen: list[Condition] = watchers.workers(now, late, live)
     seen += watchers.switches(now, switches.unfinished_jobs(_LIMIT))
     old = watchers.retention(now, retention.oldest_end(), current().retention_days)
     settle([*seen, old] if old else seen, _OF_BEATS, now)
     settle(watchers.of_host(readings), _OF_HOST, now, host=readings.host)
-
-
-def _late_queues(now: datetime) -> dict[str, datetime]:
-    """Since when runs wait for too long, by queue. A queue that somebody has paused may wait."""
-    late = {
-        queue: since
-        for queue, since in heads.waiting_since(now).items()
-        if (now - since).total_seconds() > watchers.WAITS_SECONDS
-    }
-    paused = paused_names(now) if late else frozenset()
-    return {queue: since for queue, since in late.items() if queue not in paused}
 
 
 def disk_of_database() -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from django.test import Client
 from scheduler import service_manager
 from scheduler.alerts import outside
 from scheduler.clock import DatabaseClock
+from scheduler.operations.queues import QueueControl
 from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.connection import database_now
@@ -32,8 +33,11 @@ def test_the_scheduler_is_well_while_a_beat_ticks_and_work_finds_a_worker(
     )
     assert well()
 
-    system.execution(available_at=system.clock.now())  # long ago, by the database's clock
+    system.execution(available_at=system.clock.now(), queue="q")  # long ago, for the database
     assert not well()
+
+    QueueControl().pause("q", reason="the shop is closed")
+    assert well()
 
 
 @pytest.mark.django_db(transaction=True)

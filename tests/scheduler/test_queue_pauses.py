@@ -164,12 +164,12 @@ def test_queues_tell_depth_speed_and_who_serves_them(system: SchedulerHarness) -
 
 def test_no_alert_says_that_nobody_claims_from_a_paused_queue(system: SchedulerHarness) -> None:
     from scheduler.alerts import watchers
-    from scheduler.alerts.watching import _late_queues
+    from scheduler.alerts.late_queues import late_queues
 
     system.execution(handler_name="gate", queue="slow")
     control(system).pause("slow", reason="x")
     system.clock.advance(watchers.WAITS_SECONDS + 60)
 
-    assert _late_queues(system.clock.now()) == {}
+    assert late_queues(system.clock.now()) == {}
     control(system).resume("slow")
-    assert list(_late_queues(system.clock.now())) == ["slow"]
+    assert list(late_queues(system.clock.now())) == ["slow"]
