@@ -225,6 +225,21 @@ def test_secret_is_masked_everywhere_and_stays_what_it_was(world, write):
     assert "other, params: a masked value stands where no secret is stored: password" in done.err
 
 
+def test_addresses_of_check_ins_are_masked_in_a_file_and_stay_what_they_were(world, write):
+    rules = {"check_ins": [{"kind": "healthchecks", "url": "https://hc-ping.com/0d2b8a14"}]}
+    job = world.job(name="nightly", alert_rules=rules)
+    exported = run("jobs", "export").out
+
+    assert "0d2b8a14" not in exported
+    assert "as they are" in jobs("plan", write(exported)).out
+    jobs("apply", write(exported.replace("nightly:", "nightly:\n    description: d")))
+    job.refresh_from_db()
+    assert (job.alert_rules, job.description) == (rules, "d")
+    refused = jobs("apply", write(exported.replace("nightly", "another")), code=1)
+    assert "alert_rules" in refused.err
+    assert CronJob.objects.count() == 1
+
+
 def test_job_of_another_file_is_left_alone_until_it_is_taken_over(world, write):
     jobs("apply", write(FILE))
 

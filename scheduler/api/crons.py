@@ -30,6 +30,7 @@ from scheduler.api.schemas.jobs import (
 )
 from scheduler.models import LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob, StaleEdit
+from scheduler.operations.definition import WITH_SECRETS
 from scheduler.operations.permissions import Action
 from scheduler.operations.search import search_of
 from scheduler.schedule import schedule_of
@@ -194,7 +195,7 @@ def _values(given: In, before: CronJob | None) -> dict[str, Any]:
             text = _("contradicts overlap_policy; send one of the two")
             raise invalid({"allow_overlap": [text]})
         del values["allow_overlap"]
-    for name in ("handler_params", "alert_rules"):
+    for name in WITH_SECRETS:
         if name in values:
             stored = getattr(before, name) if before is not None else {}
             values[name] = unmask_params(values[name], stored, field=name)

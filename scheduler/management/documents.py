@@ -12,6 +12,7 @@ from handlers.validation import json_schema
 from scheduler.management.output import exact
 from scheduler.models import LISTS, Activity, Backfill, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.models.job_state import state_of
+from scheduler.operations.definition import WITH_SECRETS
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
 
@@ -20,7 +21,7 @@ _JOB = [
     *(
         column.name
         for column in CronJob._meta.concrete_fields
-        if column.name not in ("handler_params", "alert_rules", "missed_from")
+        if column.name not in (*WITH_SECRETS, "missed_from")
     ),
     *LISTS,
 ]
@@ -58,7 +59,7 @@ def job_facts(job: CronJob) -> Facts:
     found = {name: getattr(job, name) for name in _JOB}
     # SQL may have written 1 instead of true.
     found["is_enabled"] = bool(job.is_enabled)
-    masked = {name: mask(getattr(job, name)) for name in ("handler_params", "alert_rules")}
+    masked = {name: mask(getattr(job, name)) for name in WITH_SECRETS}
     return {**found, "state": state_of(job), **masked}
 
 

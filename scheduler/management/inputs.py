@@ -128,7 +128,7 @@ def rules_of(options: Mapping[str, Any], stored: object) -> dict[str, Any] | Non
             found[key] = _json_or_text(value)
         else:
             found.pop(key, None)
-    return found
+    return dict(unmask(found, stored))
 
 
 def _json_object(text: str) -> dict[str, Any]:

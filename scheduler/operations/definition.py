@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ from scheduler.operations.masking import mask
 from scheduler.operations.secret_names import secret_members
 
 PARAMS: Final = "handler_params"
-_JSON: Final = frozenset({PARAMS, "alert_rules"})
+RULES: Final = "alert_rules"
+#: Columns of JSON, in which secrets may lie.
+WITH_SECRETS: Final = (PARAMS, RULES)
 # Doors take 64 KiB of params; what SQL has typed beyond that is cut.
 _LARGEST_VALUE_BYTES: Final = 1024 * 1024
 _MISSING: Final = object()
@@ -42,16 +44,28 @@ def _stored(value: Any) -> Any:
 
 def is_changed(name: str, old: object, new: object) -> bool:
     """Whether the values of a column differ. In JSON 1, 1.0 and true are three values."""
-    return not json_equal(old, new) if name in _JSON else old != new
+    return not json_equal(old, new) if name in WITH_SECRETS else old != new
 
 
 def changed_secrets(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Returns the places in params that differ and whose difference no masked value shows."""
-    return [
+    """Returns the places in params that differ and whose difference no masked value shows.
+
+    Of the rules of alerts it is RULES as a whole, because their secrets lie in a list.
+    """
+    found = [
         path
         for path, old, new, hidden in differences(before[PARAMS], after[PARAMS])
         if hidden or json_equal(mask(old), mask(new))
     ]
+    rules = before[RULES], after[RULES]
+    if not json_equal(*rules) and json_equal(*map(mask, rules)):
+        found.append(RULES)
+    return found
+
+
+def columns_with_new_secrets(places: Collection[str]) -> set[str]:
+    """Returns the columns of which `changed_secrets` has found these places."""
+    return {RULES if place == RULES else PARAMS for place in places}
 
 
 def differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any, bool]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from scheduler.models import AppliedJob, CronJob
-from scheduler.operations.definition import definition_of, values_of
+from scheduler.operations.definition import WITH_SECRETS, definition_of, values_of
 from scheduler.operations.history import Change, changes_between
+from scheduler.operations.masking import mask
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import activity, applied
 
@@ -51,7 +52,9 @@ def drift_from(
     row: AppliedJob, job: CronJob, *, sees_params: bool, longest: int | None = None
 ) -> Drift:
     """As `drift_of`, for a caller that has read the row."""
-    was: Mapping[str, Any] = row.definition if isinstance(row.definition, Mapping) else {}
+    kept = row.definition if isinstance(row.definition, Mapping) else {}
+    # An older release may have kept what is a secret for this one.
+    was = {name: mask(value) if name in WITH_SECRETS else value for name, value in kept.items()}
     # The file does not decide the other fields.
     now = {name: value for name, value in definition_of(values_of(job)).items() if name in was}
     changes = changes_between(was, now, sees_params=sees_params, longest=longest)

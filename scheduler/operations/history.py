@@ -17,8 +17,13 @@ from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
 from scheduler.models import EDITABLE, LISTS, Activity, CronJob, JobExecution
-from scheduler.operations.definition import PARAMS, differences
-from scheduler.operations.masking import MASK
+from scheduler.operations.definition import (
+    PARAMS,
+    RULES,
+    columns_with_new_secrets,
+    differences,
+)
+from scheduler.operations.masking import MASK, mask
 from scheduler.states import ActivityVerb, Door, TargetKind
 from scheduler.store import activity
 
@@ -125,12 +130,14 @@ def changes_between(
 ) -> list[Change]:
     """Returns how two definitions differ, or parts of them that have the same fields.
 
-    `secrets`: the places in the params whose secrets differ.
+    `secrets`: what `changed_secrets` has found.
     """
     found: list[Change] = []
-    for name in _differing_fields(before, after, has_new_secrets=bool(secrets)):
+    for name in _differing_fields(before, after, secrets):
         (label,) = _labels([name])
-        if name != PARAMS:
+        if name == RULES and RULES in secrets:
+            found.append(Change(field=label, old=MASK, new=MASK))
+        elif name != PARAMS:
             old, new = before.get(name), after.get(name)
             found.append(_change(label, old, new, longest))
         elif not sees_params:
@@ -139,7 +146,11 @@ def changes_between(
             places = differences(before.get(name), after.get(name))
             for path, old, new, _is_secret in places:
                 found.append(_change(f"{label}: {path}" if path else label, old, new, longest))
-            found += [Change(field=f"{label}: {path}", old=MASK, new=MASK) for path in secrets]
+            found += [
+                Change(field=f"{label}: {path}", old=MASK, new=MASK)
+                for path in secrets
+                if path != RULES
+            ]
     return found
 
 
@@ -315,7 +326,12 @@ def _text(value: object, longest: int | None) -> str:
 
 
 def _facts(entry: Activity) -> dict[str, Any]:
-    return dict(entry.facts) if isinstance(entry.facts, Mapping) else {}
+    facts = dict(entry.facts) if isinstance(entry.facts, Mapping) else {}
+    for part in _DEFINITIONS:
+        # An older release may have written what is a secret for this one.
+        if isinstance(kept := facts.get(part), Mapping) and kept.get(RULES):
+            facts[part] = {**kept, RULES: mask(kept[RULES])}
+    return facts
 
 
 def _refused_counts(facts: Mapping[str, Any]) -> int:
@@ -333,17 +349,18 @@ def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
 
 def _changed_fields(facts: Mapping[str, Any]) -> list[str]:
     before, after = _definitions(facts)
-    return _differing_fields(before, after, has_new_secrets=bool(facts.get("secrets")))
+    return _differing_fields(before, after, facts.get("secrets") or ())
 
 
 def _differing_fields(
-    before: Mapping[str, Any], after: Mapping[str, Any], *, has_new_secrets: bool
+    before: Mapping[str, Any], after: Mapping[str, Any], secrets: Collection[str]
 ) -> list[str]:
+    with_secrets = columns_with_new_secrets(secrets)
     return [
         name
         for name in EDITABLE
-        if any(True for _place in differences(before.get(name), after.get(name)))
-        or (name == PARAMS and has_new_secrets)
+        if name in with_secrets
+        or any(True for _place in differences(before.get(name), after.get(name)))
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.operations.definition import differences
+from scheduler.operations.definition import columns_with_new_secrets, differences
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import activity
 
@@ -48,5 +48,5 @@ class ImportControl(Control):
             if entry.verb == ActivityVerb.CHANGED and IMPORT not in entry.facts:
                 before, after = entry.facts.get("before", {}), entry.facts.get("after", {})
                 found |= {path.partition(".")[0] for path, *_ in differences(before, after)}
-                found |= {"handler_params"} if entry.facts.get("secrets") else set()
+                found |= columns_with_new_secrets(entry.facts.get("secrets") or ())
         return None

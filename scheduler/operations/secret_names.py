@@ -1,4 +1,4 @@
-"""What looks like a secret: by its name, by the name beside it, or as the password of a URL.
+"""What looks like a secret: by its name, by what stands beside it, or as the password of a URL.
 
 The only place with these rules. It decides nothing about what is shown instead.
 """
@@ -46,6 +46,9 @@ _SECRET_KOREAN = re.compile(
 _NAMING = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "var"})
 _NAMED = frozenset({"value", "values", "val", "default", "content"})
 
+# {"kind": "healthchecks", "url": ...}: whoever knows the URL of a check can report for the job.
+_SECRET_OF_KIND = {"healthchecks": "url"}
+
 # scheme://user:PASSWORD@host. The password ends at the last @ before the path. Only the end of the
 # scheme is looked at: a search for its beginning takes minutes in a long text such as "a-a-a-...".
 _URL_PASSWORD = re.compile(
@@ -76,6 +79,9 @@ def secret_members(mapping: Mapping[Any, Any]) -> set[Any]:
     names = (mapping[key] for key in mapping if str(key).lower() in _NAMING)
     if any(isinstance(name, str) and looks_secret(name) for name in names):
         found.update(key for key in mapping if str(key).lower() in _NAMED)
+    kind = mapping.get("kind")
+    if isinstance(kind, str) and (secret := _SECRET_OF_KIND.get(kind)) in mapping:
+        found.add(secret)
     return found
 
 

@@ -7,15 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from scheduler.conf import AlertSettings, current
 from scheduler.models import Activity, Alert, AlertMessage, CronJob
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.control import Control, InvalidJob, NotPossible
+from scheduler.operations.history import changes_of
 from scheduler.states import AlertKind
+from scheduler.store.connection import database_now
 from tests.api.conftest import Program, alice, api, error_of, ok
 from tests.harness.scheduler_harness import SchedulerHarness
 
@@ -90,6 +93,67 @@ def test_the_command_lists_shows_and_closes(
     assert "report" in shown
     closed = Alert.objects.get()
     assert (closed.state, closed.closed_by, closed.acknowledged_by) == ("closed", "bob", "bob")
+
+
+def test_a_snooze_is_ended_by_command_and_api(system: SchedulerHarness, api: Program):
+    alert = an_alert(system)
+    people = AlertOperations()
+    for end in (
+        lambda: call_command("alerts", "unsnooze", str(alert.pk), "--as", "bob"),
+        lambda: ok(api.post(f"/alerts/{alert.pk}/unsnooze")),
+    ):
+        people.snooze(alert.pk, database_now() + timedelta(hours=1))
+        end()
+        alert.refresh_from_db()
+        assert (alert.state, alert.snoozed_until, alert.snoozed_by) == ("open", None, "")
+    with pytest.raises(SystemExit):
+        call_command("alerts", "unsnooze", str(alert.pk))
+
+    assert error_of(api.post(f"/alerts/{alert.pk}/unsnooze"), 409)
+    entries = Activity.objects.filter(verb="unsnoozed").order_by("id")
+    assert list(entries.values_list("actor", flat=True)) == ["bob", "alice"]
+
+
+URL, DSN = "https://hc-ping.com/0d2b8a14-6a2f", "https://1f2e3d@o1.ingest.sentry.io/2"
+CHECK_INS = [
+    {"kind": "healthchecks", "url": URL},
+    {"kind": "sentry", "dsn": DSN, "slug": "report"},
+]
+
+
+def test_addresses_of_check_ins_are_secrets_at_every_door(
+    system: SchedulerHarness, api: Program, client: Client, capsys: pytest.CaptureFixture[str]
+):
+    body = {"name": "j", "cron_expression": "0 3 * * *", "handler_name": "ok"}
+    made = ok(api.post("/crons", {**body, "alert_rules": {"check_ins": CHECK_INS}}), 201)
+    job = CronJob.objects.get(pk=made["id"])
+    ok(api.put(f"/crons/{job.pk}", {"alert_rules": made["alert_rules"], "description": "d"}))
+    job.refresh_from_db()
+    assert job.alert_rules == {"check_ins": CHECK_INS}  # what was masked stays what it was
+
+    other = [{"kind": "healthchecks", "url": "https://hc-ping.com/9f8e7d6c"}, CHECK_INS[1]]
+    ok(api.put(f"/crons/{job.pk}", {"alert_rules": {"check_ins": other}}))
+    call_command("jobs", "show", "j", "--json")
+    call_command("jobs", "export")
+    call_command("history", "--job", "j", "--json")
+    client.force_login(User.objects.create_superuser("root"))
+    page = f"/admin/scheduler/cronjob/{job.pk}/"
+    shown = [
+        str(made),
+        str(ok(api.get(f"/crons/{job.pk}"))),
+        str(ok(api.get(f"/crons/{job.pk}/history"))),
+        capsys.readouterr().out,
+        client.get(f"{page}change/").content.decode(),
+        client.get(f"{page}history/").content.decode(),
+        str(list(Activity.objects.values_list("facts", flat=True))),
+    ]
+    for text in shown:
+        assert "0d2b8a14" not in text
+        assert "9f8e7d6c" not in text
+        assert "1f2e3d" not in text
+    # The history says that the rules have changed, although no masked value shows it.
+    newest = Activity.objects.order_by("-id")[0]
+    assert [change.field for change in changes_of(newest, sees_params=True)] == ["alert rules"]
 
 
 CHANNELS = {"channels": {"team": {"kind": "mail", "to": ["team@example.com"]}}}

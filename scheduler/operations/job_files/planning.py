@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from scheduler.conf import SchedulerSettings
 from scheduler.models import AppliedJob, CronJob
 from scheduler.operations.definition import (
-    PARAMS,
+    WITH_SECRETS,
     changed_secrets,
     definition_of,
     is_changed,
@@ -146,10 +146,11 @@ class Planner:
             yield mistake_at(document, text % {"source": row.source}, written.name)
             return
         values = self._values(written, job)
-        if masked := list(left_masked(values[PARAMS])):
-            text = _("a masked value stands where no secret is stored: %(places)s")
-            text %= {"places": ", ".join(masked)}
-            yield mistake_at(document, text, written.name, LONG[PARAMS])
+        for name in WITH_SECRETS:
+            if masked := list(left_masked(values[name])):
+                text = _("a masked value stands where no secret is stored: %(places)s")
+                text %= {"places": ", ".join(masked)}
+                yield mistake_at(document, text, written.name, LONG.get(name, name))
         wanted = _with(job, {**values, "name": written.name})
         for column, texts in self.check(wanted, job is None or job.name != written.name).items():
             key = LONG.get(column, "" if column == "name" else column)
@@ -159,8 +160,9 @@ class Planner:
     # --- steps ------------------------------------------------------------------------------------
 
     def _values(self, written: WrittenJob, job: CronJob | None) -> dict[str, Any]:
-        stored = job.handler_params if job is not None else {}
-        return {**written.values, PARAMS: unmask(written.values[PARAMS], stored)}
+        stored = {name: getattr(job, name) if job is not None else {} for name in WITH_SECRETS}
+        restored = {name: unmask(written.values[name], stored[name]) for name in WITH_SECRETS}
+        return {**written.values, **restored}
 
     def _planned(self, written: WrittenJob, job: CronJob | None) -> PlannedJob:
         values = {**self._values(written, job), "name": written.name}

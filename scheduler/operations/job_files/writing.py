@@ -8,7 +8,7 @@ from typing import Any
 
 from scheduler.models import CronJob
 from scheduler.models.job_state import state_of
-from scheduler.operations.definition import PARAMS, is_changed, values_of
+from scheduler.operations.definition import WITH_SECRETS, is_changed, values_of
 from scheduler.operations.job_files.written import COLUMNS, ENABLED, JOBS, LONG
 from scheduler.operations.masking import mask
 from scheduler.states import JobState
@@ -34,7 +34,7 @@ def _fields(job: CronJob) -> dict[str, Any]:
             if state_of(job) == JobState.DISABLED:
                 found[LONG[name]] = False
         elif is_changed(name, defaults[name], values[name]):
-            value = mask(values[name]) if name == PARAMS else _plain(values[name])
+            value = mask(values[name]) if name in WITH_SECRETS else _plain(values[name])
             found[LONG.get(name, name)] = value
     return found
 
