@@ -16,9 +16,10 @@ from bench.__main__ import main as bench
 from bench.soak import command
 from bench.soak.checker import PROMISES, Broken, check, expected_slots
 from bench.soak.command import soak
+from bench.soak.counting import counted_from
 from bench.soak.delays import Bounds
 from bench.soak.figures import figures
-from bench.soak.history import Attempt, Change, Execution, Fault, History, Job, LedgerLine
+from bench.soak.history import Attempt, Change, Counted, Execution, Fault, History, Job, LedgerLine
 from bench.soak.jobs import SoakJob, make_jobs
 from bench.soak.options import CONFIG, FAULTS, Options
 from scheduler.conf import SchedulerSettings
@@ -144,6 +145,7 @@ def with_job(whole: History, **values: Any) -> History:
 
 def test_correct_history_is_accepted() -> None:
     assert check(right(), BOUNDS) == []
+    assert check(replace(right(), counted=counted_from(right().executions)), BOUNDS) == []
     assert expected_slots(right().jobs[0], right()) == [at(0), at(10), at(20)]
 
 
@@ -258,6 +260,21 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
             h, changes=[*h.changes, Change(execution_id=1, before="SUCCESS", after="PENDING")]
         ),
     ),
+    "an end that metrics counted twice": (
+        "miscounted_ends",
+        lambda h: replace(
+            h,
+            counted={
+                **counted_from(h.executions),
+                1: Counted(
+                    ended={"SUCCESS": 4},
+                    durations=4,
+                    latenesses=2,
+                ),
+            },
+        ),
+    ),
+    "an end that metrics did not count": ("miscounted_ends", lambda h: replace(h, counted={})),
     "a failure that nobody counted": ("miscounted_failures", lambda h: changed(h, 2, failures=1)),
     "more failures than retries": ("miscounted_failures", lambda h: changed(h, 2, max_retry=0)),
     "two runs of a job that must not overlap": ("overlap", overlapping),

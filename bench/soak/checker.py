@@ -13,8 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from bench.soak.counting import miscounted
 from bench.soak.delays import Bounds, delays
-from bench.soak.history import CLOCK_SLACK, FINAL, MISFIRE, Attempt, Execution, History, Job
+from bench.soak.history import (
+    CLOCK_SLACK,
+    FINAL,
+    MISFIRE,
+    Attempt,
+    Execution,
+    History,
+    Job,
+)
 from tests.harness.oracles import debian_slots
 
 T = TypeVar("T")
@@ -34,6 +43,7 @@ PROMISES: Mapping[str, str] = {
     "lost_alive": "3: a run is taken away only from a worker that something happened to",
     "illegal_change": "3: only documented status changes happen",
     "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
+    "miscounted_ends": "8: metrics count each end once",
     "overlap": "3: runs of a job that must not overlap do not",
     "time": "7: time is right",
     "slow": "2: within the bound that the settings give",
@@ -85,6 +95,7 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _losses(history),
         _changes(history),
         _failures(history),
+        _counters(history),
         _overlaps(history),
         _times(history),
     ]
@@ -323,6 +334,12 @@ def _had_neighbours(lost: Attempt, history: History) -> bool:
         and other.ended_at >= lost.started_at
         for other in history.attempts
     )
+
+
+def _counters(history: History) -> Iterator[Broken]:
+    if history.counted is not None:
+        for detail in miscounted(history.counted, history.executions):
+            yield Broken(what="miscounted_ends", detail=detail)
 
 
 def _overlaps(history: History) -> Iterator[Broken]:

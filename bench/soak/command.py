@@ -25,11 +25,19 @@ from typing import Any
 
 from bench.environment import DATABASES
 from bench.soak.checker import PROMISES, check
+from bench.soak.counting import counting_seconds, miscounted
 from bench.soak.delays import Bounds, reactions
 from bench.soak.faults import Faults
 from bench.soak.figures import figures
 from bench.soak.handlers import LEDGER_VARIABLE
-from bench.soak.history import History, install_recorders, instant, read_history
+from bench.soak.history import (
+    History,
+    install_recorders,
+    instant,
+    read_counted,
+    read_executions,
+    read_history,
+)
 from bench.soak.jobs import BACKOFF_MAX_SECONDS, make_jobs
 from bench.soak.options import BROKERS, FAULTS, Options, Report
 from bench.soak.sabotage import MUTATION_VARIABLE, SETTINGS
@@ -46,6 +54,7 @@ START_SECONDS = 10.0
 LIMIT_SECONDS = 180.0
 _FIRST_RUN_SECONDS = 60.0
 _STEP_SECONDS = 0.1
+_COUNT_SECONDS = 0.5
 _SHOWN = 20
 
 
@@ -245,6 +254,16 @@ class _Soak:
             bounds.recovery + settle + longest,
             "every execution to become final",
         )
+        # Not one of the waits that may be given up: the checker says what is counted wrongly.
+        end = time.monotonic() + counting_seconds(self._lease) + SLACK_SECONDS
+        while time.monotonic() < end and not self._is_counted(system):
+            faults.step()
+            time.sleep(_COUNT_SECONDS)
+
+    def _is_counted(self, system: System) -> bool:
+        with suppress(Exception):
+            return not list(miscounted(read_counted(system), read_executions(system)))
+        return False
 
     def _wait(self, faults: Faults, done: Callable[[], bool], seconds: float, what: str) -> None:
         end = time.monotonic() + seconds
@@ -338,6 +357,7 @@ class _Soak:
         settle = max(bounds.reaction.values()) + START_SECONDS
         longest = max(job.longest_seconds for job in self._jobs)
         waits = bounds.row + bounds.recovery + 3 * settle + longest + _FIRST_RUN_SECONDS
+        waits += counting_seconds(self._lease) + SLACK_SECONDS
         return self._options.minutes * 60 + waits + LIMIT_SECONDS
 
     def _note(self, what: str) -> None:

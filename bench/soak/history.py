@@ -14,6 +14,8 @@ from typing import Any
 from bench.soak.jobs import SoakJob
 from tests.harness.system import System
 
+# The row of jobu_job_counters that counts all runs.
+ALL_JOBS = 0
 FINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"})
 # The reason_code of a row that stands for missed slots: docs/architecture.md.
 MISFIRE = "misfire"
@@ -84,6 +86,15 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What /metrics says has ended of a job: the runs by status, and the values of histograms."""
+
+    ended: Mapping[str, int]
+    durations: int
+    latenesses: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     kind: str
     target: str  # the name of the worker or beat; "" for a server
@@ -101,6 +112,8 @@ class History:
     faults: Sequence[Fault] = ()
     # Events from the logs of the processes: {"event": ..., "execution_id": ...}.
     events: Sequence[dict[str, Any]] = ()
+    # By the id of the job; ALL_JOBS: of all runs. None: it was not read.
+    counted: Mapping[int, Counted] | None = None
     # Processes that ended although no fault had hit them.
     deaths: Sequence[str] = ()
     # The end of the time with faults. Every slot until then must have its row.
@@ -178,25 +191,7 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
     """Reads the database, the ledger and the logs. Returns arguments for History."""
     return {
         "jobs": _jobs(system, {job.name: job for job in soak_jobs}),
-        "executions": [
-            Execution(
-                id=row["id"],
-                job_id=row["job_id"],
-                slot=instant(row["scheduled_time"]),
-                status=row["status"],
-                attempt=row["attempt"],
-                failures=row["failures"],
-                max_retry=row["max_retry"],
-                created_at=instant(row["created_at"]),
-                available_at=instant(row["available_at"]),
-                started_at=instant_or_none(row["started_at"]),
-                finished_at=instant_or_none(row["finished_at"]),
-                final_token=row["final_token"],
-                reason_code=row["reason_code"],
-                reason_facts=_json(row["reason_facts"]),
-            )
-            for row in system.sql("SELECT * FROM job_executions WHERE param_source = 'cron'")
-        ],
+        "executions": read_executions(system),
         "attempts": [
             Attempt(
                 execution_id=row["execution_id"],
@@ -217,9 +212,32 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
             )
             for row in system.sql("SELECT * FROM soak_changes ORDER BY id")
         ],
+        "counted": read_counted(system),
         "ledger": list(read_ledger(ledger)),
         "events": list(_events(system)),
     }
+
+
+def read_executions(system: System) -> list[Execution]:
+    return [
+        Execution(
+            id=row["id"],
+            job_id=row["job_id"],
+            slot=instant(row["scheduled_time"]),
+            status=row["status"],
+            attempt=row["attempt"],
+            failures=row["failures"],
+            max_retry=row["max_retry"],
+            created_at=instant(row["created_at"]),
+            available_at=instant(row["available_at"]),
+            started_at=instant_or_none(row["started_at"]),
+            finished_at=instant_or_none(row["finished_at"]),
+            final_token=row["final_token"],
+            reason_code=row["reason_code"],
+            reason_facts=_json(row["reason_facts"]),
+        )
+        for row in system.sql("SELECT * FROM job_executions WHERE param_source = 'cron'")
+    ]
 
 
 def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
@@ -239,6 +257,22 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
         )
         for row in system.sql("SELECT * FROM cron_jobs ORDER BY id")
     ]
+
+
+def read_counted(system: System) -> dict[int, Counted]:
+    return {
+        row["job_id"]: Counted(
+            ended={status: count for status, count in _json(row["ended"]).items() if count},
+            durations=_values(row["duration"]),
+            latenesses=_values(row["lateness"]),
+        )
+        for row in system.sql("SELECT job_id, ended, duration, lateness FROM jobu_job_counters")
+    }
+
+
+def _values(histogram: Any) -> int:
+    """Returns how many values a histogram has; its JSON also has their sum."""
+    return sum(count for label, count in _json(histogram).items() if label != "sum")
 
 
 def read_ledger(directory: Path) -> Iterator[LedgerLine]:
