@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 
 from scheduler.operations.actor import Actor
+from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
@@ -36,6 +37,11 @@ def tokens_of(request: HttpRequest) -> TokenControl:
 def queues_of(request: HttpRequest) -> QueueControl:
     """Returns the operations on queues for the user of this request."""
     return QueueControl(actor=_actor_of(request))
+
+
+def channels_of(request: HttpRequest) -> ChannelOperations:
+    """Returns the operations on the channels of alerts for the user of this request."""
+    return ChannelOperations(actor=_actor_of(request))
 
 
 def _actor_of(request: HttpRequest) -> Actor:

@@ -14,6 +14,7 @@ from scheduler.admin import (  # noqa: F401 - importing registers them
     tokens,
 )
 from scheduler.admin.alerts import admin as _alerts  # noqa: F401
+from scheduler.admin.alerts import channels
 from scheduler.admin.backfills import admin as _backfills  # noqa: F401
 from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
@@ -28,7 +29,7 @@ from scheduler.look import look
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    pages = (views, timeline, heat, queues)
+    pages = (views, timeline, heat, queues, channels)
     theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]
     accounts.register(theme_site)
 

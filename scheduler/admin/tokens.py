@@ -47,7 +47,7 @@ _SCOPE_WORDS: Final = {
 
 
 def _revoke(control: Control, token: ApiToken, _answers: Mapping[str, Any]) -> Done:
-    TokenControl(actor=control.actor, clock=control.clock).revoke(token)
+    control.of(TokenControl).revoke(token)
     return Done(message=gettext("%(token)s is revoked.") % {"token": token})
 
 

@@ -21,6 +21,7 @@ from scheduler.api.schemas.alerts import (
     AlertPage,
     SnoozeIn,
 )
+from scheduler.api.verbs import answer_to_verb
 from scheduler.models import LARGEST_ID, Alert
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.permissions import Action
@@ -109,9 +110,7 @@ def close_alert(request: HttpRequest, alert_id: AlertId) -> dict[str, Any]:
 def _change(request: HttpRequest, work: Callable[[AlertOperations], Alert]) -> dict[str, Any]:
     caller = caller_of(request)
     alert = work(alerts_of(caller))
-    if caller.may(Action.VIEW_ALERTS):
-        return _detail(alert)
-    return {"id": alert.pk, "state": alert.state}
+    return answer_to_verb(caller, alert, sees=Action.VIEW_ALERTS, detail=lambda: _detail(alert))
 
 
 def _shown(alert: Alert) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from scheduler.api.schemas.backfills import (
     BackfillPage,
     BackfillPreviewAnswer,
 )
+from scheduler.api.verbs import answer_to_verb
 from scheduler.models import LARGEST_ID, Backfill, CronJob
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.masking import mask
@@ -167,12 +168,9 @@ def _move(request: HttpRequest, work: Callable[[BackfillControl], Backfill]) -> 
 
 
 def _answered(backfill: Backfill, caller: Caller) -> dict[str, Any]:
-    """Returns the body of the answer to a verb: only what the caller needs to know of its own act,
-    unless it may see jobs.
-    """
-    if caller.may(Action.VIEW_JOBS):
-        return _detail(backfill, caller)
-    return {"id": backfill.pk, "state": backfill.state}
+    return answer_to_verb(
+        caller, backfill, sees=Action.VIEW_JOBS, detail=lambda: _detail(backfill, caller)
+    )
 
 
 def _detail(backfill: Backfill, caller: Caller) -> dict[str, Any]:

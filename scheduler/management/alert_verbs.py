@@ -1,4 +1,5 @@
-"""The verbs of `manage.py alerts` about alerts themselves: list, show, ack, snooze, close."""
+"""The verbs of `manage.py alerts` about alerts themselves: list, show, ack, snooze,
+unsnooze, close."""
 
 from __future__ import annotations
 
@@ -35,6 +36,8 @@ def verbs() -> Sequence[Verb]:
              arguments=inputs.add_ids),
         Verb(name="snooze", help=_("tell nobody of them until then"), run=_snooze,
              arguments=_of_snooze),
+        Verb(name="unsnooze", help=_("end their snooze"), run=_unsnooze,
+             arguments=inputs.add_ids),
         Verb(name="close", help=_("close them by hand"), run=_close, arguments=inputs.add_ids),
     )  # fmt: skip
 
@@ -120,6 +123,10 @@ def _snooze(command: JobuCommand, options: dict[str, Any]) -> int:
     return _each(command, options, lambda id_: _operations(command).snooze(id_, until))
 
 
+def _unsnooze(command: JobuCommand, options: dict[str, Any]) -> int:
+    return _each(command, options, lambda id_: _operations(command).unsnooze(id_))
+
+
 def _close(command: JobuCommand, options: dict[str, Any]) -> int:
     return _each(command, options, lambda id_: _operations(command).close(id_))
 
@@ -133,7 +140,7 @@ def _each(command: JobuCommand, options: dict[str, Any], work: Callable[[int], A
 
 
 def _operations(command: JobuCommand) -> AlertOperations:
-    return AlertOperations(actor=command.control.actor, clock=command.control.clock)
+    return command.control.of(AlertOperations)
 
 
 def _facts(row: Alert | AlertMessage, names: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
@@ -14,6 +14,8 @@ from scheduler.operations.actor import NOBODY, Actor
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import activity
 from scheduler.store.connection import database_now
+
+_Kind = TypeVar("_Kind", bound="Operations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,10 @@ class Operations:
     def settings(self) -> SchedulerSettings:
         """Returns the current settings."""
         return current()
+
+    def of(self, kind: type[_Kind]) -> _Kind:
+        """Returns operations of another kind for the same actor."""
+        return kind(actor=self.actor, clock=self.clock)
 
     def _remember_job(
         self, verb: ActivityVerb, job: CronJob, now: datetime, **facts: Any

@@ -172,6 +172,19 @@ def listed() -> QuerySet[Alert]:
     return Alert.objects.order_by("-id")
 
 
+def open_count(job_id: int) -> int:
+    """How many alerts of a job are open. There is one of each kind at most."""
+    return Alert.objects.filter(IS_OPEN, job_id=job_id).count()
+
+
+def of_run(job_id: int, execution_id: int, limit: int) -> list[Alert]:
+    """The alerts whose first or last run this is, newest first."""
+    rows = Alert.objects.filter(
+        Q(execution_id=execution_id) | Q(last_execution_id=execution_id), job_id=job_id
+    )
+    return list(rows.order_by("-id")[:limit])
+
+
 def messages_of(alert_id: int) -> QuerySet[AlertMessage]:
     """Who was told of an alert, in order."""
     return AlertMessage.objects.filter(alert_id=alert_id).order_by("id")

@@ -308,6 +308,7 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
         "timeline-heat": "/admin/timeline/heat/",
         "queues": "/admin/queues/",
         "queue-pause": "/admin/queues/pause/?queue=slow",
+        "channels": "/admin/channels/",
         "backfills": "/admin/scheduler/backfill/",
         "shadow-switch": f"{JOBS}{shadow}/switch/",
         "shadow-beside": f"{JOBS}{shadow}/beside/",

@@ -1,4 +1,4 @@
-"""The verbs of alerts: acknowledge, snooze, close."""
+"""The verbs of alerts: acknowledge, snooze, unsnooze, close."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ class SnoozeForm(VerbForm):
 
 
 def _acknowledge(control: Control, alert: Alert, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).acknowledge(alert.pk)
+    control.of(AlertOperations).acknowledge(alert.pk)
     return Done(message=_now("Alert #%s is acknowledged.") % alert.pk)
 
 
 def _snooze(control: Control, alert: Alert, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).snooze(alert.pk, answers["until"])
+    control.of(AlertOperations).snooze(alert.pk, answers["until"])
     return Done(message=_now("Alert #%s is snoozed.") % alert.pk)
 
 
+def _unsnooze(control: Control, alert: Alert, answers: Mapping[str, Any]) -> Done:
+    control.of(AlertOperations).unsnooze(alert.pk)
+    return Done(message=_now("The snooze of alert #%s is over.") % alert.pk)
+
+
 def _close(control: Control, alert: Alert, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).close(alert.pk)
+    control.of(AlertOperations).close(alert.pk)
     return Done(message=_now("Alert #%s is closed.") % alert.pk)
-
-
-def _verbs(control: Control) -> AlertOperations:
-    return AlertOperations(actor=control.actor, clock=control.clock)
 
 
 ACKNOWLEDGE = Verb(
@@ -58,6 +59,12 @@ SNOOZE = Verb(
     act=_snooze,
     form=SnoozeForm,
     form_for_many=SnoozeForm,
+)
+UNSNOOZE = Verb(
+    name="unsnooze",
+    title=_("End the snooze"),
+    question=_("It is open again at once, and nobody is reminded of it."),
+    act=_unsnooze,
 )
 CLOSE = Verb(
     name="close",

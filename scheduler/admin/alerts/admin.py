@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
 from scheduler.admin.actions import ActionPagesMixin
-from scheduler.admin.alerts.actions import ACKNOWLEDGE, CLOSE, SNOOZE
+from scheduler.admin.alerts.actions import ACKNOWLEDGE, CLOSE, SNOOZE, UNSNOOZE
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.site import register, reverse
 from scheduler.admin.unfold_compat import ChoicesDropdownFilter, DropdownFilter, page_action
@@ -47,15 +47,15 @@ class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     list_filter = (
         ("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), OwnerFilter,
     )  # fmt: skip
-    allowed_lookups = frozenset({"state__exact", "kind__exact", "owner"})
+    allowed_lookups = frozenset({"state__exact", "kind__exact", "owner", "job_id__exact"})
     list_filter_submit = True
     list_per_page = 50
     ordering = ("-id",)
     sortable_by = ()
     search_fields = ("job_name",)
-    actions = ("acknowledge_many", "snooze_many", "close_many")
-    verbs_for_many = (ACKNOWLEDGE, SNOOZE, CLOSE)
-    actions_detail = ("acknowledge", "snooze", "close")
+    actions = ("acknowledge_many", "snooze_many", "unsnooze_many", "close_many")
+    verbs_for_many = (ACKNOWLEDGE, SNOOZE, UNSNOOZE, CLOSE)
+    actions_detail = ("acknowledge", "snooze", "unsnooze", "close")
     fields = (
         "state_badge", "kind_words", "subject", "run_link", "times", "since", "closed", "owner",
         "handled", "facts_block", "told",
@@ -165,6 +165,10 @@ class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     def snooze(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.ask_one(request, object_id, SNOOZE)
 
+    @page_action(description=_("End the snooze"), url_path="unsnooze", permissions=["control"])
+    def unsnooze(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, UNSNOOZE)
+
     @page_action(description=_("Close"), url_path="close", permissions=["control"])
     def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.ask_one(request, object_id, CLOSE)
@@ -178,6 +182,10 @@ class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     @admin.action(description=_("Snooze"), permissions=["control"])
     def snooze_many(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse | None:
         return self.ask_many(request, queryset, SNOOZE)
+
+    @admin.action(description=_("End the snooze"), permissions=["control"])
+    def unsnooze_many(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse | None:
+        return self.ask_many(request, queryset, UNSNOOZE)
 
     @admin.action(description=_("Close"), permissions=["control"])
     def close_many(self, request: HttpRequest, queryset: QuerySet[Alert]) -> HttpResponse | None:

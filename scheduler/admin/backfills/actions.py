@@ -24,31 +24,27 @@ class CancelForm(VerbForm):
 
 
 def _pause(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).pause(backfill.pk)
+    control.of(BackfillControl).pause(backfill.pk)
     return Done(message=_now("%s is paused.") % backfill)
 
 
 def _resume(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).resume(backfill.pk)
+    control.of(BackfillControl).resume(backfill.pk)
     return Done(message=_now("%s goes on.") % backfill)
 
 
 def _cancel(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
     running: bool = answers["running"]
-    _verbs(control).cancel(backfill.pk, running=running)
+    control.of(BackfillControl).cancel(backfill.pk, running=running)
     return Done(message=_now("%s is cancelled.") % backfill)
 
 
 def _delete(control: Control, backfill: Backfill, answers: Mapping[str, Any]) -> Done:
-    _verbs(control).delete(backfill.pk)
+    control.of(BackfillControl).delete(backfill.pk)
     return Done(
         message=_now("%s is deleted.") % backfill,
         url=reverse("admin:scheduler_backfill_changelist"),
     )
-
-
-def _verbs(control: Control) -> BackfillControl:
-    return BackfillControl(actor=control.actor, clock=control.clock)
 
 
 PAUSE = Verb(

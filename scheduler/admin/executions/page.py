@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db.models import OuterRef, Subquery
 from django.urls import NoReverseMatch
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -21,8 +22,18 @@ from scheduler.admin.site import reverse
 from scheduler.labels import label_of, task_id
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL, RETRYABLE, UNFINISHED, ParamSource, RunStatus
+from scheduler.states import (
+    FINAL,
+    RETRYABLE,
+    UNFINISHED,
+    AlertKind,
+    AlertState,
+    ParamSource,
+    RunStatus,
+)
+from scheduler.store import alerts
 
+_MOST_ALERTS: Final = 5
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
 WORDS_LAST_SECONDS: Final = 10
 
@@ -74,7 +85,7 @@ def fragment(
         "explanation": explain_execution(execution, now),
         "progress": _percent(execution),
         "buttons": _buttons(execution, person),
-        "facts": _facts(execution, now),
+        "facts": [*_facts(execution, now), *_alerts(execution, person)],
         "inner_facts": _inner_facts(execution),
         "timeline": _timeline(execution, attempts, now),
         "attempts": _attempts(execution, attempts, sees_params=sees_params),
@@ -150,6 +161,24 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
         (_("Celery task"), _task(execution)),
     ]
     return found
+
+
+def _alerts(execution: JobExecution, person: Any) -> list[tuple[str, object]]:
+    """Returns links to the alerts that the run has opened, or that tell of it last."""
+    if execution.job_id is None or not may(person, Action.VIEW_ALERTS):
+        return []
+    found = alerts.of_run(execution.job_id, execution.pk, _MOST_ALERTS)
+    links = (
+        (
+            formatting.link(
+                reverse("admin:scheduler_alert_change", args=[alert.pk]),
+                f"#{alert.pk} {label_of(AlertKind, alert.kind)}",
+            ),
+            label_of(AlertState, alert.state),
+        )
+        for alert in found
+    )
+    return [(_("Alerts"), format_html_join(", ", "{} ({})", links))] if found else []
 
 
 def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext, ngettext, pgettext
 
 from scheduler.admin import formatting, live
 from scheduler.admin.explain import explain_job
@@ -24,6 +24,7 @@ from scheduler.operations.drift import drift_of
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.states import ParamSource
+from scheduler.store import alerts
 from scheduler.store.recent_runs import recent_runs
 
 LAST_RUNS: Final = 30
@@ -84,6 +85,7 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
             (gettext("last result"), columns.last_result(job, now)),
             (gettext("took"), sparkline.durations(outcomes)),
             (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
+            *([(gettext("alerts"), _alerts(job))] if may(person, Action.VIEW_ALERTS) else []),
         ],
         "last_runs": _table_of(runs, now),
         "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
@@ -104,6 +106,14 @@ def _next_run(job: CronJob, now: datetime) -> SafeString | str:
         return shown
     by = gettext("by the calendar %(name)s") % {"name": job.calendar.partition(":")[0]}
     return format_html('{}<br><span class="text-xs">{} {}</span>', shown, moved_from(day), by)
+
+
+def _alerts(job: CronJob) -> SafeString:
+    """Returns a link to the alerts of the job, with the number of those that are open."""
+    count = alerts.open_count(job.pk)
+    url = reverse("admin:scheduler_alert_changelist", query={"job_id__exact": job.pk})
+    text = ngettext("%(count)s open", "%(count)s open", count) % {"count": count}
+    return formatting.link(url, text if count else gettext("none open"))
 
 
 def mark_of(job: CronJob, runs: list[JobExecution], now: datetime) -> str:

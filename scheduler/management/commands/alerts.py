@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
 from scheduler.clock import pause
+from scheduler.labels import label_of
 from scheduler.management import alert_verbs, inputs
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.operations.alert_channels import ChannelOperations
@@ -33,7 +34,7 @@ class Command(JobuCommand):
 
     @property
     def channels(self) -> ChannelOperations:
-        return ChannelOperations(actor=self.control.actor, clock=self.control.clock)
+        return self.control.of(ChannelOperations)
 
 
 def _channels(command: Command, options: dict[str, Any]) -> int:
@@ -41,8 +42,16 @@ def _channels(command: Command, options: dict[str, Any]) -> int:
     if command.printer.as_json:
         command.printer.document({"items": [asdict(each) for each in found]})
         return 0
-    rows = [(each.name, each.kind, _("yes") if each.is_default else "") for each in found]
-    command.printer.table((_("name"), _("kind"), _("default")), rows)
+    rows = [
+        (
+            each.name, each.kind, _("yes") if each.is_default else "", each.address,
+            label_of(MessageState, each.last.state) if each.last else "",
+            each.last.error if each.last else "",
+        )
+        for each in found
+    ]  # fmt: skip
+    titles = (_("name"), _("kind"), _("default"), _("address"), _("last message"), _("error"))
+    command.printer.table(titles, rows)
     return 0
 
 

@@ -41,7 +41,7 @@ class Command(JobuCommand):
 
     @property
     def tokens(self) -> TokenControl:
-        return TokenControl(actor=self.control.actor, clock=self.control.clock)
+        return self.control.of(TokenControl)
 
 
 def _list_arguments(parser: CommandParser) -> None:
