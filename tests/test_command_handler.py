@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,16 @@ def jobu(system: Any) -> System:
     return started
 
 
-def start(jobu: System, number: int, timeout_seconds: int = 60, **params: Any) -> int:
+_slots = count()
+
+
+def start(jobu: System, queue: str, timeout_seconds: int = 60, **params: Any) -> int:
     return insert_run(
         jobu,
         "command",
         params=json.dumps(params),
-        scheduled_time=f"2026-01-01 00:00:00.00000{number}",
+        queue=queue,
+        scheduled_time=f"2026-01-01 00:00:00.{next(_slots):06}",
         max_retry=0,
         timeout_seconds=timeout_seconds,
     )
@@ -60,39 +65,46 @@ def alive(pids: list[str]) -> list[str]:
     return [pid for pid in pids if state(pid) not in "ZX"]
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
-def test_worker_runs_programs_and_leaves_nothing_of_them(jobu: System, pool: str) -> None:
-    worker = jobu.start_worker(pool=pool, concurrency=4)
-    good = start(jobu, 1, argv=["/bin/echo", "one  two"])
-    bad = start(jobu, 2, shell="echo on stderr >&2; exit 4")
-    refused = start(jobu, 3, argv=["/usr/bin/env"])
-    too_long = start(jobu, 4, timeout_seconds=2, shell=STUBBORN)
+def test_workers_run_programs_and_leave_nothing_of_them(jobu: System, tmp_path: Path) -> None:
+    # Both pools at once: the long part of the test is to wait for what has to be killed.
+    pools = ("threads", "prefork")
+    workers = {pool: jobu.start_worker(pool=pool, concurrency=4, queues=[pool]) for pool in pools}
+    started = {
+        pool: {
+            "good": start(jobu, pool, argv=["/bin/echo", "one  two"]),
+            "bad": start(jobu, pool, shell="echo on stderr >&2; exit 4"),
+            "refused": start(jobu, pool, argv=["/usr/bin/env"]),
+            "too_long": start(jobu, pool, timeout_seconds=2, shell=STUBBORN),
+        }
+        for pool in pools
+    }
+    for pool, runs in started.items():
+        rows = {what: wait_until_final(jobu, run, 60) for what, run in runs.items()}
 
-    rows = {run: wait_until_final(jobu, run, 60) for run in (good, bad, refused, too_long)}
+        assert rows["good"]["status"] == "SUCCESS", pool
+        assert lines(jobu, runs["good"]) == ["one  two"]
+        assert rows["bad"]["status"] == "FAILED"
+        assert rows["bad"]["error_message"].endswith("exit code 4")
+        assert lines(jobu, runs["bad"]) == ["on stderr"]
+        assert rows["refused"]["status"] == "FAILED"
+        assert "worker.commands.allow" in rows["refused"]["error_message"]
+        assert rows["too_long"]["status"] == "TIMEOUT"
+        pids = lines(jobu, runs["too_long"])
+        assert len(pids) == 2
+        assert alive(pids) == []
+        assert workers[pool].is_alive  # it did not have to end for them
 
-    assert rows[good]["status"] == "SUCCESS"
-    assert lines(jobu, good) == ["one  two"]
-    assert rows[bad]["status"] == "FAILED"
-    assert rows[bad]["error_message"].endswith("exit code 4")
-    assert lines(jobu, bad) == ["on stderr"]
-    assert rows[refused]["status"] == "FAILED"
-    assert "worker.commands.allow" in rows[refused]["error_message"]
-    assert rows[too_long]["status"] == "TIMEOUT"
-    pids = lines(jobu, too_long)
-    assert len(pids) == 2
-    assert alive(pids) == []
-    assert worker.is_alive  # it did not have to end for them
-
-
-def test_drain_ends_a_program_and_hands_its_run_back(jobu: System, tmp_path: Path) -> None:
-    worker = jobu.start_worker(pool="threads", concurrency=4)
-    told = tmp_path / "pids"
-    run = start(jobu, 1, shell=f"echo $$ > {told}; trap '' TERM; while :; do sleep 0.1; done")
-    wait_until_running(jobu, run)
-    jobu.wait_until(lambda: told.exists() and told.read_text().strip(), 30, "the program")
-
-    worker.terminate()
-
-    assert worker.wait(40) == os.EX_OK
-    assert alive(told.read_text().split()) == []
-    assert attempts(jobu, run) == ["RELEASED"]
+    # A drain ends a program and hands its run back.
+    told = {pool: tmp_path / pool for pool in pools}
+    endless = "echo $$ > {}; trap '' TERM; while :; do sleep 0.1; done"
+    left = {pool: start(jobu, pool, shell=endless.format(told[pool])) for pool in pools}
+    for pool in pools:
+        wait_until_running(jobu, left[pool])
+        path = told[pool]
+        jobu.wait_until(lambda path=path: path.exists() and path.read_text().strip(), 30, "it")
+    for worker in workers.values():
+        worker.terminate()
+    for pool, worker in workers.items():
+        assert worker.wait(40) == os.EX_OK
+        assert alive(told[pool].read_text().split()) == []
+        assert attempts(jobu, left[pool]) == ["RELEASED"], pool
