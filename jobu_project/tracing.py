@@ -5,9 +5,15 @@ OpenTelemetry's own variables say the rest: OTEL_SERVICE_NAME, OTEL_EXPORTER_OTL
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from importlib.metadata import entry_points
+from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
+
+_OTLP: Final = "otlp"
+_PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
 def start(exporter: str) -> None:
@@ -28,8 +34,10 @@ def start(exporter: str) -> None:
             "scheduler.tracing needs OpenTelemetry's SDK: pip install opentelemetry-sdk"
         ) from None
     found = entry_points(group="opentelemetry_traces_exporter")
+    exporter = _by_protocol(exporter, found.names)
     if exporter not in found.names:
-        hint = " pip install opentelemetry-exporter-otlp" if exporter == "otlp" else ""
+        is_otlp = exporter.startswith(_OTLP)
+        hint = " pip install opentelemetry-exporter-otlp" if is_otlp else ""
         raise ImproperlyConfigured(
             f"scheduler.traces_exporter: no exporter named {exporter!r} is installed"
             f" ({', '.join(sorted(found.names))} are).{hint}"
@@ -37,3 +45,16 @@ def start(exporter: str) -> None:
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(found[exporter].load()()))
     trace.set_tracer_provider(provider)
+
+
+def _by_protocol(exporter: str, installed: Collection[str]) -> str:
+    """Returns which exporter `otlp` means: each protocol of OTLP has one of its own.
+
+    OTEL_EXPORTER_OTLP_PROTOCOL decides, as everywhere in OpenTelemetry, else what is installed.
+    """
+    if exporter != _OTLP:
+        return exporter
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    wanted = next((os.environ[name] for name in variables if os.environ.get(name)), None)
+    names = [_PROTOCOLS.get(wanted, wanted)] if wanted else list(_PROTOCOLS.values())
+    return next((name for name in names if name in installed), names[0])

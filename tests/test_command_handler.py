@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ def alive(pids: list[str]) -> list[str]:
     return [pid for pid in pids if state(pid) not in "ZX"]
 
 
+def _has_text(path: Path) -> bool:
+    return path.exists() and bool(path.read_text().strip())
+
+
 def test_workers_run_programs_and_leave_nothing_of_them(jobu: System, tmp_path: Path) -> None:
     # Both pools at once: the long part of the test is to wait for what has to be killed.
     pools = ("threads", "prefork")
@@ -100,8 +105,7 @@ def test_workers_run_programs_and_leave_nothing_of_them(jobu: System, tmp_path: 
     left = {pool: start(jobu, pool, shell=endless.format(told[pool])) for pool in pools}
     for pool in pools:
         wait_until_running(jobu, left[pool])
-        path = told[pool]
-        jobu.wait_until(lambda path=path: path.exists() and path.read_text().strip(), 30, "it")
+        jobu.wait_until(partial(_has_text, told[pool]), 30, "the program")
     for worker in workers.values():
         worker.terminate()
     for pool, worker in workers.items():
