@@ -150,6 +150,7 @@ def test_only_the_configuration_reads_the_environment():
         "jobu_project/celery.py",  # DJANGO_SETTINGS_MODULE
         "jobu_project/asgi.py",
         "jobu_project/wsgi.py",
+        "jobu_project/tracing.py",  # the protocol of OTLP, a variable of OpenTelemetry
         "jobu_project/launcher/supervisor.py",  # hands it on to the parts
         "jobu_project/launcher/launch.py",
         "handlers/child_processes.py",  # hands it on to the processes of a run
