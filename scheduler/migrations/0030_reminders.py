@@ -23,10 +23,11 @@ class Migration(migrations.Migration):
                 name="each_is_told_once_a_turn",
             ),
         ),
+        migrations.RemoveConstraint(model_name="alertmessage", name="each_is_told_once"),
+        # Last, so that it comes first on the way back.
         migrations.RunSQL(
             migrations.RunSQL.noop,
             # Back to the release before: it keeps the first reminder of each alert.
             "DELETE FROM jobu_alert_messages WHERE turn > 0",
         ),
-        migrations.RemoveConstraint(model_name="alertmessage", name="each_is_told_once"),
     ]
