@@ -30,6 +30,12 @@ def alerting(system: SchedulerHarness) -> SchedulerHarness:
     return system
 
 
+@pytest.fixture
+def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes fewer ends, so that a test need not make a thousand."""
+    monkeypatch.setattr(ended_runs, "LIMIT", 60)
+
+
 def configure(system: SchedulerHarness, **alerts: Any) -> None:
     channels = {"channels": {"hook": CHANNEL}, "default_channels": ["hook"]}
     system.configure(alerts=AlertSettings.model_validate({**channels, **alerts}))
@@ -205,9 +211,10 @@ def test_another_beat_repeats_nothing_and_a_beat_that_was_away_loses_nothing(
     assert Alert.objects.get().count == 2
 
 
+@pytest.mark.usefixtures("small_looks")
 def test_more_ends_than_one_look_reads_are_all_counted(alerting: SchedulerHarness):
     job = quiet_job(alerting, alert_rules={"failed": True})
-    now, number = alerting.clock.advance(1), ended_runs.LIMIT + 250
+    now, number = alerting.clock.advance(1), ended_runs.LIMIT + 25
     JobExecution.objects.bulk_create(
         JobExecution(
             job=job, job_name=job.name, handler_name="ok", status="FAILED", attempt=1,
@@ -241,12 +248,13 @@ def look_at_ends(system: SchedulerHarness, read: AlertCursor | None = None) -> A
     return cursor
 
 
+@pytest.mark.usefixtures("small_looks")
 def test_of_a_job_that_succeeds_hundreds_of_times_a_second_failures_are_told(
     alerting: SchedulerHarness,
 ):
     job = quiet_job(alerting, alert_rules={"failed": True})
     look_at_ends(alerting)
-    many = ended_runs.LIMIT + 200
+    many = ended_runs.LIMIT + 40
     ends(job, "F" + "S" * many + "F", alerting.clock.now(), timedelta(milliseconds=1))
     for _ in range(3):
         look_at_ends(alerting)
@@ -263,6 +271,7 @@ def test_of_a_job_that_succeeds_hundreds_of_times_a_second_failures_are_told(
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("small_looks")
 def test_two_beats_that_have_read_the_same_place_write_it_once(alerting: SchedulerHarness):
     job = quiet_job(alerting, alert_rules={"failed": True})
     look_at_ends(alerting)
@@ -333,7 +342,7 @@ def test_jobs_without_rules_cost_one_number_of_statements_whatever_ends(
                 status=("SUCCESS", "FAILED")[at % 2], attempt=1,
                 scheduled_time=now.replace(microsecond=at), started_at=now, finished_at=now,
             )
-            for at in range(2_000)
+            for at in range(500)
         ],
     )  # fmt: skip
 
