@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import F, Max
+from django.db.models import Exists, F, Max, OuterRef
 
 from scheduler.models import CheckInJob, CheckInPing, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, CheckInPhase, MessageState, RunStatus
@@ -64,8 +64,7 @@ def reporting_jobs(job_ids: Collection[int]) -> dict[int, ReportingJob]:
     if not job_ids:
         return {}
     columns = ("id", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
-    reporting = _REPORTING.filter(job_id__in=sorted(job_ids))
-    rows = CronJob.objects.filter(id__in=reporting).values_list(*columns)
+    rows = CronJob.objects.filter(_reports("id"), id__in=sorted(job_ids)).values_list(*columns)
     return {
         job_id: ReportingJob(
             id=job_id,
@@ -78,7 +77,9 @@ def reporting_jobs(job_ids: Collection[int]) -> dict[int, ReportingJob]:
     }
 
 
-_REPORTING: Final = CheckInJob.objects.order_by().values("job_id")
+def _reports(job: str) -> Exists:
+    """Not `IN (SELECT ...)`: SQLite would begin with the jobs, and read all of their runs."""
+    return Exists(CheckInJob.objects.filter(job_id=OuterRef(job)))
 
 
 # --- which attempts -------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ _REPORTING: Final = CheckInJob.objects.order_by().values("job_id")
 
 def running() -> list[Attempt]:
     """The attempts of reporting jobs that go on."""
-    rows = JobExecution.objects.filter(status=RunStatus.RUNNING.value, job_id__in=_REPORTING)
+    rows = JobExecution.objects.filter(_reports("job_id"), status=RunStatus.RUNNING.value)
     columns = ("job_id", "id", "attempt", "lease_token", "started_at")
     return [
         Attempt(job_id=job_id, execution_id=id_, number=number, key=key, started_at=started_at)
@@ -102,7 +103,7 @@ def newest_attempt() -> int:
 
 def ended(after: int, limit: int) -> list[Attempt]:
     """Ended attempts of reporting jobs with a larger id than `after`, oldest first."""
-    rows = JobAttempt.objects.filter(id__gt=after, execution__job_id__in=_REPORTING)
+    rows = JobAttempt.objects.filter(_reports("execution__job_id"), id__gt=after)
     columns = (
         "id", "execution__job_id", "execution_id", "attempt", "lease_token", "started_at",
         "ended_at", "outcome",
