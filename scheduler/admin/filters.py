@@ -9,15 +9,15 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.dateparse import parse_date
-from django.utils.timezone import make_aware
+from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.timezone import is_naive, make_aware
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from handlers.registry import handler_names
 from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, RangeDateFilter
 from scheduler.labels import label
-from scheduler.models import CronJob, bounded_id
+from scheduler.models import CronJob, SlotOfRun, bounded_id
 from scheduler.models.job_state import IN_STATE
 from scheduler.operations.control import Control
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
@@ -143,8 +143,10 @@ class EndedFilter(DropdownFilter):
         return queryset.filter(finished_at__gte=Control().clock.now() - span)
 
 
-class DayRangeFilter(RangeDateFilter):
-    """Filters by full days in the current time zone, both ends included."""
+class SlotRangeFilter(RangeDateFilter):
+    """Filters by the slot of a run: by full days in the current time zone, or by times of them,
+    both ends included. `2026-01-31` and `2026-01-31 18:00` are right.
+    """
 
     def choices(self, changelist: Any) -> Any:
         """Gives both inputs a name for screen readers: a placeholder is none."""
@@ -156,31 +158,38 @@ class DayRangeFilter(RangeDateFilter):
             yield choice
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        first = self._day(request, f"{self.field_path}_from")
-        last = self._day(request, f"{self.field_path}_to")
+        first, _day = self._typed(request, f"{self.field_path}_from")
+        last, is_day = self._typed(request, f"{self.field_path}_to")
+        if first or last:
+            queryset = queryset.alias(of_slot=SlotOfRun())
         if first:
-            queryset = queryset.filter(**{f"{self.field_path}__gte": first})
-        if last:
-            queryset = queryset.filter(**{f"{self.field_path}__lt": last + timedelta(days=1)})
+            queryset = queryset.filter(of_slot__gte=first)
+        if last and is_day:
+            queryset = queryset.filter(of_slot__lt=last + timedelta(days=1))
+        elif last:
+            queryset = queryset.filter(of_slot__lte=last)
         return queryset
 
-    def _day(self, request: HttpRequest, name: str) -> datetime | None:
-        """Returns the first instant of the day. Reports a wrong day and returns None for it."""
+    def _typed(self, request: HttpRequest, name: str) -> tuple[datetime | None, bool]:
+        """Returns the instant, and whether it is the first one of a day that was typed.
+
+        Reports a wrong text and returns None for it.
+        """
         text = self.used_parameters.get(name)
         if not isinstance(text, str) or not text:
-            return None
+            return None, False
         try:
             day = parse_date(text)
-            if day is not None:
-                first = make_aware(datetime.combine(day, time.min))
+            found = datetime.combine(day, time.min) if day else parse_datetime(text)
+            if found is not None:
+                first = make_aware(found) if is_naive(found) else found
                 if FIRST_INSTANT <= first <= LAST_INSTANT:  # columns cannot hold other days
-                    return first
+                    return first, day is not None
         except (ValueError, OverflowError):
             pass
-        messages.warning(
-            request, gettext("%s is not a date such as 2026-01-31; it was ignored") % text[:50]
-        )
-        return None
+        wrong = gettext("%s is not a date such as 2026-01-31, with a time or not; it was ignored")
+        messages.warning(request, wrong % text[:50])
+        return None, False
 
 
 def known_handlers() -> set[str]:

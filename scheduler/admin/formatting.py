@@ -15,7 +15,7 @@ from django.utils.translation import pgettext
 
 from scheduler.conf import current
 from scheduler.labels import label_of
-from scheduler.models import CronJob
+from scheduler.models import CronJob, JobExecution
 from scheduler.operations.masking import mask
 from scheduler.states import AttemptOutcome, RunStatus
 
@@ -75,6 +75,14 @@ def instant(value: datetime | None, now: datetime | None = None) -> SafeString |
         exact(value),
         below,
     )
+
+
+def slot(run: JobExecution, now: datetime | None = None) -> SafeString | str:
+    """Returns the slot that a run stands for, or when it was asked for, and says so."""
+    shown = instant(run.slot, now)
+    if run.slot_at is not None:
+        return shown
+    return format_html('{}<br><span class="text-xs">{}</span>', shown, _("asked for"))
 
 
 def exact(value: datetime, zone: tzinfo | None = None) -> str:

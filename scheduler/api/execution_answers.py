@@ -24,6 +24,7 @@ def listed(execution: JobExecution) -> dict[str, Any]:
     took = None
     if execution.started_at and execution.finished_at:
         took = max(0.0, (execution.finished_at - execution.started_at).total_seconds())
+    values["slot_at"] = execution.slot_at
     return {**values, "retry_count": execution.failures, "duration_seconds": took}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
@@ -27,7 +28,7 @@ from scheduler.api.schemas.executions import (
     ExecutionPage,
     LogPage,
 )
-from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog
+from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog, SlotOfRun
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
@@ -52,12 +53,12 @@ class ExecutionFilters(Paging):
     from_date: Text | None = Field(
         default=None,
         max_length=40,
-        description="scheduled at or after: an instant with its zone, or a day",
+        description="slots, or times of asking, from then on: an instant with its zone, or a day",
     )
     to_date: Text | None = Field(
         default=None,
         max_length=40,
-        description="scheduled at or before: an instant with its zone, or a whole day",
+        description="slots, or times of asking, until then: an instant with its zone, or a day",
     )
 
 
@@ -66,9 +67,11 @@ class ExecutionFilters(Paging):
 
 @router.get("", response=answers(ExecutionPage), auth=needs(Action.VIEW_EXECUTIONS))
 def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> dict[str, Any]:
-    """Returns the executions, newest slot first."""
+    """Returns the executions: what was planned or asked for last comes first; with `from_date` or
+    `to_date` the newest slots.
+    """
     refuse_unknown(request, ExecutionFilters)
-    rows = JobExecution.objects.all()
+    rows: QuerySet[Any] = JobExecution.objects.all()
     if filters.cron_id is not None:
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
@@ -76,12 +79,15 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
     rows = of_handler(rows, filters.handler)
     if filters.source is not None:
         rows = rows.filter(param_source=filters.source)
+    order = _NEWEST_FIRST
+    if filters.from_date is not None or filters.to_date is not None:
+        rows, order = rows.alias(of_slot=SlotOfRun()), _NEWEST_SLOT_FIRST
     if filters.from_date is not None:
-        rows = rows.filter(scheduled_time__gte=_moment("from_date", filters.from_date))
+        rows = rows.filter(of_slot__gte=_moment("from_date", filters.from_date))
     if filters.to_date is not None:
         end = _moment("to_date", filters.to_date, is_end=True)
-        rows = rows.filter(scheduled_time__lte=end)
-    found, counts = page_of(rows.only(*LISTED), filters, _NEWEST_FIRST)
+        rows = rows.filter(of_slot__lte=end)
+    found, counts = page_of(rows.only(*LISTED), filters, order)
     return {**counts, "items": [listed(execution) for execution in found]}
 
 
@@ -201,19 +207,30 @@ def _moment(field: str, text: str, *, is_end: bool = False) -> datetime:
     return min(max(found, FIRST_INSTANT), LAST_INSTANT)
 
 
-def _cursor_of(execution: JobExecution) -> str:
-    micros = (execution.scheduled_time - _EPOCH) // timedelta(microseconds=1)
-    return f"{micros}.{execution.pk}"
+def _newest_first(by: Any, column: str, at: Callable[[JobExecution], datetime]) -> Order:
+    """Returns the order by an instant, `column` in conditions, and by id where it is the same."""
+
+    def cursor_of(execution: JobExecution) -> str:
+        micros = (at(execution) - _EPOCH) // timedelta(microseconds=1)
+        return f"{micros}.{execution.pk}"
+
+    def after(rows: QuerySet[Any], cursor: str) -> QuerySet[Any]:
+        found = re.fullmatch(r"(-?\d{1,18})\.(\d{1,18})", cursor, re.ASCII)
+        if found is None:
+            raise ValueError(cursor)
+        instant, last = _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
+        earlier = Q(**{f"{column}__lt": instant}) | Q(id__lt=last)
+        # The database finds the rows of the first condition by an index.
+        return rows.filter(**{f"{column}__lte": instant}).filter(earlier)
+
+    return Order(by=(by, "-id"), cursor_of=cursor_of, after=after)
 
 
-def _after(rows: QuerySet[Any], cursor: str) -> QuerySet[Any]:
-    found = re.fullmatch(r"(-?\d{1,18})\.(\d{1,18})", cursor, re.ASCII)
-    if found is None:
-        raise ValueError(cursor)
-    at, last = _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
-    # The database finds the rows of the first condition by an index.
-    return rows.filter(scheduled_time__lte=at).filter(Q(scheduled_time__lt=at) | Q(id__lt=last))
-
-
-# The same order as the indexes on scheduled_time and (job, scheduled_time), so no query sorts.
-_NEWEST_FIRST: Final = Order(by=("-scheduled_time", "-id"), cursor_of=_cursor_of, after=_after)
+# The same orders as the indexes on scheduled_time, (job, scheduled_time) and the slot, so that no
+# query sorts. Of one job the slot has no index: only a range of slots is read by it.
+_NEWEST_FIRST: Final = _newest_first(
+    "-scheduled_time", "scheduled_time", lambda execution: execution.scheduled_time
+)
+_NEWEST_SLOT_FIRST: Final = _newest_first(
+    SlotOfRun().desc(), "of_slot", lambda execution: execution.slot
+)

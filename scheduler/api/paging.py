@@ -43,7 +43,7 @@ class Order:
     rows that follow a cursor.
     """
 
-    by: tuple[str, ...]
+    by: tuple[Any, ...]
     cursor_of: Callable[[Any], str]
     #: Raises ValueError or OverflowError for a text that is not a cursor.
     after: Callable[[QuerySet[Any], str], QuerySet[Any]]

@@ -24,7 +24,7 @@ from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
 from scheduler.models.queue_pauses import QueuePause
-from scheduler.models.switches import JobSwitch
+from scheduler.models.slot_of_run import SLOT_OF_RUN, SlotOfRun, has_slot, slot_of_run
 
 __all__ = [
     "ALL_JOBS",
@@ -34,6 +34,7 @@ __all__ = [
     "LIMITS",
     "LISTS",
     "SEARCHED",
+    "SLOT_OF_RUN",
     "Activity",
     "Alert",
     "AlertCursor",
@@ -57,6 +58,9 @@ __all__ = [
     "QueuePause",
     "SchedulerProcess",
     "SignInFailures",
+    "SlotOfRun",
     "UtcNow",
     "bounded_id",
+    "has_slot",
+    "slot_of_run",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import CheckConstraint, Q, UniqueConstraint
 from django.utils.translation import gettext_lazy as _
@@ -15,6 +17,7 @@ from scheduler.models.fields import (
     one_of,
 )
 from scheduler.models.jobs import LIMITS, CronJob
+from scheduler.models.slot_of_run import SlotOfRun, has_slot, slot_of_run
 from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, RunStatus
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = LIMITS["priority"]
@@ -137,6 +140,8 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
+            # lists filtered by the slot: a column on MySQL (migration 0031)
+            models.Index(SlotOfRun(), "id", name="executions_by_slot"),
             # claims and heads: what waits, by queue and priority, oldest first. On MySQL it holds
             # all rows, and migration 0017 puts `status` in front
             models.Index(
@@ -196,6 +201,17 @@ class JobExecution(models.Model):
                 condition=Q(priority__gte=LOWEST_PRIORITY, priority__lte=HIGHEST_PRIORITY),
             ),
         ]
+
+    @property
+    def slot(self) -> datetime:
+        """The slot that it stands for, or when it was asked for."""
+        return slot_of_run(logical_time=self.logical_time, scheduled_time=self.scheduled_time)
+
+    @property
+    def slot_at(self) -> datetime | None:
+        """The slot that it stands for. None: a person or an event asked for it."""
+        source = self.param_source
+        return self.slot if has_slot(logical_time=self.logical_time, param_source=source) else None
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.job_name or self.handler_name}"

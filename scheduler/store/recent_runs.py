@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from scheduler.models import has_slot, slot_of_run
+from scheduler.states import ParamSource
 from scheduler.store.connection import fetch_all, instant
 
 # SQLite takes 500 parts of a UNION.
@@ -16,7 +18,8 @@ _MOST_JOBS: Final = 200
 # SQLite and MariaDB have no LATERAL, and a window function would read the whole history.
 _NEWEST: Final = """
 SELECT * FROM (
-SELECT job_id, id, status, scheduled_time, started_at, finished_at
+SELECT job_id, id, status, scheduled_time, started_at, finished_at, logical_time,
+       param_source, attempt
   FROM job_executions
  WHERE job_id = %s
  ORDER BY scheduled_time DESC
@@ -33,6 +36,26 @@ class RecentRun:
     scheduled_time: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    logical_time: datetime | None = None
+    param_source: str = ParamSource.CRON.value
+    attempt: int = 1
+
+    @property
+    def slot(self) -> datetime:
+        """The slot that it stands for, or when it was asked for."""
+        return slot_of_run(logical_time=self.logical_time, scheduled_time=self.scheduled_time)
+
+    @property
+    def has_slot(self) -> bool:
+        return has_slot(logical_time=self.logical_time, param_source=self.param_source)
+
+    @property
+    def late_seconds(self) -> float | None:
+        """How long after its slot it began. None: it was asked for, or needed several attempts."""
+        is_planned = self.param_source == ParamSource.CRON
+        if not is_planned or self.started_at is None or self.attempt != 1:
+            return None
+        return max(0.0, (self.started_at - self.scheduled_time).total_seconds())
 
     @property
     def took_seconds(self) -> float | None:
@@ -52,6 +75,9 @@ def recent_runs(job_ids: Sequence[int], limit: int) -> dict[int, list[RecentRun]
             execution_id=row[1],
             status=row[2],
             scheduled_time=scheduled_time,
+            logical_time=instant(row[6]),
+            param_source=row[7],
+            attempt=row[8],
             started_at=instant(row[4]),
             finished_at=instant(row[5]),
         )

@@ -53,7 +53,7 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         filters.RunHandlerFilter,
         filters.BackfillFilter,
         filters.EndedFilter,
-        ("scheduled_time", filters.DayRangeFilter),
+        ("scheduled_time", filters.SlotRangeFilter),
     )
     allowed_lookups = frozenset(
         {

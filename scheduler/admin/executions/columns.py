@@ -24,7 +24,7 @@ from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.labels import label_of
-from scheduler.models import JobExecution
+from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
 from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
 
@@ -33,8 +33,8 @@ LIVE_ROWS: Final = 200
 NEWER_COUNTED: Final = 100
 
 LISTED: Final = (
-    "id", "job_id", "job_name", "handler_name", "scheduled_time", "status", "param_source",
-    "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
+    "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
+    "param_source", "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class ExecutionChangeList(TimedChangeList):
         """
         by_day = any(name in self.params for name in ("scheduled_time_from", "scheduled_time_to"))
         if by_day and ORDER_VAR not in self.params:
-            return ["-scheduled_time", "-id"]
+            return [SlotOfRun().desc(), "-id"]
         return super().get_ordering(request, queryset)
 
     def get_results(self, request: HttpRequest) -> None:
@@ -82,7 +82,7 @@ class ExecutionColumns(ModelAdmin):
 
     @admin.display(description=_("slot"))
     def slot(self, execution: JobExecution) -> SafeString | str:
-        return formatting.instant(execution.scheduled_time)
+        return formatting.slot(execution)
 
     @admin.display(description=_("source, requested by"))
     def source_and_person(self, execution: JobExecution) -> SafeString:

@@ -61,30 +61,43 @@ _LINKED_BOX: Final = f'<li><a href="{{url}}" title="{{text}}">{_INSIDE}</a></li>
 def _words(outcomes: Sequence[RecentRun]) -> Iterator[str]:
     # Language and time zone are looked up once: that costs more than making the texts.
     plain, timed = _("%(status)s, slot %(slot)s"), _("%(text)s, took %(span)s")
+    by_hand = _("%(status)s, asked for at %(slot)s")
     zone = get_current_timezone()
     labels = {status.value: label(status) for status in RunStatus}
     for outcome in outcomes:
         values = {
             "status": labels[outcome.status],
-            "slot": formatting.exact(outcome.scheduled_time, zone),
+            "slot": formatting.exact(outcome.slot, zone),
         }
-        text = plain % values
+        text = (plain if outcome.has_slot else by_hand) % values
         if outcome.took_seconds is not None:
             text = timed % {"text": text, "span": formatting.span(outcome.took_seconds)}
         yield text
 
 
-def durations(outcomes: Sequence[RecentRun]) -> SafeString | str:
-    """Returns mean and 95th percentile of the runs on the strip that were not cancelled."""
-    took = sorted(
-        seconds
+def timed(outcomes: Sequence[RecentRun]) -> list[tuple[RecentRun, float]]:
+    """Returns the runs that measure how long the job takes, with their seconds."""
+    return [
+        (outcome, seconds)
         for outcome in outcomes
         if outcome.status in _TIMED and (seconds := outcome.took_seconds) is not None
-    )
+    ]
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """Returns the value that `part` of the values do not exceed.
+
+    Nearest rank: it is a measured value, not an interpolated one.
+    """
+    return sorted(values)[math.ceil(part * len(values)) - 1]
+
+
+def durations(outcomes: Sequence[RecentRun]) -> SafeString | str:
+    """Returns mean and 95th percentile of the runs on the strip that were not cancelled."""
+    took = [seconds for _outcome, seconds in timed(outcomes)]
     if not took:
         return formatting.NOTHING
-    # Nearest rank: the result is a measured value, not an interpolated one.
-    p95 = took[math.ceil(0.95 * len(took)) - 1]
+    p95 = quantile(took, 0.95)
     return format_html(
         '<span class="whitespace-nowrap" title="{}">{}<br>'
         '<span class="text-xs">p95 {}</span></span>',

@@ -26,6 +26,9 @@ class ExecutionOut(Schema):
     handler_name: str
     scheduled_time: Instant
     logical_time: Instant | None = Field(description="the slot that a run of a backfill stands for")
+    slot_at: Instant | None = Field(
+        description="the slot that it stands for; null: a person or an event asked for it"
+    )
     status: RunStatus
     param_source: ParamSource
     requested_by: str

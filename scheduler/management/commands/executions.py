@@ -12,7 +12,7 @@ from scheduler.management import documents, follow, inputs
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
-from scheduler.models import JobExecution, JobLog
+from scheduler.models import JobExecution, JobLog, SlotOfRun
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store.deliveries import of_handler
@@ -133,10 +133,10 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         rows = rows.filter(param_source=options["source"])
     if options["since"]:
         since = inputs.instant_of(options["since"], "since", now)
-        rows = rows.filter(scheduled_time__gte=since)
+        rows = rows.alias(of_slot=SlotOfRun()).filter(of_slot__gte=since)
     if options["until"]:
         until = inputs.instant_of(options["until"], "until", now)
-        rows = rows.filter(scheduled_time__lte=until)
+        rows = rows.alias(of_slot=SlotOfRun()).filter(of_slot__lte=until)
     if options["before"]:
         rows = rows.filter(pk__lt=options["before"])
     found = list(rows[: limit + 1])
@@ -149,13 +149,13 @@ def _list(command: Command, options: dict[str, Any]) -> int:
             }
         )
         return 0
-    headers = ("ID", _("job"), _("handler"), _("scheduled"), _("source"), _("status"),
+    headers = ("ID", _("job"), _("handler"), _("slot, or asked for"), _("source"), _("status"),
                _("attempt"), _("took"))  # fmt: skip
     command.printer.table(
         headers,
         [
             (
-                row.pk, row.job_name, row.handler_name, row.scheduled_time, row.param_source,
+                row.pk, row.job_name, row.handler_name, row.slot, row.param_source,
                 row.status, row.attempt, span(documents.duration(row)),
             )
             for row in found
