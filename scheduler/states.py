@@ -79,7 +79,8 @@ class ReasonCode(StrEnum):
 
     # SKIPPED by beat [first, last, count; a count of null: more than beat counts]
     MISFIRE = "misfire"  # missed slots that the misfire policy does not run [policy, max_catchup]
-    MISSED = "missed"  # missed slots of a job that was off or was edited [decided_by]
+    # missed slots of a job that was off or was edited [decided_by; cause (SkipCause), by]
+    MISSED = "missed"
     SHADOW = "shadow"  # a slot of a shadow: another system runs it []
 
     # the overlap policy
@@ -108,6 +109,54 @@ class ReasonCode(StrEnum):
     # PENDING again without a failure
     WORKER_DRAINED = "worker_drained"  # the worker was shut down
     PROCESS_ENDED = "process_ended"  # a run that could not be stopped ended the process [culprit]
+
+
+class SkipCause(StrEnum):
+    """What left out the missed slots of a job that was off or was edited."""
+
+    PAUSE = "pause"  # they came during a pause that has ended by itself
+    ENABLING = "enabling"  # a person has enabled the job and did not want them
+    EDIT = "edit"  # a person has changed the schedule
+
+
+class SlotCode(StrEnum):
+    """What became of an instant of a job, or will. In brackets: what the answer says of it."""
+
+    RAN = "ran"  # it has begun, and may have ended [execution, status]
+    WAITS = "waits"  # its execution waits for a worker [execution]
+    NOT_BEGUN = "not_begun"  # its execution ended before any attempt [execution, status]
+    SKIPPED = "skipped"  # [execution, reason]
+    OVERLAP = "overlap"  # skipped by the overlap policy [execution, reason]
+    SHADOW = "shadow"  # another system runs the slot [execution]
+    MISSED_IN_SPAN = "missed_in_span"  # one row counts several slots [execution, first, last]
+    PAUSED = "paused"  # the job was paused or disabled [since, until, by, reason]
+    CALENDAR = "calendar"  # its calendar leaves it out or moves it [calendar, moved_to]
+    IN_GAP = "in_gap"  # the clock skipped this time [the clock; what ran instead]
+    NOT_A_SLOT = "not_a_slot"  # [before, after]
+    OUTSIDE = "outside"  # before `start_at` or after `end_at` [since, until]
+    BEFORE_JOB = "before_job"  # the job was made later [since, by]
+    NO_SCHEDULE = "no_schedule"  # the schedule cannot be used [reason]
+    PRUNED = "pruned"  # older than what is kept [since]
+    NOT_YET = "not_yet"  # [starts_at, obstacles]
+    OVERDUE = "overdue"  # no beat has recorded it yet
+    NO_RECORD = "no_record"  # a slot of the past without a row
+
+
+class SlotObstacle(StrEnum):
+    """What will stand in the way of a slot, as things are now."""
+
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    SHADOW = "shadow"
+    NO_HANDLER = "no_handler"
+    QUEUE_PAUSED = "queue_paused"
+
+
+class JudgedBy(StrEnum):
+    """Which schedule says whether an instant was a slot."""
+
+    HISTORY = "history"  # the one of that time
+    TODAY = "today"  # today's: the history does not know the one of that time
 
 
 class OverlapPolicy(StrEnum):

@@ -34,6 +34,7 @@ from scheduler.api import (
     probes,
     processes,
     queues,
+    slots,
 )
 from scheduler.api.auth import identify, needs
 from scheduler.api.errors import ApiError, install, of_status, respond, unauthenticated
@@ -88,6 +89,7 @@ def build(namespace: str) -> Api:
     api.add_router("/crons", crons.router)
     api.add_router("/crons", cron_actions.router)
     api.add_router("/crons", cron_versions.router)
+    api.add_router("/crons", slots.router)
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)

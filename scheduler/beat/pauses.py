@@ -14,6 +14,8 @@ from scheduler.models import CronJob
 from scheduler.operations import validation
 from scheduler.operations.missed import Settlement, before_pause_ends, settle
 from scheduler.schedule import ScheduleError
+from scheduler.schedule.plan import Decision
+from scheduler.states import SkipCause
 from scheduler.store import jobs, slots
 from scheduler.transient import in_transaction, is_outage
 
@@ -51,7 +53,7 @@ def _settle(job: CronJob, now: datetime, settings: SchedulerSettings) -> Settlem
             job,
             until=before_pause_ends(job.paused_until),
             settings=settings,
-            decided_by="the pause",
+            decided_by=Decision(cause=SkipCause.PAUSE),
         )
     except ScheduleError:
         return Settlement()

@@ -190,12 +190,58 @@ def who_switched_off(job: CronJob) -> str:
     return ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Off:
+    """A job was off. `until`: the end that a pause had; None: it had none."""
+
+    since: datetime
+    by: str
+    reason: str = ""
+    until: datetime | None = None
+
+
+def off_at(job_id: int, at: datetime) -> Off | None:
+    """Returns how the job was off at an instant of the past, by its history.
+
+    None: it was on, or the history does not know.
+    """
+    entries = activity.of_target(TargetKind.JOB, job_id).filter(at__lte=at)
+    for entry in entries[:_SEARCHED]:
+        is_on = _switched(entry)
+        if is_on is None:
+            continue
+        facts = _facts(entry)
+        until = _instant(facts.get("until"))
+        if is_on or (until is not None and until <= at):  # beat has ended the pause
+            return None
+        reason = facts.get("reason")
+        return Off(
+            since=entry.at,
+            by=entry.actor,
+            reason=reason if isinstance(reason, str) else "",
+            until=until,
+        )
+    return None
+
+
+def who_created(job_id: int) -> str:
+    """Returns who made a job. Empty: the history does not know."""
+    verbs = (ActivityVerb.CREATED.value, ActivityVerb.CLONED.value)
+    entry = activity.of_target(TargetKind.JOB, job_id).filter(verb__in=verbs).first()
+    return entry.actor if entry else ""
+
+
 def who_cancelled(execution: JobExecution) -> str:
     """Returns who asked to cancel the execution. Empty: the history does not know."""
-    if execution.cancel_requested_at is None:
+    return who_cancelled_at(execution.pk, execution.cancel_requested_at)
+
+
+def who_cancelled_at(execution_id: int, asked_at: datetime | None) -> str:
+    """The same by the id, and the instant at which it was asked for."""
+    if asked_at is None:
         return ""
-    entries = activity.of_target(TargetKind.EXECUTION, execution.pk).filter(
-        verb=ActivityVerb.CANCELLED.value, at=execution.cancel_requested_at
+    entries = activity.of_target(TargetKind.EXECUTION, execution_id).filter(
+        verb=ActivityVerb.CANCELLED.value, at=asked_at
     )
     entry = entries.first()
     return entry.actor if entry else ""

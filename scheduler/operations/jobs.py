@@ -28,9 +28,9 @@ from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.missed import Missed, Settlement
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
-from scheduler.schedule.plan import first_slot
+from scheduler.schedule.plan import Decision, first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
-from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy
+from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy, SkipCause
 from scheduler.store import jobs, slots
 from scheduler.transient import in_transaction
 
@@ -261,7 +261,7 @@ class JobOperations(Operations):
             until=missed_slots.before_now(now),
             settings=self.settings,
             policy=policy,
-            decided_by=f"{self.actor.name or 'a person'} on enabling",
+            decided_by=Decision(cause=SkipCause.ENABLING, by=self.actor.name),
         )
 
     def _settle_owed(self, old: CronJob, now: datetime) -> Settlement:
@@ -273,7 +273,7 @@ class JobOperations(Operations):
                 old,
                 until=missed_slots.with_now(now),
                 settings=self.settings,
-                decided_by=f"an edit by {self.actor.name}" if self.actor.name else "an edit",
+                decided_by=Decision(cause=SkipCause.EDIT, by=self.actor.name),
             )
         except ScheduleError:
             return Settlement()  # such a schedule has no slots

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.schedule import schedule_of, slots_between
-from scheduler.schedule.plan import COUNTED_SKIPS, DueSchedule, first_slot, plan
+from scheduler.schedule.plan import COUNTED_SKIPS, Decision, DueSchedule, first_slot, plan
 from scheduler.schedule.watermark import Watermark, first_owed, is_changed, watermark_of
 from scheduler.states import MisfirePolicy
 from scheduler.store import slots
@@ -105,7 +105,7 @@ def settle(
     *,
     until: datetime,
     settings: SchedulerSettings,
-    decided_by: str,
+    decided_by: Decision,
     policy: MisfirePolicy = MisfirePolicy.SKIP,
 ) -> Settlement:
     """Decides by `policy` what happens to the slots that the job has missed up to `until`.
@@ -144,7 +144,7 @@ def _due(
     until: datetime,
     settings: SchedulerSettings,
     policy: MisfirePolicy = MisfirePolicy.SKIP,
-    decided_by: str = "",
+    decided_by: Decision | None = None,
 ) -> DueSchedule | None:
     """Returns the slots to settle up to `until`. None: the job has missed nothing by then."""
     since = _owed_since(job, settings)

@@ -27,7 +27,7 @@ from scheduler.schedule.business_days import (
     nominal_day,
     sources,
 )
-from scheduler.schedule.clock_changes import change_at, in_utc
+from scheduler.schedule.clock_changes import in_utc_of_fixed_time
 from scheduler.schedule.cron_schedule import CronSchedule, ZonedSchedule
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.job_schedule import JobSchedule, start_of
@@ -249,10 +249,7 @@ class BusinessDays(JobSchedule):
         for slot in self._sources(day):
             wall = slot.astimezone(self.zone).replace(tzinfo=None, fold=0)
             if wall.date() != day:
-                wall = datetime.combine(day, wall.time())
-                change = change_at(wall, self.zone)
-                is_skipped = change is not None and not change.moves_back
-                slot = change.at if change and is_skipped else in_utc(wall, self.zone)
+                slot = in_utc_of_fixed_time(datetime.combine(day, wall.time()), self.zone)
             found.add(slot)
         return tuple(sorted(found))
 

@@ -203,6 +203,13 @@ def in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
     return wall.replace(tzinfo=zone).astimezone(UTC)
 
 
+def in_utc_of_fixed_time(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Returns when a fixed time runs: a skipped one at the end of the gap, a repeated one once."""
+    change = change_at(wall, zone)
+    is_skipped = change is not None and not change.moves_back
+    return change.at if change is not None and is_skipped else in_utc(wall, zone)
+
+
 def whole_second(instant: datetime) -> datetime:
     """Returns `instant` in UTC without its fraction of a second. ValueError if it is naive."""
     if instant.tzinfo is None:

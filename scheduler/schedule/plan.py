@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.schedule.slots import Schedule, slots_between
-from scheduler.states import MisfirePolicy, ReasonCode
+from scheduler.states import MisfirePolicy, ReasonCode, SkipCause
 
 # One transaction records at most so many slots of one job. The rest is due again at once.
 SLOTS_PER_PLAN = 200
@@ -22,6 +22,27 @@ SLOTS_PER_PLAN = 200
 COUNTED_SKIPS = 1000
 
 _INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Who selected the missed slots that run, if not the job's misfire policy."""
+
+    cause: SkipCause
+    by: str = ""
+
+    def __str__(self) -> str:
+        match self.cause:
+            case SkipCause.PAUSE:
+                return "the pause"
+            case SkipCause.ENABLING:
+                return f"{self.by or 'a person'} on enabling"
+            case SkipCause.EDIT:
+                return f"an edit by {self.by}" if self.by else "an edit"
+
+    def facts(self) -> dict[str, Any]:
+        by = {"by": self.by} if self.by else {}
+        return {"decided_by": str(self), "cause": self.cause.value, **by}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +55,7 @@ class DueSchedule:
     misfire_grace_seconds: int = 60
     max_catchup: int = 100
     end_at: datetime | None = None
-    decided_by: str = ""
-    """Who selected the missed slots that run, if not the job's misfire policy."""
+    decided_by: Decision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +128,13 @@ def _skipped(job: DueSchedule, until: datetime) -> SkippedSlots | None:
     else:
         how_many = "1 slot" if count == 1 else f"{count} slots"
     span = _iso(first) if first == last else f"{_iso(first)} to {_iso(last)}"
-    decided_by = job.decided_by or f"misfire policy {job.misfire_policy}"
+    decided_by = str(job.decided_by or f"misfire policy {job.misfire_policy}")
     reason = f"{how_many} missed ({span}), not run by {decided_by}"
     if job.misfire_policy == MisfirePolicy.ALL:
         reason += f" beyond max_catchup {job.max_catchup}"
     facts: dict[str, Any] = {"first": _iso(first), "last": _iso(last), "count": count}
     if job.decided_by:
-        facts["decided_by"] = job.decided_by
+        facts |= job.decided_by.facts()
     else:
         facts["policy"] = job.misfire_policy.value
     if job.misfire_policy == MisfirePolicy.ALL:

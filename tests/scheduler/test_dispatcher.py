@@ -283,6 +283,7 @@ def test_the_slots_of_a_pause_become_one_skipped_row(system: SchedulerHarness):
             "last": "2026-01-12T10:10:00Z",
             "count": 10,
             "decided_by": "the pause",
+            "cause": "pause",
         },
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from scheduler.management import documents, inputs, job_file_verbs
+from scheduler.management import documents, inputs, job_file_verbs, job_slot
 from scheduler.management import job_arguments as arguments
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.management.job_switches import switch
@@ -56,8 +56,8 @@ class Command(JobuCommand):
                  arguments=arguments.of_clone),
             Verb(name="shadow", help=_("record slots without running them, or run them"),
                  run=_shadow, arguments=arguments.of_shadow),
-            Verb(name="switch", help=_("let jobu run a job instead of its old system, or back"),
-                 run=switch, arguments=arguments.of_switch),
+            Verb(name="slot", help=_("was there a run at a time, and if not, why?"),
+                 run=job_slot.answer, arguments=arguments.of_slot),
             Verb(name="restore", help=_("make a job what it was, by its history"), run=restore,
                  arguments=arguments.of_restore),
             Verb(name="delete", help=_("remove jobs and all of their history"), run=_delete,
@@ -148,11 +148,8 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     if last:
         command.printer.line()
         command.printer.table(
-            ("ID", _("scheduled"), _("status"), _("attempt"), _("error")),
-            [
-                (row.pk, row.scheduled_time, row.status, row.attempt, row.error_message)
-                for row in last
-            ],
+            ("ID", _("slot, or asked for"), _("status"), _("attempt"), _("error")),
+            [(row.pk, row.slot, row.status, row.attempt, row.error_message) for row in last],
         )
     return 0
 
