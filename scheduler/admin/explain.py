@@ -6,6 +6,7 @@ not on the broker or the workers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from scheduler.models.job_state import state_of
 from scheduler.operations.history import who_cancelled, who_switched_off
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.queues import QueueControl, queue_in_words
+from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.validation import no_handler
 from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
 from scheduler.store import overlap
@@ -42,8 +44,7 @@ def explain_execution(execution: JobExecution, now: datetime) -> Sentences:
     if execution.status == RunStatus.RUNNING:
         return _running(execution, now)
     if execution.status == RunStatus.SKIPPED:
-        reason = execution.error_message or _("no reason is recorded")
-        return [_say(_("It was not run: %(reason)s"), reason=reason)]
+        return [_say(_("It was not run: %(reason)s"), reason=_reason_of(execution))]
     return _ended(execution)
 
 
@@ -277,14 +278,13 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
         return [_say(_("It has no execution yet."))]
     values = {
         "execution": _link_to(last.pk, f"#{last.pk}"),
-        "slot": _when(last.scheduled_time, now),
+        "slot": _when(last.slot, now),
     }
     if last.status == RunStatus.SKIPPED:
-        reason = last.error_message or _("no reason is recorded")
         return [
             _say(
                 _("Its last slot, %(slot)s, was not run (%(execution)s): %(reason)s"),
-                reason=reason,
+                reason=_reason_of(last),
                 **values,
             )
         ]
@@ -301,6 +301,12 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
             **values,
         )
     ]
+
+
+def _reason_of(skipped: JobExecution) -> str:
+    facts = skipped.reason_facts if isinstance(skipped.reason_facts, Mapping) else {}
+    known = why_not_run(skipped.reason_code or "", facts, formatting.exact)
+    return known or skipped.error_message or _("no reason is recorded")
 
 
 # --- sentences -----------------------------------------------------------------------------------

@@ -98,6 +98,11 @@ def reverse(name: str, **options: Any) -> str:
     return django.urls.reverse(name, current_app=SITE_NAME, **options)
 
 
+def job_url(job_id: int) -> str:
+    """Returns the page with which a job begins: its overview."""
+    return reverse("admin:scheduler_cronjob_overview", args=[job_id])
+
+
 def render_to_string(name: str, context: dict[str, Any], request: HttpRequest | None = None) -> str:
     if is_own:
         return theme.engine().get_template(name).render(context, request)

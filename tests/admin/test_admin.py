@@ -692,7 +692,7 @@ def test_page_of_an_execution_shows_attempts_log_and_link_to_flower(admin, job, 
     assert "The newest 200 lines" in html
     assert "hunter" not in html
     assert f"http://flower.test/task/jobu-{run.pk}-{run.attempt}" in html
-    assert reverse(f"{JOBS}_change", args=[job.pk]) in html
+    assert reverse(f"{JOBS}_overview", args=[job.pk]) in html
 
 
 def test_all_user_input_is_escaped(admin):

@@ -16,7 +16,7 @@ from scheduler.admin import formatting
 from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.alerts.actions import ACKNOWLEDGE, CLOSE, SNOOZE, UNSNOOZE
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
-from scheduler.admin.site import register, reverse
+from scheduler.admin.site import job_url, register, reverse
 from scheduler.admin.unfold_compat import ChoicesDropdownFilter, DropdownFilter, page_action
 from scheduler.labels import label_of
 from scheduler.models import Alert
@@ -104,7 +104,7 @@ class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     def subject(self, alert: Alert) -> SafeString | str:
         if alert.job_id is None:
             return alert.queue or alert.subject_key
-        url = reverse("admin:scheduler_cronjob_change", args=[alert.job_id])
+        url = job_url(alert.job_id)
         return formatting.link(url, alert.job_name)
 
     @admin.display(description=_("last run"))

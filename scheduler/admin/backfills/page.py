@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.backfills.forms import ORDERS
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.models import Backfill
 from scheduler.operations.backfills import Progress
 from scheduler.operations.permissions import Action, may
@@ -84,7 +84,7 @@ def state_badge(backfill: Backfill) -> SafeString:
 
 
 def job_link(backfill: Backfill) -> SafeString:
-    url = reverse("admin:scheduler_cronjob_change", args=[backfill.job_id])
+    url = job_url(backfill.job_id)
     return formatting.link(url, backfill.job)
 
 

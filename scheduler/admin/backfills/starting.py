@@ -20,7 +20,7 @@ from scheduler.admin import formatting
 from scheduler.admin.actions import RunsAdmin
 from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url
 from scheduler.models import CronJob, bounded_id
 from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
 from scheduler.operations.permissions import Action, may
@@ -51,7 +51,7 @@ class StartsBackfills(RunsAdmin):
             "zone": formatting.zone_of(job),
             "form": form,
             "media": self.media + form.media,
-            "job_url": reverse("admin:scheduler_cronjob_change", args=[job.pk]),
+            "job_url": job_url(job.pk),
         }
         if given is None or "edit" in given or not form.is_valid():
             return self._page(request, "form", context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 
 
 def runs(**query: str) -> str:
@@ -18,4 +18,4 @@ def run(execution_id: int) -> str:
 
 
 def job(job_id: int) -> str:
-    return reverse("admin:scheduler_cronjob_change", args=[job_id])
+    return job_url(job_id)

@@ -18,7 +18,7 @@ from scheduler.admin import formatting
 from scheduler.admin.executions import log
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.labels import label_of, task_id
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
@@ -115,7 +115,7 @@ def duration_cell(execution: JobExecution, now: datetime) -> SafeString | str:
 def job_link(execution: JobExecution) -> SafeString | str:
     if execution.job_id is None:
         return execution.job_name or formatting.NOTHING
-    url = reverse("admin:scheduler_cronjob_change", args=[execution.job_id])
+    url = job_url(execution.job_id)
     return formatting.link(url, execution.job_name or f"#{execution.job_id}")
 
 
@@ -144,11 +144,14 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = [
         (_("Job"), job_link(execution)),
         (_("Handler"), execution.handler_name),
-        (_("Slot"), formatting.instant(execution.scheduled_time, now)),
+        (
+            _("Asked for at") if execution.slot_at is None else _("Slot"),
+            formatting.instant(execution.slot, now),
+        ),
         (_("Source"), label_of(ParamSource, execution.param_source)),
     ]
     if execution.logical_time:
-        found.append((_("Stands for slot"), formatting.instant(execution.logical_time)))
+        found.append((_("Asked for at"), formatting.instant(execution.scheduled_time)))
     if execution.requested_by:
         found.append((_("Requested by"), execution.requested_by))
     if execution.backfill_id is not None:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live
-from scheduler.admin.jobs import checks, moving_pages, page, restoring, switching
+from scheduler.admin.jobs import checks, comparing, overview, page, restoring, slot, tabs
 from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
@@ -26,6 +26,7 @@ from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import ActionVariant, page_action
 from scheduler.models import SEARCHED, Activity, CronJob
+from scheduler.operations.asked_time import split_time
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.versions import keeps_version
@@ -101,17 +102,15 @@ class CronJobAdmin(JobColumns, SavesJobs):
     verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE, DELETE)
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "enable", "disable", "clone")
-    actions_detail = (
-        "run_now", "pause", "enable", "disable", "clone", "switch", "switch_back",
-    )  # fmt: skip
-    list_before_template = "scheduler/missing_parts.html"
+    actions_detail = ("run_now", "pause", "enable", "disable", "clone")
+    list_before_template = "scheduler/jobs/slot_answers.html"
     change_form_before_template = "scheduler/jobs/marks.html"
     change_form_outer_before_template = "scheduler/jobs/banner.html"
     change_form_outer_after_template = "scheduler/jobs/runs.html"
     warn_unsaved_form = True
 
     class Media:
-        css = {"all": ("scheduler/job_list.css",)}
+        css = {"all": ("scheduler/job_list.css", "scheduler/job_slot.css")}
         js = ("scheduler/job_strip.js",)
 
     # --- permissions -----------------------------------------------------------------------------
@@ -157,6 +156,16 @@ class CronJobAdmin(JobColumns, SavesJobs):
             request, {**(extra_context or {}), "missing_parts": missing_parts(now)}
         )
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """`report 03:00 yesterday` finds jobs by `report`, and asks for their runs at that time."""
+        if may(request.user, Action.VIEW_EXECUTIONS):
+            now = Control().clock.now()
+            if split := split_time(search_term, now=now, zone=slot.zone_of_reader()):
+                search_term, request.asked_time = split  # type: ignore[attr-defined]
+        return super().get_search_results(request, queryset, search_term)
+
     # --- the form --------------------------------------------------------------------------------
 
     def changeform_view(
@@ -170,6 +179,7 @@ class CronJobAdmin(JobColumns, SavesJobs):
         job = self.get_object(request, unquote(object_id)) if object_id is not None else None
         if job is not None:
             context |= page.around_form(job, Control().clock.now(), request.user)
+            context["tabs"] = tabs.of(job, "definition", request.user)
         return super().changeform_view(request, object_id, form_url, context)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -224,9 +234,9 @@ class CronJobAdmin(JobColumns, SavesJobs):
             at("check/", self.check_view, "check"),
             at("params/", self.params_view, "params"),
             at("<int:job_id>/live/", self.live_view, "live"),
-            at("shadows/", self.shadows_view, "shadows"),
-            at("<int:job_id>/beside/", self.beside_view, "beside"),
+            at("<int:job_id>/overview/", self.overview_view, "overview"),
             at("<int:job_id>/compare/", self.compare_view, "compare"),
+            at("<int:job_id>/slot/", self.slot_view, "slot"),
             at("<path:object_id>/restore/<int:entry_id>/", self.restore_view, "restore"),
             *super().get_urls(),
         ]
@@ -252,14 +262,14 @@ class CronJobAdmin(JobColumns, SavesJobs):
 
         return live.answer(request, mark=page.mark_of(job, moving["runs"], now), render=render)
 
-    def shadows_view(self, request: HttpRequest) -> HttpResponse:
-        return moving_pages.shadows(self, request)
-
-    def beside_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        return moving_pages.beside(self, request, job_id)
+    def overview_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        return overview.overview(self, request, job_id)
 
     def compare_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        return moving_pages.comparison(self, request, job_id)
+        return comparing.compare(self, request, job_id)
+
+    def slot_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        return slot.page(self, request, job_id)
 
     def restore_view(self, request: HttpRequest, object_id: str, entry_id: int) -> HttpResponse:
         return restoring.restore(self, request, object_id, entry_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import F
@@ -13,8 +15,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
-from scheduler.admin.jobs import sparkline
+from scheduler.admin.jobs import slot, sparkline
 from scheduler.admin.listing import TimedChangeList
+from scheduler.admin.site import job_url
 from scheduler.admin.unfold_compat import ModelAdmin
 from scheduler.labels import label
 from scheduler.models import CronJob
@@ -29,11 +32,19 @@ from scheduler.store.recent_runs import recent_runs
 class JobChangeList(TimedChangeList):
     """Sets `outcomes`, `shows_links`, `useless_actions` on each row; one query for all rows."""
 
+    slot_answers: Sequence[slot.Found] = ()
+
+    def url_for_result(self, result: Any) -> str:
+        return job_url(result.pk)
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
         found = recent_runs([row.pk for row in rows], sparkline.STRIP_LENGTH)
         shows_links = may(request.user, Action.VIEW_EXECUTIONS)
+        asked = getattr(request, "asked_time", None)
+        if asked is not None and rows:
+            self.slot_answers = slot.answers_for(rows, asked, rows[0].seen_at)
         for row in rows:
             row.outcomes = found.get(row.pk, [])
             row.shows_links = shows_links

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext, pgettext
 
 from scheduler.admin import formatting, live
 from scheduler.admin.explain import explain_job
-from scheduler.admin.jobs import columns, moving_pages, sparkline, switching
+from scheduler.admin.jobs import columns, slot, sparkline
 from scheduler.admin.jobs.preview import moved_from
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
@@ -40,6 +40,9 @@ def around_form(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
         "pause_end": formatting.instant(job.paused_until, now) if job.paused_until else "",
         "missing_parts": missing_parts(now),
         "explanation": explain_job(job, now),
+        "slot_url": slot.url_of(job),
+        "compare_url": reverse("admin:scheduler_cronjob_compare", args=[job.pk]),
+        "zone": formatting.SCREEN_ZONE,
         **_drift(job, person),
         **moving_pages.links(job, person),
         "unfinished_switch": switching.unfinished(job),
@@ -128,20 +131,22 @@ def _newest_runs(job: CronJob) -> list[JobExecution]:
     newest = JobExecution.objects.filter(job_id=job.pk).order_by("-scheduled_time")
     return list(
         newest.only(
-            "id", "scheduled_time", "status", "param_source", "attempt", "started_at", "finished_at"
+            "id", "scheduled_time", "logical_time", "status", "param_source", "attempt",
+            "started_at", "finished_at",
         )[:LAST_RUNS]
-    )
+    )  # fmt: skip
 
 
 def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
     rows = [
         (
+            _choice(run),
             formatting.link(
                 reverse("admin:scheduler_jobexecution_change", args=[quote(run.pk)]), f"#{run.pk}"
             ),
             formatting.status(run.status),
-            formatting.instant(run.scheduled_time),
-            formatting.distance(run.scheduled_time, now),
+            formatting.slot(run),
+            formatting.distance(run.slot, now),
             label_of(ParamSource, run.param_source),
             run.attempt,
             formatting.duration_between(run.started_at, run.finished_at),
@@ -149,11 +154,21 @@ def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
         for run in runs
     ]
     headers = [
+        format_html('<span class="job-unseen">{}</span>', gettext("choose")),
         gettext("execution"), gettext("status"), gettext("slot"),
         pgettext("of a past run", "distance"), gettext("source"), gettext("attempts"),
         gettext("took"),
     ]  # fmt: skip
     return {"headers": headers, "rows": rows}
+
+
+def _choice(run: JobExecution) -> SafeString:
+    """Returns a box of the form that compares two runs."""
+    return format_html(
+        '<input type="checkbox" name="run" value="{}" form="compare-runs" aria-label="{}">',
+        run.pk,
+        gettext("choose execution #%(id)s") % {"id": run.pk},
+    )
 
 
 def _backfill_url(job: CronJob) -> str:

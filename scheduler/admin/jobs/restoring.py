@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.admin.actor import control_of
 from scheduler.admin.jobs.form import STALE, fingerprint
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.operations.errors import REFUSALS, refusal
 from scheduler.operations.permissions import Action, may
 
@@ -47,7 +47,7 @@ def restore(admin: Any, request: HttpRequest, object_id: str, entry_id: int) -> 
             text = _("%(job)s is as it was at %(when)s.")
             when = formatting.exact(version.at)
             messages.success(request, text % {"job": saved, "when": when})
-            return HttpResponseRedirect(reverse("admin:scheduler_cronjob_change", args=[job.pk]))
+            return HttpResponseRedirect(job_url(job.pk))
     except REFUSALS as error:
         messages.error(request, refusal(error))
         return HttpResponseRedirect(history)

@@ -13,7 +13,7 @@ from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.actor import control_of
 from scheduler.admin.jobs.form import refusal_of
 from scheduler.admin.listing import COUNT_LIMIT, LimitedLookupsAdmin
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import InvalidJob, StaleEdit
 from scheduler.states import TargetKind
@@ -84,6 +84,18 @@ class SavesJobs(ActionPagesMixin, LimitedLookupsAdmin):
             )
             return HttpResponseRedirect(reverse("admin:scheduler_cronjob_enable", args=[obj.pk]))
         return super().response_change(request, obj)
+
+    def response_post_save_add(self, request: HttpRequest, obj: CronJob) -> Any:
+        return self._to_overview(request, obj) or super().response_post_save_add(request, obj)
+
+    def response_post_save_change(self, request: HttpRequest, obj: CronJob) -> Any:
+        return self._to_overview(request, obj) or super().response_post_save_change(request, obj)
+
+    def _to_overview(self, request: HttpRequest, obj: CronJob) -> HttpResponse | None:
+        """Redirects to the job as it is now. None: the person may not see jobs."""
+        if not self.has_view_permission(request, obj):
+            return None
+        return HttpResponseRedirect(job_url(obj.pk))
 
     def delete_model(self, request: HttpRequest, obj: CronJob) -> None:
         control_of(request).delete_job(obj.pk)

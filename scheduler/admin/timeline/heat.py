@@ -18,7 +18,7 @@ from django.utils.timezone import get_current_timezone_name, localtime
 from django.utils.translation import gettext as _
 
 from scheduler.admin.actor import control_of
-from scheduler.admin.site import render, reverse
+from scheduler.admin.site import job_url, render, reverse
 from scheduler.conf import current
 from scheduler.models import LARGEST_ID
 from scheduler.operations.control import Control
@@ -74,8 +74,7 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         "herd": [] if changes else found.jobs,
         "more": number_format(found.more) if found.more else "",
         "changes": [
-            {"change": each, "url": _job_url(each.job_id), "token": _token(each)}
-            for each in changes
+            {"change": each, "url": job_url(each.job_id), "token": _token(each)} for each in changes
         ],
         "way": way,
         "may_change": may(request.user, Action.CHANGE_JOB),
@@ -184,10 +183,6 @@ def _ids(request: HttpRequest) -> list[int]:
     given = request.POST.getlist("job")[:_AT_ONCE]
     ids = (int(text) for text in given if text.isascii() and text.isdigit() and len(text) < 20)
     return [number for number in ids if number <= LARGEST_ID]
-
-
-def _job_url(job_id: int) -> str:
-    return reverse("admin:scheduler_cronjob_change", args=[job_id])
 
 
 def _token(change: Change) -> str:

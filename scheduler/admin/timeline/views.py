@@ -19,7 +19,7 @@ from django.utils.timezone import get_current_timezone_name, localtime
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.admin.timeline.chosen import JOBS, Chosen, chosen_jobs, filters
 from scheduler.admin.timeline.found import Bar, Found, busiest, find
 from scheduler.admin.timeline.window import ZOOMS, Window, window_of
@@ -188,7 +188,7 @@ def _answer(found: Found) -> dict[str, Any]:
 def _urls_of_rows() -> dict[str, str]:
     """The addresses of the job and of the run with the id 0, which another id replaces."""
     return {
-        "job_url": reverse("admin:scheduler_cronjob_change", args=[0]),
+        "job_url": job_url(0),
         "run_url": reverse("admin:scheduler_jobexecution_change", args=[0]),
     }
 
