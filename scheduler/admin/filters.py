@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from handlers.registry import handler_names
 from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, RangeDateFilter
 from scheduler.labels import label
-from scheduler.models import CronJob, SlotOfRun, bounded_id
+from scheduler.models import CronJob, bounded_id, with_slot
 from scheduler.models.job_state import IN_STATE
 from scheduler.operations.control import Control
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
@@ -161,7 +161,7 @@ class SlotRangeFilter(RangeDateFilter):
         first, _day = self._typed(request, f"{self.field_path}_from")
         last, is_day = self._typed(request, f"{self.field_path}_to")
         if first or last:
-            queryset = queryset.alias(of_slot=SlotOfRun())
+            queryset = with_slot(queryset)
         if first:
             queryset = queryset.filter(of_slot__gte=first)
         if last and is_day:

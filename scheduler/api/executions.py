@@ -28,7 +28,7 @@ from scheduler.api.schemas.executions import (
     ExecutionPage,
     LogPage,
 )
-from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog, SlotOfRun
+from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog, SlotOfRun, in_slots
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
@@ -71,7 +71,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
     `to_date` the newest slots.
     """
     refuse_unknown(request, ExecutionFilters)
-    rows: QuerySet[Any] = JobExecution.objects.all()
+    rows = JobExecution.objects.all()
     if filters.cron_id is not None:
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
@@ -81,12 +81,9 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
         rows = rows.filter(param_source=filters.source)
     order = _NEWEST_FIRST
     if filters.from_date is not None or filters.to_date is not None:
-        rows, order = rows.alias(of_slot=SlotOfRun()), _NEWEST_SLOT_FIRST
-    if filters.from_date is not None:
-        rows = rows.filter(of_slot__gte=_moment("from_date", filters.from_date))
-    if filters.to_date is not None:
-        end = _moment("to_date", filters.to_date, is_end=True)
-        rows = rows.filter(of_slot__lte=end)
+        first = _moment("from_date", filters.from_date)
+        last = _moment("to_date", filters.to_date, is_end=True)
+        rows, order = in_slots(rows, first, last), _NEWEST_SLOT_FIRST
     found, counts = page_of(rows.only(*LISTED), filters, order)
     return {**counts, "items": [listed(execution) for execution in found]}
 
@@ -184,8 +181,10 @@ def list_logs(
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _moment(field: str, text: str, *, is_end: bool = False) -> datetime:
+def _moment(field: str, text: str | None, *, is_end: bool = False) -> datetime | None:
     """Parses an instant, or a day in the configured zone. `is_end`: the end of the day."""
+    if text is None:
+        return None
     text = _LOST_PLUS.sub(r"+\1", text.strip())
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):

@@ -24,7 +24,14 @@ from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
 from scheduler.models.processes import SchedulerProcess
 from scheduler.models.queue_pauses import QueuePause
-from scheduler.models.slot_of_run import SLOT_OF_RUN, SlotOfRun, has_slot, slot_of_run
+from scheduler.models.slot_of_run import (
+    SLOT_OF_RUN,
+    SlotOfRun,
+    has_slot,
+    in_slots,
+    slot_of_run,
+    with_slot,
+)
 
 __all__ = [
     "ALL_JOBS",
@@ -62,5 +69,7 @@ __all__ = [
     "UtcNow",
     "bounded_id",
     "has_slot",
+    "in_slots",
     "slot_of_run",
+    "with_slot",
 ]

@@ -30,6 +30,19 @@ class SlotOfRun(Coalesce):
         return column.replace("logical_time", "slot_at"), parameters
 
 
+def with_slot(rows: Any) -> Any:
+    """Returns a query on executions that can be filtered by `of_slot`, their slot."""
+    return rows.alias(of_slot=SlotOfRun())
+
+
+def in_slots(rows: Any, first: datetime | None, last: datetime | None) -> Any:
+    """Returns the executions with a slot from `first` to `last`, both included. None: no limit."""
+    rows = with_slot(rows)
+    if first is not None:
+        rows = rows.filter(of_slot__gte=first)
+    return rows if last is None else rows.filter(of_slot__lte=last)
+
+
 def slot_of_run(*, logical_time: datetime | None, scheduled_time: datetime) -> datetime:
     return scheduled_time if logical_time is None else logical_time
 

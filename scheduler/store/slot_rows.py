@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from scheduler.models import JobExecution, SlotOfRun
+from scheduler.models import JobExecution, with_slot
 from scheduler.states import ParamSource, ReasonCode, RunStatus
 
 # Runs by hand may lie between a slot and the row that counts it. Further ones are not read.
@@ -59,7 +59,7 @@ def row_of(job_id: int, slot: datetime) -> SlotRow | None:
 def stand_ins(job_id: int, slot: datetime) -> list[int]:
     """Returns the newest backfilled and replayed runs that stand for a slot."""
     # By the index on the slot: there is none on `logical_time`.
-    rows = JobExecution.objects.alias(of=SlotOfRun()).filter(of=slot, job_id=job_id)
+    rows = with_slot(JobExecution.objects.filter(job_id=job_id)).filter(of_slot=slot)
     rows = rows.filter(logical_time=slot)
     return list(rows.order_by("-id").values_list("id", flat=True)[:_STAND_INS])
 

@@ -190,7 +190,7 @@ def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
     reader: Reader, site: Site
 ) -> None:
     name, reason = f"{reader.language} often", "the warehouse is being moved"
-    page = f"{JOBS}{site.job(name)}/change/"
+    page = f"{JOBS}{site.job(name)}/overview/"
     reader.until(lambda: site.executions(name), "a run of the job")
     reader.open(page)
     reader.follow("a[href$='/pause/']")
@@ -291,13 +291,17 @@ def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
 def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
     reader: Reader, site: Site
 ) -> None:
-    job = site.job(f"{reader.language} often")
-    shadow = site.job(f"{reader.language} shadow")
-    runs = reader.until(lambda: site.executions(f"{reader.language} often"), "an execution")
+    often = f"{reader.language} often"
+    job = site.job(often)
+    reader.until(lambda: len(site.executions(often)) > 1, "two executions")
+    runs = site.executions(often)
     pages = {
         "dashboard": "/admin/",
         "jobs": JOBS,
-        "job": f"{JOBS}{job}/change/",
+        "job": f"{JOBS}{job}/overview/",
+        "job-definition": f"{JOBS}{job}/change/",
+        "job-slot": f"{JOBS}{job}/slot/?at=03:00",
+        "job-compare": f"{JOBS}{job}/compare/?run={runs[0]}&run={runs[1]}",
         "job-add": f"{JOBS}add/",
         "job-clone": f"{JOBS}{job}/clone/",
         "job-history": f"{JOBS}{job}/history/",

@@ -91,6 +91,10 @@ class SavesJobs(ActionPagesMixin, LimitedLookupsAdmin):
     def response_post_save_change(self, request: HttpRequest, obj: CronJob) -> Any:
         return self._to_overview(request, obj) or super().response_post_save_change(request, obj)
 
+    def _page_of(self, target: Any) -> str:
+        """After a verb, too, one sees the job as it is now."""
+        return job_url(target.pk)
+
     def _to_overview(self, request: HttpRequest, obj: CronJob) -> HttpResponse | None:
         """Redirects to the job as it is now. None: the person may not see jobs."""
         if not self.has_view_permission(request, obj):

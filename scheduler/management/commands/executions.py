@@ -12,7 +12,7 @@ from scheduler.management import documents, follow, inputs
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
-from scheduler.models import JobExecution, JobLog, SlotOfRun
+from scheduler.models import JobExecution, JobLog, in_slots
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.states import RETRYABLE, ParamSource, RunStatus
 from scheduler.store.deliveries import of_handler
@@ -131,12 +131,12 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     rows = of_handler(rows, options["handler"] or None)
     if options["source"]:
         rows = rows.filter(param_source=options["source"])
-    if options["since"]:
-        since = inputs.instant_of(options["since"], "since", now)
-        rows = rows.alias(of_slot=SlotOfRun()).filter(of_slot__gte=since)
-    if options["until"]:
-        until = inputs.instant_of(options["until"], "until", now)
-        rows = rows.alias(of_slot=SlotOfRun()).filter(of_slot__lte=until)
+    if options["since"] or options["until"]:
+        since, until = (
+            inputs.instant_of(options[name], name, now) if options[name] else None
+            for name in ("since", "until")
+        )
+        rows = in_slots(rows, since, until)
     if options["before"]:
         rows = rows.filter(pk__lt=options["before"])
     found = list(rows[: limit + 1])
