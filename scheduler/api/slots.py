@@ -38,7 +38,7 @@ def answer_free_text(
     cron_id: CronId,
     at: Annotated[
         Text, Query(description="2026-11-27 03:00, 03:00, or yesterday 03:00; with a zone or not")
-    ],
+    ] = "now",
     zone: Annotated[
         Text | None, Query(max_length=64, description="of a time without one; or that of the site")
     ] = None,

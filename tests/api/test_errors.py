@@ -146,6 +146,7 @@ def addresses_to_get(api: Program, job: CronJob) -> list[str]:
         "execution_id": run.pk,
         "backfill_id": backfill.pk,
         "alert_id": make_alert().pk,
+        "instant": "2026-11-27T03:00:00Z",
         "name": "sample",
     }
     document = ok(api.get("/openapi.json"))
