@@ -37,8 +37,9 @@ def answer_free_text(
     request: HttpRequest,
     cron_id: CronId,
     at: Annotated[
-        Text, Query(description="2026-11-27 03:00, 03:00, or yesterday 03:00; with a zone or not")
-    ] = "now",
+        Text | None,
+        Query(description="2026-11-27 03:00, 03:00, or yesterday 03:00; now, if not given"),
+    ] = None,
     zone: Annotated[
         Text | None, Query(max_length=64, description="of a time without one; or that of the site")
     ] = None,
@@ -48,7 +49,8 @@ def answer_free_text(
     """
     refuse_unknown(request, ["at", "zone"])
     now = control_of(caller_of(request)).clock.now()
-    asked = read_time(at, now=now, zone=_zone(zone or get_current_timezone_name()))
+    of_clock = _zone(zone or get_current_timezone_name())
+    asked = read_time("now" if at is None else at, now=now, zone=of_clock)
     return _answer(request, cron_id, asked, now)
 
 
