@@ -156,6 +156,8 @@ def pages() -> Iterator[tuple[str, str]]:
         "failed of one handler": f"handler={newest.handler_name}&status__exact=FAILED",
         "failed of one job": f"job__id__exact={job.pk}&status__exact=FAILED",
         "one day": _day(newest.scheduled_time, "scheduled_time"),
+        "one day of one job": _day(newest.scheduled_time, "scheduled_time")
+        + f"&job__id__exact={job.pk}",
         "failed of one day": _day(newest.scheduled_time, "scheduled_time")
         + "&status__exact=FAILED",
         "ended in 24 h": "ended=24h",
@@ -180,6 +182,7 @@ def pages() -> Iterator[tuple[str, str]]:
         "one handler": f"handler={job.handler_name}",
         "one queue": "queue=slow",
         "search": "q=00042",
+        "search with a time": "q=00042+03:00+yesterday",
         "search for nothing": "q=nosuchthing",
         **{f"order {column}": f"o={column}" for column in (1, 2, 3, 4, 5, 6, -5, -6)},
     }.items():
@@ -196,7 +199,15 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "timeline, heat map", reverse("admin:timeline-heat")
     yield "queues", reverse("admin:queues")
 
-    yield "job", reverse("admin:scheduler_cronjob_change", args=[job.pk])
+    yield "job", reverse("admin:scheduler_cronjob_overview", args=[job.pk])
+    yield "job, definition", reverse("admin:scheduler_cronjob_change", args=[job.pk])
+    slot = {"at": newest.scheduled_time.isoformat()}
+    yield "job, a slot", reverse("admin:scheduler_cronjob_slot", args=[job.pk], query=slot)
+    two = JobExecution.objects.filter(job=job).order_by("-id").values_list("id", flat=True)[:2]
+    yield (
+        "job, two runs",
+        reverse("admin:scheduler_cronjob_compare", args=[job.pk], query={"run": list(two)}),
+    )
     yield "new job", reverse("admin:scheduler_cronjob_add")
     yield "execution", reverse("admin:scheduler_jobexecution_change", args=[newest.pk])
     yield "execution with a log", reverse("admin:scheduler_jobexecution_change", args=[logged.pk])
@@ -214,6 +225,7 @@ def pages() -> Iterator[tuple[str, str]]:
         "of no handler": "handler=nosuchthing",
         "backfilled": "source=backfill",
         "one day": f"from_date={day}&to_date={day}",
+        "one day of one job": f"cron_id={job.pk}&from_date={day}&to_date={day}",
         "failed of one job": f"cron_id={job.pk}&status=FAILED",
     }.items():
         yield f"API jobs, {name}".rstrip(", "), f"/api/jobs?{query}"
@@ -226,6 +238,7 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"API crons, {name}".rstrip(", "), f"/api/crons?{query}"
     yield "API job", f"/api/jobs/{newest.pk}"
     yield "API cron", f"/api/crons/{job.pk}"
+    yield "API slot", f"/api/crons/{job.pk}/slots?at=yesterday+03:00"
     yield "metrics", "/metrics"
 
 

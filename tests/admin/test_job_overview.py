@@ -282,3 +282,16 @@ def test_the_slot_is_read_by_its_index(job: CronJob):
 def with_slot_until(until: datetime) -> Any:
     rows = with_slot(JobExecution.objects.all()).filter(of_slot__lte=until)
     return rows.order_by(SlotOfRun().desc(), "-id")[:25]
+
+
+def test_the_overview_is_kept_up_to_date_by_the_same_script_as_the_form(
+    admin: Client, job: CronJob
+):
+    made(job, FIRST)
+    html = page(admin, f"{JOBS}_overview", job.pk)
+    live = reverse(f"{JOBS}_live", args=[job.pk])
+    assert f'data-live="{live}"' in html
+    assert "scheduler/live.js" in html
+    for part in ("job-glance", "job-last-runs"):
+        assert f'id="{part}"' in html
+        assert f'id="{part}"' in page(admin, f"{JOBS}_live", job.pk)

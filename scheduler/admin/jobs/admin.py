@@ -222,6 +222,15 @@ class CronJobAdmin(JobColumns, SavesJobs):
             render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
         )
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        job = self.get_object(request, unquote(object_id))
+        around = {} if job is None else {"tabs": tabs.of(job, "history", request.user)}
+        return super().history_view(
+            request, object_id, {**(extra_context or {}), **around, "media": self.media}
+        )
+
     # --- requests of the scripts -----------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:

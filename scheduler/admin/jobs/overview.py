@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
+from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -25,6 +26,10 @@ from scheduler.states import RunStatus
 from scheduler.store.recent_runs import RecentRun, recent_runs
 
 RUNS: Final = 100
+_MEDIA: Final = Media(
+    css={"all": ("scheduler/job_form.css", "scheduler/job_overview.css")},
+    js=("scheduler/live.js",),
+)
 _NEXT: Final = 5
 
 
@@ -42,7 +47,7 @@ def overview(admin: Any, request: HttpRequest, job_id: int) -> HttpResponse:
         "title": job.name,
         "opts": admin.opts,
         "original": job,
-        "media": admin.media,
+        "media": admin.media + _MEDIA,
         "buttons": _buttons(admin, request, job),
         "words": words_of(job),
         "zone_of_job": formatting.zone_of(job),
