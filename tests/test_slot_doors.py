@@ -123,6 +123,9 @@ def test_the_search_of_jobs_takes_a_time(admin: Client, job: CronJob):
     html = unescape(response.content.decode())
     assert f"ran: execution #{run.pk}" in html
     assert [found.name for found in response.context["cl"].result_list] == ["report"]
+    CronJob.objects.filter(name="other").update(name="report 03:00")
+    named = admin.get(reverse("admin:scheduler_cronjob_changelist"), {"q": "report 03:00"})
+    assert [found.name for found in named.context["cl"].result_list] == ["report 03:00"]
     odd = admin.get(reverse("admin:scheduler_cronjob_changelist"), {"q": "x" * 10_000})
     assert odd.status_code == 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gettext as gnu
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
@@ -32,11 +33,20 @@ from scheduler.models import CronJob, JobAttempt, JobExecution, JobLog, Schedule
 from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control, InvalidJob, NotPossible
+from scheduler.operations.slot_answer import Gap, SlotAnswer
+from scheduler.operations.slot_words import sentences
 from scheduler.schedule import ScheduleError, parse
 from scheduler.schedule.pattern import CronDays, Pattern
 from scheduler.schedule.warnings import warnings_of
 from scheduler.schedule.words import in_words
-from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.states import (
+    AttemptOutcome,
+    JudgedBy,
+    RunStatus,
+    SkipCause,
+    SlotCode,
+    SlotObstacle,
+)
 from scheduler.store.connection import database_now
 from tests import translations
 from tests.harness.scheduler_harness import FakeClock, RecordingSender
@@ -387,7 +397,17 @@ PAGES = (
     "admin:auth_group_changelist",
     "admin:password_change",
 )
-PAGES_OF_A_JOB = ("change", "history", "run_now", "pause", "disable", "clone", "delete")
+PAGES_OF_A_JOB = (
+    "overview",
+    "slot",
+    "change",
+    "history",
+    "run_now",
+    "pause",
+    "disable",
+    "clone",
+    "delete",
+)
 PAGES_OF_A_RUN = ("change", "retry", "cancel", "replay")
 #: Codes, units of formats, and names of people, places and programs.
 NAMES = frozenset(
@@ -425,6 +445,40 @@ def test_a_job_s_page_has_no_english_words(admin: Client, name: str):
     _run(job)
 
     assert _english(admin.get(reverse(f"admin:scheduler_cronjob_{name}", args=[job.pk]))) == ""
+
+
+@pytest.mark.django_db
+def test_the_comparison_of_two_runs_has_no_english_words(admin: Client):
+    job = _job()
+    two = {"run": [_run(job, RunStatus.FAILED).pk, _run(job).pk]}
+
+    assert _english(admin.get(reverse("admin:scheduler_cronjob_compare", args=[job.pk]), two)) == ""
+
+
+@pytest.mark.usefixtures("korean")
+@pytest.mark.parametrize("code", list(SlotCode))
+def test_each_answer_about_a_slot_is_korean(code: SlotCode):
+    at = datetime(2026, 3, 29, 1, tzinfo=UTC)
+    known = SlotAnswer(
+        code=code, at=at, execution_id=7, status="SUCCESS", by="alice", since=at, until=at,
+        first=at, last=at, calendar="KR", moved_to=at, starts_at=at, before=at, after=at,
+        obstacles=tuple(SlotObstacle) if code == SlotCode.NOT_YET else (), stand_ins=(8, 9),
+        gap=Gap(zone="Asia/Seoul", before="02:00", after="03:00"), other_pass=at,
+        judged_by=JudgedBy.TODAY, is_slot_today=True,
+    )  # fmt: skip
+    reasons: list[tuple[str, dict[str, Any]]] = [
+        ("misfire", {"policy": "latest", "first": at.isoformat(), "last": at.isoformat()}),
+        *(("missed", {"cause": cause.value, "by": "alice"}) for cause in SkipCause),
+        ("overlap_running", {"running": 3}),
+        ("overlap_waiting", {}),
+        ("overlap_newer", {}),
+        ("shadow", {}),
+        ("", {}),
+    ]
+    for reason, facts in reasons:
+        answer = replace(known, reason_code=reason, reason_facts=facts)
+        said = " ".join(sentences(answer, lambda at: at.strftime("%Y-%m-%d %H:%M")))
+        assert re.findall(r"[A-Za-z]+", re.sub("alice|KR|Asia/Seoul", "", said)) == []
 
 
 @pytest.mark.django_db

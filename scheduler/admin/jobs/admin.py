@@ -159,11 +159,18 @@ class CronJobAdmin(JobColumns, SavesJobs):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """`report 03:00 yesterday` finds jobs by `report`, and asks for their runs at that time."""
-        if may(request.user, Action.VIEW_EXECUTIONS):
-            now = Control().clock.now()
-            if split := split_time(search_term, now=now, zone=slot.zone_of_reader()):
-                search_term, request.asked_time = split  # type: ignore[attr-defined]
+        """`report 03:00 yesterday` finds jobs by `report`, and asks for their runs at that time.
+
+        Unless jobs have all of the text: the name of one may end with a time.
+        """
+        found = super().get_search_results(request, queryset, search_term)
+        if not search_term or not may(request.user, Action.VIEW_EXECUTIONS):
+            return found
+        now = Control().clock.now()
+        split = split_time(search_term, now=now, zone=slot.zone_of_reader())
+        if split is None or found[0].exists():
+            return found
+        search_term, request.asked_time = split  # type: ignore[attr-defined]
         return super().get_search_results(request, queryset, search_term)
 
     # --- the form --------------------------------------------------------------------------------
