@@ -450,7 +450,7 @@ def test_a_job_s_page_has_no_english_words(admin: Client, name: str):
 @pytest.mark.django_db
 def test_the_comparison_of_two_runs_has_no_english_words(admin: Client):
     job = _job()
-    two = {"run": [_run(job, RunStatus.FAILED).pk, _run(job).pk]}
+    two = {"run": [_run(job, RunStatus.FAILED).pk, Control().run_now(job.pk).pk]}
 
     assert _english(admin.get(reverse("admin:scheduler_cronjob_compare", args=[job.pk]), two)) == ""
 

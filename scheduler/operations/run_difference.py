@@ -69,5 +69,7 @@ def beside(one: Sequence[str], other: Sequence[str]) -> list[LinePair]:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "-"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -95,7 +95,7 @@ def _inner(one: JobExecution, other: JobExecution) -> dict[str, Any]:
     return {
         "values": [
             {"title": title, "places": differing_places(left, right),
-             "one": formatting.as_json(left), "other": formatting.as_json(right)}
+             "one": _in_full(left), "other": _in_full(right)}
             for title, left, right in (
                 (_("Parameters"), one.params, other.params), (_("Result"), one.result, other.result)
             )
@@ -103,6 +103,10 @@ def _inner(one: JobExecution, other: JobExecution) -> dict[str, Any]:
         "log": beside(*logs),
         "log_limit": LINES if any(len(lines) == LINES for lines in logs) else 0,
     }  # fmt: skip
+
+
+def _in_full(value: Any) -> str:
+    return formatting.NOTHING if value is None else formatting.as_json(value)
 
 
 def _log(run: JobExecution) -> list[str]:
