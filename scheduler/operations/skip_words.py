@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
+from scheduler.operations.history import ShowInstant
 from scheduler.operations.slot_answer import cause_of
 from scheduler.states import MisfirePolicy, ReasonCode, SkipCause
-
-ShowInstant = Callable[[datetime], str]
 
 
 def why_not_run(code: str, facts: Mapping[str, Any], show: ShowInstant) -> str:

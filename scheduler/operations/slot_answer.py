@@ -36,6 +36,8 @@ _CODES: Final = {
     ReasonCode.OVERLAP_NEWER.value: SlotCode.OVERLAP,
     ReasonCode.SHADOW.value: SlotCode.SHADOW,
 }
+#: Reasons of a run that ended before any attempt because a person wanted it.
+_CHOSEN: Final = frozenset({ReasonCode.CANCELLED_BY_PERSON, ReasonCode.BACKFILL_CANCELLED})
 #: A person wanted it so, or it could not be otherwise.
 _CALM: Final = frozenset(
     {
@@ -103,6 +105,8 @@ class SlotAnswer:
         """False: somebody may have to look after it. A skip that a person chose is calm."""
         if self.code in {SlotCode.SKIPPED, SlotCode.MISSED_IN_SPAN}:
             return self.reason_code == ReasonCode.MISSED
+        if self.code == SlotCode.NOT_BEGUN:
+            return self.reason_code in _CHOSEN
         if self.code == SlotCode.RAN:
             return self.status not in {RunStatus.FAILED, RunStatus.TIMEOUT}
         return self.code in _CALM
@@ -210,10 +214,9 @@ def _skipped(facts: SlotFacts, row: SlotRow, known: SlotAnswer) -> SlotAnswer:
     if row.reason_code != ReasonCode.MISSED:
         return known
     cause = cause_of(row.reason_facts)
-    by = row.reason_facts.get("by")
-    known = replace(known, by=by if isinstance(by, str) else "")
     if cause == SkipCause.EDIT:
-        return known
+        by = row.reason_facts.get("by")
+        return replace(known, by=by if isinstance(by, str) else "")
     off = facts.off
     if off is None:
         is_off = cause in {SkipCause.PAUSE, SkipCause.ENABLING}

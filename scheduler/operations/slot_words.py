@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
+from scheduler.operations.history import ShowInstant
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.slot_answer import SlotAnswer
 from scheduler.states import JudgedBy, RunStatus, SlotCode, SlotObstacle
-
-ShowInstant = Callable[[datetime], str]
 
 
 def sentences(answer: SlotAnswer, show: ShowInstant) -> list[str]:

@@ -69,6 +69,11 @@ def test_a_slot_ran_waits_or_is_still_to_come(system: SchedulerHarness):
     assert (ran.code, ran.status, ran.is_calm) == (SlotCode.RAN, RunStatus.SUCCESS, True)
     assert words(ran) == f"The slot of 12 11:00 ran: execution #{ran.execution_id}, SUCCESS."
     assert (waits.code, waits.status) == (SlotCode.WAITS, RunStatus.PENDING)
+    assert waits.execution_id is not None
+    Control(actor=Actor(name="alice"), clock=system.clock).cancel(waits.execution_id)
+    stopped = asked(system, job, at("12:00"))
+    assert (stopped.code, stopped.by, stopped.is_calm) == (SlotCode.NOT_BEGUN, "alice", True)
+    assert "alice cancelled it." in words(stopped)
     ahead = asked(system, job, at("13:00"))
     assert (ahead.code, ahead.obstacles) == (SlotCode.NOT_YET, ())
     none = asked(system, job, at("11:30"))
