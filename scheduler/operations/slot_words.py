@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -12,6 +13,17 @@ from scheduler.operations.history import ShowInstant
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.slot_answer import SlotAnswer
 from scheduler.states import JudgedBy, RunStatus, SlotCode, SlotObstacle
+
+#: Only the schedule says so, and no row does.
+_JUDGED: Final = frozenset(
+    {
+        SlotCode.CALENDAR,
+        SlotCode.NOT_A_SLOT,
+        SlotCode.OUTSIDE,
+        SlotCode.PRUNED,
+        SlotCode.NO_RECORD,
+    }
+)
 
 
 def sentences(answer: SlotAnswer, show: ShowInstant) -> list[str]:
@@ -143,7 +155,7 @@ def _more(answer: SlotAnswer, show: ShowInstant) -> Iterator[str]:
         yield _nearest(answer, show)
     if answer.is_slot_today and answer.judged_by == JudgedBy.HISTORY:
         yield _("By today's schedule it is a slot, but the job had another schedule then.")
-    if answer.judged_by == JudgedBy.TODAY and answer.execution_id is None:
+    if answer.judged_by == JudgedBy.TODAY and answer.code in _JUDGED:
         yield _("This is judged by today's schedule: the history does not know the one of then.")
     if answer.other_pass is not None:
         text = _("The clock shows this time twice; the other one is %(at)s.")

@@ -292,6 +292,7 @@ def test_the_overview_is_kept_up_to_date_by_the_same_script_as_the_form(
     live = reverse(f"{JOBS}_live", args=[job.pk])
     assert f'data-live="{live}"' in html
     assert "scheduler/live.js" in html
+    assert 'data-label="choose"' in html  # the table writes its headers into attributes, too
     for part in ("job-glance", "job-last-runs"):
         assert f'id="{part}"' in html
         assert f'id="{part}"' in page(admin, f"{JOBS}_live", job.pk)

@@ -154,7 +154,7 @@ def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
         for run in runs
     ]
     headers = [
-        format_html('<span class="job-unseen">{}</span>', gettext("choose")),
+        gettext("choose"),
         gettext("execution"), gettext("status"), gettext("slot"),
         pgettext("of a past run", "distance"), gettext("source"), gettext("attempts"),
         gettext("took"),
