@@ -163,9 +163,14 @@ def _table_of(runs: list[JobExecution], now: datetime) -> dict[str, Any]:
 
 
 def _choice(run: JobExecution) -> SafeString:
-    """Returns a box of the form that compares two runs."""
+    """Returns a box of the form that compares two runs.
+
+    By its id live.js never takes the box of one run for that of another.
+    """
     return format_html(
-        '<input type="checkbox" name="run" value="{}" form="compare-runs" aria-label="{}">',
+        '<input type="checkbox" id="choose-{}" name="run" value="{}" form="compare-runs" '
+        'aria-label="{}">',
+        run.pk,
         run.pk,
         gettext("choose execution #%(id)s") % {"id": run.pk},
     )
