@@ -243,6 +243,7 @@ class ActivityVerb(StrEnum):
     UNSNOOZED = "unsnoozed"
     CLOSED = "closed"
     TESTED = "tested"
+    SEEN = "seen"  # a kind of failure
 
 
 class TargetKind(StrEnum):
@@ -255,6 +256,7 @@ class TargetKind(StrEnum):
     ALERT = "alert"
     QUEUE = "queue"  # it has a name and no row
     CHANNEL = "channel"  # of alerts, by its name
+    FAILURE = "failure"  # a kind of failures
 
 
 class AlertKind(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -19,19 +19,11 @@ from scheduler.api.schemas.base import Text, utc_text
 from scheduler.api.schemas.history import ActivityPage
 from scheduler.models import Activity, Backfill, CronJob, JobExecution
 from scheduler.operations.history import describe, facts_of
-from scheduler.operations.permissions import Action
+from scheduler.operations.permissions import SEES_HISTORY_OF, Action
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import activity
 
 router = Router(tags=["history"])
-
-# Who may see a row may also see its history. Only the admin shows the history of tokens.
-_SEEN_WITH: Final = {
-    TargetKind.JOB: Action.VIEW_JOBS,
-    TargetKind.BACKFILL: Action.VIEW_JOBS,
-    TargetKind.EXECUTION: Action.VIEW_EXECUTIONS,
-    TargetKind.ALERT: Action.VIEW_ALERTS,
-}
 
 
 class HistoryFilters(Paging):
@@ -41,13 +33,10 @@ class HistoryFilters(Paging):
 
 @router.get("/history", response=answers(ActivityPage), auth=needs(Action.VIEW_JOBS))
 def list_history(request: HttpRequest, filters: Query[HistoryFilters]) -> dict[str, Any]:
-    """Returns the history of jobs and backfills, newest first.
-
-    The history of executions is included for callers who may see executions.
-    """
+    """Returns the history of all that the caller may see, newest first."""
     refuse_unknown(request, HistoryFilters)
     caller = caller_of(request)
-    seen = [kind.value for kind, action in _SEEN_WITH.items() if caller.may(action)]
+    seen = [kind.value for kind, action in SEES_HISTORY_OF.items() if caller.may(action)]
     rows = Activity.objects.filter(target_kind__in=seen)
     if filters.actor is not None:
         rows = rows.filter(actor=filters.actor)

@@ -28,6 +28,7 @@ from scheduler.store import (
     activity,
     backfills,
     counters,
+    failures,
     heads,
     last_results,
     processes,
@@ -246,6 +247,7 @@ class Dispatcher:
         before = now - timedelta(days=settings.retention_days)
         pruned = retention.prune(before, _PRUNE_BATCH)
         backfills.prune(before, _PRUNE_BATCH)
+        failures.prune(before, _PRUNE_BATCH)
         processes.forget_silent_processes(now - timedelta(days=1))
         counters.forget_deleted_jobs()
         if settings.activity_retention_days:

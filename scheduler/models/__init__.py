@@ -1,16 +1,16 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
 on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
 told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
-failed sign-ins and people's preferences. activity: who did what. applied: what files of jobs have
-set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
-switches: jobs on their way between jobu and the system that they were imported from.
+failed sign-ins, people's preferences and filters. activity: who did what. applied: what files of
+jobs have set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
+failures: failed runs by their kind.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
 through scheduler/store.
 """
 
-from scheduler.models.access import ApiToken, Preference, SignInFailures
+from scheduler.models.access import ApiToken, Preference, SavedFilter, SignInFailures
 from scheduler.models.activity import Activity
 from scheduler.models.alerts import Alert, AlertCursor, AlertMessage
 from scheduler.models.applied import AppliedJob
@@ -18,6 +18,7 @@ from scheduler.models.backfills import Backfill
 from scheduler.models.check_ins import CheckInJob, CheckInPing
 from scheduler.models.counters import ALL_JOBS, CountedEnds, Counting, JobCounters
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
+from scheduler.models.failures import NO_JOB, FailedRun, FailureDay, FailureGroup
 from scheduler.models.fields import UtcNow
 from scheduler.models.guards import JobGuard
 from scheduler.models.ids import LARGEST_ID, bounded_id
@@ -40,6 +41,7 @@ __all__ = [
     "LARGEST_ID",
     "LIMITS",
     "LISTS",
+    "NO_JOB",
     "SEARCHED",
     "SLOT_OF_RUN",
     "Activity",
@@ -54,6 +56,9 @@ __all__ = [
     "CountedEnds",
     "Counting",
     "CronJob",
+    "FailedRun",
+    "FailureDay",
+    "FailureGroup",
     "JobAttempt",
     "JobCounters",
     "JobExecution",
@@ -63,6 +68,7 @@ __all__ = [
     "JobTag",
     "Preference",
     "QueuePause",
+    "SavedFilter",
     "SchedulerProcess",
     "SignInFailures",
     "SlotOfRun",

@@ -1,4 +1,4 @@
-"""Tokens of the API, failed sign-ins, and people's preferences."""
+"""Tokens of the API, failed sign-ins, people's preferences and the filters that they keep."""
 
 from __future__ import annotations
 
@@ -87,3 +87,30 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return str(self.user)
+
+
+class SavedFilter(models.Model):
+    """The filter of a list, as one user has kept it under a name."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="jobu_saved_filters",
+        verbose_name=_("user"),
+    )
+    page = models.CharField(max_length=20)
+    name = models.CharField(_("name"), max_length=100)
+    # The query of the address. What of it a later release no longer knows is left out.
+    query = models.TextField()
+
+    class Meta:
+        db_table = "jobu_saved_filters"
+        verbose_name = _("saved filter")
+        verbose_name_plural = _("saved filters")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["user", "page", "name"], name="saved_filter_named_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.name

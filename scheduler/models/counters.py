@@ -36,6 +36,8 @@ class Counting(models.Model):
 
     id = models.SmallIntegerField(primary_key=True)
     counted_until = models.DateTimeField()
+    # Failures that ended before it are not grouped yet. NULL: not begun (store/counters.py).
+    failures_before = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "jobu_counting"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -29,11 +29,15 @@ from scheduler.states import (
 )
 from scheduler.store import activity, executions
 from scheduler.store.executions import FailedRange
+from scheduler.store.failures import FailedGroup
 from scheduler.transient import in_transaction
 from scheduler.wakeups import became_runnable
 
 RETRY_LIMIT: Final = 10_000
 RETRY_BATCH: Final = 500
+
+#: Unsuccessful executions that are retried together.
+Failed = FailedRange | FailedGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +283,7 @@ class ExecutionOperations(Operations):
             general=gettext("it is %(status)s; only %(allowed)s can be retried") % facts,
         )
 
-    def count_failed(self, failed: FailedRange) -> int:
+    def count_failed(self, failed: Failed) -> int:
         """Counts the executions that `retry_range` would retry, at most RETRY_LIMIT + 1."""
         return failed.rows().order_by()[: RETRY_LIMIT + 1].count()
 
@@ -289,6 +293,19 @@ class ExecutionOperations(Operations):
         Each batch commits on its own, so that it locks its rows only for a short time. Each batch
         updates the count in the one entry in the history.
         """
+
+        def remember(now: datetime, retried: int) -> Activity:
+            job = CronJob.objects.filter(pk=failed.job_id).first() if failed.job_id else None
+            name = job.name if job else ""
+            facts = {**failed.facts(), "retried": retried}
+            kind, verb = TargetKind.EXECUTION, ActivityVerb.RETRIED_RANGE
+            return self._remember(verb, kind, None, name, now, facts)
+
+        return self._retry_all(failed, remember)
+
+    def _retry_all(
+        self, failed: Failed, remember: Callable[[datetime, int], Activity]
+    ) -> tuple[int, bool]:
         retried, entry = 0, None
         rows = failed.rows()
         for _ in range(RETRY_LIMIT // RETRY_BATCH):
@@ -297,32 +314,27 @@ class ExecutionOperations(Operations):
                 break
             ids = [id_ for _, id_ in batch]
             retried, entry = in_transaction(
-                partial(self._retry_batch, failed, ids, retried=retried, entry=entry)
+                partial(self._retry_batch, ids, remember, retried=retried, entry=entry)
             )
             rows = failed.after(*batch[-1])
         return retried, rows.exists()
 
     def _retry_batch(
-        self, failed: FailedRange, ids: list[int], *, retried: int, entry: Activity | None
+        self,
+        ids: list[int],
+        remember: Callable[[datetime, int], Activity],
+        *,
+        retried: int,
+        entry: Activity | None,
     ) -> tuple[int, Activity]:
         now = self.clock.now()
         retried += executions.retry_all(ids, now=now)
         for queue in executions.queues_of(ids):
             became_runnable(queue)
-        if entry is not None:
-            activity.set_facts(entry.pk, {**entry.facts, "retried": retried})
-            return retried, entry
-        job = CronJob.objects.filter(pk=failed.job_id).first() if failed.job_id else None
-        facts = {
-            "since": failed.since.isoformat(),
-            "until": failed.until.isoformat(),
-            "statuses": sorted(failed.statuses),
-            "job_id": failed.job_id,
-            "retried": retried,
-        }
-        name = job.name if job else ""
-        kind = TargetKind.EXECUTION
-        return retried, self._remember(ActivityVerb.RETRIED_RANGE, kind, None, name, now, facts)
+        if entry is None:
+            return retried, remember(now, retried)
+        activity.set_facts(entry.pk, {**entry.facts, "retried": retried})
+        return retried, entry
 
     def delete_execution(self, execution_id: int) -> None:
         """Deletes an execution that has ended. Its slot does not run again."""

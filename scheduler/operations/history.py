@@ -75,7 +75,7 @@ def describe(entry: Activity, show: ShowInstant) -> str:
         case ActivityVerb.CANCELLED:
             return _cancelled(facts)
         case ActivityVerb.RETRIED:
-            return _("Retried")
+            return _retried(facts)
         case ActivityVerb.RETRIED_RANGE:
             return _retried_range(facts, show)
         case ActivityVerb.BULK:
@@ -101,6 +101,8 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _("Revoked")
         case ActivityVerb.TESTED:
             return _("Sent a test")
+        case ActivityVerb.SEEN:
+            return _("Marked as seen")
         case _:
             return entry.verb  # a verb that a newer release has written
 
@@ -152,6 +154,16 @@ def changes_between(
                 if path != RULES
             ]
     return found
+
+
+def definition_in(
+    entry: Activity, *, sees_params: bool, longest: int | None = None
+) -> list[Change]:
+    """Returns what a job was when it was deleted, field by field. Empty for any other entry."""
+    before = _facts(entry).get("before")
+    if entry.verb != ActivityVerb.DELETED or not isinstance(before, Mapping):
+        return []
+    return changes_between(before, {}, sees_params=sees_params, longest=longest)
 
 
 def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
@@ -308,6 +320,15 @@ def _cancelled(facts: Mapping[str, Any]) -> str:
         return _("Cancelled, with what was running")
     reason = facts.get("reason")
     return f"{_('Cancelled')}: {reason}" if reason else _("Cancelled")
+
+
+def _retried(facts: Mapping[str, Any]) -> str:
+    if "retried" not in facts:
+        return _("Retried")
+    count = _number(facts["retried"])
+    return ngettext("Retried %(count)s execution", "Retried %(count)s executions", count) % {
+        "count": count
+    }
 
 
 def _retried_range(facts: Mapping[str, Any], show: ShowInstant) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from scheduler.states import TargetKind
+
 
 class Action(StrEnum):
     VIEW_JOBS = "see jobs"
@@ -65,6 +67,18 @@ SCOPE: Mapping[Action, str] = {
     Action.PAUSE_QUEUE: "operate",
     Action.VIEW_ALERTS: "read",
     Action.CHANGE_ALERT: "operate",
+}
+
+
+# Who may see a row may also see its history. Tokens are not here: people see those of their own.
+SEES_HISTORY_OF: Mapping[TargetKind, Action] = {
+    TargetKind.JOB: Action.VIEW_JOBS,
+    TargetKind.BACKFILL: Action.VIEW_JOBS,
+    TargetKind.EXECUTION: Action.VIEW_EXECUTIONS,
+    TargetKind.FAILURE: Action.VIEW_EXECUTIONS,
+    TargetKind.ALERT: Action.VIEW_ALERTS,
+    TargetKind.CHANNEL: Action.VIEW_ALERTS,
+    TargetKind.QUEUE: Action.VIEW_PROCESSES,
 }
 
 

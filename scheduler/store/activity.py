@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.db import connection
@@ -82,9 +82,53 @@ def of_target(kind: TargetKind, target_id: int) -> QuerySet[Activity]:
     return Activity.objects.filter(target_kind=kind.value, target_id=target_id).order_by("-id")
 
 
+def deletion_of(kind: TargetKind, target_id: int) -> Activity | None:
+    """Returns the entry about the deletion of a row. None: the history knows of none."""
+    deleted = of_target(kind, target_id).filter(verb=ActivityVerb.DELETED.value)
+    return deleted.first()
+
+
 def newest() -> QuerySet[Activity]:
     """Returns all entries, newest first, by the primary key: it grows with time."""
     return Activity.objects.order_by("-id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some entries, newest first. `next_before`: older ones have a lower id; None: there are none.
+
+    `is_cut`: it has fewer entries than were asked for, because enough were looked at.
+    """
+
+    entries: list[Activity]
+    next_before: int | None
+    is_cut: bool = False
+
+
+#: The entries that one part looks at, whatever is looked for.
+LOOKED_AT: Final = 50_000
+
+
+def part_of(
+    rows: QuerySet[Activity], *, size: int, before: int | None = None, looks_at: int | None = None
+) -> Part:
+    """The newest `size` entries of `rows` with an id below `before`.
+
+    `looks_at`: reads no more entries than so many, where no index finds those of `rows`.
+    """
+    newest_id = newest().values_list("id", flat=True)
+    top = before or (next(iter(newest_id[:1]), 0) + 1)
+    found = rows.filter(id__lt=top).order_by("-id")
+    floor = 0
+    if looks_at is not None:
+        # Not top - looks_at: the ids of a database with several writers have gaps.
+        lowest = newest_id.filter(id__lt=top)[looks_at : looks_at + 1]
+        floor = next(iter(lowest), 0)
+        found = found.filter(id__gt=floor)
+    entries = list(found[: size + 1])
+    if len(entries) > size:
+        return Part(entries=entries[:size], next_before=entries[size - 1].pk)
+    return Part(entries=entries, next_before=floor + 1 if floor else None, is_cut=bool(floor))
 
 
 def prune(before: datetime, limit: int) -> int:

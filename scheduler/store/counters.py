@@ -6,6 +6,9 @@ end may be committed after its second was read: its worker was slow, or frozen. 
 the ids that it has counted, until every transaction of that time is over. Then its span is read
 once more, and what is new is counted, too.
 
+The same step groups the failures among these ends by their kind (failures.py). Failures that ended
+before anybody counted are grouped backwards, a step at a time.
+
 A run that a person retries counts again when it ends again. It is not counted the first time if it
 was retried before a beat has seen its end, so within two or three seconds.
 """
@@ -17,13 +20,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final
 
 from scheduler.models import ALL_JOBS, CountedEnds, Counting
 from scheduler.states import ParamSource, RunStatus
+from scheduler.store import failures
 from scheduler.store.connection import (
     execute,
     fetch_all,
@@ -44,7 +48,10 @@ STEP: Final = 500
 _NEWEST: Final = timedelta(seconds=1)
 _SPANS: Final = 50
 _ONLY_ROW: Final = 1
-_FAILURES: Final = frozenset({RunStatus.FAILED, RunStatus.TIMEOUT})
+_FAILURES: Final = failures.FAILURES
+# How far back the failures are grouped when there are no older ones.
+_ALL_GROUPED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OLDER: Final = 2000
 _RAN: Final = _FAILURES | {RunStatus.SUCCESS}
 
 
@@ -56,21 +63,24 @@ def count(now: datetime, *, lease_seconds: float, step: int = STEP) -> bool:
     # Longer than an end can take: a frozen worker may write until its lease ends, and then has its
     # transaction ended by the server (limits.py).
     late = timedelta(seconds=2 * lease_seconds + 60)
-    found = fetch_one(_PEEK, [now - _NEWEST, now - late, _ONLY_ROW])
+    found = fetch_one(_PEEK, [now - _NEWEST, now - late, _ALL_GROUPED, _ONLY_ROW])
     if found is None:
         _begin(now - late)
         return True
-    has_ends, has_spans = found
+    has_ends, has_spans, has_older = found
     counted = bool(has_ends) and in_transaction(partial(_count_new, now, step))
     if has_spans:
         counted |= in_transaction(partial(_count_late, now - late))
+    if has_older:
+        counted |= in_transaction(_group_older)
     return counted
 
 
 _PEEK: Final = """
 SELECT EXISTS (SELECT 1 FROM job_executions e
                 WHERE e.finished_at > c.counted_until AND e.finished_at <= %s),
-       EXISTS (SELECT 1 FROM jobu_counted_ends s WHERE s.until <= %s)
+       EXISTS (SELECT 1 FROM jobu_counted_ends s WHERE s.until <= %s),
+       c.failures_before IS NULL OR c.failures_before > %s
   FROM jobu_counting c
  WHERE c.id = %s
 """
@@ -114,6 +124,7 @@ def _count_new(now: datetime, step: int) -> bool:
     if not ends:
         return False
     _add(ends)
+    _group(ends)
     ids = sorted(end.id for end in ends)
     CountedEnds.objects.create(
         after=after, until=until, runs=len(ids), id_sum=sum(ids), ids=_packed(ids)
@@ -184,7 +195,9 @@ def _count_late(before: datetime) -> bool:
         if (runs, id_sum) != (sum(s.runs for s in spans), sum(s.id_sum for s in spans)):
             counted = set(chain.from_iterable(_unpacked(bytes(each.ids)) for each in spans))
             ends = _ends("finished_at > %s AND finished_at <= %s", span)
-            _add([end for end in ends if end.id not in counted])
+            late = [end for end in ends if end.id not in counted]
+            _add(late)
+            _group(late)
     CountedEnds.objects.filter(id__in=[each.pk for each in spans]).delete()
     return len(spans) == _SPANS
 
@@ -202,6 +215,41 @@ def _packed(ids: Sequence[int]) -> bytes:
 
 def _unpacked(packed: bytes) -> Iterable[int]:
     return accumulate(array("q", zlib.decompress(packed)))
+
+
+# --- their failures, by kind ----------------------------------------------------------------------
+
+
+def _group(ends: Iterable[_End]) -> None:
+    failures.group([end.id for end in ends if end.status in _FAILURES])
+
+
+_OLDER_ENDS: Final = """
+SELECT id, status, finished_at FROM job_executions
+ WHERE finished_at < %s
+ ORDER BY finished_at DESC
+ LIMIT %s
+"""
+_SAME_ENDS: Final = "SELECT id, status FROM job_executions WHERE finished_at = %s"
+
+
+def _group_older() -> bool:
+    """One step back through what ended before anybody counted. Returns whether there is more."""
+    state = _state()
+    if state is None:
+        return False
+    before = state.failures_before or state.counted_until + timedelta(microseconds=1)
+    rows = fetch_all(_OLDER_ENDS, [before, _OLDER])
+    ended = [(id_, status) for id_, status, _ in rows]
+    until: datetime | None = _ALL_GROUPED
+    if len(rows) == _OLDER:
+        # Many may have ended in the same instant, and the next step begins before it.
+        until = instant(rows[-1][2])
+        ended += fetch_all(_SAME_ENDS, [until])
+    failed = {id_ for id_, status in ended if status in _FAILURES}
+    failures.group(failures.not_grouped(failed))
+    Counting.objects.filter(id=_ONLY_ROW).update(failures_before=until)
+    return until != _ALL_GROUPED
 
 
 # --- the counters ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from scheduler.models import CronJob, JobExecution
 from scheduler.states import RETRYABLE, ParamSource, ReasonCode, RunStatus
+from scheduler.store import failures
 from scheduler.store.connection import lock_in_order
 from scheduler.store.runs import not_before_start
 
@@ -166,9 +167,9 @@ def retry(execution_id: int, *, now: datetime) -> bool:
 
 
 def retry_all(ids: Collection[int], *, now: datetime) -> int:
-    """The same for many, in one statement. Returns how many were changed."""
+    """The same for many, in two statements. Returns how many were changed."""
     ended = JobExecution.objects.filter(id__in=sorted(ids), status__in=sorted(RETRYABLE))
-    return ended.update(
+    retried = ended.update(
         status=RunStatus.PENDING,
         failures=0,
         available_at=now,
@@ -181,6 +182,8 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
         reason_code=None,
         reason_facts=None,
     )
+    failures.forget(ids)
+    return retried
 
 
 def slots_of_shadow(job_id: int, *, after: datetime, limit: int) -> list[int]:
@@ -233,6 +236,15 @@ class FailedRange:
         if self.job_id is not None:
             found = found.filter(job_id=self.job_id)
         return found.order_by("scheduled_time", "id")
+
+    def facts(self) -> dict[str, Any]:
+        """What the history remembers of it."""
+        return {
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "statuses": sorted(self.statuses),
+            "job_id": self.job_id,
+        }
 
     def after(self, instant: datetime, execution_id: int) -> QuerySet[JobExecution]:
         """Those after one of them. A run that was retried and failed again is not met twice."""

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
+from django.db.models.functions import Substr
 
-from scheduler.models import CronJob
+from scheduler.models import CronJob, JobExecution
 from scheduler.store.connection import TOOK, fetch_all, instant
 from scheduler.store.statistics import ENDED_LIMIT, FAILING, TROUBLE, Capped, capped
 
@@ -23,6 +24,8 @@ class FailingJob:
     is_longer: bool
     """There are more failures in a row than were read."""
     last_execution_id: int | None
+    error: str = ""
+    """The beginning of the last error."""
 
 
 _LOOKED_BACK: Final = 30
@@ -50,7 +53,18 @@ def failing_jobs(limit: int) -> tuple[list[FailingJob], Capped]:
         _union(_RECENT_OF_JOB, len(jobs)), parameters
     ):
         rows.setdefault(job_id, []).append((execution_id, status, instant(finished_at)))
-    return [_streak(job, rows.get(job.pk, [])) for job in jobs], capped(failing)
+    found = [_streak(job, rows.get(job.pk, [])) for job in jobs]
+    return _with_errors(found), capped(failing)
+
+
+_ERROR_READ: Final = 300
+
+
+def _with_errors(found: Sequence[FailingJob]) -> list[FailingJob]:
+    ids = [each.last_execution_id for each in found if each.last_execution_id is not None]
+    start = Substr("error_message", 1, _ERROR_READ)
+    errors = dict(JobExecution.objects.filter(id__in=ids).values_list("id", start))
+    return [replace(each, error=errors.get(each.last_execution_id) or "") for each in found]
 
 
 def _streak(job: CronJob, rows: Sequence[tuple[int, str, datetime | None]]) -> FailingJob:

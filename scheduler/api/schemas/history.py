@@ -17,7 +17,9 @@ class ActivityOut(Schema):
     user_id: str | None = Field(description="the id of the user of this site; null: there is none")
     door: str = Field(description="admin, api, command, beat or system")
     verb: str = Field(description="created, changed, paused, cancelled, ...")
-    target_kind: str = Field(description="job, execution or backfill")
+    target_kind: str = Field(
+        description="job, execution, backfill, failure, alert, channel or queue"
+    )
     target_id: int | None = Field(description="null: several rows")
     target_name: str
     text: str = Field(description="in the language of Accept-Language")
