@@ -387,6 +387,9 @@ PAGES = (
     "admin:scheduler_cronjob_add",
     "admin:scheduler_jobexecution_changelist",
     "admin:scheduler_jobexecution_retry_range",
+    "admin:scheduler_jobexecution_search_logs",
+    "admin:failures",
+    "admin:activity",
     "admin:scheduler_backfill_changelist",
     "admin:scheduler_backfill_add",
     "admin:scheduler_schedulerprocess_changelist",
@@ -397,23 +400,26 @@ PAGES = (
     "admin:auth_group_changelist",
     "admin:password_change",
 )
-PAGES_OF_A_JOB = (
-    "overview",
-    "slot",
-    "change",
-    "history",
-    "run_now",
-    "pause",
-    "disable",
-    "clone",
-    "delete",
-)
+PAGES_OF_A_JOB = ("change", "history", "run_now", "pause", "resume", "disable", "clone", "delete")
 PAGES_OF_A_RUN = ("change", "retry", "cancel", "replay")
 #: Codes, units of formats, and names of people, places and programs.
 NAMES = frozenset(
     {
         *("jobu", "API", "JSON", "UTC", "KST", "Asia", "Seoul", "Celery", "Flower", "ISO", "ID"),
-        *("INFO", "WARNING", "ERROR", "English", "alice", "report", "sample", "worker", "hello"),
+        *(
+            "CSV",
+            "Ctrl",
+            "K",
+            "INFO",
+            "WARNING",
+            "ERROR",
+            "English",
+            "alice",
+            "report",
+            "sample",
+            "worker",
+            "hello",
+        ),
         *("Report", "A", "en", "ko", "esc"),
         "alert",  # jobu.alert, the handler of messages
         # how schedules are written

@@ -50,7 +50,7 @@ class ActionPagesMixin(HistoryMixin):
     def ask_one(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
         target = self.get_object(request, unquote(str(object_id)))
         if target is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(object_id))  # type: ignore[attr-defined,no-any-return]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(object_id))
         if request.method != "POST":
             return self._verb_page(request, verb, verb.form(target=target), [target])
         form = verb.form(request.POST, target=target)

@@ -9,6 +9,7 @@ from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
+from scheduler.operations.failures import FailureControl
 from scheduler.operations.keys import TokenControl
 from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
@@ -39,9 +40,9 @@ def queues_of(request: HttpRequest) -> QueueControl:
     return QueueControl(actor=_actor_of(request))
 
 
-def channels_of(request: HttpRequest) -> ChannelOperations:
-    """Returns the operations on the channels of alerts for the user of this request."""
-    return ChannelOperations(actor=_actor_of(request))
+def failures_of(request: HttpRequest) -> FailureControl:
+    """Returns the operations on kinds of failures for the user of this request."""
+    return FailureControl(actor=_actor_of(request))
 
 
 def _actor_of(request: HttpRequest) -> Actor:

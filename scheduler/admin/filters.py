@@ -71,11 +71,10 @@ class RunHandlerFilter(HandlerFilter):
         return of_handler(queryset, self.value() or None)
 
 
-class BackfillFilter(DropdownFilter):
-    """Filters by backfill. Only links from a backfill's page set it; the list does not offer it."""
+class LinkedFilter(DropdownFilter):
+    """Filters by the id of another row. Only links from its page set it; the list offers none."""
 
-    title = _("backfill")
-    parameter_name = "backfill"
+    column = ""
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         number = self.value()
@@ -85,7 +84,21 @@ class BackfillFilter(DropdownFilter):
         number = self.value() or ""
         if not (number.isascii() and number.isdigit()):
             return queryset
-        return queryset.filter(backfill_id=bounded_id(number))
+        return queryset.filter(**{self.column: bounded_id(number)})
+
+
+class BackfillFilter(LinkedFilter):
+    title = _("backfill")
+    parameter_name = "backfill"
+    column = "backfill_id"
+
+
+class FailureFilter(LinkedFilter):
+    """Filters by kind of failure: the runs that failed so and were not retried."""
+
+    title = _("kind of failure")
+    parameter_name = "failure"
+    column = "failed_run__group_id"
 
 
 class QueueFilter(DropdownFilter):

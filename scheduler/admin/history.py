@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, overload
 
+from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
+from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import ModelAdmin
-from scheduler.models import Activity
+from scheduler.models import Activity, bounded_id
 from scheduler.operations import django_log, history
 from scheduler.operations.history import Change
-from scheduler.operations.permissions import Action, may
+from scheduler.operations.permissions import SEES_HISTORY_OF, Action, may
 from scheduler.states import TargetKind
 from scheduler.store import activity
 
@@ -42,6 +44,17 @@ class Line:
     text: str
     changes: list[Change]
     restore_url: str = ""
+
+
+def line_of(entry: Activity, *, sees_params: bool, restore_url: str = "") -> Line:
+    return Line(
+        at=entry.at,
+        actor=entry.actor,
+        door=history.describe_door(entry),
+        text=history.describe(entry, formatting.exact),
+        changes=history.changes_of(entry, sees_params=sees_params, longest=_LONGEST),
+        restore_url=restore_url,
+    )
 
 
 class Lines(Sequence[Line]):
@@ -79,14 +92,7 @@ class Lines(Sequence[Line]):
         ]
 
     def _line(self, entry: Activity) -> Line:
-        return Line(
-            at=entry.at,
-            actor=entry.actor,
-            door=history.describe_door(entry),
-            text=history.describe(entry, formatting.exact),
-            changes=history.changes_of(entry, sees_params=self._sees_params, longest=_LONGEST),
-            restore_url=self._restore_url(entry),
-        )
+        return line_of(entry, sees_params=self._sees_params, restore_url=self._restore_url(entry))
 
     def _older_line(self, entry: LogEntry) -> Line:
         return Line(
@@ -118,12 +124,30 @@ class HistoryMixin(ModelAdmin):
         """Returns the page that restores the row as the entry left it. Empty: there is none."""
         return ""
 
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        """Redirects to what is known about a row that was deleted, if anything is."""
+        number = unquote(object_id)
+        row_id = bounded_id(number) if number.isascii() and number.isdigit() else 0
+        deleted = None
+        if self.has_view_permission(request):
+            deleted = activity.deletion_of(self.target_kind, row_id)
+        if deleted is None or self.target_kind not in SEES_HISTORY_OF:
+            return super()._get_obj_does_not_exist_redirect(request, opts, object_id)  # type: ignore[misc,no-any-return]
+        text = _("%(name)s was deleted by %(who)s, %(when)s. This is what is known about it.")
+        facts = {"name": deleted.target_name or f"#{row_id}", "who": deleted.actor or "jobu"}
+        messages.warning(request, text % {**facts, "when": formatting.exact(deleted.at)})
+        return HttpResponseRedirect(
+            reverse("admin:activity", query={"kind": self.target_kind.value, "id": row_id})
+        )
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         target: Model | None = self.get_object(request, unquote(object_id))
         if target is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_or_change_permission(request, target):
             raise PermissionDenied
         lines = Lines(

@@ -11,14 +11,18 @@ from scheduler.admin import (  # noqa: F401 - importing registers them
     personal,
     preferences,
     processes,
+    saved_filters,
     tokens,
 )
+from scheduler.admin.activity import views as activity
 from scheduler.admin.alerts import admin as _alerts  # noqa: F401
 from scheduler.admin.alerts import channels
 from scheduler.admin.backfills import admin as _backfills  # noqa: F401
 from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
+from scheduler.admin.failures import views as failures
 from scheduler.admin.jobs import admin as _jobs  # noqa: F401
+from scheduler.admin.palette import views as palette
 from scheduler.admin.queues import views as queues
 from scheduler.admin.site import is_own, reverse, site
 from scheduler.admin.timeline import heat
@@ -29,7 +33,7 @@ from scheduler.look import look
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    pages = (views, timeline, heat, queues, channels)
+    pages = (views, timeline, heat, queues, failures, activity, saved_filters, palette)
     theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]
     accounts.register(theme_site)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     ChoicesDropdownFilter = FieldListFilter
     DropdownFilter = SimpleListFilter
     RangeDateFilter = FieldListFilter
+    TextFilter = SimpleListFilter
 
     def page_action(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 
@@ -46,6 +47,7 @@ else:
         ChoicesDropdownFilter,
         DropdownFilter,
         RangeDateFilter,
+        TextFilter,
     )
     from unfold.decorators import action as page_action
     from unfold.sites import UnfoldAdminSite as ThemeSite
@@ -99,6 +101,7 @@ __all__ = [
     "SelectWidget",
     "SplitDateTimeWidget",
     "SwitchWidget",
+    "TextFilter",
     "TextInputWidget",
     "TextareaWidget",
     "ThemeSite",

@@ -13,6 +13,7 @@ from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
 from scheduler.admin.dashboard.health import health_of, job_problems
 from scheduler.admin.liveness import encoding_problem, missing_parts
 from scheduler.admin.site import reverse
+from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
 from scheduler.operations.liveness import OVERDUE_AFTER, is_alive
@@ -37,7 +38,7 @@ def now_context(
         jobs = statistics.job_counts(overdue_before=now - OVERDUE_AFTER)
         failing, failing_count = job_trends.failing_jobs(limits.LISTED)
         context["cards"].append(cards.job_card(jobs))
-        context["failing"] = _failing(now, failing, failing_count)
+        context["failing"] = _failing(now, failing, failing_count, sees_runs=sees["executions"])
         context["next_runs"] = next_runs.rows(now, from_hour)
         context["from_hours"] = next_runs.hours_to_choose(now, from_hour)
         problems += job_problems(jobs, failing_count)
@@ -74,7 +75,7 @@ def _percent(progress: float | None) -> int | None:
 
 
 def _failing(
-    now: datetime, failing: Sequence[job_trends.FailingJob], count: Capped
+    now: datetime, failing: Sequence[job_trends.FailingJob], count: Capped, *, sees_runs: bool
 ) -> dict[str, Any]:
     rows = [
         {
@@ -85,6 +86,7 @@ def _failing(
             "failures": f"{found.failures}{'+' if found.is_longer else ''}",
             "run_url": links.run(found.last_execution_id) if found.last_execution_id else "",
             "run": f"#{found.last_execution_id}",
+            "error": first_line(found.error) if sees_runs else "",
         }
         for found in failing
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -21,11 +22,14 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import filters, live
+from scheduler.admin import filters, live, saved_filters
 from scheduler.admin.actions import RunsAdmin
-from scheduler.admin.executions import log, page, retry_range
+from scheduler.admin.csv_export import Row
+from scheduler.admin.csv_list import CsvMixin
+from scheduler.admin.executions import file, log, log_search, page, retry_range
+from scheduler.admin.executions import filters as own_filters
 from scheduler.admin.executions.actions import CANCEL, DELETE, REPLAY, REPLAY_UNSEEN, RETRY
-from scheduler.admin.executions.columns import ExecutionChangeList, ExecutionColumns
+from scheduler.admin.executions.columns import ExecutionChangeList, ExecutionColumns, listed
 from scheduler.admin.executions.search import execution_of_task, matching
 from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import (
@@ -40,7 +44,8 @@ from scheduler.states import FINAL, TargetKind
 
 
 @register(JobExecution)
-class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
+class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
+    csv_name = "executions"
     target_kind = TargetKind.EXECUTION
     list_display = (
         "number", "job_and_handler", "slot", "status_badge", "source_and_person", "start",
@@ -52,8 +57,15 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         ("param_source", ChoicesDropdownFilter),
         filters.RunHandlerFilter,
         filters.BackfillFilter,
+        filters.FailureFilter,
         filters.EndedFilter,
-        ("scheduled_time", filters.SlotRangeFilter),
+        ("scheduled_time", filters.DayRangeFilter),
+        own_filters.RunQueueFilter,
+        own_filters.TagFilter,
+        own_filters.OwnerFilter,
+        own_filters.WorkerFilter,
+        own_filters.ErrorFilter,
+        own_filters.LevelFilter,  # the last one: it looks at those that the others leave
     )
     allowed_lookups = frozenset(
         {
@@ -62,7 +74,14 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
             "param_source__exact",
             "handler",
             "backfill",
+            "failure",
             "ended",
+            "queue",
+            "tag",
+            "owner",
+            "worker",
+            "error",
+            "level",
             "scheduled_time_from",
             "scheduled_time_to",
         }
@@ -74,12 +93,16 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     )
     actions = ("cancel_many", "retry_many", "delete_many")
     verbs_for_many = (CANCEL, RETRY, DELETE)
-    actions_list = ("retry_range",)
+    actions_list = ("retry_range", "search_logs")
+    actions_row = ("retry", "cancel", "replay")
     # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("retry", "cancel", "replay")
     change_form_template = "scheduler/executions/page.html"
     list_before_template = "scheduler/executions/rows_live.html"
     delete_verb = DELETE
+
+    class Media:
+        css: ClassVar = {"all": ["scheduler/lists.css"]}
 
     # --- permissions -----------------------------------------------------------------------------
 
@@ -98,15 +121,36 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
     def has_replay_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Action.RUN_JOB)
 
+    def has_view_params_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request) and may(request.user, Action.VIEW_PARAMS)
+
     # --- the list --------------------------------------------------------------------------------
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ExecutionChangeList]:
         return ExecutionChangeList
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {**(extra_context or {}), **saved_filters.bar(request, "executions")}
+        return super().changelist_view(request, context)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         return matching(queryset, search_term), False
+
+    def csv_head(self, request: HttpRequest) -> Row:
+        return file.head(sees_params=may(request.user, Action.VIEW_PARAMS))
+
+    def csv_rows(self, request: HttpRequest, ids: Sequence[int]) -> QuerySet[JobExecution]:
+        more = ["finished_at", "queue", "lease_owner"]
+        if may(request.user, Action.VIEW_PARAMS):
+            more.append("params")
+        return listed(JobExecution.objects.filter(pk__in=ids), *more)
+
+    def csv_cells(self, request: HttpRequest, row: JobExecution) -> Row:
+        return file.cells(row, sees_params=may(request.user, Action.VIEW_PARAMS))
 
     # --- additional addresses --------------------------------------------------------------------
 
@@ -227,6 +271,16 @@ class JobExecutionAdmin(ExecutionColumns, RunsAdmin):
         sees_params = may(request.user, Action.VIEW_PARAMS)
         verb = REPLAY if sees_params else REPLAY_UNSEEN
         return self.ask_one(request, object_id, verb)
+
+    @page_action(
+        description=_("Search in logs"),
+        url_path="search-logs",
+        permissions=["view_params"],
+        icon="search",
+    )
+    def search_logs(self, request: HttpRequest) -> HttpResponse:
+        """Searches the logs of a job's runs."""
+        return log_search.page(self, request)
 
     @page_action(
         description=_("Retry a range"),

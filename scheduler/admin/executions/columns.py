@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,6 +24,7 @@ from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
@@ -38,13 +40,21 @@ LISTED: Final = (
 )  # fmt: skip
 
 
+#: So much of an error is read for its first line.
+_ERROR_READ: Final = 300
+
+
+def listed(rows: QuerySet[JobExecution], *more: str) -> QuerySet[JobExecution]:
+    """Leaves out params, results and all but the beginning of errors: they may be large."""
+    return rows.only(*LISTED, *more).annotate(error_start=Substr("error_message", 1, _ERROR_READ))
+
+
 class ExecutionChangeList(TimedChangeList):
     live_url = ""
     missing_parts: list[str] = []
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Leaves out params, results and errors: they may be large, and the list shows none."""
-        return super().get_queryset(request, exclude_parameters).only(*LISTED)
+        return listed(super().get_queryset(request, exclude_parameters))
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Orders a range of days by the slot, so that the database reads the index on it.
@@ -59,6 +69,11 @@ class ExecutionChangeList(TimedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.missing_parts = missing_parts(Control().clock.now())
+        for row in self.result_list:
+            row.useless_actions = {
+                f"{self.model_admin.admin_site.name}:scheduler_jobexecution_{verb}"
+                for verb in page.VERBS - page.useful_verbs(row)
+            }
         unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
         asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
         # Newer rows belong at the top of the first page of the unfiltered list, and nowhere else.
@@ -100,6 +115,10 @@ class ExecutionColumns(ModelAdmin):
         if execution.status == RunStatus.RUNNING and execution.progress is not None:
             percent = f"{execution.progress:.0f} %"
             badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
+        if error := _error_line(execution):
+            badge = format_html(
+                '{}<span class="run-error" title="{}">{}</span>', badge, error, error
+            )
         return _cell(execution, "status", badge)
 
     @admin.display(description=_("started"))
@@ -126,7 +145,7 @@ class ExecutionColumns(ModelAdmin):
         ids = [int(text) for text in _numbers(request.GET.get("ids", ""))[:LIVE_ROWS]]
         newest = _numbers(request.GET.get("newest", ""))
         now = Control().clock.now()
-        rows = list(JobExecution.objects.filter(pk__in=ids).only(*LISTED)) if ids else []
+        rows = list(listed(JobExecution.objects.filter(pk__in=ids))) if ids else []
         newer = 0
         if newest:
             above = JobExecution.objects.filter(pk__gt=int(newest[0])).order_by("pk")
@@ -154,6 +173,13 @@ class ExecutionColumns(ModelAdmin):
             render=render,
             is_done=not newest and all(row.status in FINAL for row in rows),
         )
+
+
+def _error_line(execution: JobExecution) -> str:
+    """Returns why a run is not a success. A run that is tried again keeps its last error."""
+    if execution.status in {RunStatus.SUCCESS, RunStatus.RUNNING}:
+        return ""
+    return first_line(execution.error_start or "")  # type: ignore[attr-defined]
 
 
 def _cell(execution: JobExecution, name: str, content: object) -> SafeString:

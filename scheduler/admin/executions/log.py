@@ -55,4 +55,9 @@ def _lines(execution_id: int, level: str) -> Any:
     lines = JobLog.objects.filter(execution_id=execution_id)
     if not level or level == LEVELS[0]:
         return lines
-    return lines.filter(level__in=[*LEVELS[LEVELS.index(level) :], "CRITICAL"])
+    return lines.filter(level__in=levels_from(level))
+
+
+def levels_from(level: str) -> list[str]:
+    """Returns this level and the worse ones."""
+    return [*LEVELS[LEVELS.index(level) :], "CRITICAL"]

@@ -97,6 +97,7 @@ def fragment(
         "log_is_cut": len(lines) > log.LOG_LINES,
         "log_limit": log.LOG_LINES,
         "log_levels": log.level_links(execution, level),
+        "log_search_url": _log_search_url(execution),
         "log_url": _url("log", execution.pk) + (f"?level={level}" if level else ""),
     }
 
@@ -126,17 +127,38 @@ def _url(name: str, execution_id: int) -> str:
     return reverse(f"admin:scheduler_jobexecution_{name}", args=[execution_id])
 
 
+def _log_search_url(execution: JobExecution) -> str:
+    if execution.job_id is None:
+        return ""
+    name = {"job": execution.job_name}
+    return reverse("admin:scheduler_jobexecution_search_logs", query=name)
+
+
+VERBS: Final = frozenset({"retry", "cancel", "replay"})
+
+
+def useful_verbs(execution: JobExecution) -> frozenset[str]:
+    """Returns the verbs that the state of the execution allows."""
+    found = {"replay"}
+    if execution.status in RETRYABLE:
+        found.add("retry")
+    if execution.status in UNFINISHED:
+        found.add("cancel")
+    return frozenset(found)
+
+
 def _buttons(execution: JobExecution, person: Any) -> list[dict[str, Any]]:
     """Returns the buttons of the verbs that the state allows and the person may use."""
+    useful = useful_verbs(execution)
     offered = (
-        ("retry", _("Retry"), "primary", execution.status in RETRYABLE, Action.RETRY_EXECUTION),
-        ("cancel", _("Cancel"), "danger", execution.status in UNFINISHED, Action.CANCEL_EXECUTION),
-        ("replay", _("Replay"), "default", True, Action.RUN_JOB),
+        ("retry", _("Retry"), "primary", Action.RETRY_EXECUTION),
+        ("cancel", _("Cancel"), "danger", Action.CANCEL_EXECUTION),
+        ("replay", _("Replay"), "default", Action.RUN_JOB),
     )
     return [
         {"url": _url(name, execution.pk), "title": title, "variant": variant}
-        for name, title, variant, possible, action in offered
-        if possible and may(person, action)
+        for name, title, variant, action in offered
+        if name in useful and may(person, action)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -181,6 +182,8 @@ ENABLE = Verb(
     form=EnableForm,
     form_for_many=EnableForm,
 )
+# Of a paused job: its title is the word for the end of a pause.
+RESUME = replace(ENABLE, name="resume", title=_("Resume"))
 CLONE = Verb(
     name="clone",
     title=_("Clone"),

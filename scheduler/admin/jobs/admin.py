@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -15,9 +16,20 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin import filters, formatting, live
-from scheduler.admin.jobs import checks, comparing, overview, page, restoring, slot, tabs
-from scheduler.admin.jobs.actions import BLIND_RUN, CLONE, DELETE, DISABLE, ENABLE, PAUSE, RUN
+from scheduler.admin import filters, formatting, live, saved_filters
+from scheduler.admin.csv_export import Row
+from scheduler.admin.csv_list import CsvMixin
+from scheduler.admin.jobs import checks, file, page, restoring
+from scheduler.admin.jobs.actions import (
+    BLIND_RUN,
+    CLONE,
+    DELETE,
+    DISABLE,
+    ENABLE,
+    PAUSE,
+    RESUME,
+    RUN,
+)
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
@@ -33,7 +45,8 @@ from scheduler.operations.versions import keeps_version
 
 
 @register(CronJob)
-class CronJobAdmin(JobColumns, SavesJobs):
+class CronJobAdmin(CsvMixin, JobColumns, SavesJobs):
+    csv_name = "jobs"
     form = CronJobForm
     list_display = (
         "name",
@@ -101,16 +114,16 @@ class CronJobAdmin(JobColumns, SavesJobs):
     actions = ("run_many", "enable_many", "disable_many", "pause_many", "delete_many")
     verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE, DELETE)
     readonly_fields = ("schedule_preview",)
-    actions_row = ("run_now", "pause", "enable", "disable", "clone")
-    actions_detail = ("run_now", "pause", "enable", "disable", "clone")
-    list_before_template = "scheduler/jobs/slot_answers.html"
+    actions_row = ("run_now", "pause", "resume", "enable", "disable", "clone")
+    actions_detail = ("run_now", "pause", "resume", "enable", "disable", "clone")
+    list_before_template = "scheduler/jobs/list_before.html"
     change_form_before_template = "scheduler/jobs/marks.html"
     change_form_outer_before_template = "scheduler/jobs/banner.html"
     change_form_outer_after_template = "scheduler/jobs/runs.html"
     warn_unsaved_form = True
 
     class Media:
-        css = {"all": ("scheduler/job_list.css", "scheduler/job_slot.css")}
+        css = {"all": ("scheduler/job_list.css", "scheduler/lists.css")}
         js = ("scheduler/job_strip.js",)
 
     # --- permissions -----------------------------------------------------------------------------
@@ -152,9 +165,17 @@ class CronJobAdmin(JobColumns, SavesJobs):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         now = Control().clock.now()
-        return super().changelist_view(
-            request, {**(extra_context or {}), "missing_parts": missing_parts(now)}
-        )
+        context = {**saved_filters.bar(request, "jobs"), "missing_parts": missing_parts(now)}
+        return super().changelist_view(request, {**(extra_context or {}), **context})
+
+    def csv_head(self, request: HttpRequest) -> Row:
+        return file.head(sees_params=may(request.user, Action.VIEW_PARAMS))
+
+    def csv_rows(self, request: HttpRequest, ids: Sequence[int]) -> QuerySet[CronJob]:
+        return CronJob.objects.filter(pk__in=ids).prefetch_related("tag_rows")
+
+    def csv_cells(self, request: HttpRequest, row: CronJob) -> Row:
+        return file.cells(row, sees_params=may(request.user, Action.VIEW_PARAMS))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -318,6 +339,12 @@ class CronJobAdmin(JobColumns, SavesJobs):
     @page_action(description=_("Pause"), url_path="pause", permissions=["pause"], icon="pause")
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.ask_one(request, object_id, PAUSE)
+
+    @page_action(
+        description=_("Resume"), url_path="resume", permissions=["pause"], icon="play_arrow"
+    )
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, RESUME)
 
     @page_action(
         description=_("Enable"), url_path="enable", permissions=["pause"], icon="toggle_on"

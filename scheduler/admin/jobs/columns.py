@@ -89,7 +89,11 @@ class JobColumns(ModelAdmin):
 
 def useless_verbs(job: CronJob) -> frozenset[str]:
     """Returns the verbs that the state of the job leaves nothing to do for."""
-    return frozenset({"enable"} if job.is_enabled else {"disable", "pause"})
+    if job.is_enabled:
+        return frozenset({"enable", "resume"})
+    # What was paused is resumed, and what was switched off is enabled: the same act.
+    other = "enable" if state_of(job) == JobState.PAUSED else "resume"
+    return frozenset({"disable", "pause", other})
 
 
 def state_badge(job: CronJob) -> SafeString:

@@ -1,0 +1,131 @@
+"""Filters of executions that no index finds. They look at the newest runs only, and say so."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.formats import number_format
+from django.utils.functional import lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.executions.log import LEVELS, levels_from
+from scheduler.admin.filters import Choices, QueueFilter
+from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, TextFilter
+from scheduler.models import CronJob, JobExecution, JobLog, JobTag
+from scheduler.store import failures
+
+#: So many of the newest runs are looked at, unless another filter has narrowed the list.
+LOOKED_AT: Final = 100_000
+#: The same for the lines of logs.
+LOGS_LOOKED_AT: Final = 2_000
+_OFFERED: Final = 200
+# Filters whose index bounds the list.
+_NARROWING: Final = frozenset(
+    {"job__id__exact", "backfill", "failure", "scheduled_time_from", "scheduled_time_to"}
+)
+
+
+def of_newest(title: Any, count: int) -> Any:
+    """Returns the title of a filter with how many runs it looks at."""
+    known = lazy(lambda: number_format(count, force_grouping=True), str)()
+    return lazy(lambda: gettext("%(title)s (newest %(count)s)") % _facts(title, known), str)()
+
+
+def _facts(title: Any, count: Any) -> dict[str, Any]:
+    return {"title": title, "count": count}
+
+
+def among_newest(request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+    if _NARROWING & request.GET.keys():
+        return rows
+    newest = JobExecution.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    return rows.filter(id__gt=newest - LOOKED_AT)
+
+
+class RunQueueFilter(QueueFilter):
+    title = of_newest(_("queue"), LOOKED_AT)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        return among_newest(request, super().queryset(request, queryset))
+
+
+class _OfJobs(DropdownFilter):
+    """Filters by something that the job says."""
+
+    column = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        jobs = CronJob.objects.filter(**{self.column: self.value()}).order_by()
+        return among_newest(request, queryset).filter(job_id__in=jobs.values("id"))
+
+
+class TagFilter(_OfJobs):
+    title = of_newest(_("tag"), LOOKED_AT)
+    parameter_name = "tag"
+    column = "tag_rows__tag"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        tags = JobTag.objects.order_by("tag").values_list("tag", flat=True).distinct()
+        return [(tag, tag) for tag in tags[:_OFFERED]]
+
+
+class OwnerFilter(_OfJobs):
+    title = of_newest(_("owner"), LOOKED_AT)
+    parameter_name = "owner"
+    column = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        owners = CronJob.objects.exclude(owner="").order_by("owner")
+        names = owners.values_list("owner", flat=True).distinct()
+        return [(name, name) for name in names[:_OFFERED]]
+
+
+class WorkerFilter(TextFilter):
+    title = of_newest(_("worker"), LOOKED_AT)
+    parameter_name = "worker"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = _text(self.value())
+        if not name:
+            return queryset
+        return among_newest(request, queryset).filter(lease_owner__icontains=name)
+
+
+class ErrorFilter(TextFilter):
+    title = of_newest(_("text of the error"), failures.SEARCHED)
+    parameter_name = "error"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        text = _text(self.value())
+        return failures.with_text(queryset, text) if text else queryset
+
+
+class LevelFilter(DropdownFilter):
+    """Filters by the worst line of the log. It looks at the newest of the runs that are left."""
+
+    title = of_newest(_("lines in the log"), LOGS_LOOKED_AT)
+    parameter_name = "level"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(level, gettext("%s and worse") % level) for level in LEVELS[2:]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        level = self.value()
+        if level not in LEVELS:
+            return queryset
+        ids = queryset.order_by("-id").values_list("id", flat=True)
+        oldest = next(iter(ids[LOGS_LOOKED_AT : LOGS_LOOKED_AT + 1]), 0)
+        lines = JobLog.objects.filter(execution_id=OuterRef("pk"), level__in=levels_from(level))
+        return queryset.filter(Exists(lines), id__gt=oldest)
+
+
+def _text(value: Any) -> str:
+    """Returns what a person typed. PostgreSQL refuses the sign NUL in a text."""
+    return str(value or "").replace("\0", "").strip()[:255]
