@@ -167,8 +167,34 @@ def pages() -> Iterator[tuple[str, str]]:
         "search by a common word": "q=job",
         "search by handler": "q=report_7",
         "search for nothing": "q=nosuchthing",
+        "one queue": "queue=slow",
+        "one tag": "tag=nosuchtag",
+        "one worker": "worker=nosuchworker",
+        "text of the error": "error=nosuchtext",
+        "lines in the log": "level=ERROR",
+        "a kind of failure": f"failure={_kind_of_failure()}",
     }.items():
         yield f"executions, {name}", f"{runs}?{query}"
+
+    failures = reverse("admin:failures")
+    yield "failures", failures
+    for name, query in {
+        "90 days, all": "days=90&state=all",
+        "text": "q=nosuchtext",
+        "one queue": "queue=slow",
+        "one job": f"job={job.name}",
+    }.items():
+        yield f"failures, {name}", f"{failures}?{query}"
+    yield "failure", reverse("admin:failure", args=[_kind_of_failure()])
+    yield "activity", reverse("admin:activity")
+    yield "activity, nobody", reverse("admin:activity", query={"who": "nosuchperson"})
+    yield (
+        "search in logs",
+        reverse(
+            "admin:scheduler_jobexecution_search_logs", query={"job": job.name, "q": "nosuchtext"}
+        ),
+    )
+    yield "palette", reverse("admin:palette", query={"q": "job"})
 
     jobs = reverse("admin:scheduler_cronjob_changelist")
     yield "jobs", jobs
@@ -240,6 +266,13 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "API cron", f"/api/crons/{job.pk}"
     yield "API slot", f"/api/crons/{job.pk}/slots?at=yesterday+03:00"
     yield "metrics", "/metrics"
+
+
+def _kind_of_failure() -> int:
+    """Returns the one with the most runs."""
+    from scheduler.models import FailureGroup
+
+    return int(FailureGroup.objects.order_by("-runs").values_list("id", flat=True)[0])
 
 
 def _weeks_ago(instant: Any) -> str:

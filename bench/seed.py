@@ -56,7 +56,10 @@ def analyze() -> None:
     """Updates the statistics, as a database that has run for a while has done by itself."""
     from django.db import connection
 
-    tables = ("cron_jobs", "job_executions", "job_attempts", "job_logs")
+    tables = (
+        "cron_jobs", "job_executions", "job_attempts", "job_logs", "jobu_failure_groups",
+        "jobu_failure_days", "jobu_failed_runs",
+    )  # fmt: skip
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # VACUUM also updates the visibility map, which autovacuum would have done by itself.

@@ -20,8 +20,8 @@ class FailureGroup(models.Model):
     # The first line of the newest error, as it was.
     example = models.CharField(max_length=400, blank=True, default="")
     runs = models.BigIntegerField(_("failures"))
-    first_at = models.DateTimeField(_("first seen"))
-    last_at = models.DateTimeField(_("last seen"))
+    first_at = models.DateTimeField(_("happened first"))
+    last_at = models.DateTimeField(_("happened last"))
     last_execution_id = models.BigIntegerField()
     # False: a person has marked it as seen, and it has not happened since.
     is_open = models.BooleanField(default=True)
@@ -39,8 +39,15 @@ class FailureGroup(models.Model):
             models.Index(fields=["last_at"], name="failure_groups_newest"),
         ]
 
+    @property
+    def exception_name(self) -> str:
+        """The class of the exception without its module."""
+        return self.exception_class.rpartition(".")[2]
+
     def __str__(self) -> str:
-        return f"{self.exception_class.rpartition('.')[2] or self.handler_name}: {self.text}"
+        name = self.exception_name
+        # Most errors begin with it.
+        return f"{name}: {self.text}" if name and name not in self.text else self.text
 
 
 class FailureDay(models.Model):

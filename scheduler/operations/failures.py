@@ -55,4 +55,6 @@ class FailureControl(ExecutionOperations):
     def _remember_group(
         self, verb: ActivityVerb, group: FailureGroup, now: datetime, **facts: object
     ) -> Activity:
-        return self._remember(verb, TargetKind.FAILURE, group.pk, str(group), now, facts)
+        return self._remember(
+            verb, TargetKind.FAILURE, group.pk, str(group) or group.handler_name, now, facts
+        )

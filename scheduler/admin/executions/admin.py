@@ -48,9 +48,13 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
     csv_name = "executions"
     target_kind = TargetKind.EXECUTION
     list_display = (
-        "number", "job_and_handler", "slot", "status_badge", "source_and_person", "start",
-        "duration", "tries",
-    )  # fmt: skip
+        "number",
+        "job_and_handler",
+        "slot_and_source",
+        "status_badge",
+        "start_and_duration",
+        "tries",
+    )
     list_filter = (
         ("job", AutocompleteSelectFilter),
         ("status", ChoicesDropdownFilter),

@@ -95,19 +95,16 @@ class ExecutionColumns(ModelAdmin):
             execution.handler_name,
         )
 
-    @admin.display(description=_("slot"))
-    def slot(self, execution: JobExecution) -> SafeString | str:
-        return formatting.slot(execution)
-
-    @admin.display(description=_("source, requested by"))
-    def source_and_person(self, execution: JobExecution) -> SafeString:
+    @admin.display(description=_("slot, source"))
+    def slot_and_source(self, execution: JobExecution) -> SafeString:
         return format_html(
-            '{}<br><span class="text-xs">{}</span>',
+            '{}<br><span class="text-xs">{} {}</span>',
+            formatting.instant(execution.scheduled_time),
             label_of(ParamSource, execution.param_source),
             execution.requested_by,
         )
 
-    # These four columns change: `rows_view` sends their cells again.
+    # These columns change: `rows_view` sends their cells again.
 
     @admin.display(description=_("status"))
     def status_badge(self, execution: JobExecution) -> SafeString:
@@ -121,14 +118,9 @@ class ExecutionColumns(ModelAdmin):
             )
         return _cell(execution, "status", badge)
 
-    @admin.display(description=_("started"))
-    def start(self, execution: JobExecution) -> SafeString:
-        return _cell(execution, "start", formatting.instant(execution.started_at))
-
-    @admin.display(description=_("took"))
-    def duration(self, execution: JobExecution) -> SafeString:
-        seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
-        return _cell(execution, "took", page.duration_cell(execution, seen_at))
+    @admin.display(description=_("started, took"))
+    def start_and_duration(self, execution: JobExecution) -> SafeString:
+        return format_html("{}<br>{}", _start(execution), _duration(execution))
 
     @admin.display(description=_("attempts"))
     def tries(self, execution: JobExecution) -> SafeString:
@@ -161,8 +153,8 @@ class ExecutionColumns(ModelAdmin):
                 row.seen_at = now  # type: ignore[attr-defined]
                 cells += [
                     self.status_badge(row),
-                    self.start(row),
-                    self.duration(row),
+                    _start(row),
+                    _duration(row),
                     self.tries(row),
                 ]
             return "".join((*cells, _newer_note(newer)))
@@ -173,6 +165,15 @@ class ExecutionColumns(ModelAdmin):
             render=render,
             is_done=not newest and all(row.status in FINAL for row in rows),
         )
+
+
+def _start(execution: JobExecution) -> SafeString:
+    return _cell(execution, "start", formatting.instant(execution.started_at))
+
+
+def _duration(execution: JobExecution) -> SafeString:
+    seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
+    return _cell(execution, "took", page.duration_cell(execution, seen_at))
 
 
 def _error_line(execution: JobExecution) -> str:

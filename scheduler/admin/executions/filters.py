@@ -18,7 +18,7 @@ from scheduler.models import CronJob, JobExecution, JobLog, JobTag
 from scheduler.store import failures
 
 #: So many of the newest runs are looked at, unless another filter has narrowed the list.
-LOOKED_AT: Final = 100_000
+LOOKED_AT: Final = 30_000
 #: The same for the lines of logs.
 LOGS_LOOKED_AT: Final = 2_000
 _OFFERED: Final = 200
@@ -104,7 +104,7 @@ class ErrorFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text = _text(self.value())
-        return failures.with_text(queryset, text) if text else queryset
+        return queryset.filter(id__in=failures.with_text(text)) if text else queryset
 
 
 class LevelFilter(DropdownFilter):

@@ -113,8 +113,7 @@ def _facts(group: FailureGroup, now: datetime) -> dict[str, Any]:
     return {
         "id": group.pk,
         "url": reverse("admin:failure", args=[group.pk]),
-        "exception": group.exception_class.rpartition(".")[2],
-        "text": group.text or _("(no text)"),
+        "text": str(group) if group.text else f"{group.exception_name} {_('(no text)')}",
         "handler": group.handler_name,
         "total": number_format(group.runs, force_grouping=True),
         "first_at": formatting.instant(group.first_at, now),
@@ -136,13 +135,13 @@ def _seen(group: FailureGroup) -> str:
 
 
 def _spread(spread: Spread, shown: Chosen, names: dict[int, str]) -> dict[str, Any]:
-    name = names.get(spread.job_id, "")
+    name = names.get(spread.job_id, "") if spread.jobs == 1 else ""
     counted = ngettext("%(count)s job", "%(count)s jobs", spread.jobs) % {"count": spread.jobs}
     return {
         "runs": number_format(spread.runs, force_grouping=True),
         "trend": trend(spread.by_day, shown.days),
         "jobs": counted if spread.jobs else "",
-        "job": name if spread.jobs == 1 else "",
+        "job": name,
         "job_url": reverse("admin:scheduler_cronjob_change", args=[spread.job_id]) if name else "",
     }
 
@@ -155,7 +154,7 @@ def _csv(request: HttpRequest) -> StreamingHttpResponse:
     shown = chosen(request, failures_of(request).clock.now())
     ids = list(failures.groups(shown.wanted).values_list("id", flat=True)[: csv_export.LIMIT + 1])
     head = [
-        _("failure"), _("error"), _("handler"), _("runs"), _("first seen"), _("last seen"),
+        _("failure"), _("error"), _("handler"), _("runs"), _("happened first"), _("happened last"),
         _("last run"), _("state"),
     ]  # fmt: skip
     batches = csv_export.in_batches(ids, _groups_of, _cells)

@@ -1,4 +1,4 @@
-// The command palette: Ctrl-K or "/" opens it, arrows choose, Enter goes there, Escape closes it.
+// The command palette: Ctrl-K opens it, and "/" where the page has no search field of its own; arrows choose, Enter goes there, Escape closes it.
 // Its texts are on the <dialog>; what is found comes from the server as JSON.
 "use strict";
 
@@ -106,7 +106,8 @@ document.addEventListener("DOMContentLoaded", () => {
     (event) => {
       const isShortcut = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k";
       const isSlash = event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey;
-      if (!isShortcut && !(isSlash && !isTyping(event.target))) return;
+      const isFree = isSlash && !isTyping(event.target) && !document.getElementById("searchbar");
+      if (!isShortcut && !isFree) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       open();
