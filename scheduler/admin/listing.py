@@ -32,7 +32,8 @@ class CappedPaginator(AnyPaginator):
     @cached_property
     def _found(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by()[: COUNT_LIMIT + 1].count())
+        # The keys alone: MariaDB would copy what else the list shows of 10,000 rows.
+        return int(rows.order_by().values("pk")[: COUNT_LIMIT + 1].count())
 
 
 class LimitedLookupsAdmin(ModelAdmin):

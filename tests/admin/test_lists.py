@@ -110,7 +110,9 @@ def test_runs_are_found_by_worker_queue_tag_owner_source_error_and_level(admin):
         {"worker": "w1", "error": "order", "level": "ERROR", "job__id__exact": str(job.pk)},
     ):  # fmt: skip
         assert found(admin, **query) == [run.pk], query
-    assert found(admin, error="order 18") == []
+    assert found(admin, error="order 18") == found(admin, tag="none") == []
+    CronJob.objects.update(owner="")
+    assert found(admin, owner="nobody") == []
     assert found(admin, worker="\0", error="\0", level="LOUD") != []
 
 

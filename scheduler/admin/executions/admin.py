@@ -54,6 +54,7 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         "status_badge",
         "start_and_duration",
         "tries",
+        "acts",
     )
     list_filter = (
         ("job", AutocompleteSelectFilter),
@@ -98,7 +99,6 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
     actions = ("cancel_many", "retry_many", "delete_many")
     verbs_for_many = (CANCEL, RETRY, DELETE)
     actions_list = ("retry_range", "search_logs")
-    actions_row = ("retry", "cancel", "replay")
     # This registers only the addresses. The page shows the buttons of the possible verbs.
     actions_detail = ("retry", "cancel", "replay")
     change_form_template = "scheduler/executions/page.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -13,7 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -28,6 +29,7 @@ from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
+from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
 
 # The most rows that the list updates, and the most newer rows that it counts.
@@ -47,6 +49,31 @@ _ERROR_READ: Final = 300
 def listed(rows: QuerySet[JobExecution], *more: str) -> QuerySet[JobExecution]:
     """Leaves out params, results and all but the beginning of errors: they may be large."""
     return rows.only(*LISTED, *more).annotate(error_start=Substr("error_message", 1, _ERROR_READ))
+
+
+_VERB: Final = (
+    '<a class="text-primary-600 dark:text-primary-500" href="{}" aria-label="{} #{}">{}</a>'
+)
+
+
+def offer(request: HttpRequest, rows: Iterable[Any]) -> None:
+    """Sets `offered` on each row: the addresses and titles of its verbs for this person."""
+    # The addresses are made once: to reverse them costs more than all else of a row.
+    allowed = {
+        verb: (reverse(f"admin:scheduler_jobexecution_{verb}", args=[0]), title)
+        for verb, title, action in (
+            ("retry", gettext("Retry"), Action.RETRY_EXECUTION),
+            ("cancel", gettext("Cancel"), Action.CANCEL_EXECUTION),
+        )
+        if may(request.user, action)
+    }
+    for row in rows:
+        useful = page.useful_verbs(row)
+        row.offered = [
+            (url.replace("/0/", f"/{row.pk}/"), title)
+            for verb, (url, title) in allowed.items()
+            if verb in useful
+        ]
 
 
 class ExecutionChangeList(TimedChangeList):
@@ -69,11 +96,7 @@ class ExecutionChangeList(TimedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.missing_parts = missing_parts(Control().clock.now())
-        for row in self.result_list:
-            row.useless_actions = {
-                f"{self.model_admin.admin_site.name}:scheduler_jobexecution_{verb}"
-                for verb in page.VERBS - page.useful_verbs(row)
-            }
+        offer(request, self.result_list)
         unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
         asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
         # Newer rows belong at the top of the first page of the unfiltered list, and nowhere else.
@@ -130,6 +153,12 @@ class ExecutionColumns(ModelAdmin):
             text = gettext("%(attempts)s, %(failures)s failed") % counts
         return _cell(execution, "tries", formatting.no_wrap(text))
 
+    @admin.display(description=_("actions"))
+    def acts(self, execution: JobExecution) -> SafeString:
+        offered: list[tuple[str, str]] = execution.offered  # type: ignore[attr-defined]
+        cells = ((url, title, execution.pk, title) for url, title in offered)
+        return _cell(execution, "acts", format_html_join(" ", _VERB, cells))
+
     def rows_view(self, request: HttpRequest) -> HttpResponse:
         """Answers live.js with the changing cells of the list's rows."""
         if not self.has_view_permission(request):
@@ -148,6 +177,7 @@ class ExecutionColumns(ModelAdmin):
         ]
 
         def render() -> str:
+            offer(request, rows)
             cells = []
             for row in rows:
                 row.seen_at = now  # type: ignore[attr-defined]
@@ -156,6 +186,7 @@ class ExecutionColumns(ModelAdmin):
                     _start(row),
                     _duration(row),
                     self.tries(row),
+                    self.acts(row),
                 ]
             return "".join((*cells, _newer_note(newer)))
 

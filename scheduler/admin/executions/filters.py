@@ -59,6 +59,16 @@ class _OfJobs(DropdownFilter):
 
     column = ""
 
+    def values(self) -> Any:
+        """Returns what the jobs say, as a query."""
+        raise NotImplementedError
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        names = list(self.values()[:_OFFERED])
+        chosen = self.value()
+        # Django ignores a filter that offers nothing, and would show all runs.
+        return [(name, name) for name in (*names, *({chosen} - {None, "", *names}))]
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
@@ -71,9 +81,8 @@ class TagFilter(_OfJobs):
     parameter_name = "tag"
     column = "tag_rows__tag"
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        tags = JobTag.objects.order_by("tag").values_list("tag", flat=True).distinct()
-        return [(tag, tag) for tag in tags[:_OFFERED]]
+    def values(self) -> Any:
+        return JobTag.objects.order_by("tag").values_list("tag", flat=True).distinct()
 
 
 class OwnerFilter(_OfJobs):
@@ -81,10 +90,9 @@ class OwnerFilter(_OfJobs):
     parameter_name = "owner"
     column = "owner"
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+    def values(self) -> Any:
         owners = CronJob.objects.exclude(owner="").order_by("owner")
-        names = owners.values_list("owner", flat=True).distinct()
-        return [(name, name) for name in names[:_OFFERED]]
+        return owners.values_list("owner", flat=True).distinct()
 
 
 class WorkerFilter(TextFilter):

@@ -134,9 +134,6 @@ def _log_search_url(execution: JobExecution) -> str:
     return reverse("admin:scheduler_jobexecution_search_logs", query=name)
 
 
-VERBS: Final = frozenset({"retry", "cancel", "replay"})
-
-
 def useful_verbs(execution: JobExecution) -> frozenset[str]:
     """Returns the verbs that the state of the execution allows."""
     found = {"replay"}
