@@ -1,13 +1,14 @@
 """The admin: the web pages for people. Every change goes through the operations.
 
-One folder or module per page: jobs, executions, backfills, dashboard, processes, tokens,
-preferences, accounts (Django's users and groups in the theme). No page imports another page.
-`pages` imports them all.
+One folder or module per page: jobs, executions, failures, activity, backfills, dashboard, palette,
+processes, tokens, preferences, accounts (Django's users and groups in the theme). No page imports
+another page. `pages` imports them all.
 
 Modules that the pages share:
 actions: pages that ask for confirmation and then act.
 explain, formatting, liveness: descriptions of a state.
-listing, filters: lists over large tables.
+listing, filters, page_filters: lists over large tables, those of Django and others.
+csv_export, csv_list: lists as files. saved_filters: filters that people keep.
 live: pages that update themselves.
 params_field, job_name_field, suggesting_input: form fields.
 site: where the pages are. theme, personal: what jobu's own site does by itself.

@@ -8,7 +8,8 @@ The path of a run: slots (due jobs become executions), heads (what waits at the 
 (the most urgent runs, locked), claims (attempts begin), overlap (runs of a job that must not
 overlap), runs (leases), run_reports (log lines and progress), endings (attempts end), turns (an end
 and the next claim), rescue (leases that ran out).
-What people change: jobs, executions, backfills, tokens.
+What people change: jobs, executions, backfills, tokens, saved_filters.
 What beat keeps in order: last_results, retention, processes.
-What pages show: statistics, hours, job_trends, forecast, recent_runs.
+What is known of failures, by their kind: failures.
+What pages show: log_search, statistics, hours, job_trends, forecast, recent_runs.
 """
