@@ -12,7 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
 from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, router
 
 from scheduler.conf import is_own_project
 from scheduler.events import emit
@@ -98,7 +98,7 @@ def _log_wrong_encoding() -> None:
     fresh = connections.create_connection(DEFAULT_DB_ALIAS)
     try:
         found = wrong_encoding(fresh)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         return  # beat and worker log what is wrong with it
     finally:
         fresh.close()

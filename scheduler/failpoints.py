@@ -36,6 +36,7 @@ POINTS: Mapping[str, str] = {
     "switch.on_there": "the job is on there again; no row says so",
     # worker
     "claim.read": "executions are locked for their claim; none is claimed",
+    "claim.written": "executions are claimed; not committed",
     "claim.committed": "the execution is claimed; its handler has not begun",
     "run.started": "the handler runs",
     "run.ended": "the handler has ended; its outcome is not written",

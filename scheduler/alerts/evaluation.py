@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import DatabaseError
+from django.db import Error
 
 from scheduler.alerts import ended_runs, standing
 from scheduler.alerts.standing import Durations
@@ -55,7 +55,7 @@ class Evaluation:
             has_more = self._look(self._clock.now())
         # Whatever is wrong with alerts, beat goes on with the slots. The event reports it once.
         except Exception as error:
-            if isinstance(error, DatabaseError) and is_outage(error):
+            if isinstance(error, Error) and is_outage(error):
                 raise
             if not self._is_failing:
                 emit("alerts.failed", error=f"{type(error).__name__}: {error}", exc_info=True)

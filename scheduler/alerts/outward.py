@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from django.db import DatabaseError
+from django.db import Error
 
 from scheduler.alerts.check_ins.reporting import Reporting
 from scheduler.alerts.dead_man import DeadManSwitch
@@ -53,7 +53,7 @@ class Outward:
             self._look(self._clock.now(), monotonic)
         # Whatever is wrong here, beat goes on with the slots.
         except Exception as error:
-            if isinstance(error, DatabaseError) and is_outage(error):
+            if isinstance(error, Error) and is_outage(error):
                 raise
             if not self._is_failing:
                 emit("alerts.failed", error=f"{type(error).__name__}: {error}", exc_info=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from scheduler.alerts import watchers
 from scheduler.alerts.announcing import tell_directly
@@ -84,7 +84,7 @@ class _Guarded:
             look()
         # Whatever is wrong with alerts, the process goes on with its work.
         except Exception as error:
-            if isinstance(error, DatabaseError) and is_outage(error):
+            if isinstance(error, Error) and is_outage(error):
                 raise
             if not self._is_failing:
                 emit("alerts.failed", error=f"{type(error).__name__}: {error}", exc_info=True)

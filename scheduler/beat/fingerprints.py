@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import DatabaseError
+from django.db import Error
 
 from scheduler.beat.planning import report_moved
 from scheduler.clock import Clock
@@ -37,7 +37,7 @@ _BEATS_SECONDS: Final = 5
 #: So many moved runs are reported one by one. The last line has the number of all of them.
 _MOST_REPORTED: Final = 100
 _INSTANT: Final = timedelta(microseconds=1)
-_ROW_ERRORS: Final = (DatabaseError, ValueError, TypeError, ArithmeticError)
+_ROW_ERRORS: Final = (Error, ValueError, TypeError, ArithmeticError)
 
 _Change = watermarks.Adopted | watermarks.Moved
 

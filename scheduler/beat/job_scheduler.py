@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import beat
 from celery.signals import beat_init
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 from kombu.exceptions import OperationalError
 
 from scheduler import service_manager
@@ -262,7 +262,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         if self._failed_since is None:
             self._failed_since = self._clock.monotonic()
             emit("tick.failed", error=f"{type(error).__name__}: {error}", exc_info=True)
-        if isinstance(error, DatabaseError | InterfaceError):
+        if isinstance(error, Error):
             seconds = self._clock.monotonic() - self._failed_since
             self._watch.database_is_away(seconds, f"{type(error).__name__}: {error}")
         wait = self._backoff_seconds

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import DatabaseError
+from django.db import Error
 
 from scheduler import failpoints
 from scheduler.conf import SchedulerSettings
@@ -58,12 +58,12 @@ def _end(lost: Sequence[Ending], now: datetime) -> frozenset[str]:
     """Write the ends, all together. If the database refuses one run, one by one."""
     try:
         return end(lost, now=now, expired_before=now)
-    except DatabaseError as error:
+    except Error as error:
         if is_outage(error) or len(lost) == 1:
             raise
     ended: frozenset[str] = frozenset()
     for one in lost:
-        with suppress(DatabaseError):  # it is tried again by the next sweep
+        with suppress(Error):  # it is tried again by the next sweep
             ended |= _end([one], now)
     return ended
 

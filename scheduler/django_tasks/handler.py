@@ -7,7 +7,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 
 from handlers import PermanentError
 from handlers.base import BaseHandler
@@ -76,7 +76,7 @@ def _after(execution_id: int, status: RunStatus) -> None:
         task = lookup.find(path, may_import=lookup.imported_only)
         if task is not None:
             finished(result_of(task, row, attempts))
-    except DatabaseError as error:
+    except Error as error:
         emit("task.not_signalled", execution_id=execution_id, error=str(error))
 
 

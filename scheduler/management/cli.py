@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import translation
 from django.utils.translation import gettext as _
 
@@ -116,7 +116,7 @@ class JobuCommand(BaseCommand):
             code = self._run(options)
         except REFUSED as error:
             raise self._refusal(error) from error
-        except DatabaseError as error:
+        except Error as error:
             text = " ".join(str(error).split())
             refused = Refused(_("the database cannot be used: %(error)s") % {"error": text})
             self._document_of(refused)

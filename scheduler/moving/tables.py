@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from django.db import DatabaseError, connections, transaction
+from django.db import Error, connections
 from django.utils.connection import ConnectionDoesNotExist
 from django.utils.translation import gettext as _
 
@@ -155,7 +155,7 @@ def _of_alias(alias: str) -> Any:
         raise UnreadableSource(
             _("%(alias)s is neither a URL nor an alias of a database; there are %(known)s") % facts
         ) from error
-    except DatabaseError as error:
+    except Error as error:
         raise _cannot_be_read(error) from error
     return connection
 

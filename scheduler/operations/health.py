@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 
 from scheduler.operations.celery_app import own_app
 from scheduler.operations.liveness import ClockState, clock_of
@@ -167,7 +167,7 @@ def _problem(error: BaseException | None, timeout: float) -> str | None:
 def _is_busy(error: BaseException) -> bool:
     if isinstance(error, TimeoutError):
         return True
-    if not isinstance(error, DatabaseError):
+    if not isinstance(error, Error):
         return False
     cause = error.__cause__ or error
     code = getattr(cause, "sqlstate", None) or (cause.args[0] if cause.args else None)

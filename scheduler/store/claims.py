@@ -101,7 +101,7 @@ class Claim:
     def take(self, choice: Choice, now: datetime) -> Claims:
         """Claim those of `choice` that may run now. One transaction, none if there are none.
 
-        After a DatabaseError the COMMIT may still have happened: ask `taken_after_all`.
+        After an error of the database the COMMIT may still have happened: ask `taken_after_all`.
         """
         found = self.look(choice, now)
         if found is None:
@@ -112,6 +112,7 @@ class Claim:
             guards = overlap.lock_guards((), guards_of(rows))
             self.begin(rows, guards, now)
             guards.write()
+            failpoints.point("claim.written")
 
         in_transaction(work)
         return self.committed(now)
@@ -141,7 +142,7 @@ class Claim:
     # --- a claim in one statement (short_turns.py) ------------------------------------------------
 
     def terms(self, choice: Choice, now: datetime) -> Terms:
-        """What the statement writes. After a DatabaseError ask `taken_after_all`."""
+        """What the statement writes. After an error of the database ask `taken_after_all`."""
         self._begin_anew()
         self._choice, self._is_short, self._short_at = choice, True, now
         return Terms(

@@ -19,8 +19,8 @@ def end_and_claim(
     """Write these ends and claim what `choice` wants. Returns the ends' tokens, and the claims.
 
     One transaction, or a statement that does both and, if that has begun nothing although there may
-    be something, a claim. After a DatabaseError a COMMIT may still have happened: ask first
-    `endings.ended` and then `claim.taken_after_all` on a fresh connection.
+    be something, a claim. After an error of the database a COMMIT may still have happened: ask
+    first `endings.ended` and then `claim.taken_after_all` on a fresh connection.
     A run that these ends free is not claimed here: the choice is made before.
 
     The locks: RUNNING rows, then PENDING rows that nobody holds, then all guards in order. So it

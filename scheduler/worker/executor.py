@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from handlers.hooks import RunHooks
 from handlers.params import without_values
@@ -128,7 +128,7 @@ class Executor:
     def claim(self, choice: claims.Choice) -> Begun:
         """Claim what may run and begin it. Blocks for the claim alone.
 
-        After a DatabaseError the next call first asks what of this claim has become ours.
+        After an error of the database the next call first asks what of this claim has become ours.
         """
         with self._claiming:
             return self._claim(choice)
@@ -139,7 +139,7 @@ class Executor:
         since, claim = self._clock.monotonic(), self._new_claim()
         try:
             taken = claim.take(choice, self._clock.now())
-        except DatabaseError as error:
+        except Error as error:
             return self._after_error(_Unsure(claim=claim, since=since), error)
         return self._begin(taken, since)
 
@@ -152,7 +152,7 @@ class Executor:
         since, claim = self._clock.monotonic(), self._new_claim()
         try:
             written, taken = self._reporter.write_and_claim(ended, verdict, claim, choice)
-        except DatabaseError as error:
+        except Error as error:
             # Either both happened or nothing did: each asks for itself.
             connection.close()
             self._unsure = _Unsure(claim=claim, since=since)
@@ -167,7 +167,7 @@ class Executor:
             owner=self._owner, lease_seconds=self._settings().lease_seconds, decide=decide
         )
 
-    def _after_error(self, unsure: _Unsure, error: DatabaseError) -> Begun:
+    def _after_error(self, unsure: _Unsure, error: Error) -> Begun:
         """The COMMIT may have happened although its answer was lost. Ask on a new connection."""
         connection.close()
         self._unsure = unsure
@@ -186,7 +186,7 @@ class Executor:
                 started = [one for one in taken.started if one.lease.token in ours]
                 taken = replace(taken, started=started)
                 unsure = replace(unsure, since=self._clock.monotonic())
-        except DatabaseError:
+        except Error:
             connection.close()
             raise
         self._unsure = None
@@ -328,7 +328,7 @@ class Executor:
                 reason_facts={"culprit": row.id},
             )
             self._hand_back(others, released, self._clock.now())
-        except DatabaseError:
+        except Error:
             connection.close()  # then their leases run out, and rescue charges them
         finally:
             alarm.cancel()

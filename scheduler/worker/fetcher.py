@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from scheduler.clock import Clock, pause, since_boot
 from scheduler.conf import SchedulerSettings, current
@@ -75,7 +75,7 @@ class Source:
             try:
                 self._paused = paused_names(self._clock.now())
                 self._look_at = self._clock.monotonic() + _LOOK_SECONDS
-            except DatabaseError:
+            except Error:
                 # An outage must not keep a child from the end of its run, which comes next. What
                 # was paused stays so, and the claim meets the outage by itself.
                 connection.close()

@@ -14,7 +14,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from scheduler import service_manager
 from scheduler.alerts.watching import WorkerWatch
@@ -107,7 +107,7 @@ class Heartbeat:
                     self._round(beats=rounds % every == 0 or is_last)
                     if is_last:
                         processes.forget_process(self._name)
-                except DatabaseError:  # a stale heartbeat tells enough
+                except Error:  # a stale heartbeat tells enough
                     if self._look is not None:
                         self._look(None)
                 finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from scheduler import failpoints
 from scheduler.clock import Clock, pause
@@ -81,7 +81,7 @@ class Reporter:
     ) -> tuple[Verdict | None, claims.Claims]:
         """The end of one run and a claim in one transaction, tried once.
 
-        After a DatabaseError either both are in the database or none.
+        After an error of the database either both are in the database or none.
         """
         with held.report.taken(wait_seconds=_SAVING_SECONDS) as report:
             now = self._clock.now()
@@ -111,7 +111,7 @@ class Reporter:
                 maybe_written = True
                 self._write_once(group, with_details=refusals < _REFUSALS_OF_DETAILS)
                 return
-            except DatabaseError as error:
+            except Error as error:
                 connection.close()
                 text = f"{type(error).__name__}: {error}"
                 if text != told:  # an outage is told once, not at each try

@@ -12,7 +12,7 @@ import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from opentelemetry import trace
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import (
@@ -65,14 +65,14 @@ class Tracing(NoTracing):
                 contexts[claimed.row.id] = f"{first or own} {own}"
         try:
             traces.write(contexts)
-        except DatabaseError:
+        except Error:
             connection.close()
 
     @staticmethod
     def _known(started: Sequence[Claimed]) -> dict[int, str]:
         try:
             return traces.read([claimed.row.id for claimed in started])
-        except DatabaseError:
+        except Error:
             connection.close()
             return {}
 

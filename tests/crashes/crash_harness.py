@@ -134,8 +134,13 @@ class Place:
         """Starts a beat. `crash`: where it kills itself, `point[:visit]`."""
         return self._start(["beat"], crash, mutation)
 
-    def worker(self, name: str, *, crash: str = "", mutation: str = "") -> ForkedProcess:
-        """Starts a worker. Tests kill it and never ask it to end."""
+    def worker(
+        self, name: str, *, crash: str = "", broken: str = "", mutation: str = ""
+    ) -> ForkedProcess:
+        """Starts a worker. Tests kill it and never ask it to end.
+
+        `broken`: where its connection to the database breaks, once.
+        """
         quick = [
             "--pool=solo",
             "--concurrency=1",
@@ -143,7 +148,8 @@ class Place:
             "--without-mingle",
             "--without-heartbeat",
         ]
-        return self._start(["worker", *quick, f"--hostname={name}@crashes"], crash, mutation)
+        celery = ["worker", *quick, f"--hostname={name}@crashes"]
+        return self._start([f"--broken={broken}", *celery], crash, mutation)
 
     def kill_all(self) -> None:
         """Sends SIGKILL to every beat and worker. Returns when they have ended."""
@@ -210,8 +216,11 @@ class Place:
         assert self.watermarks_moved()
         return history
 
-    def finish(self, executions: int) -> History:
-        """Returns the history once there are exactly `executions` executions, all of them final."""
+    def finish(self, executions: int, *, ends_processes: bool = True) -> History:
+        """Returns the history once there are exactly `executions` executions, all of them final.
+
+        `ends_processes`: the test has killed or stopped some, so that runs may be lost.
+        """
         wait_until(
             lambda: [row["status"] in FINAL for row in self.rows()] == [True] * executions,
             WAIT_SECONDS,
@@ -219,7 +228,8 @@ class Place:
             details=self.log,
         )
         recorded = read_history(self.system, self.jobs, self.ledger)
-        return History(**recorded, faults=[self._all_along()], default_timezone="UTC")
+        faults = [self._all_along()] if ends_processes else []
+        return History(**recorded, faults=faults, default_timezone="UTC")
 
     def _all_along(self) -> Fault:
         """Returns one fault for the whole test, because the test itself ends processes."""

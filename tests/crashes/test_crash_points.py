@@ -115,6 +115,7 @@ class Lost:
 
 OF_WORKER = {
     "claim.read": Lost("PENDING", 0, (0,), ONCE),
+    "claim.written": Lost("PENDING", 0, (0,), ONCE),
     "claim.committed": Lost("RUNNING", 1, (0,), AGAIN),
     "run.started": Lost("RUNNING", 1, (0, 1), AGAIN),
     "run.ended": Lost("RUNNING", 1, (1,), AGAIN),

@@ -89,10 +89,39 @@ def wakeup_first() -> None:
     Recorder._plan_and_record = and_wake  # type: ignore[method-assign]
 
 
+def verdict_first() -> None:
+    """A verdict counts as written before its COMMIT, so nobody tries again if that fails."""
+    from contextlib import suppress
+
+    from django.db import DatabaseError, connection
+
+    from scheduler.worker.reporting import Reporter
+
+    def settle_and_write(self: Reporter, group: Any, **_: Any) -> None:
+        for one in group:
+            one.settle(one.verdict)
+        self._leases.release([one.held for one in group])
+        with suppress(DatabaseError):
+            self._write_once(group, with_details=True)
+            return
+        connection.close()
+
+    Reporter._write = settle_and_write  # type: ignore[method-assign]
+
+
+def claim_assumed() -> None:
+    """A claim whose COMMIT was not answered counts as ours, and nobody asks."""
+    from scheduler.store.claims import Claim
+
+    Claim.taken_after_all = Claim.committed  # type: ignore[method-assign]
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "no-fence": no_fence,
     "watermark-first": watermark_first,
     "wakeup-first": wakeup_first,
+    "verdict-first": verdict_first,
+    "claim-assumed": claim_assumed,
 }
 
 
