@@ -81,6 +81,12 @@ REFUSED: Final = {
     "... has acknowledged it before": "nothing to do",
     "it is closed": "nothing to do; a new alert opens if it happens again",
     "it is not snoozed": "nothing to do",
+    "... runs here already": "nothing to do",
+    "... does not run here": "`manage.py jobs show NAME` says where it is on its way",
+    "somebody has switched it on there again": "switch it off there, and go on with"
+    " `manage.py jobs switch --resume`",
+    "... has marked it as seen already": "nothing to do; it opens again with the next failure",
+    "No failed run of this kind is left": "nothing to do",
 }
 CHECKS: Final = {
     "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",
