@@ -20,7 +20,7 @@ from scheduler.beat import backfill_steps, counting, pauses
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
-from scheduler.clock import Clock
+from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
 from scheduler.states import RunStatus
@@ -40,6 +40,7 @@ from scheduler.wakeup_messages import MOST_WAITING, Sender
 
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
+_WORKERS_FIRST_SECONDS = 0.015
 # A timer may end early. Beat wakes just after the slot, to save a tick that finds nothing.
 _LATE_SECONDS = 0.001
 _MAINTENANCE_SECONDS = 2
@@ -105,6 +106,9 @@ class Dispatcher:
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
             worked = self._recorder.record_all()
+            if self._woken:
+                # Workers begin just now, perhaps on the same two processors. All else can wait.
+                pause(_WORKERS_FIRST_SECONDS)
             steps = (
                 self._advance_backfills,
                 self._rescue,
@@ -267,12 +271,13 @@ class Dispatcher:
             longest = min(longest, settings.poll_interval_seconds)
         if self._backfills.after or not self._comparison.is_done:
             return 0.0  # this tick could not look at all of them
-        now = self._clock.now()
         # What became available since the last look counts, too. Retries have no other alarm.
-        available_at = heads.next_available_at(self._looked_at or now)
+        available_at = heads.next_available_at(self._looked_at or self._clock.now())
         due_at = slots.next_due_at()
+        now = self._clock.now()  # after the questions: the sleep begins here
         self._recorder.expect(due_at, now)
-        until_slot = _wait(due_at, now, 0.0 if worked else _CONTENDED_SECONDS)
+        is_held = not worked and due_at is not None and due_at <= now
+        until_slot = _wait(due_at, now, _CONTENDED_SECONDS if is_held else 0.0)
         seconds = min(longest, until_slot, _wait(available_at, now, _SHORTEST_SECONDS))
         self.awaits_slot = seconds == until_slot
         return seconds

@@ -42,6 +42,8 @@ _HEARTBEAT_SECONDS = 5.0
 _ENTRY_WAITS_SECONDS = 5.0
 # The same while another message is under way.
 _COURIER_WAITS_SECONDS = 0.1
+# A reading of the database's clock serves for so long, so that a slot need not wait for another one.
+_CLOCK_SECONDS = 0.1
 # So long before a slot beat gets ready for it. A process that has slept is slow at first.
 _READY_SECONDS = 0.03
 # A connection that was there is taken for granted for so long.
@@ -53,7 +55,7 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
 
     def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
         super().__init__(app, *args, lazy=lazy, **kwargs)
-        self._clock = DatabaseClock(database_now, max_age_seconds=0)
+        self._clock = DatabaseClock(database_now, max_age_seconds=_CLOCK_SECONDS)
         self._sender = CelerySender(app, self._clock)
         self._wake = threading.Event()
         self._stopping = Stopping(on_stop=self._wake.set)
