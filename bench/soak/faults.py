@@ -353,7 +353,9 @@ class Faults:
         began, name, code = _now(), seat.name, part.exit_code
         expected = (seat.is_armed and code == -signal.SIGKILL) or code == EXIT_FOR_RESTART
         # Its own timer may be quicker than its thread to see that it was frozen for too long.
-        expected |= seat.was_stopped and code == 1 and "Timeout (" in part.log()
+        # It dumps the stacks of threads that go on, and may meet one that has just gone (SIGSEGV).
+        of_timer = code in (1, -signal.SIGSEGV)
+        expected |= seat.was_stopped and of_timer and "Timeout (" in part.log()
         self._note(f"{name} ended with {code}")
         if not expected:
             self.deaths.append(f"{name} ended by itself with {code}: {part.log_tail()[-2000:]}")
