@@ -155,6 +155,8 @@ def _rule_of(job: CronJob, zone: str) -> Rule | None:
         found = rule_of_recurrence(job.cron_expression, zone)
         return None if found is None else replace(found, **bounds)
     days: Any = pattern.days
+    if days.month_days:
+        return None  # no other system here has them
     return Rule(
         zone=zone,
         seconds=frozenset(pattern.seconds),

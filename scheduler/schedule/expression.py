@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from scheduler.schedule.errors import CronNeverFiresError, CronParseError, quote
+from scheduler.schedule.month_days import MOST_BEFORE_LAST, MonthDay
 from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
 
 MAX_EXPRESSION_LENGTH: Final = 100
@@ -54,6 +55,7 @@ _ALIASES: Final = {
 
 _RANGE: Final = re.compile(r"(\*|\?|[a-z0-9]+)(?:-([a-z0-9]+))?(?:/([0-9]+))?", re.ASCII)
 _NTH: Final = re.compile(r"([a-z]+|[0-9]+)#([0-9]+)", re.ASCII)
+_MONTH_DAY: Final = re.compile(r"([0-9]+)w|l(?:-([0-9]+))?(w?)", re.ASCII)
 _LAST_WEEKDAY: Final = re.compile(r"l(sun|mon|tue|wed|thu|fri|sat|[0-9]+)|([a-z0-9]+?)l", re.ASCII)
 
 
@@ -188,12 +190,18 @@ def _unreadable(kind: Field, item: str) -> CronParseError:
         return _wrong(kind, item, text)
     if kind is _DOM and "w" in item:
         text = _(
-            "%(item)s: nearest weekday is not supported; use a calendar with the rule 'next' or "
-            "'previous'"
+            "%(item)s: 'W' stands after one day; write '15W', 'LW' or 'L-3W', and a list with "
+            "commas"
         )
         return _wrong(kind, item, text)
+    if re.fullmatch(r"l?(-?[0-9]+)?w", item):
+        text = _("%(item)s: 'W' belongs into the day of month ('15W')")
+        return _wrong(kind, item, text)
     if "l" in item and kind in (_DOM, _DOW) and not item.isalpha():
-        text = _("%(item)s: 'L' is a day of month by itself, or stands beside one weekday ('5L')")
+        text = _(
+            "%(item)s: 'L' and 'L-3' are days of the month; beside one weekday ('5L') it is the "
+            "last one"
+        )
         return _wrong(kind, item, text)
     if "#" in item and kind is _DOW:
         return _wrong(kind, item, _("%(item)s: write one weekday, '#' and 1-5 ('mon#2')"))
@@ -208,7 +216,8 @@ def _wrong(kind: Field, item: str, text: str, **facts: object) -> CronParseError
 
 def _read_days(dom_text: str, month_text: str, dow_text: str) -> CronDays:
     dom_items = dom_text.split(",")
-    plain_dom = [item for item in dom_items if item != "l"]
+    plain_dom = [item for item in dom_items if not _MONTH_DAY.fullmatch(item)]
+    month_days = {_month_day(item) for item in dom_items if item not in ("l", *plain_dom)}
     plain_dow: list[str] = []
     nths: set[tuple[int, int]] = set()
     for item in dow_text.split(","):
@@ -224,9 +233,29 @@ def _read_days(dom_text: str, month_text: str, dow_text: str) -> CronDays:
     return CronDays(
         months=_numbers(_MONTHS, month_text),
         doms=_numbers(_DOM, ",".join(plain_dom)) if plain_dom else (),
-        last_dom=len(plain_dom) < len(dom_items),
+        last_dom="l" in dom_items,
+        month_days=tuple(sorted(month_days)),
         dows=_numbers(_DOW, ",".join(plain_dow)) if plain_dow else (),
         nths=tuple(sorted(nths)),
         # Debian cron (cron.c, DOM_STAR and DOW_STAR): the first character decides.
         both=dom_text[0] in "*?" or dow_text[0] in "*?",
     )
+
+
+def _month_day(item: str) -> MonthDay:
+    """Returns what `15W`, `LW`, `L-3` or `L-3W` says."""
+    shape = _MONTH_DAY.fullmatch(item)
+    assert shape is not None
+    numbered, before_last, weekday = shape.groups()
+    if numbered:
+        if not 1 <= int(numbered) <= _DOM.high:
+            near = 1 if int(numbered) < 1 else _DOM.high
+            text = _("%(item)s: the day is outside 1-%(high)s; write '%(near)sW' or 'LW'")
+            raise _wrong(_DOM, item, text, high=_DOM.high, near=near)
+        return MonthDay(from_last=False, number=int(numbered), is_weekday=True)
+    number = int(before_last or 0)
+    if before_last and not 1 <= number <= MOST_BEFORE_LAST:
+        right = ("L" if number < 1 else f"L-{MOST_BEFORE_LAST}") + weekday.upper()
+        text = _("%(item)s: a day before the last one is L-1 to L-%(most)s; write '%(near)s'")
+        raise _wrong(_DOM, item, text, most=MOST_BEFORE_LAST, near=right)
+    return MonthDay(from_last=True, number=number, is_weekday=bool(weekday))

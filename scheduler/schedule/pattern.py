@@ -10,11 +10,13 @@ from bisect import bisect_left, bisect_right
 from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta
 from itertools import pairwise, product
 from typing import Final, Protocol
 
 from croniter import croniter
+
+from scheduler.schedule.month_days import MonthDay, days_in
 
 HORIZON_YEARS: Final = 50
 """The search for a day ends here. The rarest day, a 29 February on Monday, needs up to 40."""
@@ -134,8 +136,8 @@ class Days(Protocol):
 class CronDays:
     """The days that the three day fields of an expression name.
 
-    `nths` holds pairs (weekday, which one of the month). `both`: day of month and weekday must
-    match; else one of them is enough.
+    `nths` holds pairs (weekday, which one of the month). `month_days` are found here, because
+    croniter does not know them. `both`: day of month and weekday must match; else one is enough.
     """
 
     months: tuple[int, ...]
@@ -144,6 +146,7 @@ class CronDays:
     dows: tuple[int, ...]
     nths: tuple[tuple[int, int], ...]
     both: bool
+    month_days: tuple[MonthDay, ...] = ()
     _walkers: tuple[croniter, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -170,12 +173,14 @@ class CronDays:
         if self.match(day + _DAY):  # true for most jobs, and ten times as fast as croniter
             return day + _DAY
         found = [_step(walker, day, backwards=False) for walker in self._walkers]
+        found.append(self._month_day(day, backwards=False))
         return min((near for near in found if near is not None), default=None)
 
     def before(self, day: date) -> date | None:
         if self.match(day - _DAY):
             return day - _DAY
         found = [_step(walker, day, backwards=True) for walker in self._walkers]
+        found.append(self._month_day(day, backwards=True))
         return max((near for near in found if near is not None), default=None)
 
     def exist(self) -> bool:
@@ -201,13 +206,39 @@ class CronDays:
         return shortest
 
     def _fits(self, day: int, length: int, weekday: int) -> bool:
-        dom = day in self.doms or (self.last_dom and day == length)
+        dom = (
+            day in self.doms
+            or (self.last_dom and day == length)
+            or (
+                bool(self.month_days)
+                and day in days_in(self.month_days, length, (weekday - day + 1) % 7)
+            )
+        )
         dow = weekday in self.dows or any(
             weekday == wanted
             and (day + 7 > length if count == LAST_OF_MONTH else count == (day + 6) // 7)
             for wanted, count in self.nths
         )
         return (dom and dow) if self.both else (dom or dow)
+
+    def _month_day(self, day: date, *, backwards: bool) -> date | None:
+        """Returns the next or the previous one of `month_days` that is one of these days."""
+        months = range(HORIZON_YEARS * 12 + 1) if self.month_days else ()
+        for distance in months:
+            year, month = divmod(
+                day.year * 12 + day.month - 1 + (-distance if backwards else distance), 12
+            )
+            if not MINYEAR <= year <= MAXYEAR:
+                return None
+            if month + 1 not in self.months:
+                continue
+            first, length = date(year, month + 1, 1), monthrange(year, month + 1)[1]
+            numbers = days_in(self.month_days, length, first.isoweekday() % 7)
+            for number in sorted(numbers, reverse=backwards):
+                found = first.replace(day=number)
+                if (found < day if backwards else found > day) and self.match(found):
+                    return found
+        return None
 
     def _alternatives(self) -> Iterator[tuple[str, str]]:
         """Yields pairs (day of month, weekday) in croniter's syntax. Their union is these days.

@@ -140,15 +140,22 @@ def _about_days(days: CronDays) -> Iterator[str]:
 
 def _about_missing_days(days: CronDays) -> Iterator[str]:
     """Yields warnings about days that some of the months do not have."""
-    if not 0 < len(days.doms) < 31 or days.last_dom:
+    if len(days.doms) == 31 or days.last_dom:
         return
-    without = [str(MONTHS[month]) for month in days.months if _LENGTHS[month] < days.doms[0]]
-    if days.doms == (29,) and days.months == (2,):
+    without = [
+        str(MONTHS[month])
+        for month in days.months
+        if not any(day <= _LENGTHS[month] for day in days.doms)
+        and not any(each.is_in(_LENGTHS[month]) for each in days.month_days)
+    ]
+    if days.doms == (29,) and days.months == (2,) and not days.month_days:
         yield _("29 February only: at most once in four years.")
     elif without:
         text = _("No such day in %(months)s: nothing runs then. L is the last day of any month.")
+        if days.month_days:
+            text = _("No such day in %(months)s: nothing runs then. LW exists in any month.")
         yield text % {"months": listed(without)}
-    elif days.doms[0] == 29 and 2 in days.months:
+    elif days.doms[:1] == (29,) and 2 in days.months and not days.month_days:
         yield _("In February it runs in leap years only. L is the last day of any month.")
 
 

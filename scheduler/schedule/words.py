@@ -17,6 +17,7 @@ from django.utils.translation import ngettext, npgettext, pgettext
 
 from scheduler.schedule.cron_schedule import parse
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.month_days import MonthDay
 from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
 
 # A longer list of times is described by its fields.
@@ -185,21 +186,53 @@ def _days(days: CronDays) -> str:
 
 def days_of_month(days: CronDays) -> str:
     # Other languages say "of every month" here, which is wrong after the names of some months.
-    if len(days.months) == 12:
+    is_every = len(days.months) == 12
+    parts: list[str] = []
+    if days.doms:
+        if is_every:
+            text = ngettext(
+                "day %(days)s of the month", "days %(days)s of the month", len(days.doms)
+            )
+        else:
+            text = npgettext(
+                "of some months",
+                "day %(days)s of the month",
+                "days %(days)s of the month",
+                len(days.doms),
+            )
+        listed_days = _series(days.doms, lambda day: pgettext("day of month", "%s") % day)
+        parts.append(text % {"days": listed_days})
+    parts += [_month_day(each, is_every=is_every) for each in days.month_days]
+    if days.last_dom:
         last = _("the last day of the month")
-        text = ngettext("day %(days)s of the month", "days %(days)s of the month", len(days.doms))
+        parts.append(last if is_every else pgettext("of some months", "the last day of the month"))
+    return listed(parts)
+
+
+def _month_day(wanted: MonthDay, *, is_every: bool) -> str:
+    facts = {"day": wanted.number}
+    if not wanted.from_last:
+        near = _("the weekday (Monday to Friday) nearest to day %(day)s of the month")
+        if not is_every:
+            near = pgettext(
+                "of some months",
+                "the weekday (Monday to Friday) nearest to day %(day)s of the month",
+            )
+        return near % facts
+    if wanted.is_weekday and not wanted.number:
+        if is_every:
+            return _("the last weekday (Monday to Friday) of the month")
+        return pgettext("of some months", "the last weekday (Monday to Friday) of the month")
+    count = ngettext("%(day)s day", "%(day)s days", wanted.number) % facts
+    if is_every:
+        text = _("%(count)s before the last day of the month")
     else:
-        last = pgettext("of some months", "the last day of the month")
-        text = npgettext(
-            "of some months",
-            "day %(days)s of the month",
-            "days %(days)s of the month",
-            len(days.doms),
-        )
-    if not days.doms:
-        return last
-    listed = text % {"days": _series(days.doms, lambda day: pgettext("day of month", "%s") % day)}
-    return _both(listed, last) if days.last_dom else listed
+        text = pgettext("of some months", "%(count)s before the last day of the month")
+    if wanted.is_weekday:
+        return _("the weekday (Monday to Friday) nearest to %(that)s") % {
+            "that": text % {"count": count}
+        }
+    return text % {"count": count}
 
 
 def weekdays(days: CronDays, *, alone: bool = False) -> str:

@@ -47,9 +47,10 @@ class Expression:
         return in_month or in_week
 
     def _day_of_month(self, day: date) -> bool:
-        is_last = day.day == monthrange(day.year, day.month)[1]
         return any(
-            is_last if item == "l" else _matches(item, day.day, 31, low=1)
+            _is_counted_day(item, day)
+            if item[0] == "l" or item[-1] == "w"
+            else _matches(item, day.day, 31, low=1)
             for item in self.dom.split(",")
         )
 
@@ -67,6 +68,23 @@ class Expression:
             elif _is_weekday(item, weekday):
                 return True
         return False
+
+
+def _is_counted_day(item: str, day: date) -> bool:
+    """Returns whether `day` is the one that `L`, `L-3`, `15W`, `LW` or `L-3W` means in its month.
+
+    Looks at all days of the month: the nearest one from Monday to Friday is the right one.
+    """
+    length = monthrange(day.year, day.month)[1]
+    of_month = [day.replace(day=number) for number in range(1, length + 1)]
+    plain = item.removesuffix("w")
+    wanted = length - int(plain[2:] or 0) if plain[0] == "l" else int(plain)
+    if wanted < 1 or wanted > length:
+        return False
+    if plain == item:
+        return day.day == wanted
+    working = [each for each in of_month if each.isoweekday() <= 5]
+    return day == min(working, key=lambda each: abs(each.day - wanted))
 
 
 def _is_weekday(item: str, weekday: int) -> bool:
@@ -244,12 +262,15 @@ def random_expression(choose: Callable[[Sequence[T]], T], *, seconds: bool = Fal
             "a-b/n": f"{a}-{b}/{step}",
             "a/n": f"{a}/{step}",
             "L": "L",
+            "nW": f"{a}W",
+            "L-n": f"L-{min(a, 30)}",
+            "LW": str(pick(["LW", f"L-{min(a, 30)}W"])),
             "nL": f"{a}L",
             "Ln": f"L{a}",
             "n#n": f"{a}#{pick([1, 2, 3, 4, 5])}",
         }[shape]
 
-    day_of_month = field(1, 31, ["L"])
+    day_of_month = field(1, 31, ["L", "nW", "L-n", "LW"])
     month = pick(["*", "*", "*", field(1, 12, [], MONTHS)])
     day_of_week = pick(["*", field(0, 7, ["nL", "Ln", "n#n"], WEEKDAYS)])
     clock = f"{field(0, 59, [])} {field(0, 23, [])}"

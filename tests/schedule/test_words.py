@@ -40,6 +40,17 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
         ("5-40 9 * * *", "Every minute from 09:05 to 09:40"),
         ("0 18 L * *", "At 18:00, on the last day of the month"),
         (
+            "0 18 15W * *",
+            "At 18:00, on the weekday (Monday to Friday) nearest to day 15 of the month",
+        ),
+        ("0 18 LW * *", "At 18:00, on the last weekday (Monday to Friday) of the month"),
+        ("0 18 L-1 * *", "At 18:00, on 1 day before the last day of the month"),
+        (
+            "0 18 1,L-3W 2 *",
+            "At 18:00, on day 1 of the month and the weekday (Monday to Friday) nearest to "
+            "3 days before the last day of the month, in February",
+        ),
+        (
             "0 9 * * mon#2,5L",
             "At 09:00, on the second Monday of the month and the last Friday of the month",
         ),
@@ -77,6 +88,10 @@ def test_an_expression_in_words(expression: str, words: str):
     [
         ("0 0 1-7 * 1", "매월 1일~7일 또는 월요일 00:00"),
         ("0 0 L 2 5", "2월 말일 또는 금요일 00:00"),
+        ("0 0 15W * *", "매월 15일에 가장 가까운 평일(월~금) 00:00"),
+        ("0 0 LW 2 *", "2월 마지막 평일(월~금) 00:00"),
+        ("0 0 L-3 * *", "매월 말일 3일 전 00:00"),
+        ("0 0 L-3W 2 *", "2월 말일 3일 전에 가장 가까운 평일(월~금) 00:00"),
         ("0 0 */2 * 5", "매월 1일~31일(2 간격) 중 금요일 00:00"),
     ],
 )
@@ -129,6 +144,10 @@ def test_different_times_read_differently(expression: str, other: str, place: in
         ("0 0 29 * *", ["In February it runs in leap years only"]),
         ("0 0 31 1,3 *", []),
         ("0 0 31,L * *", []),
+        ("0 0 LW * *", []),
+        ("0 0 15W,31W * *", []),
+        ("0 0 31W * *", ["No such day in February, April, June, September and November"]),
+        ("0 0 L-29 1,2 *", ["No such day in February"]),
         ("0 0 13 * fri", ["one match is enough"]),
         ("0 0 31 * fri", ["one match is enough"]),
         ("0 0 */2 * fri", ["both must match"]),
