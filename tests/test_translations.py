@@ -311,7 +311,8 @@ def test_refusals_of_actions_are_in_korean():
 @pytest.mark.parametrize(
     "text",
     ["", "* * * *", "x * * * *", "5-1 * * * *", "*/99 * * * *", "@reboot", "@never", "é * * * *",
-     "? * * * *", "1,, * * * *", "h * * * *", "* * 5w-9 * *", "* * 32w * *", "* * l-31 * *", "5w * * * *", "* * 5l * *", "* * * * 1#9",
+     "? * * * *", "1,, * * * *", "h * * * *", "* * 5w-9 * *", "* * 32w * *", "* * l-31 * *",
+     "5w * * * *", "h/0 * * * *", "h(5-3) * * * *", "h5 * * * *", "* * 5l * *", "* * * * 1#9",
      "* * * * mon#", "0 0 30 2 *", "* " * 60],
 )  # fmt: skip
 def test_every_reason_to_refuse_an_expression_is_in_korean(text: str):

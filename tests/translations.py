@@ -141,14 +141,14 @@ def texts_of(path: Path) -> Iterator[Key]:
 def _codes() -> Iterator[tuple[str, str, str]]:
     """Yields the codes that people see: scheduler/labels.py translates them."""
     from scheduler import states
-    from scheduler.schedule import expression
+    from scheduler.schedule import fields
 
     for name, codes in vars(states).items():
         if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
             for code in codes:
                 yield "scheduler/states.py", name, code.value
-    for kind in expression.FIELDS:
-        yield "scheduler/schedule/expression.py", "field", kind.name
+    for kind in fields.FIELDS:
+        yield "scheduler/schedule/fields.py", "field", kind.name
 
 
 def _permissions() -> Iterator[tuple[str, str, str]]:

@@ -86,6 +86,7 @@ def create_cron(request: HttpRequest, given: CronNew) -> Status[Any]:
 def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]:
     """What an expression says, what is odd about it, and its next slots. Changes nothing."""
     job = CronJob(
+        name=given.name,
         cron_expression=given.cron_expression,
         timezone=given.timezone,
         calendar=given.calendar,
@@ -96,7 +97,7 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
     problems = {
         field: texts
         for field, texts in control.problems(job).items()
-        if field in PreviewIn.model_fields
+        if field in PreviewIn.model_fields and field != "name"
     }
     if problems:
         raise InvalidJob(problems)
@@ -169,7 +170,7 @@ def _previewed(job: CronJob, count: int, control: Control) -> dict[str, Any]:
     schedule = schedule_of(job, control.settings)
     return {
         "words": words_of(job),
-        "warnings": warnings_about(job.cron_expression, schedule, slots, control.clock.now()),
+        "warnings": warnings_about(job, schedule, slots, control.clock.now()),
         "timezone": zone,
         "slots": [
             SlotOut(

@@ -25,6 +25,7 @@ from scheduler.events import emit
 from scheduler.operations.liveness import alive_processes
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of
+from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.watermark import first_owed, is_changed, nominal_at
 from scheduler.states import ProcessKind
 from scheduler.store import slots, watermarks
@@ -156,7 +157,7 @@ def _expected(
     known: dict[tuple[str, str, str], str | None] = {}
     expected = {}
     for row in rows:
-        columns = (row.cron_expression, row.timezone, row.calendar)
+        columns = (spread_text(row), row.timezone, row.calendar)
         if columns not in known:
             try:
                 known[columns] = fingerprint_of(row, settings)

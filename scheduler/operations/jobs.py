@@ -28,7 +28,8 @@ from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.missed import Missed, Settlement
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
-from scheduler.schedule.plan import Decision, first_slot
+from scheduler.schedule.full_text import spread_text
+from scheduler.schedule.plan import first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
 from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy, SkipCause
 from scheduler.store import jobs, slots
@@ -181,6 +182,8 @@ class JobOperations(Operations):
             changed = self._apply(job, wanted)
             now = self.clock.now()
             moved = set(changed) & _SCHEDULE_FIELDS
+            if spread_text(job) != spread_text(old):
+                moved.add("cron_expression")  # by another name, which an H becomes a number of
             settlement = Settlement()
             if moved == {"is_enabled"} and job.is_enabled:
                 settlement = self._settle_missed(old, now, _POLICIES[missed])

@@ -6,42 +6,32 @@ What jobu does not run is refused with the reason. docs/schedules.md describes t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
 
 from scheduler.schedule.errors import CronNeverFiresError, CronParseError, quote
+from scheduler.schedule.fields import (
+    DOM,
+    DOW,
+    FIELDS,
+    HOURS,
+    MINUTES,
+    MONTHS,
+    SECONDS,
+    Field,
+    fold_sunday,
+    number,
+    step_of,
+    unreadable,
+    wrong,
+)
+from scheduler.schedule.hashed import is_hashed, needs_name
 from scheduler.schedule.month_days import MOST_BEFORE_LAST, MonthDay
 from scheduler.schedule.pattern import LAST_OF_MONTH, CronDays, Pattern
 
 MAX_EXPRESSION_LENGTH: Final = 100
 
-
-@dataclass(frozen=True)
-class Field:
-    """What one field may hold. Numbers end at `high`, but `*` and `5/15` end at `top`."""
-
-    name: str
-    low: int
-    top: int
-    high: int
-    names: tuple[str, ...] = ()
-
-
-_SECONDS: Final = Field("second", 0, 59, 59)
-_MINUTES: Final = Field("minute", 0, 59, 59)
-_HOURS: Final = Field("hour", 0, 23, 23)
-_DOM: Final = Field("day of month", 1, 31, 31)
-_MONTH_NAMES: Final = (
-    *("jan", "feb", "mar", "apr", "may", "jun"),
-    *("jul", "aug", "sep", "oct", "nov", "dec"),
-)
-_MONTHS: Final = Field("month", 1, 12, 12, _MONTH_NAMES)
-_DOW: Final = Field("day of week", 0, 6, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
-
-FIELDS: Final = (_SECONDS, _MINUTES, _HOURS, _DOM, _MONTHS, _DOW)
 
 _ALIASES: Final = {
     "@hourly": "0 * * * *",
@@ -63,9 +53,9 @@ def read_expression(text: str) -> Pattern:
     """Returns the expression's times. Raises CronParseError or CronNeverFiresError."""
     written = _split(text)
     texts = dict(zip(FIELDS[-len(written) :], written, strict=True))
-    seconds = _numbers(_SECONDS, texts.get(_SECONDS, "0"))
-    minutes, hours = _numbers(_MINUTES, texts[_MINUTES]), _numbers(_HOURS, texts[_HOURS])
-    days = _read_days(texts[_DOM], texts[_MONTHS], texts[_DOW])
+    seconds = _numbers(SECONDS, texts.get(SECONDS, "0"))
+    minutes, hours = _numbers(MINUTES, texts[MINUTES]), _numbers(HOURS, texts[HOURS])
+    days = _read_days(texts[DOM], texts[MONTHS], texts[DOW])
     if not days.exist():
         raise CronNeverFiresError(
             _("never fires: no month that is chosen has such a day (%(text)s)")
@@ -78,7 +68,7 @@ def read_expression(text: str) -> Pattern:
         days=days,
         # Debian cron (entry.c, MIN_STAR and HR_STAR) decides by the first character of these two
         # fields. The seconds do not count, so that "0 " before five fields changes nothing.
-        is_fixed_time=not (texts[_MINUTES].startswith("*") or texts[_HOURS].startswith("*")),
+        is_fixed_time=not (texts[MINUTES].startswith("*") or texts[HOURS].startswith("*")),
     )
 
 
@@ -125,8 +115,8 @@ def check_characters(text: str) -> None:
 
 def _numbers(kind: Field, text: str) -> tuple[int, ...]:
     """Returns the values, ascending, of a field of numbers, names, ranges and steps."""
-    if "?" in text and (text != "?" or kind not in (_DOM, _DOW)):
-        raise _wrong(kind, "?", _("'?' stands alone, in one of the two day fields"))
+    if "?" in text and (text != "?" or kind not in (DOM, DOW)):
+        raise wrong(kind, "?", _("'?' stands alone, in one of the two day fields"))
     found: set[int] = set()
     for item in text.split(","):
         found.update(_item(kind, item))
@@ -134,84 +124,27 @@ def _numbers(kind: Field, text: str) -> tuple[int, ...]:
 
 
 def _item(kind: Field, item: str) -> list[int]:
+    if is_hashed(item):
+        raise needs_name(kind, item)
     shape = _RANGE.fullmatch(item)
     if shape is None:
-        raise _unreadable(kind, item)
+        raise unreadable(kind, item)
     start, end, step_text = shape.groups()
     if start in ("*", "?"):
         if end:
-            raise _unreadable(kind, item)
+            raise unreadable(kind, item)
         low, high = kind.low, kind.top
     else:
-        low = _number(kind, start, item)
-        high = _number(kind, end, item) if end else low
+        low = number(kind, start, item)
+        high = number(kind, end, item) if end else low
         if high < low:
             text = _("range %(item)s runs backwards; write two ranges with a comma")
-            raise _wrong(kind, item, text)
+            raise wrong(kind, item, text)
         if step_text and not end:
             # "5/15" means from 5 on. A Sunday written as 7 is the first day of the week here.
-            low, high = _fold_sunday(kind, low), kind.top
-    step = _step(kind, step_text, item)
-    return [_fold_sunday(kind, value) for value in range(low, high + 1, step)]
-
-
-def _number(kind: Field, text: str, item: str) -> int:
-    if text in kind.names:
-        return kind.names.index(text) + kind.low
-    if not text.isdigit():
-        raise _unreadable(kind, item)
-    value = int(text)
-    if not kind.low <= value <= kind.high:
-        text = _("%(item)s is outside %(low)s-%(high)s")
-        raise _wrong(kind, item, text, low=kind.low, high=kind.high)
-    return value
-
-
-def _step(kind: Field, text: str | None, item: str) -> int:
-    if text is None:
-        return 1
-    step, largest = int(text), kind.top - kind.low + 1
-    if not 1 <= step <= largest:
-        text = _("the step of %(item)s is outside 1-%(largest)s")
-        raise _wrong(kind, item, text, largest=largest)
-    return step
-
-
-def _fold_sunday(kind: Field, value: int) -> int:
-    return 0 if kind is _DOW and value == 7 else value
-
-
-def _unreadable(kind: Field, item: str) -> CronParseError:
-    """Returns the most helpful reason why `item` is not allowed in this field."""
-    if not item:
-        return _wrong(kind, item, _("a value is missing around a comma"))
-    if re.fullmatch(r"[rh](\(.*\))?(/.*)?", item):
-        text = _("%(item)s would be a random or hashed value; use the job's jitter_seconds")
-        return _wrong(kind, item, text)
-    if kind is _DOM and "w" in item:
-        text = _(
-            "%(item)s: 'W' stands after one day; write '15W', 'LW' or 'L-3W', and a list with "
-            "commas"
-        )
-        return _wrong(kind, item, text)
-    if re.fullmatch(r"l?(-?[0-9]+)?w", item):
-        text = _("%(item)s: 'W' belongs into the day of month ('15W')")
-        return _wrong(kind, item, text)
-    if "l" in item and kind in (_DOM, _DOW) and not item.isalpha():
-        text = _(
-            "%(item)s: 'L' and 'L-3' are days of the month; beside one weekday ('5L') it is the "
-            "last one"
-        )
-        return _wrong(kind, item, text)
-    if "#" in item and kind is _DOW:
-        return _wrong(kind, item, _("%(item)s: write one weekday, '#' and 1-5 ('mon#2')"))
-    return _wrong(kind, item, _("%(item)s cannot be read"))
-
-
-def _wrong(kind: Field, item: str, text: str, **facts: object) -> CronParseError:
-    """Returns the error `text` about `item`, with the name of the field in front."""
-    field_name = pgettext("field", kind.name)
-    return CronParseError(f"{field_name}: {text % {'item': quote(item), **facts}}")
+            low, high = fold_sunday(kind, low), kind.top
+    step = step_of(kind, step_text, item)
+    return [fold_sunday(kind, value) for value in range(low, high + 1, step)]
 
 
 def _read_days(dom_text: str, month_text: str, dow_text: str) -> CronDays:
@@ -224,18 +157,18 @@ def _read_days(dom_text: str, month_text: str, dow_text: str) -> CronDays:
         if nth := _NTH.fullmatch(item):
             count = int(nth[2])
             if not 1 <= count <= 5:
-                raise _wrong(_DOW, item, _("%(item)s: a month has weekdays #1 to #5"))
-            nths.add((_fold_sunday(_DOW, _number(_DOW, nth[1], item)), count))
+                raise wrong(DOW, item, _("%(item)s: a month has weekdays #1 to #5"))
+            nths.add((fold_sunday(DOW, number(DOW, nth[1], item)), count))
         elif last := _LAST_WEEKDAY.fullmatch(item):
-            nths.add((_fold_sunday(_DOW, _number(_DOW, last[1] or last[2], item)), LAST_OF_MONTH))
+            nths.add((fold_sunday(DOW, number(DOW, last[1] or last[2], item)), LAST_OF_MONTH))
         else:
             plain_dow.append(item)
     return CronDays(
-        months=_numbers(_MONTHS, month_text),
-        doms=_numbers(_DOM, ",".join(plain_dom)) if plain_dom else (),
+        months=_numbers(MONTHS, month_text),
+        doms=_numbers(DOM, ",".join(plain_dom)) if plain_dom else (),
         last_dom="l" in dom_items,
         month_days=tuple(sorted(month_days)),
-        dows=_numbers(_DOW, ",".join(plain_dow)) if plain_dow else (),
+        dows=_numbers(DOW, ",".join(plain_dow)) if plain_dow else (),
         nths=tuple(sorted(nths)),
         # Debian cron (cron.c, DOM_STAR and DOW_STAR): the first character decides.
         both=dom_text[0] in "*?" or dow_text[0] in "*?",
@@ -248,14 +181,14 @@ def _month_day(item: str) -> MonthDay:
     assert shape is not None
     numbered, before_last, weekday = shape.groups()
     if numbered:
-        if not 1 <= int(numbered) <= _DOM.high:
-            near = 1 if int(numbered) < 1 else _DOM.high
+        if not 1 <= int(numbered) <= DOM.high:
+            near = 1 if int(numbered) < 1 else DOM.high
             text = _("%(item)s: the day is outside 1-%(high)s; write '%(near)sW' or 'LW'")
-            raise _wrong(_DOM, item, text, high=_DOM.high, near=near)
+            raise wrong(DOM, item, text, high=DOM.high, near=near)
         return MonthDay(from_last=False, number=int(numbered), is_weekday=True)
     number = int(before_last or 0)
     if before_last and not 1 <= number <= MOST_BEFORE_LAST:
         right = ("L" if number < 1 else f"L-{MOST_BEFORE_LAST}") + weekday.upper()
         text = _("%(item)s: a day before the last one is L-1 to L-%(most)s; write '%(near)s'")
-        raise _wrong(_DOM, item, text, most=MOST_BEFORE_LAST, near=right)
+        raise wrong(DOM, item, text, most=MOST_BEFORE_LAST, near=right)
     return MonthDay(from_last=True, number=number, is_weekday=bool(weekday))

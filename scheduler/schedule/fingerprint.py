@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.schedule.calendars import CalendarSpec, holidays_release, holidays_within, spec_of
 from scheduler.schedule.from_job import ScheduleColumns, ScheduleSettings, calendar_specs
+from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.zones import load_zone
 
 # Raise it when the same columns begin to mean other slots: each watermark is then computed anew.
@@ -33,7 +34,7 @@ def fingerprint_of(job: ScheduleColumns, settings: ScheduleSettings) -> str:
     Raises ScheduleError, as `schedule_of` does.
     """
     zone = job.timezone or settings.default_timezone
-    columns = (job.cron_expression, job.timezone, job.calendar)
+    columns = (spread_text(job), job.timezone, job.calendar)
     spec = spec_of(job.calendar, calendar_specs(settings.calendars)) if job.calendar else None
     return _fingerprint(columns, zone, spec)
 

@@ -15,8 +15,10 @@ _ANY_EXPRESSION: Final = "0 0 * * *"
 
 
 class ScheduleColumns(Protocol):
-    """The columns that say when a job runs."""
+    """The columns that say when a job runs. `name` does for an expression with `H` only."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def cron_expression(self) -> str: ...
     @property

@@ -1,7 +1,8 @@
 """The text of a job's schedule, with what it takes from other columns of the job written out.
 
 `every 36h` is counted from the job's `start_at`, or else from the instant at which the job was
-created. Both are stored: nothing here depends on when a process starts.
+created. Both are stored: nothing here depends on when a process starts. `H` becomes a number by the
+job's name.
 """
 
 from __future__ import annotations
@@ -12,22 +13,63 @@ from functools import lru_cache
 from typing import Any, Final
 
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.hashed import has_hashed, with_numbers
 from scheduler.schedule.intervals import Interval
 from scheduler.schedule.kinds import Line, lines
 
 # Most expressions need nothing: a tick reads thousands of them.
 _NEEDS: Final = re.compile(r"(?:^|\n)\s*(?:every|rrule)", re.IGNORECASE)
+_MAY_BE_HASHED: Final = re.compile(r"(?:^|[\s,])h(?=[\s,(/]|$)", re.IGNORECASE)
 
 
 def full_text(job: Any) -> str:
-    """Returns the job's `cron_expression` with the beginning of each interval and rule.
+    """Returns the job's `cron_expression` with the beginning of each interval and rule, and with
+    numbers for each `H`.
 
     `job` has the columns of from_job.ScheduledJob. A text that cannot be read stays as it is.
     """
-    text = job.cron_expression
+    text = spread_text(job)
     if not isinstance(text, str) or not _NEEDS.search(text):
-        return text  # type: ignore[no-any-return]
+        return text
     return _with_start(text, start_of_counting(job))
+
+
+def spread_text(job: Any) -> str:
+    """Returns the job's `cron_expression` with the numbers of its name in place of each `H`.
+
+    The same text if it has none, if it cannot be read, or if the job has no name yet.
+    """
+    text = job.cron_expression
+    if not isinstance(text, str) or not is_spread(text) or not job.name:
+        return text  # type: ignore[no-any-return]
+    return _with_numbers(text, job.name)
+
+
+def is_spread(text: str) -> bool:
+    """Returns whether the text has an `H`, so that the job's name decides its slots."""
+    return _MAY_BE_HASHED.search(text) is not None and _is_spread(text)
+
+
+@lru_cache(maxsize=8192)
+def _is_spread(text: str) -> bool:
+    try:
+        return any(isinstance(line.means, str) and has_hashed(line.means) for line in lines(text))
+    except ScheduleError:
+        return False
+
+
+# Each name has a text of its own.
+@lru_cache(maxsize=20_000)
+def _with_numbers(text: str, name: str) -> str:
+    try:
+        return "\n".join(
+            with_numbers(line.means, name)
+            if isinstance(line.means, str) and has_hashed(line.means)
+            else line.text
+            for line in lines(text)
+        )
+    except ScheduleError:
+        return text
 
 
 def start_of_counting(job: Any) -> datetime | None:

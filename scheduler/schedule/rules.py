@@ -48,6 +48,7 @@ _FREQUENCIES: Final[dict[str, int]] = {
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _DAY_KEYS: Final = ("BYMONTHDAY", "BYDAY", "BYYEARDAY", "BYWEEKNO")
 _VALUE: Final = re.compile(r"[A-Z0-9,+-]+", re.ASCII)
+_HASHED: Final = re.compile(r"(?:^|,)H(?![A-Z])")
 _CYCLE_YEARS: Final = 400
 _LAST_YEAR: Final = 9999
 _SECOND: Final = timedelta(seconds=1)
@@ -89,6 +90,12 @@ def read_rule(rule: str, start: str) -> WrittenRule:
             text = _("%(key)s is no part of a rule; there are %(known)s")
             named = {"key": quote(key), "known": near or ", ".join(_KEYS)}
             raise CronParseError(text % named)
+        if _HASHED.search(value):
+            text = _(
+                "%(item)s: 'H' stands in cron expressions only; write one such as `H H * * FRI`, "
+                "or a number"
+            )
+            raise CronParseError(text % {"item": quote(item)})
         if not equals or not _VALUE.fullmatch(value) or key in parts:
             raise CronParseError(
                 _("%(item)s cannot be read; write %(key)s=... once")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.utils.dates import MONTHS
 from django.utils.translation import gettext as _
@@ -13,6 +13,7 @@ from scheduler.schedule.calendars import BusinessDays, CalendarSchedule, years_k
 from scheduler.schedule.clock_changes import changes_between
 from scheduler.schedule.cron_schedule import ZonedSchedule, parse
 from scheduler.schedule.errors import ScheduleError
+from scheduler.schedule.full_text import full_text
 from scheduler.schedule.kinds import lines
 from scheduler.schedule.pattern import CronDays
 from scheduler.schedule.several import SeveralSchedules
@@ -107,11 +108,14 @@ def unknown_holidays_warnings(schedule: Schedule, slots: Sequence[datetime]) -> 
 
 
 def warnings_about(
-    expression: str, schedule: Schedule, slots: Sequence[datetime], now: datetime
+    job: Any, schedule: Schedule, slots: Sequence[datetime], now: datetime
 ) -> list[str]:
-    """Returns all warnings about a schedule of which `slots` are shown."""
+    """Returns all warnings about the schedule of a job of which `slots` are shown.
+
+    `job` has the columns of from_job.ScheduledJob.
+    """
     return [
-        *warnings_of(expression),
+        *warnings_of(full_text(job)),
         *clock_change_warnings(schedule, now),
         *unknown_holidays_warnings(schedule, slots),
     ]

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext
 
 from scheduler.schedule.errors import ScheduleError
-from scheduler.schedule.full_text import full_text
+from scheduler.schedule.full_text import full_text, is_spread
 from scheduler.schedule.instants import read_written
 from scheduler.schedule.intervals import Interval
 from scheduler.schedule.kinds import Line, lines
@@ -45,7 +45,10 @@ def words_of(job: Any) -> str:
 
     `job` has the columns of from_job.ScheduledJob.
     """
-    return text_in_words(full_text(job))
+    text = text_in_words(full_text(job))
+    if text and is_spread(job.cron_expression):
+        return _("%(words)s, spread by the job's name") % {"words": text}
+    return text
 
 
 def text_in_words(text: str) -> str:

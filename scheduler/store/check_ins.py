@@ -21,6 +21,7 @@ class ReportingJob:
     """What the services are told of a job."""
 
     id: int
+    name: str
     rules: Mapping[str, Any]
     """Its `alert_rules`, as they are stored."""
     cron_expression: str
@@ -63,17 +64,18 @@ def reporting_jobs(job_ids: Collection[int]) -> dict[int, ReportingJob]:
     """Those of these jobs that report their attempts, by id."""
     if not job_ids:
         return {}
-    columns = ("id", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
-    rows = CronJob.objects.filter(_reports("id"), id__in=sorted(job_ids)).values_list(*columns)
+    columns = ("id", "name", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
+    rows = CronJob.objects.filter(id__in=ids).values_list(*columns)
     return {
         job_id: ReportingJob(
             id=job_id,
+            name=name,
             rules=rules if isinstance(rules, Mapping) else {},
             cron_expression=expression,
             timezone=timezone,
             timeout_seconds=timeout_seconds,
         )
-        for job_id, rules, expression, timezone, timeout_seconds in rows
+        for job_id, name, rules, expression, timezone, timeout_seconds in rows
     }
 
 

@@ -29,6 +29,7 @@ from scheduler.schedule.from_job import ScheduledJob
 from scheduler.schedule.full_text import full_text
 from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.pattern import Pattern
+from scheduler.store.spread_names import SPREAD_NAME
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
@@ -37,7 +38,7 @@ _INSTANT: Final = timedelta(microseconds=1)
 #: Jobs with bounds of their own form schedules of their own.
 _GROUP: Final = (
     *("cron_expression", "timezone", "calendar", "start_at", "end_at"),
-    *("owed_from", "counted_from"),
+    *("owed_from", "counted_from", "spread_name"),
 )
 #: A calendar that moves slots may have changed: those that are settled lie before the watermark.
 #: Without one, slots after `now` are never settled, so that jobs with one schedule are one group.
@@ -76,7 +77,7 @@ def planned_by_hour(
     groups = (
         CronJob.objects.filter(is_enabled__in=[True])
         .order_by()
-        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
+        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME)
         .values_list(*_GROUP)
         .annotate(jobs=Count("id"))
     )
@@ -111,6 +112,7 @@ def schedule_for(job: ScheduledJob, settings: SchedulerSettings) -> Schedule:
 
 
 class _Columns(NamedTuple):
+    name: str
     cron_expression: str
     timezone: str
     calendar: str
@@ -119,8 +121,8 @@ class _Columns(NamedTuple):
 
 
 def _columns(group: Sequence[Any]) -> _Columns:
-    expression, timezone, calendar, start_at, *_others, counted_from = group
-    return _Columns(expression, timezone, calendar, start_at, counted_from)
+    expression, timezone, calendar, start_at, *_others, counted_from, name = group
+    return _Columns(name or "", expression, timezone, calendar, start_at, counted_from)
 
 
 # `read_schedule` keeps fewer, which is enough for a tick: here all schedules pass by, in the same
@@ -286,7 +288,7 @@ def runs_of_hour(
     slots: list[tuple[datetime, int]] = []
     groups = list(
         CronJob.objects.filter(is_enabled__in=[True])
-        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
+        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME)
         .order_by(*_GROUP)
         .values_list(*_GROUP)
         .distinct()
@@ -320,7 +322,9 @@ def _jobs_like(group: tuple[Any, ...], limit: int) -> list[CronJob]:
         f"{name}__isnull" if value is None else name: True if value is None else value
         for name, value in zip(_GROUP, group, strict=True)
     }
-    jobs = CronJob.objects.annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM)
+    jobs = CronJob.objects.annotate(
+        owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME
+    )
     jobs = jobs.filter(is_enabled__in=[True], **same).order_by("id")
     return list(jobs.only("name", "handler_name", "cron_expression", "timezone")[:limit])
 

@@ -11,6 +11,8 @@ from django.db.models import Count
 from scheduler.models import CronJob
 from scheduler.schedule import ScheduleError
 from scheduler.schedule.expression import read_expression
+from scheduler.schedule.full_text import spread_text
+from scheduler.store.spread_names import SPREAD_NAME
 
 #: So many jobs at full hours are read.
 READ: Final = 1_000
@@ -26,11 +28,12 @@ def minutes_of_jobs() -> Iterator[tuple[Sequence[int], int, int]]:
     groups = (
         CronJob.objects.filter(is_enabled__in=[True])
         .order_by()
-        .values_list("cron_expression")
+        .annotate(spread_name=SPREAD_NAME)
+        .values_list("cron_expression", "spread_name")
         .annotate(jobs=Count("id"))
     )
-    for expression, jobs in groups:
-        found = _minutes(expression)
+    for expression, name, jobs in groups:
+        found = _minutes(spread_text(CronJob(cron_expression=expression, name=name or "")))
         if found is not None:
             yield *found, jobs
 

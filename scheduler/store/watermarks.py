@@ -18,6 +18,7 @@ class StoredFingerprint(NamedTuple):
     """The columns that decide a fingerprint, and the one that is stored."""
 
     id: int
+    name: str
     cron_expression: str
     timezone: str
     calendar: str

@@ -368,6 +368,20 @@ def test_each_kind_of_schedule_is_explained_and_saved(api: Program, job: CronJob
     assert "times of the sun" in bad["fields"]["cron_expression"][0]
 
 
+def test_a_name_decides_the_times_of_h(api: Program, job: CronJob):
+    given = {"cron_expression": "H H * * *", "timezone": "UTC", "count": 1}
+    edit = {"cron_expression": "H H * * *", "timezone": "UTC", "name": "nightly report"}
+    saved = ok(api.put(f"/crons/{job.pk}", edit))
+    answer = ok(api.post("/crons/preview", {**given, "name": "nightly report"}))
+
+    assert answer["words"] == "Every day at 05:13, spread by the job's name"
+    assert answer["slots"][0]["local"][11:16] == "05:13"
+    assert saved["cron_expression"] == "H H * * *"
+    assert saved["next_run_at"] == answer["slots"][0]["utc"]
+    bad = error_of(api.post("/crons/preview", given), 400)
+    assert "becomes a number by the job's name" in bad["fields"]["cron_expression"][0]
+
+
 def test_an_expression_is_explained_before_it_is_used(api: Program):
     given = {"cron_expression": "0 18 * * 1-5", "timezone": "UTC", "count": 2}
     answer = ok(api.post("/crons/preview", given))

@@ -11,6 +11,7 @@ from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -277,3 +278,32 @@ def random_expression(choose: Callable[[Sequence[T]], T], *, seconds: bool = Fal
     if seconds:
         clock = f"{field(0, 59, [])} {clock}"
     return f"{clock} {day_of_month} {month} {day_of_week}"
+
+
+# ------------------------------------------------------------------------------ spread by a name
+
+HASHED_FIELDS = ("second", "minute", "hour", "day of month", "month", "day of week")
+HASHED_SPANS = ((0, 59), (0, 59), (0, 23), (1, 28), (1, 12), (0, 6))
+
+
+def numbered(text: str, name: str) -> str:
+    """Returns the expression with a list of numbers for each H, each one tried on its own."""
+    fields = text.lower().split()
+    kinds = list(zip(HASHED_FIELDS, HASHED_SPANS, strict=True))[-len(fields) :]
+    return " ".join(
+        ",".join(
+            _numbers_of(item, f"{kind}\0{name}", *span) if item[0] == "h" else item
+            for item in field.split(",")
+        )
+        for field, (kind, span) in zip(fields, kinds, strict=True)
+    )
+
+
+def _numbers_of(item: str, key: str, low: int, high: int) -> str:
+    digest = blake2b(key.encode(), digest_size=8).hexdigest()
+    span, _, step = item.partition("/")
+    if "(" in span:
+        low, high = map(int, span[2:-1].split("-"))
+    count = int(step) if step else high - low + 1
+    wanted = int(digest, 16) % count
+    return ",".join(str(n) for n in range(low, high + 1) if (n - low) % count == wanted)

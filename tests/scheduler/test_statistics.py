@@ -353,7 +353,7 @@ def test_planned_runs_are_the_slots(expression: str, timezone: str, calendar: st
         start_at=start_at,
         end_at=end_at,
     )
-    columns = forecast._Columns(expression, timezone, calendar, start_at, now)
+    columns = forecast._Columns("", expression, timezone, calendar, start_at, now)
     schedule = forecast.schedule_for(columns, SETTINGS)
     this_hour = now.replace(minute=0, second=0)
     by_hour = [0] * 25

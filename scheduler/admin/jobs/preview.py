@@ -37,7 +37,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
         return {"words": words, "preview_error": str(error)}
     except (ValueError, OSError, OverflowError) as error:  # invalid zone or instant, written by SQL
         return {"words": words, "preview_error": str(error)}
-    warnings = warnings_about(job.cron_expression, schedule, slots, now)
+    warnings = warnings_about(job, schedule, slots, now)
     if job.calendar:
         warnings.append(
             _("The calendar %(name)s moves or drops what falls on its days: see the next runs.")

@@ -21,6 +21,7 @@ from scheduler.alerts.errands import Errands
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.models import AlertCursor, CheckInPing
+from scheduler.schedule.full_text import spread_text
 from scheduler.states import AttemptOutcome, CheckInPhase, MessageState
 from scheduler.store import alerts, check_ins
 from scheduler.store.check_ins import Attempt, ReportingJob
@@ -133,7 +134,7 @@ class Reporting:
             attempt_key=ping.attempt_key,
             started_at=ping.started_at,
             ended_at=ping.ended_at,
-            cron_expression=job.cron_expression,
+            cron_expression=spread_text(job),
             timezone=job.timezone or settings.default_timezone,
             timeout_seconds=job.timeout_seconds,
             log=check_ins.log_tail(ping.execution_id, ping.attempt) if is_end else (),

@@ -219,6 +219,9 @@ class RunNow(In):
 
 class PreviewIn(In):
     cron_expression: StrictStr = _EXPRESSION
+    name: StrictStr = Field(
+        default="", max_length=255, description="of the job; an `H` in the expression needs it"
+    )
     timezone: StrictStr = Field(default="", max_length=64)
     calendar: StrictStr = Field(default="", max_length=100)
     start_at: InstantIn | None = None

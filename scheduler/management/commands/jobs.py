@@ -116,7 +116,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
         slots = command.control.preview(job, SLOTS_SHOWN)
         in_words = words_of(job)
         schedule, now = schedule_of(job, command.control.settings), command.control.clock.now()
-        warnings = warnings_about(job.cron_expression, schedule, slots, now)
+        warnings = warnings_about(job, schedule, slots, now)
     except ScheduleError as error:
         slots, in_words, warnings = [], "", [str(error)]
     warnings = [*warnings, *command.control.warnings(job)]

@@ -26,6 +26,12 @@ class Command(JobuCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("expression", metavar="EXPRESSION", help=_("in quotes: '0 9 * * MON'"))
+        parser.add_argument(
+            "--name",
+            default="",
+            metavar="NAME",
+            help=_("of the job; an H in the expression needs it"),
+        )
         parser.add_argument("--timezone", default="", metavar="ZONE")
         parser.add_argument("--calendar", default="", metavar="NAME")
         parser.add_argument("--count", type=inputs.whole(1, 1000), default=10, metavar="N")
@@ -34,6 +40,7 @@ class Command(JobuCommand):
         settings = self.control.settings
         zone = options["timezone"] or settings.default_timezone
         job = CronJob(
+            name=options["name"],
             cron_expression=options["expression"],
             timezone=options["timezone"],
             calendar=options["calendar"],
@@ -42,7 +49,7 @@ class Command(JobuCommand):
         in_words = words_of(job)
         schedule = schedule_of(job, settings)
         warnings = [
-            *warnings_about(options["expression"], schedule, slots, self.control.clock.now()),
+            *warnings_about(job, schedule, slots, self.control.clock.now()),
             *self._problems(job),
         ]
         local = [slot.astimezone(ZoneInfo(zone)) for slot in slots]
