@@ -62,6 +62,8 @@ _FIRST_SPAN: Final = {
     HOURLY: timedelta(hours=3),
     MINUTELY: timedelta(minutes=5),
 }
+# So much wider is the next look. A step over a gap costs as much as the gap is long.
+_WIDER: Final = 64
 _HORIZON: Final = timedelta(days=HORIZON_YEARS * 366)
 
 
@@ -214,15 +216,34 @@ class RuleTimes:
         span = min(_FIRST_SPAN[self.frequency] * self.interval, _HORIZON)
         while wall >= self.start:
             begin = max(self.start, wall - span) if span < _HORIZON else self.start
-            found = None
-            for at in self._times_from(begin):
-                if at > wall:
-                    break
-                found = at
-            if found is not None or begin <= self.start:
-                return found
-            span *= 4
+            first = next(self._times_from(begin), None)
+            if first is not None and first <= wall:
+                return self._last_from(first, wall)
+            if begin <= self.start:
+                return None
+            span *= _WIDER
         return None
+
+    def _last_from(self, low: datetime, wall: datetime) -> datetime:
+        """Returns the last time at or before `wall`. `low` is one of those times.
+
+        Halves the span first: one that is wide enough for a rule with long gaps may have a hundred
+        thousand times before its last gap.
+        """
+        enough = max(_FIRST_SPAN[self.frequency] * self.interval, _DAY)
+        high = wall
+        while high - low > enough:
+            middle = low + (high - low) // 2
+            found = next((at for at in self._times_from(middle) if at >= middle), None)
+            if found is not None and found <= wall:
+                low = found
+            else:
+                high = middle
+        for at in self._times_from(low):
+            if at > wall:
+                break
+            low = max(low, at)
+        return low
 
     def shortest_interval_seconds(self, enough_seconds: int) -> int | None:
         return None

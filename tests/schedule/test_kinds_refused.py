@@ -94,6 +94,21 @@ def test_a_rule_that_began_long_ago_costs_no_more_than_a_new_one():
     assert schedule.last_until(slots[50] - SECOND) == slots[49]
 
 
+@pytest.mark.parametrize("interval", [1, 7])
+def test_the_last_slot_before_a_long_gap_is_found_without_a_walk_over_all_slots(interval: int):
+    rule = f"FREQ=MINUTELY;INTERVAL={interval};BYMONTH=1"
+    schedule = read_schedule(f"DTSTART:20200101T000000\nRRULE:{rule}", "UTC")
+    last = datetime(2026, 1, 31, 23, 59, tzinfo=UTC)
+    minutes = (last - datetime(2020, 1, 1, tzinfo=UTC)) // timedelta(minutes=1)
+    wanted = last - timedelta(minutes=minutes % interval)
+    begun = perf_counter()
+
+    found = [schedule.last_until(datetime(2026, 12, day, tzinfo=UTC)) for day in range(1, 31)]
+
+    assert found == [wanted] * 30
+    assert perf_counter() - begun < 4  # a walk takes up to 3 s for each one of the thirty
+
+
 def test_a_rule_with_count_ends():
     schedule = read_schedule("DTSTART:20261128T090000\nRRULE:FREQ=DAILY;COUNT=3", "UTC")
 
