@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from scheduler.moving.entries import Finding, Reason, impossible
 from scheduler.moving.rules import EVERY_DOM, EVERY_DOW, Rule
 
 ALIASES: Final = {
@@ -41,6 +42,8 @@ _MONTHS: Final = (
 _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _ITEM: Final = re.compile(r"(\*|\?|[0-9]+|[a-z]{3})(?:-([0-9]+|[a-z]{3}))?(?:/([0-9]+))?", re.ASCII)
 _NTH: Final = re.compile(r"([0-7]|[a-z]{3})#([1-5])|l([0-7]|[a-z]{3})", re.ASCII)
+# H, H/15, H(0-29) and H(0-29)/10; 15W, LW, L-3 and L-3W.
+_READ_HERE_ALONE: Final = re.compile(r"h(?:\(.*\))?(?:/[0-9]+)?|[0-9]+w|l-[0-9]+w?|lw", re.ASCII)
 
 
 class Dialect(Enum):
@@ -68,6 +71,16 @@ _DOW: Final = _Field(0, 6, _WEEKDAYS)
 
 class UnreadableField(ValueError):
     """The text that cannot be read."""
+
+
+def unreadable(error: UnreadableField, dialect: Dialect) -> Finding:
+    """Returns what is said of an entry with such a field. `H` and `W` are read here alone."""
+    item = str(error)
+    # Newer releases of croniter read `15W`, so Airflow may.
+    may_be_there = dialect is Dialect.AIRFLOW and item[:1].isdigit()
+    if not may_be_there and _READ_HERE_ALONE.fullmatch(item):
+        return impossible(Reason.NOT_THERE, system=dialect.value, item=item.upper())
+    return impossible(Reason.EXPRESSION, problem=repr(item))
 
 
 def read_rule(text: str, zone: str, dialect: Dialect) -> Rule:

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     MAIL = "mail"
     NAME = "name"
     NAME_TAKEN = "name_taken"
+    NOT_THERE = "not_there"
     NO_HANDLER = "no_handler"
     OFF = "off"
     ONCE = "once"

@@ -27,6 +27,10 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
     ),
     Reason.DUPLICATE: lambda: _("the name stands twice in the source, first at %(first)s"),
     Reason.EXPIRES: lambda: _("a run that waits for longer than %(limit)s is not dropped here"),
+    Reason.NOT_THERE: lambda: _(
+        "the schedule is invalid there: %(system)s knows no %(item)s, so the entry never runs; "
+        "here it would be valid"
+    ),
     Reason.EXPRESSION: lambda: _("the schedule cannot be read: %(problem)s"),
     Reason.HEADERS: lambda: _(
         "its message options are not sent: %(names)s; give the task what it needs as parameters"

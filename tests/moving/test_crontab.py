@@ -9,6 +9,7 @@ import pytest
 
 from scheduler.models import CronJob
 from scheduler.moving import reading
+from scheduler.moving.words import in_words
 from scheduler.operations.imports import ImportControl
 from tests.moving.conftest import mapped, options, reasons
 from tests.test_commands import run
@@ -94,6 +95,21 @@ def test_each_line_is_said_and_mapped(control: ImportControl, crontab: Path):
     bash = of(found, LINES[44])
     assert bash.values["handler_params"]["argv"] == ["/bin/bash", "-c", LINES[44][10:]]
     assert len({each.name for each in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize("fields", ["H H * * *", "H/15 * * * *", "0 9 15W * *", "0 9 L-3 * *"])
+def test_what_jobu_alone_can_read_is_said_to_be_invalid_in_cron(
+    control: ImportControl, tmp_path: Path, fields: str
+):
+    path = tmp_path / "crontab"
+    path.write_text(f"{fields} /usr/bin/true\n", encoding="utf-8")
+
+    (found,) = by_line(path, control).values()
+
+    assert found.verdict == "impossible"
+    assert reasons(found) == {"not_there"}
+    assert "cron_expression" not in found.values
+    assert "cron knows no" in in_words(found.findings[0])
 
 
 def test_a_line_without_a_zone_or_with_a_user_says_what_differs(

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.utils.translation import gettext as _
 
 from handlers.registry import handler_names
-from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule
+from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule, unreadable
 from scheduler.moving.entries import (
     Entry,
     Finding,
@@ -81,7 +81,7 @@ def _entry(row: Any, label: str, where: str, options: Options) -> Entry:
         facts["is_enabled"] = not _truth(row.get("is_paused"))
         return _mapped(facts, row, options)
     except UnreadableField as error:
-        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+        return Entry(**facts, findings=[unreadable(error, Dialect.AIRFLOW)])
     except (TypeError, ValueError) as error:
         return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=str(error))])
 

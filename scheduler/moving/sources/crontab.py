@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.conf import current
 from scheduler.moving.commands import HANDLER, params_of_line, short_name
-from scheduler.moving.cron_fields import ALIASES, Dialect, UnreadableField, read_rule
+from scheduler.moving.cron_fields import ALIASES, Dialect, UnreadableField, read_rule, unreadable
 from scheduler.moving.entries import (
     Entry,
     Finding,
@@ -125,7 +125,7 @@ def _entry(
     try:
         rule = read_rule(schedule, zone, Dialect.CRON)
     except UnreadableField as error:
-        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+        return Entry(**facts, findings=[unreadable(error, Dialect.CRON)])
     columns, more, nearest = columns_of_rule(rule, kept=_kept(schedule))
     text = ALIASES.get(schedule.lower(), schedule).split()
     return Entry(

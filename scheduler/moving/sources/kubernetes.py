@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from django.utils.translation import gettext as _
 
 from scheduler.moving.commands import HANDLER, params_of_words
-from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule
+from scheduler.moving.cron_fields import Dialect, UnreadableField, read_rule, unreadable
 from scheduler.moving.entries import (
     Entry,
     Finding,
@@ -104,7 +104,7 @@ def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -
     except _Unknown as error:
         return Entry(**facts, findings=[impossible(Reason.UNKNOWN_KEY, key=str(error))])
     except UnreadableField as error:
-        return Entry(**facts, findings=[impossible(Reason.EXPRESSION, problem=repr(str(error)))])
+        return Entry(**facts, findings=[unreadable(error, Dialect.KUBERNETES)])
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         problem = f"{type(error).__name__}: {error}"
         return Entry(**facts, findings=[impossible(Reason.UNREADABLE, problem=problem)])
