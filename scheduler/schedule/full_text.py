@@ -39,10 +39,14 @@ def spread_text(job: Any) -> str:
 
     The same text if it has none, if it cannot be read, or if the job has no name yet.
     """
-    text = job.cron_expression
-    if not isinstance(text, str) or not is_spread(text) or not job.name:
+    return spread_by(job.cron_expression, job.name)
+
+
+def spread_by(text: Any, name: str) -> str:
+    """Returns the same of a text and a name."""
+    if not isinstance(text, str) or not is_spread(text) or not name:
         return text  # type: ignore[no-any-return]
-    return _with_numbers(text, job.name)
+    return _with_numbers(text, name)
 
 
 def is_spread(text: str) -> bool:

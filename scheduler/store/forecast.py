@@ -322,6 +322,8 @@ def _jobs_like(group: tuple[Any, ...], limit: int) -> list[CronJob]:
         f"{name}__isnull" if value is None else name: True if value is None else value
         for name, value in zip(_GROUP, group, strict=True)
     }
+    if same.get("spread_name"):
+        same["name"] = same["spread_name"]  # by its index, not by a look at each job
     jobs = CronJob.objects.annotate(
         owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME
     )

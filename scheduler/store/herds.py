@@ -11,7 +11,7 @@ from django.db.models import Count
 from scheduler.models import CronJob
 from scheduler.schedule import ScheduleError
 from scheduler.schedule.expression import read_expression
-from scheduler.schedule.full_text import spread_text
+from scheduler.schedule.full_text import spread_by
 from scheduler.store.spread_names import SPREAD_NAME
 
 #: So many jobs at full hours are read.
@@ -33,7 +33,7 @@ def minutes_of_jobs() -> Iterator[tuple[Sequence[int], int, int]]:
         .annotate(jobs=Count("id"))
     )
     for expression, name, jobs in groups:
-        found = _minutes(spread_text(CronJob(cron_expression=expression, name=name or "")))
+        found = _minutes(spread_by(expression, name or ""))
         if found is not None:
             yield *found, jobs
 

@@ -115,6 +115,12 @@ def test_forecast_and_heat_map_count_each_name_for_itself(system: SchedulerHarne
     soonest = forecast.next_runs(now, 10, settings=system.control.settings)
     stored = CronJob.objects.order_by("next_run_at", "pk").values_list("next_run_at", flat=True)
     assert [run.at for run in soonest] == list(stored[:10])
+    hour = soonest[0].at.replace(minute=0)
+    within = forecast.runs_of_hour(
+        now, hour, 50, settings=system.control.settings, is_late=lambda: False
+    )
+    of_hour = CronJob.objects.filter(next_run_at__gte=hour, next_run_at__lt=hour + DAY / 24)
+    assert {run.job_name for run in within} == set(of_hour.values_list("name", flat=True))
 
 
 def test_a_name_decides_what_the_command_previews(capsys: pytest.CaptureFixture[str]):
