@@ -106,7 +106,7 @@ def _of_schedules(path: Path) -> Iterator[tuple[str, str]]:
         for node in ast.walk(function):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if (
-                    name == "_wrong" or (name.endswith("Error") and name != "ValueError")
+                    name == "wrong" or (name.endswith("Error") and name != "ValueError")
                 ):
                     given = [word.value for word in keywords if word.arg == "field"]
                     field = _field(given[0]) if given else _SCHEDULE.get(name, "cron_expression")
