@@ -26,6 +26,7 @@ from scheduler.store.slot_rows import SlotRow
 class Definition:
     """The columns of a job that say when it runs, as they were or are."""
 
+    name: str
     cron_expression: str
     timezone: str
     calendar: str
@@ -109,7 +110,7 @@ def definition_at(job: CronJob, at: datetime, now: datetime) -> tuple[Definition
 def _read(stored: Mapping[str, Any], today: Definition) -> Definition:
     """Raises ValueError or TypeError for what SQL has written into the history."""
     values: dict[str, Any] = {}
-    for name in ("cron_expression", "timezone", "calendar"):
+    for name in ("name", "cron_expression", "timezone", "calendar"):
         values[name] = stored.get(name, getattr(today, name))
         if not isinstance(values[name], str):
             raise TypeError(name)
