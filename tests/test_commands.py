@@ -23,8 +23,9 @@ from django.db.models import JSONField, Value
 from scheduler.management import inputs, output
 from scheduler.models import Activity, Backfill, CronJob, JobExecution, JobLog
 from scheduler.operations.control import InvalidJob
-from scheduler.operations.history import changes_of, who_switched_off
+from scheduler.operations.history import changes_of
 from scheduler.operations.masking import MASK
+from scheduler.operations.who import who_switched_off
 from scheduler.states import BackfillState, RunStatus
 from tests.conftest import SystemFactory
 from tests.harness.fork_server import the_fork_server

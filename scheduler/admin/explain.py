@@ -23,11 +23,11 @@ from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, QueuePause
 from scheduler.models.job_state import state_of
-from scheduler.operations.history import who_cancelled, who_switched_off
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.queues import QueueControl, queue_in_words
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.validation import no_handler
+from scheduler.operations.who import who_cancelled, who_switched_off
 from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
 from scheduler.store import overlap
 

@@ -48,6 +48,7 @@ class Recorded:
 # A rehearsal is for the jobs that are due within so long, and for so many of them.
 _SOON: Final = timedelta(seconds=0.2)
 _REHEARSED: Final = 20
+_READING_LATE: Final = timedelta(seconds=0.1)
 # The jobs to record, locked: by now, so many at most.
 _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
 
@@ -71,12 +72,25 @@ class Recorder:
         self._wake = wake
         self._stopping = stopping
         self._due_at = math.inf
+        self._awaited: datetime | None = None
 
     def expect(self, due_at: datetime | None, now: datetime) -> None:
         """The next job is due at `due_at`: from then on the question for due jobs is left out."""
-        self._due_at = math.inf
+        self._due_at, self._awaited = math.inf, due_at
         if due_at is not None:
             self._due_at = self._clock.monotonic() + (due_at - now).total_seconds()
+
+    def _now(self) -> datetime:
+        """The clock's instant. An awaited one that has come is not overlooked.
+
+        Each reading of the database's clock is late by as much as its answer took, so the newest
+        may be a little before the instant that the one before it has announced.
+        """
+        now, awaited = self._clock.now(), self._awaited
+        has_come = awaited is not None and self._clock.monotonic() >= self._due_at
+        if awaited is not None and has_come and now < awaited <= now + _READING_LATE:
+            return awaited
+        return now
 
     def rehearse(self) -> None:
         """Read and plan what is due at the expected instant, for nothing. Locks and writes nothing.
@@ -97,7 +111,7 @@ class Recorder:
         total = Recorded()
         # The last tick knew what this one is for. Another question would delay each slot.
         is_awaited = self._clock.monotonic() >= self._due_at
-        if is_awaited or slots.has_due(self._clock.now()):
+        if is_awaited or slots.has_due(self._now()):
             total += self._record_batches(slots.claim_due_jobs)
         if not self._stopping() and slots.has_new():
             total += self._record_batches(slots.claim_new_jobs)
@@ -120,7 +134,7 @@ class Recorder:
         claimed: list[int] = []
 
         def work() -> Recorded:
-            now = self._clock.now()
+            now = self._now()
             jobs = claim(now, limit)
             claimed[:] = [job.id for job in jobs]
             failpoints.point("record.locked")

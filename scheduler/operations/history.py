@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
-from scheduler.models import EDITABLE, LISTS, Activity, CronJob, JobExecution
+from scheduler.models import EDITABLE, LISTS, Activity, CronJob
 from scheduler.operations.definition import (
     PARAMS,
     RULES,
@@ -24,11 +24,8 @@ from scheduler.operations.definition import (
     differences,
 )
 from scheduler.operations.masking import MASK, mask
-from scheduler.states import ActivityVerb, Door, TargetKind
-from scheduler.store import activity
+from scheduler.states import ActivityVerb, Door
 
-# The most entries of a job that are read to find who switched it off.
-_SEARCHED: Final = 100
 # The parts of facts that hold a whole definition.
 _DEFINITIONS: Final = ("before", "after")
 
@@ -46,7 +43,7 @@ class Change:
 
 def describe(entry: Activity, show: ShowInstant) -> str:
     """Returns what was done, as a sentence in the current language. `show` formats an instant."""
-    facts = _facts(entry)
+    facts = facts_in(entry)
     match entry.verb:
         case ActivityVerb.CREATED:
             return _("Created")
@@ -91,7 +88,7 @@ def describe(entry: Activity, show: ShowInstant) -> str:
         case ActivityVerb.ACKNOWLEDGED:
             return _("Acknowledged")
         case ActivityVerb.SNOOZED:
-            until = _instant(facts.get("until"))
+            until = instant_in(facts.get("until"))
             return _("Snoozed until %(until)s") % {"until": show(until) if until else "?"}
         case ActivityVerb.UNSNOOZED:
             return _("Snooze ended")
@@ -110,14 +107,14 @@ def describe(entry: Activity, show: ShowInstant) -> str:
 def describe_door(entry: Activity) -> str:
     """Returns the door of the act in the current language, with the name of the token."""
     door = label_of(Door, entry.door)
-    token = _facts(entry).get("token")
+    token = facts_in(entry).get("token")
     return _("%(door)s, token %(token)s") % {"door": door, "token": token} if token else door
 
 
 def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None) -> list[Change]:
     """Returns what an edit changed, field by field. `longest`: longer values are cut."""
-    facts = _facts(entry)
-    before, after = _definitions(facts)
+    facts = facts_in(entry)
+    before, after = definitions_in(facts)
     secrets = facts.get("secrets", [])
     return changes_between(before, after, secrets, sees_params=sees_params, longest=longest)
 
@@ -160,7 +157,7 @@ def definition_in(
     entry: Activity, *, sees_params: bool, longest: int | None = None
 ) -> list[Change]:
     """Returns what a job was when it was deleted, field by field. Empty for any other entry."""
-    before = _facts(entry).get("before")
+    before = facts_in(entry).get("before")
     if entry.verb != ActivityVerb.DELETED or not isinstance(before, Mapping):
         return []
     return changes_between(before, {}, sees_params=sees_params, longest=longest)
@@ -168,7 +165,7 @@ def definition_in(
 
 def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
     """Returns the facts for a program. Without `sees_params`, the parameters are None."""
-    facts = _facts(entry)
+    facts = facts_in(entry)
     if entry.verb == ActivityVerb.BULK:
         for name in ("question", "waiting"):  # jobu's own: operations/bulk.py
             facts.pop(name, None)
@@ -181,106 +178,13 @@ def facts_of(entry: Activity, *, sees_params: bool) -> dict[str, Any]:
     return facts
 
 
-# --- who -----------------------------------------------------------------------------------------
-
-
-def who_switched_off(job: CronJob) -> str:
-    """Returns who switched `job` off. Empty: the history does not know.
-
-    The entry of a change has the instant that the change wrote on the row. So the search finds the
-    entry of the newest change, and from it the one before. A change without an entry (by SQL or by
-    beat) ends the search.
-    """
-    written_at: datetime | None = job.updated_at
-    for entry in activity.of_target(TargetKind.JOB, job.pk)[:_SEARCHED]:
-        if entry.at != written_at:
-            continue  # it changed nothing
-        is_on = _switched(entry)
-        if is_on is not None:
-            return "" if is_on else entry.actor
-        written_at = _instant(_facts(entry).get("since"))
-    return ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Off:
-    """A job was off. `until`: the end that a pause had; None: it had none."""
-
-    since: datetime
-    by: str
-    reason: str = ""
-    until: datetime | None = None
-
-
-def off_at(job_id: int, at: datetime) -> Off | None:
-    """Returns how the job was off at an instant of the past, by its history.
-
-    None: it was on, or the history does not know.
-    """
-    entries = activity.of_target(TargetKind.JOB, job_id).filter(at__lte=at)
-    for entry in entries[:_SEARCHED]:
-        is_on = _switched(entry)
-        if is_on is None:
-            continue
-        facts = _facts(entry)
-        until = _instant(facts.get("until"))
-        if is_on or (until is not None and until <= at):  # beat has ended the pause
-            return None
-        reason = facts.get("reason")
-        return Off(
-            since=entry.at,
-            by=entry.actor,
-            reason=reason if isinstance(reason, str) else "",
-            until=until,
-        )
-    return None
-
-
-def who_created(job_id: int) -> str:
-    """Returns who made a job. Empty: the history does not know."""
-    verbs = (ActivityVerb.CREATED.value, ActivityVerb.CLONED.value)
-    entry = activity.of_target(TargetKind.JOB, job_id).filter(verb__in=verbs).first()
-    return entry.actor if entry else ""
-
-
-def who_cancelled(execution: JobExecution) -> str:
-    """Returns who asked to cancel the execution. Empty: the history does not know."""
-    return who_cancelled_at(execution.pk, execution.cancel_requested_at)
-
-
-def who_cancelled_at(execution_id: int, asked_at: datetime | None) -> str:
-    """The same by the id, and the instant at which it was asked for."""
-    if asked_at is None:
-        return ""
-    entries = activity.of_target(TargetKind.EXECUTION, execution_id).filter(
-        verb=ActivityVerb.CANCELLED.value, at=asked_at
-    )
-    entry = entries.first()
-    return entry.actor if entry else ""
-
-
-def _switched(entry: Activity) -> bool | None:
-    """Returns True if the entry switched the job on, False if it switched it off, else None."""
-    match entry.verb:
-        case ActivityVerb.ENABLED:
-            return True
-        case ActivityVerb.DISABLED | ActivityVerb.PAUSED:
-            return False
-        case ActivityVerb.CHANGED:
-            before, after = _definitions(_facts(entry))
-            is_on: bool | None = after.get("is_enabled")
-            return is_on if is_on != before.get("is_enabled") else None
-        case _:
-            return None
-
-
 # --- words ---------------------------------------------------------------------------------------
 
 
 def _changed(facts: Mapping[str, Any], show: ShowInstant) -> str:
     fields = ", ".join(_labels(_changed_fields(facts)))
     restored = facts.get("restored")
-    at = _instant(restored.get("at")) if isinstance(restored, Mapping) else None
+    at = instant_in(restored.get("at")) if isinstance(restored, Mapping) else None
     if at is None:
         return _("Changed %(fields)s") % {"fields": fields}
     text = _("Restored the version of %(when)s: changed %(fields)s")
@@ -307,7 +211,7 @@ def _enabled(facts: Mapping[str, Any]) -> str:
 
 
 def _paused(facts: Mapping[str, Any], show: ShowInstant) -> str:
-    until, reason = _instant(facts.get("until")), facts.get("reason")
+    until, reason = instant_in(facts.get("until")), facts.get("reason")
     if until is not None:
         text = _("Paused until %(until)s") % {"until": show(until)}
     else:
@@ -333,7 +237,7 @@ def _retried(facts: Mapping[str, Any]) -> str:
 
 def _retried_range(facts: Mapping[str, Any], show: ShowInstant) -> str:
     count = _number(facts.get("retried"))
-    since, until = _instant(facts.get("since")), _instant(facts.get("until"))
+    since, until = instant_in(facts.get("since")), instant_in(facts.get("until"))
     return ngettext(
         "Retried %(count)s execution from %(since)s to %(until)s",
         "Retried %(count)s executions from %(since)s to %(until)s",
@@ -392,7 +296,7 @@ def _text(value: object, longest: int | None) -> str:
 # SQL may have written any value into the facts, so the functions below check every type.
 
 
-def _facts(entry: Activity) -> dict[str, Any]:
+def facts_in(entry: Activity) -> dict[str, Any]:
     facts = dict(entry.facts) if isinstance(entry.facts, Mapping) else {}
     for part in _DEFINITIONS:
         # An older release may have written what is a secret for this one.
@@ -407,7 +311,7 @@ def _refused_counts(facts: Mapping[str, Any]) -> int:
     return sum(_number(row[1]) for row in rows if isinstance(row, list) and len(row) > 1)
 
 
-def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def definitions_in(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     before, after = (facts.get(part) for part in _DEFINITIONS)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         return before, after
@@ -415,7 +319,7 @@ def _definitions(facts: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
 
 
 def _changed_fields(facts: Mapping[str, Any]) -> list[str]:
-    before, after = _definitions(facts)
+    before, after = definitions_in(facts)
     return _differing_fields(before, after, facts.get("secrets") or ())
 
 
@@ -431,7 +335,7 @@ def _differing_fields(
     ]
 
 
-def _instant(value: object) -> datetime | None:
+def instant_in(value: object) -> datetime | None:
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

@@ -10,12 +10,12 @@ from typing import Any
 from handlers import HandlerNotFoundError, get_handler
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
-from scheduler.operations import history
+from scheduler.operations import who
 from scheduler.operations.errors import NotPossible
-from scheduler.operations.history import Off
 from scheduler.operations.missed import missed_since
 from scheduler.operations.queues import QueueControl
 from scheduler.operations.versions import VersionOperations
+from scheduler.operations.who import Off
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
 from scheduler.states import JudgedBy, SlotObstacle
 from scheduler.store import slot_rows
@@ -80,8 +80,8 @@ def facts_about(
         problem=problem,
         is_slot_today=today is not None and today.last_until(at) == at,
         off=_off(job, at) if is_past else None,
-        created_by=history.who_created(job.pk) if at < job.created_at else "",
-        cancelled_by=history.who_cancelled_at(row.execution_id, row.cancel_requested_at)
+        created_by=who.who_created(job.pk) if at < job.created_at else "",
+        cancelled_by=who.who_cancelled_at(row.execution_id, row.cancel_requested_at)
         if row is not None
         else "",
         kept_since=kept_since,
@@ -135,12 +135,12 @@ def _off(job: CronJob, at: datetime) -> Off | None:
     """Returns how the job was off at `at`: by what it is now, or else by its history."""
     since = missed_since(job)
     if job.is_enabled or since is None or since > at:
-        return history.off_at(job.pk, at)
+        return who.off_at(job.pk, at)
     if job.paused_until is not None and job.paused_until <= at:
         return None
-    return history.off_at(job.pk, at) or Off(
+    return who.off_at(job.pk, at) or Off(
         since=since,
-        by=history.who_switched_off(job),
+        by=who.who_switched_off(job),
         reason=job.pause_reason or job.schedule_error,
         until=job.paused_until,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -19,7 +20,18 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import filters, formatting, live, saved_filters
 from scheduler.admin.csv_export import Row
 from scheduler.admin.csv_list import CsvMixin
-from scheduler.admin.jobs import checks, file, page, restoring
+from scheduler.admin.jobs import (
+    checks,
+    comparing,
+    file,
+    moving_pages,
+    overview,
+    page,
+    restoring,
+    slot,
+    switching,
+    tabs,
+)  # fmt: skip
 from scheduler.admin.jobs.actions import (
     BLIND_RUN,
     CLONE,
@@ -29,7 +41,7 @@ from scheduler.admin.jobs.actions import (
     PAUSE,
     RESUME,
     RUN,
-)
+)  # fmt: skip
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.preview import preview
@@ -42,6 +54,8 @@ from scheduler.operations.asked_time import split_time
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.versions import keeps_version
+
+_RESTORE = "<path:object_id>/restore/<int:entry_id>/"
 
 
 @register(CronJob)
@@ -268,21 +282,22 @@ class CronJobAdmin(CsvMixin, JobColumns, SavesJobs):
             return found
 
         return [
-            at("check/", self.check_view, "check"),
-            at("params/", self.params_view, "params"),
+            at("check/", partial(checks.check, self), "check"),
+            at("params/", partial(checks.params, self), "params"),
             at("<int:job_id>/live/", self.live_view, "live"),
-            at("<int:job_id>/overview/", self.overview_view, "overview"),
-            at("<int:job_id>/compare/", self.compare_view, "compare"),
-            at("<int:job_id>/slot/", self.slot_view, "slot"),
-            at("<path:object_id>/restore/<int:entry_id>/", self.restore_view, "restore"),
+            at("shadows/", partial(moving_pages.shadows, self), "shadows"),
+            at("<int:job_id>/beside/", partial(moving_pages.beside, self), "beside"),
+            at("<int:job_id>/old-system/", partial(moving_pages.comparison, self), "comparison"),
+            at("<int:job_id>/overview/", partial(overview.overview, self), "overview"),
+            at("<int:job_id>/compare/", partial(comparing.compare, self), "compare"),
+            at("<int:job_id>/slot/", partial(slot.page, self), "slot"),
+            at(
+                "<path:object_id>/restore/<int:entry_id>/",
+                partial(restoring.restore, self),
+                "restore",
+            ),
             *super().get_urls(),
         ]
-
-    def check_view(self, request: HttpRequest) -> HttpResponse:
-        return checks.check(self, request)
-
-    def params_view(self, request: HttpRequest) -> HttpResponse:
-        return checks.params(self, request)
 
     def live_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """Answers live.js with the changing parts of a job's page."""
@@ -298,18 +313,6 @@ class CronJobAdmin(CsvMixin, JobColumns, SavesJobs):
             return render_to_string("scheduler/jobs/live.html", {**moving, "job": job}, request)
 
         return live.answer(request, mark=page.mark_of(job, moving["runs"], now), render=render)
-
-    def overview_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        return overview.overview(self, request, job_id)
-
-    def compare_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        return comparing.compare(self, request, job_id)
-
-    def slot_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        return slot.page(self, request, job_id)
-
-    def restore_view(self, request: HttpRequest, object_id: str, entry_id: int) -> HttpResponse:
-        return restoring.restore(self, request, object_id, entry_id)
 
     def restore_url(self, request: HttpRequest, entry: Activity) -> str:
         if not (self.has_change_permission(request) and keeps_version(entry)):
