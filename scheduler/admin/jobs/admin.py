@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +17,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import filters, formatting, live, saved_filters
-from scheduler.admin.csv_export import Row
-from scheduler.admin.csv_list import CsvMixin
 from scheduler.admin.jobs import (
     checks,
     comparing,
-    file,
     moving_pages,
     overview,
     page,
@@ -44,13 +40,13 @@ from scheduler.admin.jobs.actions import (
 )  # fmt: skip
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
+from scheduler.admin.jobs.listing import ListsJobs
 from scheduler.admin.jobs.preview import preview
 from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import register, render_to_string, reverse
 from scheduler.admin.unfold_compat import ActionVariant, page_action
 from scheduler.models import SEARCHED, Activity, CronJob
-from scheduler.operations.asked_time import split_time
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.versions import keeps_version
@@ -59,8 +55,7 @@ _RESTORE = "<path:object_id>/restore/<int:entry_id>/"
 
 
 @register(CronJob)
-class CronJobAdmin(CsvMixin, JobColumns, SavesJobs):
-    csv_name = "jobs"
+class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
     form = CronJobForm
     list_display = (
         "name",
@@ -181,32 +176,6 @@ class CronJobAdmin(CsvMixin, JobColumns, SavesJobs):
         now = Control().clock.now()
         context = {**saved_filters.bar(request, "jobs"), "missing_parts": missing_parts(now)}
         return super().changelist_view(request, {**(extra_context or {}), **context})
-
-    def csv_head(self, request: HttpRequest) -> Row:
-        return file.head(sees_params=may(request.user, Action.VIEW_PARAMS))
-
-    def csv_rows(self, request: HttpRequest, ids: Sequence[int]) -> QuerySet[CronJob]:
-        return CronJob.objects.filter(pk__in=ids).prefetch_related("tag_rows")
-
-    def csv_cells(self, request: HttpRequest, row: CronJob) -> Row:
-        return file.cells(row, sees_params=may(request.user, Action.VIEW_PARAMS))
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """`report 03:00 yesterday` finds jobs by `report`, and asks for their runs at that time.
-
-        Unless jobs have all of the text: the name of one may end with a time.
-        """
-        found = super().get_search_results(request, queryset, search_term)
-        if not search_term or not may(request.user, Action.VIEW_EXECUTIONS):
-            return found
-        now = Control().clock.now()
-        split = split_time(search_term, now=now, zone=slot.zone_of_reader())
-        if split is None or found[0].exists():
-            return found
-        search_term, request.asked_time = split  # type: ignore[attr-defined]
-        return super().get_search_results(request, queryset, search_term)
 
     # --- the form --------------------------------------------------------------------------------
 
