@@ -112,24 +112,23 @@ def view(request: pytest.FixtureRequest, system: Any, broker: str, tmp_path: Pat
 def heard(view: View) -> Iterator[list[dict[str, Any]]]:
     """All events of tasks that somebody hears who listens now."""
     found: list[dict[str, Any]] = []
-    ready, stop = threading.Event(), threading.Event()
+    ready = threading.Event()
+    with view.app.connection() as connection:
+        receiver = view.app.events.Receiver(connection, handlers={"*": found.append})
+        receiver.on_consume_ready = lambda *_, **__: ready.set()
 
-    def listen() -> None:
-        with view.app.connection() as connection:
-            receiver = view.app.events.Receiver(connection, handlers={"*": found.append})
-            while not stop.is_set():
-                try:
-                    for _ in receiver.consume(limit=None, timeout=0.5, wakeup=False):
-                        ready.set()
-                except TimeoutError:
-                    ready.set()
+        def listen() -> None:
+            # Without a timeout: after one it would subscribe anew, and nobody keeps what is sent
+            # to this queue meanwhile.
+            for _ in receiver.consume(limit=None, timeout=None, wakeup=False):
+                pass
 
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield found
-    stop.set()
-    thread.join(5)
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        assert ready.wait(10)
+        yield found
+        receiver.should_stop = True
+        thread.join(5)
 
 
 def of(heard: list[dict[str, Any]], uuid: str) -> list[str]:
