@@ -31,9 +31,10 @@ class Watcher:
     def __init__(self, broker_url: str) -> None:
         self.app = Celery("watcher", broker=broker_url, set_as_current=False)
         self.events: list[dict[str, Any]] = []
-        self._stop = threading.Event()
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
+        assert self._ready.wait(10)
 
     def of(self, uuid: str) -> list[str]:
         return [event["type"] for event in list(self.events) if event.get("uuid") == uuid]
@@ -46,15 +47,15 @@ class Watcher:
 
     def _listen(self) -> None:
         with self.app.connection() as connection:
-            receiver = self.app.events.Receiver(connection, handlers={"*": self.events.append})
-            while not self._stop.is_set():
-                try:
-                    receiver.capture(limit=None, timeout=0.5, wakeup=False)
-                except TimeoutError:
-                    continue
+            self._receiver = self.app.events.Receiver(
+                connection, handlers={"*": self.events.append}
+            )
+            self._receiver.on_consume_ready = lambda *_, **__: self._ready.set()
+            # Without a timeout: after one it would subscribe anew, and miss what comes meanwhile.
+            self._receiver.capture(limit=None, timeout=None, wakeup=False)
 
     def close(self) -> None:
-        self._stop.set()
+        self._receiver.should_stop = True
         self._thread.join(5)
 
 
