@@ -26,7 +26,8 @@ _POSTGRES: Final = {
     "lock_timeout": f"'{LOCK_WAIT_SECONDS}s'",
     "idle_in_transaction_session_timeout": f"'{IDLE_IN_TRANSACTION_SECONDS}s'",
 }
-# A statement that a session has prepared is planned once, whatever its values are.
+# A statement that a session has prepared is planned once, whatever its values are, by indexes: a
+# plan that was made while the table was small would read all of it later.
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 # Locks of rows, and of whole tables.
 _MYSQL: Final = {
@@ -46,7 +47,6 @@ class _State(threading.local):
     #: The driver's connection that has the limits, and its own values before (MySQL, MariaDB).
     limited: Any = None
     before: dict[str, str] = {}
-    plans_by_indexes = False
 
 
 _state = _State()
@@ -57,7 +57,7 @@ def limit_connection(*, in_constant_use: bool = False, plans_freely: bool = Fals
 
     Only for threads in which no code of a shop uses the connection, or not before
     `unlimit_connection`. `in_constant_use`: never idle for long outside a transaction either.
-    `plans_freely`: it has other statements, too, than those that `plan_by_indexes` is for.
+    `plans_freely`: it has statements, too, whose conditions have no index (PostgreSQL).
     """
     _state.is_wanted, _state.is_in_constant_use = True, in_constant_use
     _state.plans_freely = plans_freely
@@ -76,8 +76,7 @@ def unlimit_connection() -> None:
     if raw is None or raw is not _state.limited:
         return
     if connection.vendor == "postgresql":
-        names = (*_POSTGRES, *_PLANS) if _state.plans_by_indexes else _POSTGRES
-        _run("; ".join(f"RESET {name}" for name in names))
+        _run("; ".join(f"RESET {name}" for name in (*_POSTGRES, *_PLANS)))
     else:
         _run(_set_session(_state.before))
     _state.limited = None
@@ -131,23 +130,14 @@ def _limit() -> None:
         # message on it.
         connection.close()
         raise
-    _state.limited, _state.plans_by_indexes = connection.connection, False
-
-
-def plan_by_indexes() -> None:
-    """PostgreSQL plans each statement that this limited connection prepares once, by indexes.
-
-    A plan that was made while the table was small would read all of it later. For statements whose
-    conditions all have their index.
-    """
-    if not _state.plans_by_indexes and not _state.plans_freely:
-        _run("; ".join(f"SET {name} = {value}" for name, value in _PLANS.items()))
-        _state.plans_by_indexes = True
+    _state.limited = connection.connection
 
 
 def _set_limits() -> None:
     if connection.vendor == "postgresql":
-        _run("; ".join(f"SET {name} = {value}" for name, value in _POSTGRES.items()))
+        # Before anything is prepared, and not in a transaction, whose rollback would undo it.
+        values = _POSTGRES if _state.plans_freely else {**_POSTGRES, **_PLANS}
+        _run("; ".join(f"SET {name} = {value}" for name, value in values.items()))
         return
     limits = _limits_of_mysql()
     with connection.cursor() as cursor:

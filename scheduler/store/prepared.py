@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from scheduler.limits import is_limited, plan_by_indexes
+from scheduler.limits import is_limited
 from scheduler.store.connection import execute, fetch_all, numbers, outgoing
 
 # The driver prepares a statement by itself when it has run so often.
@@ -72,8 +72,6 @@ def _cursor() -> Any:
     connection.close_if_health_check_failed()
     if not can_prepare():
         return None
-    # Before a statement is planned: the table may still be small.
-    plan_by_indexes()
     if connection.connection is not _session.session:
         _session.cursor = _preparing_cursor(connection.connection)
         _session.session = connection.connection

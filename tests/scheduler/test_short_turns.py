@@ -287,12 +287,9 @@ def test_other_code_on_the_connection_finds_its_own_settings(system: SchedulerHa
             cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
             return list(cursor.fetchone())
 
-    before = settings()
-    lease = begun(system.execution())
-    turn(success(lease))
-    assert settings() != before
-    unlimit_connection()
-    assert settings() == before
-    limit_connection()
     turn(success(begun(system.execution())))
-    assert settings() != before
+    assert settings() == ["force_generic_plan", "off"]
+    unlimit_connection()
+    assert settings() == ["auto", "on"]
+    limit_connection()
+    assert settings() == ["force_generic_plan", "off"]
