@@ -73,7 +73,7 @@ class Comparison:
             if looked and self._left:
                 self._correct_left(clock, settings)
             return
-        rows = watermarks.fingerprints_after(self._after, _READ_BATCH)
+        rows, last = watermarks.fingerprints_after(self._after, _READ_BATCH)
         expected = _expected(rows, settings)
         differing = [row.id for row in rows if row.schedule_fingerprint != expected[row.id]]
         batch = differing[: min(settings.batch_size, _MOST_CORRECTED)]
@@ -81,12 +81,12 @@ class Comparison:
             self._correct(batch, clock, settings)
         if len(batch) < len(differing):
             self._after = batch[-1]
-        elif len(rows) < _READ_BATCH:
+        elif last is None:
             self._is_done = True
             if self._moved:
                 emit("job.replanned_all", jobs=self._moved)
         else:
-            self._after = rows[-1].id
+            self._after = last
 
     def _look_at_beats(self, clock: Clock) -> bool:
         """Every few seconds. When a beat has gone, begin anew. Returns whether it was time."""

@@ -112,7 +112,7 @@ UNREADABLE = [
     pytest.param("handler_params", '{"a": ' + "9" * 5000 + "}", id="a number of 5000 digits"),
     *(
         pytest.param(column, b"A\xff", id=column, marks=only_sqlite)
-        for column in ("description", "handler_name", "queue", "name")
+        for column in ("description", "handler_name", "queue", "name", "cron_expression")
     ),
 ]
 
