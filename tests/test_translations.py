@@ -401,7 +401,18 @@ PAGES = (
     "admin:auth_group_changelist",
     "admin:password_change",
 )
-PAGES_OF_A_JOB = ("change", "history", "run_now", "pause", "resume", "disable", "clone", "delete")
+PAGES_OF_A_JOB = (
+    "overview",
+    "slot",
+    "change",
+    "history",
+    "run_now",
+    "pause",
+    "resume",
+    "disable",
+    "clone",
+    "delete",
+)
 PAGES_OF_A_RUN = ("change", "retry", "cancel", "replay")
 #: Codes, units of formats, and names of people, places and programs.
 NAMES = frozenset(

@@ -40,6 +40,11 @@ def queues_of(request: HttpRequest) -> QueueControl:
     return QueueControl(actor=_actor_of(request))
 
 
+def channels_of(request: HttpRequest) -> ChannelOperations:
+    """Returns the operations on the channels of alerts for the user of this request."""
+    return ChannelOperations(actor=_actor_of(request))
+
+
 def failures_of(request: HttpRequest) -> FailureControl:
     """Returns the operations on kinds of failures for the user of this request."""
     return FailureControl(actor=_actor_of(request))

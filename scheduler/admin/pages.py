@@ -33,7 +33,9 @@ from scheduler.look import look
 def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
-    pages = (views, timeline, heat, queues, failures, activity, saved_filters, palette)
+    pages = (
+        views, timeline, heat, queues, channels, failures, activity, saved_filters, palette,
+    )  # fmt: skip
     theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]
     accounts.register(theme_site)
 

@@ -24,7 +24,7 @@ from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.operations.liveness import STALE_AFTER
 from scheduler.states import AlertKind, ProcessKind
-from scheduler.store import alerts, processes, retention
+from scheduler.store import alerts, processes, retention, switches
 from scheduler.transient import in_transaction, is_outage
 
 _OF_BEATS: Final = (

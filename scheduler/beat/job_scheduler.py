@@ -42,7 +42,7 @@ _HEARTBEAT_SECONDS = 5.0
 _ENTRY_WAITS_SECONDS = 5.0
 # The same while another message is under way.
 _COURIER_WAITS_SECONDS = 0.1
-# A reading of the database's clock serves for so long, so that a slot need not wait for another one.
+# A reading of the database's clock serves for so long: a slot need not wait for another one.
 _CLOCK_SECONDS = 0.1
 # So long before a slot beat gets ready for it. A process that has slept is slow at first.
 _READY_SECONDS = 0.03

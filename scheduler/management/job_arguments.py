@@ -134,6 +134,26 @@ def of_shadow(parser: CommandParser) -> None:
     parser.add_argument("what", choices=("on", "off"))
 
 
+def of_switch(parser: CommandParser) -> None:
+    parser.add_argument("job", nargs="?", metavar="JOB", help=_("the name or the id of a job"))
+    parser.add_argument("--back", action="store_true", help=_("let the old system run it again"))
+    parser.add_argument(
+        "--resume", action="store_true", help=_("go on with all switches that have not ended")
+    )
+    parser.add_argument(
+        "--old-side",
+        choices=("ask", "written", "by-hand"),
+        default="ask",
+        help=_(
+            "ask: says what to do there, and asks whether it is done; by-hand: it is done there;"
+            " written: jobu writes into the old system"
+        ),
+    )
+    parser.add_argument(
+        "--source", default="", metavar="KIND:URL", help=_("where the old system is written")
+    )
+
+
 def of_slot(parser: CommandParser) -> None:
     of_one(parser)
     parser.add_argument(

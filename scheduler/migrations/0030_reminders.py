@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduler", "0028_queue_pauses")]
+    dependencies = [("scheduler", "0029_switches")]
 
     operations = [
         migrations.AddField(

@@ -42,7 +42,7 @@ class AddIndex(migrations.AddIndex):
 
 class Migration(migrations.Migration):
     atomic = False  # PostgreSQL makes an index beside writers only outside of a transaction
-    dependencies = [("scheduler", "0028_queue_pauses")]
+    dependencies = [("scheduler", "0030_reminders")]
     operations = [
         AddIndex(
             model_name="jobexecution",

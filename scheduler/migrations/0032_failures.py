@@ -34,7 +34,7 @@ def drop_cascade(apps, schema_editor):
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
     dependencies = [
-        ("scheduler", "0028_queue_pauses"),
+        ("scheduler", "0031_slot_of_run"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
     operations = [

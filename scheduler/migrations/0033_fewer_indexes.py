@@ -89,5 +89,5 @@ def backwards(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY
-    dependencies = [("scheduler", "0028_queue_pauses")]
+    dependencies = [("scheduler", "0032_failures")]
     operations = [migrations.RunPython(forwards, backwards, atomic=False)]

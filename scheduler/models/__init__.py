@@ -3,7 +3,8 @@ on. backfills: runs for the slots of a range. processes: beats and workers. aler
 told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
 failed sign-ins, people's preferences and filters. activity: who did what. applied: what files of
 jobs have set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
-failures: failed runs by their kind.
+failures: failed runs by their kind. switches: jobs on their way between jobu and the system that
+they were imported from.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -33,6 +34,7 @@ from scheduler.models.slot_of_run import (
     slot_of_run,
     with_slot,
 )
+from scheduler.models.switches import JobSwitch
 
 __all__ = [
     "ALL_JOBS",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 from django.utils.translation import gettext as _
 

@@ -29,7 +29,7 @@ from scheduler.operations.missed import Missed, Settlement
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
 from scheduler.schedule.full_text import spread_text
-from scheduler.schedule.plan import first_slot
+from scheduler.schedule.plan import Decision, first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
 from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy, SkipCause
 from scheduler.store import jobs, slots

@@ -17,10 +17,12 @@ from scheduler.models import CronJob, JobSwitch
 from scheduler.operations import missed as missed_slots
 from scheduler.operations.control import Control
 from scheduler.operations.errors import NotPossible
+from scheduler.schedule.plan import Decision
 from scheduler.states import (
     ActivityVerb,
     MisfirePolicy,
     OldSide,
+    SkipCause,
     SwitchDirection,
     SwitchState,
 )
@@ -150,7 +152,7 @@ class SwitchControl(Control):
             until=missed_slots.before_now(now),
             settings=self.settings,
             policy=MisfirePolicy.ALL,
-            decided_by=f"{self.actor.name or 'a person'} on switching",
+            decided_by=Decision(cause=SkipCause.ENABLING, by=self.actor.name),
         )
         watermark = settlement.watermark or self._watermark_after(job, now)
         changed = {

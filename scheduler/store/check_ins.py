@@ -65,7 +65,7 @@ def reporting_jobs(job_ids: Collection[int]) -> dict[int, ReportingJob]:
     if not job_ids:
         return {}
     columns = ("id", "name", "alert_rules", "cron_expression", "timezone", "timeout_seconds")
-    rows = CronJob.objects.filter(id__in=ids).values_list(*columns)
+    rows = CronJob.objects.filter(_reports("id"), id__in=sorted(job_ids)).values_list(*columns)
     return {
         job_id: ReportingJob(
             id=job_id,

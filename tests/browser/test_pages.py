@@ -293,6 +293,7 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
 ) -> None:
     often = f"{reader.language} often"
     job = site.job(often)
+    shadow = site.job(f"{reader.language} shadow")
     reader.until(lambda: len(site.executions(often)) > 1, "two executions")
     runs = site.executions(often)
     pages = {
@@ -319,7 +320,7 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
         "backfills": "/admin/scheduler/backfill/",
         "shadow-switch": f"{JOBS}{shadow}/switch/",
         "shadow-beside": f"{JOBS}{shadow}/beside/",
-        "shadow-compare": f"{JOBS}{shadow}/compare/",
+        "shadow-compare": f"{JOBS}{shadow}/old-system/",
         "shadows": f"{JOBS}shadows/",
         "processes": "/admin/scheduler/schedulerprocess/",
         "tokens": "/admin/scheduler/apitoken/",

@@ -141,7 +141,7 @@ def test_the_pages_show_both_sides(
     beside = client.get(f"{page}/beside/", headers=head).content.decode()
 
     assert f"{page}/beside/" in home
-    assert f"{page}/compare/" in home
+    assert f"{page}/old-system/" in home
     assert ("only here" if language == "en" else "여기에만") in beside
 
 
@@ -154,7 +154,7 @@ def test_the_comparison_is_a_page(system: SchedulerHarness, tmp_path: Path, clie
     (entry,) = reading.read(f"crontab:{path}", options(timezone="Asia/Seoul"))[1]
     values: dict[str, Any] = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul"}
     made = system.job(source=f"crontab:{entry.key}", **values)
-    page = f"/admin/scheduler/cronjob/{made.pk}/compare/"
+    page = f"/admin/scheduler/cronjob/{made.pk}/old-system/"
 
     assert "No slot differs" in client.get(page).content.decode()
     CronJob.objects.filter(pk=made.pk).update(timezone="Asia/Tokyo", cron_expression="0 8 * * 1-5")
@@ -166,7 +166,7 @@ def test_the_comparison_is_a_page(system: SchedulerHarness, tmp_path: Path, clie
     path.unlink()
     assert "cannot be read" in client.get(page).content.decode()
     plain = system.job()
-    assert client.get(f"/admin/scheduler/cronjob/{plain.pk}/compare/").status_code == 404
+    assert client.get(f"/admin/scheduler/cronjob/{plain.pk}/old-system/").status_code == 404
 
 
 def test_who_may_not_see_executions_sees_no_week(system: SchedulerHarness, job: CronJob):
@@ -175,7 +175,7 @@ def test_who_may_not_see_executions_sees_no_week(system: SchedulerHarness, job: 
     page = f"/admin/scheduler/cronjob/{job.pk}"
     assert client.get(f"{page}/beside/").status_code == 403
     assert client.get("/admin/scheduler/cronjob/shadows/").status_code == 403
-    assert client.get(f"{page}/compare/").status_code == 200
+    assert client.get(f"{page}/old-system/").status_code == 200
     assert client.get(f"{page}/switch/").status_code == 403
     for codename in ("pause_cronjob", "view_cronjob"):
         other = person(codename, codename)

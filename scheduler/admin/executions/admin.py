@@ -64,7 +64,7 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         filters.BackfillFilter,
         filters.FailureFilter,
         filters.EndedFilter,
-        ("scheduled_time", filters.DayRangeFilter),
+        ("scheduled_time", filters.SlotRangeFilter),
         own_filters.RunQueueFilter,
         own_filters.TagFilter,
         own_filters.OwnerFilter,

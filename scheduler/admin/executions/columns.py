@@ -122,7 +122,7 @@ class ExecutionColumns(ModelAdmin):
     def slot_and_source(self, execution: JobExecution) -> SafeString:
         return format_html(
             '{}<br><span class="text-xs">{} {}</span>',
-            formatting.instant(execution.scheduled_time),
+            formatting.slot(execution),
             label_of(ParamSource, execution.param_source),
             execution.requested_by,
         )

@@ -25,7 +25,7 @@ def cells(run: JobExecution, *, sees_params: bool) -> Row:
         run.pk,
         run.job_name,
         run.handler_name,
-        instant(run.scheduled_time),
+        instant(run.slot),
         label_of(RunStatus, run.status),
         label_of(ParamSource, run.param_source),
         run.requested_by,

@@ -124,7 +124,9 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
     verbs_for_many = (RUN, ENABLE, DISABLE, PAUSE, DELETE)
     readonly_fields = ("schedule_preview",)
     actions_row = ("run_now", "pause", "resume", "enable", "disable", "clone")
-    actions_detail = ("run_now", "pause", "resume", "enable", "disable", "clone")
+    actions_detail = (
+        "run_now", "pause", "resume", "enable", "disable", "clone", "switch", "switch_back",
+    )  # fmt: skip
     list_before_template = "scheduler/jobs/list_before.html"
     change_form_before_template = "scheduler/jobs/marks.html"
     change_form_outer_before_template = "scheduler/jobs/banner.html"
@@ -132,7 +134,9 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
     warn_unsaved_form = True
 
     class Media:
-        css = {"all": ("scheduler/job_list.css", "scheduler/lists.css")}
+        css = {
+            "all": ("scheduler/job_list.css", "scheduler/job_slot.css", "scheduler/lists.css"),
+        }
         js = ("scheduler/job_strip.js",)
 
     # --- permissions -----------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def links(job: CronJob, person: Any) -> dict[str, str]:
     """Returns the addresses of the pages for the page of a job."""
     if not is_imported(job):
         return {}
-    found = {"compare_url": reverse("admin:scheduler_cronjob_compare", args=[job.pk])}
+    found = {"comparison_url": reverse("admin:scheduler_cronjob_comparison", args=[job.pk])}
     if job.is_shadow and may(person, Action.VIEW_EXECUTIONS):
         found["beside_url"] = reverse("admin:scheduler_cronjob_beside", args=[job.pk])
         found["shadows_url"] = reverse("admin:scheduler_cronjob_shadows")

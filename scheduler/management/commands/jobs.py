@@ -56,6 +56,8 @@ class Command(JobuCommand):
                  arguments=arguments.of_clone),
             Verb(name="shadow", help=_("record slots without running them, or run them"),
                  run=_shadow, arguments=arguments.of_shadow),
+            Verb(name="switch", help=_("let jobu run a job instead of its old system, or back"),
+                 run=switch, arguments=arguments.of_switch),
             Verb(name="slot", help=_("was there a run at a time, and if not, why?"),
                  run=job_slot.answer, arguments=arguments.of_slot),
             Verb(name="restore", help=_("make a job what it was, by its history"), run=restore,
