@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random as random_module
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.utils import translation
 
@@ -81,6 +81,7 @@ class Dispatcher:
         self.awaits_slot = False
         # In this tick.
         self._woken: frozenset[str] = frozenset()
+        self._began_at: datetime = datetime.min.replace(tzinfo=UTC)
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
@@ -101,6 +102,7 @@ class Dispatcher:
         does the others. So it is when `stopping`: no further step begins.
         """
         self._woken, self.awaits_slot = frozenset(), False
+        self._began_at = self._clock.now()
         if self._healthy_since is None:
             self._healthy_since = self._clock.monotonic()
         # What is wrong with a row is stored and logged for everybody, so in English.
@@ -276,7 +278,8 @@ class Dispatcher:
         due_at = slots.next_due_at()
         now = self._clock.now()  # after the questions: the sleep begins here
         self._recorder.expect(due_at, now)
-        is_held = not worked and due_at is not None and due_at <= now
+        # Due when this tick looked, and still due. One that has come since is for the next tick.
+        is_held = not worked and due_at is not None and due_at <= self._began_at
         until_slot = _wait(due_at, now, _CONTENDED_SECONDS if is_held else 0.0)
         seconds = min(longest, until_slot, _wait(available_at, now, _SHORTEST_SECONDS))
         self.awaits_slot = seconds == until_slot

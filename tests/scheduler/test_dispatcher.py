@@ -68,6 +68,22 @@ def test_a_slot_is_recorded_in_the_second_it_is_due_and_not_before(system: Sched
     assert slots(job) == [at("2026-01-12T10:01")]
 
 
+def test_a_slot_that_comes_while_beat_ticks_does_not_wait_as_if_another_beat_held_it(
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    job = system.job()
+    while not system.dispatcher.tick():
+        pass  # the first ticks compare all watermarks
+    system.clock.advance_to(at("2026-01-12T10:00:59.5"))
+    monkeypatch.setattr(
+        system.dispatcher, "_maintenance", lambda: bool(system.clock.advance(0.5)) and False
+    )
+    assert system.dispatcher.tick() < 0.01
+    assert slots(job) == []
+    system.tick()
+    assert slots(job) == [at("2026-01-12T10:01")]
+
+
 def test_an_execution_carries_what_its_job_said_at_its_slot(system: SchedulerHarness):
     job = system.job(
         handler_params={"to": "a", "n": [1, {"x": None}]},
