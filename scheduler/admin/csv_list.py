@@ -24,9 +24,11 @@ class CsvMixin(ModelAdmin):
     csv_name: ClassVar[str]
 
     def csv_head(self, request: HttpRequest) -> Row:
+        """Returns the titles of the columns. Each list has its own."""
         raise NotImplementedError
 
     def csv_cells(self, request: HttpRequest, row: Any) -> Row:
+        """Returns the cells of one row, in the order of the titles. Each list has its own."""
         raise NotImplementedError
 
     def csv_rows(self, request: HttpRequest, ids: Sequence[int]) -> Iterable[Any]:

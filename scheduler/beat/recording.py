@@ -48,6 +48,7 @@ class Recorded:
 # A rehearsal is for the jobs that are due within so long, and for so many of them.
 _SOON: Final = timedelta(seconds=0.2)
 _REHEARSED: Final = 20
+# A clock that shows an awaited instant as further away has been set back, and decides.
 _READING_LATE: Final = timedelta(seconds=0.1)
 # The jobs to record, locked: by now, so many at most.
 _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
