@@ -20,6 +20,8 @@ from scheduler.events import emit
 
 #: So many wake-ups may wait in a queue. More would wake nobody.
 MOST_WAITING: Final = 4
+# So long a queue is not asked again how many wait in it. To ask costs as much as to send.
+_KNOWN_SECONDS: Final = 0.2
 # After a failure nothing is sent for a while: to the broker, or to a queue that it refuses.
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -67,6 +69,8 @@ class CelerySender:
         self._connection: Any = None
         self._producer: Any = None
         self._looks: Any = None
+        # How many messages wait in a queue at most, and when it was asked.
+        self._known: dict[str, tuple[int, float]] = {}
         self._away_errors: tuple[type[Exception], ...] = (OSError,)
         self._failed_since: float | None = None
         self._closed_until = 0.0
@@ -114,6 +118,7 @@ class CelerySender:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         self._producer = self._looks = None
+        self._known.clear()
         if connection is not None:
             # A broken connection may fail to close. It is dropped in any case.
             with contextlib.suppress(Exception):
@@ -150,7 +155,12 @@ class CelerySender:
 
     def _put(self, queue_name: str, times: int) -> None:
         queue = self._app.amqp.queues[queue_name or self._app.conf.task_default_queue]
-        for _ in range(min(times, MOST_WAITING - self._waiting(queue))):
+        waiting, asked_at = self._known.get(queue.name, (0, -_KNOWN_SECONDS))
+        if waiting >= MOST_WAITING or asked_at + _KNOWN_SECONDS <= self._clock.monotonic():
+            waiting, asked_at = self._waiting(queue), self._clock.monotonic()
+        count = max(0, min(times, MOST_WAITING - waiting))
+        self._known[queue.name] = waiting + count, asked_at
+        for _ in range(count):
             id_ = str(uuid4())
             self._producer.publish(
                 _BODY,

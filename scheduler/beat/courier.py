@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Final
 
+from scheduler.clock import pause
 from scheduler.events import emit
 from scheduler.wakeup_messages import Sender, format_error
 
+#: So long workers that were woken have the processors for themselves.
+WORKERS_FIRST_SECONDS: Final = 0.015
 #: How long the end of beat waits for the errand under way.
 CLOSE_SECONDS: Final = 1.0
 
@@ -49,13 +52,23 @@ class Courier:
         return not self.is_busy and self._sender.ready()
 
     def send(self, times: Mapping[str, int]) -> None:
-        self.go(lambda: self._sender.send(times))
+        self.go(lambda: self._send(times))
+
+    def _send(self, times: Mapping[str, int]) -> None:
+        self._sender.send(dict.fromkeys(times, 1))
+        others = {queue: count - 1 for queue, count in times.items() if count > 1}
+        if others:
+            # The first one may be enough. Others would disturb whoever begins to work for it.
+            pause(WORKERS_FIRST_SECONDS)
+            self._sender.send(others)
 
     def go(self, errand: Callable[[], None]) -> None:
         """Run `errand` in the courier's thread. Only when it is not busy."""
         with self._lock:
             self._is_busy = True
         self._errands.put(errand)
+        # It begins now, and not when this thread has to wait for something.
+        pause(0)
 
     def close(self) -> None:
         """Wait a moment for the errand under way."""

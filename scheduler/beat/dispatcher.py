@@ -17,6 +17,7 @@ from scheduler import failpoints
 from scheduler.alerts.evaluation import Evaluation
 from scheduler.alerts.outward import Outward
 from scheduler.beat import backfill_steps, counting, pauses
+from scheduler.beat.courier import WORKERS_FIRST_SECONDS
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
@@ -40,9 +41,8 @@ from scheduler.wakeup_messages import MOST_WAITING, Sender
 
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
-_WORKERS_FIRST_SECONDS = 0.015
 # A timer may end early. Beat wakes just after the slot, to save a tick that finds nothing.
-_LATE_SECONDS = 0.001
+_LATE_SECONDS = 0.0002
 _MAINTENANCE_SECONDS = 2
 _PRUNE_BATCH = 1000
 _OLDER_RESULTS = 5000
@@ -107,11 +107,12 @@ class Dispatcher:
             self._healthy_since = self._clock.monotonic()
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
-            worked = self._recorder.record_all()
+            worked = self._recorder.record_due()
             if self._woken:
                 # Workers begin just now, perhaps on the same two processors. All else can wait.
-                pause(_WORKERS_FIRST_SECONDS)
+                pause(WORKERS_FIRST_SECONDS)
             steps = (
+                self._recorder.plan_new,
                 self._advance_backfills,
                 self._rescue,
                 self._wake_workers,
@@ -127,9 +128,14 @@ class Dispatcher:
         return self._seconds_to_sleep(worked)
 
     def get_ready(self) -> None:
-        """Call it just before a slot (`awaits_slot`). Writes nothing; raises database errors."""
+        """Call it just before a slot (`awaits_slot`). Writes nothing; raises database errors.
+
+        Workers get ready, too: one that is woken finds nothing yet, and is awake at the slot.
+        """
         with translation.override("en"):
-            self._recorder.rehearse()
+            queues = self._recorder.rehearse()
+        if queues and self.sender.ready():
+            self.sender.send(dict.fromkeys(queues, 1))
 
     def interrupted(self) -> None:
         """The database was away. Rescue waits until it has answered for one whole lease.

@@ -93,10 +93,11 @@ class Recorder:
             return awaited
         return now
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> frozenset[str]:
         """Read and plan what is due at the expected instant, for nothing. Locks and writes nothing.
 
-        After it the real thing finds its code, its rows and its connection warm.
+        After it the real thing finds its code, its rows and its connection warm. Returns the queues
+        that it read of.
         """
         now = self._clock.now()
         jobs = slots.look_at_due_jobs(now + _SOON, _REHEARSED)
@@ -106,21 +107,21 @@ class Recorder:
             if job.next_run_at is not None and not is_changed(job, self._settings()):
                 with suppress(ScheduleError):
                     planner.plan(job)
+        return frozenset(job.queue for job in jobs)
 
-    def record_all(self) -> bool:
-        """Record what is due and plan what is new. Returns whether there was any. Commits."""
-        total = Recorded()
+    def record_due(self) -> bool:
+        """Record the slots that are due. Returns whether there was any. Commits."""
         # The last tick knew what this one is for. Another question would delay each slot.
         is_awaited = self._clock.monotonic() >= self._due_at
-        if is_awaited or slots.has_due(self._now()):
-            total += self._record_batches(slots.claim_due_jobs)
-        if not self._stopping() and slots.has_new():
-            total += self._record_batches(slots.claim_new_jobs)
-        if total.slots or total.skipped:
-            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
-        return total.jobs > 0
+        if not is_awaited and not slots.has_due(self._now()):
+            return False
+        return self._record_batches(slots.claim_due_jobs)
 
-    def _record_batches(self, claim: _ClaimJobs) -> Recorded:
+    def plan_new(self) -> bool:
+        """Plan the jobs that have no watermark yet. Returns whether there was any. Commits."""
+        return slots.has_new() and self._record_batches(slots.claim_new_jobs)
+
+    def _record_batches(self, claim: _ClaimJobs) -> bool:
         limit = self._settings().batch_size
         total = Recorded()
         while True:
@@ -129,7 +130,10 @@ class Recorder:
             # During a long burst, the first ones must not wait for the last ones.
             self._wake(recorded.runnable)
             if claimed < limit or self._stopping():
-                return total
+                break
+        if total.slots or total.skipped:
+            emit("tick.recorded", slots=total.slots, skipped=total.skipped, jobs=total.jobs)
+        return total.jobs > 0
 
     def _record_batch(self, claim: _ClaimJobs, limit: int) -> tuple[int, Recorded]:
         claimed: list[int] = []

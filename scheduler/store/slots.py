@@ -21,12 +21,10 @@ from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import (
     SKIP_LOCKED,
-    execute,
-    fetch_all,
     instant,
-    numbers,
     to_json,
 )
+from scheduler.store.prepared import among, execute_often, fetch_often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +154,7 @@ def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
 
 def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[DueJob]:
     statement = _CLAIM.format(columns=", ".join(DUE_FIELDS), condition=condition, lock=lock)
-    return [_due_job(row) for row in fetch_all(statement, [*values, limit])]
+    return [_due_job(row) for row in fetch_often(statement, [*values, limit])]
 
 
 def _due_job(row: Sequence[Any]) -> DueJob:
@@ -182,7 +180,7 @@ INSERT INTO job_executions
 SELECT j.id, j.name, j.handler_name, %s, %s, j.handler_params, %s, j.max_retry,
        j.timeout_seconds, j.queue, j.priority, %s, %s, %s, %s, %s, %s
   FROM cron_jobs j
- WHERE j.id IN ({ids})
+ WHERE j.id {among}
 """
 _NOT_THERE: Final = """
    AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.scheduled_time = %s)
@@ -216,8 +214,9 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
         status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
         finished_at = None if reason is None else now
         text, code, facts = reason or (None, None, None)
-        written += execute(
-            _RECORD[connection.vendor].format(ids=numbers(ids)),
+        condition, listed = among(ids)
+        written += execute_often(
+            _RECORD[connection.vendor].format(among=condition),
             [
                 slot,
                 status,
@@ -228,6 +227,7 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 code,
                 facts,
                 now,
+                *listed,
                 *([] if connection.vendor == "postgresql" else [slot]),
             ],
         )
@@ -245,7 +245,7 @@ _ADVANCE: Final = """
 UPDATE cron_jobs
    SET next_run_at = %s, schedule_fingerprint = %s, last_slot_at = %s, last_nominal_at = %s,
        missed_from = NULL, tick_seq = tick_seq + 1, schedule_error = ''
- WHERE id IN ({ids})
+ WHERE id {among}
 """
 
 
@@ -259,13 +259,15 @@ def advance_jobs(watermarks: Mapping[int, Watermark]) -> None:
     for job_id, watermark in watermarks.items():
         groups.setdefault(watermark, []).append(job_id)
     for watermark, ids in groups.items():
-        execute(
-            _ADVANCE.format(ids=numbers(ids)),
+        condition, listed = among(ids)
+        execute_often(
+            _ADVANCE.format(among=condition),
             [
                 watermark.next_run_at,
                 watermark.schedule_fingerprint,
                 watermark.last_slot_at,
                 watermark.last_nominal_at,
+                *listed,
             ],
         )
 

@@ -41,8 +41,9 @@ class WakeUp(Task):  # type: ignore[misc]
 
         def wake(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
             if lifecycle.fetches_in_thread():
-                ack(logger, consumer.connection_errors)
+                # First what somebody waits for: to acknowledge takes a turn of the broker.
                 lifecycle.poke()
+                ack(logger, consumer.connection_errors)
                 return
             message.headers = {
                 "lang": "py",

@@ -143,6 +143,8 @@ def test_beat_gets_ready_just_before_a_slot_and_writes_nothing_then(
     assert all(sql.lstrip().startswith("SELECT") for sql in statements)
     assert not any("UPDATE" in sql for sql in statements)  # no locks
     assert statuses(job) == []
+    # A worker of its queue is awake when the slot comes.
+    assert system.wakeups.sent == ([] if is_away else [{job.queue: 1}])
     system.clock.advance(0.1)
     beat.tick()
     assert statuses(job) == ["PENDING"]

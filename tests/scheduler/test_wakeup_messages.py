@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from celery import Celery
 from kombu.transport import memory
 from redis.exceptions import ResponseError
 
+from scheduler.beat.courier import Courier
 from scheduler.conf import TASK_NAME
 from scheduler.wakeup_messages import MOST_WAITING, CelerySender
 from tests.harness.memory_broker import closed_port, messages
@@ -77,6 +79,47 @@ def test_no_more_than_a_few_ever_wait_in_a_queue(sender: CelerySender, app: Cele
     assert (len(messages(app)), len(messages(app, "mail"))) == (MOST_WAITING, 3)
     sender.send({"": 1})
     assert len(messages(app)) == 1
+
+
+def test_a_queue_is_not_asked_again_for_what_is_known(
+    sender: CelerySender, app: Celery, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    size = memory.Channel._size
+
+    def counted(self: Any, queue: str) -> int:
+        asked.append(queue)
+        return int(size(self, queue))
+
+    monkeypatch.setattr(memory.Channel, "_size", counted)
+    for times in (1, MOST_WAITING):
+        sender.send({"": times})
+    assert asked == ["celery"]
+    sender.send({"": 1})  # as many wait as may wait, or some were taken meanwhile
+    clock.advance(1)
+    sender.send({"": 1})
+    assert asked == ["celery"] * 3
+    monkeypatch.undo()
+    assert len(messages(app)) == MOST_WAITING
+
+
+def test_beat_lets_the_first_worker_begin_before_it_wakes_others():
+    sent: list[dict[str, int]] = []
+    done = threading.Event()
+
+    class Sender:
+        def ready(self) -> bool:
+            return True
+
+        def send(self, times: Mapping[str, int]) -> None:
+            sent.append(dict(times))
+            if times.get("mail") != 1:
+                done.set()
+
+    courier = Courier(Sender(), wake=lambda: None)
+    courier.send({"mail": MOST_WAITING, "": 1})
+    assert done.wait(5)
+    assert sent == [{"mail": 1, "": 1}, {"mail": MOST_WAITING - 1}]
 
 
 def test_the_queue_of_the_app_is_the_default(sender: CelerySender, app: Celery):
@@ -168,7 +211,7 @@ def test_a_kept_connection_that_was_closed_delays_nothing(
 @pytest.mark.parametrize("queue", ["unacked", "_kombu.binding.celery.pidbox"])
 def test_a_key_of_redis_that_is_no_queue_disturbs_no_other(queue: str, redis_server: Redis):
     app = Celery("tested", broker=redis_server.create_database(), set_as_current=False)
-    sender = CelerySender(app, FakeClock())
+    sender = CelerySender(app, clock := FakeClock())
     with app.connection_for_read() as broker:
         # As a worker leaves them behind: a message that it is at, and where its news go.
         broker.default_channel.client.hset("unacked", "tag", "message")
@@ -177,6 +220,7 @@ def test_a_key_of_redis_that_is_no_queue_disturbs_no_other(queue: str, redis_ser
             sender.send({queue: 4, "": 1})
         assert broker.default_channel.client.llen("celery") == 2
         broker.default_channel.client.flushdb()
+        clock.advance(1)
         sender.send({"": 4})
         assert broker.default_channel.client.llen("celery") == MOST_WAITING
     assert sender.ready()
