@@ -76,6 +76,31 @@ class CalendarSettings(Section):
     )
 
 
+class GroupSettings(Section):
+    """Limits that the jobs of a group share."""
+
+    description: str = Field("", max_length=500, description="for people")
+    max_running: int | None = Field(None, ge=1, le=10_000, description="most runs at once")
+    max_running_per_key: int | None = Field(
+        None, ge=1, le=10_000, description="most runs at once of each value of the jobs' key"
+    )
+    rate_count: int | None = Field(
+        None, ge=1, le=1_000, description="most starts in any `rate_seconds`"
+    )
+    rate_seconds: int | None = Field(None, ge=1, le=86_400, description="see `rate_count`")
+    rate_per_key: bool = Field(False, description="the starts of each key are counted")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> GroupSettings:
+        if (self.rate_count is None) != (self.rate_seconds is None):
+            raise ValueError("rate_count and rate_seconds belong together: one of them is missing")
+        if all(
+            each is None for each in (self.max_running, self.max_running_per_key, self.rate_count)
+        ):
+            raise ValueError("limits nothing: set max_running, max_running_per_key or a rate")
+        return self
+
+
 class MetricsSettings(Section):
     """What /metrics shows."""
 
@@ -111,6 +136,13 @@ class BeatSettings(Section):
     )
     calendars: dict[str, CalendarSettings] = Field(
         {}, description="named sets of excluded days, used as `name` or `name:skip|next|previous`"
+    )
+    concurrency_groups: dict[Annotated[str, Field(min_length=1, max_length=100)], GroupSettings] = (
+        Field(
+            {},
+            description="limits that several jobs share, by the name that jobs give as their"
+            " `concurrency_group`",
+        )
     )
     metrics: MetricsSettings = Field(MetricsSettings(), description="see below")
     tracing: Annotated[bool, AfterValidator(_has_opentelemetry)] = Field(

@@ -88,6 +88,7 @@ _SCHEDULER: Final[Group] = {
         _own_page(_("Failures"), "error", "failures", "scheduler.view_jobexecution"),
         _own_page(_("Timeline"), "view_timeline", "timeline", "scheduler.view_cronjob"),
         page(_("Backfills"), "history", "scheduler_backfill", "scheduler.view_cronjob"),
+        _own_page(_("Limits"), "speed", "groups", "scheduler.view_cronjob"),
         _own_page(_("Queues"), "stacks", "queues", "scheduler.view_schedulerprocess"),
         page(_("Alerts"), "notifications", "scheduler_alert", "scheduler.view_alert"),
         _own_page(_("Channels"), "campaign", "channels", "scheduler.view_alert"),

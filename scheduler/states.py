@@ -90,6 +90,10 @@ class ReasonCode(StrEnum):
     OVERLAP_HELD = "overlap_held"  # PENDING until another run of the job ends [running]
     REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]
 
+    # PENDING under the limits of a job or a group [group, per_key, key_is]
+    LIMIT_REACHED = "limit_reached"  # until another run ends [limit, running]
+    RATE_REACHED = "rate_reached"  # until `available_at` [limit, seconds]
+
     # CANCELLED by a person
     CANCELLED_BY_PERSON = "cancelled_by_person"  # [by, note; nothing where SQL asked for it]
     BACKFILL_CANCELLED = "backfill_cancelled"  # [backfill]
@@ -164,6 +168,15 @@ class OverlapPolicy(StrEnum):
     SKIP = "skip"
     QUEUE_ONE = "queue_one"
     REPLACE = "replace"
+
+
+class PlaceState(StrEnum):
+    """What a run has of a limit's places."""
+
+    WAITS = "WAITS"  # in line until somebody lets it go on
+    NEXT = "NEXT"  # it was let go on, and keeps the place for a while
+    STARTED = "STARTED"  # its attempt goes on
+    ENDED = "ENDED"  # kept as long as a rate counts its start
 
 
 class MisfirePolicy(StrEnum):
@@ -257,6 +270,7 @@ class TargetKind(StrEnum):
     QUEUE = "queue"  # it has a name and no row
     CHANNEL = "channel"  # of alerts, by its name
     FAILURE = "failure"  # a kind of failures
+    GROUP = "group"  # of jobs with limits, by its name
 
 
 class AlertKind(StrEnum):

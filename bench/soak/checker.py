@@ -24,6 +24,7 @@ from bench.soak.history import (
     History,
     Job,
 )
+from bench.soak.limits import exceeded
 from tests.harness.oracles import debian_slots
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ PROMISES: Mapping[str, str] = {
     "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
     "miscounted_ends": "8: metrics count each end once",
     "overlap": "3: runs of a job that must not overlap do not",
+    "limit": "3: a limit of runs is never exceeded",
     "time": "7: time is right",
     "slow": "2: within the bound that the settings give",
     "process_ended": "2: no process ends by itself",
@@ -97,6 +99,7 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _failures(history),
         _counters(history),
         _overlaps(history),
+        (Broken(what="limit", detail=detail) for detail in exceeded(history)),
         _times(history),
     ]
     found = [broken for findings in checks for broken in findings]

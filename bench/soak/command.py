@@ -325,6 +325,7 @@ class _Soak:
             "missing": count["missing"],
             "duplicate": count["duplicate"] + count["extra"],
             "not_final": count["not_final"],
+            "limits_exceeded": count["limit"],
             "started_twice_under_one_lease": count["started_twice"],
             "broken": {what: n for what, n in count.items() if n},
             "faults": _counted(fault.kind for fault in done),

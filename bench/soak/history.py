@@ -32,6 +32,9 @@ class Job:
     overlap_policy: str = "allow"
     max_retry: int = 3
     longest_seconds: float = 1.0
+    # Names of limits, and how many runs may go on under each; name, starts, seconds.
+    limits: tuple[tuple[str, int], ...] = ()
+    rate: tuple[str, int, int] | None = None
     # Every value that next_run_at has had, in order.
     watermarks: tuple[datetime, ...] = ()
 
@@ -253,6 +256,8 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
             overlap_policy=row["overlap_policy"],
             max_retry=row["max_retry"],
             longest_seconds=by_name[row["name"]].longest_seconds,
+            limits=by_name[row["name"]].limits,
+            rate=by_name[row["name"]].rate,
             watermarks=tuple(moves.get(row["id"], ())),
         )
         for row in system.sql("SELECT * FROM cron_jobs ORDER BY id")

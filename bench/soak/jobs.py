@@ -21,6 +21,14 @@ ZONES = (
 )
 # On a loaded machine a slot may be late. With this grace it still runs and is not missed.
 PATIENT_SECONDS = 3600
+# A run that needs a place waits for the runs before it, and for places of lost workers.
+WAITING_SECONDS = 25.0
+CROWD, RATED = "crowd", "rated"
+#: As the configuration says it.
+GROUPS: Mapping[str, Mapping[str, int]] = {
+    CROWD: {"max_running": 2, "max_running_per_key": 1},
+    RATED: {"rate_count": 5, "rate_seconds": 4},
+}
 BACKOFF_SECONDS = 1
 BACKOFF_MAX_SECONDS = 2
 
@@ -34,6 +42,10 @@ class SoakJob:
     timezone: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     longest_seconds: float = 1.0
+    limits: tuple[tuple[str, int], ...] = ()
+    """Names of limits, and how many runs may go on at once under each."""
+    rate: tuple[str, int, int] | None = None
+    """Of a group: its name, starts, seconds."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -113,12 +125,43 @@ def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
             columns={"jitter_seconds": 3},
             longest_seconds=4,
         )
+    yield from _limited()
     yield SoakJob(
         name="stuck",
         cron_expression="45 * * * * *",
         columns={"handler_name": "soak_stuck", "timeout_seconds": 1, "max_retry": 0},
         longest_seconds=4,
     )
+
+
+def _limited() -> Iterator[SoakJob]:
+    """Bursts of runs that need places: of a group, of a key in it, of the job, and of a rate."""
+    for number in range(6):
+        key = f"tenant {number % 3}"
+        yield SoakJob(
+            name=f"limited {number}",
+            cron_expression="*/4 * * * * *",
+            columns={
+                "concurrency_group": CROWD,
+                "concurrency_key": "params.tenant",
+                "max_running": 1 if number < 2 else None,
+                "handler_params": {"seconds": 0.3, "tenant": key, "fails": 0.1},
+            },
+            longest_seconds=WAITING_SECONDS,
+            limits=(
+                (CROWD, GROUPS[CROWD]["max_running"]),
+                (f"{CROWD}: {key}", GROUPS[CROWD]["max_running_per_key"]),
+                *(((f"job {number}", 1),) if number < 2 else ()),
+            ),
+        )
+    for number in range(4):
+        yield SoakJob(
+            name=f"rated {number}",
+            cron_expression=f"{number}/5 * * * * *",
+            columns={"concurrency_group": RATED},
+            longest_seconds=WAITING_SECONDS,
+            rate=(RATED, GROUPS[RATED]["rate_count"], GROUPS[RATED]["rate_seconds"]),
+        )
 
 
 def _plain(number: int, dice: random.Random) -> SoakJob:

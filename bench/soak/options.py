@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.soak.checker import Broken
-from bench.soak.jobs import SoakJob
+from bench.soak.jobs import GROUPS, SoakJob
 from tests.harness.servers import RabbitMQ, Redis
 
 FAULTS = (
@@ -37,6 +37,7 @@ CONFIG: dict[str, dict[str, Any]] = {
         "min_cron_interval_seconds": 1,
         "poll_interval_seconds": 0.5,
         "sweep_interval_seconds": 1,
+        "concurrency_groups": {name: dict(limits) for name, limits in GROUPS.items()},
     },
     "worker": {
         "handler_packages": ["bench.soak.handlers"],

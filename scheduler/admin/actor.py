@@ -10,6 +10,7 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
 from scheduler.operations.failures import FailureControl
+from scheduler.operations.groups import GroupControl
 from scheduler.operations.keys import TokenControl
 from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
@@ -38,6 +39,11 @@ def tokens_of(request: HttpRequest) -> TokenControl:
 def queues_of(request: HttpRequest) -> QueueControl:
     """Returns the operations on queues for the user of this request."""
     return QueueControl(actor=_actor_of(request))
+
+
+def groups_of(request: HttpRequest) -> GroupControl:
+    """Returns the operations on groups of jobs with limits for the user of this request."""
+    return GroupControl(actor=_actor_of(request))
 
 
 def channels_of(request: HttpRequest) -> ChannelOperations:

@@ -23,6 +23,7 @@ from scheduler.admin.site import reverse
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, QueuePause
 from scheduler.models.job_state import state_of
+from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.queues import QueueControl, queue_in_words
 from scheduler.operations.skip_words import why_not_run
@@ -74,9 +75,12 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
                 execution=_link_to(holder, _("execution #%s is running") % holder),
             )
         )
-    if execution.available_at > now:
+    if limit := _limit(execution, now):
+        sentences.append(_say("%(text)s %(link)s", text=limit, link=_to_limits()))
+    # In line under a limit `available_at` is only when it looks by itself.
+    if execution.available_at > now and not (limit and execution.in_line is not None):
         sentences.append(_not_yet(execution, now))
-    else:
+    elif execution.available_at <= now:
         sentences.append(
             _say(
                 _("It has been waiting for a worker of %(queue)s since %(when)s."),
@@ -91,6 +95,18 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
         sentences += _workers(execution, now)
     sentences += _surroundings(execution)
     return sentences + [conditional_escape(text) for text in missing_parts(now)]
+
+
+def _limit(execution: JobExecution, now: datetime) -> str:
+    """Returns under which limit it waits, if it does."""
+    if execution.in_line is None and execution.available_at <= now:
+        return ""  # it was let go on
+    key_path = execution.job.concurrency_key if execution.job is not None else ""
+    return why_it_waits(execution.reason_code, execution.reason_facts, key_path=key_path)
+
+
+def _to_limits() -> SafeString:
+    return formatting.link(reverse("admin:groups"), _("All limits"))
 
 
 def _not_yet(execution: JobExecution, now: datetime) -> SafeString:

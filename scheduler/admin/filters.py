@@ -20,6 +20,7 @@ from scheduler.labels import label
 from scheduler.models import CronJob, bounded_id, with_slot
 from scheduler.models.job_state import IN_STATE
 from scheduler.operations.control import Control
+from scheduler.operations.groups import names as group_names
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import JobState, RunStatus
 from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
@@ -113,6 +114,17 @@ class QueueFilter(DropdownFilter):
         if not self.value():
             return queryset
         return queryset.filter(queue="" if self.value() == "-" else self.value())
+
+
+class GroupFilter(DropdownFilter):
+    title = _("concurrency group")
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return _same(group_names())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(concurrency_group=self.value()) if self.value() else queryset
 
 
 class LastStatusFilter(DropdownFilter):

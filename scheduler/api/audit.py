@@ -12,6 +12,7 @@ from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
+from scheduler.operations.groups import GroupControl
 from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
 
@@ -34,6 +35,11 @@ def backfills_of(caller: Caller) -> BackfillControl:
 def queues_of(caller: Caller) -> QueueControl:
     """Returns the operations on queues for this caller."""
     return QueueControl(actor=_actor_of(caller))
+
+
+def groups_of(caller: Caller) -> GroupControl:
+    """Returns the operations on groups of jobs with limits for this caller."""
+    return GroupControl(actor=_actor_of(caller))
 
 
 def channels_of(caller: Caller) -> ChannelOperations:

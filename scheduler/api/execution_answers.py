@@ -45,6 +45,8 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "params": mask(execution.params) if may_see else None,
         "result": mask(execution.result) if may_see else None,
         "error_message": execution.error_message,
+        "reason_code": execution.reason_code,
+        "reason_facts": execution.reason_facts,
         "idempotency_key": execution.dedupe_key,
         "queue": execution.queue,
         "priority": execution.priority,

@@ -28,6 +28,7 @@ from scheduler.api import (
     events,
     execution_actions,
     executions,
+    groups,
     handlers,
     history,
     me,
@@ -93,7 +94,17 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    for plain in (backfills, history, handlers, processes, queues, me, alert_channels, alerts):
+    for plain in (
+        backfills,
+        groups,
+        history,
+        handlers,
+        processes,
+        queues,
+        me,
+        alert_channels,
+        alerts,
+    ):
         api.add_router("", plain.router)
     return api
 

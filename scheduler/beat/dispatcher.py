@@ -19,6 +19,7 @@ from scheduler.alerts.outward import Outward
 from scheduler.beat import backfill_steps, counting, pauses
 from scheduler.beat.courier import WORKERS_FIRST_SECONDS
 from scheduler.beat.fingerprints import Comparison
+from scheduler.beat.groups import Groups
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
 from scheduler.clock import Clock, pause
@@ -85,6 +86,7 @@ class Dispatcher:
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
         self._comparison = Comparison()
+        self._groups = Groups()
         self._recorder = Recorder(
             clock=clock,
             settings=settings,
@@ -107,7 +109,8 @@ class Dispatcher:
             self._healthy_since = self._clock.monotonic()
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
-            worked = self._recorder.record_due()
+            self._groups.write(self._clock, self._settings())
+            worked = self._recorder.record_all()
             if self._woken:
                 # Workers begin just now, perhaps on the same two processors. All else can wait.
                 pause(WORKERS_FIRST_SECONDS)
@@ -217,6 +220,7 @@ class Dispatcher:
         now = self._clock.now()
         self._refresh_last_results(now, settings)
         counting.count_ends(self._clock, settings)
+        self._has_news |= bool(self._groups.step(self._clock))
         resumed = pauses.end_pauses(self._clock, settings)
         if resumed:
             emit("job.resumed", jobs=resumed)

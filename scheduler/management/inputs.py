@@ -241,6 +241,16 @@ def whole(low: int, high: int) -> Any:
     return read
 
 
+#: What `whole_or_none` returns for "none": an option that is not given is None.
+NONE = "none"
+
+
+def whole_or_none(low: int, high: int) -> Any:
+    """Returns an argparse type that accepts a whole number, or `none`."""
+    read = whole(low, high)
+    return lambda text: NONE if text.strip().lower() == NONE else read(text)
+
+
 ID = whole(1, LARGEST_ID)
 
 

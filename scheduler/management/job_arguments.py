@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import add_yes
 from scheduler.management.waiting import add_wait
-from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, NO_LIMIT, CronJob
 from scheduler.states import JobState
 
 NO_INSTANT: Final = ("", "none")
@@ -85,6 +85,8 @@ def _settings(parser: CommandParser) -> None:
             how: dict[str, Any] = {
                 "metavar": "N", "type": inputs.whole(low, high), "help": f"{low} ... {high}",
             }  # fmt: skip
+            if column.null:
+                how |= {"type": inputs.whole_or_none(low, high), "help": f"{low} ... {high}, none"}
         elif isinstance(column, models.DateTimeField):
             how = {"metavar": "TIME", "help": _("or none")}
         elif column.choices:
@@ -192,6 +194,9 @@ def given_values(
         for name in names
         if name not in _INSTANTS and options.get(name) is not None
     }
+    for name in NO_LIMIT:
+        if found.get(name) == inputs.NONE:
+            found[name] = None
     for name in _INSTANTS:
         if (text := options.get(name)) is not None:
             is_none = text.strip().lower() in NO_INSTANT

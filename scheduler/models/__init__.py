@@ -1,10 +1,10 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
-on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
-told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
-failed sign-ins, people's preferences and filters. activity: who did what. applied: what files of
-jobs have set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
-failures: failed runs by their kind. switches: jobs on their way between jobu and the system that
-they were imported from.
+on, places under limits, groups of jobs with limits. backfills: runs for the slots of a range.
+processes: beats and workers. alerts: what people are told, and what they were told. check_ins: what
+is reported of attempts. access: tokens of the API, failed sign-ins, people's preferences and
+filters. activity: who did what. applied: what files of jobs have set. counters: how many runs have
+ended. queue_pauses: queues from which nothing is taken. failures: failed runs by their kind.
+switches: jobs on their way between jobu and the system that they were imported from.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -21,9 +21,18 @@ from scheduler.models.counters import ALL_JOBS, CountedEnds, Counting, JobCounte
 from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.failures import NO_JOB, FailedRun, FailureDay, FailureGroup
 from scheduler.models.fields import UtcNow
-from scheduler.models.guards import JobGuard
+from scheduler.models.guards import GROUP_LIMITS, ConcurrencyGroup, JobGuard, JobPlace
 from scheduler.models.ids import LARGEST_ID, bounded_id
-from scheduler.models.jobs import EDITABLE, INSTANTS, LIMITS, LISTS, SEARCHED, CronJob, JobTag
+from scheduler.models.jobs import (
+    EDITABLE,
+    INSTANTS,
+    LIMITS,
+    LISTS,
+    NO_LIMIT,
+    SEARCHED,
+    CronJob,
+    JobTag,
+)
 from scheduler.models.processes import SchedulerProcess
 from scheduler.models.queue_pauses import QueuePause
 from scheduler.models.slot_of_run import (
@@ -39,11 +48,13 @@ from scheduler.models.switches import JobSwitch
 __all__ = [
     "ALL_JOBS",
     "EDITABLE",
+    "GROUP_LIMITS",
     "INSTANTS",
     "LARGEST_ID",
     "LIMITS",
     "LISTS",
     "NO_JOB",
+    "NO_LIMIT",
     "SEARCHED",
     "SLOT_OF_RUN",
     "Activity",
@@ -55,6 +66,7 @@ __all__ = [
     "Backfill",
     "CheckInJob",
     "CheckInPing",
+    "ConcurrencyGroup",
     "CountedEnds",
     "Counting",
     "CronJob",
@@ -66,6 +78,7 @@ __all__ = [
     "JobExecution",
     "JobGuard",
     "JobLog",
+    "JobPlace",
     "JobSwitch",
     "JobTag",
     "Preference",

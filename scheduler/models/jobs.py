@@ -28,7 +28,10 @@ LIMITS: dict[str, tuple[int, int]] = {
     "timeout_seconds": (1, 86_400),
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
+    "max_running": (1, 10_000),
 }
+# Those of them that may be NULL: no limit.
+NO_LIMIT = ("max_running",)
 # Instants with a constraint. An SQL client may write `infinity`, the year 1 or, in SQLite, any
 # text: no schedule can be computed from those.
 INSTANTS = (
@@ -117,6 +120,29 @@ class CronJob(models.Model):
     jitter_seconds = models.IntegerField(
         _("jitter"), default=0, db_default=0, help_text=_("spread the start over so many seconds")
     )
+    max_running = models.IntegerField(
+        _("most runs at once"),
+        null=True,
+        blank=True,
+        help_text=_("empty: the overlap policy alone decides"),
+    )
+    # The name of a ConcurrencyGroup. Compared exactly, on MySQL, too: migration 0034.
+    concurrency_group = ExactText(
+        _("concurrency group"),
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("its limits count the runs of all its jobs"),
+    )
+    concurrency_key = models.CharField(
+        _("concurrency key"),
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("such as params.tenant: each value has limits of its own"),
+    )
     calendar = models.CharField(
         _("calendar"),
         max_length=100,
@@ -188,6 +214,8 @@ class CronJob(models.Model):
             models.Index(fields=["is_enabled", "next_run_at", "id"], name="cron_jobs_due"),
             # the second run of an import, and of a file of jobs
             models.Index(fields=["source"], name="cron_jobs_by_source"),
+            # the jobs of a group
+            models.Index(fields=["concurrency_group", "id"], name="cron_jobs_by_group"),
         ]
         constraints = [
             one_of("overlap_policy", OverlapPolicy, "overlap_policy_is_known"),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 
 from handlers import HandlerNotFoundError, get_handler
 from handlers.databases import database_warning
+from scheduler import wakeups
 from scheduler.models import EDITABLE, CronJob
 from scheduler.operations import missed as missed_slots
 from scheduler.operations import validation
@@ -22,6 +23,7 @@ from scheduler.operations.definition import (
     count_from,
     definition_of,
     is_changed,
+    known_values,
     values_of,
 )
 from scheduler.operations.errors import InvalidJob, Problems
@@ -31,8 +33,8 @@ from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
 from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.plan import Decision, first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
-from scheduler.states import ActivityVerb, MisfirePolicy, OverlapPolicy, SkipCause
-from scheduler.store import jobs, slots
+from scheduler.states import ActivityVerb, MisfirePolicy, SkipCause
+from scheduler.store import jobs, limited_jobs, slots
 from scheduler.transient import in_transaction
 
 # A change of these moves the next run; a change of the others does not.
@@ -65,7 +67,7 @@ class JobOperations(Operations):
 
     def _create(self, values: Mapping[str, Any], *, source: str = "") -> CronJob:
         """`source`: the import or the file of jobs that has made it."""
-        job = CronJob(**_known(values))
+        job = CronJob(**known_values(values))
         self._check(job, exclude_id=None, is_named=True)
 
         def work() -> CronJob:
@@ -174,7 +176,7 @@ class JobOperations(Operations):
         facts: Mapping[str, Any] = _NO_FACTS,
     ) -> CronJob:
         """Do one edit. `facts`: what its entry in the history says besides."""
-        wanted = _known(values)
+        wanted = known_values(values)
 
         def work() -> CronJob:
             job = jobs.lock_job(job_id)
@@ -199,6 +201,9 @@ class JobOperations(Operations):
             if changed:
                 expected = job.tick_seq if tick_seq is None else tick_seq
                 jobs.update_job(job.pk, changed, tick_seq=expected, now=now)
+            if limited_jobs.COLUMNS & changed.keys():
+                for queue in limited_jobs.apply(job, now):
+                    wakeups.became_runnable(queue)
             slots.record_slots(settlement.records, now)
             saved = self._job(job_id)
             if changed or verb != ActivityVerb.CHANGED:
@@ -384,17 +389,3 @@ def _with_free_name(work: Callable[[], CronJob]) -> CronJob:
 
 def _name_is_taken() -> InvalidJob:
     return InvalidJob({"name": [gettext("is taken by another job")]})
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `values` with `allow_overlap` as a policy. Unknown names are refused."""
-    found = dict(values)
-    if "allow_overlap" in found:
-        allowed = found.pop("allow_overlap")
-        found.setdefault(
-            "overlap_policy", (OverlapPolicy.ALLOW if allowed else OverlapPolicy.SKIP).value
-        )
-    unknown = sorted(set(found) - set(EDITABLE))
-    if unknown:
-        raise InvalidJob({name: [gettext("is not a field that can be set")] for name in unknown})
-    return found

@@ -24,6 +24,7 @@ class Action(StrEnum):
     VIEW_PARAMS = "see parameters and results"
     VIEW_PROCESSES = "see beats and workers"
     PAUSE_QUEUE = "pause and resume a queue"
+    CHANGE_LIMITS = "change the limits of a group"
     VIEW_ALERTS = "see alerts, and over which channels people are told"
     CHANGE_ALERT = "acknowledge, snooze and close an alert, and try a channel"
 
@@ -45,6 +46,7 @@ NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_PARAMS: ("scheduler.view_params", "scheduler.change_cronjob"),
     Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
     Action.PAUSE_QUEUE: ("scheduler.pause_queue",),
+    Action.CHANGE_LIMITS: ("scheduler.change_concurrencygroup",),
     Action.VIEW_ALERTS: ("scheduler.view_alert", "scheduler.change_alert"),
     Action.CHANGE_ALERT: ("scheduler.change_alert",),
 }
@@ -65,6 +67,7 @@ SCOPE: Mapping[Action, str] = {
     Action.VIEW_PARAMS: "read",
     Action.VIEW_PROCESSES: "read",
     Action.PAUSE_QUEUE: "operate",
+    Action.CHANGE_LIMITS: "operate",
     Action.VIEW_ALERTS: "read",
     Action.CHANGE_ALERT: "operate",
 }
@@ -79,6 +82,7 @@ SEES_HISTORY_OF: Mapping[TargetKind, Action] = {
     TargetKind.ALERT: Action.VIEW_ALERTS,
     TargetKind.CHANNEL: Action.VIEW_ALERTS,
     TargetKind.QUEUE: Action.VIEW_PROCESSES,
+    TargetKind.GROUP: Action.VIEW_JOBS,
 }
 
 

@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
 from scheduler.operations.history import ShowInstant
+from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.slot_answer import SlotAnswer
 from scheduler.states import JudgedBy, RunStatus, SlotCode, SlotObstacle
@@ -144,6 +145,8 @@ def _not_yet(answer: SlotAnswer, show: ShowInstant) -> str:
 def _more(answer: SlotAnswer, show: ShowInstant) -> Iterator[str]:
     if answer.code == SlotCode.PAUSED:
         yield from _off(answer, show)
+    if answer.code == SlotCode.WAITS:
+        yield why_it_waits(answer.reason_code, answer.reason_facts)
     if answer.code == SlotCode.NOT_BEGUN:
         if answer.by:
             yield _("%(person)s cancelled it.") % {"person": answer.by}

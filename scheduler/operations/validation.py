@@ -20,7 +20,8 @@ from handlers.errors import ParamError
 from handlers.params import UnknownParam, has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
-from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, NO_LIMIT, CronJob
+from scheduler.operations import limit_rules
 from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.job_alerts import rules_problems
@@ -91,7 +92,11 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
-        check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
+        if name not in NO_LIMIT or getattr(job, name) is not None:
+            check(
+                name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high)
+            )  # type: ignore[misc]
+    problems = limit_rules.job_problems(job, settings) | problems
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))
     problems |= call_problems(job.handler_name, job.handler_params, params_field="handler_params")

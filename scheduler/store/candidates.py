@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from django.db import connection
 
 from handlers.params import UnreadableParams
+from scheduler.concurrency import JobLimits, Place, places_of
 from scheduler.states import OverlapPolicy, RunStatus
 from scheduler.store.connection import SKIP_LOCKED, fetch_all, from_json, instant, numbers
 from scheduler.store.heads import (
@@ -63,6 +64,18 @@ class Candidate:
     overlap_policy: str | None = None
     retry_backoff_seconds: int | None = None
     retry_backoff_max_seconds: int | None = None
+    limits: JobLimits | None = None
+    """None: its job has none, which costs nothing."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places under limits that it needs to start."""
+        if self.limits is None or self.job_id is None:
+            return ()
+        may_overlap = self.overlap_policy == OverlapPolicy.ALLOW
+        return places_of(
+            self.limits, job_id=self.job_id, may_overlap=may_overlap, params=self.params
+        )
 
     @property
     def guard(self) -> int | None:
@@ -187,7 +200,10 @@ COLUMNS: Final = (
 # What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
 # MariaDB locks the rows of all joined tables.
 _JOB: Final = "(SELECT {array} FROM cron_jobs j WHERE j.id = e.job_id)"
-_OF_JOB: Final = "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds"
+_OF_JOB: Final = (
+    "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds, j.max_running,"
+    " j.concurrency_group, j.concurrency_key"
+)
 _ARRAY: Final = {
     "postgresql": "json_build_array({})::text",
     "mysql": "JSON_ARRAY({})",
@@ -240,7 +256,7 @@ def candidate(row: Sequence[Any]) -> Candidate:
         params, attempt, failures, max_retry, timeout_seconds, available_at, created_at,
         overlap_key, in_line, queue, priority,
     ) = values  # fmt: skip
-    policy, backoff_seconds, backoff_max_seconds = _of_job(job)
+    policy, backoff_seconds, backoff_max_seconds, limits = _of_job(job)
     return Candidate(
         id=id_,
         job_id=job_id,
@@ -264,15 +280,20 @@ def candidate(row: Sequence[Any]) -> Candidate:
         overlap_policy=policy,
         retry_backoff_seconds=backoff_seconds,
         retry_backoff_max_seconds=backoff_max_seconds,
+        limits=limits,
     )
 
 
 @lru_cache(maxsize=1_000)
-def _of_job(array: str | None) -> tuple[str | None, int | None, int | None]:
+def _of_job(
+    array: str | None,
+) -> tuple[str | None, int | None, int | None, JobLimits | None]:
     if array is None:
-        return None, None, None
-    policy, backoff_seconds, backoff_max_seconds = json.loads(array)
-    return policy, backoff_seconds, backoff_max_seconds
+        return None, None, None, None
+    policy, backoff_seconds, backoff_max_seconds, max_running, group, key_path = json.loads(array)
+    limits = JobLimits(max_running=max_running, group=group, key_path=key_path)
+    has_limits = max_running is not None or group
+    return policy, backoff_seconds, backoff_max_seconds, limits if has_limits else None
 
 
 def _given(value: Any) -> datetime:

@@ -1,20 +1,22 @@
 """An attempt begins: PENDING -> RUNNING, under a fresh token.
 
-Several runs in one transaction. It locks their rows and the guards of those that must not overlap,
-asks for a decision about each of these, and writes. Which rows: candidates.py.
+Several runs in one transaction. It locks their rows and the guards of those that must not overlap
+or have limits, asks for a decision about each of these, and writes. Which rows: candidates.py.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from django.db import connection
 
 from scheduler import failpoints
+from scheduler.concurrency import Place
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent, running_with
@@ -22,6 +24,7 @@ from scheduler.store.connection import lock_in_order, to_json
 from scheduler.store.executions import request_cancel
 from scheduler.store.heads import Floors, Head
 from scheduler.store.overlap import Decision, Guards, Step
+from scheduler.store.places import Rooms
 from scheduler.store.prepared import among, execute_often
 from scheduler.store.runs import Lease, rows_of
 from scheduler.transient import in_transaction
@@ -60,6 +63,8 @@ class Claims:
     """Runs that wait for another one, were given up for it, or may not run at all."""
     is_full: bool = False
     """As many runs were seen as the process has places: more may wait."""
+    queues_to_wake: frozenset[str] = frozenset()
+    """Of runs that wait under a limit and may start now: another one has left them its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,7 @@ class Claim:
         if not ours:
             return Claims()
         claims = self.committed(now)
-        return Claims(started=ours, held=claims.held, is_full=claims.is_full)
+        return replace(claims, started=ours)
 
     # --- a claim in one statement (short_turns.py) ------------------------------------------------
 
@@ -177,35 +182,48 @@ class Claim:
         """
         held = [(row, decision) for row in rows if (decision := _may_not_run(row)) is not None]
         others = {row.id for row, _ in held}
-        keys = guards_of(rows)
+        keys = {key for row in rows if (key := row.guard) is not None and row.id not in others}
         holders = guards.holders(keys) if keys else {}
         lines = overlap.lines(holders.keys())
+        needed = {
+            row.id: needs
+            for row in rows
+            if row.limits is not None and row.id not in others and (needs := row.places)
+        }
+        rooms = Rooms(chain.from_iterable(needed.values()), now) if needed else None
         failpoints.point("claim.read")
         started: list[Claimed] = []
         for row in rows:
             if row.id in others:
                 continue
             key = row.guard
-            if key is None:
-                started.append(Claimed(row=row, lease=self._lease(row, now)))
-                continue
-            line = lines.get(key, overlap.Line())
-            decision = self._decide(row, holders.get(key), line)
+            line = lines.get(key, overlap.Line()) if key is not None else overlap.Line()
+            decision = _START if key is None else self._decide(row, holders.get(key), line)
+            if rooms is not None and row.id in needed:
+                decision = _under_limits(row, needed[row.id], decision, rooms)
             if decision.step == Step.START:
                 started.append(Claimed(row=row, lease=self._lease(row, now)))
-                holders[key] = overlap.Holder(
-                    id=row.id, started_at=now, param_source=row.param_source
-                )
-                guards.hold(key, row.id)
+                if key is not None:
+                    holders[key] = overlap.Holder(
+                        id=row.id, started_at=now, param_source=row.param_source
+                    )
+                    guards.hold(key, row.id)
             else:
                 held.append((row, decision))
-                if decision.step == Step.WAIT:
+                if key is not None and decision.step == Step.WAIT and decision.behind is None:
                     lines[key] = line.with_(row.id)
         self._write(started, now)
         _hold_back(held, now)
+        if rooms is not None:
+            rooms.settle()
         assert self._choice is not None
         self._rows = rows
-        self._claims = Claims(started=started, held=held, is_full=self._choice.is_full(rows))
+        self._claims = Claims(
+            started=started,
+            held=held,
+            is_full=self._choice.is_full(rows),
+            queues_to_wake=frozenset(rooms.queues_to_wake) if rooms is not None else frozenset(),
+        )
 
     def committed(self, now: datetime) -> Claims:
         """After the commit. Asks the runs to stop that newer ones replace: not under the guard."""
@@ -223,6 +241,7 @@ class Claim:
             owner=self._owner,
             started_at=now,
             guard=row.guard,
+            places=row.places,
         )
 
     def _write(self, started: Sequence[Claimed], now: datetime) -> None:
@@ -265,7 +284,40 @@ UPDATE job_executions
 
 def guards_of(rows: Collection[Candidate]) -> set[int]:
     """The guards that a claim of these rows must lock."""
-    return {key for row in rows if (key := row.guard) is not None and _may_not_run(row) is None}
+    keys: set[int] = set()
+    for row in rows:
+        key = row.guard
+        if (key is None and row.limits is None) or _may_not_run(row) is not None:
+            continue
+        if key is not None:
+            keys.add(key)
+        keys.update(place.guard for place in row.places)
+    return keys
+
+
+_START: Final = Decision(step=Step.START)
+
+
+def _under_limits(
+    row: Candidate, places: Sequence[Place], decision: Decision, rooms: Rooms
+) -> Decision:
+    """The decision about a run whose job has limits, when the overlap policy has decided."""
+    if decision.step != Step.START:
+        rooms.leave(places, row.id)
+        return decision
+    refused = rooms.refusal(places, row.id)
+    if refused is None:
+        rooms.start(places, row.id, row.attempt + 1)
+        return decision
+    place, refusal = refused
+    rooms.wait(places, row.id, place)
+    return Decision(
+        step=Step.WAIT,
+        reason=f"waits for a place of {f'group {place.group}' if place.group else 'its job'}",
+        code=refusal.code,
+        facts=refusal.facts,
+        behind=place.guard,
+    )
 
 
 def _may_not_run(row: Candidate) -> Decision | None:
@@ -290,7 +342,7 @@ def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> Non
     alike: dict[tuple[Hashable, ...], tuple[Candidate, Decision, list[int]]] = {}
     for row, decision in held:
         facts = to_json(decision.facts)
-        key = row.guard if decision.step == Step.WAIT else None
+        key = _line_of(row, decision) if decision.step == Step.WAIT else None
         same = (decision.step, key, decision.reason, decision.code, facts)
         alike.setdefault(same, (row, decision, []))[2].append(row.id)
     for row, decision, ids in alike.values():
@@ -304,13 +356,26 @@ def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> Non
         elif decision.step == Step.CANCEL:
             overlap.cancel_waiting(ids, now=now, **why)
         else:
-            assert row.guard is not None
-            overlap.put_in_line(row.guard, ids, now=now, facts=decision.facts)
+            overlap.put_in_line(
+                _line_of(row, decision),
+                ids,
+                now=now,
+                code=decision.code,
+                facts=decision.facts,
+                is_let_go_on=decision.behind is not None,
+            )
             failpoints.point("overlap.held")
     for row, decision in held:
         if decision.replaces is not None:
             assert row.guard is not None
             overlap.give_up_older(row.guard, row.id, now=now)
+
+
+def _line_of(row: Candidate, decision: Decision) -> int:
+    """The guard behind which the run waits."""
+    key = row.guard if decision.behind is None else decision.behind
+    assert key is not None
+    return key
 
 
 def _replace_holders(claims: Claims, now: datetime) -> None:

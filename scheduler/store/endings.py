@@ -13,7 +13,7 @@ from django.db import connection
 from scheduler import failpoints
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
-from scheduler.store import overlap
+from scheduler.store import overlap, places
 from scheduler.store.connection import LOCK, execute, instant, marks, to_json
 from scheduler.store.overlap import Guards
 from scheduler.store.prepared import among, execute_often, fetch_often
@@ -96,11 +96,16 @@ def lock(
 
 def guards_of(written: Collection[Written]) -> set[int]:
     """The guards that these ends must lock."""
-    return {key for one in written if (key := one.ending.lease.guard) is not None}
+    leases = [one.ending.lease for one in written]
+    keys = {lease.guard for lease in leases if lease.guard is not None}
+    return keys.union(place.guard for lease in leases for place in lease.places)
 
 
 def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
-    """Write these ends, and free their guards. Returns their tokens. The caller writes `guards`."""
+    """Write these ends, and free their guards and places. Returns their tokens.
+
+    The caller writes `guards`.
+    """
     for one in written:
         save_report(one.ending.lease, one.ending.report)
     _write(_FINISH, written, lambda one: one.finish())
@@ -111,8 +116,10 @@ def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
     leases = [one.ending.lease for one in written]
     ended = {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}
     overlap.release(guards, ended, now=now)
+    freed = {place for lease in leases for place in lease.places}
+    woken = places.settle(freed, now) if freed else ()
     tokens = Ended(lease.token for lease in leases)
-    tokens.queues_to_wake = frozenset(guards.queues_to_wake)
+    tokens.queues_to_wake = frozenset(guards.queues_to_wake.union(woken))
     return tokens
 
 

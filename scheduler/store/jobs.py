@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from scheduler.models import LISTS, AppliedJob, CronJob, JobGuard, JobSwitch
+from scheduler.models import LISTS, AppliedJob, CronJob, JobGuard, JobPlace, JobSwitch
 from scheduler.schedule.watermark import Watermark
 from scheduler.store import check_ins
 from scheduler.store.connection import lock_skipping
@@ -126,6 +126,7 @@ def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
     is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
     JobGuard.objects.filter(id=job_id).delete()
+    JobPlace.objects.filter(guard_id=job_id).delete()
     AppliedJob.objects.filter(job_id=job_id).delete()
     JobSwitch.objects.filter(job_id=job_id).delete()
     check_ins.mark(job_id, None)

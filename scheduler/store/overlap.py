@@ -1,8 +1,11 @@
 """Runs that must not overlap: which one goes on, and which ones wait in line for its end.
 
-A job, or a key that calls without a job share, has one row in job_guard, its guard. Whoever holds
-the lock of the guard decides: a claim, or the end of a run. Locks are taken in this order, each
-kind by id: RUNNING executions, guards, PENDING executions; the last ones only if nobody holds them.
+A job, a group of jobs with limits (places.py), or a key that calls without a job share, has one row
+in job_guard, its guard. Whoever holds the lock of the guard decides: a claim, the end of a run,
+beat, an edit. Locks are taken in this order, each kind by id: jobs (an edit), RUNNING executions,
+guards, PENDING executions, rows of job_places. PENDING executions are locked only if nobody holds
+them, and a claim has locked its own before the guards. Rows of job_places have one owner: who holds
+their guard.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from scheduler.store.connection import (
 
 #: When a run in line looks by itself whether it is its turn. The run that ends wakes it.
 IN_LINE_SECONDS: Final = 60
+#: The same where beat lets runs go on that nobody else has let go on. Lines there may be long.
+LET_GO_ON_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,8 @@ class Decision:
     facts: Mapping[str, Any] | None = None
     replaces: int | None = None
     """The execution that is to be cancelled for this one, after the commit."""
+    behind: int | None = None
+    """The guard in whose line it waits. None: the one of its overlap."""
 
 
 class Guards:
@@ -200,16 +207,22 @@ UPDATE job_executions
 
 
 def put_in_line(
-    key: int, ids: Collection[int], *, now: datetime, facts: Mapping[str, Any] | None
+    key: int,
+    ids: Collection[int],
+    *,
+    now: datetime,
+    code: ReasonCode | None,
+    facts: Mapping[str, Any] | None,
+    is_let_go_on: bool = False,
 ) -> None:
-    """Make PENDING runs wait for the end of the guard's run."""
-    later = now + timedelta(seconds=IN_LINE_SECONDS)
+    """Make PENDING runs wait for the end of the guard's run, or for a place under its limit."""
+    later = now + timedelta(seconds=LET_GO_ON_SECONDS if is_let_go_on else IN_LINE_SECONDS)
     execute(
         _PUT_IN_LINE.format(ids=numbers(ids)),
         [
             key,
             later,
-            ReasonCode.OVERLAP_HELD,
+            code,
             to_json(facts),
             RunStatus.PENDING,
         ],

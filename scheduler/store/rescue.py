@@ -9,6 +9,7 @@ from django.db.models import Count, Max, Q
 
 from scheduler.models import JobAttempt, JobExecution
 from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.store import places
 from scheduler.store.runs import Lease
 
 _FIELDS = (
@@ -73,6 +74,7 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
         outcome=AttemptOutcome.LOST, execution_id__in=[row["id"] for row in rows]
     ).order_by()
     losses = dict(lost.values_list("execution_id").annotate(Count("id")))
+    taken = places.of_runs([row["id"] for row in rows])
     return [
         ExpiredRun(
             lease=Lease(
@@ -84,6 +86,7 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
                 started_at=row["started_at"] or now,
                 # Perhaps without a guard: then its end changes none.
                 guard=row["overlap_key"] if row["job_id"] is None else row["job_id"],
+                places=taken.get(row["id"], ()),
             ),
             name=row["job_name"] or row["handler_name"],
             failures=row["failures"],

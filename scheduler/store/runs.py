@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Case, F, QuerySet, Value, When
 
+from scheduler.concurrency import Place
 from scheduler.models import JobExecution
 from scheduler.states import RunStatus
 from scheduler.store.connection import execute, fetch_all, marks
@@ -30,6 +31,8 @@ class Lease:
     started_at: datetime
     guard: int | None = None
     """Of a run that must not overlap: its row in job_guard."""
+    places: tuple[Place, ...] = ()
+    """What it has under limits (places.py)."""
 
 
 def not_before_start(now: datetime) -> Case:

@@ -2,8 +2,8 @@
 
 An end and the next claim take eight round trips as statements of their own (turns.py), and the
 server plans each of them anew. As one statement that it has prepared, they take one. It is for the
-common case: it ends a run that has no guard, for good, and begins one that has none. All else is
-left to turns.py.
+common case: it ends a run that has no guard and no limit, for good, and begins one that has none.
+All else is left to turns.py.
 
 Its locks are those of turns.py: the run that ends, then one that nobody holds. It claims nothing
 if it ends nothing. So a statement that reaches the server late, after this process has given it up
@@ -62,6 +62,7 @@ def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
         and ending.status in FINAL
         and ending.status != RunStatus.CANCELLED
         and ending.lease.guard is None
+        and not ending.lease.places
         and not report.maybe_saved
         and len(report.lines) <= _MOST_LINES
     )
@@ -218,8 +219,8 @@ SELECT {COLUMNS}, cancel_requested_at, {JOB_OF["postgresql"]} AS job
    AND (SELECT COUNT(*) FROM ended) = 1
  ORDER BY available_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """  # noqa: S608 - of constants
-# Neither a run that must not overlap, nor one that must not run at all. And where others hold the
-# first runs of its level, another level may have one that is more urgent.
+# Neither a run that must not overlap or has a limit, nor one that must not run at all. And where
+# others hold the first runs of its level, another level may have one that is more urgent.
 _BEGUN: Final = f"""
 UPDATE job_executions e
    SET status = '{RunStatus.RUNNING}', attempt = e.attempt + 1,
@@ -234,7 +235,8 @@ UPDATE job_executions e
   LEFT JOIN other ON TRUE
  WHERE e.id = c.id AND c.cancel_requested_at IS NULL
    AND CASE WHEN c.job_id IS NULL THEN c.overlap_key IS NULL
-            ELSE c.job::json ->> 0 = '{OverlapPolicy.ALLOW}' END
+            ELSE c.job::json ->> 0 = '{OverlapPolicy.ALLOW}'
+                 AND c.job::json ->> 3 IS NULL AND c.job::json ->> 4 = '' END
    AND (other.urgency IS NULL
         OR {_URGENCY.format(row="c")} > other.urgency
         OR {_URGENCY.format(row="c")} = other.urgency AND c.available_at < other.available_at)

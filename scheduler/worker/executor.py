@@ -202,6 +202,8 @@ class Executor:
                 job_id=row.job_id,
                 reason=decision.reason,
             )
+        if taken.queues_to_wake:
+            self._on_runnable(taken.queues_to_wake)
         if not taken.started:
             return Begun(is_full=taken.is_full)
         failpoints.point("claim.committed")

@@ -36,7 +36,7 @@ NUMBERS = count()
 VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_alert")
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
-    "add_jobexecution", "change_alert", "pause_queue",
+    "add_jobexecution", "change_alert", "pause_queue", "change_concurrencygroup",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
@@ -86,6 +86,9 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
     Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
+    Action.CHANGE_LIMITS: lambda api: api.put(
+        "/concurrency-groups", {"name": f"g{next(NUMBERS)}", "max_running": 1}
+    ),
     Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
     Action.CHANGE_ALERT: lambda api: try_channel(api),
 }
@@ -131,6 +134,7 @@ def admin_page(action: Action) -> tuple[str, str] | None:
             "get", reverse("admin:scheduler_schedulerprocess_changelist"),
         ),
         Action.PAUSE_QUEUE: lambda: ("get", reverse("admin:queue-pause")),
+        Action.CHANGE_LIMITS: lambda: ("get", reverse("admin:group-change")),
         Action.VIEW_PARAMS: lambda: ("get", run("change", RunStatus.SUCCESS)),
     }  # fmt: skip
     return pages[action]() if action in pages else None

@@ -72,8 +72,9 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
         filters.LastStatusFilter,
         filters.HandlerFilter,
         filters.QueueFilter,
+        filters.GroupFilter,
     )
-    allowed_lookups = frozenset({"state", "last", "handler", "queue"})
+    allowed_lookups = frozenset({"state", "last", "handler", "queue", "group"})
     # Each row has a strip of thirty outcomes. Fifty rows would take twice as long.
     list_per_page = 25
     search_fields = SEARCHED
@@ -110,6 +111,9 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
             {
                 "fields": (
                     "overlap_policy",
+                    "max_running",
+                    "concurrency_group",
+                    "concurrency_key",
                     "start_at",
                     "end_at",
                     "jitter_seconds",

@@ -23,6 +23,7 @@ from scheduler.conf import current
 from scheduler.models import EDITABLE, LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob
 from scheduler.operations.definition import values_of
+from scheduler.operations.groups import names as group_names
 
 # The pause has a separate page.
 IN_FORM = tuple(name for name in EDITABLE if name not in {"pause_reason", "paused_until"})
@@ -97,6 +98,7 @@ class CronJobForm(AnyModelForm):
             "handler_name": SuggestingInput(handler_names),
             "timezone": SuggestingInput(lambda: sorted(available_timezones())),
             "calendar": SuggestingInput(lambda: _calendars()),
+            "concurrency_group": SuggestingInput(lambda: list(group_names())),
         }
         help_texts = {
             "start_at": _SCREEN_ZONE,

@@ -88,12 +88,18 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
             (gettext("last result"), columns.last_result(job, now)),
             (gettext("took"), sparkline.durations(outcomes)),
             (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
+            *([(gettext("limits"), _limits(job))] if job.concurrency_group else []),
             *([(gettext("alerts"), _alerts(job))] if may(person, Action.VIEW_ALERTS) else []),
         ],
         "last_runs": _table_of(runs, now),
         "all_runs_url": f"{runs_url}?job__id__exact={job.pk}",
         "backfill_url": _backfill_url(job) if may(person, Action.RUN_JOB) else "",
     }
+
+
+def _limits(job: CronJob) -> SafeString:
+    """Returns the group whose limits hold for the job, with the way to what waits in it."""
+    return formatting.link(reverse("admin:groups"), job.concurrency_group)
 
 
 def _next_run(job: CronJob, now: datetime) -> SafeString | str:

@@ -126,6 +126,7 @@ def _pages(person: Any) -> Iterator[Item]:
         (_("Timeline"), "timeline", Action.VIEW_JOBS),
         (_("Backfills"), "scheduler_backfill_changelist", Action.VIEW_JOBS),
         (_("Queues"), "queues", Action.VIEW_PROCESSES),
+        (_("Limits"), "groups", Action.VIEW_JOBS),
         (_("Alerts"), "scheduler_alert_changelist", Action.VIEW_ALERTS),
         (_("Activity"), "activity", Action.VIEW_JOBS),
         (_("Processes"), "scheduler_schedulerprocess_changelist", Action.VIEW_PROCESSES),

@@ -48,6 +48,8 @@ class ExecutionDetail(ExecutionOut):
     params: Any = Field(description="secrets are masked; null: you may not see them")
     result: Any = Field(description="secrets are masked; null: none, or you may not see it")
     error_message: str | None
+    reason_code: str | None = Field(description="why it waits, was skipped, cancelled or failed")
+    reason_facts: Any = Field(description="what the code is about")
     idempotency_key: str | None
     queue: str
     priority: int

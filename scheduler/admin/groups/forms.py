@@ -1,0 +1,42 @@
+"""The form of a group's limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from scheduler.admin.unfold_compat import AnyModelForm
+from scheduler.models import ConcurrencyGroup
+from scheduler.operations.errors import InvalidJob
+from scheduler.operations.groups import SETTABLE
+
+
+class GroupForm(AnyModelForm):
+    """The operation checks the values, so that each door says the same."""
+
+    class Meta:
+        model = ConcurrencyGroup
+        fields = ["name", *SETTABLE]
+        help_texts = {
+            "name": _("Jobs name it. It cannot be changed later."),
+            "max_running": _("empty: no limit"),
+            "rate_count": _("in any window of so many seconds; empty: no limit"),
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.instance.pk is not None:
+            del self.fields["name"]
+
+    def _post_clean(self) -> None:
+        """Nothing here: the operation refuses what is wrong."""
+
+    def values(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in SETTABLE if name in self.cleaned_data}
+
+    def add_problems(self, error: InvalidJob) -> None:
+        for field, texts in error.problems.items():
+            for text in texts:
+                self.add_error(field if field in self.fields else None, forms.ValidationError(text))

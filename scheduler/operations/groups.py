@@ -1,0 +1,135 @@
+"""Groups of jobs with limits, for people: what goes on and waits in them, and changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.utils.translation import gettext as _
+
+from scheduler import wakeups
+from scheduler.models import ConcurrencyGroup
+from scheduler.operations import limit_rules, validation
+from scheduler.operations.base import Operations
+from scheduler.operations.errors import InvalidJob, NotPossible
+from scheduler.states import ActivityVerb, TargetKind
+from scheduler.store import limit_figures, limited_jobs
+from scheduler.store.limit_figures import Waiting
+from scheduler.transient import in_transaction
+
+#: What a person may set of a group besides its name.
+SETTABLE: Final = (
+    "description",
+    "max_running",
+    "max_running_per_key",
+    "rate_count",
+    "rate_seconds",
+    "rate_per_key",
+)
+_LONGEST_NAME: Final = 100
+_LONGEST_DESCRIPTION: Final = 500
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group as it is now."""
+
+    row: ConcurrencyGroup
+    jobs: int
+    waiting: Waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupControl(Operations):
+    """The operations on groups of jobs with limits."""
+
+    def all(self) -> list[Group]:
+        """Returns the groups by name, with what goes on and waits in each, and by which key."""
+        rows = limited_jobs.groups()
+        figures = limit_figures.of_groups([row.name for row in rows])
+        jobs = limit_figures.jobs_by_group()
+        return [
+            Group(row=row, jobs=jobs.get(row.name, 0), waiting=figures[row.name]) for row in rows
+        ]
+
+    def one(self, name: str) -> Group | None:
+        return next((each for each in self.all() if each.row.name == name), None)
+
+    def save(self, name: str, **values: Any) -> ConcurrencyGroup:
+        """Make a group, or change it: what is left out stays as it is, or is the default.
+
+        What may go on under the new limits is woken. Raises InvalidJob, which names every wrong
+        field, and NotPossible for a group of the configuration.
+        """
+        unknown = sorted(set(values) - set(SETTABLE))
+        if unknown:
+            text = _("is not a field that can be set")
+            raise InvalidJob({field: [text] for field in unknown})
+        now = self.clock.now()
+
+        def work() -> set[str]:
+            old = limited_jobs.group(name) if isinstance(name, str) and "\x00" not in name else None
+            before = {} if old is None else {field: getattr(old, field) for field in SETTABLE}
+            wanted = {"description": "", "rate_per_key": False, **before, **values}
+            self._check(name, wanted, is_new=old is None)
+            if old is not None and old.is_of_settings:
+                raise NotPossible(_of_settings(name))
+            if wanted == before:
+                return set()
+            queues = limited_jobs.save_group(name, wanted, now=now)
+            verb = ActivityVerb.CREATED if old is None else ActivityVerb.CHANGED
+            facts = {"before": before, "after": wanted}
+            self._remember(verb, TargetKind.GROUP, None, name, now, facts)
+            return queues
+
+        _wake(in_transaction(work))
+        saved = limited_jobs.group(name)
+        assert saved is not None
+        return saved
+
+    def delete(self, name: str) -> None:
+        """Raises NotPossible while jobs name it, or the configuration has it."""
+        now = self.clock.now()
+
+        def work() -> set[str]:
+            row = limited_jobs.group(name)
+            if row is None:
+                raise NotPossible(_("there is no group %(name)r") % {"name": name})
+            if row.is_of_settings:
+                raise NotPossible(_of_settings(name))
+            if jobs := limited_jobs.jobs_of_group(name, _SHOWN):
+                text = _("the group %(name)r limits jobs still: %(jobs)s")
+                raise NotPossible(text % {"name": name, "jobs": ", ".join(jobs)})
+            queues = limited_jobs.delete_group(name, now=now)
+            self._remember(ActivityVerb.DELETED, TargetKind.GROUP, None, name, now, {})
+            return queues
+
+        _wake(in_transaction(work))
+
+    def _check(self, name: object, values: dict[str, Any], *, is_new: bool) -> None:
+        problems = limit_rules.group_problems(values)
+        found = {
+            "name": validation.text_problem(name, _LONGEST_NAME, required=True)
+            or (validation.new_name_problem(name) if is_new else None),
+            "description": validation.text_problem(values["description"], _LONGEST_DESCRIPTION),
+        }
+        problems |= {field: [text] for field, text in found.items() if text}
+        if values["rate_per_key"] not in (True, False):
+            problems["rate_per_key"] = [_("must be true or false")]
+        if problems:
+            raise InvalidJob(problems)
+
+
+def _of_settings(name: str) -> str:
+    return _("the group %(name)r is of the configuration, and is changed there") % {"name": name}
+
+
+def _wake(queues: set[str]) -> None:
+    for queue in sorted(queues):
+        wakeups.wake(queue)
+
+
+def names() -> Sequence[str]:
+    return [row.name for row in limited_jobs.groups()]
