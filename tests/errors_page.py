@@ -87,6 +87,10 @@ REFUSED: Final = {
     " `manage.py jobs switch --resume`",
     "... has marked it as seen already": "nothing to do; it opens again with the next failure",
     "No failed run of this kind is left": "nothing to do",
+    "there is no group": "`manage.py groups list` shows the names",
+    "the group ... is of the configuration": "`scheduler.concurrency_groups` in"
+    " `config/scheduler.yaml`, or `settings.JOBU`; then restart beat",
+    "the group ... limits jobs still": "let those jobs name another group, or none",
 }
 CHECKS: Final = {
     "jobu.E004": "set `CELERY_BEAT_SCHEDULER` to that name",

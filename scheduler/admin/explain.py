@@ -76,7 +76,7 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
             )
         )
     if limit := _limit(execution, now):
-        sentences.append(_say("%(text)s %(link)s", text=limit, link=_to_limits()))
+        sentences.append(_say("%(limit)s %(link)s", limit=limit, link=_to_limits()))
     # In line under a limit `available_at` is only when it looks by itself.
     if execution.available_at > now and not (limit and execution.in_line is not None):
         sentences.append(_not_yet(execution, now))

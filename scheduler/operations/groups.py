@@ -57,7 +57,7 @@ class GroupControl(Operations):
     def one(self, name: str) -> Group | None:
         return next((each for each in self.all() if each.row.name == name), None)
 
-    def save(self, name: str, **values: Any) -> ConcurrencyGroup:
+    def set_limits(self, name: str, **values: Any) -> ConcurrencyGroup:
         """Make a group, or change it: what is left out stays as it is, or is the default.
 
         What may go on under the new limits is woken. Raises InvalidJob, which names every wrong
@@ -74,8 +74,7 @@ class GroupControl(Operations):
             before = {} if old is None else {field: getattr(old, field) for field in SETTABLE}
             wanted = {"description": "", "rate_per_key": False, **before, **values}
             self._check(name, wanted, is_new=old is None)
-            if old is not None and old.is_of_settings:
-                raise NotPossible(_of_settings(name))
+            _refuse_of_settings(old)
             if wanted == before:
                 return set()
             queues = limited_jobs.save_group(name, wanted, now=now)
@@ -96,12 +95,11 @@ class GroupControl(Operations):
         def work() -> set[str]:
             row = limited_jobs.group(name)
             if row is None:
-                raise NotPossible(_("there is no group %(name)r") % {"name": name})
-            if row.is_of_settings:
-                raise NotPossible(_of_settings(name))
+                raise NotPossible(_("there is no group %(name)s") % {"name": name})
+            _refuse_of_settings(row)
             if jobs := limited_jobs.jobs_of_group(name, _SHOWN):
-                text = _("the group %(name)r limits jobs still: %(jobs)s")
-                raise NotPossible(text % {"name": name, "jobs": ", ".join(jobs)})
+                facts = {"name": name, "jobs": ", ".join(jobs)}
+                raise NotPossible(_("the group %(name)s limits jobs still: %(jobs)s") % facts)
             queues = limited_jobs.delete_group(name, now=now)
             self._remember(ActivityVerb.DELETED, TargetKind.GROUP, None, name, now, {})
             return queues
@@ -122,8 +120,12 @@ class GroupControl(Operations):
             raise InvalidJob(problems)
 
 
-def _of_settings(name: str) -> str:
-    return _("the group %(name)r is of the configuration, and is changed there") % {"name": name}
+def _refuse_of_settings(row: ConcurrencyGroup | None) -> None:
+    if row is not None and row.is_of_settings:
+        raise NotPossible(
+            _("the group %(name)s is of the configuration, and is changed there")
+            % {"name": row.name}
+        )
 
 
 def _wake(queues: set[str]) -> None:

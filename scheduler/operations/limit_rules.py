@@ -40,11 +40,11 @@ def _group(name: str, settings: SchedulerSettings) -> str | None:
         return None
     known = sorted({*settings.concurrency_groups, *(row.name for row in limited_jobs.groups())})
     if not known:
-        return _("there is no group %(name)r: none is defined") % {"name": name}
+        return _("there is no group %(name)s: none is defined") % {"name": name}
     if near := nearest(name, known):
-        text = _("there is no group %(name)r (did you mean %(near)r?)")
+        text = _("there is no group %(name)s (did you mean %(near)s?)")
         return text % {"name": name, "near": near}
-    return _("there is no group %(name)r, one of %(known)s") % {
+    return _("there is no group %(name)s, one of %(known)s") % {
         "name": name,
         "known": ", ".join(known[:_SHOWN]),
     }
@@ -71,7 +71,7 @@ def _missing(model: Any, parts: list[str]) -> str | None:
     if model is HandlerParams or name not in names_of(model):
         if model is HandlerParams or model.model_config.get("extra") == "allow":
             return None
-        text = _("the handler has no parameter %(name)r") % {"name": name}
+        text = _("the handler has no parameter %(name)s") % {"name": name}
         near = nearest(name, names_of(model))
         return text + (_(" (did you mean %(name)s?)") % {"name": repr(near)} if near else "")
     field = model.model_fields.get(name)
@@ -81,14 +81,14 @@ def _missing(model: Any, parts: list[str]) -> str | None:
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
     if not rest:
         is_flat = any(not _is_container(kind) for kind in kinds)
-        text = _("the parameter %(name)r is no single value")
+        text = _("the parameter %(name)s is no single value")
         return None if is_flat else text % {"name": name}
     if any(_may_have_members(kind) for kind in kinds):
         return None
     problems = [_missing(kind, rest) for kind in models]
     if None in problems:
         return None
-    return problems[0] if problems else _("the parameter %(name)r has no members") % {"name": name}
+    return problems[0] if problems else _("the parameter %(name)s has no members") % {"name": name}
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -92,10 +92,9 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
-        if name not in NO_LIMIT or getattr(job, name) is not None:
-            check(
-                name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high)
-            )  # type: ignore[misc]
+        value = getattr(job, name)
+        if name not in NO_LIMIT or value is not None:
+            check(name, lambda value=value, low=low, high=high: _between(value, low, high))  # type: ignore[misc]
     problems = limit_rules.job_problems(job, settings) | problems
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))

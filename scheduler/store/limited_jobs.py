@@ -71,7 +71,9 @@ def save_group(name: str, values: Mapping[str, Any], *, now: datetime) -> set[st
     """
     place = Place(guard=guard_of_group(name), group=name)
     overlap.lock_guards((), [place.guard])
-    ConcurrencyGroup.objects.update_or_create(name=name, defaults={**values, "updated_at": now})
+    columns = {**values, "updated_at": now}
+    if not ConcurrencyGroup.objects.filter(name=name).update(**columns):
+        ConcurrencyGroup.objects.create(name=name, **columns)
     return places.settle([place], now, all_keys=True)
 
 

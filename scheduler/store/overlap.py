@@ -5,7 +5,8 @@ in job_guard, its guard. Whoever holds the lock of the guard decides: a claim, t
 beat, an edit. Locks are taken in this order, each kind by id: jobs (an edit), RUNNING executions,
 guards, PENDING executions, rows of job_places. PENDING executions are locked only if nobody holds
 them, and a claim has locked its own before the guards. Rows of job_places have one owner: who holds
-their guard.
+their guard. MySQL and MariaDB lock one entry of the index behind what a claim reads. If that is the
+run which is let go on, the server ends one of the two transactions, and it is repeated at once.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def put_in_line(
     ids: Collection[int],
     *,
     now: datetime,
-    code: ReasonCode | None,
+    code: ReasonCode | None = ReasonCode.OVERLAP_HELD,
     facts: Mapping[str, Any] | None,
     is_let_go_on: bool = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,6 +93,10 @@ def test_keys_take_turns():
     assert room.places(START) == 0
 
 
+def starts_of(starts: list[tuple[str, datetime]], key: str | None) -> list[datetime]:
+    return [at for of, at in starts if key in (None, of)]
+
+
 @pytest.mark.parametrize("per_key", [False, True])
 def test_no_window_has_more_starts_than_the_rate_whoever_asks_when(per_key: bool):
     """Newcomers and runs that were let go on, by clocks that differ, over many seeds."""
@@ -104,13 +109,8 @@ def test_no_window_has_more_starts_than_the_rate_whoever_asks_when(per_key: bool
         for ids in range(200):
             now += timedelta(seconds=dice.random() * 2)
             seen = now + timedelta(seconds=dice.uniform(-1, 1))  # a worker's clock
-            room = Room(
-                terms=terms,
-                next=dict(waiting),
-                starts=lambda key, seen=seen, starts=starts: [
-                    at for of, at in starts if key in (None, of) and at > seen - 10 * SECOND
-                ],
-            )
+            known = [(of, at) for of, at in starts if at > seen - 10 * SECOND]
+            room = Room(terms=terms, next=dict(waiting), starts=partial(starts_of, known))
             key = dice.choice("ab")
             due = [id_ for id_, next_ in waiting.items() if next_.at <= seen]
             id_ = dice.choice(due) if due and dice.random() < 0.7 else ids
@@ -123,7 +123,7 @@ def test_no_window_has_more_starts_than_the_rate_whoever_asks_when(per_key: bool
             elif (at := room.instant_for(key, seen)) is not None:
                 waiting[id_] = Next(key=key, at=at)
         assert len(starts) > 20
-        for key in "ab" if per_key else (None,):
-            instants = sorted(at for of, at in starts if key in (None, of))
+        for scope in "ab" if per_key else (None,):
+            instants = sorted(starts_of(starts, scope))
             for first, fourth in zip(instants, instants[3:], strict=False):
                 assert fourth - first >= 10 * SECOND, seed

@@ -112,7 +112,7 @@ def _form(request: HttpRequest, site: Any) -> HttpResponse:
         try:
             if group is None and control.one(name) is not None:
                 raise InvalidJob({"name": [_("is taken by another group")]})
-            control.save(name, **form.values())
+            control.set_limits(name, **form.values())
         except InvalidJob as error:
             form.add_problems(error)
         except NotPossible as error:

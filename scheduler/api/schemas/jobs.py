@@ -28,8 +28,8 @@ from scheduler.states import (
 
 def _whole(name: str, description: str) -> Any:
     low, high = LIMITS[name]
-    default = getattr(CronJob._meta.get_field(name), "default", None)
-    return Field(default=default, ge=low, le=high, description=description)
+    column: Any = CronJob._meta.get_field(name)
+    return Field(default=column.get_default(), ge=low, le=high, description=description)
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
