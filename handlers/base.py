@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -38,6 +39,15 @@ class BaseHandler(ABC):
         interrupted, so it should check `self.context.stop_requested` regularly.
         Raise any exception to fail, PermanentError to fail without retries.
         """
+
+    async def plan(self, params: Any) -> Sequence[Mapping[str, Any]]:
+        """Divide the run: return the params of each shard, a list of dicts. Optional.
+
+        With this method a run calls `plan`, not `execute`. Each shard is then a run of its own, on
+        any worker, that calls `execute` with its own params; `self.context.shard` says which one
+        it is. The list may be empty.
+        """
+        raise NotImplementedError
 
     @property
     def context(self) -> HandlerContext:

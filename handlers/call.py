@@ -54,15 +54,20 @@ async def call_handler(
     context: HandlerContext,
     monotonic: Callable[[], float],
     thread_grace_seconds: float,
+    plans: bool = False,
 ) -> None:
-    """Create the handler, run it, and write the outcome into `call`. Raises nothing."""
+    """Create the handler, run it, and write the outcome into `call`. Raises nothing.
+
+    `plans`: the run is to be divided, so `plan` is called and not `execute`.
+    """
     try:
         instance = cls()
         instance.bind(context)
-        if inspect.iscoroutinefunction(instance.execute):
-            call.value = await instance.execute(argument)
+        work: Callable[[Any], Any] = instance.plan if plans else instance.execute
+        if inspect.iscoroutinefunction(work):
+            call.value = await work(argument)
         else:
-            await _in_thread(instance.execute, argument, call, context, thread_grace_seconds)
+            await _in_thread(work, argument, call, context, thread_grace_seconds)
             if call.error is None and inspect.isawaitable(call.value):
                 # `execute` is a plain wrapper around an async method: the work begins only now.
                 call.ended_before_stop = False

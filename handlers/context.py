@@ -21,6 +21,15 @@ PROGRESS_MESSAGE_BYTES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Which part of a divided run this is."""
+
+    index: int
+    """0 is the first."""
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """The facts of one attempt, given by the scheduler. Instants are aware UTC."""
 
@@ -37,12 +46,17 @@ class RunInfo:
     worker: str = ""
     """The name of the worker process."""
     started_at: datetime | None = None
+    shard: Shard | None = None
+    """Set in the shards of a divided run."""
+    divide_into: int | None = None
+    """The job divides the run into so many shards."""
 
     @property
     def idempotency_key(self) -> str:
         """The same for all attempts at one slot; send it to systems that can deduplicate."""
         # A backfill or a replay repeats the work of a slot on purpose, so its key is another one.
-        if self.job_id is None or self.logical_time is not None:
+        # The shards of a slot have one each.
+        if self.job_id is None or self.logical_time is not None or self.shard is not None:
             return f"execution:{self.execution_id}"
         slot = self.scheduled_time.astimezone(UTC).isoformat().replace("+00:00", "Z")
         return f"{self.job_id}:{slot}"
@@ -119,6 +133,7 @@ class HandlerContext:
         self.max_attempts = info.max_attempts
         self.timeout_seconds = info.timeout_seconds
         self.lease_token = info.lease_token
+        self.shard = info.shard
         self.log = RunLog(sink)
         self._sink = sink
         self._monotonic = monotonic

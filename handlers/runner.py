@@ -15,11 +15,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from handlers import child_processes
+from handlers.base import BaseHandler
 from handlers.call import Call, call_handler
 from handlers.context import HandlerContext, RunInfo, Sink, running
 from handlers.databases import require_databases
 from handlers.errors import CannotRunError, DatabaseNotConfiguredError
 from handlers.failure import Failure, Severity, describe, path_of, summary, thread_stack
+from handlers.fan_out import FanOut, InvalidShardsError, has_plan, planned
 from handlers.hooks import RunHooks
 from handlers.json_safe import storable_result, storable_text
 from handlers.leftovers import end_leftovers
@@ -68,6 +70,8 @@ class Outcome:
     """
     retry_after_seconds: float | None = None
     """When the next attempt begins, if the handler has said so."""
+    fan_out: FanOut | None = None
+    """Of a SUCCESS: the run becomes these shards, and ends when they have ended."""
 
 
 async def run_handler(
@@ -91,6 +95,9 @@ async def run_handler(
     try:
         valid = validate_params(info.handler_name, raw_params)
         require_databases(*valid.handler.databases)
+        plans = has_plan(valid.handler) and info.shard is None
+        if info.divide_into is not None and not plans:
+            return Outcome(kind=OutcomeKind.SUCCESS, fan_out=FanOut(count=info.divide_into))
     except (CannotRunError, DatabaseNotConfiguredError) as exc:
         return _invalid(exc)
     except BaseException as exc:  # noqa: BLE001 - resolvers and validators are user code
@@ -98,7 +105,7 @@ async def run_handler(
     try:
         prepare_loop(asyncio.get_running_loop())
         context = HandlerContext(info, sink, monotonic, hooks)
-        run = _Run(valid, context, monotonic, grace_seconds)
+        run = _Run(valid, context, monotonic, grace_seconds, plans=plans)
         return await run.outcome(max_result_bytes)
     except BaseException as exc:  # noqa: BLE001 - reading a result calls user code
         return _failed(describe(exc))
@@ -113,8 +120,11 @@ class _Run:
         context: HandlerContext,
         monotonic: Callable[[], float],
         grace_seconds: float,
+        *,
+        plans: bool,
     ) -> None:
         self.context = context
+        self.planner = valid.handler if plans else None
         self.monotonic = monotonic
         self.grace_seconds = grace_seconds
         self.call = Call()
@@ -136,6 +146,7 @@ class _Run:
             context=context,
             monotonic=monotonic,
             thread_grace_seconds=grace_seconds,
+            plans=plans,
         )
         self.task = asyncio.Task(
             awaited_in_frame(f"execution_{context.execution_id}", call),
@@ -177,6 +188,8 @@ class _Run:
         if self.call.error is not None:
             return _failed(describe(self.call.error), **facts)
         try:
+            if self.planner is not None:
+                return _planned(self.planner, self.call.value, facts)
             return _returned(self.call.value, max_result_bytes, facts)
         except BaseException as exc:  # noqa: BLE001 - reading a result calls user code
             # The handler has done its work. It must not do it again because of its result.
@@ -259,6 +272,19 @@ def _returned(value: object, max_result_bytes: int, facts: dict[str, Any]) -> Ou
             severity="error", **facts,
         )  # fmt: skip
     return Outcome(kind=OutcomeKind.SUCCESS, result=result, **facts)
+
+
+def _planned(handler: type[BaseHandler], value: object, facts: dict[str, Any]) -> Outcome:
+    try:
+        fan_out = planned(handler, value)
+    except InvalidShardsError as exc:
+        return Outcome(
+            kind=OutcomeKind.FAILED, error=storable_text(str(exc), 16384),
+            error_class=InvalidShardsError.__name__, severity="error", retryable=False, **facts,
+        )  # fmt: skip
+    if not fan_out.count:
+        return Outcome(kind=OutcomeKind.SUCCESS, result={"shards": {"count": 0}}, **facts)
+    return Outcome(kind=OutcomeKind.SUCCESS, fan_out=fan_out, **facts)
 
 
 def _success_of(value: object) -> object:

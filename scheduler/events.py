@@ -74,6 +74,10 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _I,
         "execution {execution_id} of {job!r} claimed after {waited_seconds:.3f} s",
     ),
+    "execution.shards_ended": (
+        _I,
+        "execution {execution_id} of {job!r} ended with its last shard: {status}",
+    ),
     "execution.held": (_I, "execution {execution_id} of {job!r} {reason}"),
     "execution.still_held": (_D, "execution {execution_id} of {job!r} {reason}"),
     "execution.finished": (

@@ -43,6 +43,8 @@ POINTS: Mapping[str, str] = {
     "end.updated": "the outcome is written, its attempt is not; not committed",
     "end.recorded": "outcome and attempt are written; not committed",
     "end.committed": "the outcome is committed; the run that waits for it has not been woken",
+    "shards.inserted": "the shards of a run are written; not committed",
+    "shards.parent_ended": "the last shard has ended, and its parent with it; not committed",
     "overlap.held": "a run is held because another run of its job goes on",
 }
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 class RunStatus(StrEnum):
     PENDING = "PENDING"  # waits for a claim, from `available_at` on
     RUNNING = "RUNNING"  # a worker holds the lease; `lease_expires_at` says until when
+    FANNED_OUT = "FANNED_OUT"  # its shards, runs of their own, go on; the last one ends it
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
     TIMEOUT = "TIMEOUT"
@@ -30,6 +31,8 @@ FINAL = frozenset(
     }
 )
 UNFINISHED = frozenset(RunStatus) - FINAL
+# It has begun: a worker runs it, or its shards go on.
+GOING_ON = frozenset({RunStatus.RUNNING, RunStatus.FANNED_OUT})
 # A person may retry these: they become PENDING again.
 RETRYABLE = FINAL - {RunStatus.SUCCESS}
 
@@ -52,8 +55,10 @@ TRANSITIONS: Mapping[RunStatus | None, frozenset[RunStatus]] = {
             RunStatus.TIMEOUT,
             RunStatus.CANCELLED,
             RunStatus.PENDING,
+            RunStatus.FANNED_OUT,
         }
     ),
+    RunStatus.FANNED_OUT: frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED}),
     RunStatus.SUCCESS: frozenset(),
     **{status: frozenset({RunStatus.PENDING}) for status in RETRYABLE},
 }
@@ -100,6 +105,12 @@ class ReasonCode(StrEnum):
 
     # CANCELLED by a claim
     JOB_DELETED = "job_deleted"  # its job is gone; only SQL leaves such a run
+    PARENT_ENDED = "parent_ended"  # a shard that waited; its parent ended without it [parent]
+
+    # a run with shards
+    SHARDS_FAILED = "shards_failed"  # FAILED [count, failed, missing; first: execution]
+    SHARDS_CANCELLED = "shards_cancelled"  # CANCELLED: shards of it were [count, cancelled]
+    WAITS_FOR_PARENT = "waits_for_parent"  # a PENDING shard: until its parent begins again []
 
     # a failed attempt; the run is final, or PENDING for its next attempt
     HANDLER_FAILED = "handler_failed"
@@ -108,6 +119,7 @@ class ReasonCode(StrEnum):
     DATABASE_NOT_CONFIGURED = "database_not_configured"
     TIMEOUT = "timeout"  # [timeout_seconds; worker, if the worker did not end it]
     WORKER_LOST = "worker_lost"  # [worker]
+    INVALID_SHARDS = "invalid_shards"  # what plan() returned is no list of params, or too long
     OUTCOME_NOT_STORED = "outcome_not_stored"  # the database refused what the handler produced
 
     # PENDING again without a failure

@@ -29,8 +29,16 @@ from scheduler.operations.queues import QueueControl, queue_in_words
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.validation import no_handler
 from scheduler.operations.who import who_cancelled, who_switched_off
-from scheduler.states import BackfillState, JobState, ProcessKind, RunStatus
-from scheduler.store import overlap
+from scheduler.states import (
+    FINAL,
+    GOING_ON,
+    BackfillState,
+    JobState,
+    ProcessKind,
+    ReasonCode,
+    RunStatus,
+)
+from scheduler.store import overlap, shards
 
 # A worker with a free place claims a run of its queues within two seconds.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
@@ -44,6 +52,8 @@ def explain_execution(execution: JobExecution, now: datetime) -> Sentences:
         return _waiting(execution, now)
     if execution.status == RunStatus.RUNNING:
         return _running(execution, now)
+    if execution.status == RunStatus.FANNED_OUT:
+        return _divided(execution)
     if execution.status == RunStatus.SKIPPED:
         return [_say(_("It was not run: %(reason)s"), reason=_reason_of(execution))]
     return _ended(execution)
@@ -75,10 +85,9 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
                 execution=_link_to(holder, _("execution #%s is running") % holder),
             )
         )
-    if limit := _limit(execution, now):
-        sentences.append(_say("%(limit)s %(link)s", limit=limit, link=_to_limits()))
-    # In line under a limit `available_at` is only when it looks by itself.
-    if execution.available_at > now and not (limit and execution.in_line is not None):
+    if execution.reason_code == ReasonCode.WAITS_FOR_PARENT:
+        sentences.append(_say(_("It waits until the execution of which it is a shard begins.")))
+    elif execution.available_at > now:
         sentences.append(_not_yet(execution, now))
     elif execution.available_at <= now:
         sentences.append(
@@ -219,6 +228,22 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
     return sentences
 
 
+def _divided(execution: JobExecution) -> Sentences:
+    counts = shards.counts_of(execution.pk)
+    ended = sum(counts.get(status, 0) for status in FINAL)
+    sentences = [
+        _say(
+            _("It is divided: %(ended)s of its %(count)s shards have ended. The last one ends it."),
+            ended=ended,
+            count=execution.shard_count or 0,
+        )
+    ]
+    if execution.cancel_requested_at:
+        asked = formatting.exact(execution.cancel_requested_at)
+        sentences.append(_say(_("Its shards were asked to stop at %(when)s."), when=asked))
+    return sentences
+
+
 def _ended(execution: JobExecution) -> Sentences:
     sentences = []
     if execution.status == RunStatus.CANCELLED and (by := who_cancelled(execution)):
@@ -308,7 +333,7 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
         first = _say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **values)
         why = explain_execution(last, now)[:1]
         return [format_html("{} {}", first, sentence) for sentence in why]
-    if last.status == RunStatus.RUNNING:
+    if last.status in GOING_ON:
         return [_say(_("Its last execution, %(execution)s of %(slot)s, is running."), **values)]
     return [
         _say(

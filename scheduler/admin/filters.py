@@ -94,6 +94,14 @@ class BackfillFilter(LinkedFilter):
     column = "backfill_id"
 
 
+class ShardsFilter(LinkedFilter):
+    """The shards of one execution. Without it the list has none (ExecutionChangeList)."""
+
+    title = _("shards of")
+    parameter_name = "shards_of"
+    column = "parent_id"
+
+
 class FailureFilter(LinkedFilter):
     """Filters by kind of failure: the runs that failed so and were not retried."""
 

@@ -34,6 +34,7 @@ _COLOURS: Final = {
 _MEANINGS: Final = {
     RunStatus.PENDING.value: "calm",
     RunStatus.RUNNING.value: "busy",
+    RunStatus.FANNED_OUT.value: "busy",
     RunStatus.SUCCESS.value: "good",
     RunStatus.FAILED.value: "bad",
     RunStatus.TIMEOUT.value: "bad",

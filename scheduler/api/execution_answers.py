@@ -10,11 +10,13 @@ from scheduler.api.auth import Caller
 from scheduler.models import LARGEST_ID, JobExecution
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
+from scheduler.store.shards import counts_of
 
 ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
-    "param_source", "requested_by", "backfill_id", "attempt", "failures", "max_retry",
+    "param_source", "requested_by", "backfill_id", "parent_id", "shard", "shard_count",
+    "attempt", "failures", "max_retry",
     "started_at", "finished_at", "progress", "progress_message", "created_at",
 )  # fmt: skip
 
@@ -57,4 +59,5 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "deadline_at": execution.deadline_at,
         "cancel_requested_at": execution.cancel_requested_at,
         "overran": execution.overran,
+        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
     }

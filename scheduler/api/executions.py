@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from ninja import Query, Router, Status
 from pydantic import Field
 
+from handlers.fan_out import MAX_SHARDS
 from scheduler.api.audit import control_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.errors import invalid
@@ -27,12 +28,14 @@ from scheduler.api.schemas.executions import (
     ExecutionDetail,
     ExecutionPage,
     LogPage,
+    ShardPage,
 )
 from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog, SlotOfRun, in_slots
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus
 from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
+from scheduler.store.shards import counts_of
 
 router = Router(tags=["jobs"])
 
@@ -68,10 +71,10 @@ class ExecutionFilters(Paging):
 @router.get("", response=answers(ExecutionPage), auth=needs(Action.VIEW_EXECUTIONS))
 def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> dict[str, Any]:
     """Returns the executions: what was planned or asked for last comes first; with `from_date` or
-    `to_date` the newest slots.
+    `to_date` the newest slots. Shards are not among them: ask for those of one execution.
     """
     refuse_unknown(request, ExecutionFilters)
-    rows = JobExecution.objects.all()
+    rows = JobExecution.objects.filter(parent_id__isnull=True)
     if filters.cron_id is not None:
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
@@ -136,6 +139,29 @@ def list_attempts(request: HttpRequest, execution_id: ExecutionId) -> dict[str, 
             }
             for each in attempts[:1000]
         ]
+    }
+
+
+@router.get(
+    "/{int:execution_id}/shards",
+    response=answers(ShardPage, 404),
+    auth=needs(Action.VIEW_EXECUTIONS),
+)
+def list_shards(
+    request: HttpRequest,
+    execution_id: ExecutionId,
+    first: Annotated[int, Query(alias="from", ge=0, le=MAX_SHARDS)] = 0,
+    size: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> dict[str, Any]:
+    """Returns the shards of a divided execution, the first one first. Others have none."""
+    refuse_unknown(request, ["from", "size"])
+    JobExecution.objects.only("id").get(pk=execution_id)
+    rows = JobExecution.objects.filter(parent_id=execution_id, shard__gte=first)
+    found = list(rows.only(*LISTED).order_by("shard")[: size + 1])
+    return {
+        "items": [listed(execution) for execution in found[:size]],
+        "counts": counts_of(execution_id),
+        "next_from": found[size].shard if len(found) > size else None,
     }
 
 

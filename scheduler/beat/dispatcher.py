@@ -35,10 +35,12 @@ from scheduler.store import (
     last_results,
     processes,
     retention,
+    shard_changes,
     slots,
 )
 from scheduler.transient import ROW_ERRORS, is_outage
 from scheduler.wakeup_messages import MOST_WAITING, Sender
+from scheduler.worker.reporting import parent_ended
 
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
@@ -207,8 +209,16 @@ class Dispatcher:
                 reason=run.reason,
             )
         may_run = any(run.status == RunStatus.PENDING for run in rescued)
+        self._end_parents()
         self._has_news |= may_run
         return may_run
+
+    def _end_parents(self) -> None:
+        """The net below the ends of last shards: what SQL or a claim has ended."""
+        ended, queues = shard_changes.sweep(self._clock.now(), self._settings().batch_size)
+        for parent in ended:
+            parent_ended(parent)
+        self._has_news |= bool(queues)
 
     def _maintenance(self) -> bool:
         """Returns False: it makes no work for a next tick."""

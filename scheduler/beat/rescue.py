@@ -15,6 +15,7 @@ from scheduler.states import RunStatus
 from scheduler.store.endings import Ending, end
 from scheduler.store.rescue import ExpiredRun, expired_runs
 from scheduler.transient import is_outage
+from scheduler.worker.reporting import parent_ended
 from scheduler.worker.verdict import Budget, Verdict, ending, of_lost_attempt
 
 
@@ -57,7 +58,10 @@ def rescue_expired(
 def _end(lost: Sequence[Ending], now: datetime) -> frozenset[str]:
     """Write the ends, all together. If the database refuses one run, one by one."""
     try:
-        return end(lost, now=now, expired_before=now)
+        written = end(lost, now=now, expired_before=now)
+        for parent in written.parents:
+            parent_ended(parent)
+        return written
     except Error as error:
         if is_outage(error) or len(lost) == 1:
             raise

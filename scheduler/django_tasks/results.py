@@ -26,6 +26,7 @@ class RunCancelled(Exception):
 _STATUSES = {
     RunStatus.PENDING: TaskResultStatus.READY,
     RunStatus.RUNNING: TaskResultStatus.RUNNING,
+    RunStatus.FANNED_OUT: TaskResultStatus.RUNNING,
     RunStatus.SUCCESS: TaskResultStatus.SUCCESSFUL,
 }
 # What ended an attempt where the task has raised nothing.

@@ -27,8 +27,9 @@ _JOB = [
 ]
 _EXECUTION = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time",
-    "slot_at", "status", "param_source", "requested_by", "backfill_id", "attempt", "max_retry",
-    "started_at", "finished_at", "progress", "progress_message", "created_at",
+    "slot_at", "status", "param_source", "requested_by", "backfill_id", "parent_id",
+    "shard", "shard_count", "attempt", "max_retry", "started_at", "finished_at", "progress",
+    "progress_message", "created_at",
 )  # fmt: skip
 _EXECUTION_MORE = (
     "error_message", "queue", "priority", "timeout_seconds", "available_at",

@@ -227,10 +227,16 @@ def seconds_of(text: str, field: str) -> int:
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def whole(low: int, high: int) -> Any:
-    """Returns an argparse type that accepts a whole number from `low` to `high`."""
+#: What is written for no number.
+NONE: Final = "none"
 
-    def read(text: str) -> int:
+
+def whole(low: int, high: int, *, or_none: bool = False) -> Any:
+    """Returns an argparse type that accepts a whole number from `low` to `high`, or NONE."""
+
+    def read(text: str) -> int | str:
+        if or_none and text == NONE:
+            return text
         if not re.fullmatch(r"-?[0-9]{1,20}", text, re.ASCII) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(
                 _("%(text)s is not a whole number from %(low)s to %(high)s")

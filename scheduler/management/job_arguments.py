@@ -83,10 +83,10 @@ def _settings(parser: CommandParser) -> None:
         if isinstance(column, models.IntegerField):
             low, high = LIMITS[column.name]
             how: dict[str, Any] = {
-                "metavar": "N", "type": inputs.whole(low, high), "help": f"{low} ... {high}",
-            }  # fmt: skip
-            if column.null:
-                how |= {"type": inputs.whole_or_none(low, high), "help": f"{low} ... {high}, none"}
+                "metavar": "N",
+                "type": inputs.whole(low, high, or_none=column.null),
+                "help": f"{low} ... {high}" + (f" | {inputs.NONE}" if column.null else ""),
+            }
         elif isinstance(column, models.DateTimeField):
             how = {"metavar": "TIME", "help": _("or none")}
         elif column.choices:
@@ -194,9 +194,9 @@ def given_values(
         for name in names
         if name not in _INSTANTS and options.get(name) is not None
     }
-    for name in NO_LIMIT:
-        if found.get(name) == inputs.NONE:
-            found[name] = None
+    for column in _COLUMNS:
+        if column.null and found.get(column.name) == inputs.NONE:
+            found[column.name] = None
     for name in _INSTANTS:
         if (text := options.get(name)) is not None:
             is_none = text.strip().lower() in NO_INSTANT

@@ -28,6 +28,7 @@ NOTHING: Final = "-"
 _STYLES: Final[Mapping[str, str]] = {
     RunStatus.SUCCESS: "green",
     RunStatus.RUNNING: "blue",
+    RunStatus.FANNED_OUT: "blue",
     RunStatus.FAILED: "red",
     RunStatus.TIMEOUT: "red",
     AttemptOutcome.LOST: "red",

@@ -18,7 +18,14 @@ from scheduler.models.fields import (
 )
 from scheduler.models.jobs import LIMITS, CronJob
 from scheduler.models.slot_of_run import SlotOfRun, has_slot, slot_of_run
-from scheduler.states import FINAL, AttemptOutcome, ParamSource, ReasonCode, RunStatus
+from scheduler.states import (
+    FINAL,
+    UNFINISHED,
+    AttemptOutcome,
+    ParamSource,
+    ReasonCode,
+    RunStatus,
+)
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = LIMITS["priority"]
 
@@ -61,6 +68,21 @@ class JobExecution(models.Model):
         verbose_name=_("backfill"),
         db_index=False,
     )
+    # Of a shard: the run that it is a part of, and which part. The database deletes it with that
+    # (migration 0040). A shard has no `job`: the job's runs are its parents.
+    parent = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="shards",
+        verbose_name=_("shard of"),
+        db_index=False,
+    )
+    shard = models.IntegerField(_("shard"), null=True, blank=True)  # 0 is the first
+    # How many shards there are: on each of them, and on their parent once it has some.
+    shard_count = models.IntegerField(_("shards"), null=True, blank=True)
     # Compared exactly on all databases: migration 0006 gives MySQL's column a binary collation.
     dedupe_key = models.CharField(
         _("idempotency key"), max_length=255, null=True, blank=True, unique=True
@@ -164,6 +186,12 @@ class JobExecution(models.Model):
         ]
         constraints = [
             UniqueConstraint(fields=["job", "scheduled_time"], name="one_execution_per_slot"),
+            # Also the index of the shards of a run. MySQL has no partial ones: migration 0040
+            UniqueConstraint(
+                fields=["parent", "shard"],
+                name="one_execution_per_shard",
+                condition=Q(parent__isnull=False),
+            ),
             one_of("status", RunStatus, "status_is_known"),
             one_of("param_source", ParamSource, "param_source_is_known"),
             one_of("reason_code", ReasonCode, "reason_code_is_known"),
@@ -188,7 +216,7 @@ class JobExecution(models.Model):
                 name="finished_exactly_when_final",
                 condition=Q(status__in=sorted(FINAL), finished_at__isnull=False)
                 | Q(
-                    status__in=sorted({RunStatus.PENDING, RunStatus.RUNNING}),
+                    status__in=sorted(UNFINISHED),
                     finished_at__isnull=True,
                 ),
             ),

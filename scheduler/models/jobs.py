@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from handlers.fan_out import MAX_SHARDS
 from scheduler.models.fields import (
     ExactText,
     StoredJSON,
@@ -28,7 +29,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "timeout_seconds": (1, 86_400),
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
-    "max_running": (1, 10_000),
+    "shards": (2, MAX_SHARDS),
 }
 # Those of them that may be NULL: no limit.
 NO_LIMIT = ("max_running",)
@@ -120,28 +121,12 @@ class CronJob(models.Model):
     jitter_seconds = models.IntegerField(
         _("jitter"), default=0, db_default=0, help_text=_("spread the start over so many seconds")
     )
-    max_running = models.IntegerField(
-        _("most runs at once"),
+    shards = models.IntegerField(
+        _("shards"),
         null=True,
         blank=True,
-        help_text=_("empty: the overlap policy alone decides"),
-    )
-    # The name of a ConcurrencyGroup. Compared exactly, on MySQL, too: migration 0034.
-    concurrency_group = ExactText(
-        _("concurrency group"),
-        max_length=100,
-        blank=True,
-        default="",
-        db_default="",
-        help_text=_("its limits count the runs of all its jobs"),
-    )
-    concurrency_key = models.CharField(
-        _("concurrency key"),
-        max_length=200,
-        blank=True,
-        default="",
-        db_default="",
-        help_text=_("such as params.tenant: each value has limits of its own"),
+        default=None,
+        help_text=_("a run is divided into so many, which run side by side; empty: it is not"),
     )
     calendar = models.CharField(
         _("calendar"),

@@ -27,7 +27,7 @@ from scheduler.states import (
     RunStatus,
     TargetKind,
 )
-from scheduler.store import activity, executions
+from scheduler.store import activity, executions, shard_changes
 from scheduler.store.executions import FailedRange
 from scheduler.store.failures import FailedGroup
 from scheduler.transient import in_transaction
@@ -88,6 +88,7 @@ class ExecutionOperations(Operations):
         The original does not change. The new run is for the same slot.
         """
         original = self._execution(execution_id)
+        _refuse_shard(original, gettext("replay that, or retry this shard"))
         given = original.params if params is None else params
         validation.check_params(original.handler_name, given)
         slot = original.scheduled_time if original.param_source == ParamSource.CRON else None
@@ -182,8 +183,8 @@ class ExecutionOperations(Operations):
     def cancel(self, execution_id: int, *, reason: str = "") -> RunStatus:
         """Cancels a waiting execution, or asks the worker of a running one to stop it.
 
-        Returns CANCELLED or RUNNING. Once the execution is cancelled, its error_message says who
-        asked for it and why.
+        Returns CANCELLED, RUNNING, or FANNED_OUT while shards go on. Once the execution is
+        cancelled, its error_message says who asked for it and why.
         """
         statuses = self._cancel([execution_id], reason)
         if execution_id not in statuses:
@@ -219,8 +220,9 @@ class ExecutionOperations(Operations):
             }
             unfinished = [row for row in rows if row.status not in FINAL]
             chosen = JobExecution.objects.filter(id__in=[row.pk for row in unfinished])
-            executions.cancel_all_pending(chosen, **reasons)
-            executions.request_cancel_of_all(chosen, **reasons)
+            _, queues = shard_changes.cancel(chosen, **reasons)
+            for queue in queues:
+                became_runnable(queue)
             self._remember_executions(ActivityVerb.CANCELLED, unfinished, now, reason=reason)
             return {row.pk: RunStatus(row.status) for row in rows}
 
@@ -250,9 +252,16 @@ class ExecutionOperations(Operations):
                 return CancelledAttempt(
                     attempt=current, is_new=False, has_ended=execution.status in FINAL
                 )
-            is_new = executions.cancel_pending(
-                execution_id, now=now, reason=by, facts=facts
-            ) or executions.request_cancel(execution_id, now=now, reason=by, facts=facts)
+            changed, queues = shard_changes.cancel(
+                JobExecution.objects.filter(id=execution_id),
+                now=now,
+                reason=by,
+                code=ReasonCode.CANCELLED_BY_PERSON,
+                facts=facts,
+            )
+            is_new = changed == 1
+            for queue in queues:
+                became_runnable(queue)
             if is_new:
                 self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason="")
             status = self._execution(execution_id).status
@@ -265,7 +274,7 @@ class ExecutionOperations(Operations):
 
         def work() -> JobExecution | None:
             now = self.clock.now()
-            if not executions.retry(execution_id, now=now):
+            if not shard_changes.retry_all([execution_id], now=now):
                 return None
             execution = self._execution(execution_id)
             self._remember_execution(ActivityVerb.RETRIED, execution, now)
@@ -328,7 +337,7 @@ class ExecutionOperations(Operations):
         entry: Activity | None,
     ) -> tuple[int, Activity]:
         now = self.clock.now()
-        retried += executions.retry_all(ids, now=now)
+        retried += shard_changes.retry_all(ids, now=now)
         for queue in executions.queues_of(ids):
             became_runnable(queue)
         if entry is None:
@@ -341,6 +350,7 @@ class ExecutionOperations(Operations):
 
         def work() -> None:
             execution = self._execution(execution_id)
+            _refuse_shard(execution, gettext("delete that"))
             if not executions.delete_execution(execution_id):
                 facts = _facts_of(execution)
                 raise NotPossible(
@@ -355,6 +365,15 @@ class ExecutionOperations(Operations):
 
     def _execution(self, execution_id: int) -> JobExecution:
         return JobExecution.objects.get(pk=execution_id)
+
+
+def _refuse_shard(execution: JobExecution, instead: str) -> None:
+    if execution.parent_id is not None:
+        known = {"id": execution.pk, "parent": execution.parent_id, "instead": instead}
+        raise NotPossible(
+            gettext("execution #%(id)s is a shard of #%(parent)s: %(instead)s") % known,
+            general=gettext("it is a shard of another execution: %(instead)s") % known,
+        )
 
 
 def _facts_of(execution: JobExecution) -> dict[str, object]:

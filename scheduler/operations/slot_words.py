@@ -13,7 +13,7 @@ from scheduler.operations.history import ShowInstant
 from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.slot_answer import SlotAnswer
-from scheduler.states import JudgedBy, RunStatus, SlotCode, SlotObstacle
+from scheduler.states import GOING_ON, JudgedBy, RunStatus, SlotCode, SlotObstacle
 
 #: Only the schedule says so, and no row does.
 _JUDGED: Final = frozenset(
@@ -42,7 +42,7 @@ def _first(answer: SlotAnswer, show: ShowInstant) -> str:
         "status": label_of(RunStatus, answer.status),
     }
     match answer.code:
-        case SlotCode.RAN if answer.status == RunStatus.RUNNING:
+        case SlotCode.RAN if answer.status in GOING_ON:
             return _("The slot of %(at)s is running: execution #%(id)s.") % facts
         case SlotCode.RAN:
             return _("The slot of %(at)s ran: execution #%(id)s, %(status)s.") % facts

@@ -23,6 +23,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, LIMITS, LISTS, NO_LIMIT, CronJob
 from scheduler.operations import limit_rules
 from scheduler.operations.celery_app import known_queues, missing_queue
+from scheduler.operations.dividing import shards_problem
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.job_alerts import rules_problems
 from scheduler.schedule import (
@@ -92,10 +93,10 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
-        value = getattr(job, name)
-        if name not in NO_LIMIT or value is not None:
-            check(name, lambda value=value, low=low, high=high: _between(value, low, high))  # type: ignore[misc]
-    problems = limit_rules.job_problems(job, settings) | problems
+        if getattr(job, name) is None and CronJob._meta.get_field(name).null:
+            continue
+        check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
+    check("shards", lambda: shards_problem(job.shards, job.handler_name))
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))
     problems |= call_problems(job.handler_name, job.handler_params, params_field="handler_params")

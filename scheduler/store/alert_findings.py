@@ -17,6 +17,7 @@ from django.db.models import Q
 from scheduler.models import CronJob, JobExecution, JobTag
 from scheduler.states import (
     CLOSED_BY_SUCCESS,
+    GOING_ON,
     AlertState,
     ParamSource,
     ReasonCode,
@@ -251,7 +252,7 @@ def waiting(now: datetime, jobs: WithRules, limit: int) -> list[tuple[Standing, 
 _RUNNING: Final = """
 SELECT e.id, e.job_id, e.started_at
   FROM job_executions e JOIN cron_jobs j ON j.id = e.job_id
- WHERE e.status = '{running}' AND e.started_at < %s AND {condition}
+ WHERE e.status IN ({going_on}) AND e.started_at < %s AND {condition}
  ORDER BY e.started_at, e.id
  LIMIT {limit}
 """
@@ -260,7 +261,8 @@ SELECT e.id, e.job_id, e.started_at
 def running(now: datetime, jobs: WithRules, limit: int) -> list[Standing]:
     """The runs of such jobs that go on, longest first."""
     condition, values = jobs.condition("j")
-    statement = _RUNNING.format(running=RunStatus.RUNNING, condition=condition, limit=limit)
+    going_on = ", ".join(f"'{status}'" for status in sorted(GOING_ON))
+    statement = _RUNNING.format(going_on=going_on, condition=condition, limit=limit)
     return [
         Standing(execution_id=id_, job_id=job_id, since=since)
         for id_, job_id, at in fetch_all(statement, [now, *values])
@@ -278,7 +280,7 @@ def still_waiting(execution_ids: Collection[int]) -> set[int]:
 
 def still_running(execution_ids: Collection[int]) -> set[int]:
     """Which of these runs go on."""
-    rows = JobExecution.objects.filter(id__in=list(execution_ids), status=RunStatus.RUNNING.value)
+    rows = JobExecution.objects.filter(id__in=list(execution_ids), status__in=sorted(GOING_ON))
     return set(rows.values_list("id", flat=True))
 
 

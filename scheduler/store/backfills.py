@@ -17,8 +17,9 @@ from django.db.models.functions import Coalesce
 
 from scheduler.models import Backfill, CronJob, JobExecution
 from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, ReasonCode, RunStatus
+from scheduler.store import shard_changes
 from scheduler.store.connection import execute, lock_skipping
-from scheduler.store.executions import cancel_all_pending, request_cancel_of_all
+from scheduler.store.executions import cancel_all_pending
 
 ENDED = (BackfillState.CANCELLED, BackfillState.DONE)
 _UNFINISHED = sorted(UNFINISHED)
@@ -61,7 +62,8 @@ def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
 
 def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> int:
     """Ask the workers of its executions that run to cancel them. Returns how many were asked."""
-    return request_cancel_of_all(_runs_of(backfill_id), now=now, reason=reason, **_why(backfill_id))
+    rows = _runs_of(backfill_id)
+    return shard_changes.cancel(rows, now=now, reason=reason, **_why(backfill_id))[0]
 
 
 def _runs_of(backfill_id: int) -> QuerySet[JobExecution]:

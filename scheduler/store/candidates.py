@@ -59,6 +59,13 @@ class Candidate:
     in_line: int | None
     queue: str = ""
     priority: int = 0
+    parent_id: int | None = None
+    shard: int | None = None
+    shard_count: int | None = None
+    divide_into: int | None = None
+    """The job wants so many shards."""
+    parents_job_id: int | None = None
+    """Of a shard: the job of its parent. The claim asks for it."""
     is_cancelled: bool = False
     """SQL asks for its cancel: a door would have ended it."""
     overlap_policy: str | None = None
@@ -195,15 +202,12 @@ def _rank(priority: int, available_at: datetime, now: datetime, id_: int = 0) ->
 COLUMNS: Final = (
     "id, job_id, job_name, handler_name, scheduled_time, logical_time, param_source, params,"
     " attempt, failures, max_retry, timeout_seconds, available_at, created_at, overlap_key,"
-    " in_line, queue, priority"
+    " in_line, queue, priority, parent_id, shard, shard_count"
 )
 # What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
 # MariaDB locks the rows of all joined tables.
 _JOB: Final = "(SELECT {array} FROM cron_jobs j WHERE j.id = e.job_id)"
-_OF_JOB: Final = (
-    "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds, j.max_running,"
-    " j.concurrency_group, j.concurrency_key"
-)
+_OF_JOB: Final = "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds, j.shards"
 _ARRAY: Final = {
     "postgresql": "json_build_array({})::text",
     "mysql": "JSON_ARRAY({})",
@@ -254,9 +258,9 @@ def candidate(row: Sequence[Any]) -> Candidate:
     (
         id_, job_id, job_name, handler_name, scheduled_time, logical_time, param_source,
         params, attempt, failures, max_retry, timeout_seconds, available_at, created_at,
-        overlap_key, in_line, queue, priority,
+        overlap_key, in_line, queue, priority, parent_id, shard, shard_count,
     ) = values  # fmt: skip
-    policy, backoff_seconds, backoff_max_seconds, limits = _of_job(job)
+    policy, backoff_seconds, backoff_max_seconds, divide_into = _of_job(job)
     return Candidate(
         id=id_,
         job_id=job_id,
@@ -276,6 +280,10 @@ def candidate(row: Sequence[Any]) -> Candidate:
         in_line=in_line,
         queue=queue,
         priority=priority,
+        parent_id=parent_id,
+        shard=shard,
+        shard_count=shard_count,
+        divide_into=divide_into,
         is_cancelled=cancel_requested_at is not None,
         overlap_policy=policy,
         retry_backoff_seconds=backoff_seconds,
@@ -285,15 +293,11 @@ def candidate(row: Sequence[Any]) -> Candidate:
 
 
 @lru_cache(maxsize=1_000)
-def _of_job(
-    array: str | None,
-) -> tuple[str | None, int | None, int | None, JobLimits | None]:
+def _of_job(array: str | None) -> tuple[str | None, int | None, int | None, int | None]:
     if array is None:
         return None, None, None, None
-    policy, backoff_seconds, backoff_max_seconds, max_running, group, key_path = json.loads(array)
-    limits = JobLimits(max_running=max_running, group=group, key_path=key_path)
-    has_limits = max_running is not None or group
-    return policy, backoff_seconds, backoff_max_seconds, limits if has_limits else None
+    policy, backoff_seconds, backoff_max_seconds, divide_into = json.loads(array)
+    return policy, backoff_seconds, backoff_max_seconds, divide_into
 
 
 def _given(value: Any) -> datetime:

@@ -16,12 +16,11 @@ from typing import Any, Final
 from django.db import connection
 
 from scheduler import failpoints
-from scheduler.concurrency import Place
-from scheduler.states import ReasonCode, RunStatus
-from scheduler.store import overlap
+from scheduler.models import JobExecution
+from scheduler.states import UNFINISHED, ReasonCode, RunStatus
+from scheduler.store import overlap, shard_changes, shards
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent, running_with
 from scheduler.store.connection import lock_in_order, to_json
-from scheduler.store.executions import request_cancel
 from scheduler.store.heads import Floors, Head
 from scheduler.store.overlap import Decision, Guards, Step
 from scheduler.store.places import Rooms
@@ -180,7 +179,8 @@ class Claim:
 
         The caller writes the guards.
         """
-        held = [(row, decision) for row in rows if (decision := _may_not_run(row)) is not None]
+        rows, held = _with_parents(rows)
+        held += [(row, decision) for row in rows if (decision := _may_not_run(row)) is not None]
         others = {row.id for row, _ in held}
         keys = {key for row in rows if (key := row.guard) is not None and row.id not in others}
         holders = guards.holders(keys) if keys else {}
@@ -230,6 +230,7 @@ class Claim:
         assert self._choice is not None
         self._choice.committed(self._rows)
         _replace_holders(self._claims, now)
+        _end_parents(self._claims, now)
         return self._claims
 
     def _lease(self, row: Candidate, now: datetime) -> Lease:
@@ -241,7 +242,8 @@ class Claim:
             owner=self._owner,
             started_at=now,
             guard=row.guard,
-            places=row.places,
+            parent_id=row.parent_id,
+            queue=row.queue,
         )
 
     def _write(self, started: Sequence[Claimed], now: datetime) -> None:
@@ -337,6 +339,55 @@ def _may_not_run(row: Candidate) -> Decision | None:
     return None
 
 
+def _with_parents(
+    rows: Sequence[Candidate],
+) -> tuple[Sequence[Candidate], list[tuple[Candidate, Decision]]]:
+    """Shards know what they need of the jobs of their parents. Returns those that may not run, too.
+
+    Costs nothing where there is no shard.
+    """
+    wanted = [row.parent_id for row in rows if row.parent_id is not None]
+    if not wanted:
+        return rows, []
+    parents = shards.parents_of(wanted)
+    known: list[Candidate] = []
+    held: list[tuple[Candidate, Decision]] = []
+    for row in rows:
+        if row.parent_id is None:
+            known.append(row)
+            continue
+        parent = parents.get(row.parent_id)
+        if parent is not None:
+            row = replace(
+                row,
+                parents_job_id=parent.job_id,
+                retry_backoff_seconds=parent.backoff_seconds,
+                retry_backoff_max_seconds=parent.backoff_max_seconds,
+            )
+        known.append(row)
+        decision = _behind_parent(row.parent_id, None if parent is None else parent.status)
+        if decision is not None and _may_not_run(row) is None:
+            held.append((row, decision))
+    return known, held
+
+
+def _behind_parent(parent_id: int, status: str | None) -> Decision | None:
+    if status == RunStatus.FANNED_OUT:
+        return None
+    if status in UNFINISHED:
+        return Decision(
+            step=Step.PUT_OFF,
+            reason=f"waits until #{parent_id} begins again",
+            code=ReasonCode.WAITS_FOR_PARENT,
+        )
+    return Decision(
+        step=Step.CANCEL,
+        reason=f"cancelled because #{parent_id} has ended",
+        code=ReasonCode.PARENT_ENDED,
+        facts={"parent": parent_id},
+    )
+
+
 def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> None:
     """Those that are held back alike are written by one statement."""
     alike: dict[tuple[Hashable, ...], tuple[Candidate, Decision, list[int]]] = {}
@@ -355,6 +406,8 @@ def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> Non
             overlap.skip(ids, now=now, **why)
         elif decision.step == Step.CANCEL:
             overlap.cancel_waiting(ids, now=now, **why)
+        elif decision.step == Step.PUT_OFF:
+            shards.put_off(JobExecution.objects.filter(id__in=ids), now=now)
         else:
             overlap.put_in_line(
                 _line_of(row, decision),
@@ -382,10 +435,21 @@ def _replace_holders(claims: Claims, now: datetime) -> None:
     """Ask the runs to stop that newer ones replace: after the commit, not under the guard."""
     for row, decision in claims.held:
         if decision.replaces is not None:
-            request_cancel(
+            shard_changes.request_cancel(
                 decision.replaces,
                 now=now,
                 reason=f"replaced by #{row.id} under overlap policy replace",
                 code=ReasonCode.REPLACED,
                 facts={"newer": row.id},
             )
+
+
+def _end_parents(claims: Claims, now: datetime) -> None:
+    """End the parents of shards that were given up. Beat does it if this process is killed here."""
+    parents = {
+        row.parent_id
+        for row, decision in claims.held
+        if row.parent_id is not None and decision.step == Step.CANCEL
+    }
+    if parents:
+        in_transaction(lambda: shard_changes.settle(parents, now=now))

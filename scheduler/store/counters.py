@@ -107,6 +107,8 @@ class _End:
     finished_at: datetime
     duration: float | None
     lateness: float | None
+    is_shard: bool
+    """Its parent is counted."""
 
 
 def _count_new(now: datetime, step: int) -> bool:
@@ -135,7 +137,7 @@ def _count_new(now: datetime, step: int) -> bool:
 
 _ENDS: Final = """
 SELECT id, job_id, status, started_at, finished_at, attempt, param_source, scheduled_time,
-       available_at
+       available_at, parent_id
   FROM job_executions
  WHERE {where}
  ORDER BY finished_at
@@ -158,6 +160,7 @@ def _end(
     source: str,
     scheduled: Any,
     available: Any,
+    parent_id: int | None,
 ) -> _End:
     started_at, finished_at = instant(started), instant(finished)
     assert finished_at is not None
@@ -175,6 +178,7 @@ def _end(
         finished_at=finished_at,
         duration=duration,
         lateness=lateness,
+        is_shard=parent_id is not None,
     )
 
 
@@ -221,16 +225,19 @@ def _unpacked(packed: bytes) -> Iterable[int]:
 
 
 def _group(ends: Iterable[_End]) -> None:
-    failures.group([end.id for end in ends if end.status in _FAILURES])
+    failed = [end.id for end in ends if end.status in _FAILURES and not end.is_shard]
+    failures.group(failed)
 
 
 _OLDER_ENDS: Final = """
 SELECT id, status, finished_at FROM job_executions
- WHERE finished_at < %s
+ WHERE finished_at < %s AND parent_id IS NULL
  ORDER BY finished_at DESC
  LIMIT %s
 """
-_SAME_ENDS: Final = "SELECT id, status FROM job_executions WHERE finished_at = %s"
+_SAME_ENDS: Final = """
+SELECT id, status FROM job_executions WHERE finished_at = %s AND parent_id IS NULL
+"""
 
 
 def _group_older() -> bool:
@@ -285,7 +292,9 @@ class _Counters:
 
 def _add(ends: Iterable[_End]) -> None:
     """The caller holds the lock of the counting, so nobody else writes these rows."""
-    ends = sorted(ends, key=lambda end: end.finished_at)
+    ends = sorted((end for end in ends if not end.is_shard), key=lambda end: end.finished_at)
+    if not ends:
+        return
     keys = sorted({ALL_JOBS, *(end.job_id for end in ends if end.job_id is not None)})
     for first in range(0, len(keys), STEP):
         part = keys[first : first + STEP]

@@ -10,15 +10,17 @@ from typing import Any, Final
 
 from django.db import connection
 
+from handlers.fan_out import FanOut
 from scheduler import failpoints
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
-from scheduler.store import overlap, places
+from scheduler.store import overlap, shards
 from scheduler.store.connection import LOCK, execute, instant, marks, to_json
 from scheduler.store.overlap import Guards
 from scheduler.store.prepared import among, execute_often, fetch_often
 from scheduler.store.run_reports import Report, save_report
 from scheduler.store.runs import Lease
+from scheduler.store.shards import EndedParent, Parent
 from scheduler.transient import in_transaction
 
 
@@ -29,7 +31,7 @@ class Ending:
     lease: Lease
     outcome: AttemptOutcome
     status: RunStatus
-    """Of the run: final, or PENDING for its next attempt."""
+    """Of the run: final, PENDING for its next attempt, or FANNED_OUT: `fan_out` says how."""
     again_at: datetime | None = None
     """When a run that is PENDING again may begin. None: at once."""
     error: str = ""
@@ -42,6 +44,7 @@ class Ending:
     reason_code: ReasonCode | None = None
     """Why the run is what it is afterwards."""
     reason_facts: Mapping[str, Any] | None = None
+    fan_out: FanOut | None = None
     report: Report = field(default_factory=Report)
     """What the handler has reported and nobody has saved yet."""
 
@@ -50,7 +53,9 @@ class Ended(frozenset[str]):
     """The tokens of the attempts whose ends were written."""
 
     queues_to_wake: frozenset[str] = frozenset()
-    """Of the runs in line that may start now, because of these ends."""
+    """Of runs that may start now, because of these ends: those in line, and shards."""
+    parents: Sequence[EndedParent] = ()
+    """Parents that have ended with their last shards."""
 
 
 def end(
@@ -87,18 +92,31 @@ def lock(
     if not endings:
         return []
     locked = _lock([each.lease for each in endings], expired_before)
-    return [
+    written = [
         Written(each, locked[each.lease.execution_id], now)
         for each in endings
         if each.lease.execution_id in locked
     ]
+    _lock_parents(written)
+    return written
+
+
+def _lock_parents(written: Sequence[Written]) -> None:
+    """Lock the parents of shards that end, and note which ones end with them."""
+    ending: dict[int, dict[int, Written]] = {}
+    for one in written:
+        parent_id = one.ending.lease.parent_id
+        if parent_id is not None and not one.goes_back:
+            ending.setdefault(parent_id, {})[one.ending.lease.execution_id] = one
+    for parent in shards.lock_ended(ending):
+        max(ending[parent.id].items())[1].ends_parent = parent
 
 
 def guards_of(written: Collection[Written]) -> set[int]:
     """The guards that these ends must lock."""
-    leases = [one.ending.lease for one in written]
-    keys = {lease.guard for lease in leases if lease.guard is not None}
-    return keys.union(place.guard for lease in leases for place in lease.places)
+    keys = {key for one in written if (key := one.ending.lease.guard) is not None}
+    parents = (one.ends_parent for one in written)
+    return keys.union(p.guard for p in parents if p is not None and p.guard is not None)
 
 
 def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
@@ -111,16 +129,32 @@ def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
     _write(_FINISH, written, lambda one: one.finish())
     _write(_CANCEL, written, lambda one: one.cancel())
     _write(_GO_BACK, written, lambda one: one.go_back())
+    _write(_FAN_OUT, written, lambda one: one.fan_out())
     failpoints.point("end.updated")
     _insert_attempts(written)
-    leases = [one.ending.lease for one in written]
-    ended = {lease.execution_id: lease.guard for lease in leases if lease.guard is not None}
+    ended = {
+        one.ending.lease.execution_id: one.ending.lease.guard
+        for one in written
+        if one.ending.lease.guard is not None and not one.fans_out
+    }
+    queues = _make_shards(written, now)
+    parents = [one.ends_parent for one in written if one.ends_parent is not None]
+    of_parents = shards.end_parents(parents, now)
+    ended |= {parent.id: parent.guard for parent in parents if parent.guard is not None}
     overlap.release(guards, ended, now=now)
-    freed = {place for lease in leases for place in lease.places}
-    woken = places.settle(freed, now) if freed else ()
-    tokens = Ended(lease.token for lease in leases)
-    tokens.queues_to_wake = frozenset(guards.queues_to_wake.union(woken))
+    tokens = Ended(one.ending.lease.token for one in written)
+    tokens.queues_to_wake = frozenset(guards.queues_to_wake | queues)
+    tokens.parents = of_parents
     return tokens
+
+
+def _make_shards(written: Sequence[Written], now: datetime) -> set[str]:
+    """Returns the queues of the shards, which may start now."""
+    divided = [one.ending for one in written if one.fans_out]
+    for each in divided:
+        assert each.fan_out is not None
+        shards.make(each.lease.execution_id, each.fan_out, now)
+    return {each.lease.queue for each in divided}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +208,16 @@ class Written:
         self._row = row
         is_cancelled = ending.status == RunStatus.CANCELLED
         goes_back = ending.status == RunStatus.PENDING
-        self.is_cancelled = is_cancelled or (goes_back and row.asked_to_cancel)
+        fans_out = ending.status == RunStatus.FANNED_OUT
+        self.is_cancelled = is_cancelled or ((goes_back or fans_out) and row.asked_to_cancel)
         self.goes_back = goes_back and not row.asked_to_cancel
+        self.fans_out = fans_out and not row.asked_to_cancel
+        self.ends_parent: Parent | None = None
         self.outcome = AttemptOutcome.CANCELLED if self.is_cancelled else ending.outcome
 
     def finish(self) -> tuple[Hashable, ...] | None:
         end = self.ending
-        if self.is_cancelled or self.goes_back:
+        if self.is_cancelled or self.goes_back or self.fans_out:
             return None
         return (
             end.status,
@@ -221,6 +258,12 @@ class Written:
             int(end.charged),
         )
 
+    def fan_out(self) -> tuple[Hashable, ...] | None:
+        if not self.fans_out:
+            return None
+        assert self.ending.fan_out is not None
+        return (RunStatus.FANNED_OUT, self.ending.fan_out.count)
+
 
 # MySQL sets columns from left to right, so the token is read before it is deleted.
 _FINISH: Final = """
@@ -244,6 +287,13 @@ UPDATE job_executions
    SET status = %s, available_at = %s,
        error_message = COALESCE(%s, error_message), reason_code = %s, reason_facts = %s,
        failures = failures + %s, lease_token = NULL, lease_expires_at = NULL, deadline_at = NULL
+ WHERE id {among}
+"""
+_FAN_OUT: Final = """
+UPDATE job_executions
+   SET status = %s, shard_count = COALESCE(shard_count, %s), result = NULL, error_message = NULL,
+       reason_code = NULL, reason_facts = NULL, final_token = lease_token, lease_token = NULL,
+       lease_expires_at = NULL, deadline_at = NULL
  WHERE id {among}
 """
 

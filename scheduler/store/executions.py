@@ -92,9 +92,15 @@ def _still_there(job: CronJob | None) -> None:
 
 
 def lock_all(ids: Collection[int]) -> list[JobExecution]:
-    """The executions that are there, locked until the transaction ends, with state and names."""
-    rows = lock_in_order(JobExecution.objects.filter(id__in=ids))
-    return list(rows.only("status", "job_name", "handler_name"))
+    """The executions that are there, with state and names, locked until the transaction ends.
+
+    Not so those that wait for their shards: these are locked before them (shards.py).
+    """
+    rows = JobExecution.objects.only("status", "job_name", "handler_name").filter(id__in=ids)
+    locked = list(lock_in_order(rows.exclude(status=RunStatus.FANNED_OUT)))
+    found = {row.pk for row in locked}
+    others = [id_ for id_ in ids if id_ not in found]
+    return [*locked, *rows.filter(id__in=others)] if others else locked
 
 
 def cancel_pending(
@@ -232,6 +238,7 @@ class FailedRange:
             status__in=sorted(self.statuses & RETRYABLE),
             scheduled_time__gte=self.since,
             scheduled_time__lte=self.until,
+            parent_id__isnull=True,  # shards are tried again with their parents
         )
         if self.job_id is not None:
             found = found.filter(job_id=self.job_id)
@@ -253,8 +260,11 @@ class FailedRange:
 
 
 def delete_execution(execution_id: int) -> bool:
-    """Delete a final execution. Its slot does not run again, because the watermark is past it."""
+    """Delete a final execution, with its shards. No shard alone: its parent counts it.
+
+    Its slot does not run again, because the watermark is past it.
+    """
     ended = JobExecution.objects.filter(
-        id=execution_id, status__in=sorted({*RETRYABLE, RunStatus.SUCCESS})
+        id=execution_id, parent_id__isnull=True, status__in=sorted({*RETRYABLE, RunStatus.SUCCESS})
     )
     return ended.delete()[0] > 0

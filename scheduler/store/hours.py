@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from scheduler.store.connection import TOOK, fetch_all
-from scheduler.store.deliveries import NO_DELIVERY_SQL
+from scheduler.store.deliveries import COUNTED_SQL
 
 HOUR: Final = timedelta(hours=1)
 HOUR_LIMIT: Final = 50_000
@@ -84,7 +84,7 @@ SELECT status, bucket, COUNT(*), SUM(took)
 
 def hour(start: datetime) -> Hour:
     """The hour from `start` on. Reads one range of the index on finished_at."""
-    statement = _HOUR.format(took=TOOK[connection.vendor], others=NO_DELIVERY_SQL)
+    statement = _HOUR.format(took=TOOK[connection.vendor], others=COUNTED_SQL)
     counts: dict[str, int] = {}
     durations: list[tuple[float, int, float]] = []
     for status, bucket, count, seconds in fetch_all(

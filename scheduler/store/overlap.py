@@ -1,12 +1,9 @@
 """Runs that must not overlap: which one goes on, and which ones wait in line for its end.
 
-A job, a group of jobs with limits (places.py), or a key that calls without a job share, has one row
-in job_guard, its guard. Whoever holds the lock of the guard decides: a claim, the end of a run,
-beat, an edit. Locks are taken in this order, each kind by id: jobs (an edit), RUNNING executions,
-guards, PENDING executions, rows of job_places. PENDING executions are locked only if nobody holds
-them, and a claim has locked its own before the guards. Rows of job_places have one owner: who holds
-their guard. MySQL and MariaDB lock one entry of the index behind what a claim reads. If that is the
-run which is let go on, the server ends one of the two transactions, and it is repeated at once.
+A job, or a key that calls without a job share, has one row in job_guard, its guard. Whoever holds
+the lock of the guard decides: a claim, or the end of a run. Locks are taken in this order, each
+kind by id: RUNNING executions, the parents of those that are shards (shards.py), guards, PENDING
+executions; the last ones only if nobody holds them. A parent holds its guard until it has ended.
 """
 
 from __future__ import annotations
@@ -64,6 +61,7 @@ class Step(StrEnum):
     WAIT = "wait"  # in line, until the run that goes on has ended
     SKIP = "skip"  # for ever; it has had no attempt
     CANCEL = "cancel"  # for ever; it has had attempts
+    PUT_OFF = "put_off"  # a shard, until its parent begins again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +99,7 @@ class Guards:
         running = {
             id_: Holder(id=id_, started_at=instant(started_at), param_source=source)
             for id_, started_at, source in fetch_all(
-                _HOLDERS.format(ids=numbers(ids)), [RunStatus.RUNNING]
+                _HOLDERS.format(ids=numbers(ids)), [RunStatus.RUNNING, RunStatus.FANNED_OUT]
             )
         }
         return {key: running[id_] for key, id_ in believed.items() if id_ in running}
@@ -138,7 +136,7 @@ _MAKE: Final = {
     "sqlite": "INSERT OR IGNORE INTO job_guard (id) VALUES {rows}",
 }
 _HOLDERS: Final = """
-SELECT id, started_at, param_source FROM job_executions WHERE id IN ({ids}) AND status = %s
+SELECT id, started_at, param_source FROM job_executions WHERE id IN ({ids}) AND status IN (%s, %s)
 """
 _HOLD: Final = "UPDATE job_guard SET running_id = CASE id {cases} END WHERE id IN ({keys})"
 _FREE: Final = "UPDATE job_guard SET running_id = NULL WHERE id IN ({keys})"
@@ -192,7 +190,8 @@ def lines(keys: Collection[int]) -> dict[int, Line]:
 def running_of(key: int) -> int | None:
     """The id of the run that goes on under this guard."""
     held = JobGuard.objects.filter(id=key).values("running_id")
-    running = JobExecution.objects.filter(id__in=held, status=RunStatus.RUNNING)
+    going_on = [RunStatus.RUNNING, RunStatus.FANNED_OUT]
+    running = JobExecution.objects.filter(id__in=held, status__in=going_on)
     return running.values_list("id", flat=True).first()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Max, Q
 
@@ -16,7 +18,8 @@ _FIELDS = (
     "id", "job_id", "job_name", "handler_name", "attempt", "failures", "max_retry",
     "timeout_seconds", "lease_token", "lease_owner", "started_at", "deadline_at",
     "cancel_requested_at", "overlap_key", "job__retry_backoff_seconds",
-    "job__retry_backoff_max_seconds",
+    "job__retry_backoff_max_seconds", "queue", "parent_id", "parent__job__retry_backoff_seconds",
+    "parent__job__retry_backoff_max_seconds",
 )  # fmt: skip
 
 
@@ -86,7 +89,8 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
                 started_at=row["started_at"] or now,
                 # Perhaps without a guard: then its end changes none.
                 guard=row["overlap_key"] if row["job_id"] is None else row["job_id"],
-                places=taken.get(row["id"], ()),
+                parent_id=row["parent_id"],
+                queue=row["queue"],
             ),
             name=row["job_name"] or row["handler_name"],
             failures=row["failures"],
@@ -94,10 +98,16 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
             timeout_seconds=row["timeout_seconds"],
             deadline_at=row["deadline_at"],
             is_cancelled=row["cancel_requested_at"] is not None,
-            retry_backoff_seconds=row["job__retry_backoff_seconds"],
-            retry_backoff_max_seconds=row["job__retry_backoff_max_seconds"],
+            retry_backoff_seconds=_of_job(row, "retry_backoff_seconds"),
+            retry_backoff_max_seconds=_of_job(row, "retry_backoff_max_seconds"),
             neighbours=max(0, processes.get(row["lease_owner"], (1, now))[0] - 1),
             losses=losses.get(row["id"], 0),
         )
         for row in rows
     ]
+
+
+def _of_job(row: Mapping[str, Any], column: str) -> int | None:
+    """The jobs of shards are those of their parents."""
+    of_its_own: int | None = row[f"job__{column}"]
+    return row[f"parent__job__{column}"] if row["parent_id"] is not None else of_its_own

@@ -17,10 +17,19 @@ def oldest_end() -> datetime | None:
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
 
-    Returns how many. Their slots do not run again, because the watermark is past them.
+    Returns how many. Their slots do not run again, because the watermark is past them. Shards go
+    with their parents, and count.
     """
     old = JobExecution.objects.filter(finished_at__lt=before, status__in=sorted(FINAL))
-    ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+    old = old.filter(parent_id__isnull=True).order_by("finished_at")
+    ids: list[int] = []
+    rows = 0
+    for id_, shards in old.values_list("id", "shard_count")[:limit]:
+        if rows >= limit:
+            break
+        rows += 1 + (shards or 0)
+        ids.append(id_)
     if not ids:
         return 0
-    return JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL)).delete()[0]
+    deleted = JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL)).delete()[0]
+    return deleted and rows

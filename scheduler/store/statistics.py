@@ -15,10 +15,10 @@ from django.db.models import Count, Q
 
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.models.job_state import IN_STATE
-from scheduler.states import JobState, RunStatus
+from scheduler.states import GOING_ON, JobState, RunStatus
 from scheduler.store import heads
 from scheduler.store.connection import fetch_all
-from scheduler.store.deliveries import NO_DELIVERY, NO_DELIVERY_SQL
+from scheduler.store.deliveries import COUNTED, COUNTED_SQL
 
 COUNT_LIMIT: Final = 10_000
 #: How many ended runs one statement reads, the newest first. It takes some 20 ms.
@@ -68,13 +68,13 @@ class Ended:
 
 
 def running_count() -> Capped:
-    return capped(JobExecution.objects.filter(NO_DELIVERY, status=RunStatus.RUNNING.value))
+    return capped(JobExecution.objects.filter(COUNTED, status__in=sorted(GOING_ON)))
 
 
 def waiting(now: datetime) -> Waiting:
     """The PENDING runs whose time has come. A retry that backs off is not counted."""
     due = JobExecution.objects.filter(
-        NO_DELIVERY, status=RunStatus.PENDING.value, available_at__lte=now
+        COUNTED, status=RunStatus.PENDING.value, available_at__lte=now
     )
     return Waiting(count=capped(due), oldest_at=oldest_waiting_at(now))
 
@@ -110,7 +110,7 @@ SELECT status, COUNT(*)
          UNION ALL
         SELECT status FROM (SELECT status
           FROM job_executions
-         WHERE finished_at >= %s AND job_id IS NULL AND {NO_DELIVERY_SQL}
+         WHERE finished_at >= %s AND job_id IS NULL AND {COUNTED_SQL}
          ORDER BY finished_at DESC
          LIMIT %s) of_others) newest
  GROUP BY status
@@ -125,7 +125,7 @@ def ended_since(since: datetime) -> Ended:
 
 def longest_running(limit: int) -> list[JobExecution]:
     """The running executions, longest first."""
-    rows = JobExecution.objects.filter(NO_DELIVERY, status=RunStatus.RUNNING.value)
+    rows = JobExecution.objects.filter(COUNTED, status__in=sorted(GOING_ON))
     return list(
         rows.order_by("started_at", "id").only(
             "id", "job_id", "job_name", "handler_name", "status", "started_at", "timeout_seconds",

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 
 from scheduler.models import JobCounters
-from scheduler.states import RunStatus
+from scheduler.states import GOING_ON
 from scheduler.store.connection import fetch_all, instant, numbers
 from scheduler.store.histograms import read
 
@@ -71,7 +71,7 @@ SELECT finished_at FROM job_executions
 """
 _RUNNING: Final = """
 SELECT {columns} FROM job_executions
- WHERE status = %s AND job_id IN ({ids}) AND scheduled_time < %s
+ WHERE status IN (%s, %s) AND job_id IN ({ids}) AND scheduled_time < %s
  LIMIT %s
 """
 # The slot behind the newest ones that may be shown. NULL: there are fewer.
@@ -163,7 +163,7 @@ def _earlier(ids: str, since: datetime, until: datetime) -> list[Run]:
 def _running(ids: str, since: datetime) -> list[Run]:
     columns, origins = _columns(since)
     statement = _RUNNING.format(columns=columns, ids=ids)
-    return _runs(statement, [*origins, RunStatus.RUNNING, since, RUNNING])
+    return _runs(statement, [*origins, *sorted(GOING_ON), since, RUNNING])
 
 
 def _columns(since: datetime) -> tuple[str, list[datetime]]:

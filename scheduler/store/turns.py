@@ -23,8 +23,9 @@ def end_and_claim(
     first `endings.ended` and then `claim.taken_after_all` on a fresh connection.
     A run that these ends free is not claimed here: the choice is made before.
 
-    The locks: RUNNING rows, then PENDING rows that nobody holds, then all guards in order. So it
-    waits for no PENDING row, and while it waits for a guard it holds no other guard behind that.
+    The locks: RUNNING rows, the parents of shards, then PENDING rows that nobody holds, then all
+    guards in order. So it waits for no PENDING row, and while it waits for a guard it holds no
+    other guard behind that.
     """
     (ending, *others) = endings
     if not others and short_turns.is_possible(choice, ending):

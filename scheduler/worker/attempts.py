@@ -9,14 +9,15 @@ import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from handlers.context import RunInfo
+from handlers.context import RunInfo, Shard
+from handlers.fan_out import FanOut
 from handlers.hooks import RunHooks
 from handlers.runner import Outcome, OutcomeKind, run_handler
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit, lines_of_run
 from scheduler.operations.redaction import Redactor
-from scheduler.store.claims import Claimed
+from scheduler.store.claims import Candidate, Claimed
 from scheduler.worker import around_runs
 from scheduler.worker.bridge import Bridge, Run
 from scheduler.worker.lease import HeldRun, LeaseKeeper, RunReport
@@ -99,10 +100,13 @@ class Attempts:
 
     async def _attempt(self, held: HeldRun, settings: SchedulerSettings) -> Outcome:
         row, lease = held.row, held.lease
+        if row.parent_id is None and row.shard_count is not None:
+            # A person retries it. It was divided before, and only its shards have work to do.
+            return Outcome(kind=OutcomeKind.SUCCESS, fan_out=FanOut(count=None))
         await around_runs.before(row.handler_name)
         info = RunInfo(
             execution_id=row.id,
-            job_id=row.job_id,
+            job_id=row.job_id if row.parent_id is None else row.parents_job_id,
             job_name=row.job_name,
             handler_name=row.handler_name,
             # The handler of a run that stands for a slot sees that slot.
@@ -114,6 +118,8 @@ class Attempts:
             lease_token=lease.token,
             worker=lease.owner,
             started_at=lease.started_at,
+            shard=_shard(row),
+            divide_into=row.divide_into,
         )
         return await run_handler(
             info,
@@ -191,6 +197,12 @@ class Attempts:
             severity="error",
             ran_seconds=ran_seconds,
         )
+
+
+def _shard(row: Candidate) -> Shard | None:
+    if row.parent_id is None or row.shard is None:
+        return None
+    return Shard(index=row.shard, count=row.shard_count or row.shard + 1)
 
 
 def cannot_be_stopped(held: HeldRun) -> bool:

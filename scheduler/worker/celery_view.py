@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from handlers.params import without_values
-from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.states import AttemptOutcome
 from scheduler.worker.lease import HeldRun
 from scheduler.worker.run_events import RunEvents, run_uuid
 from scheduler.worker.run_requests import RunRequests
@@ -59,7 +59,7 @@ class CeleryView:
         seconds = held.outcome.ran_seconds if held.outcome is not None else 0.0
         if verdict is None or verdict.outcome in _REVOKED:
             self._events.revoked(uuid)
-        elif verdict.status == RunStatus.SUCCESS:
+        elif verdict.outcome == AttemptOutcome.SUCCESS:
             self._events.succeeded(uuid, seconds)
         else:
             # An error may quote a parameter, and everybody reads Flower.

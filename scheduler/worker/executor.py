@@ -298,7 +298,7 @@ class Executor:
             emit("execution.retried", delay_seconds=verdict.delay_seconds, error=error, **facts)
         elif verdict.status == RunStatus.PENDING:
             emit("execution.handed_back", reason=error, **facts)
-        elif verdict.status in (RunStatus.SUCCESS, RunStatus.CANCELLED):
+        elif verdict.status in (RunStatus.SUCCESS, RunStatus.CANCELLED, RunStatus.FANNED_OUT):
             emit("execution.finished", status=verdict.status.value, **facts)
         else:
             emit("execution.failed", status=verdict.status.value, error=error, **facts)

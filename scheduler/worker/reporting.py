@@ -17,6 +17,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.store import claims, endings, runs, turns
 from scheduler.store.run_reports import Report
+from scheduler.store.shards import EndedParent
 from scheduler.worker.figures import Tally
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 from scheduler.worker.verdict import Verdict, ending, without_details
@@ -39,6 +40,17 @@ class _Waiting:
 
     def settle(self, written: Verdict | None) -> None:
         self.written, self.is_settled = written, True
+
+
+def parent_ended(parent: EndedParent) -> None:
+    """Log that a divided run has ended."""
+    emit(
+        "execution.shards_ended",
+        execution_id=parent.execution_id,
+        job=parent.name,
+        handler=parent.handler_name,
+        status=parent.status.value,
+    )
 
 
 class Reporter:
@@ -169,5 +181,7 @@ class Reporter:
             one.settle(verdict if one.held.lease.token in written else None)
 
     def _wake(self, written: endings.Ended) -> None:
+        for parent in written.parents:
+            parent_ended(parent)
         if written.queues_to_wake:
             self._on_runnable(written.queues_to_wake)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from handlers.errors import DatabaseNotConfiguredError, HandlerNotFoundError, InvalidParamsError
+from handlers.fan_out import FanOut, InvalidShardsError
 from handlers.json_safe import storable_text
 from handlers.runner import Outcome, OutcomeKind
 from scheduler.schedule.plan import backoff_seconds
@@ -76,7 +77,7 @@ class Verdict:
     """What is to be written about an attempt and its run."""
 
     status: RunStatus
-    """A final status, or PENDING: the run gets another attempt after `delay_seconds`."""
+    """A final status; PENDING: the run gets another attempt after `delay_seconds`; FANNED_OUT."""
     outcome: AttemptOutcome
     error: str = ""
     traceback: str = ""
@@ -88,6 +89,7 @@ class Verdict:
     delay_seconds: float = 0.0
     reason_code: ReasonCode | None = None
     reason_facts: Mapping[str, Any] | None = None
+    fan_out: FanOut | None = None
 
 
 def of_attempt(
@@ -104,7 +106,8 @@ def of_attempt(
     """
     if outcome.kind == OutcomeKind.SUCCESS:
         return Verdict(
-            status=RunStatus.SUCCESS,
+            status=RunStatus.SUCCESS if outcome.fan_out is None else RunStatus.FANNED_OUT,
+            fan_out=outcome.fan_out,
             outcome=AttemptOutcome.SUCCESS,
             result=outcome.result,
             overran=outcome.overran,
@@ -119,13 +122,7 @@ def of_attempt(
         traceback=storable_text(outcome.traceback, _TRACEBACK_BYTES),
         exception_class=outcome.exception_class,
         charged=True,
-        reason_code=(
-            ReasonCode.TIMEOUT
-            if is_timeout
-            else _CODES_OF_ERRORS.get(outcome.error_class, ReasonCode.HANDLER_FAILED)
-            if outcome.kind == OutcomeKind.INVALID
-            else ReasonCode.HANDLER_FAILED
-        ),
+        reason_code=_code_of(outcome),
         reason_facts={"timeout_seconds": timeout_seconds} if is_timeout else None,
     )
     if not outcome.retryable or budget.is_used_up:
@@ -134,6 +131,16 @@ def of_attempt(
     if outcome.retry_after_seconds is not None:
         again = replace(again, delay_seconds=outcome.retry_after_seconds)
     return again
+
+
+def _code_of(outcome: Outcome) -> ReasonCode:
+    if outcome.kind == OutcomeKind.TIMEOUT:
+        return ReasonCode.TIMEOUT
+    if outcome.kind == OutcomeKind.INVALID:
+        return _CODES_OF_ERRORS.get(outcome.error_class, ReasonCode.HANDLER_FAILED)
+    # An exception of a handler that has this name has a path, too.
+    is_plan = outcome.error_class == InvalidShardsError.__name__ and not outcome.exception_class
+    return ReasonCode.INVALID_SHARDS if is_plan else ReasonCode.HANDLER_FAILED
 
 
 def _of_stopped(outcome: Outcome, stop_reason: StopReason | None) -> Verdict | None:
@@ -243,13 +250,14 @@ def ending(verdict: Verdict, lease: Lease, now: datetime, report: Report | None 
         charged=verdict.charged,
         reason_code=verdict.reason_code,
         reason_facts=verdict.reason_facts,
+        fan_out=verdict.fan_out,
         report=report or Report(),
     )
 
 
 def without_details(verdict: Verdict) -> Verdict:
     """The verdict without anything that the handler produced, for when the database refuses it."""
-    is_failed = verdict.status in (RunStatus.SUCCESS, RunStatus.FAILED)
+    is_failed = verdict.status in (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.FANNED_OUT)
     return Verdict(
         status=RunStatus.FAILED if is_failed else verdict.status,
         outcome=AttemptOutcome.FAILED if is_failed else verdict.outcome,

@@ -214,6 +214,31 @@ def test_a_worker_that_dies_after_it_put_a_run_back_has_lost_nothing(place: Plac
     assert outcomes(history) == [ONCE, ONCE]
 
 
+OF_SHARDS = {
+    "shards.inserted": ("RUNNING", 0),  # its three shards are not there
+    "shards.parent_ended": ("FANNED_OUT", 3),  # the last shard runs, and so does its parent
+}
+
+
+@pytest.mark.parametrize("point", OF_SHARDS)
+def test_a_worker_that_dies_divides_a_run_or_ends_it_once_or_not_at_all(
+    place: Place, point: str
+) -> None:
+    place.insert_due_job(shards=3)
+    place.beat()
+
+    place.crash(place.worker("doomed", crash=point))
+
+    parent = next(row for row in place.rows() if row["parent_id"] is None)
+    assert (parent["status"], len(place.rows()) - 1) == OF_SHARDS[point]
+    place.worker("healthy")
+    wait_until(
+        lambda: place.states() == ["SUCCESS"] * 4, WAIT_SECONDS, "all shards", details=place.log
+    )
+    shards = sorted(row["shard"] for row in place.rows() if row["parent_id"] is not None)
+    assert shards == [0, 1, 2]
+
+
 @slow
 def test_a_run_that_nobody_wakes_wakes_up_by_itself(place: Place) -> None:
     insert_job_that_waits_for_its_run_before(place)
@@ -268,7 +293,15 @@ def test_a_beat_that_dies_in_a_backfill_makes_each_of_its_runs_once(
 
 
 def test_every_crash_point_has_its_test() -> None:
-    tested = {*OF_BEAT, *OF_WORKER, *OF_RETRY, "rescue.found", "rescue.ended", "overlap.held"}
+    tested = {
+        *OF_BEAT,
+        *OF_WORKER,
+        *OF_RETRY,
+        *OF_SHARDS,
+        "rescue.found",
+        "rescue.ended",
+        "overlap.held",
+    }
     tested |= {"backfill.locked", "backfill.inserted", "backfill.committed"}
     # Those of alerts: tests/test_alert_processes.py.
     others = {point for point in failpoints.POINTS if not point.startswith(("alerts.", "switch."))}

@@ -117,7 +117,7 @@ def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions:
 
     for statement, plan in plans(expired):
         index = (
-            "executions_running" if connection.vendor == "postgresql" else "executions_to_rescue"
+            "executions_going_on" if connection.vendor == "postgresql" else "executions_to_rescue"
         )
         assert index in plan, f"{statement}\n{plan}"
 

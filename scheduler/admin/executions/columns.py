@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.executions import page
+from scheduler.admin.executions.search import names_one
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
@@ -30,7 +31,7 @@ from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.states import FINAL, UNFINISHED, ParamSource, RunStatus
+from scheduler.states import FINAL, GOING_ON, UNFINISHED, ParamSource, RunStatus
 
 # The most rows that the list updates, and the most newer rows that it counts.
 LIVE_ROWS: Final = 200
@@ -39,6 +40,7 @@ NEWER_COUNTED: Final = 100
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
+    "parent_id", "shard",
 )  # fmt: skip
 
 
@@ -81,7 +83,11 @@ class ExecutionChangeList(TimedChangeList):
     missing_parts: list[str] = []
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        return listed(super().get_queryset(request, exclude_parameters))
+        rows = listed(super().get_queryset(request, exclude_parameters))
+        # Shards are parts of other executions. They are shown to those who ask for them.
+        if "shards_of" in request.GET or names_one(self.query):
+            return rows
+        return rows.filter(parent_id__isnull=True)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Orders a range of days by the slot, so that the database reads the index on it.
@@ -113,9 +119,10 @@ class ExecutionColumns(ModelAdmin):
     @admin.display(description=_("job and handler"))
     def job_and_handler(self, execution: JobExecution) -> SafeString:
         return format_html(
-            '<div style="min-width: 11rem">{}<br><span class="text-xs">{}</span></div>',
+            '<div style="min-width: 11rem">{}<br><span class="text-xs">{} {}</span></div>',
             page.job_link(execution),
             execution.handler_name,
+            "" if execution.shard is None else gettext("shard %s") % execution.shard,
         )
 
     @admin.display(description=_("slot, source"))
@@ -169,7 +176,9 @@ class ExecutionColumns(ModelAdmin):
         rows = list(listed(JobExecution.objects.filter(pk__in=ids))) if ids else []
         newer = 0
         if newest:
-            above = JobExecution.objects.filter(pk__gt=int(newest[0])).order_by("pk")
+            above = JobExecution.objects.filter(
+                pk__gt=int(newest[0]), parent_id__isnull=True
+            ).order_by("pk")
             newer = len(above.values_list("pk")[:NEWER_COUNTED])
         state = [
             (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at)
@@ -209,7 +218,7 @@ def _duration(execution: JobExecution) -> SafeString:
 
 def _error_line(execution: JobExecution) -> str:
     """Returns why a run is not a success. A run that is tried again keeps its last error."""
-    if execution.status in {RunStatus.SUCCESS, RunStatus.RUNNING}:
+    if execution.status in {RunStatus.SUCCESS, *GOING_ON}:
         return ""
     return first_line(execution.error_start or "")  # type: ignore[attr-defined]
 

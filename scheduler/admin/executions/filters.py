@@ -24,7 +24,14 @@ LOGS_LOOKED_AT: Final = 2_000
 _OFFERED: Final = 200
 # Filters whose index bounds the list.
 _NARROWING: Final = frozenset(
-    {"job__id__exact", "backfill", "failure", "scheduled_time_from", "scheduled_time_to"}
+    {
+        "job__id__exact",
+        "backfill",
+        "shards_of",
+        "failure",
+        "scheduled_time_from",
+        "scheduled_time_to",
+    }
 )
 
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
-from scheduler.admin.executions import log
+from scheduler.admin.executions import log, shards
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.admin.site import job_url, reverse
@@ -24,6 +24,7 @@ from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
 from scheduler.states import (
     FINAL,
+    GOING_ON,
     RETRYABLE,
     UNFINISHED,
     AlertKind,
@@ -32,6 +33,7 @@ from scheduler.states import (
     RunStatus,
 )
 from scheduler.store import alerts
+from scheduler.store.shards import counts_of
 
 _MOST_ALERTS: Final = 5
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
@@ -68,7 +70,8 @@ def state_of(execution_id: int, now: datetime) -> State | None:
         return None
     is_final = row[0] in FINAL
     words = None if is_final else int(now.timestamp() // WORDS_LAST_SECONDS)
-    return State(mark=mark_of(row, words), is_final=is_final)
+    of_shards = counts_of(execution_id) if row[0] == RunStatus.FANNED_OUT else {}
+    return State(mark=mark_of(row, words, of_shards), is_final=is_final)
 
 
 def fragment(
@@ -89,6 +92,7 @@ def fragment(
         "inner_facts": _inner_facts(execution),
         "timeline": _timeline(execution, attempts, now),
         "attempts": _attempts(execution, attempts, sees_params=sees_params),
+        "shards": shards.table(execution, now),
         "sees_params": sees_params,
         "params": formatting.as_json(execution.params) if sees_params else "",
         "has_result": execution.result is not None,
@@ -106,7 +110,7 @@ def duration_cell(execution: JobExecution, now: datetime) -> SafeString | str:
     """Returns the duration of the run; for a running one, the time since its start."""
     if execution.status == RunStatus.PENDING or execution.started_at is None:
         return formatting.NOTHING  # started_at belongs to an earlier attempt
-    if execution.status == RunStatus.RUNNING:
+    if execution.status in GOING_ON:
         return formatting.ticking((now - execution.started_at).total_seconds())
     return formatting.no_wrap(
         formatting.duration_between(execution.started_at, execution.finished_at)
@@ -136,7 +140,7 @@ def _log_search_url(execution: JobExecution) -> str:
 
 def useful_verbs(execution: JobExecution) -> frozenset[str]:
     """Returns the verbs that the state of the execution allows."""
-    found = {"replay"}
+    found = {"replay"} if execution.parent_id is None else set()
     if execution.status in RETRYABLE:
         found.add("retry")
     if execution.status in UNFINISHED:
@@ -169,7 +173,9 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
         ),
         (_("Source"), label_of(ParamSource, execution.param_source)),
     ]
-    if execution.logical_time:
+    if where := shards.place(execution):
+        found.append((_("Shard"), where))
+    if execution.logical_time and execution.parent_id is None:
         found.append((_("Asked for at"), formatting.instant(execution.scheduled_time)))
     if execution.requested_by:
         found.append((_("Requested by"), execution.requested_by))

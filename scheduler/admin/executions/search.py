@@ -38,3 +38,11 @@ def execution_of_task(task: str) -> int | None:
     """Returns the id of the execution that a Celery task ran; None if there is none."""
     found = TASK_ID.fullmatch(task)
     return bounded_id(found[1]) if found else None
+
+
+def names_one(search_term: str) -> bool:
+    """Returns whether a person looks for one execution, by its number or its task's id."""
+    words = (word.removeprefix("#") for word in search_term.split()[:10])
+    return any(
+        TASK_ID.fullmatch(word) is not None or (word.isascii() and word.isdigit()) for word in words
+    )

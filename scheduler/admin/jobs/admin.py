@@ -111,9 +111,7 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
             {
                 "fields": (
                     "overlap_policy",
-                    "max_running",
-                    "concurrency_group",
-                    "concurrency_key",
+                    "shards",
                     "start_at",
                     "end_at",
                     "jitter_seconds",

@@ -33,6 +33,9 @@ class ExecutionOut(Schema):
     param_source: ParamSource
     requested_by: str
     backfill_id: int | None
+    parent_id: int | None = Field(description="the run that this is a shard of")
+    shard: int | None = Field(description="which shard it is; 0 is the first")
+    shard_count: int | None = Field(description="how many shards its run is divided into")
     attempt: int = Field(description="how often a worker has claimed it")
     retry_count: int = Field(description="attempts that count towards max_retry")
     max_retry: int
@@ -60,6 +63,7 @@ class ExecutionDetail(ExecutionOut):
     deadline_at: Instant | None
     cancel_requested_at: Instant | None
     overran: bool
+    shards: dict[RunStatus, int] = Field(description="how many shards it has, by status")
 
 
 class ExecutionBrief(Schema):
@@ -74,6 +78,12 @@ ExecutionAnswer = ExecutionDetail | ExecutionBrief
 
 class ExecutionPage(PageOut):
     items: list[ExecutionOut]
+
+
+class ShardPage(Schema):
+    items: list[ExecutionOut]
+    counts: dict[RunStatus, int] = Field(description="of all shards, by status")
+    next_from: int | None = Field(description="ask again from this shard; null: there are no more")
 
 
 class CancelIn(In):

@@ -69,15 +69,7 @@ class CronFields(In):
     queue: StrictStr = Field(default="", max_length=100)
     priority: WholeNumber = _whole("priority", "9 first")
     jitter_seconds: WholeNumber = _whole("jitter_seconds", "spreads the start")
-    max_running: WholeNumber | None = _whole("max_running", "most runs at once; null: no limit")
-    concurrency_group: StrictStr = Field(
-        default="", max_length=100, description="its limits count the runs of all its jobs"
-    )
-    concurrency_key: StrictStr = Field(
-        default="",
-        max_length=200,
-        description="such as params.tenant: each value has limits of its own",
-    )
+    shards: WholeNumber | None = _whole("shards", "divides a run into so many; null: it does not")
 
 
 _NAME = Field(min_length=1, max_length=100)
@@ -139,9 +131,7 @@ class CronOut(Schema):
     queue: str
     priority: int
     jitter_seconds: int
-    max_running: int | None = Field(description="null: the overlap policy alone decides")
-    concurrency_group: str
-    concurrency_key: str
+    shards: int | None
     pause_reason: str
     paused_until: Instant | None
     next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")

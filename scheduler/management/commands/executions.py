@@ -14,7 +14,7 @@ from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog, in_slots
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
-from scheduler.states import RETRYABLE, ParamSource, RunStatus
+from scheduler.states import GOING_ON, RETRYABLE, ParamSource, RunStatus
 from scheduler.store.deliveries import of_handler
 from scheduler.store.executions import FailedRange
 
@@ -60,6 +60,9 @@ def _list_arguments(parser: CommandParser) -> None:
     parser.add_argument("--source", choices=[each.value for each in ParamSource])
     parser.add_argument("--since", metavar="TIME", help=_("planned for then or later"))
     parser.add_argument("--until", metavar="TIME", help=_("planned for then or earlier"))
+    parser.add_argument(
+        "--shards-of", type=inputs.ID, metavar="ID", help=_("the shards of this one; else none")
+    )
     parser.add_argument("--before", type=inputs.ID, metavar="ID", help=_("go on below this id"))
     inputs.add_limit(parser)
 
@@ -129,6 +132,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     if options["status"]:
         rows = rows.filter(status__in=sorted(set(options["status"])))
     rows = of_handler(rows, options["handler"] or None)
+    rows = rows.filter(parent_id=options["shards_of"])  # None: no shards
     if options["source"]:
         rows = rows.filter(param_source=options["source"])
     if options["since"] or options["until"]:
@@ -237,7 +241,7 @@ def _cancel(command: Command, options: dict[str, Any]) -> int:
     def work(execution_id: int) -> dict[str, Any]:
         _execution(execution_id)
         status = command.control.cancel(execution_id, reason=reason)
-        is_asked = status == RunStatus.RUNNING
+        is_asked = status in GOING_ON
         text = _("its worker was asked to stop it") if is_asked else status.value
         return {"id": execution_id, "status": status.value, "text": text}
 
