@@ -65,6 +65,7 @@ _INVISIBLE = frozenset(
         *range(0xE0100, 0xE01F0),
     ]
 )
+_MAY_BE_NONE = frozenset(column.name for column in CronJob._meta.concrete_fields if column.null)
 # What queue names of Redis, RabbitMQ and the file broker have in common.
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # RabbitMQ's own queues; what Celery keeps in Redis beside its queues, under keys like theirs.
@@ -93,7 +94,7 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
-        if getattr(job, name) is None and CronJob._meta.get_field(name).null:
+        if name in _MAY_BE_NONE and getattr(job, name) is None:
             continue
         check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
     check("shards", lambda: shards_problem(job.shards, job.handler_name))

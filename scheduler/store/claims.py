@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, Final
@@ -17,7 +17,7 @@ from django.db import connection
 
 from scheduler import failpoints
 from scheduler.models import JobExecution
-from scheduler.states import UNFINISHED, ReasonCode, RunStatus
+from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap, shard_changes, shards
 from scheduler.store.candidates import ByIds, Candidate, Choice, MostUrgent, running_with
 from scheduler.store.connection import lock_in_order, to_json
@@ -26,6 +26,7 @@ from scheduler.store.overlap import Decision, Guards, Step
 from scheduler.store.places import Rooms
 from scheduler.store.prepared import among, execute_often
 from scheduler.store.runs import Lease, rows_of
+from scheduler.store.shard_claims import end_parents, may_not_run, with_parents
 from scheduler.transient import in_transaction
 
 __all__ = [
@@ -179,8 +180,8 @@ class Claim:
 
         The caller writes the guards.
         """
-        rows, held = _with_parents(rows)
-        held += [(row, decision) for row in rows if (decision := _may_not_run(row)) is not None]
+        rows, held = with_parents(rows)
+        held += [(row, decision) for row in rows if (decision := may_not_run(row)) is not None]
         others = {row.id for row, _ in held}
         keys = {key for row in rows if (key := row.guard) is not None and row.id not in others}
         holders = guards.holders(keys) if keys else {}
@@ -230,7 +231,7 @@ class Claim:
         assert self._choice is not None
         self._choice.committed(self._rows)
         _replace_holders(self._claims, now)
-        _end_parents(self._claims, now)
+        end_parents(self._claims.held, now)
         return self._claims
 
     def _lease(self, row: Candidate, now: datetime) -> Lease:
@@ -286,106 +287,7 @@ UPDATE job_executions
 
 def guards_of(rows: Collection[Candidate]) -> set[int]:
     """The guards that a claim of these rows must lock."""
-    keys: set[int] = set()
-    for row in rows:
-        key = row.guard
-        if (key is None and row.limits is None) or _may_not_run(row) is not None:
-            continue
-        if key is not None:
-            keys.add(key)
-        keys.update(place.guard for place in row.places)
-    return keys
-
-
-_START: Final = Decision(step=Step.START)
-
-
-def _under_limits(
-    row: Candidate, places: Sequence[Place], decision: Decision, rooms: Rooms
-) -> Decision:
-    """The decision about a run whose job has limits, when the overlap policy has decided."""
-    if decision.step != Step.START:
-        rooms.leave(places, row.id)
-        return decision
-    refused = rooms.refusal(places, row.id)
-    if refused is None:
-        rooms.start(places, row.id, row.attempt + 1)
-        return decision
-    place, refusal = refused
-    rooms.wait(places, row.id, place)
-    return Decision(
-        step=Step.WAIT,
-        reason=f"waits for a place of {f'group {place.group}' if place.group else 'its job'}",
-        code=refusal.code,
-        facts=refusal.facts,
-        behind=place.guard,
-    )
-
-
-def _may_not_run(row: Candidate) -> Decision | None:
-    """Only SQL leaves such rows. They are ended, or they would stay in front of all others."""
-    if row.is_cancelled:
-        return Decision(
-            step=Step.CANCEL,
-            reason="cancelled by SQL before it was claimed",
-            code=ReasonCode.CANCELLED_BY_PERSON,
-        )
-    if row.is_orphan:
-        return Decision(
-            step=Step.CANCEL,
-            reason="cancelled because its job was deleted",
-            code=ReasonCode.JOB_DELETED,
-        )
-    return None
-
-
-def _with_parents(
-    rows: Sequence[Candidate],
-) -> tuple[Sequence[Candidate], list[tuple[Candidate, Decision]]]:
-    """Shards know what they need of the jobs of their parents. Returns those that may not run, too.
-
-    Costs nothing where there is no shard.
-    """
-    wanted = [row.parent_id for row in rows if row.parent_id is not None]
-    if not wanted:
-        return rows, []
-    parents = shards.parents_of(wanted)
-    known: list[Candidate] = []
-    held: list[tuple[Candidate, Decision]] = []
-    for row in rows:
-        if row.parent_id is None:
-            known.append(row)
-            continue
-        parent = parents.get(row.parent_id)
-        if parent is not None:
-            row = replace(
-                row,
-                parents_job_id=parent.job_id,
-                retry_backoff_seconds=parent.backoff_seconds,
-                retry_backoff_max_seconds=parent.backoff_max_seconds,
-            )
-        known.append(row)
-        decision = _behind_parent(row.parent_id, None if parent is None else parent.status)
-        if decision is not None and _may_not_run(row) is None:
-            held.append((row, decision))
-    return known, held
-
-
-def _behind_parent(parent_id: int, status: str | None) -> Decision | None:
-    if status == RunStatus.FANNED_OUT:
-        return None
-    if status in UNFINISHED:
-        return Decision(
-            step=Step.PUT_OFF,
-            reason=f"waits until #{parent_id} begins again",
-            code=ReasonCode.WAITS_FOR_PARENT,
-        )
-    return Decision(
-        step=Step.CANCEL,
-        reason=f"cancelled because #{parent_id} has ended",
-        code=ReasonCode.PARENT_ENDED,
-        facts={"parent": parent_id},
-    )
+    return {key for row in rows if (key := row.guard) is not None and may_not_run(row) is None}
 
 
 def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> None:
@@ -442,14 +344,3 @@ def _replace_holders(claims: Claims, now: datetime) -> None:
                 code=ReasonCode.REPLACED,
                 facts={"newer": row.id},
             )
-
-
-def _end_parents(claims: Claims, now: datetime) -> None:
-    """End the parents of shards that were given up. Beat does it if this process is killed here."""
-    parents = {
-        row.parent_id
-        for row, decision in claims.held
-        if row.parent_id is not None and decision.step == Step.CANCEL
-    }
-    if parents:
-        in_transaction(lambda: shard_changes.settle(parents, now=now))

@@ -70,16 +70,6 @@ class EndedParent:
     status: RunStatus
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParentState:
-    """What the claim of a shard asks of its parent."""
-
-    status: str
-    job_id: int | None
-    backoff_seconds: int | None
-    backoff_max_seconds: int | None
-
-
 def state_of_parent(
     counts: Mapping[str, int], shard_count: int, *, is_cancelled: bool
 ) -> RunStatus:
@@ -300,23 +290,7 @@ def counts_of(parent_id: int) -> dict[str, int]:
     return {str(status): int(n) for status, n in sorted(fetch_all(_COUNTS, [parent_id]))}
 
 
-# --- the claim of a shard -------------------------------------------------------------------------
-
-
-def parents_of(ids: Collection[int]) -> dict[int, ParentState]:
-    """What claims of shards ask of their parents, by id. Without those that are gone."""
-    rows = JobExecution.objects.filter(id__in=sorted(set(ids))).values_list(
-        "id", "status", "job_id", "job__retry_backoff_seconds", "job__retry_backoff_max_seconds"
-    )
-    return {
-        id_: ParentState(
-            status=status,
-            job_id=job_id,
-            backoff_seconds=backoff_seconds,
-            backoff_max_seconds=backoff_max_seconds,
-        )
-        for id_, status, job_id, backoff_seconds, backoff_max_seconds in rows
-    }
+# --- a shard waits for its parent ---------------------------------------------------------------
 
 
 def put_off(shards: QuerySet[JobExecution], *, now: datetime) -> None:

@@ -30,7 +30,7 @@ from scheduler.models import (
 from scheduler.operations.control import Control, StaleEdit
 from scheduler.operations.definition import values_of
 from scheduler.operations.history import describe
-from scheduler.states import RunStatus
+from scheduler.states import FINAL, RunStatus
 from scheduler.store.connection import database_now
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +70,7 @@ def make_run(
     """Creates an execution in a state that the store could have written."""
     # SQLite's clock has milliseconds: two runs of one job made within one would be one slot.
     now = values.pop("now", None) or database_now() - timedelta(microseconds=next(_DISTINCT))
-    is_final = status not in {RunStatus.PENDING, RunStatus.RUNNING}
+    is_final = status in FINAL
     state: dict[str, Any] = {"finished_at": now if is_final else None}
     if status == RunStatus.PENDING:
         state = {"available_at": now}

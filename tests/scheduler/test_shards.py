@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from handlers import BaseHandler, handler
 from handlers.fan_out import MAX_SHARDS, FanOut
 from scheduler import failpoints
-from scheduler.models import CronJob, FailedRun, JobCounters, JobExecution, JobGuard
+from scheduler.models import ALL_JOBS, CronJob, FailedRun, JobCounters, JobExecution, JobGuard
 from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.states import FINAL, AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import counters, endings, retention, statistics
@@ -51,9 +51,15 @@ async def echo(self: BaseHandler, params: Any) -> dict[str, Any]:
 def run(system: SchedulerHarness, **columns: Any) -> JobExecution:
     """A run of a new job, claimed and divided."""
     job = system.job(max_retry=0, **columns)
-    row = system.execution(job)
+    row = system.execution(job, queue=job.queue, priority=job.priority)
     system.deliver()
     return fresh(row)
+
+
+def guard_of(run: JobExecution) -> int | None:
+    """The run that holds the guard of this run's job."""
+    assert run.job_id is not None
+    return JobGuard.objects.get(pk=run.job_id).running_id
 
 
 def shards_of(parent: JobExecution) -> list[JobExecution]:
@@ -119,7 +125,7 @@ def test_a_parent_holds_the_guard_until_its_last_shard_has_ended(system: Schedul
 
     assert fresh(parent).status == RunStatus.SUCCESS
     assert fresh(later).in_line is None
-    assert JobGuard.objects.get(pk=parent.job_id).running_id is None
+    assert guard_of(parent) is None
 
 
 # --- plan() ---------------------------------------------------------------------------------------
@@ -167,13 +173,13 @@ def test_a_run_is_divided_by_its_job_or_by_its_handler(system: SchedulerHarness)
     planner("parts", lambda params: [], echo)
     good = {"name": "divided", "cron_expression": "* * * * *"}
     with pytest.raises(InvalidJob) as refused:
-        system.control.create({**good, "handler_name": "parts", "shards": 4})
+        system.control.create_job(**good, handler_name="parts", shards=4)
     assert set(refused.value.problems) == {"shards"}
     for number in (1, MAX_SHARDS + 1, True, "4"):
         with pytest.raises(InvalidJob) as refused:
-            system.control.create({**good, "handler_name": "ok", "shards": number})
+            system.control.create_job(**good, handler_name="ok", shards=number)
         assert set(refused.value.problems) == {"shards"}
-    assert system.control.create({**good, "handler_name": "ok", "shards": None}).shards is None
+    assert system.control.create_job(**good, handler_name="ok", shards=None).shards is None
 
 
 # --- failures, and what people do -----------------------------------------------------------------
@@ -261,7 +267,7 @@ def test_a_cancel_of_what_only_waits_ends_the_parent_at_once(system: SchedulerHa
     parent = run(system, shards=2, overlap_policy="queue_one")
     system.control.cancel(parent.pk)
     assert (fresh(parent).status, states(parent)) == ("CANCELLED", ["CANCELLED"] * 2)
-    assert JobGuard.objects.get(pk=parent.job_id).running_id is None
+    assert guard_of(parent) is None
 
 
 def test_the_cancel_of_the_last_waiting_shard_ends_its_parent(system: SchedulerHarness):
@@ -416,8 +422,8 @@ def test_a_divided_run_counts_once(system: SchedulerHarness):
     system.clock.advance(5)
     while counters.count(system.clock.now(), lease_seconds=system.settings.lease_seconds):
         pass
-    assert JobCounters.objects.get(job_id=parent.job_id).ended == {"FAILED": 1}
-    assert JobCounters.objects.get(job_id=0).ended == {"FAILED": 1}
+    counted = {row.job_id: row.ended for row in JobCounters.objects.all()}
+    assert counted == {ALL_JOBS: {"FAILED": 1}, parent.job_id: {"FAILED": 1}}
     assert list(FailedRun.objects.values_list("execution_id", flat=True)) == [parent.pk]
     ended = statistics.ended_since(system.clock.now() - timedelta(hours=1))
     assert ended.counts == {"FAILED": 1}
@@ -449,7 +455,7 @@ def test_of_two_last_shards_that_end_at_once_one_ends_the_parent(system: Schedul
 
         assert sum(ended) == 1
         assert fresh(row).status == RunStatus.SUCCESS
-        assert JobGuard.objects.get(pk=job.pk).running_id is None
+        assert guard_of(row) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -483,5 +489,6 @@ def test_a_cancel_and_the_ends_of_shards_agree(system: SchedulerHarness):
 
 def test_deleting_a_job_deletes_its_runs_with_their_shards(system: SchedulerHarness):
     parent = run(system, shards=2)
-    CronJob.objects.filter(pk=parent.job_id).delete()
+    assert parent.job is not None
+    CronJob.objects.filter(pk=parent.job.pk).delete()
     assert not JobExecution.objects.exists()
