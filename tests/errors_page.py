@@ -73,6 +73,7 @@ REFUSED: Final = {
     "execution #... is ... already": "nothing to do",
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
+    "execution #... is a shard of #...": "",
     "... was revoked before": "nothing to do",
     "entry #... of the history keeps": "`manage.py history --job NAME --verb changed` shows entries"
     " that keep one",

@@ -88,7 +88,15 @@ class ExecutionOperations(Operations):
         The original does not change. The new run is for the same slot.
         """
         original = self._execution(execution_id)
-        _refuse_shard(original, gettext("replay that, or retry this shard"))
+        if original.parent_id is not None:
+            facts = {"id": original.pk, "parent": original.parent_id}
+            raise NotPossible(
+                gettext(
+                    "execution #%(id)s is a shard of #%(parent)s: replay that, or retry this one"
+                )
+                % facts,
+                general=gettext("it is a shard: replay its parent, or retry it"),
+            )
         given = original.params if params is None else params
         validation.check_params(original.handler_name, given)
         slot = original.scheduled_time if original.param_source == ParamSource.CRON else None
@@ -350,7 +358,12 @@ class ExecutionOperations(Operations):
 
         def work() -> None:
             execution = self._execution(execution_id)
-            _refuse_shard(execution, gettext("delete that"))
+            if execution.parent_id is not None:
+                facts = {"id": execution.pk, "parent": execution.parent_id}
+                raise NotPossible(
+                    gettext("execution #%(id)s is a shard of #%(parent)s: delete that") % facts,
+                    general=gettext("it is a shard: delete its parent"),
+                )
             if not executions.delete_execution(execution_id):
                 facts = _facts_of(execution)
                 raise NotPossible(
@@ -365,15 +378,6 @@ class ExecutionOperations(Operations):
 
     def _execution(self, execution_id: int) -> JobExecution:
         return JobExecution.objects.get(pk=execution_id)
-
-
-def _refuse_shard(execution: JobExecution, instead: str) -> None:
-    if execution.parent_id is not None:
-        known = {"id": execution.pk, "parent": execution.parent_id, "instead": instead}
-        raise NotPossible(
-            gettext("execution #%(id)s is a shard of #%(parent)s: %(instead)s") % known,
-            general=gettext("it is a shard of another execution: %(instead)s") % known,
-        )
 
 
 def _facts_of(execution: JobExecution) -> dict[str, object]:
