@@ -565,6 +565,8 @@ def _run(job: CronJob, status: RunStatus = RunStatus.SUCCESS) -> JobExecution:
         until = now + timedelta(hours=1)
         state = {"lease_token": "t", "lease_expires_at": until, "deadline_at": until}
         state |= {"lease_owner": "worker-1", "started_at": now}
+    if status == RunStatus.FANNED_OUT:
+        state = {"started_at": now, "shard_count": 3}
     run = JobExecution.objects.create(
         job=job, job_name=job.name, handler_name="sample", scheduled_time=now, status=status,
         attempt=1, **state,
