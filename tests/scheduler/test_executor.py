@@ -16,7 +16,7 @@ from django.db import OperationalError, connection
 from handlers import BaseHandler, HandlerParams, PermanentError
 from scheduler.models import CronJob, JobAttempt, JobExecution, JobGuard, JobLog
 from scheduler.operations.masking import MASK
-from scheduler.states import AttemptOutcome, RunStatus
+from scheduler.states import FINAL, AttemptOutcome, RunStatus
 from scheduler.store import candidates, claims, endings, overlap, run_reports
 from scheduler.store.heads import Floors
 from scheduler.worker.lease import HeldRun
@@ -228,7 +228,7 @@ def test_a_doubled_message_runs_once(system: SchedulerHarness):
     assert fresh(row).attempt == 1
 
 
-@pytest.mark.parametrize("status", sorted(set(RunStatus) - {RunStatus.PENDING, RunStatus.RUNNING}))
+@pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_finished_run_is_not_claimed(status: str, system: SchedulerHarness):
     row = system.execution(status=status, finished_at=START)
     assert system.worker.execute(row.pk) is None
