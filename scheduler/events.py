@@ -49,6 +49,10 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "job.replanned_all": (_W, "{jobs} next runs have moved, because schedules have changed"),
     "job.ended": (_I, "job {job!r} has no further slot: {reason}"),
     "job.resumed": (_I, "{jobs} paused jobs resumed, their pause was over"),
+    "upstreams.settled": (
+        _D,
+        "{released} runs have their upstream jobs' success, {skipped} have waited in vain",
+    ),
     "backfill.made": (_D, "{runs} runs of backfill {backfill_id} of {job!r} made"),
     "backfill.done": (_I, "backfill {backfill_id} of {job!r} has made its {runs} runs"),
     "backfill.failed": (_E, "backfill {backfill_id} was ended: {reason}"),

@@ -95,9 +95,10 @@ class ReasonCode(StrEnum):
     OVERLAP_HELD = "overlap_held"  # PENDING until another run of the job ends [running]
     REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]
 
-    # PENDING under the limits of a job or a group [group, per_key, key_is]
-    LIMIT_REACHED = "limit_reached"  # until another run ends [limit, running]
-    RATE_REACHED = "rate_reached"  # until `available_at` [limit, seconds]
+    # dependencies
+    UPSTREAM_AWAITED = "upstream_awaited"  # PENDING until its upstream jobs have succeeded [until]
+    # SKIPPED: they have not succeeded in time [seconds, upstreams: job, slot, state, execution]
+    UPSTREAM_MISSING = "upstream_missing"
 
     # CANCELLED by a person
     CANCELLED_BY_PERSON = "cancelled_by_person"  # [by, note; nothing where SQL asked for it]
@@ -158,6 +159,15 @@ class SlotCode(StrEnum):
     NO_RECORD = "no_record"  # a slot of the past without a row
 
 
+class UpstreamState(StrEnum):
+    """Why an upstream job has not succeeded for a slot. Else it is the status of its run."""
+
+    NO_RUN = "no_run"  # no run was made for the slot, or it has been deleted
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    DELETED = "deleted"
+
+
 class SlotObstacle(StrEnum):
     """What will stand in the way of a slot, as things are now."""
 
@@ -214,6 +224,10 @@ class BackfillState(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"  # by a person
     DONE = "done"  # each slot has its run; some runs may not have ended yet
+
+
+#: A backfill in one of these makes no further runs.
+ENDED_BACKFILLS = (BackfillState.CANCELLED, BackfillState.DONE)
 
 
 class ProcessKind(StrEnum):

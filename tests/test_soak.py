@@ -279,6 +279,7 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
     "more failures than retries": ("miscounted_failures", lambda h: changed(h, 2, max_retry=0)),
     "two runs of a job that must not overlap": ("overlap", overlapping),
     "a row made before its time": ("time", lambda h: changed(h, 3, created_at=at(18))),
+    "a run that did not wait for its upstream job": ("too_early", lambda h: with_job(h, after=1)),
     "a process that died of itself": ("process_ended", lambda h: replace(h, deaths=["beat1"])),
     "a wait that was given up": ("gave_up", lambda h: replace(h, gave_up=["waited 9 s"])),
     "a row that came late": ("slow", lambda h: changed(h, 3, created_at=at(25.5))),
@@ -292,7 +293,12 @@ def test_each_broken_promise_is_found_and_named(what: str) -> None:
 
 
 def test_every_finding_has_a_wrong_history() -> None:
-    assert {name for name, _ in WRONG.values()} | {"miscounted"} == set(PROMISES)
+    assert {name for name, _ in WRONG.values()} | {"miscounted", "starved"} == set(PROMISES)
+
+
+def test_a_run_that_has_waited_in_vain_for_what_succeeded_is_found() -> None:
+    whole = with_job(changed(right(), 3, reason_code="upstream_missing"), after=1)
+    assert "starved" in names(check(whole, BOUNDS))
 
 
 def recovered_after(seconds: float, *faults: Fault) -> History:

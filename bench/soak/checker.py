@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from bench.soak.chains import out_of_order
 from bench.soak.counting import miscounted
 from bench.soak.delays import Bounds, delays
 from bench.soak.history import (
@@ -48,6 +49,8 @@ PROMISES: Mapping[str, str] = {
     "overlap": "3: runs of a job that must not overlap do not",
     "limit": "3: a limit of runs is never exceeded",
     "time": "7: time is right",
+    "too_early": "7: a run waits for the success of its upstream job",
+    "starved": "2: a run whose upstream job has succeeded starts",
     "slow": "2: within the bound that the settings give",
     "process_ended": "2: no process ends by itself",
     "gave_up": "2: within the bound that the settings give",
@@ -101,6 +104,7 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _overlaps(history),
         (Broken(what="limit", detail=detail) for detail in exceeded(history)),
         _times(history),
+        (Broken(what=what, detail=detail) for what, detail in out_of_order(history)),
     ]
     found = [broken for findings in checks for broken in findings]
     found += [Broken(what="process_ended", detail=death) for death in history.deaths]

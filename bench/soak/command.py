@@ -176,9 +176,8 @@ class _Soak:
         system.migrate()
         install_recorders(system)
         for job in self._jobs:
-            row = job.row
-            names, marks = ", ".join(row), ", ".join(["%s"] * len(row))
-            system.sql(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", *row.values())
+            for statement, values in job.statements:
+                system.sql(statement, *values)
         return system
 
     def _faults(self, system: System, broker: Any, database: Any) -> Faults:

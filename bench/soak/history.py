@@ -32,9 +32,8 @@ class Job:
     overlap_policy: str = "allow"
     max_retry: int = 3
     longest_seconds: float = 1.0
-    # Names of limits, and how many runs may go on under each; name, starts, seconds.
-    limits: tuple[tuple[str, int], ...] = ()
-    rate: tuple[str, int, int] | None = None
+    # The id of the job that it waits for.
+    after: int | None = None
     # Every value that next_run_at has had, in order.
     watermarks: tuple[datetime, ...] = ()
 
@@ -247,6 +246,8 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
     moves: dict[int, list[datetime]] = {}
     for row in system.sql("SELECT job_id, next_run_at FROM soak_watermarks ORDER BY id"):
         moves.setdefault(row["job_id"], []).append(instant(row["next_run_at"]))
+    rows = system.sql("SELECT * FROM cron_jobs ORDER BY id")
+    ids = {row["name"]: row["id"] for row in rows}
     return [
         Job(
             id=row["id"],
@@ -256,11 +257,10 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
             overlap_policy=row["overlap_policy"],
             max_retry=row["max_retry"],
             longest_seconds=by_name[row["name"]].longest_seconds,
-            limits=by_name[row["name"]].limits,
-            rate=by_name[row["name"]].rate,
+            after=ids.get(by_name[row["name"]].after),
             watermarks=tuple(moves.get(row["id"], ())),
         )
-        for row in system.sql("SELECT * FROM cron_jobs ORDER BY id")
+        for row in rows
     ]
 
 

@@ -31,6 +31,10 @@ GROUPS: Mapping[str, Mapping[str, int]] = {
 }
 BACKOFF_SECONDS = 1
 BACKOFF_MAX_SECONDS = 2
+_WAITS_FOR = (
+    "INSERT INTO job_upstreams (job_id, upstream_id) SELECT j.id, u.id"
+    " FROM cron_jobs j, cron_jobs u WHERE j.name = %s AND u.name = %s"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,8 @@ class SoakJob:
     timezone: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     longest_seconds: float = 1.0
-    limits: tuple[tuple[str, int], ...] = ()
-    """Names of limits, and how many runs may go on at once under each."""
-    rate: tuple[str, int, int] | None = None
-    """Of a group: its name, starts, seconds."""
+    after: str = ""
+    """The name of the job whose success for the same slot it waits for."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -66,6 +68,16 @@ class SoakJob:
             "timezone": self.timezone,
             **row,
         }
+
+    @property
+    def statements(self) -> list[tuple[str, list[Any]]]:
+        """The INSERTs that make it. That of the job that it waits for comes before."""
+        row = self.row
+        names, marks = ", ".join(row), ", ".join(["%s"] * len(row))
+        found = [(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", list(row.values()))]
+        if self.after:
+            found.append((_WAITS_FOR, [self.name, self.after]))
+        return found
 
 
 def make_jobs(count: int, dice: random.Random, *, lease_seconds: float) -> list[SoakJob]:
@@ -126,6 +138,19 @@ def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
             longest_seconds=4,
         )
     yield from _limited()
+    yield SoakJob(
+        name="upstream",
+        cron_expression="*/5 * * * * *",
+        columns={"handler_params": {"fails": 0.2, "seconds": 0.1}},
+        longest_seconds=11 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS),
+    )
+    yield SoakJob(
+        name="downstream",
+        cron_expression="*/5 * * * * *",
+        columns={"upstream_seconds": PATIENT_SECONDS},
+        after="upstream",
+        longest_seconds=11 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS) + 2,
+    )
     yield SoakJob(
         name="stuck",
         cron_expression="45 * * * * *",

@@ -27,18 +27,11 @@ from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.queues import QueueControl, queue_in_words
 from scheduler.operations.skip_words import why_not_run
+from scheduler.operations.upstream_words import facts_of, waits_in_words
 from scheduler.operations.validation import no_handler
 from scheduler.operations.who import who_cancelled, who_switched_off
-from scheduler.states import (
-    FINAL,
-    GOING_ON,
-    BackfillState,
-    JobState,
-    ProcessKind,
-    ReasonCode,
-    RunStatus,
-)
-from scheduler.store import overlap, shards
+from scheduler.states import BackfillState, JobState, ProcessKind, ReasonCode, RunStatus
+from scheduler.store import overlap, waits
 
 # A worker with a free place claims a run of its queues within two seconds.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
@@ -76,6 +69,9 @@ def explain_job(job: CronJob, now: datetime) -> Sentences:
 
 
 def _waiting(execution: JobExecution, now: datetime) -> Sentences:
+    awaited = _awaited(execution)
+    if awaited:
+        return [conditional_escape(awaited), *_surroundings(execution)]
     sentences = []
     holder = _holder(execution)
     if holder is not None:
@@ -265,6 +261,16 @@ def _ended(execution: JobExecution) -> Sentences:
     if execution.overran:
         sentences.append(_say(_("It finished, but later than its timeout.")))
     return sentences
+
+
+def _awaited(execution: JobExecution) -> str:
+    """Returns for which upstream jobs the execution waits. Empty: for none."""
+    if execution.reason_code != ReasonCode.UPSTREAM_AWAITED:
+        return ""
+    awaited = waits.awaited(execution.pk)
+    if awaited is None:
+        return _("Its upstream jobs have succeeded; it may start within a second.")
+    return waits_in_words(facts_of(awaited), formatting.exact)
 
 
 def _holder(execution: JobExecution) -> int | None:

@@ -24,7 +24,8 @@ from scheduler.api.schemas.backfills import (
 )
 from scheduler.api.verbs import answer_to_verb
 from scheduler.models import LARGEST_ID, Backfill, CronJob
-from scheduler.operations.backfills import BackfillControl
+from scheduler.operations.backfill_plans import PlannedRun
+from scheduler.operations.backfills import SLOTS_SHOWN, BackfillControl
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
 from scheduler.states import BackfillState
@@ -56,16 +57,32 @@ def preview_backfill(request: HttpRequest, cron_id: CronId, given: BackfillIn) -
     """Returns what a backfill would run. Changes nothing."""
     caller = caller_of(request)
     params = _replacement(caller, cron_id, given.params)
-    preview = backfills_of(caller).preview(
-        cron_id, since=given.since, until=given.until, order=given.order, params=params
-    )
+    preview = backfills_of(caller).preview(cron_id, params=params, **_asked(given))
     if not caller.may(Action.VIEW_JOBS):
         return {"total": preview.total}
     return {
         "total": preview.total,
         "slots": preview.slots,
         "params_of_first": _params(preview.params_of_first, caller),
+        "runs": _runs(preview.runs, caller),
+        "downstream": [
+            {
+                "job_id": each.job.pk,
+                "name": each.job.name,
+                "total": each.total,
+                "runs": _runs(each.runs(SLOTS_SHOWN), caller),
+            }
+            for each in preview.downstream
+        ],
     }
+
+
+def _runs(runs: list[PlannedRun], caller: Caller) -> list[dict[str, Any]]:
+    return [{"slot": run.slot, "params": _params(run.params, caller)} for run in runs]
+
+
+def _asked(given: BackfillIn) -> dict[str, Any]:
+    return given.model_dump(exclude={"params"})
 
 
 @router.post(
@@ -79,14 +96,7 @@ def start_backfill(
     """Start a backfill: one run for each slot from `since` to `until`, `parallelism` at a time."""
     caller = caller_of(request)
     params = _replacement(caller, cron_id, given.params)
-    backfill = backfills_of(caller).start(
-        cron_id,
-        since=given.since,
-        until=given.until,
-        order=given.order,
-        parallelism=given.parallelism,
-        params=params,
-    )
+    backfill = backfills_of(caller).start(cron_id, params=params, **_asked(given))
     return Status(201, _answered(backfill, caller))
 
 

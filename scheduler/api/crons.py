@@ -67,7 +67,7 @@ def list_crons(request: HttpRequest, filters: Query[CronFilters]) -> dict[str, A
         rows = rows.filter(name__icontains=filters.name)
     if filters.search is not None:
         rows = rows.filter(search_of(filters.search)).distinct()
-    rows = rows.prefetch_related(*(kept.rows for kept in LISTS.values()))
+    rows = rows.prefetch_related(*(kept.prefetch for kept in LISTS.values()))
     found, counts = page_of(rows, filters, by_id())
     caller = caller_of(request)
     return {**counts, "items": [shown(job, caller) for job in found]}
@@ -93,6 +93,7 @@ def preview_expression(request: HttpRequest, given: PreviewIn) -> dict[str, Any]
         start_at=given.start_at,
         end_at=given.end_at,
     )
+    job.upstreams = given.upstreams
     control = control_of(caller_of(request))
     problems = {
         field: texts
@@ -143,7 +144,7 @@ def change_cron(
 
 
 @router.delete(
-    "/{int:cron_id}", response=answers(None, 404, status=204), auth=needs(Action.DELETE_JOB)
+    "/{int:cron_id}", response=answers(None, 404, 409, status=204), auth=needs(Action.DELETE_JOB)
 )
 def delete_cron(request: HttpRequest, cron_id: CronId) -> Status[None]:
     """Remove a job with its executions, attempts and logs."""

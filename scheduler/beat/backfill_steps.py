@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from handlers import CannotRunError, validate_params
@@ -12,14 +13,19 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
+from scheduler.operations.upstream_slots import slot_at
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
+from scheduler.store.waits import Wait
 from scheduler.transient import in_transaction, is_outage, is_transient
 
 # How many backfills one tick looks at. The next tick goes on with the others.
 BACKFILLS_PER_TICK = 20
+_MINUTE = timedelta(minutes=1)
+# So many slots at once are looked at for those that are missing.
+_LOOK = 500
 
 
 class _Unusable(Exception):
@@ -91,35 +97,76 @@ def _advance_one(backfill_id: int, job_id: int, clock: Clock, settings: Schedule
 
 def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSettings) -> _Advance:
     room = backfill.parallelism - backfills.unfinished(backfill.pk)
+    if backfill.per_minute is not None:
+        room = min(room, backfill.per_minute - backfills.made_since(backfill.pk, now - _MINUTE))
     if room <= 0:
         return _Advance(job_name=job.name)
     schedule = _schedule(job, settings)
     zone = ZoneInfo(job.timezone or settings.default_timezone)
-    # One slot more than there is room for, to know whether this is the last step.
-    slots = next_slots(
-        schedule,
-        since=backfill.since,
-        until=backfill.until,
-        order=BackfillOrder(backfill.order),
-        cursor=backfill.cursor,
-        count=room + 1,
-    )
+    slots, cursor, is_last = _next(backfill, schedule, room)
     if backfill.made + len(slots) > BACKFILL_LIMIT:
         raise _Unusable(f"the schedule has changed: more than {BACKFILL_LIMIT} slots in the range")
+    waits = _waits(backfill, job, settings)
     runs = [
-        backfills.Run(slot=slot, params=params_for(backfill.params, slot, zone))
-        for slot in slots[:room]
+        backfills.Run(slot=slot, params=params_for(backfill.params, slot, zone), waits=waits(slot))
+        for slot in slots
     ]
     if runs:
         _check_handler(job.handler_name, runs[0])
         backfills.make_runs(backfill, job, runs, now=now)
         failpoints.point("backfill.inserted")
+    if cursor is not None:
+        backfills.move_cursor(backfill.pk, cursor)
     total = None
-    if len(slots) <= room:
+    if is_last:
         # If the schedule has changed since the start, this is how many slots there were.
         total = backfill.made + len(runs)
         backfills.end(backfill.pk, BackfillState.DONE, now=now, total=total)
     return _Advance(job_name=job.name, made=len(runs), total=total)
+
+
+def _next(
+    backfill: Backfill, schedule: Schedule, room: int
+) -> tuple[list[datetime], datetime | None, bool]:
+    """The next slots to run, how far all is settled then, and whether no slot follows."""
+    wanted: list[datetime] = []
+    cursor = backfill.cursor
+    while True:
+        found = next_slots(
+            schedule,
+            since=backfill.since,
+            until=backfill.until,
+            order=BackfillOrder(backfill.order),
+            cursor=cursor,
+            count=_LOOK if backfill.only_missing else room + 1,
+        )
+        settled = backfills.settled_slots(backfill.job_id, found) if backfill.only_missing else ()
+        for slot in found:
+            if slot not in settled:
+                if len(wanted) == room:
+                    return wanted, cursor, False
+                wanted.append(slot)
+            cursor = slot
+        if not found:
+            return wanted, cursor, True
+
+
+def _waits(
+    backfill: Backfill, job: CronJob, settings: SchedulerSettings
+) -> Callable[[datetime], tuple[Wait, ...]]:
+    """In a chain the run of a slot waits for the runs that the others make of upstream jobs."""
+    group = backfills.group_of(backfill.group_id) if backfill.group_id is not None else {}
+    awaited = [job for job in job.followed if job.pk in group] if len(group) > 1 else []
+
+    def waits(slot: datetime) -> tuple[Wait, ...]:
+        found = [(each.pk, slot_at(each, slot, settings)) for each in awaited]
+        return tuple(
+            Wait(upstream_id=id_, slot=at, until=None, backfill_id=group[id_])
+            for id_, at in found
+            if backfill.since <= at <= backfill.until
+        )
+
+    return waits
 
 
 def _first_line(error: Exception) -> str:

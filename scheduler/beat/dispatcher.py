@@ -16,8 +16,7 @@ from django.utils import translation
 from scheduler import failpoints
 from scheduler.alerts.evaluation import Evaluation
 from scheduler.alerts.outward import Outward
-from scheduler.beat import backfill_steps, counting, pauses
-from scheduler.beat.courier import WORKERS_FIRST_SECONDS
+from scheduler.beat import backfill_steps, counting, pauses, upstreams
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.groups import Groups
 from scheduler.beat.recording import Recorder
@@ -87,6 +86,7 @@ class Dispatcher:
         self._began_at: datetime = datetime.min.replace(tzinfo=UTC)
         self._next_wakes = 0.0
         self._backfills = backfill_steps.Step()
+        self._waits = upstreams.Waits()
         self._comparison = Comparison()
         self._groups = Groups()
         self._recorder = Recorder(
@@ -119,6 +119,7 @@ class Dispatcher:
             steps = (
                 self._recorder.plan_new,
                 self._advance_backfills,
+                self._settle_waits,
                 self._rescue,
                 self._wake_workers,
                 self._maintenance,
@@ -156,6 +157,11 @@ class Dispatcher:
         self._backfills = step
         self._has_news |= step.made > 0
         return step.made > 0
+
+    def _settle_waits(self) -> bool:
+        """Returns False: a run that may start now is no work for beat."""
+        self._wake_at_once(self._waits.settle(self._clock))
+        return False
 
     # --- workers are woken -----------------------------------------------------------------------
 

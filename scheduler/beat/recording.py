@@ -21,6 +21,7 @@ from scheduler.events import emit
 from scheduler.operations import validation
 from scheduler.operations.errors import describe
 from scheduler.operations.missed import missed_since
+from scheduler.operations.upstream_slots import waits_of
 from scheduler.schedule import ScheduleError
 from scheduler.schedule.watermark import Watermark, is_changed
 from scheduler.store import slots
@@ -191,6 +192,14 @@ class Recorder:
                 continue
             try:
                 planned = planner.plan(job)
+                waits = waits_of(job, self._settings(), now)
+                recorded = slots.records_of(
+                    job.id,
+                    planned.plan,
+                    spread_seconds=job.jitter_seconds,
+                    is_shadow=job.is_shadow,
+                    waits=waits,
+                )
             except ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
@@ -200,12 +209,7 @@ class Recorder:
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
-            records += slots.records_of(
-                job.id,
-                planned.plan,
-                spread_seconds=job.jitter_seconds,
-                is_shadow=job.is_shadow,
-            )
+            records += recorded
             if planned.watermark.next_run_at is not None:
                 watermarks[job.id] = planned.watermark
             else:
@@ -224,7 +228,9 @@ class Recorder:
             jobs=len(jobs),
             slots=len(made),
             skipped=len(records) - len(made),
-            runnable=frozenset(queues[r.job_id] for r in made if r.available_at <= now),
+            runnable=frozenset(
+                queues[r.job_id] for r in made if r.available_at <= now and not r.waits
+            ),
         )
 
     def _problems_of_new(self, new: Sequence[slots.DueJob], now: datetime) -> dict[int, str]:

@@ -36,8 +36,9 @@ _EXECUTION_MORE = (
     "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
 )  # fmt: skip
 _BACKFILL = (
-    "id", "job_id", "since", "until", "order", "parallelism", "state", "cursor", "total", "made",
-    "error", "requested_by", "created_at", "ended_at",
+    "id", "job_id", "since", "until", "order", "parallelism", "only_missing", "ignores_overlap",
+    "per_minute", "group_id", "state", "cursor", "total", "made", "error", "requested_by",
+    "created_at", "ended_at",
 )  # fmt: skip
 _ACTIVITY = (
     "id", "at", "actor", "user_id", "door", "verb", "target_kind", "target_id", "target_name",

@@ -71,7 +71,7 @@ def _of_plan(parser: CommandParser) -> None:
 
 
 def _export(command: JobuCommand, options: dict[str, Any]) -> int:
-    rows = CronJob.objects.prefetch_related(*(kept.rows for kept in LISTS.values()))
+    rows = CronJob.objects.prefetch_related(*(kept.prefetch for kept in LISTS.values()))
     if options["tag"]:
         rows = rows.filter(tag_rows__tag=options["tag"])
     if options["search"]:

@@ -1,10 +1,10 @@
 """The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
-on, places under limits, groups of jobs with limits. backfills: runs for the slots of a range.
-processes: beats and workers. alerts: what people are told, and what they were told. check_ins: what
-is reported of attempts. access: tokens of the API, failed sign-ins, people's preferences and
-filters. activity: who did what. applied: what files of jobs have set. counters: how many runs have
-ended. queue_pauses: queues from which nothing is taken. failures: failed runs by their kind.
-switches: jobs on their way between jobu and the system that they were imported from.
+on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what people are
+told, and what they were told. check_ins: what is reported of attempts. access: tokens of the API,
+failed sign-ins, people's preferences and filters. activity: who did what. applied: what files of
+jobs have set. counters: how many runs have ended. queue_pauses: queues from which nothing is taken.
+failures: failed runs by their kind. switches: jobs on their way between jobu and the system that
+they were imported from. waits: for which upstream jobs a run waits.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -28,10 +28,10 @@ from scheduler.models.jobs import (
     INSTANTS,
     LIMITS,
     LISTS,
-    NO_LIMIT,
     SEARCHED,
     CronJob,
     JobTag,
+    JobUpstream,
 )
 from scheduler.models.processes import SchedulerProcess
 from scheduler.models.queue_pauses import QueuePause
@@ -44,6 +44,7 @@ from scheduler.models.slot_of_run import (
     with_slot,
 )
 from scheduler.models.switches import JobSwitch
+from scheduler.models.waits import JobWait
 
 __all__ = [
     "ALL_JOBS",
@@ -81,6 +82,8 @@ __all__ = [
     "JobPlace",
     "JobSwitch",
     "JobTag",
+    "JobUpstream",
+    "JobWait",
     "Preference",
     "QueuePause",
     "SavedFilter",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import CheckConstraint, Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -34,6 +35,26 @@ class Backfill(models.Model):
     parallelism = models.IntegerField(
         _("at once"), default=1, help_text=_("how many of its runs may be unfinished at a time")
     )
+    only_missing = models.BooleanField(
+        _("only missing slots"),
+        default=False,
+        db_default=False,
+        help_text=_("leave out slots that have succeeded, wait or run"),
+    )
+    ignores_overlap = models.BooleanField(
+        _("beside other runs"),
+        default=False,
+        db_default=False,
+        help_text=_("the job's overlap policy does not hold for its runs"),
+    )
+    per_minute = models.IntegerField(
+        _("runs per minute"),
+        null=True,
+        blank=True,
+        help_text=_("empty: as many as there is room for"),
+    )
+    # Backfills of a chain of jobs: the id of that of the first job. NULL: it stands alone.
+    group_id = models.BigIntegerField(null=True, blank=True, editable=False)
     # In texts {slot} is replaced with the slot in ISO 8601.
     params = StoredJSON(_("parameters"), default=dict)
     state = models.CharField(
@@ -59,11 +80,16 @@ class Backfill(models.Model):
         indexes = [
             # "is one active?"
             models.Index(fields=["state", "id"], name="backfills_active"),
+            models.Index(fields=["group_id"], name="backfills_of_group"),
         ]
         constraints = [
             one_of("order", BackfillOrder, "backfill_order_is_known"),
             one_of("state", BackfillState, "backfill_state_is_known"),
             between("parallelism", 1, 100, "parallelism_in_range"),
+            CheckConstraint(
+                condition=Q(per_minute__isnull=True) | Q(per_minute__gte=1, per_minute__lte=6_000),
+                name="backfill_per_minute_in_range",
+            ),
             *(
                 between(field, FIRST_INSTANT, LAST_INSTANT, f"backfill_{field}_in_range")
                 for field in ("since", "until", "cursor", "created_at", "ended_at")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -112,13 +113,18 @@ class _In(In):  # type: ignore[type-arg]
 class TextList(property):
     """A list of texts that belongs to a row: sorted, each once, in a table of its own.
 
-    `rows` is the related name of that table's foreign key, `column` its column with the text. Reads
-    the table at the first access, or what `prefetch_related(rows)` has read. An assignment changes
-    only the object: store/jobs.py writes it.
+    `rows` is the related name of that table's foreign key, `column` the way from it to the text:
+    its column, or one of the row that it `refers_to`. Reads the table at the first access, or what
+    `prefetch_related(prefetch)` has read. An assignment changes only the object: store/jobs.py
+    writes it.
     """
 
-    def __init__(self, verbose_name: Any, *, rows: str, column: str) -> None:
-        self.verbose_name, self.rows, self.column = verbose_name, rows, column
+    def __init__(
+        self, verbose_name: Any, *, rows: str, column: str, refers_to: str | None = None
+    ) -> None:
+        self.verbose_name, self.rows, self.refers_to = verbose_name, rows, refers_to
+        self.column = column if refers_to is None else f"{refers_to}__{column}"
+        self.prefetch = rows if refers_to is None else f"{rows}__{refers_to}"
         self._name = f"_{rows}_given"
         super().__init__(self._read, self._assign)
 
@@ -127,7 +133,11 @@ class TextList(property):
             return vars(row)[self._name]
         if row.pk is None:
             return []
-        return sorted(getattr(each, self.column) for each in getattr(row, self.rows).all())
+        rows = getattr(row, self.rows).all()
+        if self.refers_to is not None and not hasattr(row, "_prefetched_objects_cache"):
+            rows = rows.select_related(self.refers_to)
+        path = self.column.split("__")
+        return sorted(reduce(getattr, path, each) for each in rows)
 
     def _assign(self, row: Any, value: Any) -> None:
         is_list = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)

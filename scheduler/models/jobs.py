@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -29,7 +31,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "timeout_seconds": (1, 86_400),
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
-    "shards": (2, MAX_SHARDS),
+    "upstream_seconds": (1, 2_592_000),
 }
 # Those of them that may be NULL: no limit.
 NO_LIMIT = ("max_running",)
@@ -60,7 +62,8 @@ class CronJob(models.Model):
         help_text=_(
             "minute hour day month weekday; six fields with seconds first; or @daily and the like. "
             "Also `every 36h`, `every 10 days at 09:00`, `at 2026-12-24T18:00`, "
-            "`RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR`; several lines: each of them"
+            "`RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR`; several lines: each of them. "
+            "`@after`: the slots of its upstream jobs"
         ),
     )
     timezone = models.CharField(
@@ -155,6 +158,15 @@ class CronJob(models.Model):
         ),
     )
     tags = TextList(_("tags"), rows="tag_rows", column="tag")
+    upstreams = TextList(
+        _("upstream jobs"), rows="upstream_rows", column="name", refers_to="upstream"
+    )
+    upstream_seconds = models.IntegerField(
+        _("wait for upstream jobs"),
+        default=86_400,
+        db_default=86_400,
+        help_text=_("seconds in which they must succeed; then the slot is skipped"),
+    )
     pause_reason = models.CharField(
         _("pause reason"), max_length=500, blank=True, default="", db_default=""
     )
@@ -183,6 +195,9 @@ class CronJob(models.Model):
     source = ExactText(max_length=255, default="", db_default="", editable=False)
     created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
     updated_at = models.DateTimeField(_("updated"), db_default=UtcNow(), editable=False)
+
+    #: Jobs by name that are read together with this one, and may not be saved yet.
+    namesakes: Mapping[str, CronJob] = {}
 
     class Meta:
         db_table = "cron_jobs"
@@ -222,6 +237,27 @@ class CronJob(models.Model):
     def allow_overlap(self) -> bool:
         return self.overlap_policy == OverlapPolicy.ALLOW
 
+    @property
+    def followed(self) -> tuple[CronJob, ...]:
+        """The upstream jobs that exist, by name. Read once for the same names."""
+        names = self.upstreams if isinstance(self.upstreams, list) else []
+        known = vars(self).get("_followed")
+        if known is None or known[0] != names:
+            # Those of the same file of jobs may not be saved yet.
+            given = [self.namesakes[name] for name in names if name in self.namesakes]
+            others = sorted(set(names) - {job.name for job in given})
+            rows = CronJob.objects.filter(name__in=others) if others else ()
+            jobs = sorted([*given, *rows], key=lambda job: job.name)
+            known = vars(self)["_followed"] = (list(names), tuple(jobs))
+        found: tuple[CronJob, ...] = known[1]
+        return found
+
+    @followed.setter
+    def followed(self, jobs: tuple[CronJob, ...]) -> None:
+        """Somebody has read them for many jobs at once."""
+        self.upstreams = [job.name for job in jobs]
+        vars(self)["_followed"] = (self.upstreams, jobs)
+
 
 class JobTag(models.Model):
     """One tag of one job."""
@@ -253,6 +289,40 @@ class JobTag(models.Model):
 
     def __str__(self) -> str:
         return self.tag
+
+
+class JobUpstream(models.Model):
+    """A job waits for the success of another one, its upstream, for the same slot."""
+
+    # The database cascades (migration 0038), from both jobs.
+    job = models.ForeignKey(
+        CronJob,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="upstream_rows",
+    )
+    upstream = models.ForeignKey(
+        CronJob,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="downstream_rows",
+    )
+
+    class Meta:
+        db_table = "job_upstreams"
+        verbose_name = _("upstream job")
+        verbose_name_plural = _("upstream jobs")
+        default_permissions = ()
+        constraints = [
+            # also the index for "the upstream jobs of these jobs"
+            models.UniqueConstraint(
+                fields=["job", "upstream"], name="one_row_per_job_and_upstream"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.job_id} after #{self.upstream_id}"
 
 
 #: Lists of texts of a job, each in a table of its own.

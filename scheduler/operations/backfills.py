@@ -6,10 +6,10 @@ Beat makes the runs of a backfill, a few at a time: scheduler/beat/backfill_step
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
@@ -17,10 +17,15 @@ from scheduler.conf import current
 from scheduler.labels import label, label_of
 from scheduler.models import Backfill, CronJob
 from scheduler.operations import validation
+from scheduler.operations.backfill_plans import (
+    PlannedJob,
+    PlannedRun,
+    downstream_of,
+    plan_of,
+)
 from scheduler.operations.base import Operations
-from scheduler.operations.errors import InvalidJob, NotPossible
-from scheduler.schedule import ScheduleError, schedule_of
-from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler.operations.errors import InvalidJob, NotPossible, Problems
+from scheduler.schedule.backfill_plan import BACKFILL_LIMIT
 from scheduler.states import (
     FINAL,
     ActivityVerb,
@@ -36,6 +41,19 @@ __all__ = ["BACKFILL_LIMIT", "BackfillControl", "InvalidJob", "NotPossible", "Pr
 
 SLOTS_SHOWN: Final = 100
 LARGEST_PARALLELISM: Final = 100
+LARGEST_RATE: Final = 6_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How a backfill is to run, besides its range."""
+
+    order: str = "oldest_first"
+    parallelism: int = 1
+    only_missing: bool = False
+    ignores_overlap: bool = False
+    per_minute: int | None = None
+    with_downstream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +67,10 @@ class Preview:
     total: int
     slots: list[datetime]
     params_of_first: dict[str, Any]
+    runs: list[PlannedRun]
+    """The same slots with the params of each."""
+    downstream: list[PlannedJob]
+    """What it would run of the jobs that wait for this one, in the order of the chain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +93,21 @@ class BackfillControl(Operations):
         *,
         since: datetime,
         until: datetime,
-        order: str = "oldest_first",
         params: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> Preview:
         """Returns what `start` would run, and raises the same errors. Writes nothing.
 
         A range without a slot is not an error here: `total` is 0.
         """
         job = CronJob.objects.get(pk=job_id)
-        slots, given = self._planned(job, since=since, until=until, order=order, params=params)
+        first, *others = self._planned(job, Ask(**how), since=since, until=until, params=params)
         return Preview(
-            total=len(slots),
-            slots=list(slots[:SLOTS_SHOWN]),
-            params_of_first=params_for(given, slots[0], _zone(job)) if slots else {},
+            total=first.total,
+            slots=first.slots[:SLOTS_SHOWN],
+            params_of_first=first.params_for(0) if first.slots else {},
+            runs=first.runs(SLOTS_SHOWN),
+            downstream=others,
         )
 
     def start(
@@ -92,44 +116,57 @@ class BackfillControl(Operations):
         *,
         since: datetime,
         until: datetime,
-        order: str = "oldest_first",
-        parallelism: int = 1,
         params: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> Backfill:
-        """Starts a backfill of the job's slots in [since, until]. Beat makes its runs.
+        """Starts a backfill of the job's slots in [since, until]. Beat makes its runs. `how`: Ask.
 
-        `params` replace the job's params. `{slot}` in their texts is replaced by the slot. Raises
-        InvalidJob, which names every wrong field, and CronJob.DoesNotExist.
+        `params` replace the job's params. `{slot}` in their texts is replaced by the slot. With
+        `with_downstream` each job that waits for this one, also through others, gets one as well.
+        Raises InvalidJob, which names every wrong field, and CronJob.DoesNotExist.
         """
         job = CronJob.objects.get(pk=job_id)
-        _check_parallelism(parallelism)
-        slots, given = self._planned(job, since=since, until=until, order=order, params=params)
-        if not slots:
-            raise InvalidJob({"until": [_("there is no slot between since and until")]})
+        ask = Ask(**how)
+        plans = self._planned(job, ask, since=since, until=until, params=params)
+        if not plans[0].slots:
+            text = _("there is no slot between since and until")
+            if ask.only_missing:
+                text = _("no slot between since and until is missing")
+            raise InvalidJob({"until": [text]})
+        plans = [each for each in plans if each.slots]
 
         def work() -> Backfill:
             now = self.clock.now()
-            backfill = backfills.create(
-                job=job,
-                since=since,
-                until=until,
-                order=order,
-                parallelism=parallelism,
-                params=dict(given),
-                total=len(slots),
-                requested_by=self.actor.name[:150],
-                created_at=now,
-            )
-            self._remember_backfill(
-                ActivityVerb.STARTED,
-                backfill,
-                now,
-                job_id=job.pk,
-                since=since.isoformat(),
-                until=until.isoformat(),
-                slots=len(slots),
-            )
-            return backfill
+            made = [
+                backfills.create(
+                    job=each.job,
+                    since=since,
+                    until=until,
+                    order=ask.order,
+                    parallelism=ask.parallelism,
+                    only_missing=ask.only_missing,
+                    ignores_overlap=ask.ignores_overlap,
+                    per_minute=ask.per_minute,
+                    params=dict(each.params),
+                    total=each.total,
+                    requested_by=self.actor.name[:150],
+                    created_at=now,
+                )
+                for each in plans
+            ]
+            if len(made) > 1:
+                backfills.make_group([each.pk for each in made])
+            for backfill in made:
+                self._remember_backfill(
+                    ActivityVerb.STARTED,
+                    backfill,
+                    now,
+                    job_id=backfill.job_id,
+                    since=since.isoformat(),
+                    until=until.isoformat(),
+                    slots=backfill.total,
+                )
+            return Backfill.objects.get(pk=made[0].pk)
 
         return in_transaction(work)
 
@@ -148,9 +185,19 @@ class BackfillControl(Operations):
     def cancel(self, backfill_id: int, *, running: bool = False) -> Backfill:
         """Cancels a backfill and its waiting runs. `running`: asks its running runs to stop, too.
 
-        A backfill that has made all its runs can be cancelled until the last of them has ended.
+        A backfill that has made all its runs can be cancelled until the last of them has ended. The
+        first one of a chain cancels those of the other jobs, too.
         """
 
+        def work() -> Backfill:
+            for other in backfills.others_of(backfill_id):
+                with suppress(NotPossible):
+                    self._cancel(other, running=running)
+            return self._cancel(backfill_id, running=running)
+
+        return in_transaction(work)
+
+    def _cancel(self, backfill_id: int, *, running: bool) -> Backfill:
         def work() -> Backfill:
             backfill = backfills.lock(backfill_id)
             now = self.clock.now()
@@ -212,10 +259,17 @@ class BackfillControl(Operations):
             for backfill in of
         }
 
-    def warnings(self, job: CronJob, *, parallelism: int, until: datetime) -> list[str]:
+    def warnings(
+        self, job: CronJob, *, parallelism: int, until: datetime, ignores_overlap: bool = False
+    ) -> list[str]:
         """Returns texts for a person: why a slot may run twice, or not at all."""
         found = []
-        if job.overlap_policy != OverlapPolicy.ALLOW:
+        if ignores_overlap:
+            found.append(
+                _("The job's overlap policy does not hold for these runs: they may run beside "
+                  "those of its schedule.")
+            )  # fmt: skip
+        elif job.overlap_policy != OverlapPolicy.ALLOW:
             facts = {"policy": label_of(OverlapPolicy, job.overlap_policy)}
             found.append(
                 _("The job's overlap policy %(policy)s holds here, too: of runs that meet, one "
@@ -259,30 +313,36 @@ class BackfillControl(Operations):
     def _planned(
         self,
         job: CronJob,
+        ask: Ask,
         *,
         since: datetime,
         until: datetime,
-        order: str,
         params: Mapping[str, Any] | None,
-    ) -> tuple[Sequence[datetime], Mapping[str, Any]]:
-        """Returns all slots in the order asked for, and the params without the slot filled in."""
-        problems: dict[str, list[str]] = {}
-        for name, value in (("since", since), ("until", until)):
-            problem = _("is required") if value is None else validation.instant_problem(value)
-            if problem:
-                problems[name] = [problem]
-        if not problems and since > until:
-            problems["since"] = [_("must not be after until")]
-        if order not in list(BackfillOrder):
-            problems["order"] = [validation.unknown_word(order, BackfillOrder)]
+    ) -> list[PlannedJob]:
+        """Returns what would run of the job, and then of those that wait for it if asked for."""
+        problems = _problems(ask, since, until)
         given = job.handler_params if params is None else params
         if not isinstance(given, Mapping):
             problems["params"] = [_("must be a JSON object")]
         if problems:
             raise InvalidJob(problems)
-        slots = _slots(job, since, until, BackfillOrder(order))
-        _check_params(job, given, slots[0] if slots else since)
-        return slots, given
+        order = BackfillOrder(ask.order)
+        plans = [plan_of(job, given, since, until, order, only_missing=ask.only_missing)]
+        for other in downstream_of(job) if ask.with_downstream else ():
+            try:
+                plans.append(
+                    plan_of(
+                        other,
+                        other.handler_params,
+                        since,
+                        until,
+                        order,
+                        only_missing=ask.only_missing,
+                    )
+                )
+            except InvalidJob as error:
+                raise InvalidJob({"with_downstream": [f"{other.name}: {error}"]}) from error
+        return plans
 
 
 def _facts_of(backfill: Backfill) -> dict[str, object]:
@@ -294,37 +354,21 @@ def _percent(backfill: Backfill, ended: int) -> int:
     return max(0, min(100, ended * 100 // backfill.total)) if backfill.total else 100
 
 
-def _slots(job: CronJob, since: datetime, until: datetime, order: BackfillOrder) -> list[datetime]:
-    try:
-        schedule = schedule_of(job, current())
-    except ScheduleError as error:
-        raise InvalidJob({error.field: [error.reason]}) from error
-    slots = next_slots(
-        schedule, since=since, until=until, order=order, cursor=None, count=BACKFILL_LIMIT + 1
-    )
-    if len(slots) > BACKFILL_LIMIT:
-        text = _("more than %(limit)s slots; take a shorter range") % {"limit": BACKFILL_LIMIT}
-        raise InvalidJob({"until": [text]})
-    return slots
-
-
-def _check_params(job: CronJob, params: Mapping[str, Any], slot: datetime) -> None:
-    try:
-        filled_in = params_for(params, slot, _zone(job))
-    except (ValueError, UnicodeError, RecursionError) as error:  # of strftime
-        text = _("{slot} cannot be filled in: %(error)s") % {"error": error}
-        raise InvalidJob({"params": [text]}) from error
-    validation.check_params(job.handler_name, filled_in)
-
-
-def _check_parallelism(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidJob({"parallelism": [_("must be a whole number")]})
-    if not 1 <= value <= LARGEST_PARALLELISM:
-        values = {"value": value, "low": 1, "high": LARGEST_PARALLELISM}
-        text = _("%(value)s is not between %(low)s and %(high)s") % values
-        raise InvalidJob({"parallelism": [text]})
-
-
-def _zone(job: CronJob) -> ZoneInfo:
-    return ZoneInfo(job.timezone or current().default_timezone)
+def _problems(ask: Ask, since: datetime, until: datetime) -> Problems:
+    problems: Problems = {}
+    for name, value in (("since", since), ("until", until)):
+        problem = _("is required") if value is None else validation.instant_problem(value)
+        if problem:
+            problems[name] = [problem]
+    if not problems and since > until:
+        problems["since"] = [_("must not be after until")]
+    if ask.order not in list(BackfillOrder):
+        problems["order"] = [validation.unknown_word(ask.order, BackfillOrder)]
+    if text := validation.between(ask.parallelism, 1, LARGEST_PARALLELISM):
+        problems["parallelism"] = [text]
+    if ask.per_minute is not None and (text := validation.between(ask.per_minute, 1, LARGEST_RATE)):
+        problems["per_minute"] = [text]
+    for name in ("only_missing", "ignores_overlap", "with_downstream"):
+        if getattr(ask, name) not in (True, False):
+            problems[name] = [_("must be true or false")]
+    return problems

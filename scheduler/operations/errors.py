@@ -11,7 +11,7 @@ from __future__ import annotations
 from django.core.exceptions import NON_FIELD_ERRORS, FieldDoesNotExist, ObjectDoesNotExist
 from django.utils.translation import gettext
 
-from scheduler.models import CronJob
+from scheduler.models import LISTS, CronJob
 from scheduler.store.jobs import StaleEdit
 
 __all__ = [
@@ -77,6 +77,8 @@ def describe(problems: Problems) -> str:
 
 def words_of(column: str) -> str:
     """Returns the label of a job's column: people never read its name. Others stay as they are."""
+    if column in LISTS:
+        return str(LISTS[column].verbose_name)
     try:
         return str(CronJob._meta.get_field(column).verbose_name)  # type: ignore[union-attr]
     except (FieldDoesNotExist, AttributeError):

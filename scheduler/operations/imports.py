@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scheduler.models import CronJob
+from scheduler.models import LISTS, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.definition import columns_with_new_secrets, differences
 from scheduler.states import ActivityVerb, TargetKind
@@ -22,7 +22,9 @@ class ImportControl(Control):
 
     def imported(self, sources: Sequence[str]) -> dict[str, CronJob]:
         """Returns the jobs that earlier imports have made, by their source."""
-        lists = CronJob.objects.filter(source__in=sources).prefetch_related("tag_rows")
+        lists = CronJob.objects.filter(source__in=sources).prefetch_related(
+            *(kept.prefetch for kept in LISTS.values())
+        )
         return {job.source: job for job in lists.order_by("-id")}
 
     def edited_here(self, job_ids: Iterable[int]) -> dict[int, frozenset[str] | None]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from django.db import IntegrityError
 from django.utils.translation import gettext
 
 from handlers import HandlerNotFoundError, get_handler
@@ -27,14 +26,17 @@ from scheduler.operations.definition import (
     values_of,
 )
 from scheduler.operations.errors import InvalidJob, Problems
+from scheduler.operations.job_values import known_values, name_is_taken, with_free_name
 from scheduler.operations.missed import Missed, Settlement
+from scheduler.operations.upstream_rules import refuse_awaited
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
 from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.plan import Decision, first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
 from scheduler.states import ActivityVerb, MisfirePolicy, SkipCause
-from scheduler.store import jobs, limited_jobs, slots
+from scheduler.store import jobs, slots
+from scheduler.store.upstreams import lock_following
 from scheduler.transient import in_transaction
 
 # A change of these moves the next run; a change of the others does not.
@@ -81,7 +83,7 @@ class JobOperations(Operations):
             self._remember_job(ActivityVerb.CREATED, saved, now, after=after)
             return saved
 
-        return _with_free_name(work)
+        return with_free_name(work)
 
     def update_job(self, job_id: int, *, tick_seq: int | None = None, **values: Any) -> CronJob:
         """Change a job. With `tick_seq` (as it was read) a change made meanwhile raises StaleEdit.
@@ -103,7 +105,7 @@ class JobOperations(Operations):
         if problem:
             raise InvalidJob({"name": [problem]})
         if CronJob.objects.filter(name=name).exists():
-            raise _name_is_taken()
+            raise name_is_taken()
 
         def work() -> CronJob:
             now = self.clock.now()
@@ -118,13 +120,17 @@ class JobOperations(Operations):
             )
             return saved
 
-        return _with_free_name(work)
+        return with_free_name(work)
 
     def delete_job(self, job_id: int) -> None:
-        """Remove a job with its executions, attempts and logs. CronJob.DoesNotExist."""
+        """Remove a job with its executions, attempts and logs. CronJob.DoesNotExist.
+
+        NotPossible while other jobs wait for it.
+        """
 
         def work() -> None:
             job = jobs.lock_job(job_id)
+            refuse_awaited(job)
             if not jobs.delete_job(job_id):
                 raise CronJob.DoesNotExist
             before = definition_of(values_of(job))
@@ -196,22 +202,24 @@ class JobOperations(Operations):
             elif moved:
                 settlement = self._settle_owed(old, now)
                 changed |= self._edited_schedule(job, now)
+            # Jobs @after this one get other slots, too. What they owe is of the old schedule.
+            following = lock_following(job.pk) if moved - {"is_enabled"} else []
+            records = [r for each in following for r in self._settle_owed(each, now).records]
             if moved:
                 changed["schedule_error"] = ""
             if changed:
                 expected = job.tick_seq if tick_seq is None else tick_seq
                 jobs.update_job(job.pk, changed, tick_seq=expected, now=now)
-            if limited_jobs.COLUMNS & changed.keys():
-                for queue in limited_jobs.apply(job, now):
-                    wakeups.became_runnable(queue)
-            slots.record_slots(settlement.records, now)
+            slots.record_slots([*settlement.records, *records], now)
+            for each in following:
+                jobs.replan(each.pk, self._replanned(self._job(each.pk), now))
             saved = self._job(job_id)
             if changed or verb != ActivityVerb.CHANGED:
                 known = {**facts, "missed": missed} if settlement.records else facts
                 self._remember_update(verb, old, saved, now, known)
             return saved
 
-        return _with_free_name(work)
+        return with_free_name(work)
 
     def _apply(self, job: CronJob, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Sets the wanted values on a locked job and checks them. Returns those that differ."""
@@ -375,17 +383,12 @@ class JobOperations(Operations):
         unknown = dict.fromkeys(("schedule_fingerprint", "last_slot_at", "last_nominal_at"))
         return {**unknown, "next_run_at": None, "missed_from": now}
 
+    def _replanned(self, job: CronJob, now: datetime) -> dict[str, Any]:
+        """The columns of a job whose upstream job has another schedule now."""
+        try:
+            return self._edited_schedule(job, now)
+        except ScheduleError:
+            return {"next_run_at": None}  # beat says what is wrong, and switches it off
+
     def _job(self, job_id: int) -> CronJob:
         return CronJob.objects.get(pk=job_id)
-
-
-def _with_free_name(work: Callable[[], CronJob]) -> CronJob:
-    """Do it in one transaction. InvalidJob when another job has taken the name meanwhile."""
-    try:
-        return in_transaction(work)
-    except IntegrityError as error:
-        raise _name_is_taken() from error
-
-
-def _name_is_taken() -> InvalidJob:
-    return InvalidJob({"name": [gettext("is taken by another job")]})

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
+from scheduler.operations.upstream_slots import waits_of
 from scheduler.schedule import schedule_of, slots_between
 from scheduler.schedule.plan import COUNTED_SKIPS, Decision, DueSchedule, first_slot, plan
 from scheduler.schedule.watermark import Watermark, first_owed, is_changed, watermark_of
@@ -121,10 +122,15 @@ def settle(
         first = first_slot(schedule, after, start_at=job.start_at, end_at=job.end_at)
         return Settlement(watermark=watermark_of(job, settings, first, until=after))
     records: list[slots.SlotRecord] = []
+    waits = waits_of(job, settings, until)
     while True:
         planned = plan(due, until)
         records += slots.records_of(
-            job.pk, planned, spread_seconds=job.jitter_seconds, is_shadow=bool(job.is_shadow)
+            job.pk,
+            planned,
+            spread_seconds=job.jitter_seconds,
+            is_shadow=bool(job.is_shadow),
+            waits=waits,
         )
         if planned.next_run_at is None or planned.next_run_at > until:
             watermark = watermark_of(job, settings, planned.next_run_at, until=until)

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 from scheduler.labels import label_of
 from scheduler.operations.history import ShowInstant
 from scheduler.operations.slot_answer import cause_of
+from scheduler.operations.upstream_words import missed_in_words
 from scheduler.states import MisfirePolicy, ReasonCode, SkipCause
 
 
@@ -39,6 +40,8 @@ def why_not_run(code: str, facts: Mapping[str, Any], show: ShowInstant) -> str:
             return _("execution #%(id)s of the job took its place") % {
                 "id": facts.get("newer", "?")
             }
+        case ReasonCode.UPSTREAM_MISSING:
+            return missed_in_words(facts, show)
         case _:
             return ""
 

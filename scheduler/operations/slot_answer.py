@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations.asked_time import AskedTime
 from scheduler.operations.slot_facts import SlotFacts, facts_about
+from scheduler.operations.upstream_words import facts_of
 from scheduler.schedule import JobSchedule
 from scheduler.schedule.clock_changes import whole_second
 from scheduler.schedule.closed_days import blocked
@@ -188,7 +189,8 @@ def _of_row(facts: SlotFacts, row: SlotRow) -> SlotAnswer:
         by=facts.cancelled_by,
     )
     if row.status == RunStatus.PENDING:
-        return replace(known, code=SlotCode.WAITS)
+        found = facts_of(facts.awaited) if facts.awaited is not None else row.reason_facts
+        return replace(known, code=SlotCode.WAITS, reason_facts=found)
     if row.status == RunStatus.SKIPPED:
         return _skipped(facts, row, known)
     if not row.attempt:

@@ -17,9 +17,11 @@ from scheduler.operations.queues import QueueControl
 from scheduler.operations.versions import VersionOperations
 from scheduler.operations.who import Off
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
-from scheduler.states import JudgedBy, SlotObstacle
-from scheduler.store import slot_rows
+from scheduler.schedule.after import is_after
+from scheduler.states import JudgedBy, ReasonCode, SlotObstacle
+from scheduler.store import slot_rows, waits
 from scheduler.store.slot_rows import SlotRow
+from scheduler.store.waits import Awaited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Definition:
     start_at: datetime | None
     end_at: datetime | None
     created_at: datetime
+    followed: tuple[CronJob, ...] = ()
+    """Today's upstream jobs, if it takes their slots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,8 @@ class SlotFacts:
     cancelled_by: str
     kept_since: datetime
     obstacles: tuple[SlotObstacle, ...]
+    awaited: Awaited | None = None
+    """The upstream jobs for which the run of the slot waits."""
 
 
 def facts_about(
@@ -86,12 +92,16 @@ def facts_about(
         else "",
         kept_since=kept_since,
         obstacles=() if is_past else _obstacles(job, at),
+        awaited=waits.awaited(row.execution_id)
+        if row is not None and row.reason_code == ReasonCode.UPSTREAM_AWAITED
+        else None,
     )
 
 
 def definition_of_today(job: CronJob) -> Definition:
-    names = (name for name in Definition.__dataclass_fields__)
-    return Definition(**{name: getattr(job, name) for name in names})
+    names = (name for name in Definition.__dataclass_fields__ if name != "followed")
+    followed = job.followed if is_after(job.cron_expression) else ()
+    return Definition(**{name: getattr(job, name) for name in names}, followed=followed)
 
 
 def definition_at(job: CronJob, at: datetime, now: datetime) -> tuple[Definition, JudgedBy]:

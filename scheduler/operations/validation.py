@@ -20,12 +20,12 @@ from handlers.errors import ParamError
 from handlers.params import UnknownParam, has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
-from scheduler.models import EDITABLE, LIMITS, LISTS, NO_LIMIT, CronJob
-from scheduler.operations import limit_rules
+from scheduler.models import EDITABLE, LIMITS, CronJob
 from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.dividing import shards_problem
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.job_alerts import rules_problems
+from scheduler.operations.upstream_rules import upstreams_problem
 from scheduler.schedule import (
     FIRST_INSTANT,
     LAST_INSTANT,
@@ -36,6 +36,7 @@ from scheduler.schedule import (
     part_errors,
     schedule_of,
 )
+from scheduler.schedule.after import is_after
 from scheduler.schedule.kinds import passed_instants
 from scheduler.schedule.plan import first_slot
 from scheduler.states import MisfirePolicy, OverlapPolicy
@@ -84,8 +85,8 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("name", lambda: text_problem(job.name, NAME_LENGTH, required=True))
     for name, longest in _TEXTS.items():
         check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
-    for name in LISTS:
-        check(name, lambda name=name: _text_list(getattr(job, name)))  # type: ignore[misc]
+    check("tags", lambda: _text_list(job.tags))
+    check("upstreams", lambda: upstreams_problem(job))
     check("alert_rules", lambda: _alert_rules(job, settings))
     check("queue", lambda: queue_problem(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
@@ -94,14 +95,11 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
-        if name in _MAY_BE_NONE and getattr(job, name) is None:
-            continue
-        check(name, lambda name=name, low=low, high=high: _between(getattr(job, name), low, high))  # type: ignore[misc]
-    check("shards", lambda: shards_problem(job.shards, job.handler_name))
+        check(name, lambda name=name, low=low, high=high: between(getattr(job, name), low, high))  # type: ignore[misc]
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))
     problems |= call_problems(job.handler_name, job.handler_params, params_field="handler_params")
-    if not problems.keys() & {"timezone", "calendar", "start_at", "end_at"}:
+    if not problems.keys() & {"timezone", "calendar", "start_at", "end_at", "upstreams"}:
         for field, text in _schedule(job, now, settings):
             problems.setdefault(field, []).append(text)
     return problems
@@ -290,7 +288,7 @@ def _one_of(value: object, known: type[OverlapPolicy] | type[MisfirePolicy]) -> 
     return None if value in names else unknown_word(value, names)
 
 
-def _between(value: object, low: int, high: int) -> str | None:
+def between(value: object, low: int, high: int) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return _("must be a whole number")
     if low <= value <= high:
@@ -368,6 +366,8 @@ def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[
     if first_slot(schedule, now, start_at=job.start_at, end_at=job.end_at) is None:
         if job.end_at and job.end_at <= now:
             return [("end_at", _("is in the past: this job would never run"))]
+        if is_after(job.cron_expression):
+            return [("upstreams", _("have no slot in common: this job would never run"))]
         return [("cron_expression", _no_slot(schedule, now, job))]
     return []
 

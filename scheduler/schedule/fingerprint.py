@@ -9,11 +9,18 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, cast
 from zoneinfo import ZoneInfo
 
+from scheduler.schedule.after import is_after
 from scheduler.schedule.calendars import CalendarSpec, holidays_release, holidays_within, spec_of
-from scheduler.schedule.from_job import ScheduleColumns, ScheduleSettings, calendar_specs
+from scheduler.schedule.from_job import (
+    ScheduleColumns,
+    ScheduledJob,
+    ScheduleSettings,
+    calendar_specs,
+    schedule_of,
+)
 from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.zones import load_zone
 
@@ -33,10 +40,23 @@ def fingerprint_of(job: ScheduleColumns, settings: ScheduleSettings) -> str:
 
     Raises ScheduleError, as `schedule_of` does.
     """
+    if is_after(job.cron_expression):
+        schedule_of(
+            cast("ScheduledJob", job), settings
+        )  # says what is wrong, also with those that it follows
+        return _digest(spread_text(job)) + _digest(*_surroundings(job, settings))
     zone = job.timezone or settings.default_timezone
     columns = (spread_text(job), job.timezone, job.calendar)
     spec = spec_of(job.calendar, calendar_specs(settings.calendars)) if job.calendar else None
     return _fingerprint(columns, zone, spec)
+
+
+def _surroundings(job: ScheduleColumns, settings: ScheduleSettings) -> list[str]:
+    """Returns what comes from elsewhere for the jobs that a job `@after` follows."""
+    if not is_after(job.cron_expression):
+        return [fingerprint_of(job, settings)[_HALF:]]
+    followed = getattr(job, "followed", ())
+    return sorted({each for one in followed for each in _surroundings(one, settings)})
 
 
 def has_same_columns(fingerprint: str, other: str) -> bool:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from scheduler.schedule.after import AFTER, is_after
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.hashed import has_hashed, with_numbers
 from scheduler.schedule.intervals import Interval
@@ -37,9 +38,22 @@ def full_text(job: Any) -> str:
 def spread_text(job: Any) -> str:
     """Returns the job's `cron_expression` with the numbers of its name in place of each `H`.
 
-    The same text if it has none, if it cannot be read, or if the job has no name yet.
+    The same text if it has none, if it cannot be read, or if the job has no name yet. Of a job
+    `@after` others it also has what says when those run, so that it differs when their slots do.
     """
+    if is_after(job.cron_expression):
+        return _with_upstreams(job, ())
     return spread_by(job.cron_expression, job.name)
+
+
+def _with_upstreams(job: Any, path: tuple[str, ...]) -> str:
+    if not is_after(job.cron_expression):
+        return f"{full_text(job)}|{job.timezone}|{job.calendar}"
+    if job.name in path:
+        return AFTER  # a cycle: schedule_of says so
+    path = (*path, job.name)
+    followed = getattr(job, "followed", ())
+    return "\n".join([AFTER, *sorted(_with_upstreams(each, path) for each in followed)])
 
 
 def spread_by(text: Any, name: str) -> str:

@@ -3,6 +3,7 @@
 - a cron expression, or an alias such as @daily (expression.py);
 - `every 36h`, `every 10 days at 09:00` (intervals.py);
 - `at 2026-12-24T18:00` (instants.py);
+- `@after` alone: the slots of the job's upstream jobs (after.py);
 - `RRULE:FREQ=...`, after a line `DTSTART:...` or without one (rules.py).
 
 docs/schedules.md describes them to users.
@@ -20,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
+from scheduler.schedule.after import is_after
 from scheduler.schedule.cron_schedule import parse
 from scheduler.schedule.errors import CronNeverFiresError, CronParseError, ScheduleError, quote
 from scheduler.schedule.expression import check_characters
@@ -118,6 +120,8 @@ def lines(text: str) -> tuple[Line, ...]:
     if len(texts) > MAX_LINES:
         facts = {"count": len(texts), "most": MAX_LINES}
         raise CronParseError(_("has %(count)s lines, at most %(most)s are allowed") % facts)
+    if len(texts) > 1 and any(is_after(line) for _start, line in texts):
+        raise CronParseError(_("@after stands alone: remove it or the other lines"))
     found = []
     for number, (start, line) in enumerate(texts, 1):
         try:

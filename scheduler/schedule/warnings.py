@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.utils.dates import MONTHS
 from django.utils.translation import gettext as _
 
+from scheduler.schedule.after import is_after
 from scheduler.schedule.calendars import BusinessDays, CalendarSchedule, years_known
 from scheduler.schedule.clock_changes import changes_between
 from scheduler.schedule.cron_schedule import ZonedSchedule, parse
@@ -115,7 +116,7 @@ def warnings_about(
     `job` has the columns of from_job.ScheduledJob.
     """
     return [
-        *warnings_of(full_text(job)),
+        *([] if is_after(job.cron_expression) else warnings_of(full_text(job))),
         *clock_change_warnings(schedule, now),
         *unknown_holidays_warnings(schedule, slots),
     ]

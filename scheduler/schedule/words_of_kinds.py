@@ -11,6 +11,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, npgettext
 
+from scheduler.schedule.after import is_after
 from scheduler.schedule.errors import ScheduleError
 from scheduler.schedule.full_text import full_text, is_spread
 from scheduler.schedule.instants import read_written
@@ -45,6 +46,9 @@ def words_of(job: Any) -> str:
 
     `job` has the columns of from_job.ScheduledJob.
     """
+    if is_after(job.cron_expression):
+        names = [upstream.name for upstream in getattr(job, "followed", ())]
+        return _("After %(jobs)s, for the same slot") % {"jobs": listed(names)} if names else ""
     text = text_in_words(full_text(job))
     if text and is_spread(job.cron_expression):
         return _("%(words)s, spread by the job's name") % {"words": text}

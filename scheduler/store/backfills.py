@@ -16,14 +16,24 @@ from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet, Subqu
 from django.db.models.functions import Coalesce
 
 from scheduler.models import Backfill, CronJob, JobExecution
-from scheduler.states import FINAL, UNFINISHED, BackfillState, ParamSource, ReasonCode, RunStatus
-from scheduler.store import shard_changes
+from scheduler.states import (
+    ENDED_BACKFILLS,
+    FINAL,
+    UNFINISHED,
+    BackfillState,
+    ParamSource,
+    ReasonCode,
+    RunStatus,
+)
+from scheduler.store import waits
 from scheduler.store.connection import execute, lock_skipping
-from scheduler.store.executions import cancel_all_pending
+from scheduler.store.executions import cancel_all_pending, request_cancel_of_all
+from scheduler.store.waits import NEVER, Wait
 
-ENDED = (BackfillState.CANCELLED, BackfillState.DONE)
 _UNFINISHED = sorted(UNFINISHED)
 _TRIES = 20
+# As the overlap key of a job's run: it has no guard. Keys of calls are negative.
+_NO_GUARD = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,8 @@ class Run:
 
     slot: datetime
     params: dict[str, Any]
+    waits: tuple[Wait, ...] = ()
+    """The upstream jobs that must succeed first."""
 
 
 # --- a person asks --------------------------------------------------------------------------------
@@ -39,6 +51,17 @@ class Run:
 
 def create(**values: Any) -> Backfill:
     return Backfill.objects.create(**values)
+
+
+def make_group(ids: Sequence[int]) -> None:
+    """Let these new backfills know each other. The first one stands for all."""
+    Backfill.objects.filter(id__in=ids).update(group_id=ids[0])
+
+
+def others_of(backfill_id: int) -> list[int]:
+    """The other backfills of the chain whose first one this is, by id."""
+    others = Backfill.objects.filter(group_id=backfill_id).exclude(id=backfill_id)
+    return list(others.order_by("id").values_list("id", flat=True))
 
 
 def lock(backfill_id: int) -> Backfill:
@@ -77,7 +100,7 @@ def _why(backfill_id: int) -> dict[str, Any]:
 def delete(backfill_id: int) -> bool:
     """Delete a backfill that has ended. Its executions stay in the history."""
     with transaction.atomic():
-        gone = Backfill.objects.filter(id=backfill_id, state__in=ENDED).delete()[0] > 0
+        gone = Backfill.objects.filter(id=backfill_id, state__in=ENDED_BACKFILLS).delete()[0] > 0
         if gone:
             JobExecution.objects.filter(backfill_id=backfill_id).update(backfill_id=None)
     return gone
@@ -138,8 +161,9 @@ def unfinished(backfill_id: int) -> int:
 
 
 def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: datetime) -> None:
-    """Insert a PENDING execution for each of `runs`. Moves the cursor of the locked backfill."""
+    """Insert a PENDING execution for each of `runs`. The caller moves the cursor."""
     for _ in range(_TRIES):
+        instants = _free_instants(job.pk, now, len(runs))
         rows = [
             JobExecution(
                 job=job,
@@ -155,12 +179,12 @@ def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: dat
                 timeout_seconds=job.timeout_seconds,
                 queue=job.queue,
                 priority=job.priority,
-                available_at=now,
+                available_at=NEVER if run.waits else now,
+                reason_code=ReasonCode.UPSTREAM_AWAITED if run.waits else None,
+                overlap_key=_NO_GUARD if backfill.ignores_overlap else None,
                 created_at=now,
             )
-            for run, scheduled_time in zip(
-                runs, _free_instants(job.pk, now, len(runs)), strict=True
-            )
+            for run, scheduled_time in zip(runs, instants, strict=True)
         ]
         try:
             with transaction.atomic():
@@ -170,7 +194,38 @@ def make_runs(backfill: Backfill, job: CronJob, runs: Sequence[Run], *, now: dat
         break
     else:
         raise RuntimeError(f"no free instants for {len(runs)} runs of {job} at {now}")
-    Backfill.objects.filter(id=backfill.pk).update(cursor=runs[-1].slot, made=F("made") + len(runs))
+    for run, instant in zip(runs, instants, strict=True):
+        for wait in run.waits:
+            waits.record([job.pk], instant, wait, not_before=now)
+    Backfill.objects.filter(id=backfill.pk).update(made=F("made") + len(runs))
+
+
+def move_cursor(backfill_id: int, cursor: datetime) -> None:
+    """The slots of a locked backfill are settled up to `cursor`, in its order."""
+    Backfill.objects.filter(id=backfill_id).update(cursor=cursor)
+
+
+def made_since(backfill_id: int, since: datetime) -> int:
+    """How many of its runs were made after then."""
+    return JobExecution.objects.filter(backfill_id=backfill_id, created_at__gt=since).count()
+
+
+def settled_slots(job_id: int, slots: Sequence[datetime]) -> set[datetime]:
+    """Those of these slots that have a run that has succeeded, waits or goes on."""
+    if not slots:
+        return set()
+    runs = JobExecution.objects.filter(
+        job_id=job_id, status__in=[*_UNFINISHED, RunStatus.SUCCESS], scheduled_time__gte=min(slots)
+    )
+    own = runs.filter(scheduled_time__in=slots).values_list("scheduled_time", flat=True)
+    stands_for = runs.filter(logical_time__in=slots).values_list("logical_time", flat=True)
+    return {slot for slot in (*own, *stands_for) if slot is not None}
+
+
+def group_of(group_id: int) -> dict[int, int]:
+    """The backfills of a chain of jobs, by job."""
+    rows = Backfill.objects.filter(group_id=group_id).order_by("id")
+    return dict(rows.values_list("job_id", "id"))
 
 
 def _free_instants(job_id: int, now: datetime, count: int) -> list[datetime]:
@@ -244,6 +299,6 @@ def mean_duration(backfill_id: int) -> timedelta | None:
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` backfills that ended before `before` and have no executions left."""
     has_runs = Exists(JobExecution.objects.filter(backfill_id=OuterRef("pk")))
-    old = Backfill.objects.filter(Q(state__in=ENDED), ~has_runs, ended_at__lt=before)
+    old = Backfill.objects.filter(Q(state__in=ENDED_BACKFILLS), ~has_runs, ended_at__lt=before)
     ids = list(old.order_by("id").values_list("id", flat=True)[:limit])
     return Backfill.objects.filter(id__in=ids).delete()[0] if ids else 0

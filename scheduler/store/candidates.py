@@ -89,6 +89,8 @@ class Candidate:
         """The guard of a run that must not overlap."""
         if self.job_id is None:
             return self.overlap_key
+        if self.overlap_key is not None:
+            return None  # of a backfill that ignores the job's overlap policy
         return None if self.overlap_policy == OverlapPolicy.ALLOW else self.job_id
 
     @property

@@ -25,6 +25,7 @@ from scheduler.schedule import (
     schedule_of,
     slots_between,
 )
+from scheduler.schedule.after import is_after
 from scheduler.schedule.from_job import ScheduledJob
 from scheduler.schedule.full_text import full_text
 from scheduler.schedule.kinds import read_schedule
@@ -106,7 +107,7 @@ def _after(now: datetime, *earliest: datetime | None) -> datetime:
 
 def schedule_for(job: ScheduledJob, settings: SchedulerSettings) -> Schedule:
     """As a job's columns say it. Raises ScheduleError, ValueError or OSError. Remembers many."""
-    if not job.calendar:
+    if not job.calendar and not is_after(job.cron_expression):
         return _parsed(full_text(job), job.timezone or settings.default_timezone)
     return schedule_of(job, settings)
 
@@ -118,6 +119,12 @@ class _Columns(NamedTuple):
     calendar: str
     start_at: datetime | None
     created_at: datetime
+
+    @property
+    def followed(self) -> tuple[CronJob, ...]:
+        """The upstream jobs of a job `@after` others, which is a group of its own."""
+        job = CronJob.objects.filter(name=self.name).first()
+        return job.followed if job is not None else ()
 
 
 def _columns(group: Sequence[Any]) -> _Columns:

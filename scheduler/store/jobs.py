@@ -48,7 +48,7 @@ def lock_job(job_id: int) -> CronJob:
     """The job, locked until the transaction ends, so that not even beat moves its `tick_seq`."""
     no_key = connection.features.has_select_for_no_key_update
     # With its lists as they are now: whoever keeps a copy must not read them after the change.
-    lists = (kept.rows for kept in LISTS.values())
+    lists = (kept.prefetch for kept in LISTS.values())
     rows = CronJob.objects.select_for_update(no_key=no_key).prefetch_related(*lists)
     return rows.get(pk=job_id)
 
@@ -70,7 +70,7 @@ def with_lists(ids: Sequence[int], *, lock: bool) -> list[CronJob]:
         rows = CronJob.objects.filter(id__in=part).order_by("id")
         if lock:
             rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
-        found += rows.prefetch_related(*(kept.rows for kept in LISTS.values()))
+        found += rows.prefetch_related(*(kept.prefetch for kept in LISTS.values()))
     return found
 
 
@@ -108,6 +108,11 @@ def update_job(job_id: int, values: Mapping[str, Any], *, tick_seq: int, now: da
         check_ins.mark(job_id, values["alert_rules"])
 
 
+def replan(job_id: int, columns: Mapping[str, Any]) -> None:
+    """Write the watermark of a locked job that nobody has edited: those that it follows have."""
+    CronJob.objects.filter(id=job_id).update(**columns, tick_seq=F("tick_seq") + 1)
+
+
 def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
     for name, kept in LISTS.items():
         if name in values:
@@ -116,10 +121,19 @@ def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
             known = set(rows.filter(job_id=job_id).values_list(kept.column, flat=True))
             wanted = set(values[name])
             gone = {f"{kept.column}__in": known - wanted}
-            rows.filter(job_id=job_id, **gone).delete()
-            rows.bulk_create(
-                rows.model(job_id=job_id, **{kept.column: text}) for text in wanted - known
-            )
+            if known - wanted:
+                ids = list(rows.filter(job_id=job_id, **gone).values_list("id", flat=True))
+                rows.filter(id__in=ids).delete()
+            new = wanted - known
+            if kept.refers_to is None:
+                rows.bulk_create(rows.model(job_id=job_id, **{kept.column: text}) for text in new)
+            else:
+                ids = ids_of(new, ())
+                if len(ids) < len(new):
+                    raise StaleEdit  # somebody has deleted one of them since it was checked
+                rows.bulk_create(
+                    rows.model(job_id=job_id, **{f"{kept.refers_to}_id": id_}) for id_ in ids
+                )
 
 
 def delete_job(job_id: int) -> bool:

@@ -7,24 +7,26 @@ second guard.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
 from django.db.models import QuerySet
 
-from scheduler.models import INSTANTS, CronJob
+from scheduler.models import INSTANTS, LISTS, CronJob
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
 from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
+from scheduler.store import waits as store_waits
 from scheduler.store.connection import (
     SKIP_LOCKED,
     instant,
     to_json,
 )
-from scheduler.store.prepared import among, execute_often, fetch_often
+from scheduler.store.upstreams import followed_by
+from scheduler.store.waits import NEVER, Wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,10 @@ class DueJob:
     last_nominal_at: datetime | None
     created_at: datetime
     is_shadow: bool
+    upstream_seconds: int
+    has_upstreams: bool
+    followed: tuple[CronJob, ...] = ()
+    """Its upstream jobs. Read only for jobs that have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +73,22 @@ class SlotRecord:
     slot: datetime
     available_at: datetime
     skipped: SkippedSlots | None = None
+    waits: tuple[Wait, ...] = ()
+    """The upstream jobs that must succeed first."""
 
 
 def records_of(
-    job_id: int, planned: Plan, *, spread_seconds: int, is_shadow: bool = False
+    job_id: int,
+    planned: Plan,
+    *,
+    spread_seconds: int,
+    is_shadow: bool = False,
+    waits: Callable[[datetime], tuple[Wait, ...]] = lambda slot: (),
 ) -> list[SlotRecord]:
     """The rows to write for a plan: one per slot, and one for all slots that it skips.
 
-    `is_shadow`: the slots do not run, because another system runs them.
+    `is_shadow`: the slots do not run, because another system runs them. `waits`: for which upstream
+    jobs the run of a slot waits.
     """
     records = [
         SlotRecord(
@@ -82,6 +96,7 @@ def records_of(
             slot=slot,
             available_at=slot + timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
             skipped=_in_shadow(slot) if is_shadow else None,
+            waits=() if is_shadow else waits(slot),
         )
         for slot in planned.slots
     ]
@@ -108,8 +123,11 @@ def _in_shadow(slot: datetime) -> SkippedSlots:
     )
 
 
-DUE_FIELDS = tuple(DueJob.__dataclass_fields__)
-
+DUE_FIELDS: Final = tuple(name for name in DueJob.__dataclass_fields__ if name != "followed")
+_HAS_UPSTREAMS: Final = "EXISTS (SELECT 1 FROM job_upstreams u WHERE u.job_id = cron_jobs.id)"
+_COLUMNS: Final = ", ".join(
+    _HAS_UPSTREAMS if name == "has_upstreams" else name for name in DUE_FIELDS
+)
 
 _INSTANTS: Final = tuple(name for name in (*INSTANTS, "created_at") if name in DUE_FIELDS)
 # `IN (TRUE)`: for a bare boolean column SQLite and MySQL read the whole table instead of the index.
@@ -153,14 +171,23 @@ def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
 
 
 def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[DueJob]:
-    statement = _CLAIM.format(columns=", ".join(DUE_FIELDS), condition=condition, lock=lock)
-    return [_due_job(row) for row in fetch_often(statement, [*values, limit])]
+    statement = _CLAIM.format(columns=_COLUMNS, condition=condition, lock=lock)
+    return with_followed([_due_job(row) for row in fetch_all(statement, [*values, limit])])
+
+
+def with_followed(jobs: list[DueJob]) -> list[DueJob]:
+    """The same, those that have upstream jobs with them."""
+    ids = [job.id for job in jobs if job.has_upstreams]
+    if not ids:
+        return jobs
+    followed = followed_by(ids)
+    return [replace(job, followed=followed.get(job.id, ())) for job in jobs]
 
 
 def _due_job(row: Sequence[Any]) -> DueJob:
     """Raises ValueError or TypeError for what SQLite stores and no instant is."""
     values = dict(zip(DUE_FIELDS, row, strict=True))
-    for name in ("is_enabled", "is_shadow"):
+    for name in ("is_enabled", "is_shadow", "has_upstreams"):
         values[name] = bool(values[name])
     for name in _INSTANTS:
         values[name] = instant(values[name])
@@ -169,7 +196,9 @@ def _due_job(row: Sequence[Any]) -> DueJob:
 
 def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
     """Whole jobs by id, to validate rows that came in by SQL."""
-    return {job.pk: job for job in CronJob.objects.filter(id__in=ids)}
+    lists = (kept.prefetch for kept in LISTS.values())
+    rows = CronJob.objects.filter(id__in=ids).prefetch_related(*lists)
+    return {job.pk: job for job in rows}
 
 
 _SLOTS: Final = """
@@ -205,23 +234,24 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     share one INSERT ... SELECT: a burst costs a few statements, and the database copies the
     parameters itself.
     """
-    groups: dict[tuple[datetime, datetime, _Reason | None], list[int]] = {}
+    groups: dict[tuple[datetime, datetime, _Reason | None, tuple[Wait, ...]], list[int]] = {}
     for record in records:
-        key = (record.slot, record.available_at, _reason_of(record))
+        key = (record.slot, record.available_at, _reason_of(record), record.waits)
         groups.setdefault(key, []).append(record.job_id)
     written = 0
-    for (slot, available_at, reason), ids in groups.items():
+    for (slot, available_at, reason, waits), ids in groups.items():
         status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
         finished_at = None if reason is None else now
         text, code, facts = reason or (None, None, None)
-        condition, listed = among(ids)
-        written += execute_often(
-            _RECORD[connection.vendor].format(among=condition),
+        if waits:
+            code = ReasonCode.UPSTREAM_AWAITED
+        written += execute(
+            _RECORD[connection.vendor].format(ids=numbers(ids)),
             [
                 slot,
                 status,
                 ParamSource.CRON,
-                available_at,
+                NEVER if waits else available_at,
                 finished_at,
                 text,
                 code,
@@ -231,6 +261,8 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 *([] if connection.vendor == "postgresql" else [slot]),
             ],
         )
+        for wait in waits:
+            store_waits.record(ids, slot, wait, not_before=available_at)
     return written
 
 

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import Error
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
-from scheduler.models import CronJob
+from scheduler.models import CronJob, JobUpstream
+from scheduler.schedule.after import is_after
 from scheduler.store.connection import lock_skipping
-from scheduler.store.slots import DUE_FIELDS, DueJob
+from scheduler.store.slots import DUE_FIELDS, DueJob, with_followed
+from scheduler.store.upstreams import followed_by
 from scheduler.transient import is_outage
 
 
@@ -25,6 +27,7 @@ class StoredFingerprint(NamedTuple):
     timezone: str
     calendar: str
     schedule_fingerprint: str | None
+    followed: tuple[CronJob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,13 @@ def fingerprints_of(ids: Collection[int]) -> list[StoredFingerprint]:
     """The same of some jobs."""
     rows = CronJob.objects.filter(_HAS_WATERMARK, id__in=ids).order_by("id")
     try:
-        return [StoredFingerprint(*row) for row in rows.values_list(*StoredFingerprint._fields)]
+        columns = StoredFingerprint._fields[:-1]
+        found = [StoredFingerprint(*row) for row in rows.values_list(*columns)]
+        following = [row.id for row in found if is_after(row.cron_expression)]
+        if not following:
+            return found
+        followed = followed_by(following)
+        return [row._replace(followed=followed.get(row.id, ())) for row in found]
     except Error as error:
         # SQLite stores any bytes as a text. One row must not stop the others; the tick that plans
         # it switches it off.
@@ -77,7 +86,9 @@ def fingerprints_of(ids: Collection[int]) -> list[StoredFingerprint]:
 def claim_jobs(ids: Collection[int]) -> list[DueJob]:
     """Jobs, locked until the transaction ends, without those that another process holds."""
     rows = lock_skipping(CronJob.objects.filter(_HAS_WATERMARK, id__in=ids)).order_by("id")
-    return [DueJob(**row) for row in rows.values(*DUE_FIELDS)]
+    has_upstreams = Exists(JobUpstream.objects.filter(job_id=OuterRef("pk")))
+    found = rows.annotate(has_upstreams=has_upstreams).values(*DUE_FIELDS)
+    return with_followed([DueJob(**row) for row in found])
 
 
 def correct(changes: Mapping[int, Adopted | Moved]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random as random_module
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -68,7 +68,8 @@ class Executor:
     One thread claims, one reports; a process of one run does both in one. `on_end` is called with
     a run that has ended: on the loop, or in the thread that calls `give_up_stuck`. `on_runnable` is
     called with the queues of runs that may start because one has ended or was handed back: in the
-    thread that reports. `tell` is called
+    thread that reports, as `on_success` is with the ids of the jobs of runs that have succeeded.
+    `tell` is called
     with each verdict that was written: the name of the handler, the execution's id, its status.
     `end_process(exit_reason)` is called when a handler cannot be stopped. It must not return: it
     ends this process, and the pool or a supervisor starts another one.
@@ -84,6 +85,7 @@ class Executor:
         end_process: Callable[[str], None],
         on_end: Callable[[HeldRun], None] = lambda held: None,
         on_runnable: Callable[[frozenset[str]], None] = lambda queues: None,
+        on_success: Callable[[Collection[int]], None] = lambda job_ids: None,
         tell: Callable[[str, int, RunStatus], None] = around_runs.after,
         view: View | None = None,
         hooks: RunHooks | None = None,
@@ -101,6 +103,7 @@ class Executor:
         self._random = random
         self._tally = tally or Tally()
         self._on_runnable = on_runnable
+        self._on_success = on_success
         self._reporter = Reporter(
             clock=clock,
             leases=leases,
@@ -254,6 +257,13 @@ class Executor:
         )
         if returned:
             self._on_runnable(returned)
+        succeeded = {
+            held.row.job_id
+            for held, verdict in zip(ended, written, strict=True)
+            if verdict is not None and verdict.status == RunStatus.SUCCESS
+        }
+        if job_ids := {id_ for id_ in succeeded if id_ is not None}:
+            self._on_success(job_ids)
 
     def _verdict(self, held: HeldRun) -> Verdict | None:
         row, outcome = held.row, held.outcome

@@ -23,6 +23,7 @@ from scheduler.worker.board import Board
 from scheduler.worker.bridge import Bridge
 from scheduler.worker.celery_view import View
 from scheduler.worker.django_connections import DjangoConnections
+from scheduler.worker.downstream import Downstream
 from scheduler.worker.executor import Executor
 from scheduler.worker.fetcher import Fetcher, Source, work_alone
 from scheduler.worker.figures import Figures, Publisher, SharedFigures, Tally
@@ -80,6 +81,7 @@ class WorkerProcess:
             end_process=self._end,
             on_end=self._run_ended,
             on_runnable=self._became_runnable,
+            on_success=Downstream(self._clock, self._became_runnable).succeeded,
             tell=self._teller.tell if self._teller is not None else around_runs.after,
             view=view,
             hooks=DjangoConnections(),

@@ -15,11 +15,12 @@ from scheduler.admin.unfold_compat import (
     IntegerWidget,
     SelectWidget,
     SplitDateTimeWidget,
+    SwitchWidget,
     name_date_and_time,
 )
 from scheduler.admin.wording import add_problems
 from scheduler.models import CronJob
-from scheduler.operations.backfills import LARGEST_PARALLELISM, InvalidJob
+from scheduler.operations.backfills import LARGEST_PARALLELISM, LARGEST_RATE, InvalidJob
 from scheduler.states import BackfillOrder
 
 ORDERS: Final = {
@@ -59,6 +60,32 @@ class BackfillForm(forms.Form):
         initial=1,
         widget=IntegerWidget(),
         help_text=_("how many of its runs may be unfinished at a time"),
+    )
+    per_minute = forms.IntegerField(
+        label=_("Runs per minute"),
+        required=False,
+        min_value=1,
+        max_value=LARGEST_RATE,
+        widget=IntegerWidget(),
+        help_text=_("empty: as many as there is room for"),
+    )
+    only_missing = forms.BooleanField(
+        label=_("Only missing slots"),
+        required=False,
+        widget=SwitchWidget(),
+        help_text=_("leave out slots that have succeeded, wait or run"),
+    )
+    ignores_overlap = forms.BooleanField(
+        label=_("Beside other runs"),
+        required=False,
+        widget=SwitchWidget(),
+        help_text=_("the job's overlap policy does not hold for its runs"),
+    )
+    with_downstream = forms.BooleanField(
+        label=_("With the jobs that wait for it"),
+        required=False,
+        widget=SwitchWidget(),
+        help_text=_("the run of a slot waits for that of its upstream job"),
     )
     params = ParamsField(
         label=_("Parameters"),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -63,6 +63,7 @@ def fragment(
             (gettext("last slot"), formatting.instant(backfill.until)),
             (gettext("order"), ORDERS.get(backfill.order, backfill.order)),
             (gettext("at once"), backfill.parallelism),
+            *_choices(backfill),
             (gettext("made up to"), formatting.instant(backfill.cursor)),
             (gettext("requested by"), backfill.requested_by or formatting.NOTHING),
             (gettext("created"), formatting.instant(backfill.created_at, now)),
@@ -74,6 +75,25 @@ def fragment(
         else "",
         "buttons": _buttons(backfill, progress, person),
     }
+
+
+def _choices(backfill: Backfill) -> list[tuple[str, object]]:
+    """Returns what a person has chosen besides the usual."""
+    found: list[tuple[str, object]] = []
+    if backfill.per_minute is not None:
+        found.append((gettext("runs per minute"), backfill.per_minute))
+    if backfill.only_missing:
+        found.append((gettext("only missing slots"), gettext("yes")))
+    if backfill.ignores_overlap:
+        found.append((gettext("beside other runs"), gettext("yes")))
+    if backfill.group_id is not None:
+        rows = Backfill.objects.filter(group_id=backfill.group_id).select_related("job")
+        links = [
+            formatting.link(reverse("admin:scheduler_backfill_change", args=[row.pk]), row.job)
+            for row in rows.order_by("id")
+        ]
+        found.append((gettext("chain"), format_html_join(" → ", "{}", ((each,) for each in links))))
+    return found
 
 
 def state_badge(backfill: Backfill) -> SafeString:

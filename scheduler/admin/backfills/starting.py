@@ -5,6 +5,7 @@ The server keeps no state between the steps: the second page sends the form's va
 
 from __future__ import annotations
 
+import json
 from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +23,9 @@ from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
 from scheduler.admin.site import job_url
 from scheduler.models import CronJob, bounded_id
-from scheduler.operations.backfills import BackfillControl, InvalidJob, Preview
+from scheduler.operations.backfill_plans import PlannedRun
+from scheduler.operations.backfills import SLOTS_SHOWN, BackfillControl, InvalidJob, Preview
+from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action, may
 from scheduler.states import TargetKind
 
@@ -79,26 +82,29 @@ class StartsBackfills(RunsAdmin):
     ) -> dict[str, Any]:
         asked = form.cleaned_data
         zone = ZoneInfo(formatting.zone_of(job))
-        rows = [
-            (
-                number,
-                f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
-                local.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-            )
-            for number, local in enumerate((slot.astimezone(zone) for slot in preview.slots), 1)
-        ]
-        headers = [gettext("number"), gettext("in %s") % zone.key, gettext("in UTC")]
         return {
             "total": preview.total,
-            "unlisted": preview.total - len(rows),
-            "slots": {"headers": headers, "rows": rows},
+            "unlisted": preview.total - len(preview.runs),
+            "slots": _table(preview.runs, zone, sees_params),
+            "downstream": [
+                {
+                    "name": each.job.name,
+                    "total": each.total,
+                    "unlisted": max(0, each.total - SLOTS_SHOWN),
+                    "slots": _table(each.runs(SLOTS_SHOWN), zone, sees_params),
+                }
+                for each in preview.downstream
+            ],
             "parallelism": asked["parallelism"],
             "order": ORDERS[asked["order"]],
             "first_params": formatting.block(formatting.as_json(preview.params_of_first))
             if sees_params
             else "",
             "warnings": BackfillControl().warnings(
-                job, parallelism=asked["parallelism"], until=asked["until"]
+                job,
+                parallelism=asked["parallelism"],
+                until=asked["until"],
+                ignores_overlap=asked["ignores_overlap"],
             ),
         }
 
@@ -122,5 +128,20 @@ def _asked_for(request: HttpRequest) -> CronJob | None:
 
 
 def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
-    asked = {name: value for name, value in form.cleaned_data.items() if name != "parallelism"}
-    return backfills_of(request).preview(job.pk, **asked)
+    return backfills_of(request).preview(job.pk, **form.cleaned_data)
+
+
+def _table(runs: list[PlannedRun], zone: ZoneInfo, sees_params: bool) -> dict[str, Any]:
+    headers = [gettext("number"), gettext("in %s") % zone.key, gettext("in UTC")]
+    rows = []
+    for number, run in enumerate(runs, 1):
+        local = run.slot.astimezone(zone)
+        row: list[object] = [
+            number,
+            f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
+            local.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        ]
+        if sees_params:
+            row.append(formatting.code(json.dumps(mask(run.params), ensure_ascii=False)))
+        rows.append(row)
+    return {"headers": [*headers, gettext("parameters")] if sees_params else headers, "rows": rows}

@@ -33,7 +33,7 @@ from scheduler.states import (
     RunStatus,
 )
 from scheduler.store import alerts
-from scheduler.store.shards import counts_of
+from scheduler.store.waits import NEVER
 
 _MOST_ALERTS: Final = 5
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
@@ -211,7 +211,12 @@ def _alerts(execution: JobExecution, person: Any) -> list[tuple[str, object]]:
 
 def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
     return [
-        (_("May start from"), formatting.instant(execution.available_at)),
+        (
+            _("May start from"),
+            _("when its upstream jobs have succeeded")
+            if execution.available_at >= NEVER
+            else formatting.instant(execution.available_at),
+        ),
         (_("Lease ends"), formatting.instant(execution.lease_expires_at)),
         (_("Deadline"), formatting.instant(execution.deadline_at)),
         (_("Timeout"), formatting.span(execution.timeout_seconds)),
@@ -297,7 +302,7 @@ def _timeline(
         happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
     if execution.finished_at:
         happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
-    if execution.status == RunStatus.PENDING and execution.available_at > now:
+    if execution.status == RunStatus.PENDING and now < execution.available_at < NEVER:
         happened.append((execution.available_at, _("May be claimed"), ""))
     happened.sort(key=lambda event: event[0])
     events: list[dict[str, object]] = []

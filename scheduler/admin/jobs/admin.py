@@ -87,7 +87,16 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
         ),
         (
             _("When"),
-            {"fields": ("cron_expression", "timezone", "calendar", "schedule_preview")},
+            {
+                "fields": (
+                    "cron_expression",
+                    "timezone",
+                    "calendar",
+                    "upstreams",
+                    "upstream_seconds",
+                    "schedule_preview",
+                )
+            },
         ),
         (_("With"), {"fields": ("handler_params",)}),
         (

@@ -52,6 +52,20 @@ class TextListField(forms.CharField):
         return self.to_python(data) != (initial or [])
 
 
+class JobNamesField(TextListField):
+    """Names of jobs, one a line: a name may hold commas."""
+
+    def __init__(self, **options: Any) -> None:
+        attrs = {"rows": 3, "spellcheck": "false"}
+        super().__init__(widget=TextareaWidget(attrs=attrs), **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
+        return sorted({line.strip() for line in (value or "").splitlines() if line.strip()})
+
+
 class MarkField(forms.CharField):
     """A hidden field that records what the page showed. It never counts as a change."""
 
@@ -83,6 +97,12 @@ class CronJobForm(AnyModelForm):
         ),
     )
     tags = TextListField(label=_("Tags"), help_text=_("with commas between them"))
+    upstreams = JobNamesField(
+        label=_("Upstream jobs"),
+        help_text=_(
+            "Names of jobs, one a line. A run waits until each has succeeded for the same slot."
+        ),
+    )
     tick_seq = MarkField()
     seen = MarkField()
 
@@ -104,6 +124,7 @@ class CronJobForm(AnyModelForm):
             "start_at": _SCREEN_ZONE,
             "end_at": _SCREEN_ZONE,
             "timeout_seconds": _("seconds"),
+            "upstream_seconds": _("seconds in which they must succeed; then the slot is skipped"),
             "retry_backoff_seconds": _("seconds; doubles with every failed try"),
             "retry_backoff_max_seconds": _("seconds"),
         }

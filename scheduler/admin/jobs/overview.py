@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from scheduler.admin import formatting
 from scheduler.admin.jobs import durations, page, sparkline, tabs
+from scheduler.admin.jobs.chain import chain
 from scheduler.admin.jobs.columns import useless_verbs
 from scheduler.admin.site import reverse
 from scheduler.models import CronJob
@@ -44,6 +45,7 @@ def overview(admin: Any, request: HttpRequest, job_id: int) -> HttpResponse:
     context = {
         **admin.admin_site.each_context(request),
         **page.around_form(job, now, request.user),
+        **chain(job),
         "title": job.name,
         "opts": admin.opts,
         "original": job,

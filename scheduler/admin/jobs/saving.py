@@ -15,8 +15,9 @@ from scheduler.admin.jobs.form import refusal_of
 from scheduler.admin.listing import COUNT_LIMIT, LimitedLookupsAdmin
 from scheduler.admin.site import job_url, reverse
 from scheduler.models import CronJob, JobExecution
-from scheduler.operations.control import InvalidJob, StaleEdit
+from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.states import TargetKind
+from scheduler.store import upstreams
 
 # Saving is retried because beat may move the job to its next slot between the read and the save.
 _TRIES: Final = 3
@@ -116,4 +117,23 @@ class SavesJobs(ActionPagesMixin, LimitedLookupsAdmin):
             gettext("executions with their logs"): executions,
         }
         lacking = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
-        return [formatting.link(self._page_of(job), job) for job in jobs], counts, lacking, []
+        links = [formatting.link(self._page_of(job), job) for job in jobs]
+        ids = {job.pk for job in jobs}
+        # Django deletes nothing while there are any.
+        waiting = [
+            formatting.link(self._page_of(other), other)
+            for job in jobs
+            for other in upstreams.downstreams(job.pk)
+            if other.pk not in ids
+        ]
+        return links, counts, lacking, waiting
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Serves Django's view. A job may have become an upstream job since it was shown."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except NotPossible as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(job_url(int(object_id)))

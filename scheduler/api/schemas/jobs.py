@@ -69,7 +69,15 @@ class CronFields(In):
     queue: StrictStr = Field(default="", max_length=100)
     priority: WholeNumber = _whole("priority", "9 first")
     jitter_seconds: WholeNumber = _whole("jitter_seconds", "spreads the start")
-    shards: WholeNumber | None = _whole("shards", "divides a run into so many; null: it does not")
+    upstreams: list[Annotated[StrictStr, Field(min_length=1, max_length=255)]] = Field(
+        default_factory=list,
+        max_length=50,
+        description="names of the jobs whose success for the same slot it waits for, in place of"
+        " those that there are",
+    )
+    upstream_seconds: WholeNumber = _whole(
+        "upstream_seconds", "in which they must succeed; then the slot is skipped"
+    )
 
 
 _NAME = Field(min_length=1, max_length=100)
@@ -77,7 +85,7 @@ _EXPRESSION = Field(
     min_length=1,
     max_length=MAX_LENGTH,
     description="a cron expression, `every 36h`, `at 2026-12-24T18:00`, `RRULE:FREQ=...`; or"
-    " several, one per line",
+    " several, one per line; or `@after`: the slots of its upstream jobs",
     examples=["*/5 * * * *"],
 )
 
@@ -131,7 +139,8 @@ class CronOut(Schema):
     queue: str
     priority: int
     jitter_seconds: int
-    shards: int | None
+    upstreams: list[str] = Field(description="names of the jobs that it waits for")
+    upstream_seconds: int
     pause_reason: str
     paused_until: Instant | None
     next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")
@@ -228,6 +237,9 @@ class PreviewIn(In):
     calendar: StrictStr = Field(default="", max_length=100)
     start_at: InstantIn | None = None
     end_at: InstantIn | None = None
+    upstreams: list[Annotated[StrictStr, Field(min_length=1, max_length=255)]] = Field(
+        default_factory=list, max_length=50, description="of the job, with `@after`"
+    )
     count: WholeNumber = Field(default=20, ge=1, le=100)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.follow import until_backfilled
 from scheduler.management.output import exact
 from scheduler.models import Backfill, CronJob
-from scheduler.operations.backfills import LARGEST_PARALLELISM
+from scheduler.operations.backfill_plans import PlannedRun
+from scheduler.operations.backfills import LARGEST_PARALLELISM, LARGEST_RATE, SLOTS_SHOWN
 from scheduler.operations.control import NotPossible
 from scheduler.operations.masking import mask
 from scheduler.states import BackfillOrder, BackfillState, RunStatus
@@ -50,6 +52,16 @@ def _range(parser: CommandParser) -> None:
     parser.add_argument(
         "--order", choices=[each.value for each in BackfillOrder], default="oldest_first"
     )
+    parser.add_argument(
+        "--only-missing",
+        action="store_true",
+        help=_("leave out slots that have succeeded, wait or run"),
+    )
+    parser.add_argument(
+        "--with-downstream",
+        action="store_true",
+        help=_("also the jobs that wait for this one, slot by slot after it"),
+    )
     inputs.add_params(parser)
 
 
@@ -61,6 +73,17 @@ def _start_arguments(parser: CommandParser) -> None:
         default=1,
         metavar="N",
         help=_("how many of its runs may be unfinished at a time (1)"),
+    )
+    parser.add_argument(
+        "--per-minute",
+        type=inputs.whole(1, LARGEST_RATE),
+        metavar="N",
+        help=_("the most runs that are made in a minute"),
+    )
+    parser.add_argument(
+        "--ignore-overlap",
+        action="store_true",
+        help=_("the job's overlap policy does not hold for its runs"),
     )
     _follow(parser)
 
@@ -102,6 +125,8 @@ def _planned(command: Command, options: dict[str, Any]) -> tuple[CronJob, dict[s
         "since": inputs.instant_of(options["since"], "since", now),
         "until": inputs.instant_of(options["until"] or "now", "until", now),
         "order": options["order"],
+        "only_missing": options["only_missing"],
+        "with_downstream": options["with_downstream"],
         "params": inputs.params_of(options, stored),
     }
 
@@ -120,6 +145,16 @@ def _preview(command: Command, options: dict[str, Any]) -> int:
                 "total": found.total,
                 "slots": found.slots,
                 "params_of_first": params,
+                "runs": _documents(found.runs),
+                "downstream": [
+                    {
+                        "job_id": each.job.pk,
+                        "name": each.job.name,
+                        "total": each.total,
+                        "runs": _documents(each.runs(SLOTS_SHOWN)),
+                    }
+                    for each in found.downstream
+                ],
                 "warnings": warnings,
             }
         )
@@ -134,23 +169,44 @@ def _preview(command: Command, options: dict[str, Any]) -> int:
             *((_("warning"), text) for text in warnings),
         ]
     )
-    for slot in found.slots:
-        command.printer.line(f"  {exact(slot)}")
-    if found.total > len(found.slots):
-        facts = {"count": found.total - len(found.slots)}
-        command.printer.line(_("  ... and %(count)s more") % facts)
+    _print_runs(command, found.runs, found.total)
+    for each in found.downstream:
+        facts = {"job": each.job.name, "count": each.total}
+        command.printer.line(_("then %(job)s: %(count)s slots") % facts)
+        _print_runs(command, each.runs(SLOTS_SHOWN), each.total)
     return 0
+
+
+def _print_runs(command: Command, runs: Sequence[PlannedRun], total: int) -> None:
+    for run in runs:
+        params = json.dumps(mask(run.params), ensure_ascii=False)
+        command.printer.line(f"  {exact(run.slot)}  {params}")
+    if total > len(runs):
+        command.printer.line(_("  ... and %(count)s more") % {"count": total - len(runs)})
+
+
+def _documents(runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+    return [{"slot": run.slot, "params": mask(run.params)} for run in runs]
 
 
 def _start(command: Command, options: dict[str, Any]) -> int:
     job, planned = _planned(command, options)
     parallelism = options["parallelism"]
-    backfill = command.backfills.start(job.pk, **planned, parallelism=parallelism)
+    backfill = command.backfills.start(
+        job.pk,
+        **planned,
+        parallelism=parallelism,
+        per_minute=options["per_minute"],
+        ignores_overlap=options["ignore_overlap"],
+    )
     if not command.printer.as_json:
         facts = {"id": backfill.pk, "count": backfill.total, "job": repr(job.name)}
         command.printer.line(_("backfill %(id)s: %(count)s slots of %(job)s") % facts)
         for text in command.backfills.warnings(
-            job, parallelism=parallelism, until=planned["until"]
+            job,
+            parallelism=parallelism,
+            until=planned["until"],
+            ignores_overlap=options["ignore_overlap"],
         ):
             command.printer.note(_("warning: %(text)s") % {"text": text})
     return _print_progress(command, backfill, options, facts_too=False)

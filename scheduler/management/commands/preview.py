@@ -34,6 +34,9 @@ class Command(JobuCommand):
         )
         parser.add_argument("--timezone", default="", metavar="ZONE")
         parser.add_argument("--calendar", default="", metavar="NAME")
+        parser.add_argument(
+            "--upstreams", default="", metavar="NAME,NAME", help=_("with @after: the upstream jobs")
+        )
         parser.add_argument("--count", type=inputs.whole(1, 1000), default=10, metavar="N")
 
     def act(self, options: dict[str, Any]) -> int:
@@ -45,6 +48,7 @@ class Command(JobuCommand):
             timezone=options["timezone"],
             calendar=options["calendar"],
         )
+        job.upstreams = [each.strip() for each in options["upstreams"].split(",") if each.strip()]
         slots = self.control.preview(job, options["count"])
         in_words = words_of(job)
         schedule = schedule_of(job, settings)
@@ -87,5 +91,5 @@ class Command(JobuCommand):
     def _problems(self, job: CronJob) -> list[str]:
         """Returns the problems for which a job with this expression could not be saved."""
         problems = self.control.problems(job)
-        columns = ("cron_expression", "timezone", "calendar")
+        columns = ("cron_expression", "timezone", "calendar", "upstreams")
         return [text for name in columns for text in problems.get(name, ())]

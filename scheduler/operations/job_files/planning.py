@@ -32,6 +32,7 @@ from scheduler.operations.job_files.written import (
     read_jobs,
 )
 from scheduler.operations.masking import left_masked, unmask
+from scheduler.operations.upstream_rules import in_one_file, in_order
 from scheduler.schedule import ScheduleError, schedule_of, slots_between
 from scheduler.schedule.difference import SlotDifference, difference
 
@@ -105,13 +106,22 @@ class Planner:
     def plan(self, document: Document, *, prune: bool) -> Plan:
         written, mistakes = read_jobs(document)
         found = self._matched(written)
+        wanted = {
+            each.name: _with(
+                found.get(each.name),
+                {**self._values(each, found.get(each.name)), "name": each.name},
+            )
+            for each in written
+        }
+        in_one_file(wanted)
+        places = in_order(wanted)
         planned = []
-        for each in written:
+        for each in sorted(written, key=lambda each: places[each.name]):
             job = found.get(each.name)
-            problems = list(self._problems(each, job, document))
+            problems = list(self._problems(each, job, wanted[each.name], document))
             mistakes += problems
             if not problems:
-                planned.append(self._planned(each, job))
+                planned.append(self._planned(each, job, wanted[each.name]))
         if mistakes:
             return Plan(mistakes=tuple(sorted(mistakes, key=lambda each: each.line or 0)))
         named = {job.pk for job in found.values()}
@@ -138,7 +148,7 @@ class Planner:
     # --- mistakes ---------------------------------------------------------------------------------
 
     def _problems(
-        self, written: WrittenJob, job: CronJob | None, document: Document
+        self, written: WrittenJob, job: CronJob | None, wanted: CronJob, document: Document
     ) -> Iterator[Mistake]:
         row = self.known.applied.get(job.pk) if job is not None else None
         if row is not None and row.source != self.source and not self.takes_over:
@@ -151,7 +161,6 @@ class Planner:
                 text = _("a masked value stands where no secret is stored: %(places)s")
                 text %= {"places": ", ".join(masked)}
                 yield mistake_at(document, text, written.name, LONG.get(name, name))
-        wanted = _with(job, {**values, "name": written.name})
         for column, texts in self.check(wanted, job is None or job.name != written.name).items():
             key = LONG.get(column, "" if column == "name" else column)
             for text in texts:
@@ -164,11 +173,11 @@ class Planner:
         restored = {name: unmask(written.values[name], stored[name]) for name in WITH_SECRETS}
         return {**written.values, **restored}
 
-    def _planned(self, written: WrittenJob, job: CronJob | None) -> PlannedJob:
+    def _planned(self, written: WrittenJob, job: CronJob | None, wanted: CronJob) -> PlannedJob:
         values = {**self._values(written, job), "name": written.name}
         governed = tuple(values)
         if job is None:
-            slots = self._slots(None, CronJob(**values))
+            slots = self._slots(None, wanted)
             return PlannedJob(
                 name=written.name, step="create", values=values, governed=governed, slots=slots,
                 is_adopted=True,
@@ -188,7 +197,7 @@ class Planner:
             values=changed,
             governed=governed,
             changes=tuple(changes),
-            slots=self._slots(job, _with(job, values)) if changed else SlotDifference(),
+            slots=self._slots(job, wanted) if changed else SlotDifference(),
             drift=drift if drift is not None and drift.changes else None,
             is_adopted=row is None or row.source != self.source or row.name != written.name,
         )

@@ -1,0 +1,79 @@
+"""What upstream jobs a job may have: existing ones, and no way back to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from dbpools.nearest import nearest
+from scheduler.models import CronJob
+from scheduler.operations.errors import NotPossible
+from scheduler.operations.upstream_slots import cycle_of
+from scheduler.store import upstreams
+
+MOST_UPSTREAMS: Final = 50
+# Among so many names the nearest is looked for.
+_NAMES: Final = 5_000
+
+
+def upstreams_problem(job: CronJob) -> str | None:
+    """Returns what is wrong with the upstream jobs, or None."""
+    names = job.upstreams
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return _("must be a list of names of jobs")
+    if not names:
+        return None
+    if len(names) > MOST_UPSTREAMS:
+        facts = {"count": len(names), "most": MOST_UPSTREAMS}
+        return _("has %(count)s jobs, at most %(most)s are allowed") % facts
+    found = {upstream.name for upstream in job.followed}
+    for name in names:
+        if name == job.name:
+            return _("depends on itself: %(path)s") % {"path": f"{name} → {name}"}
+        if name not in found:
+            return _no_such_job(name)
+    cycle = cycle_of(job)
+    return _("depends on itself: %(path)s") % {"path": " → ".join(cycle)} if cycle else None
+
+
+def _no_such_job(name: str) -> str:
+    known = CronJob.objects.order_by("name").values_list("name", flat=True)[:_NAMES]
+    near = nearest(name, list(known))
+    if near:
+        text = _("there is no job %(name)s, did you mean %(near)s?")
+        return text % {"name": repr(name), "near": repr(near)}
+    return _("there is no job %(name)s") % {"name": repr(name)}
+
+
+def refuse_awaited(job: CronJob) -> None:
+    """Raises NotPossible if other jobs wait for this one: it cannot be deleted."""
+    waiting = upstreams.downstreams(job.pk)
+    if waiting:
+        names = ", ".join(each.name for each in waiting[:10])
+        text = _("%(jobs)s wait for it: remove it from their upstream jobs, or delete them first")
+        raise NotPossible(text % {"jobs": names}, general=_("other jobs wait for it"))
+
+
+def in_one_file(jobs: Mapping[str, CronJob]) -> None:
+    """Let jobs that are written together find each other, before they are saved."""
+    for job in jobs.values():
+        job.namesakes = jobs
+
+
+def in_order(jobs: Mapping[str, CronJob]) -> dict[str, int]:
+    """Returns the place of each job, so that upstream jobs come before those that wait for them."""
+    places: dict[str, int] = {}
+
+    def place(name: str, path: tuple[str, ...]) -> None:
+        if name in places or name in path or name not in jobs:
+            return
+        names = jobs[name].upstreams
+        for upstream in names if isinstance(names, list) else ():
+            place(upstream, (*path, name))
+        places[name] = len(places)
+
+    for name in jobs:
+        place(name, ())
+    return places
