@@ -204,6 +204,7 @@ def _settle_locked(ids: Sequence[int], now: datetime, may_skip: bool) -> Settled
     ended = {*may_start, *(row.execution_id for row in over)}
     if ended:
         execute(_FORGET.format(column="execution_id", ids=numbers(ended)), [])
+    failpoints.point("waits.written")
     return Settled(
         released=len(may_start),
         skipped=len(ended) - len(may_start),

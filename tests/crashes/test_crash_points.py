@@ -303,8 +303,9 @@ def test_every_crash_point_has_its_test() -> None:
         "overlap.held",
     }
     tested |= {"backfill.locked", "backfill.inserted", "backfill.committed"}
-    # Those of alerts: tests/test_alert_processes.py.
-    others = {point for point in failpoints.POINTS if not point.startswith(("alerts.", "switch."))}
+    # tests/test_alert_processes.py, tests/moving/ and tests/scheduler/test_dependencies.py
+    elsewhere = ("alerts.", "switch.", "waits.")
+    others = {point for point in failpoints.POINTS if not point.startswith(elsewhere)}
     assert {point.partition(":")[0] for point in tested} == others
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from scheduler.states import ReasonCode, RunStatus, SlotCode, UpstreamState
 from scheduler.store import waits
 from scheduler.worker.downstream import Downstream
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, statuses
+from tests.scheduler.test_backfill import tick_killed_at
 from tests.scheduler.test_statements import assert_probes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -416,3 +418,26 @@ def test_jobs_of_one_file_may_name_each_other_in_any_order(system: SchedulerHarn
     circle = {"a report": report, "load": {**load, "upstreams": ["a report"]}}
     mistakes = files.plan(Document(value={"jobs": circle})).mistakes
     assert any("load → a report → load" in mistake.text for mistake in mistakes)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "point",
+    ["record.inserted", "record.committed", "waits.locked", "waits.written", "waits.committed"],
+)
+def test_a_beat_killed_in_between_loses_and_doubles_nothing(
+    point: str, system: SchedulerHarness, load: CronJob, report: CronJob
+):
+    system.tick()
+    system.clock.advance(3600)
+    if point.startswith("waits."):
+        system.tick()
+        system.deliver()
+
+    assert tick_killed_at(system, point) == -signal.SIGKILL
+
+    for _step in range(2):
+        system.tick()
+        system.deliver()
+    assert statuses(load) == statuses(report) == [RunStatus.SUCCESS]
+    assert not JobWait.objects.exists()
