@@ -435,21 +435,8 @@ NAMES = frozenset(
         *("Report", "A", "en", "ko", "esc"),
         "alert",  # jobu.alert, the handler of messages
         # how schedules are written
-        *(
-            "every",
-            "after",
-            "days",
-            "h",
-            "at",
-            "T",
-            "RRULE",
-            "FREQ",
-            "WEEKLY",
-            "INTERVAL",
-            "BYDAY",
-            "FR",
-        ),
-        *("skip", "next", "previous", "daily", "slot", "Y", "m", "d", "p"),
+        *("every", "days", "h", "at", "T", "RRULE", "FREQ", "WEEKLY", "INTERVAL", "BYDAY", "FR"),
+        *("skip", "next", "previous", "daily", "after", "slot", "Y", "m", "d", "p"),
     }
 )
 
