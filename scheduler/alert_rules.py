@@ -67,6 +67,7 @@ class AlertRules(Section):
     skipped: tuple[_Reason, ...] | None = Field(
         None, description=f"slots are skipped for these reasons: {', '.join(SKIP_REASONS)}"
     )
+    approval: bool | None = Field(None, description="a run waits for a person to approve it")
     channels: tuple[str, ...] | None = Field(
         None, description="who is told; none: the owner's channels, else `default_channels`"
     )
@@ -86,7 +87,12 @@ _ALERTING: Final = tuple(
 
 #: What holds for all jobs where the settings say nothing and `default_channels` names a channel.
 USUAL: Final = AlertRules(
-    failed=True, not_started_seconds=600, switched_off=True, missed=True, recovered=True
+    failed=True,
+    not_started_seconds=600,
+    switched_off=True,
+    missed=True,
+    approval=True,
+    recovered=True,
 )
 NONE: Final = AlertRules()
 

@@ -90,6 +90,7 @@ _SCHEDULER: Final[Group] = {
         page(_("Backfills"), "history", "scheduler_backfill", "scheduler.view_cronjob"),
         _own_page(_("Limits"), "speed", "groups", "scheduler.view_cronjob"),
         _own_page(_("Queues"), "stacks", "queues", "scheduler.view_schedulerprocess"),
+        _own_page(_("Freezes"), "ac_unit", "freezes", "scheduler.view_cronjob"),
         page(_("Alerts"), "notifications", "scheduler_alert", "scheduler.view_alert"),
         _own_page(_("Channels"), "campaign", "channels", "scheduler.view_alert"),
         _own_page(_("Activity"), "manage_history", "activity", "scheduler.view_cronjob"),

@@ -87,6 +87,12 @@ class ReasonCode(StrEnum):
     # missed slots of a job that was off or was edited [decided_by; cause (SkipCause), by]
     MISSED = "missed"
     SHADOW = "shadow"  # a slot of a shadow: another system runs it []
+    FROZEN = "frozen"  # a freeze blocks the slot [freeze, freeze_id, note]
+    FROZEN_HELD = "frozen_held"  # PENDING until the freeze ends, which the slot was the last of
+
+    AWAITS_APPROVAL = "awaits_approval"  # PENDING until a person has decided [until]
+    NOT_APPROVED = "not_approved"  # SKIPPED: nobody approved it in time [until]
+    REJECTED = "rejected"  # SKIPPED: a person did not want it [by, note]
 
     # the overlap policy
     OVERLAP_RUNNING = "overlap_running"  # SKIPPED: another run of the job goes on [running]
@@ -145,6 +151,7 @@ class SlotCode(StrEnum):
     SKIPPED = "skipped"  # [execution, reason]
     OVERLAP = "overlap"  # skipped by the overlap policy [execution, reason]
     SHADOW = "shadow"  # another system runs the slot [execution]
+    FROZEN = "frozen"  # a freeze blocks it [execution, reason]
     MISSED_IN_SPAN = "missed_in_span"  # one row counts several slots [execution, first, last]
     PAUSED = "paused"  # the job was paused or disabled [since, until, by, reason]
     CALENDAR = "calendar"  # its calendar leaves it out or moves it [calendar, moved_to]
@@ -176,6 +183,7 @@ class SlotObstacle(StrEnum):
     SHADOW = "shadow"
     NO_HANDLER = "no_handler"
     QUEUE_PAUSED = "queue_paused"
+    FROZEN = "frozen"  # a freeze will hold then
 
 
 class JudgedBy(StrEnum):
@@ -207,6 +215,13 @@ class MisfirePolicy(StrEnum):
     SKIP = "skip"
 
 
+class BlockedSlots(StrEnum):
+    """What becomes of the slots that a freeze blocks."""
+
+    SKIP = "skip"  # none of them runs
+    LATEST = "latest"  # the last one runs when the freeze ends
+
+
 class ParamSource(StrEnum):
     CRON = "cron"
     MANUAL = "manual"
@@ -226,8 +241,11 @@ class BackfillState(StrEnum):
     DONE = "done"  # each slot has its run; some runs may not have ended yet
 
 
-#: A backfill in one of these makes no further runs.
-ENDED_BACKFILLS = (BackfillState.CANCELLED, BackfillState.DONE)
+class ApprovalState(StrEnum):
+    WAITING = "waiting"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"  # nobody has decided in time
 
 
 class ProcessKind(StrEnum):
@@ -283,6 +301,9 @@ class ActivityVerb(StrEnum):
     CLOSED = "closed"
     TESTED = "tested"
     SEEN = "seen"  # a kind of failure
+    ENDED = "ended"  # a freeze, before its time
+    APPROVED = "approved"
+    REJECTED = "rejected"
 
 
 class TargetKind(StrEnum):
@@ -296,7 +317,7 @@ class TargetKind(StrEnum):
     QUEUE = "queue"  # it has a name and no row
     CHANNEL = "channel"  # of alerts, by its name
     FAILURE = "failure"  # a kind of failures
-    GROUP = "group"  # of jobs with limits, by its name
+    FREEZE = "freeze"
 
 
 class AlertKind(StrEnum):
@@ -310,6 +331,8 @@ class AlertKind(StrEnum):
     SWITCHED_OFF = "switched_off"  # by an error of its schedule [error]
     MISSED = "missed"  # slots that beat found too late and did not run [first, last, count]
     SKIPPED = "skipped"  # a slot did not run [reason_code and its facts]
+
+    AWAITS_APPROVAL = "awaits_approval"  # a run waits for a person [seconds]
 
     # the scheduler itself
     NO_BEAT = "no_beat"  # no beat ticks [seconds, beats]

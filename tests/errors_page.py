@@ -71,6 +71,13 @@ REFUSED: Final = {
     "backfill #... is ...; cancel": "",
     "backfill #... is ..., not ...": "`manage.py backfill list` shows what state each one is in",
     "execution #... is ... already": "nothing to do",
+    "execution #... does not wait for an approval": "look at its page: it is approved, rejected or"
+    " over, or its job needs none",
+    "the parameters have changed": "",
+    "the time in which it could be approved": "retry it: it then asks for an approval again",
+    "runs of this job are approved": "",
+    "the freeze “...” does not hold now": "nothing to do; `manage.py freezes list` shows which hold",
+    "there is no freeze": "`manage.py freezes list` shows the names",
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
     "execution #... is a shard of #...": "",
@@ -171,6 +178,9 @@ API: Final = {
     "SCOPE_MISSING": "make a token with that scope",
     "BACKFILL_NOT_FOUND": "`GET /api/backfills` lists the ids",
     "ALERT_NOT_FOUND": "`GET /api/alerts` lists the ids",
+    "FREEZE_NOT_FOUND": "`GET /api/freezes` lists the ids",
+    "FROZEN": "wait for the end of the freeze; in an emergency send `despite_freeze`, which needs the"
+    " permission `run_in_freeze` ([schedules.md](schedules.md#freezes))",
     "CRON_NOT_FOUND": "`GET /api/crons` lists the ids",
     "HANDLER_NOT_FOUND": "`GET /api/handlers` lists the names",
     "JOB_NOT_FOUND": "`GET /api/jobs` lists the ids; old runs are deleted after"

@@ -491,6 +491,9 @@ def test_each_answer_about_a_slot_is_korean(code: SlotCode):
         ("overlap_waiting", {}),
         ("overlap_newer", {}),
         ("shadow", {}),
+        ("frozen", {"freeze": "결산", "note": "마감"}),
+        ("not_approved", {}),
+        ("rejected", {"by": "alice", "note": "아니요"}),
         ("", {}),
     ]
     for reason, facts in reasons:

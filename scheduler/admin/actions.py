@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import unquote
@@ -26,11 +27,15 @@ from scheduler.admin.actor import control_of
 from scheduler.admin.history import HistoryMixin
 from scheduler.admin.listing import LimitedLookupsAdmin
 from scheduler.admin.site import reverse
+from scheduler.admin.unfold_compat import SwitchWidget
 from scheduler.admin.verbs import Verb, VerbForm
+from scheduler.models import CronJob
 from scheduler.operations.bulk import LIMIT, too_many
 from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.operations.errors import REFUSALS, refusal
+from scheduler.operations.frozen import freezes_of
 from scheduler.operations.permissions import Action, may
+from scheduler.schedule.freezes import holding
 
 # So many rows are done in the request that confirms them. More have a page of their own, bulk.py.
 AT_ONCE: Final = 100
@@ -51,12 +56,15 @@ class ActionPagesMixin(HistoryMixin):
         target = self.get_object(request, unquote(str(object_id)))
         if target is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, str(object_id))
-        if request.method != "POST":
-            return self._verb_page(request, verb, verb.form(target=target), [target])
-        form = verb.form(request.POST, target=target)
+        form = verb.form(request.POST if request.method == "POST" else None, target=target)
+        if verb.starts_runs:
+            job_id = target.pk if isinstance(target, CronJob) else getattr(target, "job_id", None)
+            offer_exception(request, form, job_id)
         if form.is_valid():
+            despite = bool(form.cleaned_data.pop("despite_freeze", False))
+            control = control_of(request, despite_freeze=despite)
             try:
-                done = verb.act(control_of(request), target, form.cleaned_data)
+                done = verb.act(control, target, form.cleaned_data)
             except InvalidJob as error:
                 form.add_problems(error)
             except REFUSALS as error:
@@ -170,6 +178,24 @@ class ActionPagesMixin(HistoryMixin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, self.verb_template, context)
+
+
+def offer_exception(request: HttpRequest, form: forms.Form, job_id: int | None) -> None:
+    """Asks for an exception where a freeze of the job holds and the person may make one."""
+    if job_id is None or not may(request.user, Action.RUN_IN_FREEZE):
+        return
+    control = control_of(request)
+    now = control.clock.now()
+    freeze = holding(freezes_of(job_id, now, control.settings), now)
+    if freeze is None:
+        return
+    text = _("The freeze “%(name)s” holds: %(reason)s. Without a tick here it is refused.")
+    form.fields["despite_freeze"] = forms.BooleanField(
+        label=_("In spite of the freeze"),
+        required=False,
+        widget=SwitchWidget(),
+        help_text=text % {"name": freeze.name, "reason": freeze.reason},
+    )
 
 
 class RunsAdmin(ActionPagesMixin, LimitedLookupsAdmin):

@@ -10,20 +10,28 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
 from scheduler.operations.failures import FailureControl
-from scheduler.operations.groups import GroupControl
+from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.keys import TokenControl
+from scheduler.operations.permissions import Action, may
 from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
 
 
-def control_of(request: HttpRequest) -> Control:
+def control_of(request: HttpRequest, *, despite_freeze: bool = False) -> Control:
     """Returns the operations on jobs and executions for the user of this request."""
-    return Control(actor=_actor_of(request))
+    return Control(
+        actor=_actor_of(request),
+        despite_freeze=_excepted(request, despite_freeze),
+        may_approve=may(request.user, Action.APPROVE_EXECUTION),
+    )
 
 
-def backfills_of(request: HttpRequest) -> BackfillControl:
+def backfills_of(request: HttpRequest, *, despite_freeze: bool = False) -> BackfillControl:
     """Returns the operations on backfills for the user of this request."""
-    return BackfillControl(actor=_actor_of(request))
+    excepted = _excepted(request, despite_freeze)
+    may_approve = may(request.user, Action.APPROVE_EXECUTION)
+    actor = _actor_of(request)
+    return BackfillControl(actor=actor, despite_freeze=excepted, may_approve=may_approve)
 
 
 def bulk_of(request: HttpRequest) -> BulkOperations:
@@ -34,6 +42,11 @@ def bulk_of(request: HttpRequest) -> BulkOperations:
 def tokens_of(request: HttpRequest) -> TokenControl:
     """Returns the operations on API tokens for the user of this request."""
     return TokenControl(actor=_actor_of(request))
+
+
+def freezes_of(request: HttpRequest) -> FreezeControl:
+    """Returns the operations on freezes for the user of this request."""
+    return FreezeControl(actor=_actor_of(request))
 
 
 def queues_of(request: HttpRequest) -> QueueControl:
@@ -53,7 +66,12 @@ def channels_of(request: HttpRequest) -> ChannelOperations:
 
 def failures_of(request: HttpRequest) -> FailureControl:
     """Returns the operations on kinds of failures for the user of this request."""
-    return FailureControl(actor=_actor_of(request))
+    may_approve = may(request.user, Action.APPROVE_EXECUTION)
+    return FailureControl(actor=_actor_of(request), may_approve=may_approve)
+
+
+def _excepted(request: HttpRequest, despite_freeze: bool) -> bool:
+    return despite_freeze and may(request.user, Action.RUN_IN_FREEZE)
 
 
 def _actor_of(request: HttpRequest) -> Actor:

@@ -20,18 +20,20 @@ from handlers import HandlerNotFoundError, get_handler
 from scheduler.admin import formatting
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
+from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, QueuePause
 from scheduler.models.job_state import state_of
-from scheduler.operations.limit_words import why_it_waits
+from scheduler.operations.frozen import freezes_of
+from scheduler.operations.history import instant_in
 from scheduler.operations.liveness import alive_processes, is_overdue
 from scheduler.operations.queues import QueueControl, queue_in_words
-from scheduler.operations.skip_words import why_not_run
-from scheduler.operations.upstream_words import facts_of, waits_in_words
+from scheduler.operations.skip_words import freeze_in, why_not_run
 from scheduler.operations.validation import no_handler
 from scheduler.operations.who import who_cancelled, who_switched_off
+from scheduler.schedule.freezes import end_of, holding
 from scheduler.states import BackfillState, JobState, ProcessKind, ReasonCode, RunStatus
-from scheduler.store import overlap, waits
+from scheduler.store import overlap
 
 # A worker with a free place claims a run of its queues within two seconds.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
@@ -59,10 +61,27 @@ def explain_job(job: CronJob, now: datetime) -> Sentences:
         get_handler(job.handler_name)
     except HandlerNotFoundError as error:
         sentences.append(_say("%(error)s", error=no_handler(error)))
+    sentences += _frozen(job, now)
     sentences += _last_slot(job, now)
     if job.is_enabled:
         sentences += [conditional_escape(text) for text in missing_parts(now)]
     return sentences
+
+
+def _frozen(job: CronJob, now: datetime) -> Sentences:
+    known = freezes_of(job.pk, now, current())
+    freeze = holding(known, now)
+    if freeze is None:
+        return []
+    until = end_of(known, now)
+    return [
+        _say(
+            _("The freeze “%(name)s” holds its slots back until %(when)s: %(reason)s"),
+            name=freeze.name,
+            when=_when(until, now) if until else "?",
+            reason=freeze.reason,
+        )
+    ]
 
 
 # --- an execution --------------------------------------------------------------------------------
@@ -81,9 +100,9 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
                 execution=_link_to(holder, _("execution #%s is running") % holder),
             )
         )
-    if execution.reason_code == ReasonCode.WAITS_FOR_PARENT:
-        sentences.append(_say(_("It waits until the execution of which it is a shard begins.")))
-    elif execution.available_at > now:
+    if execution.reason_code == ReasonCode.AWAITS_APPROVAL:
+        return [_awaits_approval(execution, now), *_surroundings(execution)]
+    if execution.available_at > now:
         sentences.append(_not_yet(execution, now))
     elif execution.available_at <= now:
         sentences.append(
@@ -116,6 +135,10 @@ def _to_limits() -> SafeString:
 
 def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
     when = _when(execution.available_at, now)
+    if execution.reason_code == ReasonCode.FROZEN_HELD:
+        facts = execution.reason_facts if isinstance(execution.reason_facts, Mapping) else {}
+        text = _("The freeze “%(freeze)s” holds it until %(when)s: %(note)s")
+        return _say(text, when=when, **freeze_in(facts))
     if not execution.failures:
         return _say(_("It may start at %(when)s."), when=when)
     return _say(
@@ -124,6 +147,15 @@ def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
         retry=execution.failures,
         retries=execution.max_retry,
         when=when,
+    )
+
+
+def _awaits_approval(execution: JobExecution, now: datetime) -> SafeString:
+    facts = execution.reason_facts if isinstance(execution.reason_facts, Mapping) else {}
+    until = instant_in(facts.get("until"))
+    return _say(
+        _("It waits until a person approves it, at the latest %(when)s."),
+        when=_when(until, now) if until else "?",
     )
 
 

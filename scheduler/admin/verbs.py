@@ -54,5 +54,7 @@ class Verb:
     form: type[VerbForm] = VerbForm
     form_for_many: type[VerbForm] = VerbForm
     is_dangerous: bool = False
+    starts_runs: bool = False
+    """A freeze of the job refuses it, but for an exception."""
     act_on_many: ActOnMany | None = None
     """A quicker way than `act` on one row after the other."""

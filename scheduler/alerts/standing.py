@@ -33,7 +33,12 @@ EVERY: Final = timedelta(seconds=5)
 LIMIT: Final = 500
 # Jobs that one look reads. One queue that stands must not hide the jobs of another.
 _MOST_READ: Final = 10_000
-_KINDS: Final = (AlertKind.NOT_STARTED, AlertKind.TOO_LONG, AlertKind.SWITCHED_OFF)
+_KINDS: Final = (
+    AlertKind.NOT_STARTED,
+    AlertKind.TOO_LONG,
+    AlertKind.SWITCHED_OFF,
+    AlertKind.AWAITS_APPROVAL,
+)
 # How many of a job's last runs are looked at for its p95, how many it needs, and how long it holds.
 _P95_RUNS: Final = 200
 P95_NEEDS: Final = 20
@@ -116,7 +121,9 @@ def _find(settings: AlertSettings, durations: Durations, now: datetime) -> _Foun
     waiting = alert_findings.waiting(now, with_rules, _MOST_READ)
     running = alert_findings.running(now, with_rules, _MOST_READ)
     errors = alert_findings.switched_off(with_rules, _MOST_READ)
-    ids = {run.job_id for run, _jitter in waiting} | {run.job_id for run in running} | {*errors}
+    asking = alert_findings.awaiting_approval(with_rules, _MOST_READ)
+    ids = {run.job_id for run, _jitter in waiting} | {run.job_id for run in (*running, *asking)}
+    ids |= {*errors}
     found.jobs = rules_of(ids, settings)
     for run, jitter in waiting:
         job = found.jobs.get(run.job_id)
@@ -137,6 +144,10 @@ def _find(settings: AlertSettings, durations: Durations, now: datetime) -> _Foun
         if job and (limits := _limits(job, p95.get(run.job_id))) and seconds > min(limits):
             facts = {"seconds": seconds, "limit_seconds": min(limits)}
             found.add(AlertKind.TOO_LONG, job, now, run.execution_id, **facts)
+    for run in asking:
+        if (job := found.jobs.get(run.job_id)) and job.rules.approval:
+            seconds = (now - run.since).total_seconds()
+            found.add(AlertKind.AWAITS_APPROVAL, job, now, run.execution_id, seconds=seconds)
     for job_id, error in errors.items():
         if (job := found.jobs.get(job_id)) and job.rules.switched_off:
             found.add(AlertKind.SWITCHED_OFF, job, now, None, error=error[:300])
@@ -154,11 +165,14 @@ def _over(there: Collection[Alert], found: Mapping[str, Alert]) -> list[int]:
     quiet = [alert for alert in there if alert.open_key not in found]
     runs = {
         kind: [alert.last_execution_id for alert in quiet if alert.kind == kind]
-        for kind in (AlertKind.NOT_STARTED, AlertKind.TOO_LONG)
+        for kind in (AlertKind.NOT_STARTED, AlertKind.TOO_LONG, AlertKind.AWAITS_APPROVAL)
     }
     lasting = {
         AlertKind.NOT_STARTED: alert_findings.still_waiting(_ids(runs[AlertKind.NOT_STARTED])),
         AlertKind.TOO_LONG: alert_findings.still_running(_ids(runs[AlertKind.TOO_LONG])),
+        AlertKind.AWAITS_APPROVAL: alert_findings.still_asking(
+            _ids(runs[AlertKind.AWAITS_APPROVAL])
+        ),
     }
     off = [alert.job_id for alert in quiet if alert.kind == AlertKind.SWITCHED_OFF]
     still_off = alert_findings.still_switched_off(_ids(off)) if off else set()

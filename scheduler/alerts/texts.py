@@ -28,6 +28,7 @@ _HEADLINES: Final[Mapping[AlertKind, str]] = {
     AlertKind.SWITCHED_OFF: gettext_noop("%(job)s was switched off by an error"),
     AlertKind.MISSED: gettext_noop("%(job)s has missed runs"),
     AlertKind.SKIPPED: gettext_noop("a run of %(job)s was skipped"),
+    AlertKind.AWAITS_APPROVAL: gettext_noop("a run of %(job)s waits for an approval"),
     AlertKind.NO_BEAT: gettext_noop("no beat is working: no job starts by its schedule"),
     AlertKind.NO_WORKER: gettext_noop("no worker serves queue %(queue)s, in which runs wait"),
     AlertKind.CLAIMING_STANDS: gettext_noop("the workers do not take the runs of queue %(queue)s"),
@@ -56,6 +57,9 @@ _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
     AlertKind.SWITCHED_OFF: gettext_noop("Correct the schedule of the job and enable it."),
     AlertKind.MISSED: gettext_noop("Look at what was not run, and backfill it if it is needed."),
     AlertKind.SKIPPED: gettext_noop("Look at the reason of the skipped run."),
+    AlertKind.AWAITS_APPROVAL: gettext_noop(
+        "Open the page of the run, look at its parameters, and approve or reject it there."
+    ),
     AlertKind.NO_BEAT: gettext_noop("Start beat, and read its log to see why it has ended."),
     AlertKind.NO_WORKER: gettext_noop(
         "Start a worker for this queue, or move its jobs to another queue."

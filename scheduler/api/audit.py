@@ -12,14 +12,21 @@ from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
-from scheduler.operations.groups import GroupControl
+from scheduler.operations.freezes import FreezeControl
+from scheduler.operations.permissions import Action
 from scheduler.operations.queues import QueueControl
 from scheduler.states import Door
 
 
-def control_of(caller: Caller) -> Control:
-    """Returns the operations on jobs and executions for this caller."""
-    return Control(actor=_actor_of(caller))
+def control_of(caller: Caller, *, despite_freeze: bool = False) -> Control:
+    """Returns the operations on jobs and executions for this caller. Raises ApiError (403) if runs
+    shall start in spite of a freeze and the caller may not do that.
+    """
+    return Control(
+        actor=_actor_of(caller),
+        despite_freeze=_excepted(caller, despite_freeze),
+        may_approve=caller.may(Action.APPROVE_EXECUTION),
+    )
 
 
 def alerts_of(caller: Caller) -> AlertOperations:
@@ -27,9 +34,17 @@ def alerts_of(caller: Caller) -> AlertOperations:
     return AlertOperations(actor=_actor_of(caller))
 
 
-def backfills_of(caller: Caller) -> BackfillControl:
-    """Returns the operations on backfills for this caller."""
-    return BackfillControl(actor=_actor_of(caller))
+def backfills_of(caller: Caller, *, despite_freeze: bool = False) -> BackfillControl:
+    """Returns the operations on backfills for this caller. Raises as `control_of`."""
+    excepted = _excepted(caller, despite_freeze)
+    may_approve = caller.may(Action.APPROVE_EXECUTION)
+    actor = _actor_of(caller)
+    return BackfillControl(actor=actor, despite_freeze=excepted, may_approve=may_approve)
+
+
+def freezes_of(caller: Caller) -> FreezeControl:
+    """Returns the operations on freezes for this caller."""
+    return FreezeControl(actor=_actor_of(caller))
 
 
 def queues_of(caller: Caller) -> QueueControl:
@@ -45,6 +60,12 @@ def groups_of(caller: Caller) -> GroupControl:
 def channels_of(caller: Caller) -> ChannelOperations:
     """Returns the operations on the channels of alerts for this caller."""
     return ChannelOperations(actor=_actor_of(caller))
+
+
+def _excepted(caller: Caller, despite_freeze: bool) -> bool:
+    if despite_freeze:
+        caller.require(Action.RUN_IN_FREEZE)
+    return despite_freeze
 
 
 def _actor_of(caller: Caller) -> Actor:

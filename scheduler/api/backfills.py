@@ -96,7 +96,14 @@ def start_backfill(
     """Start a backfill: one run for each slot from `since` to `until`, `parallelism` at a time."""
     caller = caller_of(request)
     params = _replacement(caller, cron_id, given.params)
-    backfill = backfills_of(caller).start(cron_id, params=params, **_asked(given))
+    backfill = backfills_of(caller, despite_freeze=given.despite_freeze).start(
+        cron_id,
+        since=given.since,
+        until=given.until,
+        order=given.order,
+        parallelism=given.parallelism,
+        params=params,
+    )
     return Status(201, _answered(backfill, caller))
 
 

@@ -144,15 +144,15 @@ def clone_cron(request: HttpRequest, cron_id: CronId, given: CloneIn) -> Status[
 
 @router.post(
     "/{int:cron_id}/run",
-    response=answers(ExecutionAnswer, 404, status=201),
+    response=answers(ExecutionAnswer, 404, 409, status=201),
     auth=needs(Action.RUN_JOB),
 )
 def run_cron(
     request: HttpRequest, cron_id: CronId, given: RunNow | None = None
 ) -> Status[dict[str, Any]]:
-    """Run a job now. Its schedule does not change."""
-    caller = caller_of(request)
-    execution = _run(caller, cron_id, given.params if given else None)
+    """Run a job now. Its schedule does not change. In a freeze: 409, see `despite_freeze`."""
+    caller, wanted = caller_of(request), given or RunNow()
+    execution = _run(caller, cron_id, wanted.params, despite_freeze=wanted.despite_freeze)
     return Status(201, execution_answered(execution, caller))
 
 
@@ -206,8 +206,10 @@ def _each(request: HttpRequest, given: Ids, work: Callable[[Control, int], CronJ
     return act_on_many(given.ids, one)
 
 
-def _run(caller: Caller, cron_id: int, params: dict[str, Any] | None) -> JobExecution:
+def _run(
+    caller: Caller, cron_id: int, params: dict[str, Any] | None, *, despite_freeze: bool = False
+) -> JobExecution:
     params = replacement_params(
         caller, params, lambda: CronJob.objects.get(pk=cron_id).handler_params
     )
-    return control_of(caller).run_now(cron_id, params)
+    return control_of(caller, despite_freeze=despite_freeze).run_now(cron_id, params)

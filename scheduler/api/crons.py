@@ -31,6 +31,7 @@ from scheduler.api.schemas.jobs import (
 from scheduler.models import LISTS, CronJob
 from scheduler.operations.control import Control, InvalidJob, StaleEdit
 from scheduler.operations.definition import WITH_SECRETS
+from scheduler.operations.frozen import blocks_of
 from scheduler.operations.permissions import Action
 from scheduler.operations.search import search_of
 from scheduler.schedule import schedule_of
@@ -169,6 +170,7 @@ def _previewed(job: CronJob, count: int, control: Control) -> dict[str, Any]:
     zone = job.timezone or control.settings.default_timezone
     slots = control.preview(job, count)
     schedule = schedule_of(job, control.settings)
+    blocks = blocks_of(job, schedule, slots, control.clock.now(), control.settings)
     return {
         "words": words_of(job),
         "warnings": warnings_about(job, schedule, slots, control.clock.now()),
@@ -178,6 +180,7 @@ def _previewed(job: CronJob, count: int, control: Control) -> dict[str, Any]:
                 utc=slot,
                 local=slot.astimezone(ZoneInfo(zone)).isoformat(),
                 moved_from=schedule.moved_from(slot),
+                frozen_by=blocks[slot].freeze.name if slot in blocks else None,
             )
             for slot in slots
         ],

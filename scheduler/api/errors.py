@@ -13,9 +13,10 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from handlers import HandlerNotFoundError
-from scheduler.models import Alert, Backfill, CronJob, JobExecution
+from scheduler.models import Alert, Backfill, CronJob, JobExecution, JobFreeze
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse, describe
+from scheduler.operations.frozen import Frozen
 from scheduler.operations.validation import no_handler
 from scheduler.schedule import ScheduleError
 
@@ -100,6 +101,8 @@ def translate(error: Exception) -> ApiError | None:
             return ApiError(409, "STALE_EDIT", message)
         case KeyInUse():
             return ApiError(409, "IDEMPOTENCY_KEY_IN_USE", str(error))
+        case Frozen():
+            return ApiError(409, "FROZEN", str(error))
         case NotPossible():
             return ApiError(409, "NOT_POSSIBLE", str(error))
         case CronJob.DoesNotExist():
@@ -110,6 +113,8 @@ def translate(error: Exception) -> ApiError | None:
             return ApiError(404, "BACKFILL_NOT_FOUND", _("there is no such backfill"))
         case Alert.DoesNotExist():
             return ApiError(404, "ALERT_NOT_FOUND", _("there is no such alert"))
+        case JobFreeze.DoesNotExist():
+            return ApiError(404, "FREEZE_NOT_FOUND", _("there is no such freeze"))
         case HandlerNotFoundError():
             return ApiError(404, "HANDLER_NOT_FOUND", no_handler(error))
         case ValidationError():

@@ -54,7 +54,7 @@ def send_event(
         is_other_handler = bool(handler) and handler != job.handler_name
         stored = job.handler_params
     params = event_params(caller, given.params, stored, is_other_handler=is_other_handler)
-    execution, is_new = control_of(caller).event(
+    execution, is_new = control_of(caller, despite_freeze=given.despite_freeze).event(
         handler_name=handler,
         params=params,
         job_id=given.job_id,

@@ -8,9 +8,10 @@ from ninja import Path
 
 from scheduler.api.auth import Caller
 from scheduler.models import LARGEST_ID, JobExecution
+from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
-from scheduler.store.shards import counts_of
+from scheduler.store import approvals
 
 ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 LISTED: Final = (
@@ -59,5 +60,14 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "deadline_at": execution.deadline_at,
         "cancel_requested_at": execution.cancel_requested_at,
         "overran": execution.overran,
-        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
+        "approval": _approval(execution),
     }
+
+
+def _approval(execution: JobExecution) -> dict[str, Any] | None:
+    found = approvals.of_run(execution.pk)
+    if found is None:
+        return None
+    names = ("state", "expires_at", "decided_by", "decided_at", "note")
+    known = {name: getattr(found, name) for name in names}
+    return {**known, "digest": digest_of_params(execution)}

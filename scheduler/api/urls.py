@@ -28,7 +28,7 @@ from scheduler.api import (
     events,
     execution_actions,
     executions,
-    groups,
+    freezes,
     handlers,
     history,
     me,
@@ -53,6 +53,11 @@ Jobs, their executions, and what a person may do with them. Sign in to the admin
 `Authorization: Bearer jobu_...`. Every error is `{"error": {"code", "message", "fields"?}}`.
 Answers show instants in UTC with microseconds. Every instant that you send must have a time zone.
 """
+
+
+_PLAIN = (
+    backfills, freezes, history, handlers, processes, queues, me, alert_channels, alerts,
+)  # fmt: skip
 
 
 class Api(NinjaAPI):
@@ -94,17 +99,7 @@ def build(namespace: str) -> Api:
     api.add_router("/jobs", executions.router)
     api.add_router("/jobs", execution_actions.router)
     api.add_router("/events", events.router)
-    for plain in (
-        backfills,
-        groups,
-        history,
-        handlers,
-        processes,
-        queues,
-        me,
-        alert_channels,
-        alerts,
-    ):
+    for plain in _PLAIN:
         api.add_router("", plain.router)
     return api
 

@@ -13,9 +13,10 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
-from scheduler.operations.upstream_slots import slot_at
+from scheduler.operations.frozen import freezes_of
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
+from scheduler.schedule.freezes import holding
 from scheduler.states import BackfillOrder, BackfillState
 from scheduler.store import backfills
 from scheduler.store.waits import Wait
@@ -96,6 +97,8 @@ def _advance_one(backfill_id: int, job_id: int, clock: Clock, settings: Schedule
 
 
 def _make(backfill: Backfill, job: CronJob, now: datetime, settings: SchedulerSettings) -> _Advance:
+    if not backfill.despite_freeze and holding(freezes_of(job.pk, now, settings), now):
+        return _Advance(job_name=job.name)  # it goes on when the freeze ends
     room = backfill.parallelism - backfills.unfinished(backfill.pk)
     if backfill.per_minute is not None:
         room = min(room, backfill.per_minute - backfills.made_since(backfill.pk, now - _MINUTE))

@@ -27,6 +27,7 @@ from scheduler.events import emit
 from scheduler.states import RunStatus
 from scheduler.store import (
     activity,
+    approvals,
     backfills,
     counters,
     failures,
@@ -37,7 +38,7 @@ from scheduler.store import (
     shard_changes,
     slots,
 )
-from scheduler.transient import ROW_ERRORS, is_outage
+from scheduler.transient import ROW_ERRORS, in_transaction, is_outage
 from scheduler.wakeup_messages import MOST_WAITING, Sender
 from scheduler.worker.reporting import parent_ended
 
@@ -236,7 +237,10 @@ class Dispatcher:
         now = self._clock.now()
         self._refresh_last_results(now, settings)
         counting.count_ends(self._clock, settings)
-        self._has_news |= bool(self._groups.step(self._clock))
+        if approvals.any_over(now):
+            skipped = in_transaction(lambda: approvals.expire(now, settings.batch_size))
+            if skipped:
+                emit("approvals.expired", executions=skipped)
         resumed = pauses.end_pauses(self._clock, settings)
         if resumed:
             emit("job.resumed", jobs=resumed)

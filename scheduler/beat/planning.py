@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.schedule import Schedule, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
+from scheduler.schedule.freezes import Freezes
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.schedule.watermark import (
     Including,
@@ -43,10 +44,18 @@ class Planner:
     """
 
     def __init__(
-        self, settings: SchedulerSettings, now: datetime, *, decides: Callable[[int], bool]
+        self,
+        settings: SchedulerSettings,
+        now: datetime,
+        *,
+        decides: Callable[[int], bool],
+        freezes: Callable[[int], Freezes] = lambda job_id: (),
     ) -> None:
-        """`decides`: whether this beat may compute the watermark of a job anew."""
+        """`decides`: whether this beat may compute the watermark of a job anew. `freezes`: of each
+        job, those that may block its slots.
+        """
         self._settings = settings
+        self._freezes = freezes
         self._now = now
         self._decides = decides
         self._plans: dict[DueSchedule, Plan] = {}
@@ -81,6 +90,7 @@ class Planner:
             misfire_grace_seconds=job.misfire_grace_seconds,
             max_catchup=job.max_catchup,
             end_at=job.end_at,
+            freezes=self._freezes(job.id),
         )
         if due not in self._plans:
             self._plans[due] = plan(due, now)

@@ -24,7 +24,7 @@ from scheduler.operations.missed import missed_since
 from scheduler.operations.upstream_slots import waits_of
 from scheduler.schedule import ScheduleError
 from scheduler.schedule.watermark import Watermark, is_changed
-from scheduler.store import slots
+from scheduler.store import freezes, slots
 from scheduler.store.jobs import disable_job
 from scheduler.transient import ROW_ERRORS, in_transaction, is_outage
 
@@ -184,7 +184,12 @@ class Recorder:
     def _plan_and_record(self, jobs: Sequence[slots.DueJob], now: datetime) -> Recorded:
         records: list[slots.SlotRecord] = []
         watermarks: dict[int, Watermark] = {}
-        planner = planning.Planner(self._settings(), now, decides=self._decides)
+        planner = planning.Planner(
+            self._settings(),
+            now,
+            decides=self._decides,
+            freezes=freezes.of_due_jobs(jobs, self._settings().default_timezone).of,
+        )
         invalid = self._problems_of_new([job for job in jobs if job.next_run_at is None], now)
         for job in jobs:
             if job.id in invalid:
@@ -209,7 +214,13 @@ class Recorder:
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
-            records += recorded
+            records += slots.records_of(
+                job.id,
+                planned.plan,
+                spread_seconds=job.jitter_seconds,
+                is_shadow=job.is_shadow,
+                needs_approval=job.approval_seconds > 0,
+            )
             if planned.watermark.next_run_at is not None:
                 watermarks[job.id] = planned.watermark
             else:
@@ -229,7 +240,7 @@ class Recorder:
             slots=len(made),
             skipped=len(records) - len(made),
             runnable=frozenset(
-                queues[r.job_id] for r in made if r.available_at <= now and not r.waits
+                queues[r.job_id] for r in made if r.available_at <= now and not r.needs_approval
             ),
         )
 

@@ -111,8 +111,10 @@ class JobuCommand(BaseCommand):
         )
         try:
             actor = actor_named(options.get("actor"))
-            self.control = Control(actor=actor)
-            self.backfills = BackfillControl(actor=actor)
+            despite = bool(options.get("despite_freeze"))
+            # Whoever may run commands may do everything.
+            self.control = Control(actor=actor, despite_freeze=despite, may_approve=True)
+            self.backfills = self.control.of(BackfillControl)
             code = self._run(options)
         except REFUSED as error:
             raise self._refusal(error) from error

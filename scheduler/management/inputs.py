@@ -169,6 +169,14 @@ def _json_or_text(value: str) -> Any:
 # --- instants ------------------------------------------------------------------------------------
 
 
+def add_despite_freeze(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--despite-freeze",
+        action="store_true",
+        help=_("an emergency: start it although a freeze holds"),
+    )
+
+
 def instant_of(text: str, field: str, now: datetime) -> datetime:
     """Parses `2026-01-31`, `2026-01-31 18:00` (also with an offset), `now`, `2h ago`, `in 30m`.
 

@@ -17,6 +17,8 @@ from scheduler.states import FINAL, RunStatus
 
 
 def add_wait(parser: CommandParser) -> None:
+    """The options of whatever makes runs."""
+    inputs.add_despite_freeze(parser)
     parser.add_argument(
         "--wait", action="store_true", help=_("until they end; exit code 0 if all succeeded")
     )

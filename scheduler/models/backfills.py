@@ -69,6 +69,10 @@ class Backfill(models.Model):
     made = models.IntegerField(_("made"), default=0)
     error = models.CharField(_("error"), max_length=1000, blank=True, default="")
     requested_by = models.CharField(_("requested by"), max_length=150, blank=True, default="")
+    # A person has asked for it although a freeze holds: freezes do not stop it.
+    despite_freeze = models.BooleanField(
+        _("in spite of freezes"), default=False, db_default=False, editable=False
+    )
     created_at = models.DateTimeField(_("created"), db_default=UtcNow(), editable=False)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 

@@ -31,7 +31,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "timeout_seconds": (1, 86_400),
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
-    "upstream_seconds": (1, 2_592_000),
+    "approval_seconds": (0, 2_592_000),
 }
 # Those of them that may be NULL: no limit.
 NO_LIMIT = ("max_running",)
@@ -124,12 +124,13 @@ class CronJob(models.Model):
     jitter_seconds = models.IntegerField(
         _("jitter"), default=0, db_default=0, help_text=_("spread the start over so many seconds")
     )
-    shards = models.IntegerField(
-        _("shards"),
-        null=True,
-        blank=True,
-        default=None,
-        help_text=_("a run is divided into so many, which run side by side; empty: it is not"),
+    approval_seconds = models.IntegerField(
+        _("approval within"),
+        default=0,
+        db_default=0,
+        help_text=_(
+            "seconds in which a person approves each run, or else it is skipped; 0: no approval"
+        ),
     )
     calendar = models.CharField(
         _("calendar"),

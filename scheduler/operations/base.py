@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from scheduler.clock import Clock, DatabaseClock
 from scheduler.conf import SchedulerSettings, current
 from scheduler.models import Activity, Backfill, CronJob, JobExecution
 from scheduler.operations.actor import NOBODY, Actor
+from scheduler.operations.frozen import check_freezes
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import activity
 from scheduler.store.connection import database_now
@@ -20,9 +21,15 @@ _Kind = TypeVar("_Kind", bound="Operations")
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
-    """Base of the operations. Each commits on its own, together with its entry in the history."""
+    """Base of the operations. Each commits on its own, together with its entry in the history.
+
+    `despite_freeze`: the actor lets runs start although a freeze holds. `may_approve`: runs that
+    the actor asks for need no further approval. The doors ask who may.
+    """
 
     actor: Actor = NOBODY
+    despite_freeze: bool = False
+    may_approve: bool = False
     clock: Clock = field(default_factory=lambda: DatabaseClock(database_now, max_age_seconds=0))
 
     @property
@@ -32,7 +39,16 @@ class Operations:
 
     def of(self, kind: type[_Kind]) -> _Kind:
         """Returns operations of another kind for the same actor."""
-        return kind(actor=self.actor, clock=self.clock)
+        return kind(
+            actor=self.actor,
+            clock=self.clock,
+            despite_freeze=self.despite_freeze,
+            may_approve=self.may_approve,
+        )
+
+    def _check_freezes(self, job_ids: Collection[int], now: datetime) -> dict[str, Any]:
+        """Raises Frozen. Returns what the history remembers of an exception."""
+        return check_freezes(job_ids, now, self.settings, despite=self.despite_freeze)
 
     def _remember_job(
         self, verb: ActivityVerb, job: CronJob, now: datetime, **facts: Any

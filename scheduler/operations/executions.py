@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from scheduler.labels import label, label_of
 from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations import validation
-from scheduler.operations.base import Operations
+from scheduler.operations.approvals import ApprovalOperations
 from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible, refusal
 from scheduler.operations.event_digest import digest_of, is_answered_by
 from scheduler.operations.start_time import StartTime
@@ -27,7 +27,7 @@ from scheduler.states import (
     RunStatus,
     TargetKind,
 )
-from scheduler.store import activity, executions, shard_changes
+from scheduler.store import activity, executions, freezes
 from scheduler.store.executions import FailedRange
 from scheduler.store.failures import FailedGroup
 from scheduler.transient import in_transaction
@@ -54,7 +54,7 @@ class CancelledAttempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionOperations(Operations):
+class ExecutionOperations(ApprovalOperations):
     """The operations on executions."""
 
     # --- new runs ---------------------------------------------------------------------------------
@@ -67,6 +67,7 @@ class ExecutionOperations(Operations):
 
         def work() -> JobExecution:
             now = self.clock.now()
+            exception = self._check_freezes([job.pk], now)
             execution, _ = executions.create_execution(
                 job,
                 handler_name=job.handler_name,
@@ -76,9 +77,9 @@ class ExecutionOperations(Operations):
                 requested_by=self.actor.name,
                 trace_context=current_context(),
             )
-            self._remember_job(ActivityVerb.RUN, job, now, execution_id=execution.pk)
-            became_runnable(execution.queue)
-            return execution
+            facts = {"execution_id": execution.pk, **exception}
+            self._remember_job(ActivityVerb.RUN, job, now, **facts)
+            return self._started(execution, now)
 
         return in_transaction(work)
 
@@ -103,6 +104,7 @@ class ExecutionOperations(Operations):
 
         def work() -> JobExecution:
             now = self.clock.now()
+            exception = self._check_freezes([original.job_id] if original.job_id else [], now)
             execution, _ = executions.create_execution(
                 original.job,
                 handler_name=original.handler_name,
@@ -117,9 +119,9 @@ class ExecutionOperations(Operations):
                 priority=original.priority,
                 trace_context=current_context(),
             )
-            self._remember_execution(ActivityVerb.REPLAYED, execution, now, source_id=original.pk)
-            became_runnable(execution.queue)
-            return execution
+            facts = {"source_id": original.pk, **exception}
+            self._remember_execution(ActivityVerb.REPLAYED, execution, now, **facts)
+            return self._started(execution, now)
 
         return in_transaction(work)
 
@@ -161,7 +163,9 @@ class ExecutionOperations(Operations):
             now = self.clock.now()
             execution = executions.with_dedupe_key(idempotency_key)
             is_new = execution is None
+            exception: dict[str, Any] = {}
             if execution is None:
+                exception = self._check_freezes([job.pk] if job else [], now)
                 execution, is_new = executions.create_execution(
                     job,
                     handler_name=handler,
@@ -175,9 +179,9 @@ class ExecutionOperations(Operations):
                     trace_context=current_context(),
                 )
             if is_new:
-                self._remember_execution(ActivityVerb.EVENT, execution, now)
-                if execution.available_at <= now:
-                    became_runnable(execution.queue)
+                self._remember_execution(ActivityVerb.EVENT, execution, now, **exception)
+                # A program has sent it, whoever its token belongs to.
+                execution = self._started(execution, now, by_person=False)
             elif digest is not None and not is_answered_by(
                 execution, digest=digest, handler_name=handler_name, job_id=job_id
             ):
@@ -185,6 +189,17 @@ class ExecutionOperations(Operations):
             return execution, is_new
 
         return in_transaction(work)
+
+    def _started(
+        self, execution: JobExecution, now: datetime, *, by_person: bool = True
+    ) -> JobExecution:
+        """Returns a run that has become PENDING, after an approval has been asked for."""
+        ids = [] if execution.job_id is None else [execution.pk]
+        if ids and self._ask_or_approve(ids, now, by_person=by_person):
+            return self._execution(execution.pk)
+        if execution.available_at <= now:
+            became_runnable(execution.queue)
+        return execution
 
     # --- stop and repeat --------------------------------------------------------------------------
 
@@ -282,12 +297,12 @@ class ExecutionOperations(Operations):
 
         def work() -> JobExecution | None:
             now = self.clock.now()
-            if not shard_changes.retry_all([execution_id], now=now):
+            exception = self._check_freezes(executions.jobs_of([execution_id]), now)
+            if not executions.retry(execution_id, now=now):
                 return None
             execution = self._execution(execution_id)
-            self._remember_execution(ActivityVerb.RETRIED, execution, now)
-            became_runnable(execution.queue)
-            return execution
+            self._remember_execution(ActivityVerb.RETRIED, execution, now, **exception)
+            return self._started(execution, now)
 
         retried = in_transaction(work)
         if retried is not None:
@@ -325,13 +340,17 @@ class ExecutionOperations(Operations):
     ) -> tuple[int, bool]:
         retried, entry = 0, None
         rows = failed.rows()
+        now = self.clock.now()
+        exception: dict[str, Any] = {}
+        if freezes.enabled(now, self.settings.default_timezone):
+            exception = self._check_freezes(executions.jobs_of_first(rows, RETRY_LIMIT), now)
         for _ in range(RETRY_LIMIT // RETRY_BATCH):
             batch = list(rows.values_list("scheduled_time", "id")[:RETRY_BATCH])
             if not batch:
                 break
             ids = [id_ for _, id_ in batch]
             retried, entry = in_transaction(
-                partial(self._retry_batch, ids, remember, retried=retried, entry=entry)
+                partial(self._retry_batch, ids, remember, exception, retried=retried, entry=entry)
             )
             rows = failed.after(*batch[-1])
         return retried, rows.exists()
@@ -340,16 +359,22 @@ class ExecutionOperations(Operations):
         self,
         ids: list[int],
         remember: Callable[[datetime, int], Activity],
+        exception: Mapping[str, Any],
         *,
         retried: int,
         entry: Activity | None,
     ) -> tuple[int, Activity]:
         now = self.clock.now()
-        retried += shard_changes.retry_all(ids, now=now)
-        for queue in executions.queues_of(ids):
+        retried += executions.retry_all(ids, now=now)
+        waiting = self._ask_or_approve(ids, now)
+        for queue in executions.queues_of([id_ for id_ in ids if id_ not in waiting]):
             became_runnable(queue)
         if entry is None:
-            return retried, remember(now, retried)
+            entry = remember(now, retried)
+            if exception:
+                activity.set_facts(entry.pk, {**entry.facts, **exception})
+                entry.facts = {**entry.facts, **exception}
+            return retried, entry
         activity.set_facts(entry.pk, {**entry.facts, "retried": retried})
         return retried, entry
 

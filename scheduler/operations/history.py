@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
-from scheduler.models import EDITABLE, LISTS, Activity, CronJob
+from scheduler.models import EDITABLE, LISTS, Activity, CronJob, JobFreeze
 from scheduler.operations.definition import (
     PARAMS,
     RULES,
@@ -24,7 +24,7 @@ from scheduler.operations.definition import (
     differences,
 )
 from scheduler.operations.masking import MASK, mask
-from scheduler.states import ActivityVerb, Door
+from scheduler.states import ActivityVerb, Door, TargetKind
 
 # The parts of facts that hold a whole definition.
 _DEFINITIONS: Final = ("before", "after")
@@ -43,10 +43,19 @@ class Change:
 
 def describe(entry: Activity, show: ShowInstant) -> str:
     """Returns what was done, as a sentence in the current language. `show` formats an instant."""
+    text, freeze = _describe(entry, show), facts_in(entry).get("despite_freeze")
+    if not freeze:
+        return text
+    return _("%(text)s, in spite of the freeze “%(freeze)s”") % {"text": text, "freeze": freeze}
+
+
+def _describe(entry: Activity, show: ShowInstant) -> str:
     facts = facts_in(entry)
     match entry.verb:
         case ActivityVerb.CREATED:
             return _("Created")
+        case ActivityVerb.CHANGED if entry.target_kind == TargetKind.FREEZE:
+            return _changed_freeze(facts)
         case ActivityVerb.CHANGED:
             return _changed(facts, show)
         case ActivityVerb.DELETED:
@@ -100,8 +109,25 @@ def describe(entry: Activity, show: ShowInstant) -> str:
             return _("Sent a test")
         case ActivityVerb.SEEN:
             return _("Marked as seen")
+        case ActivityVerb.ENDED:
+            return _("Ended before its time")
+        case ActivityVerb.APPROVED:
+            return _("Approved")
+        case ActivityVerb.REJECTED:
+            note = facts.get("reason")
+            return f"{_('Rejected')}: {note}" if note else _("Rejected")
         case _:
             return entry.verb  # a verb that a newer release has written
+
+
+def _changed_freeze(facts: Mapping[str, Any]) -> str:
+    old, values = facts.get("old"), facts.get("values")
+    if not (isinstance(old, Mapping) and isinstance(values, Mapping)):
+        return _("Changed")
+    changed = [name for name in values if name in old and old[name] != values[name]]
+    columns = {column.name: column for column in JobFreeze._meta.concrete_fields}
+    fields = ", ".join(str(columns[n].verbose_name) for n in changed if n in columns)
+    return _("Changed %(fields)s") % {"fields": fields}
 
 
 def describe_door(entry: Activity) -> str:

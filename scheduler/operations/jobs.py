@@ -26,7 +26,7 @@ from scheduler.operations.definition import (
     values_of,
 )
 from scheduler.operations.errors import InvalidJob, Problems
-from scheduler.operations.job_values import known_values, name_is_taken, with_free_name
+from scheduler.operations.frozen import freezes_of
 from scheduler.operations.missed import Missed, Settlement
 from scheduler.operations.upstream_rules import refuse_awaited
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
@@ -270,7 +270,7 @@ class JobOperations(Operations):
 
     def _settle_missed(self, old: CronJob, now: datetime, policy: MisfirePolicy) -> Settlement:
         """What becomes of the slots of a job that is switched on. Raises ScheduleError."""
-        if missed_slots.missed_since(old) is None:
+        if (since := missed_slots.missed_since(old)) is None:
             return Settlement()
         return missed_slots.settle(
             old,
@@ -278,12 +278,11 @@ class JobOperations(Operations):
             settings=self.settings,
             policy=policy,
             decided_by=Decision(cause=SkipCause.ENABLING, by=self.actor.name),
+            freezes=freezes_of(old.pk, since, self.settings),
         )
 
     def _settle_owed(self, old: CronJob, now: datetime) -> Settlement:
-        """What becomes of the slots that an edit of the schedule leaves without a row. A slot that
-        is due just now is among them: an edit fires nothing.
-        """
+        """What becomes of slots that an edit leaves without a row, one that is just due, too."""
         try:
             return missed_slots.settle(
                 old,

@@ -15,6 +15,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations.upstream_slots import waits_of
 from scheduler.schedule import schedule_of, slots_between
+from scheduler.schedule.freezes import Freezes
 from scheduler.schedule.plan import COUNTED_SKIPS, Decision, DueSchedule, first_slot, plan
 from scheduler.schedule.watermark import Watermark, first_owed, is_changed, watermark_of
 from scheduler.states import MisfirePolicy
@@ -108,12 +109,16 @@ def settle(
     settings: SchedulerSettings,
     decided_by: Decision,
     policy: MisfirePolicy = MisfirePolicy.SKIP,
+    freezes: Freezes = (),
 ) -> Settlement:
     """Decides by `policy` what happens to the slots that the job has missed up to `until`.
+    `freezes`: those that may block what would run now.
 
     The watermark is the first slot after `until` that has no record. Raises ScheduleError.
     """
-    due = _due(job, until=until, settings=settings, policy=policy, decided_by=decided_by)
+    due = _due(
+        job, until=until, settings=settings, policy=policy, decided_by=decided_by, freezes=freezes
+    )
     if due is None:
         since = _owed_since(job, settings)
         # If the job was edited after `until`, it misses its slots only from the edit on.
@@ -130,7 +135,7 @@ def settle(
             planned,
             spread_seconds=job.jitter_seconds,
             is_shadow=bool(job.is_shadow),
-            waits=waits,
+            needs_approval=job.approval_seconds > 0,
         )
         if planned.next_run_at is None or planned.next_run_at > until:
             watermark = watermark_of(job, settings, planned.next_run_at, until=until)
@@ -151,6 +156,7 @@ def _due(
     settings: SchedulerSettings,
     policy: MisfirePolicy = MisfirePolicy.SKIP,
     decided_by: Decision | None = None,
+    freezes: Freezes = (),
 ) -> DueSchedule | None:
     """Returns the slots to settle up to `until`. None: the job has missed nothing by then."""
     since = _owed_since(job, settings)
@@ -167,4 +173,5 @@ def _due(
         max_catchup=job.max_catchup,
         end_at=job.end_at,
         decided_by=decided_by,
+        freezes=freezes,
     )

@@ -28,6 +28,12 @@ def why_not_run(code: str, facts: Mapping[str, Any], show: ShowInstant) -> str:
             return f"{missed_slots(facts, show)}; {_decided(facts)}"
         case ReasonCode.SHADOW:
             return _("the job is a shadow: another system runs this slot")
+        case ReasonCode.FROZEN:
+            return _("frozen by “%(freeze)s”: %(note)s") % freeze_in(facts)
+        case ReasonCode.NOT_APPROVED:
+            return _("nobody approved it in time")
+        case ReasonCode.REJECTED:
+            return _rejected(facts)
         case ReasonCode.OVERLAP_RUNNING:
             return _("execution #%(id)s of the job was still running") % {
                 "id": facts.get("running", "?")
@@ -44,6 +50,18 @@ def why_not_run(code: str, facts: Mapping[str, Any], show: ShowInstant) -> str:
             return missed_in_words(facts, show)
         case _:
             return ""
+
+
+def freeze_in(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the name and the reason of the freeze that the facts of a run name."""
+    return {"freeze": str(facts.get("freeze", "?")), "note": str(facts.get("note", "?"))}
+
+
+def _rejected(facts: Mapping[str, Any]) -> str:
+    by, note = facts.get("by") or _("somebody"), facts.get("note")
+    if note:
+        return _("%(by)s rejected it: %(note)s") % {"by": by, "note": note}
+    return _("%(by)s rejected it") % {"by": by}
 
 
 def missed_slots(facts: Mapping[str, Any], show: ShowInstant) -> str:

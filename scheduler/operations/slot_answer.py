@@ -19,6 +19,7 @@ from scheduler.operations.upstream_words import facts_of
 from scheduler.schedule import JobSchedule
 from scheduler.schedule.clock_changes import whole_second
 from scheduler.schedule.closed_days import blocked
+from scheduler.schedule.freezes import Block
 from scheduler.schedule.plan import jitter_seconds, within
 from scheduler.states import (
     JudgedBy,
@@ -36,6 +37,7 @@ _CODES: Final = {
     ReasonCode.OVERLAP_WAITING.value: SlotCode.OVERLAP,
     ReasonCode.OVERLAP_NEWER.value: SlotCode.OVERLAP,
     ReasonCode.SHADOW.value: SlotCode.SHADOW,
+    ReasonCode.FROZEN.value: SlotCode.FROZEN,
 }
 #: Reasons of a run that ended before any attempt because a person wanted it.
 _CHOSEN: Final = frozenset({ReasonCode.CANCELLED_BY_PERSON, ReasonCode.BACKFILL_CANCELLED})
@@ -45,6 +47,7 @@ _CALM: Final = frozenset(
         SlotCode.RAN,
         SlotCode.WAITS,
         SlotCode.SHADOW,
+        SlotCode.FROZEN,
         SlotCode.PAUSED,
         SlotCode.CALENDAR,
         SlotCode.IN_GAP,
@@ -90,6 +93,8 @@ class SlotAnswer:
     moved_to: datetime | None = None
     starts_at: datetime | None = None
     obstacles: tuple[SlotObstacle, ...] = ()
+    freeze: str = ""
+    """Which freeze will block the slot; `reason` is its reason."""
     gap: Gap | None = None
     instead: SlotAnswer | None = None
     """The answer about the slot that came instead: moved by a calendar, or at the end of a gap."""
@@ -105,7 +110,7 @@ class SlotAnswer:
     def is_calm(self) -> bool:
         """False: somebody may have to look after it. A skip that a person chose is calm."""
         if self.code in {SlotCode.SKIPPED, SlotCode.MISSED_IN_SPAN}:
-            return self.reason_code == ReasonCode.MISSED
+            return self.reason_code in {ReasonCode.MISSED, ReasonCode.REJECTED}
         if self.code == SlotCode.NOT_BEGUN:
             return self.reason_code in _CHOSEN
         if self.code == SlotCode.RAN:
@@ -172,10 +177,19 @@ def decide(facts: SlotFacts) -> SlotAnswer:
         starts_at = at + timedelta(
             seconds=jitter_seconds(facts.job.pk, at, facts.job.jitter_seconds)
         )
-        return SlotAnswer(
+        found = SlotAnswer(
             code=SlotCode.NOT_YET, at=at, starts_at=starts_at, obstacles=facts.obstacles
         )
+        return found if facts.block is None else _frozen(found, facts.block)
     return _without_row(facts)
+
+
+def _frozen(found: SlotAnswer, block: Block) -> SlotAnswer:
+    freeze = block.freeze
+    found = replace(found, freeze=freeze.name, reason=freeze.reason)
+    if block.held_until is not None:
+        return replace(found, starts_at=block.held_until)
+    return replace(found, obstacles=(*found.obstacles, SlotObstacle.FROZEN))
 
 
 def _of_row(facts: SlotFacts, row: SlotRow) -> SlotAnswer:

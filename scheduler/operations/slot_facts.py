@@ -12,14 +12,15 @@ from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.operations import who
 from scheduler.operations.errors import NotPossible
+from scheduler.operations.frozen import blocks_of
 from scheduler.operations.missed import missed_since
 from scheduler.operations.queues import QueueControl
 from scheduler.operations.versions import VersionOperations
 from scheduler.operations.who import Off
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
-from scheduler.schedule.after import is_after
-from scheduler.states import JudgedBy, ReasonCode, SlotObstacle
-from scheduler.store import slot_rows, waits
+from scheduler.schedule.freezes import Block
+from scheduler.states import JudgedBy, SlotObstacle
+from scheduler.store import slot_rows
 from scheduler.store.slot_rows import SlotRow
 from scheduler.store.waits import Awaited
 
@@ -59,8 +60,8 @@ class SlotFacts:
     cancelled_by: str
     kept_since: datetime
     obstacles: tuple[SlotObstacle, ...]
-    awaited: Awaited | None = None
-    """The upstream jobs for which the run of the slot waits."""
+    block: Block | None = None
+    """How a freeze will block it, as the freezes are now."""
 
 
 def facts_about(
@@ -92,9 +93,9 @@ def facts_about(
         else "",
         kept_since=kept_since,
         obstacles=() if is_past else _obstacles(job, at),
-        awaited=waits.awaited(row.execution_id)
-        if row is not None and row.reason_code == ReasonCode.UPSTREAM_AWAITED
-        else None,
+        block=None
+        if is_past or schedule is None
+        else blocks_of(job, schedule, [at], now, settings).get(at),
     )
 
 

@@ -52,7 +52,13 @@ def _first(answer: SlotAnswer, show: ShowInstant) -> str:
         case SlotCode.NOT_BEGUN:
             text = _("The slot of %(at)s did not run: execution #%(id)s is %(status)s.")
             return text % facts
-        case SlotCode.SKIPPED | SlotCode.OVERLAP | SlotCode.SHADOW | SlotCode.MISSED_IN_SPAN:
+        case (
+            SlotCode.SKIPPED
+            | SlotCode.OVERLAP
+            | SlotCode.SHADOW
+            | SlotCode.FROZEN
+            | SlotCode.MISSED_IN_SPAN
+        ):
             return _not_run(answer, show)
         case SlotCode.PAUSED:
             return _("The slot of %(at)s did not run: the job was off.") % facts
@@ -135,6 +141,10 @@ def _not_yet(answer: SlotAnswer, show: ShowInstant) -> str:
         return _("The slot of %(at)s is planned, but as things are now it will not run.") % {
             "at": show(answer.at)
         }
+    if answer.freeze:
+        text = _("The slot of %(at)s is planned; the freeze “%(freeze)s” holds it until %(until)s.")
+        facts = {"at": show(answer.at), "freeze": answer.freeze, "until": show(starts_at)}
+        return text % facts
     if starts_at == answer.at:
         return _("The slot of %(at)s is planned, and nothing stands in its way now.") % {
             "at": show(answer.at)
@@ -154,7 +164,7 @@ def _more(answer: SlotAnswer, show: ShowInstant) -> Iterator[str]:
         elif answer.reason:
             yield answer.reason
     for obstacle in answer.obstacles:
-        yield _obstacle(obstacle)
+        yield _obstacle(obstacle, answer)
     if answer.code in {SlotCode.NOT_A_SLOT, SlotCode.IN_GAP} and answer.instead is None:
         yield _nearest(answer, show)
     if answer.is_slot_today and answer.judged_by == JudgedBy.HISTORY:
@@ -188,7 +198,7 @@ def _off(answer: SlotAnswer, show: ShowInstant) -> Iterator[str]:
         yield text % {**facts, "last": show(answer.last)}
 
 
-def _obstacle(obstacle: SlotObstacle) -> str:
+def _obstacle(obstacle: SlotObstacle, answer: SlotAnswer) -> str:
     match obstacle:
         case SlotObstacle.DISABLED:
             return _("The job is disabled.")
@@ -200,6 +210,9 @@ def _obstacle(obstacle: SlotObstacle) -> str:
             return _("There is no such handler.")
         case SlotObstacle.QUEUE_PAUSED:
             return _("Its queue is paused beyond that time.")
+        case SlotObstacle.FROZEN:
+            text = _("The freeze “%(freeze)s” holds then: %(note)s")
+            return text % {"freeze": answer.freeze, "note": answer.reason}
 
 
 def _nearest(answer: SlotAnswer, show: ShowInstant) -> str:

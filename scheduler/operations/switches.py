@@ -26,7 +26,7 @@ from scheduler.states import (
     SwitchDirection,
     SwitchState,
 )
-from scheduler.store import executions, jobs, slots, switches
+from scheduler.store import approvals, executions, jobs, slots, switches
 from scheduler.transient import in_transaction
 from scheduler.wakeups import became_runnable
 
@@ -128,6 +128,7 @@ class SwitchControl(Control):
                 return job
             ids = executions.slots_of_shadow(job.pk, after=served_until, limit=job.max_catchup)
             executions.retry_all(ids, now=now)
+            approvals.ask(approvals.need(ids), now)
             caught_up = len(ids)
             if not job.is_enabled:
                 caught_up += self._enable_from(job, served_until, now)

@@ -85,8 +85,8 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("name", lambda: text_problem(job.name, NAME_LENGTH, required=True))
     for name, longest in _TEXTS.items():
         check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
-    check("tags", lambda: _text_list(job.tags))
-    check("upstreams", lambda: upstreams_problem(job))
+    for name in LISTS:
+        check(name, lambda name=name: text_list_problem(getattr(job, name)))  # type: ignore[misc]
     check("alert_rules", lambda: _alert_rules(job, settings))
     check("queue", lambda: queue_problem(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
@@ -226,7 +226,7 @@ def _did_you_mean(hint: str | None) -> str:
     return _(" (did you mean %(name)s?)") % {"name": repr(hint)} if hint else ""
 
 
-def _text_list(value: object) -> str | None:
+def text_list_problem(value: object) -> str | None:
     if not isinstance(value, list):
         return _("must be a list of texts")
     if len(value) > LIST_LENGTH:

@@ -2,7 +2,7 @@
 
 A slot that is at most `misfire_grace_seconds` late is on time and runs. An older slot is missed.
 The misfire policy selects the missed slots that still run. The others are recorded as skipped, with
-the reason.
+the reason. Then the freezes of the job block what they hold back: see freezes.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from scheduler.schedule.freezes import Block, Freezes, blocked
 from scheduler.schedule.slots import Schedule, slots_between
 from scheduler.states import MisfirePolicy, ReasonCode, SkipCause
 
@@ -56,6 +57,7 @@ class DueSchedule:
     max_catchup: int = 100
     end_at: datetime | None = None
     decided_by: Decision | None = None
+    freezes: Freezes = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,13 @@ class SkippedSlots:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Slots to record, oldest first; slots to skip; the new watermark (None: no slot follows)."""
+    """Slots to record, oldest first; slots to skip; the new watermark (None: no slot follows).
+
+    `blocked`: those of `slots` that a freeze blocks, and how.
+    """
 
     slots: tuple[datetime, ...] = ()
+    blocked: tuple[tuple[datetime, Block], ...] = ()
     skipped: SkippedSlots | None = None
     next_run_at: datetime | None
 
@@ -89,7 +95,7 @@ def plan(job: DueSchedule, now: datetime) -> Plan:
     # slots_between excludes its start, but a slot at `on_time_from` is on time.
     on_time = slots_between(job.schedule, on_time_from - _INSTANT, until, SLOTS_PER_PLAN)
     if newest_missed is None:
-        return _recorded(job, on_time, None, now)
+        return _recorded(job, on_time, None, now, on_time_from)
     # A slot on time is newer than all missed ones: beside it, `latest` runs none of them.
     wanted = {
         MisfirePolicy.SKIP: 0,
@@ -99,21 +105,46 @@ def plan(job: DueSchedule, now: datetime) -> Plan:
     caught_up = _newest_slots(job.schedule, job.next_run_at, newest_missed, wanted)
     skipped_until = caught_up[0] - _INSTANT if caught_up else newest_missed
     skipped = _skipped(job, skipped_until)
-    return _recorded(job, [*caught_up, *on_time], skipped, now)
+    return _recorded(job, [*caught_up, *on_time], skipped, now, on_time_from)
 
 
 def _recorded(
-    job: DueSchedule, slots: list[datetime], skipped: SkippedSlots | None, now: datetime
+    job: DueSchedule,
+    slots: list[datetime],
+    skipped: SkippedSlots | None,
+    now: datetime,
+    on_time_from: datetime,
 ) -> Plan:
     slots = slots[:SLOTS_PER_PLAN]
+    blocks = _blocks(job, slots, now, on_time_from) if job.freezes else ()
     if len(slots) == SLOTS_PER_PLAN:
         # More slots may be due: the watermark stops after the last recorded one; the job stays due.
         now = slots[-1]
     return Plan(
         slots=tuple(slots),
+        blocked=blocks,
         skipped=skipped,
         next_run_at=first_slot(job.schedule, now, end_at=job.end_at),
     )
+
+
+def _blocks(
+    job: DueSchedule, slots: list[datetime], now: datetime, on_time_from: datetime
+) -> tuple[tuple[datetime, Block], ...]:
+    found = (
+        (
+            slot,
+            blocked(
+                slot,
+                job.freezes,
+                job.schedule,
+                end_at=job.end_at,
+                caught_up_at=now if slot < on_time_from else None,
+            ),
+        )
+        for slot in slots
+    )
+    return tuple((slot, block) for slot, block in found if block is not None)
 
 
 def _skipped(job: DueSchedule, until: datetime) -> SkippedSlots | None:

@@ -19,6 +19,7 @@ from scheduler.states import (
     CLOSED_BY_SUCCESS,
     GOING_ON,
     AlertState,
+    ApprovalState,
     ParamSource,
     ReasonCode,
     RunStatus,
@@ -220,7 +221,9 @@ class Standing:
 
 _WAITING: Final = """
 SELECT w.id, w.job_id, w.since, j.jitter_seconds
-  FROM (SELECT e.job_id, MIN(e.id) AS id, MIN(e.scheduled_time) AS since
+  FROM (SELECT e.job_id, MIN(e.id) AS id,
+               MIN(CASE WHEN e.reason_code IN ('{frozen}', '{unapproved}')
+                        THEN e.available_at ELSE e.scheduled_time END) AS since
           FROM job_executions e {index}
          WHERE {is_pending} AND e.attempt = 0 AND e.scheduled_time < %s
            AND e.job_id IS NOT NULL AND e.param_source = '{cron}'
@@ -239,6 +242,9 @@ def waiting(now: datetime, jobs: WithRules, limit: int) -> list[tuple[Standing, 
         index=BY_LEVEL[connection.vendor],
         is_pending=IS_PENDING,
         cron=ParamSource.CRON,
+        # What a freeze or a person holds back is not late before its time.
+        frozen=ReasonCode.FROZEN_HELD,
+        unapproved=ReasonCode.AWAITS_APPROVAL,
         condition=condition,
         limit=limit,
     )
@@ -268,6 +274,40 @@ def running(now: datetime, jobs: WithRules, limit: int) -> list[Standing]:
         for id_, job_id, at in fetch_all(statement, [now, *values])
         if (since := instant(at)) is not None
     ]
+
+
+_ASKING: Final = """
+SELECT e.id, e.job_id, e.created_at
+  FROM jobu_run_approvals a
+  JOIN job_executions e ON e.id = a.execution_id
+  JOIN cron_jobs j ON j.id = e.job_id
+ WHERE a.state = '{waiting}' AND e.status = '{pending}' AND {condition}
+ ORDER BY a.expires_at, e.id
+ LIMIT {limit}
+"""
+
+
+def awaiting_approval(jobs: WithRules, limit: int) -> list[Standing]:
+    """The runs of such jobs that wait until a person approves them, the most urgent first."""
+    condition, values = jobs.condition("j")
+    statement = _ASKING.format(
+        waiting=ApprovalState.WAITING, pending=RunStatus.PENDING, condition=condition, limit=limit
+    )
+    return [
+        Standing(execution_id=id_, job_id=job_id, since=since)
+        for id_, job_id, at in fetch_all(statement, values)
+        if (since := instant(at)) is not None
+    ]
+
+
+def still_asking(execution_ids: Collection[int]) -> set[int]:
+    """Which of these runs still wait for an approval."""
+    rows = JobExecution.objects.filter(
+        id__in=list(execution_ids),
+        status=RunStatus.PENDING,
+        reason_code=ReasonCode.AWAITS_APPROVAL,
+    )
+    return set(rows.values_list("id", flat=True))
 
 
 def still_waiting(execution_ids: Collection[int]) -> set[int]:

@@ -219,6 +219,16 @@ def newest_slot(job_id: int, *, until: datetime) -> datetime | None:
     return rows.order_by("-scheduled_time").values_list("scheduled_time", flat=True).first()
 
 
+def jobs_of(ids: Collection[int]) -> set[int]:
+    """The jobs of these executions, without those of executions that have none."""
+    return jobs_of_first(JobExecution.objects.filter(id__in=sorted(ids)), len(ids))
+
+
+def jobs_of_first(rows: QuerySet[JobExecution], limit: int) -> set[int]:
+    """The same of the first ones of `rows`."""
+    return {job_id for job_id in rows.values_list("job_id", flat=True)[:limit] if job_id}
+
+
 def queues_of(ids: Collection[int]) -> set[str]:
     return set(JobExecution.objects.filter(id__in=ids).values_list("queue", flat=True))
 

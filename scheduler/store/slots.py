@@ -7,7 +7,7 @@ second guard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,11 +15,12 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import QuerySet
 
-from scheduler.models import INSTANTS, LISTS, CronJob
+from scheduler.models import INSTANTS, CronJob
+from scheduler.schedule.freezes import Block
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
 from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
-from scheduler.store import waits as store_waits
+from scheduler.store import approvals
 from scheduler.store.connection import (
     SKIP_LOCKED,
     instant,
@@ -59,22 +60,29 @@ class DueJob:
     last_nominal_at: datetime | None
     created_at: datetime
     is_shadow: bool
-    upstream_seconds: int
-    has_upstreams: bool
-    followed: tuple[CronJob, ...] = ()
-    """Its upstream jobs. Read only for jobs that have any."""
+    approval_seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlotRecord:
-    """A slot to be written: PENDING from `available_at` on, or SKIPPED for all of `skipped`."""
+    """A slot to be written: PENDING from `available_at` on, or SKIPPED for all of `skipped`.
+
+    `held`: why a PENDING one has to wait.
+    """
 
     job_id: int
     slot: datetime
     available_at: datetime
     skipped: SkippedSlots | None = None
-    waits: tuple[Wait, ...] = ()
-    """The upstream jobs that must succeed first."""
+    held: Held | None = None
+    needs_approval: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    reason: str
+    code: ReasonCode
+    facts: Mapping[str, Any]
 
 
 def records_of(
@@ -83,23 +91,27 @@ def records_of(
     *,
     spread_seconds: int,
     is_shadow: bool = False,
-    waits: Callable[[datetime], tuple[Wait, ...]] = lambda slot: (),
+    needs_approval: bool = False,
 ) -> list[SlotRecord]:
     """The rows to write for a plan: one per slot, and one for all slots that it skips.
 
-    `is_shadow`: the slots do not run, because another system runs them. `waits`: for which upstream
-    jobs the run of a slot waits.
+    `is_shadow`: the slots do not run, because another system runs them. `needs_approval`: those
+    that are to run wait for a person.
     """
+    blocks = dict(planned.blocked)
     records = [
-        SlotRecord(
-            job_id=job_id,
-            slot=slot,
-            available_at=slot + timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
-            skipped=_in_shadow(slot) if is_shadow else None,
-            waits=() if is_shadow else waits(slot),
+        _record(
+            job_id,
+            slot,
+            timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
+            _in_shadow(slot) if is_shadow else blocks.get(slot),
         )
         for slot in planned.slots
     ]
+    if needs_approval:
+        records = [
+            record if record.skipped else replace(record, needs_approval=True) for record in records
+        ]
     if planned.skipped is not None:
         records.append(
             SlotRecord(
@@ -110,6 +122,38 @@ def records_of(
             )
         )
     return records
+
+
+def _record(
+    job_id: int, slot: datetime, jitter: timedelta, why: SkippedSlots | Block | None
+) -> SlotRecord:
+    if isinstance(why, Block) and why.held_until is not None:
+        held = held_by(why)
+        at = max(why.held_until, slot) + jitter
+        return SlotRecord(job_id=job_id, slot=slot, available_at=at, held=held)
+    skipped = skipped_by(why, slot) if isinstance(why, Block) else why
+    return SlotRecord(job_id=job_id, slot=slot, available_at=slot + jitter, skipped=skipped)
+
+
+def skipped_by(block: Block, slot: datetime) -> SkippedSlots:
+    """Why a slot is skipped that a freeze blocks."""
+    return SkippedSlots(
+        first=slot,
+        last=slot,
+        count=1,
+        reason=f"blocked by freeze {block.freeze.name!r}: {block.freeze.reason}",
+        reason_code=ReasonCode.FROZEN,
+        reason_facts=block.freeze.facts(),
+    )
+
+
+def held_by(block: Block) -> Held:
+    """Why a slot waits that a freeze blocks, and that runs at its end."""
+    return Held(
+        reason=f"held until the end of freeze {block.freeze.name!r}: {block.freeze.reason}",
+        code=ReasonCode.FROZEN_HELD,
+        facts=block.freeze.facts(),
+    )
 
 
 def _in_shadow(slot: datetime) -> SkippedSlots:
@@ -223,7 +267,7 @@ _RECORD: Final = {
 }
 
 
-# Text, code, and facts as JSON.
+# Why it is skipped or waits: text, code, and facts as JSON.
 _Reason = tuple[str, ReasonCode, str | None]
 
 
@@ -234,14 +278,15 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     share one INSERT ... SELECT: a burst costs a few statements, and the database copies the
     parameters itself.
     """
-    groups: dict[tuple[datetime, datetime, _Reason | None, tuple[Wait, ...]], list[int]] = {}
+    groups: dict[tuple[datetime, datetime, bool, _Reason | None], list[int]] = {}
     for record in records:
-        key = (record.slot, record.available_at, _reason_of(record), record.waits)
+        is_skipped = record.skipped is not None
+        key = (record.slot, record.available_at, is_skipped, _reason_of(record))
         groups.setdefault(key, []).append(record.job_id)
     written = 0
-    for (slot, available_at, reason, waits), ids in groups.items():
-        status = RunStatus.PENDING if reason is None else RunStatus.SKIPPED
-        finished_at = None if reason is None else now
+    for (slot, available_at, is_skipped, reason), ids in groups.items():
+        status = RunStatus.SKIPPED if is_skipped else RunStatus.PENDING
+        finished_at = now if is_skipped else None
         text, code, facts = reason or (None, None, None)
         if waits:
             code = ReasonCode.UPSTREAM_AWAITED
@@ -261,16 +306,18 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 *([] if connection.vendor == "postgresql" else [slot]),
             ],
         )
-        for wait in waits:
-            store_waits.record(ids, slot, wait, not_before=available_at)
+    asking = [record for record in records if record.needs_approval]
+    if asking:
+        jobs, times = ({r.job_id for r in asking}, {r.slot for r in asking})
+        approvals.ask(approvals.of_slots(jobs, times, now), now)
     return written
 
 
 def _reason_of(record: SlotRecord) -> _Reason | None:
-    skipped = record.skipped
-    if skipped is None:
-        return None
-    return skipped.reason, skipped.reason_code, to_json(skipped.reason_facts)
+    skipped, held = record.skipped, record.held
+    if skipped is not None:
+        return skipped.reason, skipped.reason_code, to_json(skipped.reason_facts)
+    return None if held is None else (held.reason, held.code, to_json(held.facts))
 
 
 _ADVANCE: Final = """

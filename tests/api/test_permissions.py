@@ -19,9 +19,11 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from scheduler.conf import AlertSettings, current
-from scheduler.models import ApiToken, CronJob, JobExecution
+from scheduler.models import ApiToken, CronJob, JobExecution, JobFreeze, RunApproval
+from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
-from scheduler.states import RunStatus
+from scheduler.states import ReasonCode, RunStatus
+from scheduler.store import approvals
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_run
 from tests.api.conftest import Program, error_of, make_alert, make_job, ok, person, program
@@ -56,6 +58,30 @@ def a_run(status: RunStatus) -> JobExecution:
     return make_run(the_job(), status, params={"message": CANARY})
 
 
+def a_run_that_asks() -> JobExecution:
+    """A run that waits until a person approves it."""
+    run, now = a_run(RunStatus.PENDING), database_now()
+    JobExecution.objects.filter(pk=run.pk).update(
+        available_at=approvals.NEVER, reason_code=ReasonCode.AWAITS_APPROVAL
+    )
+    RunApproval.objects.create(
+        execution=run, state="waiting", starts_at=now, expires_at=now + timedelta(days=1)
+    )
+    return JobExecution.objects.get(pk=run.pk)
+
+
+def a_freeze() -> JobFreeze:
+    """One of another job's tag, in the future."""
+    now = database_now()
+    return JobFreeze.objects.create(
+        name=f"freeze {next(NUMBERS)}",
+        reason="r",
+        since=now + timedelta(days=1),
+        until=now + timedelta(days=2),
+        tags=["other"],
+    )
+
+
 class Session(Program):
     """Calls the API with the session of a user."""
 
@@ -86,8 +112,12 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
     Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
-    Action.CHANGE_LIMITS: lambda api: api.put(
-        "/concurrency-groups", {"name": f"g{next(NUMBERS)}", "max_running": 1}
+    Action.CHANGE_FREEZE: lambda api: api.delete(f"/freezes/{a_freeze().pk}"),
+    Action.RUN_IN_FREEZE: lambda api: api.post(
+        f"/crons/{the_job().pk}/run", {"despite_freeze": True}
+    ),
+    Action.APPROVE_EXECUTION: lambda api: api.post(
+        f"/jobs/{(run := a_run_that_asks()).pk}/approve", {"digest": digest_of_params(run)}
     ),
     Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
     Action.CHANGE_ALERT: lambda api: try_channel(api),
@@ -134,7 +164,11 @@ def admin_page(action: Action) -> tuple[str, str] | None:
             "get", reverse("admin:scheduler_schedulerprocess_changelist"),
         ),
         Action.PAUSE_QUEUE: lambda: ("get", reverse("admin:queue-pause")),
-        Action.CHANGE_LIMITS: lambda: ("get", reverse("admin:group-change")),
+        Action.CHANGE_FREEZE: lambda: ("get", reverse("admin:freeze", args=[a_freeze().pk])),
+        Action.APPROVE_EXECUTION: lambda: (
+            "get",
+            reverse("admin:scheduler_jobexecution_approve", args=[a_run_that_asks().pk]),
+        ),
         Action.VIEW_PARAMS: lambda: ("get", run("change", RunStatus.SUCCESS)),
     }  # fmt: skip
     return pages[action]() if action in pages else None
@@ -261,6 +295,8 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/{failed_id}/retry": (None, OF_A_RUN),
     "POST /jobs/{waiting_id}/cancel": (None, OF_A_RUN),
     "POST /jobs/{waiting_id}/replay": (None, OF_A_RUN),
+    "POST /jobs/{asking_id}/approve": (lambda ids: _seen(ids["asking_id"]), OF_A_RUN),
+    "POST /jobs/{unwanted_id}/reject": (lambda ids: _seen(ids["unwanted_id"]), OF_A_RUN),
     "POST /events": ({"handler": "sample", "idempotency_key": "k"}, OF_A_RUN),
     "POST /crons/bulk/enable": ("cron_id", {"done", "refused", "items"}),
     "POST /crons/bulk/disable": ("cron_id", {"done", "refused", "items"}),
@@ -269,12 +305,22 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/bulk/cancel": ("waiting_id", {"done", "refused", "items"}),
     "POST /jobs/bulk/retry": ("failed_id", {"done", "refused", "items"}),
 }
+
+
+def _seen(execution_id: int) -> dict[str, str]:
+    return {"digest": digest_of_params(JobExecution.objects.get(pk=execution_id))}
+
+
 # Only for those who may see jobs: the copy of one, its versions, and the slots of an expression.
 WITH_SIGHT = {
     "POST /crons/{cron_id}/clone",
     "POST /crons/{cron_id}/restore",
     "POST /crons/{cron_id}/switch",
     "POST /crons/preview",
+    "POST /freezes",
+    "POST /freezes/preview",
+    "PATCH /freezes/{freeze_id}",
+    "POST /freezes/{freeze_id}/end",
     # A queue is no row of a job: who may pause it gives its name and reason.
     "POST /queues/pause",
     "POST /queues/resume",
@@ -291,13 +337,17 @@ def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
         "failed_id": a_run(RunStatus.FAILED).pk,
         "waiting_id": a_run(RunStatus.PENDING).pk,
         "alert_id": make_alert().pk,
+        "asking_id": a_run_that_asks().pk,
+        "unwanted_id": a_run_that_asks().pk,
     }
     # An event of somebody else, with the same key: the run of it is not shown either.
     ok(seeing.post("/events", {"handler": "sample", "idempotency_key": "k"}), 201)
 
     for verb, (given, known) in VERBS.items():
         method, address = verb.split(" ")
-        body = given() if callable(given) else given
+        body = given
+        if callable(given):
+            body = given(ids) if "ids" in given.__code__.co_varnames else given()
         if isinstance(given, str):
             body = {"ids": [ids[given]]}
         answer = blind.send(method, address.format(**ids), body)
@@ -316,7 +366,7 @@ def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
         for method in methods
         if method in ("post", "put", "patch")
     }
-    named = {re.sub(r"(failed|waiting)_id", "execution_id", verb) for verb in VERBS}
+    named = {re.sub(r"(failed|waiting|asking|unwanted)_id", "execution_id", verb) for verb in VERBS}
     assert in_document - WITH_SIGHT - OF_NO_ROW == named
 
 

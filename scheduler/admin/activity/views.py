@@ -18,7 +18,15 @@ from scheduler.admin.activity.chosen import Chosen, chosen, filters, kinds_for
 from scheduler.admin.history import line_of
 from scheduler.admin.site import reverse
 from scheduler.labels import label_of
-from scheduler.models import Activity, Alert, Backfill, CronJob, FailureGroup, JobExecution
+from scheduler.models import (
+    Activity,
+    Alert,
+    Backfill,
+    CronJob,
+    FailureGroup,
+    JobExecution,
+    JobFreeze,
+)
 from scheduler.operations import history
 from scheduler.operations.permissions import Action, may
 from scheduler.states import Door, TargetKind
@@ -35,6 +43,7 @@ _PAGES: Final[dict[str, tuple[type[Model], str]]] = {
     TargetKind.BACKFILL: (Backfill, "scheduler_backfill_change"),
     TargetKind.ALERT: (Alert, "scheduler_alert_change"),
     TargetKind.FAILURE: (FailureGroup, "failure"),
+    TargetKind.FREEZE: (JobFreeze, "freeze"),
 }
 
 

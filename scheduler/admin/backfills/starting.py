@@ -18,14 +18,12 @@ from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.translation import gettext
 
 from scheduler.admin import formatting
-from scheduler.admin.actions import RunsAdmin
+from scheduler.admin.actions import RunsAdmin, offer_exception
 from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
 from scheduler.admin.site import job_url
 from scheduler.models import CronJob, bounded_id
-from scheduler.operations.backfill_plans import PlannedRun
-from scheduler.operations.backfills import SLOTS_SHOWN, BackfillControl, InvalidJob, Preview
-from scheduler.operations.masking import mask
+from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible, Preview
 from scheduler.operations.permissions import Action, may
 from scheduler.states import TargetKind
 
@@ -49,6 +47,7 @@ class StartsBackfills(RunsAdmin):
         sees_params = may(request.user, Action.VIEW_PARAMS)
         given = request.POST if request.method == "POST" else None
         form = BackfillForm(given, job=job, sees_params=sees_params)
+        offer_exception(request, form, job.pk)
         context: dict[str, Any] = {
             "job": job,
             "zone": formatting.zone_of(job),
@@ -65,6 +64,9 @@ class StartsBackfills(RunsAdmin):
         except InvalidJob as error:
             form.add_problems(error)
             return self._page(request, "form", context)
+        except NotPossible as error:
+            form.add_error(None, str(error))
+            return self._page(request, "form", context)
         if not preview.total:
             form.add_error("until", gettext("The job has no slot in this range."))
             return self._page(request, "form", context)
@@ -72,7 +74,9 @@ class StartsBackfills(RunsAdmin):
         return self._page(request, "dry_run", context)
 
     def _start(self, request: HttpRequest, job: CronJob, form: BackfillForm) -> HttpResponse:
-        started = backfills_of(request).start(job.pk, **form.cleaned_data)
+        despite = bool(form.cleaned_data.pop("despite_freeze", False))
+        control = backfills_of(request, despite_freeze=despite)
+        started = control.start(job.pk, **form.cleaned_data)
         text = gettext("Backfill #%(id)s is started: beat makes its %(total)s runs.")
         messages.success(request, text % {"id": started.pk, "total": started.total})
         return HttpResponseRedirect(self._page_of(started))
@@ -128,20 +132,6 @@ def _asked_for(request: HttpRequest) -> CronJob | None:
 
 
 def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
-    return backfills_of(request).preview(job.pk, **form.cleaned_data)
-
-
-def _table(runs: list[PlannedRun], zone: ZoneInfo, sees_params: bool) -> dict[str, Any]:
-    headers = [gettext("number"), gettext("in %s") % zone.key, gettext("in UTC")]
-    rows = []
-    for number, run in enumerate(runs, 1):
-        local = run.slot.astimezone(zone)
-        row: list[object] = [
-            number,
-            f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
-            local.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        ]
-        if sees_params:
-            row.append(formatting.code(json.dumps(mask(run.params), ensure_ascii=False)))
-        rows.append(row)
-    return {"headers": [*headers, gettext("parameters")] if sees_params else headers, "rows": rows}
+    left_out = ("parallelism", "despite_freeze")
+    asked = {name: value for name, value in form.cleaned_data.items() if name not in left_out}
+    return backfills_of(request).preview(job.pk, **asked)

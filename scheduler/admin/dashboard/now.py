@@ -16,6 +16,7 @@ from scheduler.admin.site import reverse
 from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
+from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.liveness import OVERDUE_AFTER, is_alive
 from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import job_trends, statistics
@@ -42,11 +43,23 @@ def now_context(
         context["next_runs"] = next_runs.rows(now, from_hour)
         context["from_hours"] = next_runs.hours_to_choose(now, from_hour)
         problems += job_problems(jobs, failing_count)
+        problems += _freezes()
     processes = statistics.processes(limits.PROCESSES)
     if sees["processes"]:
         context["parts"] = _parts(now, processes)
     health = health_of(now, problems, processes, sees_jobs=sees["jobs"])
     return {**context, "health": health, "seen_at": formatting.exact(now)}
+
+
+def _freezes() -> list[tuple[str, str]]:
+    text = _("The freeze “%(name)s” holds until %(until)s: %(reason)s.")
+    return [
+        (
+            "warn",
+            text % {"name": freeze.name, "until": formatting.exact(until), "reason": freeze.reason},
+        )
+        for freeze, until in FreezeControl().holding_now()
+    ]
 
 
 def _running(now: datetime) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import TextInputWidget
 from scheduler.admin.verbs import Done, Verb, VerbForm
 from scheduler.models import JobExecution
+from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.control import Control
 from scheduler.states import RunStatus
 
@@ -40,6 +41,33 @@ class ReplayForm(VerbForm):
         params = self.fields["params"]
         assert isinstance(params, ParamsField)
         params.stored = params.initial = target.params
+
+
+class DecideForm(VerbForm):
+    """The digest says which parameters the person has seen: changed ones need a new look."""
+
+    digest = forms.CharField(widget=forms.HiddenInput(), max_length=64)
+    note = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=500,
+        widget=TextInputWidget(),
+        help_text=_("May stay empty."),
+    )
+
+    def __init__(self, *args: Any, target: JobExecution, **options: Any) -> None:
+        super().__init__(*args, target=target, **options)
+        self.fields["digest"].initial = digest_of_params(target)
+
+
+def _approve(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    control.approve(execution.pk, digest=answers["digest"], note=answers["note"])
+    return Done(message=_now("%s is approved.") % execution)
+
+
+def _reject(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
+    control.reject(execution.pk, digest=answers["digest"], note=answers["note"])
+    return Done(message=_now("%s is rejected: it does not run.") % execution)
 
 
 def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any]) -> Done:
@@ -88,17 +116,35 @@ CANCEL = Verb(
     form_for_many=CancelForm,
     is_dangerous=True,
 )
+APPROVE = Verb(
+    name="approve",
+    title=_("Approve"),
+    question=_("It runs with the parameters that its page shows. Its retries need no approval."),
+    act=_approve,
+    form=DecideForm,
+    starts_runs=True,
+)
+REJECT = Verb(
+    name="reject",
+    title=_("Reject"),
+    question=_("It is recorded as skipped and does not run."),
+    act=_reject,
+    form=DecideForm,
+    is_dangerous=True,
+)
 RETRY = Verb(
     name="retry",
     title=_("Retry"),
     question=_("It runs once more with the same parameters and a fresh budget of retries."),
     act=_retry,
+    starts_runs=True,
 )
 REPLAY = Verb(
     name="replay",
     title=_("Replay"),
     question=_("A new run of the same handler. This execution stays in the history as it is."),
     act=_replay,
+    starts_runs=True,
     form=ReplayForm,
 )
 # The replay form of a person who may not see parameters has no parameters field.
@@ -110,6 +156,7 @@ REPLAY_UNSEEN = Verb(
         " This execution stays in the history as it is."
     ),
     act=_replay,
+    starts_runs=True,
 )
 DELETE = Verb(
     name="delete",

@@ -28,7 +28,15 @@ from scheduler.admin.csv_export import Row
 from scheduler.admin.csv_list import CsvMixin
 from scheduler.admin.executions import file, log, log_search, page, retry_range
 from scheduler.admin.executions import filters as own_filters
-from scheduler.admin.executions.actions import CANCEL, DELETE, REPLAY, REPLAY_UNSEEN, RETRY
+from scheduler.admin.executions.actions import (
+    APPROVE,
+    CANCEL,
+    DELETE,
+    REJECT,
+    REPLAY,
+    REPLAY_UNSEEN,
+    RETRY,
+)
 from scheduler.admin.executions.columns import ExecutionChangeList, ExecutionColumns, listed
 from scheduler.admin.executions.search import execution_of_task, matching
 from scheduler.admin.site import register, render_to_string, reverse
@@ -102,7 +110,7 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
     verbs_for_many = (CANCEL, RETRY, DELETE)
     actions_list = ("retry_range", "search_logs")
     # This registers only the addresses. The page shows the buttons of the possible verbs.
-    actions_detail = ("retry", "cancel", "replay")
+    actions_detail = ("approve", "reject", "retry", "cancel", "replay")
     change_form_template = "scheduler/executions/page.html"
     list_before_template = "scheduler/executions/rows_live.html"
     delete_verb = DELETE
@@ -126,6 +134,9 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
 
     def has_replay_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Action.RUN_JOB)
+
+    def has_approve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request.user, Action.APPROVE_EXECUTION)
 
     def has_view_params_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request) and may(request.user, Action.VIEW_PARAMS)
@@ -263,6 +274,14 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     # --- verbs -----------------------------------------------------------------------------------
+
+    @page_action(description=_("Approve"), url_path="approve", permissions=["approve"])
+    def approve(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, APPROVE)
+
+    @page_action(description=_("Reject"), url_path="reject", permissions=["approve"])
+    def reject(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.ask_one(request, object_id, REJECT)
 
     @page_action(description=_("Retry"), url_path="retry", permissions=["retry"])
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:

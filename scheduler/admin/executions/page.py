@@ -29,11 +29,12 @@ from scheduler.states import (
     UNFINISHED,
     AlertKind,
     AlertState,
+    ApprovalState,
     ParamSource,
+    ReasonCode,
     RunStatus,
 )
-from scheduler.store import alerts
-from scheduler.store.waits import NEVER
+from scheduler.store import alerts, approvals
 
 _MOST_ALERTS: Final = 5
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
@@ -42,7 +43,7 @@ WORDS_LAST_SECONDS: Final = 10
 # The columns that change during an execution, without params and results, which may be large.
 _MOVING: Final = (
     "status", "attempt", "failures", "available_at", "lease_owner", "started_at",
-    "finished_at", "cancel_requested_at", "progress", "progress_message", "overran",
+    "finished_at", "cancel_requested_at", "progress", "progress_message", "overran", "reason_code",
 )  # fmt: skip
 
 
@@ -151,7 +152,11 @@ def useful_verbs(execution: JobExecution) -> frozenset[str]:
 def _buttons(execution: JobExecution, person: Any) -> list[dict[str, Any]]:
     """Returns the buttons of the verbs that the state allows and the person may use."""
     useful = useful_verbs(execution)
+    if execution.reason_code == ReasonCode.AWAITS_APPROVAL:
+        useful |= {"approve", "reject"}
     offered = (
+        ("approve", _("Approve"), "primary", Action.APPROVE_EXECUTION),
+        ("reject", _("Reject"), "danger", Action.APPROVE_EXECUTION),
         ("retry", _("Retry"), "primary", Action.RETRY_EXECUTION),
         ("cancel", _("Cancel"), "danger", Action.CANCEL_EXECUTION),
         ("replay", _("Replay"), "default", Action.RUN_JOB),
@@ -181,6 +186,7 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
         found.append((_("Requested by"), execution.requested_by))
     if execution.backfill_id is not None:
         found.append((_("Backfill"), _backfill_link(execution.backfill_id)))
+    found += _approval(execution)
     found += [
         (_("Took"), duration_cell(execution, now)),
         (_("Attempts"), _tries(execution)),
@@ -189,6 +195,20 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
         (_("Celery task"), _task(execution)),
     ]
     return found
+
+
+def _approval(execution: JobExecution) -> list[tuple[str, object]]:
+    """Returns who has approved or rejected the run, and when."""
+    found = approvals.of_run(execution.pk)
+    if found is None:
+        return []
+    state = label_of(ApprovalState, found.state)
+    if found.decided_at is None:
+        return [(_("Approval"), state)]
+    facts = {"state": state, "by": found.decided_by or "?"}
+    facts["when"] = formatting.exact(found.decided_at)
+    text = _("%(state)s by %(by)s at %(when)s") % facts
+    return [(_("Approval"), f"{text}: {found.note}" if found.note else text)]
 
 
 def _alerts(execution: JobExecution, person: Any) -> list[tuple[str, object]]:
@@ -213,8 +233,8 @@ def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
     return [
         (
             _("May start from"),
-            _("when its upstream jobs have succeeded")
-            if execution.available_at >= NEVER
+            _("when it is approved")
+            if execution.available_at >= approvals.NEVER
             else formatting.instant(execution.available_at),
         ),
         (_("Lease ends"), formatting.instant(execution.lease_expires_at)),
@@ -302,7 +322,7 @@ def _timeline(
         happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
     if execution.finished_at:
         happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
-    if execution.status == RunStatus.PENDING and now < execution.available_at < NEVER:
+    if execution.status == RunStatus.PENDING and now < execution.available_at < approvals.NEVER:
         happened.append((execution.available_at, _("May be claimed"), ""))
     happened.sort(key=lambda event: event[0])
     events: list[dict[str, object]] = []

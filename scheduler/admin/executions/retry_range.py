@@ -24,7 +24,7 @@ from scheduler.admin.unfold_compat import (
     name_date_and_time,
 )
 from scheduler.models import CronJob
-from scheduler.operations.control import RETRY_LIMIT, Control, FailedRange
+from scheduler.operations.control import RETRY_LIMIT, Control, FailedRange, NotPossible
 from scheduler.operations.validation import instant_problem
 from scheduler.states import RETRYABLE, OverlapPolicy, RunStatus
 
@@ -127,7 +127,12 @@ def _count(control: Control, failed: FailedRange, job: CronJob | None) -> dict[s
 
 
 def _retry(request: HttpRequest, control: Control, failed: FailedRange) -> HttpResponse:
-    retried, more = control.retry_range(failed)
+    back = HttpResponseRedirect(reverse("admin:scheduler_jobexecution_changelist"))
+    try:
+        retried, more = control.retry_range(failed)
+    except NotPossible as error:
+        messages.error(request, str(error))
+        return back
     messages.success(
         request,
         ngettext(
@@ -139,4 +144,4 @@ def _retry(request: HttpRequest, control: Control, failed: FailedRange) -> HttpR
     )
     if more:
         messages.warning(request, _now("There are more of them; retry the range once more."))
-    return HttpResponseRedirect(reverse("admin:scheduler_jobexecution_changelist"))
+    return back

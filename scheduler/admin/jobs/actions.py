@@ -162,6 +162,7 @@ RUN = Verb(
     title=_("Run now"),
     question=_("A run out of turn. The schedule does not notice it."),
     act=_run,
+    starts_runs=True,
     form=RunForm,
 )
 BLIND_RUN = Verb(
@@ -172,6 +173,7 @@ BLIND_RUN = Verb(
         "does not notice it."
     ),
     act=_run,
+    starts_runs=True,
     form=BlindRunForm,
 )
 ENABLE = Verb(

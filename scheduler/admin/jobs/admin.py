@@ -126,6 +126,7 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
                     "jitter_seconds",
                     "queue",
                     "priority",
+                    "approval_seconds",
                 ),
                 "classes": ("tab",),
             },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,7 +16,9 @@ from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.definition import count_from
+from scheduler.operations.frozen import blocks_of
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
+from scheduler.schedule.freezes import Block
 from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words_of_kinds import words_of
 
@@ -38,6 +40,8 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     except (ValueError, OSError, OverflowError) as error:  # invalid zone or instant, written by SQL
         return {"words": words, "preview_error": str(error)}
     warnings = warnings_about(job, schedule, slots, now)
+    blocks = blocks_of(job, schedule, slots, now, current())
+    warnings += sorted({_of_freeze(block) for block in blocks.values()})
     if job.calendar:
         warnings.append(
             _("The calendar %(name)s moves or drops what falls on its days: see the next runs.")
@@ -46,7 +50,7 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
     return {
         "words": words,
         "warnings": warnings,
-        "next_runs": _table(slots, schedule, zone, now),
+        "next_runs": _table(slots, schedule, zone, now, blocks),
         "zone": zone.key,
     }
 
@@ -55,8 +59,26 @@ def moved_from(day: date) -> str:
     return _("moved from %(day)s") % {"day": f"{WEEKDAYS_ABBR[day.weekday()]} {day}"}
 
 
+def _of_freeze(block: Block) -> str:
+    facts = {"name": block.freeze.name, "reason": block.freeze.reason}
+    return _("The freeze “%(name)s” blocks some of the next runs: %(reason)s") % facts
+
+
+def _frozen(block: Block) -> str:
+    if block.held_until is None:
+        return _("frozen by “%(freeze)s”") % {"freeze": block.freeze.name}
+    return _("frozen by “%(freeze)s”, runs at %(until)s") % {
+        "freeze": block.freeze.name,
+        "until": formatting.exact(block.held_until),
+    }
+
+
 def _table(
-    slots: Sequence[datetime], schedule: JobSchedule, zone: ZoneInfo, now: datetime
+    slots: Sequence[datetime],
+    schedule: JobSchedule,
+    zone: ZoneInfo,
+    now: datetime,
+    blocks: Mapping[datetime, Block],
 ) -> dict[str, Any]:
     rows: list[Sequence[object]] = []
     offset_before = now.astimezone(zone).utcoffset()
@@ -67,12 +89,13 @@ def _table(
         rows.append(
             (
                 format_html(
-                    '<span class="whitespace-nowrap">{}</span> {} {}',
+                    '<span class="whitespace-nowrap">{}</span> {} {} {}',
                     f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
                     formatting.badge(_("clock change"), "warn") if changed else "",
                     formatting.badge(moved_from(day), "calm")
                     if (day := schedule.moved_from(slot))
                     else "",
+                    formatting.badge(_frozen(blocks[slot]), "warn") if slot in blocks else "",
                 ),
                 formatting.no_wrap(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
                 formatting.distance(slot, now),

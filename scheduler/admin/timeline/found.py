@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from django.utils.formats import number_format
@@ -15,19 +15,24 @@ from scheduler.admin.timeline.window import Window
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
-from scheduler.store import planned_slots, timeline
+from scheduler.schedule.freezes import holding, holds_within
+from scheduler.store import freezes, planned_slots, timeline
 
 #: Seconds for planned slots. The page appears without the missing ones, and asks again.
 PLAN_SECONDS: Final = 0.06
 
 
 class Bar(NamedTuple):
-    """A run or a planned slot; seconds from the window's start. `run` is None for a slot."""
+    """A run or a planned slot; seconds from the window's start. `run` is None for a slot.
+
+    `freeze`: the name of the one that will block the slot.
+    """
 
     start: float
     end: float
     job: CronJob
     run: timeline.Run | None = None
+    freeze: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,8 @@ class Found:
     planned: planned_slots.Planned
     usual_seconds: Mapping[int, float]
     """By job. Missing: nothing is known of it."""
+    frozen: Mapping[int, Mapping[str, Sequence[float]]]
+    """By job and name of a freeze: the slots that it will block. They are not in `planned`."""
 
     @property
     def now_seconds(self) -> float:
@@ -85,6 +92,10 @@ class Found:
             usual = self.usual_seconds.get(job_id, 0.0)
             for slot in slots:
                 yield Bar(slot - origin, slot - origin + usual, jobs[job_id])
+        for job_id, of_job in self.frozen.items():
+            for freeze, slots in of_job.items():
+                for slot in slots:
+                    yield Bar(slot - origin, slot - origin, jobs[job_id], freeze=freeze)
 
 
 def find(window: Window, jobs: Sequence[CronJob], now: datetime, *, sees_runs: bool) -> Found:
@@ -100,6 +111,7 @@ def find(window: Window, jobs: Sequence[CronJob], now: datetime, *, sees_runs: b
         settings=current(),
         is_late=lambda: clock.monotonic() > until,
     )
+    planned, frozen = _without_frozen(planned, ids, window, now)
     nothing = timeline.Runs(runs=(), cut_jobs=frozenset())
     return Found(
         window=window,
@@ -108,7 +120,30 @@ def find(window: Window, jobs: Sequence[CronJob], now: datetime, *, sees_runs: b
         runs=timeline.runs_of(ids, window.since, window.until, now) if sees_runs else nothing,
         planned=planned,
         usual_seconds=timeline.usual_seconds(ids),
+        frozen=frozen,
     )
+
+
+def _without_frozen(
+    planned: planned_slots.Planned, ids: Sequence[int], window: Window, now: datetime
+) -> tuple[planned_slots.Planned, Mapping[int, Mapping[str, Sequence[float]]]]:
+    """Returns the planned slots that no freeze will block, and those that one will, by its name."""
+    since = max(window.since, now)
+    known = freezes.of_jobs(ids, since, current().default_timezone)
+    if not holds_within(known.all, since, window.until):
+        return planned, {}
+    free: dict[int, Sequence[float]] = {}
+    frozen: dict[int, dict[str, list[float]]] = {}
+    for job_id, slots in planned.slots.items():
+        of_job, left = known.of(job_id), []
+        for slot in slots:
+            freeze = holding(of_job, datetime.fromtimestamp(slot, UTC)) if of_job else None
+            if freeze is None:
+                left.append(slot)
+            else:
+                frozen.setdefault(job_id, {}).setdefault(freeze.name, []).append(slot)
+        free[job_id] = left
+    return replace(planned, slots=free), frozen
 
 
 def busiest(bars: Sequence[Bar]) -> tuple[int, float] | None:
@@ -116,7 +151,7 @@ def busiest(bars: Sequence[Bar]) -> tuple[int, float] | None:
     changes = sorted(
         change
         for bar in bars
-        if bar.run is None or bar.run.started is not None
+        if (not bar.freeze if bar.run is None else bar.run.started is not None)
         for change in ((bar.start, 1), (max(bar.end, bar.start + 0.001), -1))
     )
     best, at, count = 0, 0.0, 0

@@ -152,7 +152,8 @@ def _first_row(request: HttpRequest) -> int:
 def _answer(found: Found) -> dict[str, Any]:
     """Rows are numbers of jobs here, instants are seconds from the window's start; null: not yet.
 
-    runs: [row, number of the state, due, started, finished, id]; planned: [row, slots].
+    runs: [row, number of the state, due, started, finished, id]; planned: [row, slots]; frozen:
+    [row, name of the freeze, slots].
     """
     rows = {job.pk: number for number, job in enumerate(found.jobs)}
     numbers = {status.value: number for number, status in enumerate(_STATUSES)}
@@ -180,6 +181,11 @@ def _answer(found: Found) -> dict[str, Any]:
             [rows[job_id], [round(slot - origin, 3) for slot in slots]]
             for job_id, slots in found.planned.slots.items()
         ],
+        "frozen": [
+            [rows[job_id], freeze, [round(slot - origin, 3) for slot in slots]]
+            for job_id, freezes in found.frozen.items()
+            for freeze, slots in freezes.items()
+        ],
         "notes": found.notes(),
         "is_partial": found.is_partial,
     }
@@ -199,6 +205,7 @@ def _texts() -> dict[str, Any]:
         "zone": get_current_timezone_name(),
         "statuses": [label(status) for status in _STATUSES],
         "planned": _("planned"),
+        "frozen": _("planned, but frozen"),
         "at_once": _("runs at once"),
         "now": _("now"),
         "due": _("slot"),
@@ -218,6 +225,7 @@ def _legend() -> list[tuple[str, str]]:
     return [
         *((str(number), label(status)) for number, status in enumerate(_STATUSES)),
         ("planned", _("planned")),
+        ("frozen", _("planned, but frozen")),
     ]
 
 
@@ -249,6 +257,9 @@ def _row(bar: Bar, found: Found, urls: dict[str, str]) -> dict[str, Any]:
         "took": formatting.span(bar.end - bar.start) if bar.end > bar.start else "",
         "state": formatting.badge(_("planned")),
     }
+    if run is None and bar.freeze:
+        text = _("frozen by “%(freeze)s”") % {"freeze": bar.freeze}
+        return {**row, "state": formatting.badge(text, "warn")}
     if run is None:
         return row
     has_begun = run.started is not None

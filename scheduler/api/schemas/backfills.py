@@ -7,14 +7,21 @@ from typing import Any
 from ninja import Schema
 from pydantic import Field, StrictBool
 
-from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut, WholeNumber
+from scheduler.api.schemas.base import (
+    DespiteFreeze,
+    Instant,
+    InstantIn,
+    JsonObject,
+    PageOut,
+    WholeNumber,
+)
 from scheduler.states import (
     BackfillOrder,
     BackfillState,
 )
 
 
-class BackfillIn(In):
+class BackfillIn(DespiteFreeze):
     since: InstantIn = Field(description="start of the range, included")
     until: InstantIn = Field(description="end of the range, included")
     order: BackfillOrder = BackfillOrder.OLDEST_FIRST

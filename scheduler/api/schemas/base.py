@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
     StrictInt,
     StrictStr,
     WithJsonSchema,
@@ -77,6 +78,12 @@ class In(Schema):
     """A body of a request. Unknown names are refused, because a typo would be ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class DespiteFreeze(In):
+    despite_freeze: StrictBool = Field(
+        default=False, description="an emergency: start it although a freeze holds"
+    )
 
 
 class ErrorBody(Schema):

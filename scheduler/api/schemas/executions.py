@@ -11,8 +11,17 @@ from pydantic import (
     StrictStr,
 )
 
-from scheduler.api.schemas.base import Id, In, Instant, InstantIn, JsonObject, PageOut
+from scheduler.api.schemas.base import (
+    DespiteFreeze,
+    Id,
+    In,
+    Instant,
+    InstantIn,
+    JsonObject,
+    PageOut,
+)
 from scheduler.states import (
+    ApprovalState,
     AttemptOutcome,
     ParamSource,
     RunStatus,
@@ -47,6 +56,20 @@ class ExecutionOut(Schema):
     created_at: Instant
 
 
+class ApprovalOut(Schema):
+    state: ApprovalState
+    expires_at: Instant = Field(description="until when a person can decide")
+    decided_by: str
+    decided_at: Instant | None
+    note: str
+    digest: str = Field(description="of the parameters as they are now: send it with the decision")
+
+
+class DecideIn(DespiteFreeze):
+    digest: StrictStr = Field(max_length=64, description="as the execution's `approval` shows it")
+    note: StrictStr = Field(default="", max_length=500)
+
+
 class ExecutionDetail(ExecutionOut):
     params: Any = Field(description="secrets are masked; null: you may not see them")
     result: Any = Field(description="secrets are masked; null: none, or you may not see it")
@@ -63,7 +86,7 @@ class ExecutionDetail(ExecutionOut):
     deadline_at: Instant | None
     cancel_requested_at: Instant | None
     overran: bool
-    shards: dict[RunStatus, int] = Field(description="how many shards it has, by status")
+    approval: ApprovalOut | None = Field(description="null: it needs none")
 
 
 class ExecutionBrief(Schema):
@@ -124,7 +147,7 @@ class LogPage(Schema):
     is_complete: bool = Field(description="the execution has ended; no more lines follow")
 
 
-class EventIn(In):
+class EventIn(DespiteFreeze):
     handler_name: StrictStr = Field(default="", max_length=255)
     handler: StrictStr = Field(default="", max_length=255, description="short for handler_name")
     params: JsonObject = Field(default_factory=dict, description="merged into the job's")

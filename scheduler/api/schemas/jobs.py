@@ -16,7 +16,15 @@ from pydantic import (
     StrictStr,
 )
 
-from scheduler.api.schemas.base import In, Instant, InstantIn, JsonObject, PageOut, WholeNumber
+from scheduler.api.schemas.base import (
+    DespiteFreeze,
+    In,
+    Instant,
+    InstantIn,
+    JsonObject,
+    PageOut,
+    WholeNumber,
+)
 from scheduler.models import LARGEST_ID, LIMITS, CronJob
 from scheduler.schedule.kinds import MAX_LENGTH
 from scheduler.states import (
@@ -69,14 +77,8 @@ class CronFields(In):
     queue: StrictStr = Field(default="", max_length=100)
     priority: WholeNumber = _whole("priority", "9 first")
     jitter_seconds: WholeNumber = _whole("jitter_seconds", "spreads the start")
-    upstreams: list[Annotated[StrictStr, Field(min_length=1, max_length=255)]] = Field(
-        default_factory=list,
-        max_length=50,
-        description="names of the jobs whose success for the same slot it waits for, in place of"
-        " those that there are",
-    )
-    upstream_seconds: WholeNumber = _whole(
-        "upstream_seconds", "in which they must succeed; then the slot is skipped"
+    approval_seconds: WholeNumber = _whole(
+        "approval_seconds", "in which a person approves each run, or it is skipped; 0: no approval"
     )
 
 
@@ -139,8 +141,7 @@ class CronOut(Schema):
     queue: str
     priority: int
     jitter_seconds: int
-    upstreams: list[str] = Field(description="names of the jobs that it waits for")
-    upstream_seconds: int
+    approval_seconds: int
     pause_reason: str
     paused_until: Instant | None
     next_run_at: Instant | None = Field(description="null: beat has yet to compute it, or never")
@@ -222,7 +223,7 @@ class CloneIn(In):
     name: StrictStr = _NAME
 
 
-class RunNow(In):
+class RunNow(DespiteFreeze):
     params: JsonObject | None = Field(
         default=None, description="instead of the job's; null or left out: the job's"
     )
@@ -249,6 +250,7 @@ class SlotOut(Schema):
     moved_from: date | None = Field(
         default=None, description="the local day that the slot stands for, if the calendar moved it"
     )
+    frozen_by: str | None = Field(default=None, description="the freeze that will block the slot")
 
 
 class PreviewOut(Schema):

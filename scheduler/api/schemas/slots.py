@@ -41,6 +41,7 @@ class SlotAnswerOut(Schema):
     moved_to: Instant | None = Field(description="the slot to which the calendar moves it")
     starts_at: Instant | None = Field(description="of a planned slot, with the job's jitter")
     obstacles: list[SlotObstacle] = Field(description="what will stand in its way")
+    freeze: str = Field(description="which freeze will block the slot")
     gap: GapOut | None = Field(description="the clock skipped this time")
     instead: SlotAnswerOut | None = Field(description="about the slot that came instead")
     other_pass: Instant | None = Field(description="the clock shows this time twice")

@@ -94,6 +94,7 @@ def _retry_arguments(parser: CommandParser) -> None:
         choices=sorted(each.value for each in RETRYABLE),
         help=_("... that ended so (FAILED and TIMEOUT)"),
     )
+    inputs.add_despite_freeze(parser)
     add_yes(parser)
 
 

@@ -24,6 +24,7 @@
   const HEAD = AXIS + COUNTS;
   const LANES = 4;
   const PLANNED = 7;
+  const FROZEN = 8;
   const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400];
   // By the number of the state: colour, part of the row's height, pattern. So a shape says it, too.
   const SHAPES = [
@@ -35,6 +36,7 @@
     { colour: "warn", height: 0.7, pattern: "dots" }, // cancelled
     { colour: "calm", height: 0.5, pattern: "diamond" }, // skipped
     { colour: "busy", height: 0.35, pattern: "dashes" }, // planned
+    { colour: "calm", height: 0.35, pattern: "dashes" }, // planned, but a freeze blocks it
   ];
   const isTrouble = (bar) => bar.kind === 3 || bar.kind === 4;
 
@@ -70,7 +72,7 @@
     if (part.next !== null && isNew) load(part.next);
     if (part.next !== null && isNew) return;
     const all = [...parts.values()];
-    const isEmpty = all.every(({ runs, planned }) => !runs.length && !planned.length);
+    const isEmpty = all.every(({ runs, planned, frozen }) => !(runs.length + planned.length + frozen.length));
     note(isEmpty ? [texts.none] : [...new Set(all.flatMap(({ notes }) => notes))]);
     box.setAttribute("aria-busy", "false");
   }
@@ -81,7 +83,7 @@
   }
 
   function take(first, part) {
-    const { jobs, runs, planned, now } = part;
+    const { jobs, runs, planned, frozen, now } = part;
     const taken = jobs.map(([id, name, state, usual]) => ({ id, name, state, usual, bars: [] }));
     for (const [row, kind, due, started, finished, id] of runs) {
       const start = started ?? due;
@@ -93,6 +95,11 @@
       const usual = taken[row].usual ?? 0;
       for (const slot of slots) {
         taken[row].bars.push({ kind: PLANNED, due: slot, start: slot, end: slot + usual, id: null, ran: true });
+      }
+    }
+    for (const [row, freeze, slots] of frozen) {
+      for (const slot of slots) {
+        taken[row].bars.push({ kind: FROZEN, due: slot, start: slot, end: slot, id: null, ran: false, freeze });
       }
     }
     for (const row of taken) {
@@ -393,6 +400,7 @@
       if (usual !== null) lines.push(`${texts.usual} ${span(usual)}`);
       return lines;
     }
+    if (bar.kind === FROZEN) return [name, `${texts.frozen}: ${instant(bar.due)}`, bar.freeze];
     lines.push(`#${bar.id} ${texts.statuses[bar.kind]}`, `${texts.due} ${instant(bar.due)}`);
     if (bar.ran) lines.push(`${texts.since} ${instant(bar.start)}`, `${texts.took} ${span(bar.end - bar.start)}`);
     return lines;
@@ -516,7 +524,7 @@
   function drawLegend() {
     const colour = colours();
     for (const place of document.querySelectorAll("canvas[data-shape]")) {
-      const kind = place.dataset.shape === "planned" ? PLANNED : Number(place.dataset.shape);
+      const kind = { planned: PLANNED, frozen: FROZEN }[place.dataset.shape] ?? Number(place.dataset.shape);
       const pen = place.getContext("2d");
       pen.clearRect(0, 0, place.width, place.height);
       drawShape(pen, kind, SHAPES[kind].pattern === "diamond" ? 14 : 2, 1, 24, 16, colour);

@@ -1,0 +1,1 @@
+"""The pages of freezes: the list, and the form with what it will block."""

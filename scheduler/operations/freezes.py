@@ -1,0 +1,348 @@
+"""Freezes for people: what they are, what they will block, and creating, changing, ending them.
+
+A change decides anew about the runs that freezes hold: each was recorded to run when they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.utils.translation import gettext as _
+
+from scheduler.models import CronJob, JobFreeze
+from scheduler.operations import validation
+from scheduler.operations.base import Operations
+from scheduler.operations.errors import InvalidJob, NotPossible, Problems
+from scheduler.schedule import ScheduleError, load_zone, schedule_of, slots_between
+from scheduler.schedule.freezes import Freeze, blocked, holding
+from scheduler.states import ActivityVerb, BlockedSlots, TargetKind
+from scheduler.store import approvals, executions, freezes
+from scheduler.store.slots import held_by, skipped_by
+from scheduler.transient import in_transaction
+from scheduler.wakeups import became_runnable
+
+#: What a person may set.
+FIELDS: Final = (
+    "name", "reason", "since", "until", "hours", "timezone", "tags", "blocked_slots", "is_enabled",
+)  # fmt: skip
+PREVIEW_DAYS: Final = 7
+_JOBS: Final = 500
+_SLOTS_OF_JOB: Final = 2_000
+_PREVIEW_SECONDS: Final = 1.0
+_INSTANT: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WillBlock:
+    """The slots of one job that a freeze will block."""
+
+    job: CronJob
+    count: int
+    first: datetime
+    last: datetime
+    runs_at: datetime | None
+    """When the last of them will run after all; None: it will not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    jobs: tuple[WillBlock, ...]
+    is_partial: bool
+    """There are too many jobs to look at all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeControl(Operations):
+    """The operations on freezes."""
+
+    def all(self) -> list[JobFreeze]:
+        return list(JobFreeze.objects.order_by("name"))
+
+    def get(self, freeze_id: int) -> JobFreeze:
+        return JobFreeze.objects.get(pk=freeze_id)
+
+    def holds_until(self, row: JobFreeze, now: datetime) -> datetime | None:
+        """Returns when the span of the freeze that holds now ends. None: it does not hold."""
+        if not row.is_enabled or (value := self.readable(row)) is None:
+            return None
+        span = value.span_at(now)
+        return span[1] if span else None
+
+    def readable(self, row: JobFreeze) -> Freeze | None:
+        """Returns what the row says. None: SQL has written what is no freeze."""
+        try:
+            return self._value(row)
+        except (ScheduleError, ValueError, TypeError):
+            return None
+
+    def holding_now(self) -> list[tuple[Freeze, datetime]]:
+        """Returns the freezes that hold now, with the end of each, the nearest end first."""
+        now = self.clock.now()
+        found = freezes.enabled(now, self.settings.default_timezone)
+        spans = ((freeze, freeze.span_at(now)) for freeze in found)
+        return sorted(
+            ((freeze, span[1]) for freeze, span in spans if span), key=lambda pair: pair[1]
+        )
+
+    def preview(self, **values: Any) -> Preview:
+        """Returns which slots of the next days a freeze with these values would block.
+
+        Raises InvalidJob as `create` does, but asks for neither a free name nor a reason.
+        """
+        now = self.clock.now()
+        row = JobFreeze(**{"name": "?", "reason": "?", **_known(values)})
+        problems = _problems(row, now, self.settings.default_timezone, is_new=False)
+        if problems:
+            raise InvalidJob(problems)
+        freeze, until = self._value(row), now + timedelta(days=PREVIEW_DAYS)
+        late = self.clock.monotonic() + _PREVIEW_SECONDS
+        jobs = CronJob.objects.filter(is_enabled__in=[True])
+        if freeze.tags:
+            jobs = jobs.filter(tag_rows__tag__in=sorted(freeze.tags)).distinct()
+        found: list[WillBlock] = []
+        chosen = list(jobs.order_by("name")[: _JOBS + 1])
+        for job in chosen[:_JOBS]:
+            if self.clock.monotonic() > late:
+                return Preview(jobs=tuple(found), is_partial=True)
+            if (will := self._will_block(job, freeze, now, until)) is not None:
+                found.append(will)
+        return Preview(jobs=tuple(found), is_partial=len(chosen) > _JOBS)
+
+    def _will_block(
+        self, job: CronJob, freeze: Freeze, now: datetime, until: datetime
+    ) -> WillBlock | None:
+        try:
+            schedule = schedule_of(job, self.settings)
+        except (ScheduleError, ValueError, OSError):  # beat says what is wrong with it
+            return None
+        after = max(now, job.start_at - _INSTANT) if job.start_at else now
+        last = min(until, job.end_at) if job.end_at else until
+        slots = slots_between(schedule, after, last, _SLOTS_OF_JOB)
+        frozen = [slot for slot in slots if freeze.span_at(slot)]
+        if not frozen:
+            return None
+        block = blocked(frozen[-1], (freeze,), schedule, end_at=job.end_at)
+        return WillBlock(
+            job=job,
+            count=len(frozen),
+            first=frozen[0],
+            last=frozen[-1],
+            runs_at=block.held_until if block else None,
+        )
+
+    def create(self, **values: Any) -> JobFreeze:
+        """Creates a freeze, which holds from now on. Raises InvalidJob with every wrong field."""
+        row = JobFreeze(**_known(values))
+
+        def work() -> JobFreeze:
+            now = self.clock.now()
+            self._check(row, now, is_new=True)
+            who = self.actor.name[:150]
+            made = freezes.create(**_values(row), created_by=who, created_at=now, updated_at=now)
+            self._decide_anew(now, ended=None)
+            self._remember_freeze(ActivityVerb.CREATED, made, now, values=_facts(made))
+            return made
+
+        return in_transaction(work)
+
+    def update(self, freeze_id: int, **values: Any) -> JobFreeze:
+        """Changes a freeze, also while it holds."""
+        return self._change(freeze_id, ActivityVerb.CHANGED, lambda row, now: _known(values))
+
+    def end(self, freeze_id: int) -> JobFreeze:
+        """Ends a freeze before its time. Of a weekly pattern, only the span that holds now ends
+        with it: no further one begins. Raises NotPossible if it does not hold.
+        """
+
+        def ended(row: JobFreeze, now: datetime) -> dict[str, Any]:
+            if self.holds_until(row, now) is None:
+                raise NotPossible(_("the freeze “%(name)s” does not hold now") % {"name": row.name})
+            if row.hours or row.since is None:
+                return {"is_enabled": False}
+            return {"until": max(now, row.since + _INSTANT)}
+
+        return self._change(freeze_id, ActivityVerb.ENDED, ended)
+
+    def delete(self, freeze_id: int) -> None:
+        """Deletes a freeze. What it held or would have run at its end is decided anew."""
+
+        def work() -> None:
+            row = freezes.lock(freeze_id)
+            now = self.clock.now()
+            before = self._held_span(row, now)
+            freezes.delete(freeze_id)
+            self._decide_anew(now, ended=before)
+            self._remember_freeze(ActivityVerb.DELETED, row, now, values=_facts(row))
+
+        in_transaction(work)
+
+    def _change(
+        self,
+        freeze_id: int,
+        verb: ActivityVerb,
+        values_at: Callable[[JobFreeze, datetime], Mapping[str, Any]],
+    ) -> JobFreeze:
+        def work() -> JobFreeze:
+            row = freezes.lock(freeze_id)
+            now = self.clock.now()
+            facts, span = _facts(row), self._held_span(row, now)
+            for name, value in values_at(row, now).items():
+                setattr(row, name, value)
+            if verb == ActivityVerb.CHANGED:
+                self._check(row, now, is_new=False)
+            freezes.update(freeze_id, **_values(row), updated_at=now)
+            self._decide_anew(now, ended=span)
+            self._remember_freeze(verb, row, now, old=facts, values=_facts(row))
+            return row
+
+        return in_transaction(work)
+
+    def _held_span(self, row: JobFreeze, now: datetime) -> tuple[Freeze, datetime] | None:
+        """Returns the freeze as it was, and since when it holds. None: it does not hold now."""
+        if not row.is_enabled or (value := self.readable(row)) is None:
+            return None
+        span = value.span_at(now)
+        return (value, span[0]) if span else None
+
+    def _decide_anew(self, now: datetime, *, ended: tuple[Freeze, datetime] | None) -> None:
+        """Decides about the runs that freezes hold, as the freezes are now.
+
+        `ended`: a freeze as it was, and since when it has held. If it holds no more, the last slot
+        that it has blocked runs now, where it said so.
+        """
+        runs = freezes.held_runs()
+        since = min((run.scheduled_time for run in runs), default=now)
+        jobs = CronJob.objects.in_bulk({run.job_id for run in runs if run.job_id})
+        known = freezes.of_jobs(list(jobs), since, self.settings.default_timezone)
+        for run in runs:
+            job = jobs.get(run.job_id or 0)
+            if job is None:
+                continue
+            try:
+                schedule = schedule_of(job, self.settings)
+            except (ScheduleError, ValueError, OSError):
+                continue  # it runs when it was to run
+            block = blocked(
+                run.scheduled_time,
+                known.of(job.pk),
+                schedule,
+                end_at=job.end_at,
+                caught_up_at=run.created_at,
+            )
+            if block is None:
+                freezes.release([run.pk], now)
+                became_runnable(run.queue)
+            elif block.held_until is not None:
+                freezes.hold([run.pk], held_by(block), max(block.held_until, run.scheduled_time))
+            else:
+                why = skipped_by(block, run.scheduled_time)
+                freezes.skip([run.pk], now=now, reason=why.reason, facts=why.reason_facts)
+        if ended is not None and ended[0].blocked_slots == BlockedSlots.LATEST:
+            self._run_latest(*ended, now)
+
+    def _run_latest(self, was: Freeze, since: datetime, now: datetime) -> None:
+        newest = freezes.skipped_by(was.id, since, now)
+        known = freezes.of_jobs(list(newest), now, self.settings.default_timezone)
+        chosen = [
+            run_id
+            for job_id, (run_id, slot) in newest.items()
+            if holding(known.of(job_id), now) is None
+            and executions.newest_slot(job_id, until=now) == slot
+        ]
+        executions.retry_all(chosen, now=now)
+        # Whoever ends a freeze has not looked at the runs.
+        needed = approvals.need(chosen)
+        approvals.ask(needed, now)
+        for queue in executions.queues_of(set(chosen).difference(needed)):
+            became_runnable(queue)
+
+    def _check(self, row: JobFreeze, now: datetime, *, is_new: bool) -> None:
+        problems = _problems(row, now, self.settings.default_timezone, is_new=is_new)
+        same = JobFreeze.objects.filter(name=row.name).exclude(pk=row.pk)
+        if "name" not in problems and same.exists():
+            problems["name"] = [_("a freeze with this name exists already")]
+        if problems:
+            raise InvalidJob(problems)
+
+    def _value(self, row: JobFreeze) -> Freeze:
+        columns = {name: getattr(row, name) for name in FIELDS}
+        return freezes.read({**columns, "id": row.pk or 0}, self.settings.default_timezone)
+
+    def _remember_freeze(
+        self, verb: ActivityVerb, row: JobFreeze, now: datetime, **facts: Any
+    ) -> None:
+        self._remember(verb, TargetKind.FREEZE, row.pk, row.name, now, facts)
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise InvalidJob({name: [validation.unknown_word(name, FIELDS)] for name in unknown})
+    return dict(values)
+
+
+def _values(row: JobFreeze) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FIELDS}
+
+
+def _facts(row: JobFreeze) -> dict[str, Any]:
+    values = _values(row)
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+def _problems(row: JobFreeze, now: datetime, default_zone: str, *, is_new: bool) -> Problems:
+    tags = row.tags
+    found: dict[str, str | None] = {
+        "name": validation.text_problem(row.name, 100, required=True)
+        or validation.new_name_problem(row.name),
+        "reason": validation.text_problem(row.reason, 500, required=True),
+        "since": validation.instant_problem(row.since),
+        "until": validation.instant_problem(row.until),
+        "hours": validation.text_problem(row.hours, 500),
+        "timezone": validation.text_problem(row.timezone, 64),
+        "tags": validation.text_list_problem(tags),
+        "is_enabled": None if isinstance(row.is_enabled, bool) else _("must be true or false"),
+    }
+    if row.blocked_slots not in list(BlockedSlots):
+        found["blocked_slots"] = validation.unknown_word(row.blocked_slots, BlockedSlots)
+    if not any(found.values()):
+        found |= _problems_of_time(row, now, default_zone, is_new=is_new)
+    return {name: [problem] for name, problem in found.items() if problem}
+
+
+def _problems_of_time(
+    row: JobFreeze, now: datetime, default_zone: str, *, is_new: bool
+) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    hours = None
+    if row.hours:
+        try:
+            hours = freezes.hours_of(row.hours, row.timezone, default_zone)
+        except ScheduleError as error:
+            return {error.field: error.reason}
+        if hours.covers_the_week() and row.until is None:
+            found["hours"] = _(
+                "these are all hours of the week, and a freeze that never ends is not possible: "
+                "leave some out, or say until when"
+            )
+    elif row.timezone:
+        try:
+            load_zone(row.timezone)
+        except ScheduleError as error:
+            found["timezone"] = error.reason
+    if hours is None:
+        if row.since is None:
+            found["since"] = _("is required, or hours of the week")
+        if row.until is None:
+            found["until"] = _("is required: a freeze that never ends is not possible")
+    if row.since is not None and row.until is not None and row.until <= row.since:
+        found["until"] = _("must be after since")
+    elif is_new and row.until is not None and row.until <= now:
+        found["until"] = _("must be in the future")
+    return found

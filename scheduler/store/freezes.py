@@ -1,0 +1,209 @@
+"""Freezes: those that may block the slots of jobs, and the runs that they hold or have skipped.
+
+A tick reads them under a shared lock, after the locks of its jobs. Whoever changes a freeze locks
+its row, and then decides anew about the runs that are held: no tick records by the old one
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from scheduler.events import emit
+from scheduler.models import JobExecution, JobFreeze, JobTag
+from scheduler.schedule import ScheduleError, load_zone
+from scheduler.schedule.freezes import Freeze, Freezes
+from scheduler.schedule.weekly_hours import WeeklyHours, read_hours
+from scheduler.states import BlockedSlots, ReasonCode, RunStatus
+from scheduler.store.connection import fetch_all, from_json, instant, lock_in_order, numbers
+from scheduler.store.slots import DueJob, Held
+
+_COLUMNS: Final = (
+    "id", "name", "reason", "since", "until", "hours", "timezone", "tags", "blocked_slots",
+)  # fmt: skip
+_ENABLED: Final = """
+SELECT id, name, reason, since, until, hours, timezone, tags, blocked_slots
+  FROM jobu_freezes
+ WHERE is_enabled IN (TRUE) AND (until IS NULL OR until > %s)
+ ORDER BY id
+"""
+# Share locks do not wait for each other: any number of beats may tick.
+_SHARED: Final = {"postgresql": "FOR SHARE", "mysql": "LOCK IN SHARE MODE", "sqlite": ""}
+_LOCK: Final = "SELECT id FROM jobu_freezes WHERE id IN ({ids}) ORDER BY id {shared}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezesOfJobs:
+    """The freezes of some jobs. Usually there are none."""
+
+    all: Freezes = ()
+    tags: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def of(self, job_id: int) -> Freezes:
+        if not self.all:
+            return ()
+        tags = self.tags.get(job_id, frozenset())
+        return tuple(freeze for freeze in self.all if freeze.is_for(tags))
+
+
+def read(row: Mapping[str, Any], default_timezone: str) -> Freeze:
+    """Returns what the columns say. Raises ScheduleError for what is no freeze."""
+    tags = row["tags"]
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ScheduleError("must be a list of texts", field="tags")
+    hours = None
+    if row["hours"]:
+        hours = hours_of(row["hours"], row["timezone"], default_timezone)
+    return Freeze(
+        id=row["id"],
+        name=row["name"],
+        reason=row["reason"],
+        since=row["since"],
+        until=row["until"],
+        hours=hours,
+        blocked_slots=BlockedSlots(row["blocked_slots"]),
+        tags=frozenset(tags),
+    )
+
+
+def hours_of(text: str, timezone: str, default_timezone: str) -> WeeklyHours:
+    """Raises ScheduleError, which names the column that is wrong."""
+    return read_hours(text, load_zone(timezone or default_timezone))
+
+
+def enabled(since: datetime, default_timezone: str, *, is_locked: bool = False) -> Freezes:
+    """The freezes that may hold after `since`. One small statement.
+
+    `is_locked`: nobody changes them before the transaction ends. A row that SQL has written and
+    that is no freeze holds nothing; the list of freezes shows what is wrong with it.
+    """
+    found = _rows(since)
+    if found and is_locked and _SHARED[connection.vendor]:
+        ids = numbers(row["id"] for row in found)
+        fetch_all(_LOCK.format(ids=ids, shared=_SHARED[connection.vendor]), [])
+        # What they say now: before the lock was there they may have been changed.
+        found = _rows(since)
+    return tuple(freeze for row in found if (freeze := _readable(row, default_timezone)))
+
+
+def _rows(since: datetime) -> list[dict[str, Any]]:
+    return [dict(zip(_COLUMNS, row, strict=True)) for row in fetch_all(_ENABLED, [since])]
+
+
+def _readable(row: Mapping[str, Any], default_timezone: str) -> Freeze | None:
+    try:
+        instants = {name: instant(row[name]) for name in ("since", "until")}
+        return read({**row, **instants, "tags": from_json(row["tags"])}, default_timezone)
+    except (ScheduleError, ValueError, TypeError) as error:
+        _tell(row["id"], str(row["name"]), str(error))
+        return None
+
+
+@lru_cache(maxsize=200)
+def _tell(freeze_id: int, name: str, error: str) -> None:
+    """Once per process and error, not in every tick."""
+    emit("freeze.unreadable", freeze_id=freeze_id, freeze=name, error=error)
+
+
+def of_due_jobs(jobs: Sequence[DueJob], default_timezone: str) -> FreezesOfJobs:
+    """The freezes that may block the slots of these locked jobs, locked against changes."""
+    due = [job.next_run_at for job in jobs if job.next_run_at is not None]
+    if not due:
+        return FreezesOfJobs()
+    found = enabled(min(due), default_timezone, is_locked=True)
+    return _with_tags(found, [job.id for job in jobs])
+
+
+def of_jobs(job_ids: Collection[int], since: datetime, default_timezone: str) -> FreezesOfJobs:
+    """The freezes of these jobs that may hold after `since`."""
+    return _with_tags(enabled(since, default_timezone), job_ids)
+
+
+def _with_tags(found: Freezes, job_ids: Collection[int]) -> FreezesOfJobs:
+    tags: dict[int, set[str]] = {}
+    if any(freeze.tags for freeze in found):
+        rows = JobTag.objects.filter(job_id__in=sorted(job_ids)).values_list("job_id", "tag")
+        for job_id, tag in rows:
+            tags.setdefault(job_id, set()).add(tag)
+    return FreezesOfJobs(all=found, tags={id_: frozenset(each) for id_, each in tags.items()})
+
+
+# --- a person changes one -------------------------------------------------------------------------
+
+
+def lock(freeze_id: int) -> JobFreeze:
+    """The freeze, locked until the transaction ends. JobFreeze.DoesNotExist."""
+    return JobFreeze.objects.select_for_update().get(pk=freeze_id)
+
+
+def create(**values: Any) -> JobFreeze:
+    return JobFreeze.objects.create(**values)
+
+
+def update(freeze_id: int, **values: Any) -> None:
+    JobFreeze.objects.filter(pk=freeze_id).update(**values)
+
+
+def delete(freeze_id: int) -> None:
+    JobFreeze.objects.filter(pk=freeze_id).delete()
+
+
+def held_runs() -> list[JobExecution]:
+    """The runs that wait for the end of a freeze, locked."""
+    rows = JobExecution.objects.filter(
+        status=RunStatus.PENDING, reason_code=ReasonCode.FROZEN_HELD, job_id__isnull=False
+    )
+    return list(lock_in_order(rows.select_related(None)))
+
+
+def skipped_by(freeze_id: int, since: datetime, until: datetime) -> dict[int, tuple[int, datetime]]:
+    """Of each job the newest slot of [since, until] that this freeze has skipped: its run."""
+    rows = JobExecution.objects.filter(
+        scheduled_time__gte=since, scheduled_time__lte=until,
+        status=RunStatus.SKIPPED, reason_code=ReasonCode.FROZEN, job_id__isnull=False,
+    )  # fmt: skip
+    newest: dict[int, tuple[int, datetime]] = {}
+    columns = ("job_id", "id", "scheduled_time", "reason_facts")
+    for job_id, id_, slot, facts in rows.order_by("scheduled_time").values_list(*columns):
+        if isinstance(facts, Mapping) and facts.get("freeze_id") == freeze_id and job_id:
+            newest[job_id] = (id_, slot)
+    return newest
+
+
+def release(ids: Collection[int], at: datetime) -> None:
+    """These held runs may start at `at`."""
+    _held(ids).update(available_at=at, reason_code=None, reason_facts=None, error_message=None)
+
+
+def hold(ids: Collection[int], held: Held, until: datetime) -> None:
+    """These held runs wait until then."""
+    _held(ids).update(
+        available_at=until,
+        error_message=held.reason,
+        reason_code=held.code,
+        reason_facts=dict(held.facts),
+    )
+
+
+def skip(ids: Collection[int], *, now: datetime, reason: str, facts: Mapping[str, Any]) -> None:
+    """These held runs are no longer the last ones that are blocked: PENDING -> SKIPPED."""
+    _held(ids).update(
+        status=RunStatus.SKIPPED,
+        finished_at=now,
+        error_message=reason,
+        reason_code=ReasonCode.FROZEN,
+        reason_facts=dict(facts),
+    )
+
+
+def _held(ids: Collection[int]) -> QuerySet[JobExecution]:
+    return JobExecution.objects.filter(
+        id__in=sorted(ids), status=RunStatus.PENDING, reason_code=ReasonCode.FROZEN_HELD
+    )
