@@ -76,7 +76,7 @@ REFUSED: Final = {
     "the parameters have changed": "",
     "the time in which it could be approved": "retry it: it then asks for an approval again",
     "runs of this job are approved": "",
-    "the freeze “...” does not hold now": "nothing to do; `manage.py freezes list` shows which hold",
+    "the freeze “...” does not hold now": "`manage.py freezes list` shows which hold",
     "there is no freeze": "`manage.py freezes list` shows the names",
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
@@ -179,8 +179,8 @@ API: Final = {
     "BACKFILL_NOT_FOUND": "`GET /api/backfills` lists the ids",
     "ALERT_NOT_FOUND": "`GET /api/alerts` lists the ids",
     "FREEZE_NOT_FOUND": "`GET /api/freezes` lists the ids",
-    "FROZEN": "wait for the end of the freeze; in an emergency send `despite_freeze`, which needs the"
-    " permission `run_in_freeze` ([schedules.md](schedules.md#freezes))",
+    "FROZEN": "wait for the end of the freeze; in an emergency send `despite_freeze`, which needs"
+    " the permission `run_in_freeze` ([schedules.md](schedules.md#freezes))",
     "CRON_NOT_FOUND": "`GET /api/crons` lists the ids",
     "HANDLER_NOT_FOUND": "`GET /api/handlers` lists the names",
     "JOB_NOT_FOUND": "`GET /api/jobs` lists the ids; old runs are deleted after"

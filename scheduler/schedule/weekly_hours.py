@@ -20,7 +20,6 @@ from dbpools.nearest import nearest
 from scheduler.schedule.clock_changes import in_utc_of_fixed_time
 from scheduler.schedule.errors import ScheduleError, quote
 
-FIELD: Final = "hours"
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LONG: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_MINUTES: Final = 1440
@@ -85,7 +84,7 @@ def read_hours(text: str, zone: ZoneInfo) -> WeeklyHours:
         if line.strip():
             spans += _spans(line.strip())
     if not spans:
-        raise ScheduleError(_("must not be empty"), field=FIELD)
+        raise ScheduleError(_("must not be empty"), field="hours")
     return WeeklyHours(zone=zone, spans=tuple(sorted(spans, key=lambda span: span.start)))
 
 
@@ -101,7 +100,7 @@ def _spans(line: str) -> list[WeekSpan]:
         length = end - start if end > start else end - start + _DAY_MINUTES
         return [WeekSpan(start=day * _DAY_MINUTES + start, length=length) for day in _days(days)]
     text = _("%(line)s is neither like “Fri 18:00 - Mon 06:00” nor like “Mon-Fri 22:00 - 06:00”")
-    raise ScheduleError(text % {"line": quote(line)}, field=FIELD)
+    raise ScheduleError(text % {"line": quote(line)}, field="hours")
 
 
 def _days(text: str) -> list[int]:
@@ -125,12 +124,12 @@ def _day(text: str) -> int:
     near = nearest(name, (*DAYS, *_LONG))
     unknown = _("%(name)s is not a day of the week") % {"name": quote(text.strip())}
     hint = _("; did you mean %(name)s?") % {"name": near.capitalize()} if near else ""
-    raise ScheduleError(unknown + hint, field=FIELD)
+    raise ScheduleError(unknown + hint, field="hours")
 
 
 def _minutes(hour: str, minute: str, line: str) -> int:
     found = int(hour) * 60 + int(minute)
     if int(minute) > 59 or found > _DAY_MINUTES:
         text = _("%(line)s: there is no such time; 00:00 to 24:00 are")
-        raise ScheduleError(text % {"line": quote(line)}, field=FIELD)
+        raise ScheduleError(text % {"line": quote(line)}, field="hours")
     return found
