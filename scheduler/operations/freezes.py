@@ -5,9 +5,9 @@ A change decides anew about the runs that freezes hold: each was recorded to run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -16,10 +16,10 @@ from scheduler.models import CronJob, JobFreeze
 from scheduler.operations import validation
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, NotPossible, Problems
-from scheduler.schedule import ScheduleError, load_zone, schedule_of, slots_between
+from scheduler.schedule import ScheduleError, load_zone, schedule_of
 from scheduler.schedule.freezes import Freeze, blocked, holding
 from scheduler.states import ActivityVerb, BlockedSlots, TargetKind
-from scheduler.store import approvals, executions, freezes
+from scheduler.store import approvals, executions, freezes, planned_slots
 from scheduler.store.slots import held_by, skipped_by
 from scheduler.transient import in_transaction
 from scheduler.wakeups import became_runnable
@@ -30,7 +30,6 @@ FIELDS: Final = (
 )  # fmt: skip
 PREVIEW_DAYS: Final = 7
 _JOBS: Final = 500
-_SLOTS_OF_JOB: Final = 2_000
 _PREVIEW_SECONDS: Final = 1.0
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -51,7 +50,7 @@ class WillBlock:
 class Preview:
     jobs: tuple[WillBlock, ...]
     is_partial: bool
-    """There are too many jobs to look at all of them."""
+    """There are too many jobs or slots to look at all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,38 +97,41 @@ class FreezeControl(Operations):
         if problems:
             raise InvalidJob(problems)
         freeze, until = self._value(row), now + timedelta(days=PREVIEW_DAYS)
-        late = self.clock.monotonic() + _PREVIEW_SECONDS
         jobs = CronJob.objects.filter(is_enabled__in=[True])
         if freeze.tags:
             jobs = jobs.filter(tag_rows__tag__in=sorted(freeze.tags)).distinct()
-        found: list[WillBlock] = []
         chosen = list(jobs.order_by("name")[: _JOBS + 1])
-        for job in chosen[:_JOBS]:
-            if self.clock.monotonic() > late:
-                return Preview(jobs=tuple(found), is_partial=True)
-            if (will := self._will_block(job, freeze, now, until)) is not None:
-                found.append(will)
-        return Preview(jobs=tuple(found), is_partial=len(chosen) > _JOBS)
+        is_partial, chosen = len(chosen) > _JOBS, chosen[:_JOBS]
+        late_at = self.clock.monotonic() + _PREVIEW_SECONDS
+        found: dict[int, set[float]] = {}
+        for begins, ends in freeze.spans_between(now, until):
+            planned = planned_slots.slots_of(
+                chosen,
+                begins,
+                ends,
+                now,
+                settings=self.settings,
+                is_late=lambda: self.clock.monotonic() > late_at,
+            )
+            is_partial |= bool(planned.late_jobs or planned.cut_jobs)
+            for job_id, slots in planned.slots.items():
+                found.setdefault(job_id, set()).update(slots)
+        blocks = [
+            self._will_block(job, freeze, sorted(found[job.pk]))
+            for job in chosen
+            if found.get(job.pk)
+        ]
+        return Preview(jobs=tuple(blocks), is_partial=is_partial)
 
-    def _will_block(
-        self, job: CronJob, freeze: Freeze, now: datetime, until: datetime
-    ) -> WillBlock | None:
-        try:
-            schedule = schedule_of(job, self.settings)
-        except (ScheduleError, ValueError, OSError):  # beat says what is wrong with it
-            return None
-        after = max(now, job.start_at - _INSTANT) if job.start_at else now
-        last = min(until, job.end_at) if job.end_at else until
-        slots = slots_between(schedule, after, last, _SLOTS_OF_JOB)
-        frozen = [slot for slot in slots if freeze.span_at(slot)]
-        if not frozen:
-            return None
-        block = blocked(frozen[-1], (freeze,), schedule, end_at=job.end_at)
+    def _will_block(self, job: CronJob, freeze: Freeze, slots: Sequence[float]) -> WillBlock:
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (slots[0], slots[-1]))
+        schedule = schedule_of(job, self.settings)
+        block = blocked(last, (freeze,), schedule, end_at=job.end_at)
         return WillBlock(
             job=job,
-            count=len(frozen),
-            first=frozen[0],
-            last=frozen[-1],
+            count=len(slots),
+            first=first,
+            last=last,
             runs_at=block.held_until if block else None,
         )
 

@@ -9,7 +9,7 @@ The row of a slot says all this from the beginning, so nothing has to be done wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -52,6 +52,16 @@ class Freeze:
             return None
         begins, ends = min(span[0] for span in spans), max(span[1] for span in spans)
         return max(begins, self.since or begins), min(ends, self.until or ends)
+
+    def spans_between(
+        self, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, datetime]]:
+        """The times from `since` to `until` in which it holds. They may overlap."""
+        since, until = max(since, self.since or since), min(until, self.until or until)
+        spans = [(since, until)] if self.hours is None else self.hours.between(since, until)
+        for begins, ends in spans:
+            if max(begins, since) < min(ends, until):
+                yield max(begins, since), min(ends, until)
 
     def is_for(self, tags: frozenset[str]) -> bool:
         return not self.tags or not self.tags.isdisjoint(tags)

@@ -61,6 +61,20 @@ class WeeklyHours:
             if end > _WEEK_MINUTES:  # it goes on in the next week, which begins the same way
                 yield 0, end - _WEEK_MINUTES
 
+    def between(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """The spans that hold at some time from `since` to `until`, by their beginning."""
+        day = since.astimezone(self.zone).date() - timedelta(days=7)
+        monday = day - timedelta(days=day.weekday())
+        while self._at(monday, 0) < until:
+            for span in self.spans:
+                start, end = (
+                    self._at(monday, span.start),
+                    self._at(monday, span.start + span.length),
+                )
+                if start < until and end > since:
+                    yield start, end
+            monday += timedelta(days=7)
+
     def around(self, instant: datetime) -> Iterator[tuple[datetime, datetime]]:
         """The spans that hold at `instant`: when each begins and ends, as aware UTC."""
         today = instant.astimezone(self.zone).date()

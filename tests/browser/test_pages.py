@@ -316,6 +316,8 @@ def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
         "log-search": f"{EXECUTIONS}search-logs/",
         "queues": "/admin/queues/",
         "queue-pause": "/admin/queues/pause/?queue=slow",
+        "freezes": "/admin/freezes/",
+        "freeze-add": "/admin/freezes/add/",
         "channels": "/admin/channels/",
         "backfills": "/admin/scheduler/backfill/",
         "shadow-switch": f"{JOBS}{shadow}/switch/",

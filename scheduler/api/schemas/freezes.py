@@ -72,4 +72,4 @@ class WillBlockOut(Schema):
 
 class FreezePreviewOut(Schema):
     items: list[WillBlockOut]
-    is_partial: bool = Field(description="there are too many jobs to look at all of them")
+    is_partial: bool = Field(description="there are too many jobs or slots to look at all of them")

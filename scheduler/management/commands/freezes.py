@@ -162,7 +162,7 @@ def _show_preview(command: Command, found: Preview) -> None:
         [(each.job.name, each.count, each.first, each.last, each.runs_at) for each in found.jobs],
     )
     if found.is_partial:
-        command.printer.note(_("There are more jobs than were looked at"))
+        command.printer.note(_("There are more jobs or slots than were looked at"))
 
 
 def _add(command: Command, options: dict[str, Any]) -> int:
