@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler.alerts import standing
+from scheduler.alerts import standing, texts
 from scheduler.models import Alert, CronJob, JobExecution
-from scheduler.states import AlertKind, RunStatus
+from scheduler.operations.approvals import digest_of_params
+from scheduler.operations.freezes import FreezeControl
+from scheduler.states import AlertEvent, AlertKind, RunStatus
 from tests.alerts.test_ended_runs import configure, ended, look, open_kinds, quiet_job
 from tests.harness.scheduler_harness import SchedulerHarness
 
@@ -159,3 +161,50 @@ def test_old_alerts_are_deleted_and_open_ones_stay(alerting: SchedulerHarness):
     look(alerting, 90)
 
     assert list(Alert.objects.values_list("kind", "job_id")) == [(AlertKind.FAILED, job.pk)]
+
+
+def test_a_run_that_waits_for_an_approval_is_told_with_a_link_to_its_page(
+    alerting: SchedulerHarness,
+):
+    rules = {"approval": True, "not_started_seconds": 100}
+    job = quiet_job(alerting, alert_rules=rules, approval_seconds=3600)
+    run = alerting.control.run_now(job.pk)
+
+    look(alerting, 10)
+    look(alerting, 200)  # it waits for a person, not for a worker
+
+    (alert,) = Alert.objects.all()
+    assert (alert.kind, alert.execution_id) == ("awaits_approval", run.pk)
+    configure(alerting, rules={}, link_base="https://jobu.example.com/admin")
+    assert texts.link_of(alert).endswith(f"/scheduler/jobexecution/{run.pk}/change/")
+    assert "waits for an approval" in texts.headline(alert, AlertEvent.OPENED)
+
+    alerting.control.approve(run.pk, digest=digest_of_params(JobExecution.objects.get(pk=run.pk)))
+    look(alerting, 10)
+    alert.refresh_from_db()
+    assert (alert.state, alert.close_reason) == ("closed", "condition_gone")
+
+
+def test_a_slot_that_a_freeze_holds_is_not_late_and_one_that_it_skips_is_no_alert(
+    alerting: SchedulerHarness,
+):
+    every = {"not_started_seconds": 100, "skipped": ["misfire", "missed"], "missed": True}
+    job = quiet_job(
+        alerting, alert_rules=every, cron_expression="* * * * *", is_enabled=True, next_run_at=None
+    )
+    now = alerting.clock.now()
+    FreezeControl(clock=alerting.clock).create(
+        name="f", reason="r", since=now, until=now + timedelta(minutes=10.25),
+        blocked_slots="latest",
+    )  # fmt: skip
+    alerting.tick()
+    for _ in range(10):
+        alerting.clock.advance(60)
+        alerting.tick()
+    held = JobExecution.objects.get(job_id=job.pk, status=RunStatus.PENDING)
+    assert held.reason_code == "frozen_held"
+    look(alerting, 14)
+
+    assert open_kinds() == []
+    look(alerting, 130)
+    assert "not_started" in open_kinds()  # late after the end of the freeze
