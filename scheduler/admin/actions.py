@@ -175,9 +175,22 @@ class ActionPagesMixin(HistoryMixin):
             "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
             "action_name": request.POST.get("action", ""),
             "back_url": request.get_full_path() if many else self._page_of(targets[0]),
+            "note": "" if many else _about_approval(request, verb, targets[0]),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, self.verb_template, context)
+
+
+def _about_approval(request: HttpRequest, verb: Verb, target: Any) -> str:
+    """Returns what becomes of the run that this verb starts, if its job asks for an approval."""
+    if verb.name == "approve" or not verb.starts_runs:
+        return ""
+    job_id = target.pk if isinstance(target, CronJob) else getattr(target, "job_id", None)
+    if not CronJob.objects.filter(pk=job_id, approval_seconds__gt=0).exists():
+        return ""
+    if may(request.user, Action.APPROVE_EXECUTION):
+        return _("Runs of this job need an approval. You may give it: this one is approved by you.")
+    return _("Runs of this job need an approval: this one waits until somebody approves it.")
 
 
 def offer_exception(request: HttpRequest, form: forms.Form, job_id: int | None) -> None:

@@ -38,9 +38,12 @@ def need(ids: Collection[int]) -> list[int]:
     rows = JobExecution.objects.filter(
         id__in=sorted(ids), status=RunStatus.PENDING, job__approval_seconds__gt=0
     )
-    approved = RunApproval.objects.filter(execution_id__in=sorted(ids))
-    has = set(approved.filter(state=ApprovalState.APPROVED).values_list("pk", flat=True))
-    return [id_ for id_ in rows.order_by("id").values_list("id", flat=True) if id_ not in has]
+    asking = list(rows.order_by("id").values_list("id", flat=True))
+    if not asking:
+        return []
+    approved = RunApproval.objects.filter(execution_id__in=asking, state=ApprovalState.APPROVED)
+    has = set(approved.values_list("pk", flat=True))
+    return [id_ for id_ in asking if id_ not in has]
 
 
 def ask(ids: Collection[int], now: datetime) -> None:

@@ -159,6 +159,17 @@ def test_who_may_see_jobs_sees_freezes_and_changes_none(django_user_model: type[
         assert client.post(reverse(f"admin:{name}", args=[made.pk])).status_code == 403
 
 
+def test_the_form_says_that_a_run_by_hand_is_approved_at_once(client: Client) -> None:
+    job = make_job(approval_seconds=3600)
+    url = reverse("admin:scheduler_cronjob_run_now", args=[job.pk])
+
+    assert "approved by you" in client.get(url).content.decode()
+    client.post(url, {"params": "{}"})
+
+    run = JobExecution.objects.get()
+    assert (run.status, run.reason_code) == (RunStatus.PENDING, None)
+
+
 def asking(job_name: str) -> JobExecution:
     job = make_job(name=job_name, approval_seconds=3600)
     return Control().run_now(job.pk)

@@ -200,8 +200,8 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
 def _approval(execution: JobExecution) -> list[tuple[str, object]]:
     """Returns who has approved or rejected the run, and when."""
     found = approvals.of_run(execution.pk)
-    if found is None:
-        return []
+    if found is None or (found.decided_at is None and execution.status != RunStatus.PENDING):
+        return []  # it was cancelled, or nobody decided: its reason says so
     state = label_of(ApprovalState, found.state)
     if found.decided_at is None:
         return [(_("Approval"), state)]
