@@ -35,7 +35,12 @@ def _known_reason(value: str) -> str:
     return value
 
 
-_Span = Annotated[int | None, BeforeValidator(_off), Field(ge=1, le=_WEEK)]
+# The limits are those of the number: pydantic raises TypeError where it compares None.
+_Span = Annotated[Annotated[int, Field(ge=1, le=_WEEK)] | None, BeforeValidator(_off)]
+_Row = Annotated[Annotated[int, Field(ge=2, le=100)] | None, BeforeValidator(_off)]
+_Factor = Annotated[
+    Annotated[float, Field(gt=1, le=1000, allow_inf_nan=False)] | None, BeforeValidator(_off)
+]
 _Reason = Annotated[str, AfterValidator(_known_reason)]
 
 
@@ -43,16 +48,12 @@ class AlertRules(Section):
     """What people are told. A key that is left out is as the more general rules say."""
 
     failed: bool | None = Field(None, description="a run failed, and no retry is left")
-    failed_in_a_row: Annotated[int | None, BeforeValidator(_off), Field(ge=2, le=100)] = Field(
-        None, description="so many runs failed one after the other"
-    )
+    failed_in_a_row: _Row = Field(None, description="so many runs failed one after the other")
     not_started_seconds: _Span = Field(
         None, description="no worker has begun a run so long after its slot"
     )
     longer_than_seconds: _Span = Field(None, description="a run goes on for longer")
-    longer_than_p95_factor: Annotated[
-        float | None, BeforeValidator(_off), Field(gt=1, le=1000, allow_inf_nan=False)
-    ] = Field(
+    longer_than_p95_factor: _Factor = Field(
         None,
         description="a run goes on for longer than so many times what 95 % of the last successful"
         " runs took; at least 20 of those are needed",
@@ -111,5 +112,6 @@ def stored_rules(value: object) -> AlertRules:
         return NONE
     try:
         return AlertRules.model_validate(dict(value))
-    except ValueError:
+    # A validator that meets what it cannot compare raises TypeError. One row must stop no other.
+    except (ValueError, TypeError):
         return NONE

@@ -87,6 +87,17 @@ class CelerySender:
         since = self._failed_since
         return None if since is None else self._clock.monotonic() - since
 
+    def look(self) -> None:
+        """Asks a broker that was away whether it is back, if nothing was to be sent for a while.
+
+        Where something is, only a message that it takes says so.
+        """
+        if self._failed_since is None:
+            return
+        is_idle = self._clock.monotonic() >= self._closed_until + _LONGEST_PAUSE_SECONDS
+        if is_idle and self.producer() is not None:
+            self._recovered()
+
     def producer(self) -> Any:
         """A connected producer of kombu for other messages. None while the broker is away."""
         if self._producer is None and self.ready():

@@ -58,6 +58,8 @@ def alerts_of(jobu: System) -> list[tuple[str, str, str]]:
     return [(row["kind"], row["state"], row["close_reason"]) for row in rows]
 
 
+# On PostgreSQL: tests/test_every_alert.py.
+@pytest.mark.database("sqlite", "mysql")
 def test_three_beats_tell_once_of_a_failure_and_of_its_end_and_a_worker_that_no_beat_is_left(
     jobu: System,
 ):

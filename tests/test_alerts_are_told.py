@@ -72,6 +72,7 @@ def test_people_are_told_once_by_any_number_of_beats_and_nothing_waits_for_them(
         other = insert_job(jobu, "other", RULES)
         fail(jobu, other, "other")
         jobu.wait_until(lambda: hook.requests, 30, "a try")
+        jobu.wait_until(lambda: len(post.letters) == 2, 30, "the letter over the other channel")
         good = insert_run(jobu, "sample", params=json.dumps({"message": "hi"}))
         assert wait_until_final(jobu, good, 20)["status"] == "SUCCESS"
         hook.behave = lambda request: answer(request, 200)

@@ -27,30 +27,45 @@ from scheduler.states import AlertKind, ProcessKind
 from scheduler.store import alerts, processes, retention, switches
 from scheduler.transient import in_transaction, is_outage
 
-_OF_BEATS: Final = (
-    AlertKind.NO_WORKER,
-    AlertKind.CLAIMING_STANDS,
-    AlertKind.RETENTION_BEHIND,
-    AlertKind.SWITCH_STANDS,
-)
+_OF_QUEUES: Final = (AlertKind.NO_WORKER, AlertKind.CLAIMING_STANDS)
+_OF_ROWS: Final = (AlertKind.RETENTION_BEHIND, AlertKind.SWITCH_STANDS)
 _OF_HOST: Final = (AlertKind.CLOCK, AlertKind.PUBLISHING_STANDS, AlertKind.DISK)
 _OF_WORKERS: Final = (AlertKind.NO_BEAT,)
 #: An alert of a host that no process has confirmed for so long is over: the host is gone.
 _FORGOTTEN_AFTER: Final = timedelta(minutes=10)
 _CONFIRMED_AFTER: Final = timedelta(minutes=1)
 _LOOK_SECONDS: Final = 10.0
+#: Beats of one host see it with different eyes: one may be away from the broker that another one
+#: has not asked yet. What none of them has seen in so many looks is over.
+_UNSEEN_LOOKS: Final = 3
 _LIMIT: Final = 1000
 # The database does not answer for so long: people are told without it.
 _OUTAGE_SECONDS: Final = 30.0
 # A worker that has just started waits so long for the first beat.
 _BEFORE_BEATS: Final = timedelta(seconds=50)
+# A worker looks every few seconds. If it did not for so long, it was frozen.
+_BLIND_AFTER: Final = timedelta(seconds=2 * watchers.BEAT_INTERVAL_SECONDS)
+# After its start, and after an outage of the database, a beat waits so long for the heartbeats of
+# workers: they could not write any.
+_BEFORE_WORKERS_SECONDS: Final = STALE_AFTER.total_seconds()
 
 
 def settle(
     seen: Collection[Condition], kinds: Collection[AlertKind], now: datetime, *, host: str = ""
 ) -> None:
-    """Opens and closes the alerts of `kinds`, of this host alone if one is named."""
+    """Opens and closes the alerts of `kinds`, of this host alone if one is named.
+
+    An alert of a host ends when no beat of the host has seen its cause for some looks. The causes
+    of others are the same for all who look, so those alerts end at once.
+    """
     subject = f"host:{host}"
+    look = timedelta(seconds=max(_LOOK_SECONDS, current().poll_interval_seconds))
+    confirmed_after = look / 2 if host else _CONFIRMED_AFTER
+    unseen_after = look * _UNSEEN_LOOKS if host else timedelta()
+
+    def is_seen_within(span: timedelta, last_seen_at: datetime) -> bool:
+        # A clock that was set back has left times in the future.
+        return timedelta() <= now - last_seen_at < span
 
     def is_mine(subject_key: str, last_seen_at: datetime) -> bool:
         return not host or subject_key == subject or now - last_seen_at > _FORGOTTEN_AFTER
@@ -62,15 +77,18 @@ def settle(
     confirmed = [
         alert.pk
         for alert in there
-        if alert.open_key in wanted and now - alert.last_seen_at > _CONFIRMED_AFTER
+        if alert.open_key in wanted and not is_seen_within(confirmed_after, alert.last_seen_at)
     ]
     if confirmed:
         alerts.confirm(confirmed, now)
-    if wanted == known:
-        return
-    gone = [alert.pk for alert in there if alert.open_key not in wanted]
+    gone = [
+        alert.pk
+        for alert in there
+        if alert.open_key not in wanted and not is_seen_within(unseen_after, alert.last_seen_at)
+    ]
     new = [condition for condition in seen if condition.open_key not in known]
-    in_transaction(lambda: settle_conditions(new, gone, now=now))
+    if gone or new:
+        in_transaction(lambda: settle_conditions(new, gone, now=now))
 
 
 class _Guarded:
@@ -99,6 +117,7 @@ class BeatWatch:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._next_look = 0.0
+        self._knows_workers_from = monotonic() + _BEFORE_WORKERS_SECONDS
         self._guarded = _Guarded()
         self._outage = Outage()
 
@@ -108,10 +127,12 @@ class BeatWatch:
         monotonic = self._monotonic()
         if monotonic >= self._next_look:
             self._next_look = monotonic + _LOOK_SECONDS
-            self._guarded.run(lambda: _look_of_beat(now, readings()))
+            knows_workers = monotonic >= self._knows_workers_from
+            self._guarded.run(lambda: _look_of_beat(now, readings(), knows_workers=knows_workers))
 
     def database_is_away(self, seconds: float, error: str) -> None:
         """The database has not answered for so long. People are told once, without it."""
+        self._knows_workers_from = self._monotonic() + _BEFORE_WORKERS_SECONDS
         self._outage.is_there(seconds, error)
 
 
@@ -138,6 +159,8 @@ class WorkerWatch:
 
     def __init__(self) -> None:
         self._started_at: datetime | None = None
+        self._looked_at: datetime | None = None
+        self._sees_since: datetime | None = None
         self._missing_since: datetime | None = None
         self._has_seen_a_beat = False
         self._guarded = _Guarded()
@@ -146,27 +169,45 @@ class WorkerWatch:
         """Looks. Raises only when the database is away."""
         self._guarded.run(lambda: self._look(now))
 
+    def database_is_away(self) -> None:
+        """Beats cannot write heartbeats either, so this time does not count."""
+        self._looked_at = None
+
     def _look(self, now: datetime) -> None:
         self._started_at = self._started_at or now
+        # Or this process was frozen, perhaps with all of its host.
+        if self._looked_at is None or now - self._looked_at > _BLIND_AFTER:
+            self._sees_since = now
+        self._looked_at = now
         newest = processes.newest_heartbeat(ProcessKind.BEAT)
         # A beat that has ended in order leaves no row.
         self._missing_since = None if newest else self._missing_since or now
-        since = newest or self._missing_since or now
+        since = max(newest or self._missing_since or now, self._sees_since or now)
+        poll_seconds = current().poll_interval_seconds
+        if newest and not watchers.no_beat(now, newest, poll_seconds=poll_seconds):
+            self._has_seen_a_beat = True
+            settle([], _OF_WORKERS, now)
+            return
         if not self._has_seen_a_beat:
             # This worker may have come before the beats.
             since = max(since, self._started_at + _BEFORE_BEATS)
-        found = watchers.no_beat(now, since, poll_seconds=current().poll_interval_seconds)
+        found = watchers.no_beat(now, since, poll_seconds=poll_seconds)
         self._has_seen_a_beat |= newest is not None and now - newest < STALE_AFTER
-        settle([found] if found else [], _OF_WORKERS, now)
+        # Only a beat that ticks ends the alert. A worker that cannot tell yet says nothing.
+        if found:
+            settle([found], _OF_WORKERS, now)
 
 
-def _look_of_beat(now: datetime, readings: HostReadings) -> None:
-    late = late_queues(now)
-    live = processes.live_workers(now - STALE_AFTER) if late else []
-    seen: list[Condition] = watchers.workers(now, late, live)
-    seen += watchers.switches(now, switches.unfinished_jobs(_LIMIT))
+def _look_of_beat(now: datetime, readings: HostReadings, *, knows_workers: bool) -> None:
+    seen = watchers.switches(now, switches.unfinished_jobs(_LIMIT))
     old = watchers.retention(now, retention.oldest_end(), current().retention_days)
-    settle([*seen, old] if old else seen, _OF_BEATS, now)
+    seen += [old] if old else []
+    if knows_workers:
+        late = late_queues(now)
+        live = processes.live_workers(now - STALE_AFTER) if late else []
+        settle([*seen, *watchers.workers(now, late, live)], (*_OF_QUEUES, *_OF_ROWS), now)
+    else:
+        settle(seen, _OF_ROWS, now)
     settle(watchers.of_host(readings), _OF_HOST, now, host=readings.host)
 
 

@@ -232,6 +232,8 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         if monotonic < self._next_heartbeat:
             return
         self._next_heartbeat = monotonic + _HEARTBEAT_SECONDS
+        if self._sender.away_seconds is not None and self._courier and not self._courier.is_busy:
+            self._courier.go(self._sender.look)
         now = self._clock.now()
         clock = self._clock_watch.look(now)
         self._started_at = self._started_at or now

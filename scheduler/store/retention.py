@@ -6,6 +6,8 @@ from datetime import datetime
 
 from scheduler.models import JobExecution
 from scheduler.states import FINAL
+from scheduler.store.connection import lock_skipping
+from scheduler.transient import in_transaction
 
 
 def oldest_end() -> datetime | None:
@@ -17,8 +19,8 @@ def oldest_end() -> datetime | None:
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
 
-    Returns how many. Their slots do not run again, because the watermark is past them. Shards go
-    with their parents, and count.
+    Returns how many. Their slots do not run again, because the watermark is past them. Rows that
+    somebody else has locked are left for another time.
     """
     old = JobExecution.objects.filter(finished_at__lt=before, status__in=sorted(FINAL))
     old = old.filter(parent_id__isnull=True).order_by("finished_at")
@@ -31,5 +33,10 @@ def prune(before: datetime, limit: int) -> int:
         ids.append(id_)
     if not ids:
         return 0
-    deleted = JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL)).delete()[0]
-    return deleted and rows
+
+    def work() -> int:
+        rows = JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL))
+        free = lock_skipping(rows.order_by("id")).values_list("id", flat=True)
+        return JobExecution.objects.filter(id__in=list(free)).delete()[0]
+
+    return in_transaction(work)

@@ -108,6 +108,7 @@ class Heartbeat:
                     if is_last:
                         processes.forget_process(self._name)
                 except Error:  # a stale heartbeat tells enough
+                    self._watch.database_is_away()
                     if self._look is not None:
                         self._look(None)
                 finally:

@@ -25,6 +25,7 @@ from tests.harness.scheduler_harness import SchedulerHarness
 __all__ = ["alice", "api"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 
 def an_alert(system: SchedulerHarness, kind: AlertKind = AlertKind.FAILED, **values: Any) -> Alert:
@@ -121,6 +122,7 @@ CHECK_INS = [
 ]
 
 
+@once
 def test_addresses_of_check_ins_are_secrets_at_every_door(
     system: SchedulerHarness, api: Program, client: Client, capsys: pytest.CaptureFixture[str]
 ):
@@ -164,6 +166,7 @@ def set_alerts(**values: Any) -> Any:
     return override_settings(JOBU=current().model_copy(update={"alerts": alerts}))
 
 
+@once
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
@@ -199,11 +202,14 @@ def test_rules_are_set_and_shown_by_api_and_command(
         call_command("jobs", "update", "j", "--alert", "failed_in_a_row=3", "--alert", "failed=")
         with pytest.raises(CommandError):
             call_command("jobs", "update", "j", "--alert", "failed")
+        call_command("jobs", "update", "j", "--alert", "not_started_seconds=false")
 
     assert made["alert_rules"] == {"failed": True}
-    assert ok(api.get(f"/crons/{made['id']}"))["alert_rules"] == {"failed_in_a_row": 3}
+    rules = {"failed_in_a_row": 3, "not_started_seconds": False}
+    assert ok(api.get(f"/crons/{made['id']}"))["alert_rules"] == rules
 
 
+@once
 @pytest.mark.parametrize(
     ("alerts", "expected"),
     [

@@ -110,10 +110,49 @@ class TestRows:
         self._look(system, [worker])
         assert not Alert.objects.exists()
 
-        system.clock.advance(11)
-        self._look(system, [worker])
+        for _ in range(2):
+            system.clock.advance(6)
+            self._look(system, [worker])
 
         assert Alert.objects.get().kind == AlertKind.NO_BEAT
+
+    def test_a_worker_that_cannot_tell_yet_ends_no_alert_of_another_one(
+        self, system: SchedulerHarness
+    ):
+        first = WorkerWatch()
+        _beat_lives(system)
+        for _ in range(3):
+            self._look(system, [first])
+            system.clock.advance(6)
+        assert Alert.objects.get().state == "open"
+        second = WorkerWatch()
+
+        for _ in range(10):
+            self._look(system, [second, first])
+            system.clock.advance(6)
+
+        assert Alert.objects.get().state == "open"
+
+    def test_after_an_outage_of_the_database_beats_and_workers_have_time_to_come_back(
+        self, system: SchedulerHarness
+    ):
+        worker, beat = WorkerWatch(), BeatWatch(system.clock.monotonic)
+        system.execution(queue="reports")
+        _beat_lives(system)
+        self._look(system, [worker])
+        system.clock.advance(70)
+        worker.database_is_away()
+        beat.database_is_away(5, "gone")
+
+        self._look(system, [worker])
+        beat.look(system.clock.now(), lambda: HostReadings(host="a"))
+        assert not Alert.objects.exists()
+
+        system.clock.advance(6)
+        self._look(system, [worker])
+        system.clock.advance(25)
+        beat.look(system.clock.now(), lambda: HostReadings(host="a"))
+        assert [alert.kind for alert in Alert.objects.all()] == ["no_worker"]
 
     def test_beats_tell_once_of_a_queue_without_a_worker(self, system: SchedulerHarness):
         beats = [BeatWatch(system.clock.monotonic) for _ in range(3)]
@@ -144,6 +183,22 @@ class TestRows:
         settle([], [AlertKind.DISK], system.clock.advance(700), host="b")
 
         assert Alert.objects.get().state == "closed"
+
+    def test_beats_of_a_host_that_see_it_with_different_eyes_tell_it_once(
+        self, system: SchedulerHarness
+    ):
+        beats = [BeatWatch(system.clock.monotonic) for _ in range(2)]
+        away = [HostReadings(host="a", broker_away_seconds=61), HostReadings(host="a")]
+        for _ in range(6):
+            beats[0].look(system.clock.now(), lambda: away[0])
+            beats[1].look(system.clock.now(), lambda: away[1])
+            system.clock.advance(10)
+        assert [alert.state for alert in Alert.objects.all()] == ["open"]
+
+        for _ in range(3):
+            beats[0].look(system.clock.advance(10), lambda: away[1])
+
+        assert [alert.state for alert in Alert.objects.all()] == ["closed"]
 
     def test_an_alert_closed_by_hand_comes_back_after_an_hour_if_its_cause_is_still_there(
         self, system: SchedulerHarness

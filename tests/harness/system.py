@@ -123,6 +123,8 @@ class System:
         self.data_dir = tmp_path / "data"
         self.data_dir.mkdir(mode=0o700)
         self.parts: list[Part] = []
+        #: What beats and workers are started with; their own arguments follow.
+        self.program: tuple[str, ...] = ("-m", "celery", "-A", "jobu_project")
         write_config(self.config_dir, config or {})
         self.environment = self._environment(handler_paths) | dict(environment or {})
 
@@ -199,7 +201,7 @@ class System:
         name = f"{kind}{len(self.parts)}"
         log = self.place / f"{name}.log"
         process = the_fork_server().start(
-            ["-m", "celery", "-A", "jobu_project", *arguments],
+            [*self.program, *arguments],
             environment=self.environment,
             output=log,
         )

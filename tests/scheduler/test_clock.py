@@ -63,6 +63,11 @@ def test_beat_says_that_the_clock_stands_still_and_that_it_jumped_ahead(
         assert found == [ClockState.OK, ClockState.OK, ClockState.DIFFERS, ClockState.DIFFERS]
         clock.look(step=3600)
     assert told(caplog) == ["clock.differs", "clock.jumped"]
+    # Long enough for those who look now and then.
+    clock.look()
+    assert clock.watch.jumped_seconds == 3600
+    clock.elapsed += 61
+    assert clock.watch.jumped_seconds == 0
 
 
 @pytest.mark.database

@@ -20,7 +20,7 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
 from scheduler.schedule.watermark import watermark_of
 from scheduler.states import RunStatus
-from scheduler.store import last_results, slots
+from scheduler.store import last_results, retention, slots
 from scheduler.store.jobs import StaleEdit
 from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, outcomes, statuses
 
@@ -298,6 +298,19 @@ def test_pruning_while_beats_tick_loses_and_doubles_no_slot(system: SchedulerHar
         seen.add(row.scheduled_time)
         JobExecution.objects.filter(pk=row.pk).delete()
     assert len(seen) == 5
+
+
+def test_old_rows_that_somebody_holds_keep_nobody_from_deleting_the_others(
+    system: SchedulerHarness,
+):
+    if connection.vendor == "sqlite":
+        return  # it has no locks of rows
+    ended = {"status": RunStatus.SUCCESS, "finished_at": START}
+    held, _ = [system.execution(**ended) for _ in range(2)]
+    with transaction.atomic():
+        JobExecution.objects.select_for_update().get(pk=held.pk)
+        together(lambda: retention.prune(START + timedelta(days=1), 10))
+    assert list(JobExecution.objects.all()) == [held]
 
 
 def test_a_run_that_meets_the_deletion_of_its_job_says_so(

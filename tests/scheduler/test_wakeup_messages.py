@@ -147,6 +147,22 @@ def test_a_broker_that_is_away_is_reported_once_and_asked_ever_more_rarely(
     app.close()
 
 
+def test_a_broker_that_is_back_is_found_although_nothing_is_to_be_sent(
+    sender: CelerySender, app: Celery, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "connection_for_write", lambda: 1 / 0)
+        sender.send({"": 1})
+    assert sender.away_seconds is not None
+
+    sender.look()  # too soon: the next message may say more
+    assert sender.away_seconds is not None
+    clock.advance(12)
+    sender.look()
+
+    assert sender.away_seconds is None
+
+
 def test_a_queue_that_is_refused_is_reported_once_and_disturbs_no_other(
     sender: CelerySender,
     app: Celery,

@@ -72,3 +72,12 @@ class IgnoresCancellation(LedgerHandler):
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 continue
+
+
+@handler("waits_for_file")
+class WaitsForFile(BaseHandler):
+    async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
+        # Nothing inside this process could tell it that the test has written the file.
+        while not os.path.exists(params["path"]):  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.1)
+        return {}
