@@ -21,7 +21,7 @@ from tests import empty_tables, plugin
 from tests.harness.process_helpers import HANDLERS, SHORT, Ledger
 from tests.harness.servers import MariaDB, Postgres, RabbitMQ, Redis
 from tests.harness.system import System
-from tests.harness.template_database import copy_migrated_sqlite
+from tests.harness.template_database import fill_migrated
 
 # No deadline: the time of one example depends on the load of the machine. A run that requires the
 # services repeats the same examples, so that one commit has one result. Other runs try new ones.
@@ -152,23 +152,33 @@ def job_database_url(job_server: Postgres | MariaDB | None, tmp_path: Path) -> I
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    """Puts SQLite into a file: only there WAL, locks and several connections are real.
+    """Makes the test's database a copy of the migrated one, in which Django finds all its tables.
 
-    The file is a copy of the migrated database, so that Django's own preparation finds all tables.
+    SQLite is in a file: only there WAL, locks and several connections are real.
     """
-    if plugin.the_run().kind == "sqlite":
-        path = plugin.the_run().data_dir / "test.sqlite3"
-        test = connections["default"].settings_dict["TEST"]
-        with django_db_blocker.unblock():
-            copy_migrated_sqlite(path, _migrate_with_django)
-        test["NAME"], test["MIGRATE"] = str(path), False
+    run = plugin.the_run()
+    if run.missing is not None:
+        return
+    test = connections["default"].settings_dict["TEST"]
+    if run.kind == "sqlite":
+        url = f"sqlite:///{run.data_dir}/test.sqlite3"
+    else:
+        url = run.create_database("test_jobu")
+    with django_db_blocker.unblock():
+        fill_migrated(url, _migrate_with_django)
+    test["NAME"], test["MIGRATE"] = _name_of(url), False
 
 
-def _migrate_with_django(path: Path) -> None:
+def _name_of(url: str) -> str:
+    """The name of a database for Django."""
+    return url.removeprefix("sqlite:///") if url.startswith("sqlite") else url.rpartition("/")[2]
+
+
+def _migrate_with_django(url: str) -> None:
     connection = connections["default"]
     connection.close()
     before = connection.settings_dict["NAME"]
-    connection.settings_dict["NAME"] = str(path)
+    connection.settings_dict["NAME"] = _name_of(url)
     try:
         call_command("migrate", verbosity=0, interactive=False)
     finally:
@@ -178,8 +188,8 @@ def _migrate_with_django(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_keepdb(request: pytest.FixtureRequest) -> bool:
-    """True on SQLite: Django then uses the copy. It is deleted with the directory of the run."""
-    return plugin.the_run().kind == "sqlite" or bool(request.config.getvalue("reuse_db"))
+    """True: Django then uses the copy, which is deleted with the directory or server of the run."""
+    return plugin.the_run().missing is None or bool(request.config.getvalue("reuse_db"))
 
 
 # --- real beats and workers -----------------------------------------------------------------------

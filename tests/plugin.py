@@ -67,7 +67,7 @@ class Run:
         self.servers = ServerPool()
         self.missing: str | None = None
         # A server for Django alone: tests may kill the one that they get as a fixture.
-        self._django_server: Server | None = None
+        self._django_server: JobServer | None = None
         self._set_environment()
 
     def _set_environment(self) -> None:
@@ -92,6 +92,11 @@ class Run:
                 self._django_server = server
                 return server.create_database("jobu")
         return f"sqlite:///{self.data_dir}/jobu.sqlite3"
+
+    def create_database(self, name: str) -> str:
+        """Returns the URL of an empty database beside that of `JOBU_DATABASE_URL`, on a server."""
+        assert self._django_server is not None
+        return self._django_server.create_database(name)
 
     def close(self) -> None:
         self.servers.close()

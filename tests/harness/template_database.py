@@ -1,30 +1,29 @@
 """Migrated databases: made once, then copied.
 
-`manage.py migrate` takes seconds. A copy of its result takes milliseconds. That of SQLite is made
-once for all pytests that share the directory JOBU_TEST_TEMPLATES, those of the servers once per
-server.
+`manage.py migrate` takes seconds. A copy of its result takes milliseconds. One server of each kind
+is migrated for all pytests of a run, and dumped. Each other server loads the dump into a database,
+and tests get copies of that.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sqlite3
-import tempfile
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pymysql
 
-from tests.harness.servers.guardian import guardian
+from tests.harness.servers.made_once import made_once
+
+TEMPLATE = "jobu_migrated"
 
 Migrate = Callable[[str], object]
-TEMPLATE = "jobu_migrated"
+"""Migrates the database with this URL."""
 
 _made: dict[str, str] = {}
 
@@ -33,44 +32,81 @@ def fill_migrated(url: str, migrate: Migrate) -> None:
     """Fills the empty database at `url` with the same content as `migrate(url)`."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
-        copy_migrated_sqlite(
+        _copy_sqlite(
             Path(url.removeprefix("sqlite:///")), lambda path: migrate(f"sqlite:///{path}")
         )
         return
     copy = {"postgresql": _copy_postgres, "mysql": _copy_mysql}
     if parts.netloc not in _made:
         template = _template_url(url)
-        migrate(template)
+        _fill_template(template, migrate)
         _made[parts.netloc] = template
     copy[parts.scheme](_made[parts.netloc], url)
 
 
-def copy_migrated_sqlite(target: Path, migrate: Callable[[Path], object]) -> None:
-    """Copies the migrated SQLite database to `target`.
+def _copy_sqlite(target: Path, migrate: Callable[[Path], object]) -> None:
+    """Copies the migrated SQLite database to `target`."""
 
-    Only the first of all pytests calls `migrate`, which makes the database. The others wait for it.
-    """
-    template = _templates() / f"{TEMPLATE}.sqlite3"
-    with (_templates() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not template.exists():
-            unfinished = template.with_suffix(".unfinished")
-            unfinished.unlink(missing_ok=True)
-            migrate(unfinished)
-            with closing(sqlite3.connect(unfinished)) as made:
-                made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            unfinished.rename(template)
-    shutil.copyfile(template, target)
+    def make(path: Path) -> None:
+        migrate(path)
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    shutil.copyfile(made_once(f"{TEMPLATE}.sqlite3", make), target)
 
 
-@cache
-def _templates() -> Path:
-    shared = os.environ.get("JOBU_TEST_TEMPLATES")
-    if shared:
-        return Path(shared)
-    directory = Path(tempfile.mkdtemp(prefix="jobu-migrated-"))
-    guardian.add_directory(directory)
-    return directory
+def _fill_template(template: str, migrate: Migrate) -> None:
+    """Loads what another pytest or server was migrated to. Without its tools: migrates."""
+    is_filled = False
+
+    def make(path: Path) -> None:
+        nonlocal is_filled
+        migrate(template)
+        is_filled = True
+        path.write_bytes(_run(_dump_command(template)) or b"")
+
+    dump = made_once(f"{TEMPLATE}.{urlsplit(template).scheme}", make).read_bytes()
+    if is_filled:
+        return
+    if not dump or _run(_load_command(template), dump) is None:
+        _template_url(template)  # what a load that failed has left
+        migrate(template)
+
+
+def _run(command: list[str], given: bytes = b"") -> bytes | None:
+    """Returns the output. None: the tool is not here, or it fails, as with a newer server."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, input=given, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _dump_command(url: str) -> list[str]:
+    if urlsplit(url).scheme == "postgresql":
+        return ["pg_dump", "--no-owner", "--no-privileges", f"--dbname={url}"]
+    return [_tool("mariadb-dump", "mysqldump"), *_login(url), "--skip-comments"]
+
+
+def _load_command(url: str) -> list[str]:
+    if urlsplit(url).scheme == "postgresql":
+        return ["psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--dbname={url}"]
+    return [_tool("mariadb", "mysql"), *_login(url)]
+
+
+def _tool(*names: str) -> str:
+    return next((name for name in names if shutil.which(name)), names[0])
+
+
+def _login(url: str) -> list[str]:
+    parts = urlsplit(url)
+    return [
+        "--no-defaults",
+        f"--host={parts.hostname}",
+        f"--port={parts.port or 3306}",
+        f"--user={unquote(parts.username or '')}",
+        f"--password={unquote(parts.password or '')}",
+        parts.path.lstrip("/"),
+    ]
 
 
 def _template_url(url: str) -> str:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ import pytest
 
 from tests.harness.servers.daemon import Daemon, credentials
 from tests.harness.servers.guardian import guardian
+from tests.harness.servers.made_once import made_once
 from tests.harness.waiting import wait_until
 
 
@@ -178,6 +179,17 @@ class Server(ABC):
             )
         return str(done.stdout)
 
+    def fill_once(self, data: Path, initialise: Callable[[], object]) -> None:
+        """Makes the data directory by `initialise`, or copies what that made for another server."""
+
+        def make(path: Path) -> None:
+            initialise()
+            _copy(data, path)
+
+        made = made_once(f"data of {type(self).__name__}", make)
+        if not data.exists():
+            _copy(made, data)
+
     def require(self, program: str, places: Iterable[Path] = ()) -> str:
         """Returns the path of a program. Raises ServerUnavailableError with what to install."""
         found = find_program(program, places)
@@ -205,6 +217,11 @@ class Server(ABC):
         except Exception:  # noqa: BLE001  each client has its own exception for "not yet"
             return False
         return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """With owners and modes, on which the servers insist."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
 def find_program(program: str, places: Iterable[Path] = ()) -> str | None:

@@ -84,6 +84,9 @@ class MariaDB(Server):
 
     def prepare(self) -> None:
         (self.directory / "account.sql").write_text(ACCOUNT_SQL, encoding="ascii")
+        self.fill_once(self._data, self._initialise)
+
+    def _initialise(self) -> None:
         if self._is_mariadb:
             self.run(
                 [

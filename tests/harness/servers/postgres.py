@@ -57,6 +57,9 @@ class Postgres(Server):
         return "nobody"  # PostgreSQL refuses to run as root
 
     def prepare(self) -> None:
+        self.fill_once(self._data, self._initialise)
+
+    def _initialise(self) -> None:
         self.run(
             [
                 self._initdb,
