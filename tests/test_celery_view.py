@@ -29,6 +29,29 @@ APP = "tests.harness.fake_runs"
 FOREVER = 600.0
 
 
+_KNOWN: dict[str, str] = {}
+
+
+def broker_settings(jobu: System) -> tuple[str, dict[str, Any]]:
+    """Returns the URL and the options of jobu's broker. Asks one process for each kind of broker.
+
+    Two systems differ in the URL of Redis, or in the directory of the file broker.
+    """
+    own = jobu.broker_url or str(jobu.data_dir)
+    kind = "redis" if jobu.broker_url else "files"
+    if kind not in _KNOWN:
+        said = jobu.manage(
+            "shell",
+            "-c",
+            "from django.conf import settings as s; import json;"
+            "print(json.dumps([s.CELERY_BROKER_URL, s.CELERY_BROKER_TRANSPORT_OPTIONS]))",
+        )
+        assert own in said
+        _KNOWN[kind] = said.strip().splitlines()[-1].replace(own, "OWN")
+    url, options = json.loads(_KNOWN[kind].replace("OWN", own))
+    return url, options
+
+
 class View:
     """A worker of tests/harness/fake_runs.py, and what others see of it."""
 
@@ -36,13 +59,7 @@ class View:
         self.jobu = jobu
         self.place = place
         self.jobu.environment["FAKE_RUNS"] = str(place)
-        url = jobu.manage(
-            "shell",
-            "-c",
-            "from django.conf import settings as s; import json;"
-            "print(json.dumps([s.CELERY_BROKER_URL, s.CELERY_BROKER_TRANSPORT_OPTIONS]))",
-        )
-        broker, options = json.loads(url.strip().splitlines()[-1])
+        broker, options = broker_settings(jobu)
         brokers.register()
         self.app = Celery("watcher", broker=broker, set_as_current=False)
         self.app.conf.broker_transport_options = options
@@ -135,8 +152,19 @@ def of(heard: list[dict[str, Any]], uuid: str) -> list[str]:
     return [event["type"] for event in list(heard) if event.get("uuid") == uuid]
 
 
-@pytest.mark.parametrize("broker", ["redis", "files"], indirect=True)
-@pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
+@pytest.mark.parametrize(
+    ("pool", "broker"),
+    [
+        ("threads", "redis"),
+        ("prefork", "files"),
+        ("solo", "redis"),
+        # Each pool and each broker once is enough to see that both matter to nobody.
+        pytest.param("prefork", "redis", marks=pytest.mark.slow),
+        pytest.param("threads", "files", marks=pytest.mark.slow),
+        pytest.param("solo", "files", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
 def test_celery_and_listeners_see_runs_and_the_tasks_of_the_shop(
     view: View, heard: list[dict[str, Any]], pool: str
 ):
@@ -306,7 +334,7 @@ class Flower:
         return found
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.slow)])
 def test_flower_shows_runs_and_its_buttons_cancel_them(view: View, redis_server: Redis, pool: str):
     row = insert_run(view.jobu, "mail", **RUNNING)
     worker = view.start(pool=pool)
