@@ -20,7 +20,7 @@ from tests.harness.process_helpers import (
 )
 from tests.harness.system import System, deep_merge
 
-pytestmark = [pytest.mark.processes, pytest.mark.database]
+pytestmark = pytest.mark.processes
 
 # A program and its child. Both ignore SIGTERM.
 STUBBORN = (
