@@ -25,6 +25,7 @@ from tests.api.conftest import Program, make_job, ok, person, program
 from tests.test_commands import run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 ALICE = Actor(name="alice", door=Door.API)
 
@@ -133,6 +134,7 @@ def test_admin_api_and_commands_write_the_same_entry(doors: Doors, verb: str):
     assert not LogEntry.objects.exists(), "Django's own log is no longer written"
 
 
+@once
 def test_refused_action_is_not_in_the_history(db: None):
     job = make_job()
     done = make_run(job)
@@ -247,6 +249,7 @@ def test_every_action_on_a_backfill_is_in_the_history(db: None):
     ]
 
 
+@once
 def test_an_entry_is_shown_in_the_language_of_the_reader(db: None):
     job = make_job()
     Control(actor=Actor(name="alice", door=Door.API, token="ci")).disable(job.pk)
@@ -258,6 +261,7 @@ def test_an_entry_is_shown_in_the_language_of_the_reader(db: None):
         assert (describe(entry, str), describe_door(entry)) == ("비활성화함", "API, 토큰 ci")
 
 
+@once
 @pytest.mark.parametrize("facts", [[], "text", {"before": 1, "until": "soon", "slots": "many"}])
 @pytest.mark.parametrize("verb", [*ActivityVerb, "of a newer release"])
 def test_unexpected_facts_in_the_table_cause_no_error(db: None, verb: str, facts: Any):

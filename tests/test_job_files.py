@@ -27,6 +27,7 @@ from tests.test_commands import Done, own_registry, run, world
 __all__ = ["own_registry", "world"]  # fixtures
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 BOB = Actor(name="bob", door=Door.ADMIN)
 FILE = """\
@@ -293,6 +294,7 @@ jobz: {}
 """
 
 
+@once
 def test_all_mistakes_are_named_at_once_with_their_lines(world, write):
     done = jobs("apply", write(BAD), code=1)
 
@@ -320,6 +322,7 @@ def test_all_mistakes_are_named_at_once_with_their_lines(world, write):
     assert list(fields) == ["nightly.timezon"]
 
 
+@once
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -339,6 +342,7 @@ def test_file_that_is_no_file_of_jobs_is_refused(world, write, text, problem):
     assert CronJob.objects.count() == 0
 
 
+@once
 def test_file_is_read_from_standard_input_and_as_json(world, tmp_path, monkeypatch):
     assert "give --source" in jobs("plan", "-", code=1).err
     assert "cannot be read" in jobs("plan", tmp_path / "none.yaml", code=1).err

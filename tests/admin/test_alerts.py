@@ -19,6 +19,7 @@ from tests.admin.test_admin import make_run
 from tests.api.conftest import make_job, person
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_a_person_sees_who_was_told_and_acknowledges_snoozes_and_closes(
     assert "Acknowledged" in history.content.decode()
 
 
+@once
 def test_who_may_only_look_has_no_buttons(alert: Alert, client: Client):
     client.force_login(person("viewer", "view_alert"))
 
@@ -87,6 +89,7 @@ def test_a_snooze_ends_by_its_button(alert: Alert, client: Client):
     assert alert.state == "open"
 
 
+@once
 def test_a_job_and_a_run_lead_to_their_alerts(alert: Alert, client: Client):
     job = make_job()
     run = make_run(job)
@@ -147,6 +150,7 @@ def test_the_page_of_channels_sends_a_test_and_says_what_became_of_it(client: Cl
     assert AlertMessage.objects.count() == 1
 
 
+@once
 @pytest.mark.usefixtures("channels")
 def test_who_may_only_look_at_channels_sends_nothing(client: Client):
     page, test = reverse("admin:channels"), reverse("admin:channel-test")

@@ -16,6 +16,7 @@ from scheduler.store.connection import database_now
 from tests.admin.test_admin import RUNS, make_job, make_run, page, texts, user_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 LIST = "admin:failures"
 
@@ -97,6 +98,7 @@ def test_a_kind_is_seen_and_its_runs_are_retried_after_a_question(admin):
     assert set(done) == {("retried", group.pk), ("seen", group.pk)}
 
 
+@once
 def test_who_may_not_see_runs_sees_no_failures_and_who_may_not_retry_changes_none():
     fail(None, "disk is full")
     group = group_of("disk is full")
@@ -108,6 +110,7 @@ def test_who_may_not_see_runs_sees_no_failures_and_who_may_not_retry_changes_non
     assert [reader.post(url).status_code for url in urls] == [403, 403]
 
 
+@once
 def test_front_page_shows_the_first_line_of_the_last_error(admin):
     job = make_job(name="report")
     fail(job, "no order 17\nmore")

@@ -15,6 +15,7 @@ from scheduler.operations.spreading import Way, propose
 from tests.admin.test_admin import make_job
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 PAGE = "/admin/timeline/heat/"
 
@@ -81,6 +82,7 @@ def test_chosen_jobs_come_apart_after_a_preview_and_each_change_is_in_the_histor
     assert CronJob.objects.get(name="job 2").jitter_seconds == 600
 
 
+@once
 def test_bad_input_and_a_reader_change_nothing(
     admin: Client, django_user_model: type[User]
 ) -> None:
@@ -102,6 +104,7 @@ def test_bad_input_and_a_reader_change_nothing(
     assert expressions() == before
 
 
+@once
 def test_a_proposal_takes_the_emptiest_minutes() -> None:
     jobs = [CronJob(pk=n, name=str(n), cron_expression="0 1 * * *") for n in range(1, 4)]
     starts = dict.fromkeys(range(60), 5) | {7: 0, 9: 1}

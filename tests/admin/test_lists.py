@@ -20,6 +20,7 @@ from tests.admin.test_activity import rows_of
 from tests.admin.test_admin import JOBS, RUNS, make_job, make_run, page, texts, user_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_logs_of_a_job_are_searched_by_time_level_and_text(admin, monkeypatch):
 # --- kept filters --------------------------------------------------------------------------------
 
 
+@once
 def test_a_filter_is_kept_under_a_name_and_opens_the_list(admin, django_user_model):
     save, delete = reverse("admin:saved-filter-save"), reverse("admin:saved-filter-delete")
     sent = {"page": "executions", "name": "mine", "query": "status__exact=FAILED&error=a%26b"}
@@ -173,6 +175,7 @@ def test_a_filter_is_kept_under_a_name_and_opens_the_list(admin, django_user_mod
     assert SavedFilter.objects.count() == 0
 
 
+@once
 def test_a_kept_filter_of_a_column_that_is_gone_says_so_and_shows_the_rest(admin):
     for name, query in (("executions", "colour=red&status__exact=FAILED"), ("failures", "x=1&q=a")):
         user = User.objects.get()
@@ -188,6 +191,7 @@ def test_a_kept_filter_of_a_column_that_is_gone_says_so_and_shows_the_rest(admin
 # --- verbs of rows -------------------------------------------------------------------------------
 
 
+@once
 def test_rows_offer_what_their_state_allows_and_a_paused_job_is_resumed(admin):
     job = make_job(name="report")
     Control().pause(job.pk, reason="repair")
@@ -218,6 +222,7 @@ def items(client: Client, text: str, **headers: str) -> list[tuple[str, str]]:
     return [(item["kind"], item["text"]) for item in answer.json()["items"]]
 
 
+@once
 def test_palette_finds_jobs_runs_pages_and_actions_within_permissions(admin):
     job = make_job(name="report")
     run = make_run(job)

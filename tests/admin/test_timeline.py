@@ -21,6 +21,7 @@ from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_job, make_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 PAGE = "/admin/timeline/"
 DATA = "/admin/timeline/data/"
@@ -158,6 +159,7 @@ def test_of_too_many_runs_the_newest_of_each_job_are_read_and_it_is_said() -> No
     assert of_dense == pytest.approx([60.0 * minute for minute in range(20, 30)], abs=0.01)
 
 
+@once
 def test_filters_choose_jobs_and_bad_addresses_are_answered(admin: Client) -> None:
     make_job(name="a", queue="slow", tags=["night"])
     make_job(name="b", is_enabled=False)
@@ -176,6 +178,7 @@ def test_filters_choose_jobs_and_bad_addresses_are_answered(admin: Client) -> No
     assert admin.get(PAGE, {"at": "1970-01-01T12:00"}).context["problem"] == ""
 
 
+@once
 def test_table_says_the_same_without_scripts_in_the_readers_zone(admin: Client) -> None:
     now = database_now()
     since = (now - timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
@@ -194,6 +197,7 @@ def test_table_says_the_same_without_scripts_in_the_readers_zone(admin: Client) 
     assert "1 min 30 s" in text
 
 
+@once
 def test_who_may_not_see_runs_sees_plans_and_who_may_not_see_jobs_sees_nothing(
     django_user_model: type[User],
 ) -> None:

@@ -21,6 +21,7 @@ from tests.harness.scheduler_harness import SchedulerHarness
 from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 
 @pytest.fixture
@@ -261,6 +262,7 @@ def test_the_dead_mans_switch_is_pinged_once_in_each_interval_by_all_beats(
     assert [request.path for request in service.requests] == ["/alive"] * 3
 
 
+@once
 @pytest.mark.parametrize(
     ("expression", "crontab"),
     [

@@ -18,6 +18,7 @@ from tests.admin.test_admin import make_job, make_run
 from tests.api.conftest import Program, error_of, ok
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
+once = pytest.mark.database("sqlite")  # asks no question to which databases have different answers
 
 
 def command(*arguments: str) -> Any:
@@ -60,6 +61,7 @@ def test_a_queue_is_paused_and_resumed_by_the_command() -> None:
     assert not QueuePause.objects.exists()
 
 
+@once
 def test_only_who_may_pauses_on_the_page_and_by_a_post(django_user_model: type[User]) -> None:
     make_job(queue="slow")
     user = django_user_model.objects.create_user("bob", "b@example.com", is_staff=True)
