@@ -170,27 +170,31 @@ def test_worker_paused_longer_than_its_lease_cannot_write_the_outcome(
     assert attempts(jobu, run) == ["LOST"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+BLOCKS, IGNORES = "blocks_the_loop", "ignores_cancellation"
+
+
+# A child of prefork has one run. In threads the first culprit ends the process of the other.
 @pytest.mark.parametrize(
-    ("handler", "how"),
-    [("blocks_the_loop", "blocked the event loop"), ("ignores_cancellation", "ignored its")],
+    ("pool", "culprits"),
+    [("prefork", (BLOCKS, IGNORES)), ("threads", (BLOCKS,)), ("threads", (IGNORES,))],
 )
 def test_run_that_cannot_be_stopped_times_out_and_other_runs_lose_no_attempt(
-    jobu: System, ledger: Ledger, pool: str, handler: str, how: str
+    jobu: System, ledger: Ledger, pool: str, culprits: tuple[str, ...]
 ) -> None:
     jobu.start_beat()
     neighbour = insert_run(jobu, "slow_first_time")
-    worker = jobu.start_worker(pool=pool, concurrency=2)
+    worker = jobu.start_worker(pool=pool, concurrency=3)
     wait_until_running(jobu, neighbour)
-    culprit = insert_run(jobu, handler, timeout_seconds=1, max_retry=0)
+    runs = {each: insert_run(jobu, each, timeout_seconds=1, max_retry=0) for each in culprits}
 
-    row = wait_until_final(jobu, culprit, 60)
-
-    assert row["status"] == "TIMEOUT"
-    assert handler in row["error_message"]
-    assert how in row["error_message"]
+    for handler, culprit in runs.items():
+        row = wait_until_final(jobu, culprit, 60)
+        how = "blocked the event loop" if handler == BLOCKS else "ignored its"
+        assert row["status"] == "TIMEOUT"
+        assert handler in row["error_message"]
+        assert how in row["error_message"]
     if pool == "prefork":
-        # Only the child of the run was killed; the other child continued.
+        # Only the children of these runs were killed; the other child continued.
         assert execution(jobu, neighbour)["status"] == "RUNNING"
         assert worker.is_alive
     else:

@@ -21,7 +21,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import trans_real
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handlers.databases import database_warning
@@ -50,7 +50,7 @@ from scheduler.states import (
 from scheduler.store.connection import database_now
 from tests import translations
 from tests.harness.scheduler_harness import FakeClock, RecordingSender
-from tests.schedule.generated import expressions
+from tests.schedule.generated import examples, expressions
 
 KOREAN = {"Accept-Language": "ko"}
 _PLACEHOLDERS = re.compile(r"%\((\w+)\)[sd]|%s|%%|\{[\w:%-]*\}|</?\w[^>]*>")
@@ -215,7 +215,7 @@ def test_korean_description_of_an_expression(expression: str, words: str):
     assert in_words(expression) == words
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.booleans().flatmap(lambda seconds: expressions(seconds=seconds)))
 def test_every_expression_has_korean_words_and_no_english(text: str):
     assume(_pattern(text) is not None)
@@ -228,7 +228,7 @@ def test_every_expression_has_korean_words_and_no_english(text: str):
         assert not re.search("[A-Za-z]", quoted), sentence
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(expressions(), expressions())
 def test_different_expressions_have_different_korean_descriptions(one: str, other: str):
     first, second = _pattern(one), _pattern(other)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 from cronsim import CronSim
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.moving.cron_fields import Dialect, read_rule
@@ -17,6 +17,7 @@ from scheduler.moving.rules import EVERY_DOM, EVERY_DOW, EVERY_HOUR, EVERY_MINUT
 from scheduler.moving.walking import Walker
 from scheduler.schedule import parse, slots_between
 from tests.moving.conftest import NOW
+from tests.schedule.generated import examples
 
 YEAR = timedelta(days=366)
 
@@ -44,7 +45,7 @@ RULES = st.builds(
 
 
 @given(rule=RULES)
-@settings(max_examples=60)
+@examples(60)
 def test_an_expression_has_exactly_the_days_and_times_of_the_rule(rule: Rule):
     text = expression_of(rule)
     if text is None:
@@ -94,7 +95,7 @@ DAYS = st.sampled_from(["* * *", "1 * *", "* * 0", "13 * 5", "*/2 * 1", "* * 7",
 
 
 @given(minute=MINUTES, hour=HOURS, days=DAYS, zone=ZONES)
-@settings(max_examples=20)
+@examples(20)
 def test_crons_clock_agrees_with_jobu_all_year(minute: str, hour: str, days: str, zone: str):
     text = f"{minute} {hour} {days}"
     rule = read_rule(text, zone, Dialect.CRON)
@@ -153,7 +154,7 @@ def test_each_dialect_decides_by_itself_whether_both_day_fields_count(
 
 
 @given(minute=MINUTES, hour=HOURS, days=DAYS)
-@settings(max_examples=30)
+@examples(30)
 def test_airflows_days_are_croniters(minute: str, hour: str, days: str):
     text = f"{minute} {hour} {days}"
     rule = read_rule(text, "UTC", Dialect.AIRFLOW)

@@ -15,11 +15,13 @@ from tests.harness.oracles import random_expression
 #: JOBU_HYPOTHESIS_EXAMPLES=2000 tries more examples, and other ones each time. Without it each run
 #: tries the same ones.
 EXAMPLES = os.environ.get("JOBU_HYPOTHESIS_EXAMPLES")
+_IS_SLOW = os.environ.get("JOBU_TEST_SLOW") == "1"
 
 
 def examples(number: int) -> settings:
+    """`number` examples with `script/test --slow`, and a third of them otherwise."""
     return settings(
-        max_examples=int(EXAMPLES or number),
+        max_examples=int(EXAMPLES or (number if _IS_SLOW else max(10, number // 3))),
         derandomize=EXAMPLES is None,
         database=None,
         deadline=None,
