@@ -305,7 +305,7 @@ def test_old_rows_that_somebody_holds_keep_nobody_from_deleting_the_others(
 ):
     if connection.vendor == "sqlite":
         return  # it has no locks of rows
-    ended = {"status": RunStatus.SUCCESS, "finished_at": START}
+    ended: dict[str, Any] = {"status": RunStatus.SUCCESS, "finished_at": START}
     held, _ = [system.execution(**ended) for _ in range(2)]
     with transaction.atomic():
         JobExecution.objects.select_for_update().get(pk=held.pk)
