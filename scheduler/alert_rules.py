@@ -35,12 +35,12 @@ def _known_reason(value: str) -> str:
     return value
 
 
-# The limits are those of the number: pydantic raises TypeError where it compares None.
-_Span = Annotated[Annotated[int, Field(ge=1, le=_WEEK)] | None, BeforeValidator(_off)]
-_Row = Annotated[Annotated[int, Field(ge=2, le=100)] | None, BeforeValidator(_off)]
-_Factor = Annotated[
-    Annotated[float, Field(gt=1, le=1000, allow_inf_nan=False)] | None, BeforeValidator(_off)
-]
+# The limits come first, so that they are those of the number. After a validator pydantic compares
+# None with them, too, and raises TypeError.
+_OFF: Final = BeforeValidator(_off)
+_Span = Annotated[int | None, Field(ge=1, le=_WEEK), _OFF]
+_Row = Annotated[int | None, Field(ge=2, le=100), _OFF]
+_Factor = Annotated[float | None, Field(gt=1, le=1000, allow_inf_nan=False), _OFF]
 _Reason = Annotated[str, AfterValidator(_known_reason)]
 
 
