@@ -400,6 +400,8 @@ PAGES = (
     "admin:auth_user_changelist",
     "admin:auth_group_changelist",
     "admin:password_change",
+    "admin:groups",
+    "admin:group-change",
 )
 PAGES_OF_A_JOB = (
     "overview",
@@ -436,7 +438,8 @@ NAMES = frozenset(
         "alert",  # jobu.alert, the handler of messages
         # how schedules are written
         *("every", "days", "h", "at", "T", "RRULE", "FREQ", "WEEKLY", "INTERVAL", "BYDAY", "FR"),
-        *("skip", "next", "previous", "daily", "after", "slot", "Y", "m", "d", "p"),
+        *("params", "tenant"),  # a path in params
+        *("skip", "next", "previous", "daily", "slot", "Y", "m", "d", "p"),
     }
 )
 
