@@ -325,7 +325,11 @@ WITH_SIGHT = {
     "POST /queues/pause",
     "POST /queues/resume",
 }
-OF_NO_ROW = {"POST /alerts/channels/{name}/test"}
+OF_NO_ROW = {
+    "POST /alerts/channels/{name}/test",
+    "PUT /concurrency-groups",
+    "POST /concurrency-groups/delete",
+}
 
 
 def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
