@@ -34,6 +34,8 @@ def apply(job: CronJob, now: datetime) -> set[str]:
     limits = JobLimits(
         max_running=job.max_running, group=job.concurrency_group, key_path=job.concurrency_key
     )
+    if limits.max_running is None and not limits.group:
+        return set(queues.values())
     may_overlap = job.overlap_policy == OverlapPolicy.ALLOW
     going = {
         id_: places_of(limits, job_id=job.pk, may_overlap=may_overlap, params=params)

@@ -88,7 +88,7 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
             (gettext("last result"), columns.last_result(job, now)),
             (gettext("took"), sparkline.durations(outcomes)),
             (gettext("last runs"), sparkline.strip(outcomes, linked=sees_runs)),
-            *([(gettext("limits"), _limits(job))] if job.concurrency_group else []),
+            *([(gettext("limits"), text)] if (text := _limits(job)) else []),
             *([(gettext("alerts"), _alerts(job))] if may(person, Action.VIEW_ALERTS) else []),
         ],
         "last_runs": _table_of(runs, now),
@@ -97,9 +97,13 @@ def moving(job: CronJob, now: datetime, person: Any) -> dict[str, Any]:
     }
 
 
-def _limits(job: CronJob) -> SafeString:
-    """Returns the group whose limits hold for the job, with the way to what waits in it."""
-    return formatting.link(reverse("admin:groups"), job.concurrency_group)
+def _limits(job: CronJob) -> SafeString | str:
+    """Returns its own limit and its group, with the way to what waits in it."""
+    own = "" if job.max_running is None else str(job.max_running)
+    if not job.concurrency_group:
+        return own
+    group = formatting.link(reverse("admin:groups"), job.concurrency_group)
+    return format_html("{}, {}", own, group) if own else group
 
 
 def _next_run(job: CronJob, now: datetime) -> SafeString | str:
