@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.limits import limit_connection, unlimit_connection
-from scheduler.models import JobAttempt, JobExecution, JobLog
+from scheduler.models import ConcurrencyGroup, JobAttempt, JobExecution, JobLog
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
 from scheduler.store import claims, endings, short_turns
 from scheduler.store.claims import ByIds, Claims, Floors, MostUrgent
@@ -159,6 +159,22 @@ def test_runs_that_must_not_overlap_or_not_run_are_left_to_a_claim(system: Sched
     taken = turn(success(lease))
     assert not taken.started
     assert fresh(cancelled).status == RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("limits", [{"max_running": 1}, {"concurrency_group": "dwh"}])
+def test_runs_with_limits_are_left_to_a_claim_and_their_ends_as_well(
+    limits: dict[str, Any], system: SchedulerHarness
+):
+    ConcurrencyGroup.objects.create(name="dwh", max_running=1)
+    job = system.job(**limits)
+    lease = begun(system.execution())
+    first, second = (system.execution(job) for _ in range(2))
+    taken = turn(success(lease))
+    assert [one.row.id for one in taken.started] == [first.pk]
+    assert not turn(success(begun(system.execution()))).started
+    assert fresh(second).in_line is not None
+    ended, _claims = end_and_claim([success(taken.started[0].lease)], new_claim(), choice(), START)
+    assert (len(ended), ended.queues_to_wake, fresh(second).in_line) == (1, {""}, None)
 
 
 @pytest.mark.database("postgres", "mysql")  # SQLite has no locks of rows
