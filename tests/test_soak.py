@@ -278,6 +278,11 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
     "a failure that nobody counted": ("miscounted_failures", lambda h: changed(h, 2, failures=1)),
     "more failures than retries": ("miscounted_failures", lambda h: changed(h, 2, max_retry=0)),
     "two runs of a job that must not overlap": ("overlap", overlapping),
+    "more runs at once than a limit allows": (
+        "limit",
+        lambda h: with_job(overlapping(h), overlap_policy="allow", limits=(("dwh", 1),)),
+    ),
+    "more starts than a rate allows": ("limit", lambda h: with_job(h, rate=("mail", 1, 60))),
     "a row made before its time": ("time", lambda h: changed(h, 3, created_at=at(18))),
     "a run that did not wait for its upstream job": ("too_early", lambda h: with_job(h, after=1)),
     "a process that died of itself": ("process_ended", lambda h: replace(h, deaths=["beat1"])),
@@ -344,9 +349,12 @@ def test_the_jobs_of_a_soak_are_valid_and_the_oracle_can_read_them(seed: int) ->
     assert [job.row for job in jobs] == [
         job.row for job in make_jobs(200, random.Random(seed), lease_seconds=4)
     ]
-    settings = SchedulerSettings(min_cron_interval_seconds=1)
+    groups = CONFIG["scheduler"]["concurrency_groups"]
+    settings = SchedulerSettings(min_cron_interval_seconds=1, concurrency_groups=groups)
     for job in jobs:
-        values = {**job.row, "handler_name": "sample", "handler_params": {}}
+        values = {
+            **job.row, "handler_name": "sample", "handler_params": {}, "concurrency_key": "",
+        }  # fmt: skip
         assert not job_problems(CronJob(**values), now=NOON, settings=settings), job
         Expression(job.cron_expression)
 
