@@ -23,13 +23,13 @@
   const COUNTS = 40;
   const HEAD = AXIS + COUNTS;
   const LANES = 4;
-  const PLANNED = 7;
-  const FROZEN = 8;
+  const PLANNED = 8;
   const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400];
   // By the number of the state: colour, part of the row's height, pattern. So a shape says it, too.
   const SHAPES = [
     { colour: "calm", height: 0.4, pattern: "hollow" }, // waits
     { colour: "busy", height: 0.8, pattern: "arrow" }, // runs
+    { colour: "busy", height: 0.8, pattern: "dots" }, // its shards run
     { colour: "good", height: 0.55, pattern: "full" },
     { colour: "bad", height: 1, pattern: "cross" },
     { colour: "late", height: 1, pattern: "stripes" }, // timed out
@@ -38,7 +38,7 @@
     { colour: "busy", height: 0.35, pattern: "dashes" }, // planned
     { colour: "calm", height: 0.35, pattern: "dashes" }, // planned, but a freeze blocks it
   ];
-  const isTrouble = (bar) => bar.kind === 3 || bar.kind === 4;
+  const isTrouble = (bar) => bar.kind === 4 || bar.kind === 5;
 
   let data = null;
   const rows = [];
@@ -223,7 +223,7 @@
           if (isTrouble(bar) !== trouble) continue;
           const x = toX(bar.start);
           const end = Math.max(toX(bar.end), x + 2);
-          const key = bar.lane * 8 + bar.kind;
+          const key = bar.lane * SHAPES.length + bar.kind;
           if (end <= (reached.get(key) ?? -1) + 0.5) continue;
           reached.set(key, end);
           drawShape(pen, bar.kind, x, y + 2 + bar.lane * high, end - x, high, colour);
