@@ -16,7 +16,7 @@ from handlers.params import as_model, checked_mapping
 #: So many shards at most has a run.
 MAX_SHARDS: Final = 10_000
 #: So many bytes of JSON at most have the params of all shards together.
-MAX_BYTES: Final = 8 * 1024 * 1024
+MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)

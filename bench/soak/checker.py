@@ -74,6 +74,10 @@ LEGAL = frozenset(
         ("RUNNING", "TIMEOUT"),
         ("RUNNING", "CANCELLED"),
         ("RUNNING", "PENDING"),
+        ("RUNNING", "FANNED_OUT"),
+        ("FANNED_OUT", "SUCCESS"),
+        ("FANNED_OUT", "FAILED"),
+        ("FANNED_OUT", "CANCELLED"),
     }
 )
 

@@ -384,9 +384,9 @@ class ExecutionOperations(ApprovalOperations):
         def work() -> None:
             execution = self._execution(execution_id)
             if execution.parent_id is not None:
-                facts = {"id": execution.pk, "parent": execution.parent_id}
+                known = {"id": execution.pk, "parent": execution.parent_id}
                 raise NotPossible(
-                    gettext("execution #%(id)s is a shard of #%(parent)s: delete that") % facts,
+                    gettext("execution #%(id)s is a shard of #%(parent)s: delete that") % known,
                     general=gettext("it is a shard: delete its parent"),
                 )
             if not executions.delete_execution(execution_id):

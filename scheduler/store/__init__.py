@@ -8,6 +8,8 @@ The path of a run: slots (due jobs become executions), heads (what waits at the 
 (the most urgent runs, locked), claims (attempts begin), overlap (runs of a job that must not
 overlap), runs (leases), run_reports (log lines and progress), endings (attempts end), turns (an end
 and the next claim), rescue (leases that ran out).
+Divided runs: shards (made and ended), shard_claims (what a claim asks of their parents),
+shard_changes (cancel, retry, beat's sweep).
 What people change: jobs, executions, backfills, tokens, saved_filters.
 What beat keeps in order: last_results, retention, processes.
 What is known of failures, by their kind: failures.

@@ -10,7 +10,7 @@ Cancel, retry, and beat's sweep for what SQL or a claim has ended: shard_changes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -105,10 +105,9 @@ INSERT INTO job_executions
 SELECT p.id, s.shard, %s, {{params}}, p.job_name, p.handler_name, p.scheduled_time, {_SLOT},
        p.requested_by, '{RunStatus.PENDING}', p.param_source, p.max_retry, p.timeout_seconds,
        p.queue, p.priority, %s, p.trace_context, %s
-  FROM job_executions p CROSS JOIN ({{shards}}) s
+  FROM job_executions p CROSS JOIN {{shards}}
  WHERE p.id = %s
 """  # noqa: S608 - of constants
-_PARAMS: Final = {"postgresql": "%s::jsonb"}
 # SQLite takes 500 parts of a UNION.
 _AT_ONCE: Final = 400
 
@@ -126,18 +125,28 @@ def make(parent_id: int, fan_out: FanOut, now: datetime) -> None:
 
 def _insert(parent_id: int, part: range, fan_out: FanOut, now: datetime) -> None:
     values: list[Any] = []
-    if fan_out.params is None:
-        params = "p.params"
-        rows = [f"SELECT {shard} AS shard" for shard in part]
-    else:
+    params, columns = "p.params", ["{shard}"]
+    if fan_out.params is not None:
         params = "s.params"
-        place = _PARAMS.get(connection.vendor, "%s")
-        rows = [f"SELECT {shard} AS shard, {place} AS params" for shard in part]
+        columns.append("%s::jsonb" if connection.vendor == "postgresql" else "%s")
         values = [to_json(fan_out.params[shard]) for shard in part]
     execute(
-        _INSERT.format(params=params, shards=" UNION ALL ".join(rows)),
+        _INSERT.format(params=params, shards=_rows(part, columns)),
         [fan_out.count, now, now, *values, parent_id],
     )
+
+
+def _rows(part: range, columns: Sequence[str]) -> str:
+    """A table `s` with the columns `shard` and perhaps `params`."""
+    names = ("shard", "params")[: len(columns)]
+    if connection.vendor == "postgresql":  # it plans each part of a UNION by itself
+        row = f"({', '.join(columns)})"
+        listed = ", ".join(row.format(shard=shard) for shard in part)
+        return f"(VALUES {listed}) s ({', '.join(names)})"
+    one = "SELECT " + ", ".join(
+        f"{column} AS {name}" for column, name in zip(columns, names, strict=True)
+    )
+    return f"({' UNION ALL '.join(one.format(shard=shard) for shard in part)}) s"
 
 
 def _go_on(parent_id: int, now: datetime) -> None:
