@@ -18,6 +18,7 @@ SKIP_REASONS: Final = (
     ReasonCode.OVERLAP_RUNNING.value,
     ReasonCode.OVERLAP_WAITING.value,
     ReasonCode.OVERLAP_NEWER.value,
+    ReasonCode.UPSTREAM_MISSING.value,
 )
 _WEEK: Final = 604_800
 

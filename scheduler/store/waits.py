@@ -144,7 +144,7 @@ _HOPELESS: Final = """
 _IS_HOPELESS: Final = _HOPELESS.format(**_STATUSES)
 _IS_OVER: Final = f"(w.until <= %s OR {_IS_HOPELESS} AND NOT {_SUCCEEDED})"
 _RUNS: Final = "SELECT DISTINCT w.execution_id FROM job_waits w WHERE {where}"
-_FORGET: Final = "DELETE FROM job_waits WHERE {column} IN ({ids})"
+_FORGET: Final = "DELETE FROM job_waits WHERE id IN ({ids})"
 _LEFT: Final = """
 SELECT w.id FROM job_waits w
  WHERE {where}
@@ -176,7 +176,7 @@ def _forget_left(where: str) -> None:
     values = [RunStatus.PENDING, ReasonCode.UPSTREAM_AWAITED]
     left = [id_ for (id_,) in fetch_all(_LEFT.format(where=where, limit=_BATCH), values)]
     if left:
-        execute(_FORGET.format(column="id", ids=numbers(left)), [])
+        execute(_FORGET.format(ids=numbers(left)), [])
 
 
 def _settle_locked(ids: Sequence[int], now: datetime, may_skip: bool) -> Settled:
@@ -201,19 +201,22 @@ def _settle_locked(ids: Sequence[int], now: datetime, may_skip: bool) -> Settled
         gone = {row.execution_id for row in _rows(where, [now])}
         over = [row for row in missing if row.execution_id in gone]
         _skip(over, now)
-    ended = {*may_start, *(row.execution_id for row in over)}
-    if ended:
-        execute(_FORGET.format(column="execution_id", ids=numbers(ended)), [])
+    # What has succeeded stays so, even if its run is deleted before the others succeed.
+    skipped = {row.execution_id for row in over}
+    left = {row.id for row in missing if row.execution_id not in skipped}
+    if settled := {row.id for row in every} - left:
+        execute(_FORGET.format(ids=numbers(settled)), [])
     failpoints.point("waits.written")
     return Settled(
         released=len(may_start),
-        skipped=len(ended) - len(may_start),
+        skipped=len(skipped),
         queues=frozenset(queues[id_] for id_, at in may_start.items() if at <= now),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
+    id: int
     execution_id: int
     upstream_id: int
     slot: datetime
@@ -222,7 +225,7 @@ class _Row:
 
 
 _ROWS: Final = """
-SELECT w.execution_id, w.upstream_id, w.slot, w.not_before, w.backfill_id
+SELECT w.id, w.execution_id, w.upstream_id, w.slot, w.not_before, w.backfill_id
   FROM job_waits w
  WHERE {where}
  ORDER BY w.execution_id, w.upstream_id
@@ -233,13 +236,16 @@ def _rows(where: str, values: Sequence[Any]) -> list[_Row]:
     statement = _ROWS.format(where=where)
     return [
         _Row(
+            id=id_,
             execution_id=execution_id,
             upstream_id=upstream_id,
             slot=instant(slot) or NEVER,
             not_before=instant(not_before) or NEVER,
             backfill_id=backfill_id,
         )
-        for execution_id, upstream_id, slot, not_before, backfill_id in fetch_all(statement, values)
+        for id_, execution_id, upstream_id, slot, not_before, backfill_id in fetch_all(
+            statement, values
+        )
     ]
 
 

@@ -19,6 +19,7 @@ from scheduler.store import waits
 from scheduler.worker.downstream import Downstream
 from tests.harness.scheduler_harness import SchedulerHarness, fresh, statuses
 from tests.scheduler.test_backfill import tick_killed_at
+from tests.scheduler.test_races import together
 from tests.scheduler.test_statements import assert_probes
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -119,6 +120,8 @@ def test_all_upstream_jobs_must_succeed_and_a_chain_goes_step_by_step(
     system.worker.execute(run_of(load).pk)
     system.tick()
     assert is_waiting(report)
+    assert JobWait.objects.filter(execution_id=run_of(report).pk).count() == 1
+    JobExecution.objects.filter(job=load).delete()  # what has succeeded stays so
 
     for _step in range(3):
         system.deliver()
@@ -441,3 +444,24 @@ def test_a_beat_killed_in_between_loses_and_doubles_nothing(
         system.deliver()
     assert statuses(load) == statuses(report) == [RunStatus.SUCCESS]
     assert not JobWait.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beats_and_workers_at_once_let_each_run_go_on_once(
+    system: SchedulerHarness, load: CronJob, report: CronJob
+):
+    others = [
+        system.control.create_job(name=f"after {number}", upstreams=["load"], **AFTER)
+        for number in range(5)
+    ]
+    due(system)
+    system.deliver()
+    nudge = Downstream(system.clock, lambda queues: None)
+    beats = [system.new_dispatcher() for _ in range(3)]
+
+    together(*(beat.tick for beat in beats), lambda: nudge.succeeded({load.pk}))
+    system.tick()  # what one of them has left to another
+
+    assert not JobWait.objects.exists()
+    system.deliver()
+    assert [statuses(job) for job in (report, *others)] == [[RunStatus.SUCCESS]] * 6
