@@ -62,6 +62,7 @@ if _is_celery_command():
     if "flower" in sys.argv[1:]:
         # Flower does not send the signal, and would set up the root logger in another style.
         _configure_logging()
-        from jobu_project import flower_login
+        from jobu_project import flower_links, flower_login
 
         flower_login.install()
+        flower_links.install(settings.JOBU.alerts.link_base)

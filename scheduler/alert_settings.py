@@ -281,6 +281,10 @@ class AlertChannels(Section):
             raise ValueError("must be an address such as https://jobs.example.com")
         return value.rstrip("/")
 
+    def page_url(self, path: str) -> str:
+        """The address of one of our pages for people elsewhere. Empty without `link_base`."""
+        return f"{self.link_base}/scheduler/{path}" if self.link_base else ""
+
     @model_validator(mode="after")
     def _names_are_known(self) -> AlertChannels:
         named = [("default_channels", self.default_channels)]

@@ -264,7 +264,7 @@ def _flower_can_check(password: str) -> bool:
 
 def _part(name: str, *, web: Address, flower: Address, password: Password) -> Part:
     celery = [sys.executable, "-m", "celery", "-A", "jobu_project"]
-    env = _environment(flower)
+    env = _environment(web, flower)
     here = layout.start_dir()
     if name == "web":
         bind = f"[{web.host}]:{web.port}" if ":" in web.host else f"{web.host}:{web.port}"
@@ -285,10 +285,12 @@ def _part(name: str, *, web: Address, flower: Address, password: Password) -> Pa
     return Part(name=name, argv=argv, env=env, cwd=here)
 
 
-def _environment(flower: Address) -> dict[str, str]:
+def _environment(web: Address, flower: Address) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if key not in LAUNCHER_SECRETS}
     env |= {"PYTHONUNBUFFERED": "1", "JOBU_DATA_DIR": str(settings.DATA_DIR)}
     env.setdefault("JOBU_FLOWER_URL", flower.url.rstrip("/"))
+    # Flower and alerts lead to our pages.
+    env.setdefault("JOBU_LINK_BASE", f"{web.url.rstrip('/')}/admin")
     # The parts write to a pipe, so they cannot see whether the launcher writes to a terminal.
     env["JOBU_LOG_STYLE"] = _log_style()
     if _log_style() == "json":

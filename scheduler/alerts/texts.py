@@ -152,8 +152,7 @@ def link_of(alert: Alert) -> str:
 
 
 def _page(path: str) -> str:
-    base = current().alerts.link_base
-    return f"{base}/scheduler/{path}" if base else ""
+    return current().alerts.page_url(path)
 
 
 def _lines(alert: Alert, event: AlertEvent, reader: Reader) -> list[str]:

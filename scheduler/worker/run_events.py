@@ -42,10 +42,13 @@ class RunEvents:
 
     The functions that report a run may be called by any thread, also in a child of the pool. They
     never block and never raise. An event that cannot be sent is lost.
+
+    `page_of`: the address of a run's page, by its number; "" where none is known.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, page_of: Callable[[str], str] = lambda number: "") -> None:
         self._board = board
+        self._page_of = page_of
         self._main_pid: int | None = None
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
@@ -96,7 +99,7 @@ class RunEvents:
                 uuid,
                 lambda: {
                     "name": name,
-                    "args": f"({_execution(uuid)},)",
+                    "args": self._args(_execution(uuid)),
                     "kwargs": _without_values(params()),
                     "root_id": uuid,
                     "parent_id": None,
@@ -117,7 +120,7 @@ class RunEvents:
             self._report(
                 "task-succeeded",
                 uuid,
-                lambda: {"result": f"'see execution {_execution(uuid)}'", "runtime": runtime},
+                lambda: {"result": self._result(_execution(uuid)), "runtime": runtime},
             )
 
     def failed(self, uuid: str, error: str, traceback: str, runtime: float) -> None:
@@ -141,6 +144,14 @@ class RunEvents:
                 uuid,
                 lambda: {"terminated": True, "signum": _SIGTERM, "expired": False},
             )
+
+    def _args(self, number: str) -> str:
+        """The number of the execution, and where its page is: Flower has no other way back."""
+        page = self._page_of(number)
+        return f"({number}, {page!r})" if page else f"({number},)"
+
+    def _result(self, number: str) -> str:
+        return repr(f"see {self._page_of(number) or f'execution {number}'}")
 
     # --- ways to the broker -----------------------------------------------------------------------
 

@@ -35,8 +35,9 @@ app = Celery("fake")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_ignore_result = True
 
+PAGES = "https://jobu.example.com/admin/scheduler"
 board = Board()
-events = RunEvents(board)
+events = RunEvents(board, page_of=lambda number: f"{PAGES}/jobexecution/{number}/change/")
 requests: RunRequests | None = None
 is_draining = threading.Event()
 changes: list[tuple[str, ...]] = []
