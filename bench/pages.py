@@ -238,7 +238,16 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "execution", reverse("admin:scheduler_jobexecution_change", args=[newest.pk])
     yield "execution with a log", reverse("admin:scheduler_jobexecution_change", args=[logged.pk])
     yield "processes", reverse("admin:scheduler_schedulerprocess_changelist")
+    worker = {"name": newest.lease_owner or SchedulerProcess.objects.order_by("-kind")[0].name}
+    yield "worker", reverse("admin:scheduler_schedulerprocess_worker", query=worker)
     yield "backfills", reverse("admin:scheduler_backfill_changelist")
+    yield "alerts", reverse("admin:scheduler_alert_changelist")
+    yield "channels", reverse("admin:channels")
+    yield "tokens", reverse("admin:scheduler_apitoken_changelist")
+    yield "shadows", reverse("admin:scheduler_cronjob_shadows")
+    yield "job, history", reverse("admin:scheduler_cronjob_history", args=[job.pk])
+    yield "new backfill", reverse("admin:scheduler_backfill_add", query={"job": job.pk})
+    yield "retry a range", reverse("admin:scheduler_jobexecution_retry_range")
 
     day = newest.scheduled_time.date().isoformat()
     for name, query in {

@@ -134,6 +134,12 @@ EVENTS: Mapping[str, tuple[int, str]] = {
         _I,
         "worker is draining: {seconds:.0f} s for what runs, then it is handed back",
     ),
+    "worker.drained": (
+        _I,
+        "worker is drained by a person: it takes no runs, and hands back in {seconds:.0f} s what "
+        "has not ended",
+    ),
+    "worker.undrained": (_I, "worker takes runs again"),
     "task.not_signalled": (
         _W,
         "the receivers of task_finished were not called for execution {execution_id}: {error}",

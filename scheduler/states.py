@@ -130,7 +130,7 @@ class ReasonCode(StrEnum):
     OUTCOME_NOT_STORED = "outcome_not_stored"  # the database refused what the handler produced
 
     # PENDING again without a failure
-    WORKER_DRAINED = "worker_drained"  # the worker was shut down
+    WORKER_DRAINED = "worker_drained"  # the worker was shut down, or drained by a person
     PROCESS_ENDED = "process_ended"  # a run that could not be stopped ended the process [culprit]
 
 
@@ -301,9 +301,7 @@ class ActivityVerb(StrEnum):
     CLOSED = "closed"
     TESTED = "tested"
     SEEN = "seen"  # a kind of failure
-    ENDED = "ended"  # a freeze, before its time
-    APPROVED = "approved"
-    REJECTED = "rejected"
+    DRAINED = "drained"  # a worker: it takes no more runs
 
 
 class TargetKind(StrEnum):
@@ -315,6 +313,7 @@ class TargetKind(StrEnum):
     TOKEN = "token"
     ALERT = "alert"
     QUEUE = "queue"  # it has a name and no row
+    WORKER = "worker"  # by its name
     CHANNEL = "channel"  # of alerts, by its name
     FAILURE = "failure"  # a kind of failures
     FREEZE = "freeze"

@@ -14,6 +14,7 @@ from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.keys import TokenControl
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.queues import QueueControl
+from scheduler.operations.workers import WorkerControl
 from scheduler.states import Door
 
 
@@ -54,9 +55,9 @@ def queues_of(request: HttpRequest) -> QueueControl:
     return QueueControl(actor=_actor_of(request))
 
 
-def groups_of(request: HttpRequest) -> GroupControl:
-    """Returns the operations on groups of jobs with limits for the user of this request."""
-    return GroupControl(actor=_actor_of(request))
+def workers_of(request: HttpRequest) -> WorkerControl:
+    """Returns the operations on workers for the user of this request."""
+    return WorkerControl(actor=_actor_of(request))
 
 
 def channels_of(request: HttpRequest) -> ChannelOperations:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
-from scheduler.admin import formatting, live
+from scheduler.admin import formatting, live, workers
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.liveness import missing_parts
-from scheduler.admin.site import register, render_to_string, reverse
+from scheduler.admin.site import register, render_to_string, reverse, worker_url
 from scheduler.models import SchedulerProcess
 from scheduler.operations.control import Control
-from scheduler.operations.liveness import is_alive
 from scheduler.operations.permissions import Action, may
 
 # The most rows that the list updates.
@@ -29,7 +30,7 @@ LIVE_ROWS: Final = 200
 
 @register(SchedulerProcess)
 class SchedulerProcessAdmin(LimitedLookupsAdmin):
-    list_display = ("name", "state", "kind", "host", "pid", "runs", "heartbeat", "start")
+    list_display = ("page_link", "state", "kind", "host", "pid", "runs", "heartbeat", "start")
     list_display_links = None
     list_filter = ("kind",)
     allowed_lookups = frozenset({"kind__exact"})
@@ -68,8 +69,29 @@ class SchedulerProcessAdmin(LimitedLookupsAdmin):
         return super().changelist_view(request, {**(extra_context or {}), **context})
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.live_view)
-        return [path("live/", view, name="scheduler_schedulerprocess_live"), *super().get_urls()]
+        def at(address: str, view: Any) -> URLPattern:
+            guarded: Any = self.admin_site.admin_view(view)
+            found: URLPattern = path(
+                f"{address}/", guarded, name=f"scheduler_schedulerprocess_{address}"
+            )
+            return found
+
+        return [
+            at("live", self.live_view),
+            at("worker", partial(workers.page, self)),
+            at("drain", require_POST(workers.drain)),
+            at("undrain", require_POST(workers.undrain)),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Leads to the page of the worker: there is nothing to change."""
+        process = self.get_object(request, unquote(object_id))
+        if process is None:
+            raise Http404
+        return HttpResponseRedirect(worker_url(process.name))
 
     def live_view(self, request: HttpRequest) -> HttpResponse:
         """Answers live.js with the changing cells. Heartbeats change them in every answer."""
@@ -86,16 +108,16 @@ class SchedulerProcessAdmin(LimitedLookupsAdmin):
         html = format_html('<div id="missing-parts">{}</div>{}', parts, SafeString("".join(cells)))
         return live.answer(request, mark=live.mark_of(html), render=lambda: html)
 
+    @admin.display(description=_("name"), ordering="name")
+    def page_link(self, process: SchedulerProcess) -> SafeString:
+        return formatting.link(worker_url(process.name), process.name)
+
     # These three columns change: `live_view` sends their cells again.
 
     @admin.display(description=_("state"))
     def state(self, process: SchedulerProcess) -> SafeString:
-        if is_alive(process.heartbeat_at, process.seen_at):  # type: ignore[attr-defined]
-            badge = formatting.badge(gettext("alive"), "good")
-        else:
-            title = gettext("no heartbeat for half a minute")
-            badge = formatting.badge(gettext("silent"), "bad", title)
-        return _cell(process, "state", badge)
+        seen_at: datetime = process.seen_at  # type: ignore[attr-defined]
+        return _cell(process, "state", workers.state_badge(process, seen_at))
 
     @admin.display(description=_("running"), ordering="running")
     def runs(self, process: SchedulerProcess) -> SafeString:

@@ -103,6 +103,11 @@ def job_url(job_id: int) -> str:
     return reverse("admin:scheduler_cronjob_overview", args=[job_id])
 
 
+def worker_url(name: str) -> str:
+    """Returns the page of a worker, by the name of any of its processes."""
+    return reverse("admin:scheduler_schedulerprocess_worker", query={"name": name})
+
+
 def render_to_string(name: str, context: dict[str, Any], request: HttpRequest | None = None) -> str:
     if is_own:
         return theme.engine().get_template(name).render(context, request)

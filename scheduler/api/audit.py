@@ -15,6 +15,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.permissions import Action
 from scheduler.operations.queues import QueueControl
+from scheduler.operations.workers import WorkerControl
 from scheduler.states import Door
 
 
@@ -52,9 +53,9 @@ def queues_of(caller: Caller) -> QueueControl:
     return QueueControl(actor=_actor_of(caller))
 
 
-def groups_of(caller: Caller) -> GroupControl:
-    """Returns the operations on groups of jobs with limits for this caller."""
-    return GroupControl(actor=_actor_of(caller))
+def workers_of(caller: Caller) -> WorkerControl:
+    """Returns the operations on workers for this caller."""
+    return WorkerControl(actor=_actor_of(caller))
 
 
 def channels_of(caller: Caller) -> ChannelOperations:

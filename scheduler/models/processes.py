@@ -21,13 +21,22 @@ class SchedulerProcess(models.Model):
     running = models.IntegerField(_("running"), default=0)  # runs in progress
     # Of a worker: what it has counted since its start (worker/figures.py). NULL: nothing yet.
     figures = StoredJSON(null=True, blank=True, editable=False)
-    # The queues of jobs that a worker claims from, "" for the default one. NULL: not known.
+    # The queues of jobs that a worker claims from, "" for the default one. NULL: not known. Empty
+    # while it is drained.
     queues = StoredJSON(null=True, blank=True, editable=False)
+    # How many runs a worker may have at once.
+    places = models.IntegerField(_("places"), null=True, blank=True)
+    # Since when a person wants this worker to take no runs. The worker reads it with its heartbeat.
+    drained_at = models.DateTimeField(_("drained"), null=True, blank=True)
+    drained_by = models.CharField(
+        _("drained by"), max_length=150, blank=True, default="", db_default=""
+    )
 
     class Meta:
         db_table = "scheduler_process"
         verbose_name = _("process")
         verbose_name_plural = _("processes")
+        permissions = [("drain_schedulerprocess", "Can drain workers")]
 
     def __str__(self) -> str:
         return self.name

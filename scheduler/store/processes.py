@@ -24,29 +24,50 @@ def heartbeat(
     now: datetime,
     figures: Mapping[str, Any] | None = None,
     queues: Sequence[str] | None = None,
-) -> None:
+    places: int | None = None,
+    drained_at: datetime | None = None,
+) -> datetime | None:
     """Note that this process is alive: one row per process, updated in place.
 
-    `queues`: those that a worker claims from, as executions name them.
+    `queues`: those that a worker claims from, as executions name them. `places`: how many runs it
+    may have. `drained_at`: what the process knows, in case its row was deleted meanwhile. Returns
+    since when a person wants it to take no runs.
     """
-    served = None if queues is None else sorted(queues)
-    alive = SchedulerProcess.objects.filter(name=name).update(
-        heartbeat_at=now, running=running, figures=figures, queues=served
+    now_so = {
+        "heartbeat_at": now,
+        "running": running,
+        "figures": figures,
+        "queues": None if queues is None else sorted(queues),
+        "places": places,
+    }
+    # Another process may have had this name: in a container all have the same pid.
+    mine = SchedulerProcess.objects.filter(name=name, started_at=started_at)
+    if mine.update(**now_so):
+        return mine.values_list("drained_at", flat=True).first()
+    SchedulerProcess.objects.update_or_create(
+        name=name,
+        defaults={
+            "kind": kind,
+            "host": host,
+            "pid": pid,
+            "started_at": started_at,
+            "drained_at": drained_at,
+            **now_so,
+        },
     )
-    if not alive:
-        SchedulerProcess.objects.update_or_create(
-            name=name,
-            defaults={
-                "kind": kind,
-                "host": host,
-                "pid": pid,
-                "started_at": started_at,
-                "heartbeat_at": now,
-                "running": running,
-                "figures": figures,
-                "queues": served,
-            },
-        )
+    return drained_at
+
+
+def drain_worker(name: str, *, now: datetime, who: str) -> bool:
+    """Note that this worker is to take no more runs. False: it is not there, or it was before."""
+    workers = SchedulerProcess.objects.filter(name=name, kind=ProcessKind.WORKER.value)
+    return bool(workers.filter(drained_at=None).update(drained_at=now, drained_by=who))
+
+
+def undrain_worker(name: str) -> bool:
+    """Note that it may take runs again. False: it is not there, or it is not drained."""
+    drained = SchedulerProcess.objects.filter(name=name, drained_at__isnull=False)
+    return bool(drained.update(drained_at=None, drained_by=""))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,9 @@ class Heartbeat:
     `running`: how many runs go on. `figures`: what the worker has counted (figures.py).
     `look`: called about once a second with the database's time (None: it is away), between forks,
     on a connection that no child inherits; None: not at all.
-    `queues`: those that the worker claims from. `before`: called in the thread before each round;
-    it must not raise.
+    `queues`: those that the worker claims from. `places`: how many runs it may have. `before`:
+    called in the thread before each round; it must not raise. `drain`: called after each heartbeat
+    with whether a person has drained the worker.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Heartbeat:
         queues: Callable[[], Sequence[str]],
         look: Callable[[datetime | None], None] | None,
         before: Callable[[], None],
+        places: int,
+        drain: Callable[[bool], None],
     ) -> None:
         self._name = name
         self._running = running
@@ -65,6 +68,9 @@ class Heartbeat:
         self._watch = WorkerWatch()
         self._look = look
         self._before = before
+        self._places = places
+        self._drain = drain
+        self._drained_at: datetime | None = None
         self._started_at: datetime | None = None
         self._stop = threading.Event()
         # A handler of a signal may call put() of a SimpleQueue, and no method of an Event or a
@@ -126,7 +132,7 @@ class Heartbeat:
         if self._look is not None:
             self._look(now)
         if beats:
-            processes.heartbeat(
+            self._drained_at = processes.heartbeat(
                 name=self._name,
                 kind=ProcessKind.WORKER,
                 host=socket.gethostname(),
@@ -136,7 +142,10 @@ class Heartbeat:
                 figures=self._figures(),
                 now=now,
                 queues=self._queues(),
+                places=self._places,
+                drained_at=self._drained_at,
             )
+            self._drain(self._drained_at is not None)
             self._watch.look(now)
 
     @staticmethod

@@ -166,19 +166,40 @@ class HeldRun:
 class DrainFlag:
     """Tells all processes of a worker to take no more runs, and until when to finish.
 
-    The main process sets it and the children read it. It is shared memory made before the fork,
-    because a prefork child does not get the parent's SIGTERM.
+    Either the worker ends, or a person has drained it, and it stays. The main process sets it and
+    the children read it. It is shared memory made before the fork, because a prefork child does
+    not get the parent's SIGTERM. All times: monotonic seconds, which are the same in all processes
+    of a host.
     """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8)
+        self._memory = mmap.mmap(-1, 16)
 
     def set(self, until: float) -> None:
-        """`until`: monotonic seconds, which are the same in all processes of a host."""
-        self._memory[:8] = struct.pack("d", until)
+        """The worker ends."""
+        self._put(0, until)
 
     def until(self) -> float | None:
-        (value,) = struct.unpack("d", self._memory[:8])
+        """None: it does not end."""
+        return self._at(0)
+
+    def set_by_person(self, until: float | None) -> None:
+        """None: it may take runs again."""
+        self._put(8, until or 0.0)
+
+    @property
+    def is_by_person(self) -> bool:
+        return self._at(8) is not None
+
+    def hands_back_at(self) -> float | None:
+        """When what still runs is handed back, for either reason."""
+        return min((at for at in (self._at(0), self._at(8)) if at is not None), default=None)
+
+    def _put(self, place: int, value: float) -> None:
+        self._memory[place : place + 8] = struct.pack("d", value)
+
+    def _at(self, place: int) -> float | None:
+        (value,) = struct.unpack("d", self._memory[place : place + 8])
         return value or None
 
 
@@ -273,7 +294,7 @@ class LeaseKeeper:
         held = self.held()
         if not held:
             return
-        until = self._drain.until()
+        until = self._drain.hands_back_at()
         if until is not None and self._clock.monotonic() >= until:
             self._stop(held, StopReason.DRAIN)
         self._watch_loop(held)

@@ -36,7 +36,7 @@ from scheduler.operations.celery_app import own_app
 from scheduler.operations.queues import paused_names
 from scheduler.store import heads
 from scheduler.store.connection import database_now
-from scheduler.worker import celery_steps, heartbeat, process, revoking
+from scheduler.worker import celery_steps, drained, heartbeat, process, revoking
 from scheduler.worker.celery_view import CeleryView
 from scheduler.worker.fetcher import WAKE_UPS
 from scheduler.worker.heartbeat import Heartbeat
@@ -61,7 +61,9 @@ _prefork_parent_pid: int | None = None
 _heartbeat: Heartbeat | None = None
 _requests: RunRequests | None = None
 # Made at import and so before any fork.
-events = RunEvents(board)
+events = RunEvents(
+    board, page_of=lambda number: current().alerts.page_url(f"jobexecution/{number}/change/")
+)
 _has_said_draining = False
 # How many children have something to do, as the heartbeat has seen it last.
 _wanted_children = 0
@@ -107,7 +109,7 @@ def work() -> None:
 
 def _must_return() -> bool:
     """Whether a child goes back to Celery after its run, although there may be more to run."""
-    if drain.until() is not None or board.others_wait:
+    if drain.hands_back_at() is not None or board.others_wait:
         return True
     kilobytes: int | None = getattr(_worker, "max_memory_per_child", None)
     if not kilobytes:
@@ -143,7 +145,10 @@ def _queues_of_rows() -> Sequence[str]:
     """The queues that this worker consumes now, as executions name them. "" is the default one.
 
     Who serves that one delivers messages about alerts, too: no worker needs another `-Q` for them.
+    None while a person has drained it.
     """
+    if drain.is_by_person:
+        return ()
     queues = board.queues
     if str(own_app().conf.task_default_queue) in queues:
         return (*queues, "", current().alerts.queue)
@@ -181,6 +186,7 @@ def _start(worker: Any) -> None:
     events.start(worker.app, _node_name, monotonic=time.monotonic, has_children=has_children)
     if not has_children:
         _of_this_process().fetcher.start()
+    places = _places() if has_children else _of_this_process().fetcher.places
     _heartbeat = Heartbeat(
         f"{_node_name}:{os.getpid()}",
         running=_running,
@@ -188,6 +194,8 @@ def _start(worker: Any) -> None:
         queues=_queues_of_rows,
         look=_look if has_children else None,
         before=_say_draining,
+        places=places,
+        drain=drained.obey,
     )
     _heartbeat.start()
 
@@ -353,7 +361,7 @@ def _info(worker: Any) -> dict[str, Any]:
         "running": _running(),
         "queues": list(board.queues),
         "events": board.events_on,
-        "draining": drain.until() is not None,
+        "draining": drain.hands_back_at() is not None,
     }
 
 

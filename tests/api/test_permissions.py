@@ -19,8 +19,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from scheduler.conf import AlertSettings, current
-from scheduler.models import ApiToken, CronJob, JobExecution, JobFreeze, RunApproval
-from scheduler.operations.approvals import digest_of_params
+from scheduler.models import ApiToken, CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import approvals
@@ -38,7 +37,7 @@ NUMBERS = count()
 VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_alert")
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
-    "add_jobexecution", "change_alert", "pause_queue", "change_concurrencygroup",
+    "add_jobexecution", "change_alert", "pause_queue", "drain_schedulerprocess",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",
@@ -112,16 +111,19 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
     Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
-    Action.CHANGE_FREEZE: lambda api: api.delete(f"/freezes/{a_freeze().pk}"),
-    Action.RUN_IN_FREEZE: lambda api: api.post(
-        f"/crons/{the_job().pk}/run", {"despite_freeze": True}
-    ),
-    Action.APPROVE_EXECUTION: lambda api: api.post(
-        f"/jobs/{(run := a_run_that_asks()).pk}/approve", {"digest": digest_of_params(run)}
-    ),
+    Action.DRAIN_WORKER: lambda api: api.post("/processes/drain", {"name": a_worker()}),
     Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
     Action.CHANGE_ALERT: lambda api: try_channel(api),
 }
+
+
+def a_worker() -> str:
+    now = database_now()
+    worker = SchedulerProcess.objects.create(
+        name=f"worker@host:{next(NUMBERS)}", kind="worker", host="host", pid=1, started_at=now,
+        heartbeat_at=now,
+    )  # fmt: skip
+    return worker.name
 
 
 def try_channel(api: Program) -> Any:
@@ -322,6 +324,8 @@ WITH_SIGHT = {
     "PATCH /freezes/{freeze_id}",
     "POST /freezes/{freeze_id}/end",
     # A queue is no row of a job: who may pause it gives its name and reason.
+    "POST /processes/drain",
+    "POST /processes/undrain",
     "POST /queues/pause",
     "POST /queues/resume",
 }

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import csv_export, formatting, saved_filters
 from scheduler.admin.activity.chosen import Chosen, chosen, filters, kinds_for
 from scheduler.admin.history import line_of
-from scheduler.admin.site import reverse
+from scheduler.admin.site import reverse, worker_url
 from scheduler.labels import label_of
 from scheduler.models import (
     Activity,
@@ -75,6 +75,7 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
         **saved_filters.bar(request, "activity"),
         "title": _("Activity"),
         "filters": filters(query, request.user),
+        "hidden": {name: query[name] for name in ("id",) if name in query},
         "query": query,
         "problems": shown.problems,
         "rows": _rows(part.entries, sees_params=sees_params),
@@ -134,7 +135,8 @@ def _there(entries: Iterable[Activity]) -> dict[str, set[int]]:
 def _link(entry: Activity, there: dict[str, set[int]]) -> dict[str, Any]:
     """Returns the page of the row, or else all that is known about it."""
     if entry.target_id is None:
-        return {"url": "", "is_gone": False}
+        is_worker = entry.target_kind == TargetKind.WORKER and entry.target_name
+        return {"url": worker_url(entry.target_name) if is_worker else "", "is_gone": False}
     if entry.target_id in there.get(entry.target_kind, ()):
         name = _PAGES[entry.target_kind][1]
         return {"url": reverse(f"admin:{name}", args=[entry.target_id]), "is_gone": False}

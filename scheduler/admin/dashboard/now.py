@@ -8,16 +8,15 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from scheduler.admin import formatting
+from scheduler.admin import formatting, workers
 from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
 from scheduler.admin.dashboard.health import health_of, job_problems
 from scheduler.admin.liveness import encoding_problem, missing_parts
-from scheduler.admin.site import reverse
+from scheduler.admin.site import reverse, worker_url
 from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
-from scheduler.operations.freezes import FreezeControl
-from scheduler.operations.liveness import OVERDUE_AFTER, is_alive
+from scheduler.operations.liveness import OVERDUE_AFTER
 from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import job_trends, statistics
 from scheduler.store.statistics import Capped
@@ -114,15 +113,13 @@ def _failing(
 def _parts(now: datetime, processes: Sequence[SchedulerProcess]) -> dict[str, Any]:
     rows = []
     for process in processes:
-        alive = is_alive(process.heartbeat_at, now)
         age = max(0.0, (now - process.heartbeat_at).total_seconds())
         rows.append(
             {
                 "name": process.name,
+                "url": worker_url(process.name),
                 "kind": label_of(ProcessKind, process.kind),
-                "state": formatting.badge(
-                    _("alive") if alive else _("silent"), "good" if alive else "bad"
-                ),
+                "state": workers.state_badge(process, now),
                 "age": _("%s ago") % formatting.span(round(age)),
                 "running": process.running,
             }

@@ -14,8 +14,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from scheduler.admin import formatting
-from scheduler.admin.executions import log, shards
+from scheduler.admin import formatting, workers
+from scheduler.admin.executions import log
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.admin.site import job_url, reverse
@@ -89,11 +89,10 @@ def fragment(
         "explanation": explain_execution(execution, now),
         "progress": _percent(execution),
         "buttons": _buttons(execution, person),
-        "facts": [*_facts(execution, now), *_alerts(execution, person)],
+        "facts": [*_facts(execution, now, person), *_alerts(execution, person)],
         "inner_facts": _inner_facts(execution),
-        "timeline": _timeline(execution, attempts, now),
-        "attempts": _attempts(execution, attempts, sees_params=sees_params),
-        "shards": shards.table(execution, now),
+        "timeline": _timeline(execution, attempts, now, person),
+        "attempts": _attempts(execution, attempts, person, sees_params=sees_params),
         "sees_params": sees_params,
         "params": formatting.as_json(execution.params) if sees_params else "",
         "has_result": execution.result is not None,
@@ -168,7 +167,7 @@ def _buttons(execution: JobExecution, person: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
+def _facts(execution: JobExecution, now: datetime, person: Any) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = [
         (_("Job"), job_link(execution)),
         (_("Handler"), execution.handler_name),
@@ -190,7 +189,7 @@ def _facts(execution: JobExecution, now: datetime) -> list[tuple[str, object]]:
     found += [
         (_("Took"), duration_cell(execution, now)),
         (_("Attempts"), _tries(execution)),
-        (_("Worker"), execution.lease_owner or formatting.NOTHING),
+        (_("Worker"), workers.link(person, execution.lease_owner)),
         (_("Queue"), execution.queue or _("default queue")),
         (_("Celery task"), _task(execution)),
     ]
@@ -285,7 +284,7 @@ def _percent(execution: JobExecution) -> int | None:
 
 
 def _timeline(
-    execution: JobExecution, attempts: Sequence[JobAttempt], now: datetime
+    execution: JobExecution, attempts: Sequence[JobAttempt], now: datetime, person: Any
 ) -> list[dict[str, object]]:
     """Returns the events of the execution, oldest first, and the expected ones at the end."""
     happened: list[tuple[datetime, str, object]] = []
@@ -299,9 +298,8 @@ def _timeline(
     happened.append((execution.created_at, _("Created"), created))
     for attempt in attempts:
         which = {"attempt": attempt.attempt}
-        happened.append(
-            (attempt.started_at, _("Attempt %(attempt)s claimed") % which, attempt.worker)
-        )
+        worker = workers.link(person, attempt.worker)
+        happened.append((attempt.started_at, _("Attempt %(attempt)s claimed") % which, worker))
         happened.append(
             (
                 attempt.ended_at,
@@ -315,7 +313,7 @@ def _timeline(
             (
                 execution.started_at,
                 _("Attempt %(attempt)s claimed") % which,
-                execution.lease_owner or "",
+                workers.link(person, execution.lease_owner),
             )
         )
     if execution.cancel_requested_at:
@@ -342,7 +340,7 @@ def _timeline(
 
 
 def _attempts(
-    execution: JobExecution, ended: Sequence[JobAttempt], *, sees_params: bool
+    execution: JobExecution, ended: Sequence[JobAttempt], person: Any, *, sees_params: bool
 ) -> list[dict[str, Any]]:
     found = []
     waited_since = execution.created_at
@@ -351,7 +349,7 @@ def _attempts(
             {
                 "number": attempt.attempt,
                 "outcome": formatting.status(attempt.outcome),
-                "worker": attempt.worker,
+                "worker": workers.link(person, attempt.worker),
                 "started": formatting.instant(attempt.started_at),
                 "waited": formatting.duration_between(waited_since, attempt.started_at),
                 "took": formatting.duration_between(attempt.started_at, attempt.ended_at),

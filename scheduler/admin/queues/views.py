@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from scheduler.admin import formatting
 from scheduler.admin.actor import queues_of
 from scheduler.admin.queues.forms import PauseForm
-from scheduler.admin.site import reverse
+from scheduler.admin.site import reverse, worker_url
 from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.queues import Queue, queue_in_words
@@ -70,15 +70,11 @@ def _row(queue: Queue, now: datetime) -> dict[str, Any]:
         "ended": _per_minute(queue.out_per_second),
         "empty_in": _empty_in(queue),
         "workers": [
-            {"name": worker.name, "url": _worker_url(worker.name)} for worker in queue.workers
+            {"name": worker.name, "url": worker_url(worker.name)} for worker in queue.workers
         ],
         "pause": queue.pause,
         "until": _until(queue, now),
     }
-
-
-def _worker_url(name: str) -> str:
-    return reverse("admin:scheduler_schedulerprocess_changelist", query={"q": name})
 
 
 def _empty_in(queue: Queue) -> str:

@@ -35,7 +35,13 @@ class ProcessOut(Schema):
     started_at: Instant
     heartbeat_at: Instant
     running: int
+    places: int | None = Field(description="how many runs a worker may have at once")
+    drained_at: Instant | None = Field(description="since when a worker is to take no runs")
     is_alive: bool
+
+
+class WorkerName(Schema):
+    name: str = Field(max_length=255, description="of a worker, as /processes shows it")
 
 
 class LivenessOut(Schema):
