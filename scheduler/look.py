@@ -32,7 +32,10 @@ def look(*, groups: Sequence[Group] = (), has_accounts: bool = True) -> dict[str
         "SITE_TITLE": "jobu",
         "SITE_HEADER": "jobu",
         "SITE_SYMBOL": "schedule",
-        "STYLES": [lambda request: static("scheduler/no_script.css")],
+        "STYLES": [
+            lambda request: static("scheduler/no_script.css"),
+            lambda request: static("scheduler/accessible.css"),
+        ],
         "SITE_FAVICONS": [{"rel": "icon", "href": lazy(static, str)("scheduler/favicon.svg")}],
         "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.views.index",
         "SHOW_LANGUAGES": True,

@@ -10,7 +10,11 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.utils.translation import pgettext
 
-from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.admin.unfold_compat import (
+    CheckboxSelectMultiple,
+    ModelAdmin,
+    name_date_and_time,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import (
@@ -35,6 +39,8 @@ class _TranslatedPermissions(ModelAdmin):
     """A ModelAdmin whose form lists permissions in the reader's language."""
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **options: Any) -> Any:
+        # Not the two lists with arrows between them: their inputs have no labels.
+        options.setdefault("widget", CheckboxSelectMultiple())
         field = super().formfield_for_manytomany(db_field, request, **options)
         if db_field.remote_field.model is Permission and field is not None:
             field.label_from_instance = permission_label  # type: ignore[method-assign, assignment]
@@ -52,14 +58,21 @@ def permission_label(permission: Permission) -> str:
     return f"{kind} | {name}"
 
 
+class UserForm(UserChangeForm):  # type: ignore[type-arg]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        name_date_and_time(self)
+
+
 class UserAdmin(_TranslatedPermissions, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    form = UserChangeForm
+    form = UserForm
+    filter_horizontal = ()
     add_form = AdminUserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 class GroupAdmin(_TranslatedPermissions, DjangoGroupAdmin, ModelAdmin):
-    pass
+    filter_horizontal = ()
 
 
 def are_possible() -> bool:

@@ -24,9 +24,11 @@ class Filter:
     name: str
     title: str
     chosen: str
-    options: Sequence[tuple[str, str]]
+    options: Sequence[tuple[str, str]] = ()
     has_all: bool = True
     """It may be left empty, which means all."""
+    typed: str = ""
+    """The type of the input, such as `search`. Empty: one of the options is chosen."""
 
 
 def given(request: HttpRequest, names: Iterable[str]) -> dict[str, str]:
@@ -69,6 +71,11 @@ def filter_of(
     if chosen and chosen not in dict(options):
         options = [*options, (chosen, chosen)]
     return Filter(name=name, title=title, chosen=chosen, options=options, has_all=has_all)
+
+
+def typed(name: str, title: str, query: dict[str, str], kind: str = "search") -> Filter:
+    """Returns a filter that takes what is typed. `kind`: the type of its input."""
+    return Filter(name=name, title=title, chosen=query.get(name, ""), typed=kind)
 
 
 def _names(column: str) -> list[str]:

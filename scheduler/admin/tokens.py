@@ -26,6 +26,7 @@ from scheduler.admin.unfold_compat import (
     ActionVariant,
     AnyModelForm,
     CheckboxSelectMultiple,
+    name_date_and_time,
     page_action,
 )
 from scheduler.admin.verbs import Done, Verb
@@ -72,6 +73,10 @@ class TokenForm(AnyModelForm):
     class Meta:
         model = ApiToken
         fields = ("name", "user", "scopes", "expires_at")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        name_date_and_time(self)
 
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]

@@ -11,8 +11,9 @@ from django.http import HttpRequest
 from django.utils.dateparse import parse_date
 from django.utils.timezone import make_aware
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
-from scheduler.admin.page_filters import Filter, filter_of, given
+from scheduler.admin.page_filters import Filter, filter_of, given, typed
 from scheduler.admin.saved_filters import LISTS
 from scheduler.labels import label
 from scheduler.models import Activity, bounded_id
@@ -105,4 +106,8 @@ def filters(query: dict[str, str], person: Any) -> list[Filter]:
         filter_of("kind", _("about"), kinds, query),
         filter_of("verb", _("what"), verbs, query),
         filter_of("door", _("through"), doors, query),
+        typed("who", _("who"), query),
+        typed("q", _("name or number"), query),
+        typed("since", pgettext("time", "from"), query, "date"),
+        typed("until", pgettext("time", "to"), query, "date"),
     ]

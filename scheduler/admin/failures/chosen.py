@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from scheduler.admin.page_filters import Filter, filter_of, given, job_filters, narrowed
+from scheduler.admin.page_filters import Filter, filter_of, given, job_filters, narrowed, typed
 from scheduler.admin.saved_filters import LISTS
 from scheduler.models import CronJob
 from scheduler.store import failures
@@ -62,6 +62,8 @@ def filters(query: dict[str, str]) -> list[Filter]:
         filter_of("state", _("state"), states, shown, has_all=False),
         filter_of("days", _("in the last"), days, shown, has_all=False),
         *job_filters(query),
+        typed("job", _("job"), query),
+        typed("q", _("text of the error"), query),
     ]
 
 

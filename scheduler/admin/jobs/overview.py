@@ -66,6 +66,7 @@ def _buttons(admin: Any, request: HttpRequest, job: CronJob) -> list[dict[str, A
     offered = (
         ("run_now", _("Run now"), "primary", admin.has_run_permission),
         ("pause", _("Pause"), "default", admin.has_pause_permission),
+        ("resume", _("Resume"), "default", admin.has_pause_permission),
         ("enable", _("Enable"), "default", admin.has_pause_permission),
         ("disable", _("Disable"), "default", admin.has_pause_permission),
         ("clone", _("Clone"), "default", admin.has_clone_permission),

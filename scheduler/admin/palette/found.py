@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from scheduler.admin.site import reverse
+from scheduler.admin.site import job_url, reverse
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution, bounded_id
 from scheduler.models.job_state import state_of
@@ -68,8 +68,7 @@ def _jobs(person: Any, text: str) -> Iterator[Item]:
     jobs = list(found.distinct().order_by("name")[:_JOBS])
     if verb is None:
         for job in jobs:
-            url = reverse("admin:scheduler_cronjob_change", args=[job.pk])
-            yield Item(kind=_("job"), text=job.name, detail=job.handler_name, url=url)
+            yield Item(kind=_("job"), text=job.name, detail=job.handler_name, url=job_url(job.pk))
         jobs = jobs[:_ACTED_ON]
     for job in jobs:
         for each in _verbs(person):

@@ -9,8 +9,16 @@ from typing import Final
 from django.core.paginator import Page, Paginator
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
-from scheduler.admin.page_filters import Filter, filter_of, given, job_filters, narrowed
+from scheduler.admin.page_filters import (
+    Filter,
+    filter_of,
+    given,
+    job_filters,
+    narrowed,
+    typed,
+)
 from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.models.job_state import IN_STATE
@@ -50,7 +58,12 @@ _READ: Final = (
 )  # fmt: skip
 
 
-def filters(query: dict[str, str]) -> list[Filter]:
-    """The filters with their options, for a form."""
+def filters(query: dict[str, str], at: str) -> list[Filter]:
+    """The filters with their options, for a form. `at`: the beginning that was chosen, or ""."""
     states = [(state.value, label(state)) for state in JobState]
-    return [*job_filters(query), filter_of("state", _("state"), states, query)]
+    return [
+        *job_filters(query),
+        filter_of("state", _("state"), states, query),
+        typed("q", _("search"), query),
+        typed("at", pgettext("time", "from"), {"at": at}, "datetime-local"),
+    ]

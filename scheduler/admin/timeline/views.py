@@ -55,15 +55,14 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
     window, chosen = window_of(request, now), chosen_jobs(request, _PART if is_table else JOBS)
     query = {**chosen.query, **window.query(), **({"view": "table"} if is_table else {})}
     sees_runs = may(request.user, Action.VIEW_EXECUTIONS)
+    begin = localtime(window.since).strftime("%Y-%m-%dT%H:%M") if window.is_chosen else ""
     context = {
         **site.each_context(request),
         "title": _("Timeline"),
-        "filters": filters(chosen.query),
+        "filters": filters(chosen.query, begin),
         "query": chosen.query,
         "hidden": {name: query[name] for name in ("zoom", "view") if name in query},
-        "at": localtime(window.since).strftime("%Y-%m-%dT%H:%M"),
         "problem": window.problem,
-        "window_is_chosen": window.is_chosen,
         "window": _span(window),
         "zone": get_current_timezone_name(),
         "zooms": [
