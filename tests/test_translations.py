@@ -129,6 +129,40 @@ def test_korean_particles_after_a_placeholder_have_both_forms():
     assert wrong == []
 
 
+def test_each_term_has_its_one_korean_word():
+    """The list is docs/translating.md."""
+    said = [
+        (text.lower(), string)
+        for (_context, text), message in translations.keys_of(translations.catalogue()).items()
+        if isinstance(text, str)
+        for string in _strings(message)
+    ]
+    wrong = []
+    for term, words, forbidden in _terms():
+        alone = [string for text, string in said if text == term]
+        inside = [string for text, string in said if re.search(rf"\b{term}\b", text)]
+        if not any(word in string for word in words for string in alone or inside):
+            wrong.append(f"{term}: nowhere {words}")
+        wrong += [
+            f"{term}: {string!r} has {bad}"
+            for bad in forbidden
+            for _text, string in said
+            if re.search(rf"(?<![가-힣]){bad}", string)
+        ]
+    assert wrong == []
+
+
+def _terms() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yields each English term, its Korean words, and those that are not to be used for it."""
+    page = (translations.ROOT / "docs" / "translating.md").read_text(encoding="utf-8")
+    _head, table = page.split("|---|---|---|\n")
+    for line in table.partition("\n\n")[0].splitlines():
+        terms, words, forbidden = (cell.strip() for cell in line.strip("|").split("|"))
+        korean = [re.sub("[^가-힣 ]", "", word).strip() for word in words.split(",")]
+        for term in terms.split(", "):
+            yield term, korean, [bad for bad in forbidden.split(", ") if bad]
+
+
 def test_the_theme_and_the_table_of_task_results_are_translated():
     """The packages themselves have no Korean translation."""
     catalogue = trans_real.DjangoTranslation("ko")

@@ -68,11 +68,13 @@ PASTS: Final = (
 def shop() -> None:
     from django.contrib.auth import get_user_model
 
+    from scheduler.models import CronJob
     from scheduler.operations.actor import Actor
     from scheduler.operations.control import Control
+    from tests.browser.seed import a_row_of_each_kind, shadow_of_a_crontab
 
     dice = random.Random(7)
-    get_user_model().objects.create_superuser("minji", password=PASSWORD)
+    minji = get_user_model().objects.create_superuser("minji", password=PASSWORD)
     control = Control(actor=Actor(name="minji"))
     now = control.clock.now()
     for past in PASTS:
@@ -102,6 +104,10 @@ def shop() -> None:
         name="Warehouse labels", cron_expression="*/10 8-18 * * *", handler_name="cache.warm"
     )
     control.pause(paused.pk, reason="the printer is being replaced")
+    orders = CronJob.objects.get(name="Order sync")
+    control.update_job(orders.pk, description="Orders of the web shop", owner="Warehouse")
+    shadow_of_a_crontab(control, "Old crontab", "cache.warm")
+    a_row_of_each_kind(control, minji, job=orders)
 
 
 def _write_runs(job: Any, past: Past, now: datetime, dice: random.Random) -> None:

@@ -35,6 +35,20 @@ _MOVING: Final = (
     StaleElementReferenceException,
     ElementNotInteractableException,
 )
+# What the page has loaded from anywhere but the site.
+_FOREIGN: Final = """
+return performance.getEntriesByType("resource").map(({ name }) => name)
+  .filter((name) => /^(https?|wss?):/.test(name) && new URL(name).origin !== location.origin);
+"""
+_AXE: Final = """
+const done = arguments[arguments.length - 1];
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+axe.run(document, { resultTypes: ["violations"], runOnly: { type: "tag", values: tags } }).then(
+  ({ violations }) => done(violations.flatMap(({ id, help, nodes }) =>
+    nodes.map(({ html }) => `${id} (${help}): ${html.slice(0, 200)}`))),
+  (error) => done([String(error)]),
+);
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +74,17 @@ class Reader:
 
     def follow(self, css: str) -> None:
         """Opens the page of the link."""
-        with self._turning():
+        with self.turning():
             self.find(css).click()
 
     def press(self, css: str = "form:not([action]) [type=submit]") -> None:
         """Presses a button that sends its form."""
-        with self._turning():
+        with self.turning():
             self.find(css).click()
 
     @contextmanager
-    def _turning(self) -> Iterator[None]:
+    def turning(self) -> Iterator[None]:
+        """Waits for the next page, which what happens inside opens."""
         page = self.driver.find_element(By.TAG_NAME, "html")
         yield
         WebDriverWait(self.driver, SECONDS, 0.05).until(staleness_of(page))
@@ -125,13 +140,34 @@ class Reader:
     # --- looking closely --------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """Returns accessibility problems of this page, and errors of its scripts."""
+        """Returns accessibility problems of this page, how it is too wide, errors of its scripts,
+        and what it has loaded from other hosts."""
         logged = [
             f"console: {entry['message']}"
             for entry in self.driver.get_log("browser")
             if entry["level"] == "SEVERE"
         ]
-        return [*self.script(_accessible()), *logged]
+        wide = self.too_wide()
+        return [
+            *self.script(_accessible()),
+            *self._axe(),
+            *logged,
+            *(f"from another host: {url}" for url in self.script(_FOREIGN)),
+            *([f"{wide} pixels wider than its window"] if wide else []),
+        ]
+
+    def _axe(self) -> list[str]:
+        """Returns what axe-core finds, with JOBU_TEST_AXE=/path/to/axe.min.js."""
+        path = os.environ.get("JOBU_TEST_AXE")
+        if not path:
+            return []
+        self.script(_text_of(path))
+        return [f"axe: {found}" for found in self.driver.execute_async_script(_AXE)]
+
+    def too_wide(self) -> int:
+        """Returns by how many pixels the page is wider than its window."""
+        wide = self.script("return document.documentElement.scrollWidth - window.innerWidth")
+        return max(0, int(wide))
 
     def look(self, name: str) -> None:
         """Checks that the page has no complaints, and saves a picture of one that has."""
@@ -173,6 +209,10 @@ class Reader:
         self.script("document.documentElement.classList.toggle('dark', arguments[0])", dark)
 
 
-@cache
 def _accessible() -> str:
-    return (Path(__file__).parent / "accessible.js").read_text(encoding="utf-8")
+    return _text_of(str(Path(__file__).parent / "accessible.js"))
+
+
+@cache
+def _text_of(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")

@@ -11,12 +11,13 @@ def people_and_jobs() -> None:
     """Creates a user for each language. Each has separate jobs, so that tests do not interfere."""
     from django.contrib.auth import get_user_model
 
+    from scheduler.models import CronJob
     from scheduler.operations.actor import Actor
     from scheduler.operations.control import Control
 
     control = Control(actor=Actor(name="seed"))
     for language in LANGUAGES:
-        get_user_model().objects.create_superuser(f"reader-{language}", password=PASSWORD)
+        user = get_user_model().objects.create_superuser(f"reader-{language}", password=PASSWORD)
         control.create_job(
             name=f"{language} long",
             cron_expression="0 0 1 1 *",
@@ -43,9 +44,72 @@ def people_and_jobs() -> None:
             handler_params={"sleep_seconds": 0.5, "message": "for {slot:%Y-%m-%d}"},
         )
         shadow_of_a_crontab(control, f"{language} shadow")
+        for_errands(control, language)
+    a_row_of_each_kind(control, user, job=CronJob.objects.get(name="en nightly"))
 
 
-def shadow_of_a_crontab(control: Any, name: str) -> None:
+def for_errands(control: Any, language: str) -> None:
+    """Creates what test_errands.py works on: each errand has rows of its own."""
+    job = control.create_job(
+        name=f"{language} nightly",
+        cron_expression="0 4 * * *",
+        handler_name="sample",
+        handler_params={"sleep_seconds": 0, "message": "good night"},
+    )
+    control.update_job(job.pk, cron_expression="0 3 * * *")  # so there is a version to restore
+    for _run in range(2):
+        control.run_now(job.pk)
+    broken = control.create_job(
+        name=f"{language} broken",
+        cron_expression="0 0 1 1 *",
+        handler_name="sample",
+        handler_params={"should_fail": True, "message": "the disk is full"},
+        max_retry=0,
+    )
+    control.run_now(broken.pk)
+    halted = control.create_job(
+        name=f"{language} halted",
+        cron_expression="*/2 * * * * *",
+        handler_name="sample",
+        misfire_policy="skip",
+    )
+    control.pause(halted.pk, reason="the warehouse is being moved")
+    for name in ("to pause", "in bulk one", "in bulk two"):
+        control.create_job(
+            name=f"{language} {name}", cron_expression="0 0 1 1 *", handler_name="sample"
+        )
+
+
+def a_row_of_each_kind(control: Any, user: Any, *, job: Any) -> None:
+    """Creates what has a page and comes from nowhere else (page_list.py)."""
+    from datetime import timedelta
+
+    from django.contrib.auth.models import Group
+    from django_celery_results.models import TaskResult
+
+    from scheduler.models import Alert
+    from scheduler.operations.backfills import BackfillControl
+    from scheduler.operations.keys import TokenControl
+    from scheduler.states import AlertKind
+
+    now = control.clock.now()
+    control.of(BackfillControl).start(job.pk, since=now - timedelta(hours=25), until=now)
+    control.of(TokenControl).create(user, "a script", ["read"])
+    Group.objects.create(name="operators")
+    TaskResult.objects.create(task_id="c0ffee", task_name="shop.add", status="SUCCESS")
+    Alert.objects.create(
+        kind=AlertKind.NOT_STARTED,
+        subject_key=f"job:{job.pk}",
+        job_id=job.pk,
+        job_name=job.name,
+        opened_at=now,
+        last_seen_at=now,
+        owner="night shift",
+        facts={"seconds": 700, "scheduled_time": now.isoformat()},
+    )
+
+
+def shadow_of_a_crontab(control: Any, name: str, handler: str = "sample") -> None:
     """Creates a shadow of a line that runs at another minute: each page has something to show."""
     from datetime import timedelta
     from pathlib import Path
@@ -60,7 +124,7 @@ def shadow_of_a_crontab(control: Any, name: str) -> None:
     path.write_text("5 * * * * /usr/bin/true a line of a crontab\n", encoding="utf-8")
     now = database_now()
     (entry,) = read(f"crontab:{path}", Options(now=now, timezone="UTC"))[1]
-    job = control.create_job(name=name, cron_expression="0 * * * *", handler_name="sample")
+    job = control.create_job(name=name, cron_expression="0 * * * *", handler_name=handler)
     control.shadow(job.pk, on=True)
     CronJob.objects.filter(pk=job.pk).update(source=f"crontab:{entry.key}")
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -68,7 +132,7 @@ def shadow_of_a_crontab(control: Any, name: str) -> None:
         JobExecution(
             job=job,
             job_name=name,
-            handler_name="sample",
+            handler_name=handler,
             scheduled_time=hour - timedelta(hours=hours),
             available_at=hour,
             finished_at=hour,

@@ -36,6 +36,60 @@ class Site:
         )
         return [int(row["id"]) for row in rows]
 
+    def running(self, job_name: str) -> bool:
+        """Returns whether a run of the job goes on."""
+        found = self.system.sql(
+            "SELECT id FROM job_executions WHERE job_name = %s AND status = 'RUNNING'", job_name
+        )
+        return bool(found)
+
+    def worker(self) -> str:
+        """Returns the name of the worker."""
+        [row] = self.system.sql("SELECT name FROM scheduler_process WHERE kind = 'worker'")
+        return str(row["name"])
+
+    def rows(self, *, job: str, paused: str, shadow: str) -> dict[str, int | str]:
+        """Returns what the addresses of page_list.py name. Waits for what comes by itself.
+
+        `job` has two runs and was changed.
+        """
+
+        def first(statement: str, *parameters: object) -> int:
+            def number() -> Any:
+                return self.system.sql(statement, *parameters)[0]["id"]
+
+            return int(self.system.wait_until(number, 60, statement))
+
+        def newest(table: str) -> int:
+            return first(f"SELECT max(id) AS id FROM {table}")
+
+        job_id = self.job(job)
+        run = first("SELECT max(id) AS id FROM job_executions WHERE job_id = %s", job_id)
+        return {
+            "job": job_id,
+            "paused": self.job(paused),
+            "shadow": self.job(shadow),
+            "run": run,
+            "other_run": first(
+                "SELECT max(id) AS id FROM job_executions WHERE job_id = %s AND id < %s",
+                job_id,
+                run,
+            ),
+            "entry": first(
+                "SELECT min(id) AS id FROM jobu_activity"
+                " WHERE target_kind = 'job' AND target_id = %s",
+                job_id,
+            ),
+            "failure": newest("jobu_failure_groups"),
+            "backfill": newest("jobu_backfills"),
+            "alert": newest("jobu_alerts"),
+            "token": newest("jobu_api_tokens"),
+            "user": newest("auth_user"),
+            "group": newest("auth_group"),
+            "result": newest("django_celery_results_taskresult"),
+            "worker": self.worker(),
+        }
+
 
 @contextmanager
 def running_site(place: Path, *, seed: str, handlers: str = "handlers.samples") -> Iterator[Site]:

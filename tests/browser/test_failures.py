@@ -26,8 +26,7 @@ def fits(reader: Reader, path: str) -> None:
     complaints += [f"in the dark: {each}" for each in reader.complaints()]
     for width, height in WIDTHS:
         reader.resize(width, height)
-        wide = reader.script("return document.documentElement.scrollWidth - window.innerWidth")
-        if wide > 0:
+        if wide := reader.too_wide():
             complaints.append(f"{wide} pixels wider than {width}")
     reader.darken(dark=False)
     reader.resize()
@@ -75,7 +74,7 @@ def test_the_palette_goes_to_a_job_by_the_keyboard(reader: Reader, site: Site) -
     reader.find("#palette-input").send_keys(Keys.ARROW_DOWN + Keys.ARROW_UP)
     assert reader.find("#palette-input").get_attribute("aria-activedescendant") == "palette-0"
     reader.find("#palette-input").send_keys(Keys.ENTER)
-    reader.until(lambda: reader.path == f"{JOBS}{site.job(name)}/change/", "the page of the job")
+    reader.until(lambda: reader.path == f"{JOBS}{site.job(name)}/overview/", "the page of the job")
 
     ActionChains(reader.driver).send_keys("/").perform()
     reader.find("#palette-input").send_keys(Keys.ESCAPE)

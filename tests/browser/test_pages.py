@@ -1,8 +1,8 @@
-"""Tasks of users on the pages, in English and in Korean.
+"""Longer ways of users through the pages, and what the pages do by themselves.
 
-Every page is opened and checked in both languages, and photographed with JOBU_TEST_PICTURES=1. A
-longer way goes through the same pages and scripts in either language, so each is tried in one.
-Elements are found by names, ids and addresses, never by words: those differ by language.
+A way goes through the same pages and scripts in either language, so each is tried in one. What a
+user does daily: test_errands.py. Every page: test_every_page.py. Elements are found by names, ids
+and addresses, never by words: those differ by language.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from tests.browser.conftest import SCREENSHOTS
-from tests.browser.reader import PHONE, Reader
+from tests.browser.reader import Reader
 from tests.browser.site import PASSWORD, Site
 from tests.harness.chromium import chromium
 
@@ -25,12 +25,9 @@ JOBS: Final = "/admin/scheduler/cronjob/"
 EXECUTIONS: Final = "/admin/scheduler/jobexecution/"
 STATUS: Final = "#execution-explanation [aria-live]"
 PROGRESS: Final = "#execution-explanation [role=progressbar]"
-# More stops of the Tab key than any page has before its first input.
-TABS: Final = 60
 TITLES: Final = {"en": "Dashboard", "ko": "대시보드"}
 IN_ENGLISH = pytest.mark.parametrize("signed_in", ["en"], indirect=True)
 IN_KOREAN = pytest.mark.parametrize("signed_in", ["ko"], indirect=True)
-MAIN_PAGES: Final = {"dashboard", "jobs", "job", "executions", "execution"}
 
 
 def status_of(reader: Reader, site: Site) -> str:
@@ -144,22 +141,6 @@ def test_new_job_is_checked_while_typing_and_its_first_run_is_shown_live(
     assert reader.all(f"a[href$='/{site.job(name)}/enable/']")
 
 
-@IN_ENGLISH
-def test_long_run_is_cancelled(reader: Reader, site: Site) -> None:
-    reader.open(f"{JOBS}{site.job(f'{reader.language} long')}/change/")
-    reader.follow("a[href$='/run/']")
-    reader.look("job-run-now")
-    reader.press()
-    assert reader.path.startswith(EXECUTIONS)
-    reader.until(lambda: status_of(reader, site) == "RUNNING", "RUNNING")
-
-    reader.follow("a[href$='/cancel/']")
-    reader.look("execution-cancel")
-    reader.press()
-    shows_end(reader, site, "CANCELLED")
-    reader.look("execution-cancelled")
-
-
 @IN_KOREAN
 def test_failed_run_is_retried_and_replayed_with_other_parameters(
     reader: Reader, site: Site
@@ -183,40 +164,6 @@ def test_failed_run_is_retried_and_replayed_with_other_parameters(
     reader.press()
     assert reader.path != failed
     shows_end(reader, site, "SUCCESS")
-
-
-@IN_ENGLISH
-def test_job_is_paused_with_a_reason_and_enabled_with_its_missed_slots(
-    reader: Reader, site: Site
-) -> None:
-    name, reason = f"{reader.language} often", "the warehouse is being moved"
-    page = f"{JOBS}{site.job(name)}/overview/"
-    reader.until(lambda: site.executions(name), "a run of the job")
-    reader.open(page)
-    reader.follow("a[href$='/pause/']")
-    reader.press()
-    assert reader.path.endswith("/pause/"), "no pause without a reason"
-
-    reader.type("reason", reason)
-    reader.look("job-pause")
-    reader.press()
-    assert reader.path == page
-    assert reason in reader.text("#main, main, body")
-    reader.look("job-paused")
-    reader.open(f"{JOBS}?q={reader.language}+often")
-    assert [each.get_attribute("title") for each in reader.all(f"[title='{reason}']")] == [reason]
-    before = len(site.executions(name))
-
-    def asks() -> bool:
-        reader.open(f"{JOBS}{site.job(name)}/enable/")
-        return len(reader.all("[name=missed]")) == 3
-
-    reader.until(asks, "more than one missed slot")
-    reader.look("job-enable")
-    reader.find("[name=missed][value=all]").click()
-    reader.press()
-    assert reader.path == page
-    reader.until(lambda: len(site.executions(name)) >= before + 2, "the missed slots")
 
 
 @IN_ENGLISH
@@ -255,103 +202,15 @@ def test_action_on_many_rows_goes_on_by_itself_to_its_end(reader: Reader, site: 
 
 
 @IN_KOREAN
-def test_three_days_are_backfilled(reader: Reader, site: Site) -> None:
-    job = site.job(f"{reader.language} daily")
-    reader.open(f"{JOBS}{job}/change/")
-    reader.follow(f"a[href$='/backfill/add/?job={job}']")
-    reader.press("[name=preview]")
-    assert "add/" in reader.path
-    assert reader.all(".errors"), "the page reports what is missing"
+def test_the_key_of_a_new_token_is_shown_once(reader: Reader) -> None:
+    reader.open("/admin/scheduler/apitoken/add/")
+    reader.type("name", "a reader's script")
+    reader.press("[name=_save]")
+    assert reader.path.endswith("/made/")
+    reader.look("token-made")
 
-    for name, day, time in (("since", "2024-01-08", "00:00:00"), ("until", "2024-01-10", "12:00")):
-        reader.type(f"{name}_0", day)
-        reader.type(f"{name}_1", time)
-    reader.look("backfill-form")
-    reader.press("[name=preview]")
-    assert len(reader.all("table tbody tr")) == 3
-    assert "for 2024-01-08" in reader.text("#main, main, body")
-    assert not site.executions(f"{reader.language} daily")
-    reader.look("backfill-dry-run")
-
-    reader.press("[name=start]")
-    mark(reader)
-    bar = "[role=progressbar]"
-    assert reader.find(bar).get_attribute("aria-valuenow") != "100"
-    reader.screenshot("backfill-running")
-    reader.until(lambda: reader.find(bar).get_attribute("aria-valuenow") == "100", "100 %")
-    assert is_marked(reader)
-    reader.look("backfill-done")
-    rows = site.system.sql(
-        "SELECT params, status FROM job_executions WHERE job_id = %s ORDER BY logical_time", job
-    )
-    assert [row["status"] for row in rows] == ["SUCCESS"] * 3
-    assert ["2024-01-08" in str(rows[0]), "2024-01-10" in str(rows[2])] == [True, True]
-
-
-def test_pages_are_accessible_in_dark_and_light_on_desktop_and_phone(
-    reader: Reader, site: Site
-) -> None:
-    often = f"{reader.language} often"
-    job = site.job(often)
-    shadow = site.job(f"{reader.language} shadow")
-    reader.until(lambda: len(site.executions(often)) > 1, "two executions")
-    runs = site.executions(often)
-    pages = {
-        "dashboard": "/admin/",
-        "jobs": JOBS,
-        "job": f"{JOBS}{job}/overview/",
-        "job-definition": f"{JOBS}{job}/change/",
-        "job-slot": f"{JOBS}{job}/slot/?at=03:00",
-        "job-compare": f"{JOBS}{job}/compare/?run={runs[0]}&run={runs[1]}",
-        "job-add": f"{JOBS}add/",
-        "job-clone": f"{JOBS}{job}/clone/",
-        "job-history": f"{JOBS}{job}/history/",
-        "executions": EXECUTIONS,
-        "execution": f"{EXECUTIONS}{runs[0]}/change/",
-        "timeline": "/admin/timeline/",
-        "timeline-table": "/admin/timeline/?view=table",
-        "timeline-heat": "/admin/timeline/heat/",
-        "failures": "/admin/failures/?state=all",
-        "activity": "/admin/activity/",
-        "log-search": f"{EXECUTIONS}search-logs/",
-        "queues": "/admin/queues/",
-        "queue-pause": "/admin/queues/pause/?queue=slow",
-        "freezes": "/admin/freezes/",
-        "freeze-add": "/admin/freezes/add/",
-        "channels": "/admin/channels/",
-        "backfills": "/admin/scheduler/backfill/",
-        "shadow-switch": f"{JOBS}{shadow}/switch/",
-        "shadow-beside": f"{JOBS}{shadow}/beside/",
-        "shadow-compare": f"{JOBS}{shadow}/old-system/",
-        "shadows": f"{JOBS}shadows/",
-        "processes": "/admin/scheduler/schedulerprocess/",
-        "tokens": "/admin/scheduler/apitoken/",
-        "preference": "/admin/scheduler/preference/",
-    }
-    complaints = []
-    for name, path in pages.items():
-        reader.resize()
-        reader.open(path)
-        assert reader.path == path
-        assert reader.script("return document.documentElement.lang") == reader.language
-        if name == "dashboard":
-            reader.until(lambda: len(reader.all("[role=img] canvas")) == 3, "three charts")
-        reader.screenshot(name)
-        complaints += [f"{path}: {each}" for each in reader.complaints()]
-        if reader.language == "en":  # colours are the same in all
-            reader.darken()
-            if name in MAIN_PAGES:
-                reader.screenshot(f"{name}-dark")
-            complaints += [f"{path} in the dark: {each}" for each in reader.complaints()]
-            reader.darken(dark=False)
-        reader.resize(*PHONE)
-        if name in MAIN_PAGES:
-            reader.screenshot(f"{name}-phone")
-        wide = reader.script("return document.documentElement.scrollWidth - window.innerWidth")
-        if wide > 0:
-            complaints.append(f"{path} is {wide} pixels wider than a phone")
-    assert not complaints, "\n".join(complaints)
-    assert " 500 " not in (site.system.place / "web.log").read_text()
+    reader.open(reader.path)
+    assert reader.path.endswith("/change/"), "the key is gone"
 
 
 @IN_ENGLISH
@@ -366,57 +225,6 @@ def test_chosen_dark_mode_is_kept(reader: Reader) -> None:
         )
         reader.open(JOBS)
         reader.until(lambda: is_dark() is dark, "light" if not dark else "darkness")  # noqa: B023
-
-
-@IN_KOREAN
-def test_job_is_created_with_the_keyboard_only(reader: Reader, site: Site) -> None:
-    name = f"{reader.language} by keyboard"
-    reader.open(f"{JOBS}add/")
-    reader.find("[name=cron_expression]")
-
-    def press(*keys: str) -> None:
-        ActionChains(reader.driver).send_keys(*keys).perform()
-
-    def go_to(wanted: str) -> None:
-        """Presses Tab until the element has the focus, and checks that each focus is visible."""
-        for _stop in range(TABS):
-            press(Keys.TAB)
-            stop = reader.script(
-                """
-                const at = document.activeElement;
-                if (at === document.body) return ["", true, ""];  // between two stops
-                const look = () => {
-                  const style = getComputedStyle(at);
-                  return [style.outlineStyle, style.outlineWidth, style.boxShadow,
-                    style.borderColor, style.backgroundColor, style.color].join();
-                };
-                const focused = look();
-                const isRinged = getComputedStyle(at).outlineStyle !== "none";
-                at.style.transition = "none";
-                at.blur();
-                const blurred = look();
-                at.focus();
-                return [at.name || "", isRinged || focused !== blurred, at.outerHTML.slice(0, 200)];
-                """
-            )
-            name, is_visible, html = stop
-            assert is_visible, f"the focus cannot be seen on {html}"
-            if name == wanted:
-                return
-        raise AssertionError(f"{TABS} times Tab do not lead to {wanted}")
-
-    go_to("name")
-    press(name)
-    go_to("handler_name")
-    press("sample")
-    go_to("cron_expression")
-    press("30 2 * * *")
-    reader.until(lambda: len(reader.all(".job-next-runs tbody tr")) == 20, "the next 20 runs")
-    old = reader.path
-    go_to("_save")  # in the expression, Enter begins a new line
-    press(Keys.ENTER)
-    reader.until(lambda: reader.path != old, "the next page")
-    assert site.job(name)
 
 
 def test_job_can_be_created_and_run_without_scripts(site: Site) -> None:
