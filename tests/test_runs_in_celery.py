@@ -82,10 +82,12 @@ def test_celery_sees_runs_and_no_wake_ups(
         watcher.app.control.revoke(uuid, terminate=True)
         assert wait_until_final(jobu, slow, 30)["status"] == "CANCELLED"
         quick, broken = insert_run(jobu, "ledger"), insert_run(jobu, "unknown", max_retry=0)
+        late = insert_run(jobu, "slow_first_time", timeout_seconds=1, max_retry=0)
         for run, kinds in (
             (slow, ["task-received", "task-started", "task-revoked"]),
             (quick, ["task-received", "task-started", "task-succeeded"]),
             (broken, ["task-received", "task-started", "task-failed"]),
+            (late, ["task-received", "task-started", "task-failed"]),
         ):
             jobu.wait_until(
                 lambda run=run, kinds=kinds: watcher.of(f"jobu-{run}-1") == kinds,  # type: ignore[misc]
