@@ -184,7 +184,8 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
     folders = [path for path in (ROOT / "scheduler").iterdir() if (path / "__init__.py").exists()]
 
     assert beside == {
-        "__init__", "alert_rules", "alert_settings", "apps", "checks", "clock", "concurrency",
+        "__init__", "alert_rules", "alert_settings", "alert_states", "apps", "checks", "clock",
+        "concurrency",
         "conf", "events", "failpoints", "failure_kinds", "labels", "limits", "look",
         "network_addresses",
         "project_checks",

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.states import AlertKind
+from scheduler.alert_states import AlertKind
 from tests.conftest import SystemFactory
 from tests.harness.process_helpers import HANDLERS, insert_job, insert_run
 from tests.harness.receivers import Receiver, http_server, smtp_server

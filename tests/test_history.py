@@ -210,9 +210,9 @@ def test_edit_of_params_that_were_nested_too_deep_is_in_the_history(db: None):
 def test_retry_of_a_range_is_one_entry_with_a_growing_count(
     db: None, monkeypatch: pytest.MonkeyPatch
 ):
-    from scheduler.operations import executions
+    from scheduler.operations import retrying
 
-    monkeypatch.setattr(executions, "RETRY_BATCH", 2)
+    monkeypatch.setattr(retrying, "RETRY_BATCH", 2)
     job = make_job()
     for _ in range(5):
         make_run(job, RunStatus.FAILED)

@@ -186,6 +186,8 @@ def _about_approval(request: HttpRequest, verb: Verb, target: Any) -> str:
     if verb.name == "approve" or not verb.starts_runs:
         return ""
     job_id = target.pk if isinstance(target, CronJob) else getattr(target, "job_id", None)
+    if job_id is None:
+        return ""
     if not CronJob.objects.filter(pk=job_id, approval_seconds__gt=0).exists():
         return ""
     if may(request.user, Action.APPROVE_EXECUTION):

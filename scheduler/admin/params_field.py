@@ -19,7 +19,7 @@ from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import TextareaWidget, TextInputWidget
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.masking import MASK, left_masked, mask, unmask
-from scheduler.operations.validation import bad_params
+from scheduler.operations.param_words import bad_params
 
 # The translated texts of job_params.js.
 _WORDS = {

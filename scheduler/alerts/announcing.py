@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from scheduler.alert_states import WATCHERS, AlertEvent
 from scheduler.alerts import direct, holding, recipients
 from scheduler.alerts.condition import Condition
 from scheduler.alerts.holding import Recent
@@ -18,7 +19,6 @@ from scheduler.alerts.recipients import Reader
 from scheduler.conf import current
 from scheduler.models import Alert, AlertMessage
 from scheduler.operations.alert_channels import queue_delivery
-from scheduler.states import WATCHERS, AlertEvent
 from scheduler.store import alert_messages
 from scheduler.store.alert_messages import Route
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scheduler.states import AlertKind
+from scheduler.alert_states import AlertKind
 
 
 @dataclass(frozen=True, kw_only=True)

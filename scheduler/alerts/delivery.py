@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from scheduler.alert_states import AlertEvent, AlertState, MessageState
 from scheduler.alerts import recipients, texts
 from scheduler.alerts.channels.base import DeliveryError, Rendered
 from scheduler.alerts.channels.opening import send
 from scheduler.models import AlertMessage
-from scheduler.states import AlertEvent, AlertState, MessageState
 from scheduler.store import alert_messages
 from scheduler.transient import in_transaction
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db import transaction
 
+from scheduler.alert_states import AlertEnd, AlertEvent, AlertKind
 from scheduler.alerts import recipients, texts
 from scheduler.alerts.channels.base import DeliveryError
 from scheduler.alerts.channels.opening import send
@@ -23,7 +24,6 @@ from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.models import Alert
 from scheduler.operations.health import DatabaseState, database_state
-from scheduler.states import AlertEnd, AlertEvent, AlertKind
 from scheduler.store.connection import database_now
 
 #: What keeps workers from delivering messages.

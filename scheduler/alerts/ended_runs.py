@@ -15,11 +15,12 @@ from typing import Final
 
 from scheduler import failpoints
 from scheduler.alert_rules import AlertRules
+from scheduler.alert_states import CLOSED_BY_SUCCESS, AlertEnd, AlertKind
 from scheduler.alerts.episodes import close_alerts, job_key, new_job_alert, open_alerts
 from scheduler.alerts.rules import JobRules, jobs_with_rules, rules_of
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertCursor
-from scheduler.states import CLOSED_BY_SUCCESS, AlertEnd, AlertKind, ReasonCode, RunStatus
+from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import alert_findings, alerts
 from scheduler.store.alert_findings import Ended
 from scheduler.store.recent_runs import RecentRun, recent_runs

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from scheduler.alert_states import WATCHERS, AlertEnd, AlertEvent, AlertKind, AlertState
 from scheduler.alerts.announcing import announce
 from scheduler.alerts.condition import Condition
 from scheduler.alerts.rules import JobRules
 from scheduler.events import emit
 from scheduler.models import Alert
 from scheduler.operations.redaction import Redactor
-from scheduler.states import WATCHERS, AlertEnd, AlertEvent, AlertKind, AlertState
 from scheduler.store import alert_findings, alerts
 from scheduler.store.alert_findings import Told
 

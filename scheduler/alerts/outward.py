@@ -12,13 +12,13 @@ from typing import Final
 
 from django.db import Error
 
+from scheduler.alert_states import MessageState
 from scheduler.alerts.check_ins.reporting import Reporting
 from scheduler.alerts.dead_man import DeadManSwitch
 from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.operations.alert_channels import queue_delivery
-from scheduler.states import MessageState
 from scheduler.store import alert_messages
 from scheduler.store.alert_messages import Stranded
 from scheduler.transient import in_transaction, is_outage

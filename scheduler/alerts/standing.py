@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from scheduler.alert_states import AlertEnd, AlertKind
 from scheduler.alerts.episodes import (
     CLOSED_BY_HAND_FOR,
     close_alerts,
@@ -21,7 +22,7 @@ from scheduler.alerts.episodes import (
 from scheduler.alerts.rules import JobRules, jobs_with_rules, rules_of
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertCursor
-from scheduler.states import AlertEnd, AlertKind, RunStatus
+from scheduler.states import RunStatus
 from scheduler.store import alert_findings, alerts
 from scheduler.store.recent_runs import recent_runs
 from scheduler.transient import in_transaction

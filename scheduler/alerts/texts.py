@@ -11,11 +11,11 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from scheduler.alert_states import AlertEnd, AlertEvent, AlertKind
 from scheduler.alerts.channels.base import Rendered
 from scheduler.alerts.recipients import Reader
 from scheduler.conf import current
 from scheduler.models import Alert
-from scheduler.states import AlertEnd, AlertEvent, AlertKind
 
 _MOST_LINES: Final = 50
 _LONGEST_ERROR: Final = 500

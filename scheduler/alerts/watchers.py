@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from scheduler.alert_states import AlertKind
 from scheduler.alerts.condition import Condition
 from scheduler.operations.liveness import ClockState
-from scheduler.states import AlertKind
 from scheduler.store.processes import LiveWorker
 
 #: Beats write a heartbeat so often, or at each tick where the ticks are rarer.

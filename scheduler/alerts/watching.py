@@ -14,6 +14,7 @@ from typing import Final
 
 from django.db import Error, connection
 
+from scheduler.alert_states import AlertKind
 from scheduler.alerts import watchers
 from scheduler.alerts.announcing import tell_directly
 from scheduler.alerts.condition import Condition
@@ -23,7 +24,7 @@ from scheduler.alerts.watchers import HostReadings
 from scheduler.conf import current
 from scheduler.events import emit
 from scheduler.operations.liveness import STALE_AFTER
-from scheduler.states import AlertKind, ProcessKind
+from scheduler.states import ProcessKind
 from scheduler.store import alerts, processes, retention, switches
 from scheduler.transient import in_transaction, is_outage
 

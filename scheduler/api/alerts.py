@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from ninja import Path, Query, Router
 from pydantic import Field
 
+from scheduler.alert_states import AlertKind, AlertState
 from scheduler.api.audit import alerts_of
 from scheduler.api.auth import caller_of, needs
 from scheduler.api.paging import Paging, by_id, page_of, refuse_unknown
@@ -25,7 +26,6 @@ from scheduler.api.verbs import answer_to_verb
 from scheduler.models import LARGEST_ID, Alert
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.permissions import Action
-from scheduler.states import AlertKind, AlertState
 from scheduler.store import alerts
 
 router = Router(tags=["alerts"])

@@ -17,7 +17,7 @@ from scheduler.models import Alert, Backfill, CronJob, JobExecution, JobFreeze
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse, describe
 from scheduler.operations.frozen import Frozen
-from scheduler.operations.validation import no_handler
+from scheduler.operations.param_words import no_handler
 from scheduler.schedule import ScheduleError
 
 # Pydantic puts these parts of a request before a field's name. The answer leaves them out.

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
+from scheduler.alert_states import AlertKind, AlertState
 from scheduler.management import inputs
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.models import LARGEST_ID, Alert, AlertMessage
 from scheduler.operations.alerts import AlertOperations
-from scheduler.states import AlertKind, AlertState
 from scheduler.store import alerts
 
 _ALERT = (

@@ -20,7 +20,8 @@ from handlers.params import checked_mapping
 from scheduler.models import LARGEST_ID, CronJob
 from scheduler.operations.control import InvalidJob, NotPossible
 from scheduler.operations.masking import MASK, left_masked, unmask
-from scheduler.operations.validation import bad_params, instant_problem
+from scheduler.operations.param_words import bad_params
+from scheduler.operations.validation import instant_problem
 
 _NAMES_COMPARED: Final = 2000
 _SPAN: Final = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d|w)")

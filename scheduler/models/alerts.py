@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import UniqueConstraint
 from django.utils.translation import gettext_lazy as _
 
+from scheduler.alert_states import AlertEnd, AlertEvent, AlertKind, AlertState, MessageState
 from scheduler.models.fields import ExactText, StoredJSON, UtcNow, choices_of, one_of
-from scheduler.states import AlertEnd, AlertEvent, AlertKind, AlertState, MessageState
 
 
 class Alert(models.Model):

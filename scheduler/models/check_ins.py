@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import UniqueConstraint
 
+from scheduler.alert_states import CheckInPhase, MessageState
 from scheduler.models.fields import UtcNow, one_of
-from scheduler.states import CheckInPhase, MessageState
 
 
 class CheckInJob(models.Model):

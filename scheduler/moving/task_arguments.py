@@ -11,7 +11,7 @@ from celery import Task
 from handlers import HandlerNotFoundError, get_handler
 from scheduler.moving.entries import Finding, Reason, differs, impossible
 from scheduler.operations.celery_app import own_app
-from scheduler.operations.validation import no_handler
+from scheduler.operations.param_words import no_handler
 
 PREFIX: Final = "celery:"
 _MOST_RETRIES: Final = 10

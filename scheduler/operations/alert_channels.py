@@ -11,12 +11,13 @@ from django.utils.translation import gettext
 
 from dbpools.nearest import nearest
 from scheduler.alert_settings import AppriseChannel, Channel, MailChannel, WebhookChannel
+from scheduler.alert_states import MessageState
 from scheduler.conf import current
 from scheduler.models import AlertMessage
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob
 from scheduler.operations.masking import MASK
-from scheduler.states import ActivityVerb, MessageState, TargetKind
+from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import alert_messages
 from scheduler.store.channel_deliveries import last_of
 from scheduler.transient import in_transaction

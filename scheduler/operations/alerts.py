@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
+from scheduler.alert_states import AlertEnd, AlertState
 from scheduler.models import Alert
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.operations.validation import instant_problem
-from scheduler.states import ActivityVerb, AlertEnd, AlertState, TargetKind
+from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import alerts
 from scheduler.transient import in_transaction
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from scheduler.operations.actor import Actor
 from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
-from scheduler.operations.executions import RETRY_LIMIT, ExecutionOperations
+from scheduler.operations.executions import ExecutionOperations
 from scheduler.operations.jobs import RunMissed
 from scheduler.operations.missed import Missed
+from scheduler.operations.retrying import RETRY_LIMIT
 from scheduler.operations.shadows import ShadowOperations
 from scheduler.operations.versions import VersionOperations
 from scheduler.store.executions import FailedRange

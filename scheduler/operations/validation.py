@@ -16,8 +16,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 
 from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
-from handlers.errors import ParamError
-from handlers.params import UnknownParam, has_lone_surrogate, unknown_params
+from handlers.params import has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
 from scheduler.models import EDITABLE, LIMITS, CronJob
@@ -25,6 +24,7 @@ from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.dividing import shards_problem
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.job_alerts import rules_problems
+from scheduler.operations.param_words import bad_params, no_handler, shown, unknown_param
 from scheduler.operations.upstream_rules import upstreams_problem
 from scheduler.schedule import (
     FIRST_INSTANT,
@@ -210,20 +210,7 @@ def param_warnings(handler_name: str, params: object) -> list[str]:
         handler = get_handler(handler_name)
     except HandlerNotFoundError:
         return []  # a problem, not a warning
-    return [_unknown_param(each) for each in unknown_params(handler.params_model, params)]
-
-
-def _unknown_param(param: UnknownParam) -> str:
-    name = {"name": repr(param.name)}
-    if param.is_kept:
-        text = _("The handler has no parameter %(name)s") % name
-    else:
-        text = _("The handler has no parameter %(name)s and ignores it") % name
-    return text + _did_you_mean(param.hint)
-
-
-def _did_you_mean(hint: str | None) -> str:
-    return _(" (did you mean %(name)s?)") % {"name": repr(hint)} if hint else ""
+    return [unknown_param(each) for each in unknown_params(handler.params_model, params)]
 
 
 def text_list_problem(value: object) -> str | None:
@@ -245,7 +232,7 @@ def text_list_problem(value: object) -> str | None:
 def _alert_rules(job: CronJob, settings: SchedulerSettings) -> str | None:
     found = rules_problems(job, settings.alerts)
     if isinstance(found, InvalidParamsError):
-        return "; ".join(_shown(found))
+        return "; ".join(shown(found))
     return "; ".join(found) or None
 
 
@@ -307,48 +294,6 @@ def _backoff(job: CronJob) -> str | None:
         text = _("must not be less than the first back-off (%(seconds)s s)")
         return text % {"seconds": job.retry_backoff_seconds}
     return None
-
-
-def no_handler(error: HandlerNotFoundError) -> str:
-    text = _("Handler not found: %(name)s") % {"name": error.name}
-    if error.reason:
-        return f"{text}: {_(error.reason)}"
-    for module, cause in error.broken_modules.items():
-        text += _("; %(module)s cannot be imported (%(error)s), the log says why") % {
-            "module": module, "error": cause,
-        }  # fmt: skip
-    return text + _did_you_mean(error.hint)
-
-
-def bad_params(error: InvalidParamsError) -> str:
-    """Returns what is wrong with params, place by place."""
-    return _("Invalid params: %(problems)s") % {"problems": "; ".join(_shown(error))}
-
-
-def _shown(error: InvalidParamsError) -> list[str]:
-    shown = [
-        f"{each.loc}: {bad_param(each)}" if each.loc else bad_param(each)
-        for each in error.errors[: error.SHOWN]
-    ]
-    if len(error.errors) > error.SHOWN:
-        shown.append(_("and %(count)s more") % {"count": len(error.errors) - error.SHOWN})
-    return shown
-
-
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-
-
-def bad_param(error: ParamError) -> str:
-    """Returns the message of one error, translated.
-
-    Numbers are facts: the catalogue has {number} in their place. A message of a handler's own model
-    that the catalogue does not know stays as it is.
-    """
-    numbers = iter(_NUMBER.findall(error.message))
-    pattern = _NUMBER.sub("{number}", error.message)
-    known = _(pattern) if pattern else ""
-    text = re.sub(r"\{number\}", lambda _match: next(numbers, ""), known)
-    return text + _did_you_mean(error.hint)
 
 
 def _schedule(job: CronJob, now: datetime, settings: SchedulerSettings) -> list[tuple[str, str]]:

@@ -14,16 +14,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Q
 
+from scheduler.alert_states import CLOSED_BY_SUCCESS, AlertState
 from scheduler.models import CronJob, JobExecution, JobTag
-from scheduler.states import (
-    CLOSED_BY_SUCCESS,
-    GOING_ON,
-    AlertState,
-    ApprovalState,
-    ParamSource,
-    ReasonCode,
-    RunStatus,
-)
+from scheduler.states import GOING_ON, ApprovalState, ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import fetch_all, instant, marks, numbers
 from scheduler.store.heads import BY_LEVEL, IS_PENDING
 

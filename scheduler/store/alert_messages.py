@@ -11,8 +11,9 @@ from django.contrib.auth import get_user_model
 from django.db.models import Exists, F, Max, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
+from scheduler.alert_states import AlertEvent, MessageState
 from scheduler.models import LIMITS, AlertMessage, JobExecution, Preference
-from scheduler.states import AlertEvent, MessageState, RunStatus
+from scheduler.states import RunStatus
 from scheduler.store import task_runs
 from scheduler.store.deliveries import DELIVERY_HANDLER
 

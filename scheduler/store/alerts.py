@@ -9,8 +9,8 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
+from scheduler.alert_states import AlertEnd, AlertKind, AlertState, MessageState
 from scheduler.models import Alert, AlertCursor, AlertMessage, CronJob
-from scheduler.states import AlertEnd, AlertKind, AlertState, MessageState
 from scheduler.store.connection import lock_in_order
 
 IS_OPEN: Final = Q(state__in=[s.value for s in AlertState if s != AlertState.CLOSED])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from scheduler.alert_states import AlertEvent, MessageState
 from scheduler.models import AlertMessage
-from scheduler.states import AlertEvent, MessageState
 from scheduler.store.connection import fetch_all
 
 # By the index on (channel, state, created_at). What quiet hours hold back was not tried yet.

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from django.db.models import Exists, F, Max, OuterRef
 
+from scheduler.alert_states import CheckInPhase, MessageState
 from scheduler.models import CheckInJob, CheckInPing, CronJob, JobAttempt, JobExecution, JobLog
-from scheduler.states import AttemptOutcome, CheckInPhase, MessageState, RunStatus
+from scheduler.states import AttemptOutcome, RunStatus
 
 _MOST_LINES: Final = 200
 _WAITING: Final = MessageState.WAITING.value

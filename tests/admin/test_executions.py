@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from scheduler.admin.executions.log import log_text
-from scheduler.admin.explain import explain_job
+from scheduler.admin.explain_job import explain_job
 from scheduler.models import (
     Activity,
     Backfill,
@@ -25,7 +25,7 @@ from scheduler.models import (
     Preference,
     SchedulerProcess,
 )
-from scheduler.operations import executions as executions_module
+from scheduler.operations import retrying
 from scheduler.operations.actor import Actor
 from scheduler.operations.control import Control, FailedRange, InvalidJob
 from scheduler.states import RunStatus
@@ -350,7 +350,7 @@ def range_of(**changes: Any) -> FailedRange:
 
 @on_each_database
 def test_only_executions_of_the_range_are_retried_in_batches(monkeypatch):
-    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
+    monkeypatch.setattr(retrying, "RETRY_BATCH", 2)
     job, other = make_job(), make_job(name="other")
     failed = runs_from_noon(job, *[RunStatus.FAILED] * 5)
     others = runs_from_noon(
@@ -380,7 +380,7 @@ def test_only_executions_of_the_range_are_retried_in_batches(monkeypatch):
 
 @on_each_database
 def test_run_that_fails_again_during_a_range_retry_is_retried_only_once(monkeypatch):
-    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
+    monkeypatch.setattr(retrying, "RETRY_BATCH", 2)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 3)
     retried: list[int] = []
     retry_all = executions.retry_all
@@ -398,8 +398,8 @@ def test_run_that_fails_again_during_a_range_retry_is_retried_only_once(monkeypa
 
 @on_each_database
 def test_retry_of_a_range_above_the_limit_reports_that_more_are_left(monkeypatch):
-    monkeypatch.setattr(executions_module, "RETRY_BATCH", 2)
-    monkeypatch.setattr(executions_module, "RETRY_LIMIT", 4)
+    monkeypatch.setattr(retrying, "RETRY_BATCH", 2)
+    monkeypatch.setattr(retrying, "RETRY_LIMIT", 4)
     runs_from_noon(make_job(), *[RunStatus.FAILED] * 5)
     assert Control().count_failed(range_of()) == 5
     assert Control().retry_range(range_of()) == (4, True)

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
+from scheduler.alert_states import AlertEvent, AlertKind, AlertState
 from scheduler.alerts.announcing import announce
 from scheduler.conf import AlertSettings
 from scheduler.models import Activity, Alert, AlertMessage, JobExecution, Preference
@@ -20,7 +21,7 @@ from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.celery_app import own_app
 from scheduler.operations.control import Control
-from scheduler.states import AlertEvent, AlertKind, AlertState, RunStatus
+from scheduler.states import RunStatus
 from scheduler.store import hours, statistics
 from scheduler.store.connection import database_now
 from scheduler.transient import in_transaction

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from scheduler.alert_states import AlertKind
 from scheduler.alerts import direct
 from scheduler.alerts.announcing import tell_directly
 from scheduler.alerts.condition import Condition
 from scheduler.models import AlertMessage
-from scheduler.states import AlertKind, RunStatus
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 from tests.alerts.test_delivery import alert, configure, tell
 from tests.harness.receivers import Receiver, answer, http_server

@@ -12,12 +12,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client, override_settings
 
+from scheduler.alert_states import AlertKind
 from scheduler.conf import AlertSettings, current
 from scheduler.models import Activity, Alert, AlertMessage, CronJob
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.control import Control, InvalidJob, NotPossible
 from scheduler.operations.history import changes_of
-from scheduler.states import AlertKind
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, alice, api, error_of, ok
 from tests.harness.scheduler_harness import SchedulerHarness

@@ -10,10 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.alert_rules import AlertRules
+from scheduler.alert_states import AlertEnd, AlertKind, AlertState
 from scheduler.alerts import ended_runs
 from scheduler.conf import AlertSettings
 from scheduler.models import Alert, AlertCursor, CronJob, JobExecution
-from scheduler.states import AlertEnd, AlertKind, AlertState, ReasonCode, RunStatus
+from scheduler.states import ReasonCode, RunStatus
 from scheduler.store.recent_runs import recent_runs
 from tests.harness.scheduler_harness import SchedulerHarness
 

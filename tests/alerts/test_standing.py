@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.alert_states import AlertEvent, AlertKind
 from scheduler.alerts import standing, texts
 from scheduler.models import Alert, CronJob, JobExecution
 from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.freezes import FreezeControl
-from scheduler.states import AlertEvent, AlertKind, RunStatus
+from scheduler.states import RunStatus
 from tests.alerts.test_ended_runs import configure, ended, look, open_kinds, quiet_job
 from tests.harness.scheduler_harness import SchedulerHarness
 

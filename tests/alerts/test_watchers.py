@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from scheduler.alert_states import AlertKind
 from scheduler.alerts import watchers
 from scheduler.alerts.condition import Condition
 from scheduler.alerts.watchers import HostReadings
 from scheduler.alerts.watching import BeatWatch, WorkerWatch, settle
 from scheduler.models import Alert
 from scheduler.operations.liveness import ClockState
-from scheduler.states import AlertKind, ProcessKind
+from scheduler.states import ProcessKind
 from scheduler.store import processes
 from scheduler.store.processes import LiveWorker
 from tests.harness.scheduler_harness import START, SchedulerHarness

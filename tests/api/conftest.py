@@ -10,10 +10,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from scheduler.alert_states import AlertKind
 from scheduler.models import Alert, ApiToken, CronJob
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
-from scheduler.states import AlertKind
 from scheduler.store.connection import database_now
 
 

@@ -87,10 +87,10 @@ def a_row_of_each_kind(control: Any, user: Any, *, job: Any) -> None:
     from django.contrib.auth.models import Group
     from django_celery_results.models import TaskResult
 
+    from scheduler.alert_states import AlertKind
     from scheduler.models import Alert
     from scheduler.operations.backfills import BackfillControl
     from scheduler.operations.keys import TokenControl
-    from scheduler.states import AlertKind
 
     now = control.clock.now()
     control.of(BackfillControl).start(job.pk, since=now - timedelta(hours=25), until=now)

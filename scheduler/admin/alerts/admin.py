@@ -18,10 +18,11 @@ from scheduler.admin.alerts.actions import ACKNOWLEDGE, CLOSE, SNOOZE, UNSNOOZE
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.site import job_url, register, reverse
 from scheduler.admin.unfold_compat import ChoicesDropdownFilter, DropdownFilter, page_action
+from scheduler.alert_states import AlertEvent, AlertKind, AlertState, MessageState
 from scheduler.labels import label_of
 from scheduler.models import Alert
 from scheduler.operations.permissions import Action, may
-from scheduler.states import AlertEvent, AlertKind, AlertState, MessageState, TargetKind
+from scheduler.states import TargetKind
 from scheduler.store import alerts
 
 _MESSAGES_SHOWN = 200

@@ -18,11 +18,11 @@ from django.views.decorators.http import require_POST
 from scheduler.admin import formatting, live
 from scheduler.admin.actor import channels_of
 from scheduler.admin.site import render_to_string, reverse
+from scheduler.alert_states import AlertEvent, MessageState
 from scheduler.labels import label_of
 from scheduler.operations.alert_channels import ChannelFacts, LastDelivery
 from scheduler.operations.errors import InvalidJob
 from scheduler.operations.permissions import Action, may
-from scheduler.states import AlertEvent, MessageState
 
 
 def urls(site: Any) -> list[URLPattern]:

@@ -19,6 +19,7 @@ from scheduler.admin.executions import log
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.admin.site import job_url, reverse
+from scheduler.alert_states import AlertKind, AlertState
 from scheduler.labels import label_of, task_id
 from scheduler.models import JobAttempt, JobExecution, JobLog
 from scheduler.operations.permissions import Action, may
@@ -27,8 +28,6 @@ from scheduler.states import (
     GOING_ON,
     RETRYABLE,
     UNFINISHED,
-    AlertKind,
-    AlertState,
     ApprovalState,
     ParamSource,
     ReasonCode,

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext, pgettext
 
 from scheduler.admin import formatting, live
-from scheduler.admin.explain import explain_job
+from scheduler.admin.explain_job import explain_job
 from scheduler.admin.jobs import columns, moving_pages, slot, sparkline, switching
 from scheduler.admin.jobs.preview import moved_from
 from scheduler.admin.liveness import missing_parts

@@ -16,8 +16,8 @@ from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import HandlerParams
 from handlers.validation import json_schema, validate_params
 from scheduler.operations.masking import MASK, mask
+from scheduler.operations.param_words import bad_param
 from scheduler.operations.secret_names import looks_secret
-from scheduler.operations.validation import bad_param
 
 _SCALARS = {"string", "integer", "number"}
 _FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password": "secret"}

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from scheduler.alert_settings import CheckIn
+from scheduler.alert_states import CheckInPhase, MessageState
 from scheduler.alerts import outgoing
 from scheduler.alerts.channels.base import DeliveryError
 from scheduler.alerts.check_ins import services
@@ -22,7 +23,7 @@ from scheduler.clock import Clock
 from scheduler.conf import SchedulerSettings
 from scheduler.models import AlertCursor, CheckInPing
 from scheduler.schedule.full_text import spread_text
-from scheduler.states import AttemptOutcome, CheckInPhase, MessageState
+from scheduler.states import AttemptOutcome
 from scheduler.store import alerts, check_ins
 from scheduler.store.check_ins import Attempt, ReportingJob
 from scheduler.transient import in_transaction

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import TypeAdapter, ValidationError
 
 from scheduler.alert_settings import CheckIn, HealthchecksCheckIn, SentryCheckIn
-from scheduler.states import CheckInPhase
+from scheduler.alert_states import CheckInPhase
 
 #: Of the log, the end is sent.
 LOG_BYTES: Final = 10_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ninja import Schema
 from pydantic import Field
 
+from scheduler.alert_states import MessageState
 from scheduler.api.schemas.base import Instant
-from scheduler.states import MessageState
 
 
 class LastDeliveryOut(Schema):

@@ -7,8 +7,8 @@ from typing import Any
 from ninja import Schema
 from pydantic import Field
 
+from scheduler.alert_states import AlertKind, AlertState
 from scheduler.api.schemas.base import In, Instant, InstantIn, PageOut
-from scheduler.states import AlertKind, AlertState
 
 
 class AlertOut(Schema):

@@ -9,12 +9,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
+from scheduler.alert_states import MessageState
 from scheduler.clock import pause
 from scheduler.labels import label_of
 from scheduler.management import alert_verbs, inputs
 from scheduler.management.cli import JobuCommand, Verb
 from scheduler.operations.alert_channels import ChannelOperations
-from scheduler.states import MessageState
 
 _LOOK_SECONDS = 0.2
 
