@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.harness.waiting import PATIENCE
 Answer = TypeVar("Answer")
 SECONDS: Final = 45.0 * PATIENCE
 PHONE: Final = (390, 844)
+_SETTLED_SECONDS: Final = 5.0 * PATIENCE
 # A page changes while one looks at it: look again.
 _MOVING: Final = (
     NoSuchElementException,
@@ -165,9 +166,18 @@ class Reader:
         return [f"axe: {found}" for found in self.driver.execute_async_script(_AXE)]
 
     def too_wide(self) -> int:
-        """Returns by how many pixels the page is wider than its window."""
-        wide = self.script("return document.documentElement.scrollWidth - window.innerWidth")
-        return max(0, int(wide))
+        """Returns by how many pixels the page is wider than its window.
+
+        A picture that follows the width of the window does so a moment later.
+        """
+
+        def wide() -> int:
+            source = "return document.documentElement.scrollWidth - window.innerWidth"
+            return max(0, int(self.script(source)))
+
+        with suppress(TimeoutException):
+            WebDriverWait(self.driver, _SETTLED_SECONDS, 0.1).until(lambda _driver: wide() == 0)
+        return wide()
 
     def look(self, name: str) -> None:
         """Checks that the page has no complaints, and saves a picture of one that has."""
