@@ -181,7 +181,12 @@ def _calls(function: Function, *names: str) -> Iterator[ast.Call]:
 # The functions that word a rule, by name.
 _RULES: Final = {
     name: [function]
-    for path in ("operations/validation.py", "schedule/zones.py", "schedule/cron_schedule.py")
+    for path in (
+        "operations/validation.py",
+        "operations/param_words.py",
+        "schedule/zones.py",
+        "schedule/cron_schedule.py",
+    )
     for function in _functions(ROOT / "scheduler" / path)
     for name in [function.name]
     if not name.startswith(("check", "job_problems", "param_warnings"))
