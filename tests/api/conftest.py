@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from scheduler.alert_states import AlertKind
-from scheduler.models import Alert, ApiToken, CronJob
+from scheduler.models import Alert, ApiToken, CronJob, JobFreeze
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
 from scheduler.store.connection import database_now
+
+_NUMBERS = count()
 
 
 class Program:
@@ -93,6 +97,18 @@ def make_alert(**values: Any) -> Alert:
     }
     Alert.objects.bulk_create([Alert(**given)])
     return Alert.objects.latest("id")
+
+
+def make_freeze() -> JobFreeze:
+    """One of another job's tag, in the future."""
+    now = database_now()
+    return JobFreeze.objects.create(
+        name=f"freeze {next(_NUMBERS)}",
+        reason="r",
+        since=now + timedelta(days=1),
+        until=now + timedelta(days=2),
+        tags=["other"],
+    )
 
 
 def error_of(response: Any, status: int) -> dict[str, Any]:

@@ -19,13 +19,29 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from scheduler.conf import AlertSettings, current
-from scheduler.models import ApiToken, CronJob, JobExecution, SchedulerProcess
+from scheduler.models import (
+    ApiToken,
+    CronJob,
+    JobExecution,
+    RunApproval,
+    SchedulerProcess,
+)
+from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.permissions import NEEDED, SCOPE, Action, may
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import approvals
 from scheduler.store.connection import database_now
 from tests.admin.test_admin import make_run
-from tests.api.conftest import Program, error_of, make_alert, make_job, ok, person, program
+from tests.api.conftest import (
+    Program,
+    error_of,
+    make_alert,
+    make_freeze,
+    make_job,
+    ok,
+    person,
+    program,
+)
 from tests.harness.system import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -69,18 +85,6 @@ def a_run_that_asks() -> JobExecution:
     return JobExecution.objects.get(pk=run.pk)
 
 
-def a_freeze() -> JobFreeze:
-    """One of another job's tag, in the future."""
-    now = database_now()
-    return JobFreeze.objects.create(
-        name=f"freeze {next(NUMBERS)}",
-        reason="r",
-        since=now + timedelta(days=1),
-        until=now + timedelta(days=2),
-        tags=["other"],
-    )
-
-
 class Session(Program):
     """Calls the API with the session of a user."""
 
@@ -111,6 +115,16 @@ THROUGH_API: dict[Action, ApiCall] = {
     Action.DELETE_EXECUTION: lambda api: api.delete(f"/jobs/{a_run(RunStatus.SUCCESS).pk}"),
     Action.VIEW_PROCESSES: lambda api: api.get("/processes"),
     Action.PAUSE_QUEUE: lambda api: api.post("/queues/pause", {"queue": "x", "reason": "x"}),
+    Action.CHANGE_LIMITS: lambda api: api.put(
+        "/concurrency-groups", {"name": f"g{next(NUMBERS)}", "max_running": 1}
+    ),
+    Action.CHANGE_FREEZE: lambda api: api.delete(f"/freezes/{make_freeze().pk}"),
+    Action.RUN_IN_FREEZE: lambda api: api.post(
+        f"/crons/{the_job().pk}/run", {"despite_freeze": True}
+    ),
+    Action.APPROVE_EXECUTION: lambda api: api.post(
+        f"/jobs/{(run := a_run_that_asks()).pk}/approve", {"digest": digest_of_params(run)}
+    ),
     Action.DRAIN_WORKER: lambda api: api.post("/processes/drain", {"name": a_worker()}),
     Action.VIEW_ALERTS: lambda api: api.get("/alerts/channels"),
     Action.CHANGE_ALERT: lambda api: try_channel(api),
@@ -166,7 +180,8 @@ def admin_page(action: Action) -> tuple[str, str] | None:
             "get", reverse("admin:scheduler_schedulerprocess_changelist"),
         ),
         Action.PAUSE_QUEUE: lambda: ("get", reverse("admin:queue-pause")),
-        Action.CHANGE_FREEZE: lambda: ("get", reverse("admin:freeze", args=[a_freeze().pk])),
+        Action.CHANGE_LIMITS: lambda: ("get", reverse("admin:group-change")),
+        Action.CHANGE_FREEZE: lambda: ("get", reverse("admin:freeze", args=[make_freeze().pk])),
         Action.APPROVE_EXECUTION: lambda: (
             "get",
             reverse("admin:scheduler_jobexecution_approve", args=[a_run_that_asks().pk]),
