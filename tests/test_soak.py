@@ -282,6 +282,10 @@ WRONG: dict[str, tuple[str, Callable[[History], History]]] = {
         "limit",
         lambda h: with_job(overlapping(h), overlap_policy="allow", limits=(("dwh", 1),)),
     ),
+    "a run in a freeze": (
+        "frozen",
+        lambda h: with_job(replace(h, freezes=[(at(0), at(60))]), is_frozen=True),
+    ),
     "more starts than a rate allows": ("limit", lambda h: with_job(h, rate=("mail", 1, 60))),
     "a row made before its time": ("time", lambda h: changed(h, 3, created_at=at(18))),
     "a run that did not wait for its upstream job": ("too_early", lambda h: with_job(h, after=1)),

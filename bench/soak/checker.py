@@ -16,6 +16,7 @@ from typing import TypeVar
 from bench.soak.chains import out_of_order
 from bench.soak.counting import miscounted
 from bench.soak.delays import Bounds, delays
+from bench.soak.freezes import violated
 from bench.soak.history import (
     CLOCK_SLACK,
     FINAL,
@@ -47,6 +48,7 @@ PROMISES: Mapping[str, str] = {
     "miscounted_failures": "2: each charged attempt is counted once, within max_retry",
     "miscounted_ends": "8: metrics count each end once",
     "overlap": "3: runs of a job that must not overlap do not",
+    "frozen": "8: no slot starts in a freeze, and each is recorded",
     "limit": "3: a limit of runs is never exceeded",
     "time": "7: time is right",
     "too_early": "7: a run waits for the success of its upstream job",
@@ -59,8 +61,7 @@ PROMISES: Mapping[str, str] = {
 CHARGED = frozenset({"FAILED", "TIMEOUT", "LOST"})
 # Another attempt may follow only after an attempt with one of these outcomes.
 TRIED_AGAIN = CHARGED | {"RELEASED"}
-# The transitions of docs/architecture.md, repeated here so that the checker does not depend on the
-# code's own table. Retries by a user are missing, because a soak makes none.
+# Repeated from docs/architecture.md, so that the checker does not depend on the code's own table.
 LEGAL = frozenset(
     {
         (None, "PENDING"),
@@ -107,6 +108,7 @@ def check(history: History, bounds: Bounds | None = None) -> list[Broken]:
         _counters(history),
         _overlaps(history),
         (Broken(what="limit", detail=detail) for detail in exceeded(history)),
+        (Broken(what="frozen", detail=detail) for detail in violated(history)),
         _times(history),
         (Broken(what=what, detail=detail) for what, detail in out_of_order(history)),
     ]

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 from bench.environment import DATABASES
+from bench.soak import freezes
 from bench.soak.checker import PROMISES, check
 from bench.soak.counting import counting_seconds, miscounted
 from bench.soak.delays import Bounds, reactions
@@ -178,6 +179,7 @@ class _Soak:
         for job in self._jobs:
             for statement, values in job.statements:
                 system.sql(statement, *values)
+        freezes.make(system, datetime.now(UTC), self._options.minutes)
         return system
 
     def _faults(self, system: System, broker: Any, database: Any) -> Faults:

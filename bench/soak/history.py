@@ -34,6 +34,7 @@ class Job:
     longest_seconds: float = 1.0
     # The id of the job that it waits for.
     after: int | None = None
+    is_frozen: bool = False
     # Every value that next_run_at has had, in order.
     watermarks: tuple[datetime, ...] = ()
 
@@ -116,6 +117,8 @@ class History:
     events: Sequence[dict[str, Any]] = ()
     # By the id of the job; ALL_JOBS: of all runs. None: it was not read.
     counted: Mapping[int, Counted] | None = None
+    # From and until when no slot of a frozen job starts.
+    freezes: Sequence[tuple[datetime, datetime]] = ()
     # Processes that ended although no fault had hit them.
     deaths: Sequence[str] = ()
     # The end of the time with faults. Every slot until then must have its row.
@@ -215,6 +218,10 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
             for row in system.sql("SELECT * FROM soak_changes ORDER BY id")
         ],
         "counted": read_counted(system),
+        "freezes": [
+            (instant(row["since"]), instant(row["until"]))
+            for row in system.sql("SELECT since, until FROM jobu_freezes")
+        ],
         "ledger": list(read_ledger(ledger)),
         "events": list(_events(system)),
     }
@@ -258,6 +265,7 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
             max_retry=row["max_retry"],
             longest_seconds=by_name[row["name"]].longest_seconds,
             after=ids.get(by_name[row["name"]].after),
+            is_frozen=by_name[row["name"]].is_frozen,
             watermarks=tuple(moves.get(row["id"], ())),
         )
         for row in rows

@@ -31,6 +31,7 @@ GROUPS: Mapping[str, Mapping[str, int]] = {
 }
 BACKOFF_SECONDS = 1
 BACKOFF_MAX_SECONDS = 2
+_FROZEN = "INSERT INTO job_tags (job_id, tag) SELECT id, 'frozen' FROM cron_jobs WHERE name = %s"
 _WAITS_FOR = (
     "INSERT INTO job_upstreams (job_id, upstream_id) SELECT j.id, u.id"
     " FROM cron_jobs j, cron_jobs u WHERE j.name = %s AND u.name = %s"
@@ -48,6 +49,7 @@ class SoakJob:
     longest_seconds: float = 1.0
     after: str = ""
     """The name of the job whose success for the same slot it waits for."""
+    is_frozen: bool = False
 
     @property
     def row(self) -> dict[str, Any]:
@@ -77,6 +79,8 @@ class SoakJob:
         found = [(f"INSERT INTO cron_jobs ({names}) VALUES ({marks})", list(row.values()))]
         if self.after:
             found.append((_WAITS_FOR, [self.name, self.after]))
+        if self.is_frozen:
+            found.append((_FROZEN, [self.name]))
         return found
 
 
@@ -151,6 +155,7 @@ def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
         after="upstream",
         longest_seconds=11 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS) + 2,
     )
+    yield SoakJob(name="frozen", cron_expression="*/2 * * * * *", is_frozen=True)
     yield SoakJob(
         name="stuck",
         cron_expression="45 * * * * *",
