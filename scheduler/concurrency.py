@@ -23,6 +23,7 @@ AT_ONCE: Final = 50
 #: A run that was let go on keeps its place for so long, if no worker begins it.
 KEEPS: Final = timedelta(seconds=10)
 # Ids of guards: jobs have small ones, keys of calls negative ones (operations/tasks.py).
+_FIRST_OF_SHARDS: Final = 1 << 61
 _FIRST_OF_GROUPS: Final = 1 << 62
 _PATH: Final = re.compile(r"params(?:\.[^.\s]+)+")
 _NOT_STORABLE: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
@@ -35,6 +36,13 @@ class JobLimits:
     max_running: int | None = None
     group: str = ""
     key_path: str = ""
+
+    @classmethod
+    def of(cls, max_running: int | None, group: str | None, key_path: str) -> JobLimits | None:
+        """None: the job has none, which costs nothing. A key alone limits nothing."""
+        if max_running is None and not group:
+            return None
+        return cls(max_running=max_running, group=group or "", key_path=key_path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,23 +58,39 @@ class Place:
 
 
 def places_of(
-    limits: JobLimits, *, job_id: int, may_overlap: bool, params: object
+    limits: JobLimits, *, job_id: int, may_overlap: bool, params: object, is_shard: bool = False
 ) -> tuple[Place, ...]:
     """The places that a run needs, in the order in which it waits for them.
 
     The job's own limit comes first: who waits for the group's has a place under it already, so that
-    no run goes from line to line. A job whose runs never overlap has no limit but that.
+    no run goes from line to line. A run that never overlaps another one of its job needs none of
+    it. Its shards do. `params`: of the run or the shard itself.
     """
     key, key_is = key_of(params, limits.key_path) if limits.key_path else ("", "")
     found: list[Place] = []
-    if limits.max_running is not None and may_overlap:
+    if limits.max_running is not None and (may_overlap or is_shard):
         # Within a group the key divides the group.
         own = ("", "") if limits.group else (key, key_is)
-        found.append(Place(guard=job_id, key=own[0], key_is=own[1]))
+        guard = guard_of_job(job_id, may_overlap=may_overlap)
+        found.append(Place(guard=guard, key=own[0], key_is=own[1]))
     if limits.group:
         guard = guard_of_group(limits.group)
         found.append(Place(guard=guard, key=key, group=limits.group, key_is=key_is))
     return tuple(found)
+
+
+def guard_of_job(job_id: int, *, may_overlap: bool) -> int:
+    """The guard of the job's own limit.
+
+    Where runs must not overlap, only shards need its places. They wait under a guard of their own,
+    because the runs of the job wait under the job's guard for the end of the one before.
+    """
+    return job_id if may_overlap else _FIRST_OF_SHARDS + job_id
+
+
+def job_of_guard(guard: int) -> int:
+    """The job whose own limit has this guard."""
+    return guard - _FIRST_OF_SHARDS if guard >= _FIRST_OF_SHARDS else guard
 
 
 def guard_of_group(name: str) -> int:

@@ -100,7 +100,8 @@ def _limit(execution: JobExecution, now: datetime) -> str:
     """Returns under which limit it waits, if it does."""
     if execution.in_line is None and execution.available_at <= now:
         return ""  # it was let go on
-    key_path = execution.job.concurrency_key if execution.job is not None else ""
+    job = execution.job if execution.parent is None else execution.parent.job
+    key_path = job.concurrency_key if job is not None else ""
     return why_it_waits(execution.reason_code, execution.reason_facts, key_path=key_path)
 
 

@@ -27,7 +27,8 @@ class JobGuard(models.Model):
     """
 
     # The job's id, or the key of calls (JobExecution.overlap_key), which is negative, or a large
-    # number made of the group's name (scheduler/concurrency.py).
+    # number made of the group's name, or of the id of a job whose shards are limited while its runs
+    # must not overlap (scheduler/concurrency.py).
     id = models.BigIntegerField(primary_key=True)
     # The execution that goes on. Compared with its row before it is believed: somebody may have
     # ended that one by SQL.

@@ -63,7 +63,9 @@ def _state(row: Mapping[str, Any], show: ShowInstant) -> str:
             return _("it has no run, because the job is paused")
         case UpstreamState.DELETED:
             return _("the job has been deleted")
-        case RunStatus.RUNNING if (since := _instant(row.get("started_at"))) is not None:
+        case RunStatus.RUNNING | RunStatus.FANNED_OUT if (
+            since := _instant(row.get("started_at"))
+        ) is not None:
             text = _("execution #%(id)s is running since %(since)s")
             return text % {"id": number, "since": show(since)}
         case _:

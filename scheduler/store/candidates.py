@@ -69,19 +69,29 @@ class Candidate:
     is_cancelled: bool = False
     """SQL asks for its cancel: a door would have ended it."""
     overlap_policy: str | None = None
+    """Of a shard, as the columns below: of its parent's job, when the claim has asked for it."""
     retry_backoff_seconds: int | None = None
     retry_backoff_max_seconds: int | None = None
     limits: JobLimits | None = None
     """None: its job has none, which costs nothing."""
 
     @property
+    def job_of_run(self) -> int | None:
+        """The job that it belongs to, also as a shard."""
+        return self.job_id if self.parent_id is None else self.parents_job_id
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """The places under limits that it needs to start."""
-        if self.limits is None or self.job_id is None:
+        job_id = self.job_of_run
+        if self.limits is None or job_id is None:
             return ()
-        may_overlap = self.overlap_policy == OverlapPolicy.ALLOW
         return places_of(
-            self.limits, job_id=self.job_id, may_overlap=may_overlap, params=self.params
+            self.limits,
+            job_id=job_id,
+            may_overlap=self.overlap_policy == OverlapPolicy.ALLOW,
+            params=self.params,
+            is_shard=self.parent_id is not None,
         )
 
     @property
@@ -297,9 +307,9 @@ def candidate(row: Sequence[Any]) -> Candidate:
 @lru_cache(maxsize=1_000)
 def _of_job(array: str | None) -> tuple[str | None, int | None, int | None, int | None]:
     if array is None:
-        return None, None, None, None
-    policy, backoff_seconds, backoff_max_seconds, divide_into = json.loads(array)
-    return policy, backoff_seconds, backoff_max_seconds, divide_into
+        return None, None, None, None, None
+    policy, backoff_seconds, backoff_max_seconds, *limited, divide_into = json.loads(array)
+    return policy, backoff_seconds, backoff_max_seconds, JobLimits.of(*limited), divide_into
 
 
 def _given(value: Any) -> datetime:

@@ -7,8 +7,8 @@ or have limits, asks for a decision about each of these, and writes. Which rows:
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, Final
@@ -26,7 +26,7 @@ from scheduler.store.overlap import Decision, Guards, Step
 from scheduler.store.places import Rooms
 from scheduler.store.prepared import among, execute_often
 from scheduler.store.runs import Lease, rows_of
-from scheduler.store.shard_claims import end_parents, may_not_run, with_parents
+from scheduler.store.shard_claims import Locked, end_parents, look_at
 from scheduler.transient import in_transaction
 
 __all__ = [
@@ -113,9 +113,9 @@ class Claim:
             return self._claims
 
         def work() -> None:
-            rows = choice.lock(found, now)
-            guards = overlap.lock_guards((), guards_of(rows))
-            self.begin(rows, guards, now)
+            locked = self.lock(found, now)
+            guards = overlap.lock_guards((), locked.guards)
+            self.begin(locked, guards, now)
             guards.write()
             failpoints.point("claim.written")
 
@@ -175,28 +175,22 @@ class Claim:
         self._choice = choice
         return choice.look(now)
 
-    def begin(self, rows: Sequence[Candidate], guards: Guards, now: datetime) -> None:
-        """In the transaction, which may be repeated. `rows` and `guards_of(rows)` are locked.
+    def lock(self, found: Sequence[Head] | None, now: datetime) -> Locked:
+        """In the transaction, which may be repeated. `found`: what `look` has returned."""
+        assert self._choice is not None
+        return Locked() if found is None else look_at(self._choice.lock(found, now))
 
-        The caller writes the guards.
-        """
-        rows, held = with_parents(rows)
-        held += [(row, decision) for row in rows if (decision := may_not_run(row)) is not None]
-        others = {row.id for row, _ in held}
-        keys = {key for row in rows if (key := row.guard) is not None and row.id not in others}
+    def begin(self, locked: Locked, guards: Guards, now: datetime) -> None:
+        """In the transaction. `locked.guards` are locked, too. The caller writes the guards."""
+        held = list(locked.held)
+        keys = {key for row in locked.may_run if (key := row.guard) is not None}
         holders = guards.holders(keys) if keys else {}
         lines = overlap.lines(holders.keys())
-        needed = {
-            row.id: needs
-            for row in rows
-            if row.limits is not None and row.id not in others and (needs := row.places)
-        }
+        needed = {row.id: needs for row in locked.may_run if row.limits and (needs := row.places)}
         rooms = Rooms(chain.from_iterable(needed.values()), now) if needed else None
         failpoints.point("claim.read")
         started: list[Claimed] = []
-        for row in rows:
-            if row.id in others:
-                continue
+        for row in locked.may_run:
             key = row.guard
             line = lines.get(key, overlap.Line()) if key is not None else overlap.Line()
             decision = _START if key is None else self._decide(row, holders.get(key), line)
@@ -218,11 +212,11 @@ class Claim:
         if rooms is not None:
             rooms.settle()
         assert self._choice is not None
-        self._rows = rows
+        self._rows = locked.rows
         self._claims = Claims(
             started=started,
             held=held,
-            is_full=self._choice.is_full(rows),
+            is_full=self._choice.is_full(locked.rows),
             queues_to_wake=frozenset(rooms.queues_to_wake) if rooms is not None else frozenset(),
         )
 
@@ -285,9 +279,29 @@ UPDATE job_executions
 """
 
 
-def guards_of(rows: Collection[Candidate]) -> set[int]:
-    """The guards that a claim of these rows must lock."""
-    return {key for row in rows if (key := row.guard) is not None and may_not_run(row) is None}
+_START: Final = Decision(step=Step.START)
+
+
+def _under_limits(
+    row: Candidate, places: Sequence[Place], decision: Decision, rooms: Rooms
+) -> Decision:
+    """The decision about a run whose job has limits, when the overlap policy has decided."""
+    if decision.step != Step.START:
+        rooms.leave(places, row.id)
+        return decision
+    refused = rooms.refusal(places, row.id)
+    if refused is None:
+        rooms.start(places, row.id, row.attempt + 1)
+        return decision
+    place, refusal = refused
+    rooms.wait(places, row.id, place)
+    return Decision(
+        step=Step.WAIT,
+        reason=f"waits for a place of {f'group {place.group}' if place.group else 'its job'}",
+        code=refusal.code,
+        facts=refusal.facts,
+        behind=place.guard,
+    )
 
 
 def _hold_back(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> None:

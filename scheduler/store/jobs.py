@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
+from scheduler.concurrency import guard_of_job
 from scheduler.models import LISTS, AppliedJob, CronJob, JobGuard, JobPlace, JobSwitch
 from scheduler.schedule.watermark import Watermark
 from scheduler.store import check_ins
@@ -139,8 +140,9 @@ def _write_lists(job_id: int, values: Mapping[str, Any]) -> None:
 def delete_job(job_id: int) -> bool:
     """Remove a job; the database removes its executions, attempts and logs."""
     is_deleted = CronJob.objects.filter(id=job_id).delete()[0] > 0
-    JobGuard.objects.filter(id=job_id).delete()
-    JobPlace.objects.filter(guard_id=job_id).delete()
+    guards = [guard_of_job(job_id, may_overlap=may_overlap) for may_overlap in (True, False)]
+    JobGuard.objects.filter(id__in=guards).delete()
+    JobPlace.objects.filter(guard_id__in=guards).delete()
     AppliedJob.objects.filter(job_id=job_id).delete()
     JobSwitch.objects.filter(job_id=job_id).delete()
     check_ins.mark(job_id, None)

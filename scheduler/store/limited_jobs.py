@@ -13,6 +13,7 @@ from scheduler.models import ConcurrencyGroup, CronJob, JobExecution
 from scheduler.states import OverlapPolicy, RunStatus
 from scheduler.store import overlap, places
 from scheduler.store.connection import lock_skipping
+from scheduler.store.shards import shards_of
 from scheduler.transient import in_transaction
 
 #: The columns of a job that decide behind which guard its runs wait.
@@ -23,13 +24,18 @@ _AT_ONCE = 1000
 def apply(job: CronJob, now: datetime) -> set[str]:
     """The limits of a job have been edited. Returns the queues to wake.
 
-    Its runs that wait look anew; those that go on count under the new limits, too, so that these
-    hold from now on. Call it in the transaction of the edit, which has locked the job.
+    Its runs and their shards that wait look anew; those that go on count under the new limits, too,
+    so that these hold from now on. Call it in the transaction of the edit, which has locked the
+    job.
     """
     mine = JobExecution.objects.filter(job_id=job.pk)
-    waiting = mine.filter(status=RunStatus.PENDING, in_line__isnull=False)
-    # One that a claim holds decides by the columns of before, and beat lets it go on.
-    queues = dict(lock_skipping(waiting.order_by("id")).values_list("id", "queue"))
+    divided = mine.filter(status=RunStatus.FANNED_OUT).values_list("id", flat=True)
+    both = ((False, mine), (True, shards_of(list(divided))))
+    queues: dict[int, str] = {}
+    for _, rows in both:
+        waiting = rows.filter(status=RunStatus.PENDING, in_line__isnull=False)
+        # One that a claim holds decides by the columns of before, and beat lets it go on.
+        queues |= dict(lock_skipping(waiting.order_by("id")).values_list("id", "queue"))
     _look_anew(sorted(queues), now)
     limits = JobLimits(
         max_running=job.max_running, group=job.concurrency_group, key_path=job.concurrency_key
@@ -38,8 +44,11 @@ def apply(job: CronJob, now: datetime) -> set[str]:
         return set(queues.values())
     may_overlap = job.overlap_policy == OverlapPolicy.ALLOW
     going = {
-        id_: places_of(limits, job_id=job.pk, may_overlap=may_overlap, params=params)
-        for id_, params in mine.filter(status=RunStatus.RUNNING).values_list("id", "params")
+        id_: places_of(
+            limits, job_id=job.pk, may_overlap=may_overlap, params=params, is_shard=is_shard
+        )
+        for is_shard, rows in both
+        for id_, params in rows.filter(status=RunStatus.RUNNING).values_list("id", "params")
     }
     if guards := {place.guard for each in going.values() for place in each}:
         overlap.lock_guards((), guards)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from scheduler.concurrency import Refusal, Terms
+from scheduler.concurrency import Refusal, Terms, guard_of_job, job_of_guard
 from scheduler.models import JobPlace
 from scheduler.states import OverlapPolicy, PlaceState, RunStatus
 from scheduler.store.connection import (
@@ -45,11 +45,13 @@ def terms_of(groups: Mapping[int, str]) -> dict[int, Terms]:
     A limit that is not there any more limits nothing: nobody could ever let its runs go on.
     """
     found = dict.fromkeys(groups, Terms())
-    if jobs := [guard for guard, group in groups.items() if not group]:
+    if jobs := {job_of_guard(guard) for guard, group in groups.items() if not group}:
         for id_, most, policy, group, key in fetch_all(_JOBS.format(ids=numbers(jobs)), ()):
-            if policy == OverlapPolicy.ALLOW:
+            # The policy decides which of the job's two guards limits.
+            guard = guard_of_job(id_, may_overlap=policy == OverlapPolicy.ALLOW)
+            if guard in found:
                 is_of_key = bool(key) and not group
-                found[id_] = Terms(
+                found[guard] = Terms(
                     max_running=None if is_of_key else most,
                     max_running_per_key=most if is_of_key else None,
                 )
@@ -273,13 +275,13 @@ def lock_in_line(guard: int, ids: Collection[int]) -> dict[int, str]:
     return dict(fetch_all(statement, [RunStatus.PENDING]))
 
 
-def forget_absent(guard: int, tickets: Mapping[int, int]) -> None:
+def forget_absent(guard: int, tickets: Mapping[int, int]) -> set[int]:
     """Those of these runs that are no longer in line, because they were cancelled or are gone."""
-    if not tickets:
-        return
     statement = _IN_LINE.format(index="", ids=numbers(tickets), guard=guard, lock="")
     there = {id_ for id_, _queue in fetch_all(statement, [RunStatus.PENDING])}
-    delete([ticket for id_, ticket in tickets.items() if id_ not in there])
+    absent = tickets.keys() - there
+    delete([tickets[id_] for id_ in absent])
+    return absent
 
 
 def go_on(tickets: Mapping[int, int], *, at: datetime, why_later: Refusal | None) -> None:

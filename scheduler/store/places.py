@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from scheduler.concurrency import KEEPS, Next, Place, Refusal, Room, Starts, Terms, in_turn
 from scheduler.models import JobExecution, JobPlace
@@ -22,6 +23,9 @@ from scheduler.transient import in_transaction
 __all__ = ["Rooms", "guards_awaited", "of_runs", "release_awaited", "settle", "take_over"]
 
 guards_awaited = place_rows.guards_awaited
+
+#: So many more waiting runs at most are looked at in a step, where the first ones wait no more.
+_FURTHEST: Final = 1000
 
 
 class Rooms:
@@ -149,11 +153,14 @@ class Rooms:
 
     def _let_go_on(self, guard: int, room: Room, *, all_keys: bool) -> None:
         passed: set[int] = set()
-        # Again without those whose rows somebody holds: others may go on in their place.
+        further = 0
+        # Again without those whose rows somebody holds: others may go on in their place. Further
+        # ahead each time: a divided run that was cancelled leaves thousands that wait no more.
         while most := room.places(self._now):
             lines: dict[str, list[int]] = {}
             tickets: Tickets = {}
-            for key, found in self._waiting(guard, room, most + len(passed), all_keys=all_keys):
+            limit = most + len(passed) + further
+            for key, found in self._waiting(guard, room, limit, all_keys=all_keys):
                 there = {id_: ticket for id_, ticket in found.items() if id_ not in passed}
                 if there:
                     lines[key] = list(there)
@@ -165,13 +172,14 @@ class Rooms:
                 return
             queues = place_rows.lock_in_line(guard, [id_ for id_, _ in chosen])
             self._go_on(guard, [each for each in chosen if each[0] in queues], tickets, queues)
-            held = {id_: tickets[id_] for id_, _ in chosen if id_ not in queues}
+            held = {id_ for id_, _ in chosen if id_ not in queues}
             if not held:
                 return
             for id_ in held:
                 del room.next[id_]
-            passed |= held.keys()
-            place_rows.forget_absent(guard, held)
+            rest = {id_: ticket for id_, ticket in tickets.items() if id_ not in queues}
+            passed |= held - place_rows.forget_absent(guard, rest)
+            further = min(_FURTHEST, 2 * further + most)
 
     def _waiting(
         self, guard: int, room: Room, limit: int, *, all_keys: bool

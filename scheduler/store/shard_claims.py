@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from scheduler.concurrency import JobLimits
 from scheduler.models import JobExecution
 from scheduler.states import UNFINISHED, ReasonCode, RunStatus
 from scheduler.store import shard_changes
@@ -15,16 +16,48 @@ from scheduler.transient import in_transaction
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Parent:
-    """What the claim of a shard asks of its parent."""
+class Locked:
+    """The rows that a claim has locked, most urgent first."""
 
-    status: str
-    job_id: int | None
-    backoff_seconds: int | None
-    backoff_max_seconds: int | None
+    rows: Sequence[Candidate] = ()
+    may_run: Sequence[Candidate] = ()
+    held: Sequence[tuple[Candidate, Decision]] = ()
+    """Those that may not run, and what becomes of them."""
+
+    @property
+    def guards(self) -> set[int]:
+        """The guards that the claim must lock: of the runs' overlap and of their limits."""
+        keys = {key for row in self.may_run if (key := row.guard) is not None}
+        keys.update(place.guard for row in self.may_run for place in row.places)
+        return keys
 
 
-def may_not_run(row: Candidate) -> Decision | None:
+def look_at(rows: Sequence[Candidate]) -> Locked:
+    """Shards learn what they need of their parents. Costs nothing where there is no shard.
+
+    Nothing of a parent changes meanwhile: it goes on while one of its shards is PENDING, and
+    whoever changes that waits for the lock of this claim.
+    """
+    wanted = {row.parent_id for row in rows if row.parent_id is not None}
+    parents = _parents_of(wanted) if wanted else {}
+    known: list[Candidate] = []
+    may_run: list[Candidate] = []
+    held: list[tuple[Candidate, Decision]] = []
+    for row in rows:
+        decision = _may_not_run(row)
+        if row.parent_id is not None:
+            parent = parents.get(row.parent_id)
+            row = row if parent is None else _of_parent(row, parent)
+            decision = decision or _behind_parent(row, parent)
+        known.append(row)
+        if decision is None:
+            may_run.append(row)
+        else:
+            held.append((row, decision))
+    return Locked(rows=known, may_run=may_run, held=held)
+
+
+def _may_not_run(row: Candidate) -> Decision | None:
     """Only SQL leaves such rows. They are ended, or they would stay in front of all others."""
     if row.is_cancelled:
         return Decision(
@@ -41,30 +74,35 @@ def may_not_run(row: Candidate) -> Decision | None:
     return None
 
 
-def with_parents(
-    rows: Sequence[Candidate],
-) -> tuple[Sequence[Candidate], list[tuple[Candidate, Decision]]]:
-    """Shards learn what they need of their parents. Returns also those that may not run.
+@dataclass(frozen=True, kw_only=True)
+class _Parent:
+    """What the claim of a shard asks of its parent and the job of that."""
 
-    Costs nothing where there is no shard.
-    """
-    wanted = [row.parent_id for row in rows if row.parent_id is not None]
-    if not wanted:
-        return rows, []
-    parents = _parents_of(wanted)
-    known: list[Candidate] = []
-    held: list[tuple[Candidate, Decision]] = []
-    for row in rows:
-        parent_id = row.parent_id
-        if parent_id is None:
-            known.append(row)
-            continue
-        parent = parents.get(parent_id)
-        known.append(row if parent is None else _of_parent(row, parent))
-        decision = _behind_parent(parent_id, None if parent is None else parent.status)
-        if decision is not None and may_not_run(row) is None:
-            held.append((row, decision))
-    return known, held
+    status: str
+    job_id: int | None
+    backoff_seconds: int | None
+    backoff_max_seconds: int | None
+    overlap_policy: str | None
+    limits: JobLimits | None
+
+
+def _parents_of(ids: Collection[int]) -> dict[int, _Parent]:
+    """What claims of shards ask of their parents, by id. Without those that are gone."""
+    rows = JobExecution.objects.filter(id__in=sorted(ids)).values_list(
+        "id", "status", "job_id", "job__retry_backoff_seconds", "job__retry_backoff_max_seconds",
+        "job__overlap_policy", "job__max_running", "job__concurrency_group", "job__concurrency_key",
+    )  # fmt: skip
+    return {
+        id_: _Parent(
+            status=status,
+            job_id=job_id,
+            backoff_seconds=backoff_seconds,
+            backoff_max_seconds=backoff_max_seconds,
+            overlap_policy=policy,
+            limits=JobLimits.of(*limits),
+        )
+        for id_, status, job_id, backoff_seconds, backoff_max_seconds, policy, *limits in rows
+    }
 
 
 def _of_parent(row: Candidate, parent: _Parent) -> Candidate:
@@ -73,40 +111,26 @@ def _of_parent(row: Candidate, parent: _Parent) -> Candidate:
         parents_job_id=parent.job_id,
         retry_backoff_seconds=parent.backoff_seconds,
         retry_backoff_max_seconds=parent.backoff_max_seconds,
+        overlap_policy=parent.overlap_policy,
+        limits=parent.limits,
     )
 
 
-def _behind_parent(parent_id: int, status: str | None) -> Decision | None:
-    if status == RunStatus.FANNED_OUT:
+def _behind_parent(row: Candidate, parent: _Parent | None) -> Decision | None:
+    if parent is not None and parent.status == RunStatus.FANNED_OUT:
         return None
-    if status in UNFINISHED:
+    if parent is not None and parent.status in UNFINISHED:
         return Decision(
             step=Step.PUT_OFF,
-            reason=f"waits until #{parent_id} begins again",
+            reason=f"waits until #{row.parent_id} begins again",
             code=ReasonCode.WAITS_FOR_PARENT,
         )
     return Decision(
         step=Step.CANCEL,
-        reason=f"cancelled because #{parent_id} has ended",
+        reason=f"cancelled because #{row.parent_id} has ended",
         code=ReasonCode.PARENT_ENDED,
-        facts={"parent": parent_id},
+        facts={"parent": row.parent_id},
     )
-
-
-def _parents_of(ids: Collection[int]) -> dict[int, _Parent]:
-    """What claims of shards ask of their parents, by id. Without those that are gone."""
-    rows = JobExecution.objects.filter(id__in=sorted(set(ids))).values_list(
-        "id", "status", "job_id", "job__retry_backoff_seconds", "job__retry_backoff_max_seconds"
-    )
-    return {
-        id_: _Parent(
-            status=status,
-            job_id=job_id,
-            backoff_seconds=backoff_seconds,
-            backoff_max_seconds=backoff_max_seconds,
-        )
-        for id_, status, job_id, backoff_seconds, backoff_max_seconds in rows
-    }
 
 
 def end_parents(held: Sequence[tuple[Candidate, Decision]], now: datetime) -> None:

@@ -50,6 +50,7 @@ class Parent:
     """A run that waits for its shards, locked by this transaction."""
 
     id: int
+    job_id: int | None
     guard: int | None
     """The guard that it may hold."""
     name: str
@@ -65,6 +66,7 @@ class EndedParent:
     """A parent that has ended with its last shard."""
 
     execution_id: int
+    job_id: int | None
     name: str
     handler_name: str
     status: RunStatus
@@ -161,7 +163,7 @@ def _go_on(parent_id: int, now: datetime) -> None:
 # --- the last shard ends its parent ---------------------------------------------------------------
 
 _PARENTS: Final = """
-SELECT id, COALESCE(job_id, overlap_key), job_name, handler_name, shard_count, started_at,
+SELECT id, job_id, COALESCE(job_id, overlap_key), job_name, handler_name, shard_count, started_at,
        cancel_requested_at
   FROM job_executions {index}
  WHERE id IN ({ids}) AND status = %s
@@ -189,18 +191,13 @@ def lock_ended(ending: Mapping[int, Collection[int]]) -> list[Parent]:
     )
     parents = [
         Parent(
-            id=id_,
-            guard=guard,
-            name=name or handler_name,
-            handler_name=handler_name,
-            shard_count=count or 0,
-            started_at=instant(started_at),
-            is_cancelled=cancel_requested_at is not None,
+            id=id_, job_id=job_id, guard=guard, name=name or handler_name,
+            handler_name=handler_name, shard_count=count or 0, started_at=instant(started_at),
+            is_cancelled=asked_at is not None,
         )
-        for id_, guard, name, handler_name, count, started_at, cancel_requested_at in fetch_all(
-            statement, [RunStatus.FANNED_OUT]
-        )
-    ]
+        for id_, job_id, guard, name, handler_name, count, started_at, asked_at
+        in fetch_all(statement, [RunStatus.FANNED_OUT])
+    ]  # fmt: skip
     return [parent for parent in parents if not _goes_on(parent.id, ending[parent.id])]
 
 
@@ -254,7 +251,11 @@ def _end(parent: Parent, now: datetime) -> EndedParent:
     )
     failpoints.point("shards.parent_ended")
     return EndedParent(
-        execution_id=parent.id, name=parent.name, handler_name=parent.handler_name, status=status
+        execution_id=parent.id,
+        job_id=parent.job_id,
+        name=parent.name,
+        handler_name=parent.handler_name,
+        status=status,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from scheduler import failpoints
 from scheduler.store import endings as ends
 from scheduler.store import overlap, short_turns
-from scheduler.store.claims import Choice, Claim, Claims, guards_of
+from scheduler.store.claims import Choice, Claim, Claims
 from scheduler.store.endings import Ended, Ending
 from scheduler.transient import in_transaction
 
@@ -38,10 +38,10 @@ def end_and_claim(
 
     def work() -> Ended:
         written = ends.lock(endings, now)
-        rows = [] if found is None else choice.lock(found, now)
-        guards = overlap.lock_guards(ends.guards_of(written), guards_of(rows))
+        locked = claim.lock(found, now)
+        guards = overlap.lock_guards(ends.guards_of(written), locked.guards)
         tokens = ends.write(written, guards, now)
-        claim.begin(rows, guards, now)
+        claim.begin(locked, guards, now)
         guards.write()
         failpoints.point("end.recorded")
         return tokens

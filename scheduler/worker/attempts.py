@@ -106,7 +106,7 @@ class Attempts:
         await around_runs.before(row.handler_name)
         info = RunInfo(
             execution_id=row.id,
-            job_id=row.job_id if row.parent_id is None else row.parents_job_id,
+            job_id=row.job_of_run,
             job_name=row.job_name,
             handler_name=row.handler_name,
             # The handler of a run that stands for a slot sees that slot.

@@ -110,6 +110,7 @@ class Executor:
             settings=settings,
             tally=self._tally,
             on_runnable=on_runnable,
+            on_success=on_success,
         )
         self._unsure: _Unsure | None = None
         self._claiming = threading.Lock()

@@ -5,7 +5,7 @@ Only this is tried again when the database is in trouble; user code never runs t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from scheduler import failpoints
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
+from scheduler.states import RunStatus
 from scheduler.store import claims, endings, runs, turns
 from scheduler.store.run_reports import Report
 from scheduler.store.shards import EndedParent
@@ -56,7 +57,8 @@ def parent_ended(parent: EndedParent) -> None:
 class Reporter:
     """Writes the ends of this process's runs. Thread-safe; made after the fork.
 
-    `on_runnable` is called with the queues in which an end has let another run go on.
+    `on_runnable` is called with the queues in which an end has let another run go on, `on_success`
+    with the ids of the jobs whose divided runs have succeeded with their last shards.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Reporter:
         settings: Callable[[], SchedulerSettings],
         tally: Tally,
         on_runnable: Callable[[frozenset[str]], None] = lambda queues: None,
+        on_success: Callable[[Collection[int]], None] = lambda job_ids: None,
     ) -> None:
         self._on_runnable = on_runnable
+        self._on_success = on_success
         self._clock = clock
         self._leases = leases
         self._settings = settings
@@ -181,7 +185,12 @@ class Reporter:
             one.settle(verdict if one.held.lease.token in written else None)
 
     def _wake(self, written: endings.Ended) -> None:
+        succeeded: set[int] = set()
         for parent in written.parents:
             parent_ended(parent)
+            if parent.status == RunStatus.SUCCESS and parent.job_id is not None:
+                succeeded.add(parent.job_id)
+        if succeeded:
+            self._on_success(succeeded)
         if written.queues_to_wake:
             self._on_runnable(written.queues_to_wake)

@@ -6,7 +6,7 @@ The test moves the clock. Wake-ups are kept, and wake nobody: the test says when
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -96,6 +96,7 @@ class Worker:
         self.ended: list[str] = []
         self.on_end: Callable[[HeldRun], None] = lambda held: None
         self.on_runnable: Callable[[frozenset[str]], None] = lambda queues: None
+        self.on_success: Callable[[Collection[int]], None] = lambda job_ids: None
         self.leases = LeaseKeeper(
             clock=clock,
             loop_answers=self.bridge.answers,
@@ -110,6 +111,7 @@ class Worker:
             end_process=self._end,
             on_end=lambda held: self.on_end(held),
             on_runnable=lambda queues: self.on_runnable(queues),
+            on_success=lambda job_ids: self.on_success(job_ids),
             hooks=DjangoConnections(),
             random=lambda: 0.5,
         )
