@@ -31,6 +31,7 @@ from scheduler.store.heads import (
     heads,
 )
 from scheduler.store.prepared import fetch_often
+from scheduler.store.shards import BY_SHARD
 
 #: So many runs at most are claimed at once.
 AT_ONCE: Final = 50
@@ -251,6 +252,13 @@ def running_with(token_prefix: str) -> Candidate | None:
     rows = fetch_all(_select("postgresql", "", where), [token_prefix])
     begun = [candidate(row) for row in rows]
     return replace(begun[0], attempt=begun[0].attempt - 1) if begun else None
+
+
+def next_shards(parent_id: int, limit: int, now: datetime) -> list[Candidate]:
+    """The first shards of a run that a claim may begin, locked, without those that others hold."""
+    where = f"{IS_PENDING} AND parent_id = %s AND available_at <= %s ORDER BY shard LIMIT %s"
+    statement = _select(connection.vendor, BY_SHARD.get(connection.vendor, ""), where)
+    return [candidate(row) for row in fetch_all(statement, [parent_id, now, limit])]
 
 
 @cache

@@ -26,7 +26,7 @@ from scheduler.store.overlap import Decision, Guards, Step
 from scheduler.store.places import Rooms
 from scheduler.store.prepared import among, execute_often
 from scheduler.store.runs import Lease, rows_of
-from scheduler.store.shard_claims import Locked, end_parents, look_at
+from scheduler.store.shard_claims import Locked, end_parents, look_at, siblings
 from scheduler.transient import in_transaction
 
 __all__ = [
@@ -207,6 +207,8 @@ class Claim:
                 held.append((row, decision))
                 if key is not None and decision.step == Step.WAIT and decision.behind is None:
                     lines[key] = line.with_(row.id)
+        if rooms is not None:
+            held += _siblings_that_wait(held, locked, rooms, now)
         self._write(started, now)
         _hold_back(held, now)
         if rooms is not None:
@@ -289,10 +291,28 @@ def _under_limits(
     if decision.step != Step.START:
         rooms.leave(places, row.id)
         return decision
+    if waits := _must_wait(row, places, rooms):
+        return waits
+    rooms.start(places, row.id, row.attempt + 1)
+    return decision
+
+
+def _siblings_that_wait(
+    held: Sequence[tuple[Candidate, Decision]], locked: Locked, rooms: Rooms, now: datetime
+) -> list[tuple[Candidate, Decision]]:
+    refused = [row for row, decision in held if decision.behind is not None]
+    return [
+        (shard, waits)
+        for shard in siblings(refused, locked.rows, now)
+        if (waits := _must_wait(shard, shard.places, rooms))
+    ]
+
+
+def _must_wait(row: Candidate, places: Sequence[Place], rooms: Rooms) -> Decision | None:
+    """The run waits for a place, if it must."""
     refused = rooms.refusal(places, row.id)
     if refused is None:
-        rooms.start(places, row.id, row.attempt + 1)
-        return decision
+        return None
     place, refusal = refused
     rooms.wait(places, row.id, place)
     return Decision(

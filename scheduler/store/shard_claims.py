@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from scheduler.concurrency import JobLimits
 from scheduler.models import JobExecution
 from scheduler.states import UNFINISHED, ReasonCode, RunStatus
 from scheduler.store import shard_changes
-from scheduler.store.candidates import Candidate
+from scheduler.store.candidates import Candidate, next_shards
 from scheduler.store.overlap import Decision, Step
 from scheduler.transient import in_transaction
+
+# So many shards at most leave the front of their queue with the first one that must wait.
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,30 @@ def look_at(rows: Sequence[Candidate]) -> Locked:
         else:
             held.append((row, decision))
     return Locked(rows=known, may_run=may_run, held=held)
+
+
+def siblings(
+    refused: Iterable[Candidate], rows: Collection[Candidate], now: datetime
+) -> list[Candidate]:
+    """Further shards of the parents of these, locked, which the next claims would meet.
+
+    A limit has refused these. So that the others do not delay the queue one claim after the other,
+    they look for a place at once. `rows`: what the claim has locked.
+    """
+    known = {row.id for row in rows}
+    return [
+        # As the one before has read it: the guards of these limits are locked.
+        replace(
+            shard,
+            parents_job_id=one.parents_job_id,
+            overlap_policy=one.overlap_policy,
+            limits=one.limits,
+        )
+        for parent_id, one in {row.parent_id: row for row in refused}.items()
+        if parent_id is not None
+        for shard in next_shards(parent_id, _AT_ONCE, now)
+        if shard.id not in known and _may_not_run(shard) is None
+    ]
 
 
 def _may_not_run(row: Candidate) -> Decision | None:

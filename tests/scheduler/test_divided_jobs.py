@@ -20,7 +20,7 @@ from scheduler.worker.downstream import Downstream
 from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, reason_of, statuses
 from tests.scheduler.test_claim_cost import statements, successes
-from tests.scheduler.test_places import end, group, ids, take
+from tests.scheduler.test_places import end, group, ids, in_line, take
 from tests.scheduler.test_races import together
 from tests.scheduler.test_shards import echo, planner, run, shards_of, states
 
@@ -83,6 +83,21 @@ def test_shards_of_all_parents_share_a_group_by_the_key_in_their_own_params(
     end(system, begun)
 
     assert ids(take(system)) == [two.pk, waiting[2].pk]
+
+
+def test_shards_that_must_wait_leave_the_front_of_their_queue_together(system: SchedulerHarness):
+    group(max_running_per_key=1)
+    limited = {"concurrency_group": "dwh", "concurrency_key": "params.part"}
+    parent = planned(system, *[{"part": part} for part in "aaaaabbb"], **limited)
+    shards = shards_of(parent)
+    other = system.execution(system.job())
+    assert ids(take(system, 1)) == [shards[0].pk]
+    assert take(system, 1) == []
+    assert in_line() == 4  # those of key b may start
+    assert ids(take(system, 1)) == [shards[5].pk]
+    assert take(system, 1) == []
+    assert in_line() == 6
+    assert ids(take(system, 1)) == [other.pk]
 
 
 def test_an_edit_of_limits_counts_shards_that_go_on_and_looks_at_those_that_wait(
