@@ -127,9 +127,9 @@ def _parents_of(ids: Collection[int]) -> dict[int, _Parent]:
             backoff_seconds=backoff_seconds,
             backoff_max_seconds=backoff_max_seconds,
             overlap_policy=policy,
-            limits=JobLimits.of(*limits),
+            limits=JobLimits.of(most, group, key),
         )
-        for id_, status, job_id, backoff_seconds, backoff_max_seconds, policy, *limits in rows
+        for id_, status, job_id, backoff_seconds, backoff_max_seconds, policy, most, group, key in rows
     }
 
 
