@@ -124,12 +124,12 @@ def _parents_of(ids: Collection[int]) -> dict[int, _Parent]:
         id_: _Parent(
             status=status,
             job_id=job_id,
-            backoff_seconds=backoff_seconds,
-            backoff_max_seconds=backoff_max_seconds,
+            backoff_seconds=backoff,
+            backoff_max_seconds=longest,
             overlap_policy=policy,
             limits=JobLimits.of(most, group, key),
         )
-        for id_, status, job_id, backoff_seconds, backoff_max_seconds, policy, most, group, key in rows
+        for id_, status, job_id, backoff, longest, policy, most, group, key in rows
     }
 
 
