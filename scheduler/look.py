@@ -36,6 +36,7 @@ def look(*, groups: Sequence[Group] = (), has_accounts: bool = True) -> dict[str
             lambda request: static("scheduler/no_script.css"),
             lambda request: static("scheduler/accessible.css"),
         ],
+        "SCRIPTS": [lambda request: static("scheduler/keyboard.js")],
         "SITE_FAVICONS": [{"rel": "icon", "href": lazy(static, str)("scheduler/favicon.svg")}],
         "DASHBOARD_CALLBACK": "scheduler.admin.dashboard.views.index",
         "SHOW_LANGUAGES": True,

@@ -68,6 +68,9 @@ for (const { id } of document.querySelectorAll("[id]")) {
 for (const node of document.querySelectorAll("[tabindex]")) {
   if (node.tabIndex > 0) problems.add(`an order of its own: ${opening_tag(node)}`);
 }
+for (const node of document.querySelectorAll("a[x-on\\:click]:not([href], [tabindex])")) {
+  if (isShown(node) && !isHidden(node)) problems.add(`no key reaches: ${opening_tag(node)}`);
+}
 for (const name of ["aria-describedby", "aria-errormessage", "aria-labelledby", "aria-controls"]) {
   for (const node of document.querySelectorAll(`[${name}]`)) {
     if (!isShown(node)) continue;

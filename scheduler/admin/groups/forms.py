@@ -7,10 +7,17 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from scheduler.admin.unfold_compat import AnyModelForm
+from scheduler.admin.unfold_compat import (
+    AnyModelForm,
+    IntegerWidget,
+    SwitchWidget,
+    TextInputWidget,
+)
 from scheduler.models import ConcurrencyGroup
 from scheduler.operations.errors import InvalidJob
 from scheduler.operations.groups import SETTABLE
+
+_NUMBERS = ("max_running", "max_running_per_key", "rate_count", "rate_seconds")
 
 
 class GroupForm(AnyModelForm):
@@ -19,6 +26,12 @@ class GroupForm(AnyModelForm):
     class Meta:
         model = ConcurrencyGroup
         fields = ["name", *SETTABLE]
+        widgets = {
+            "name": TextInputWidget(),
+            "description": TextInputWidget(),
+            **dict.fromkeys(_NUMBERS, IntegerWidget()),
+            "rate_per_key": SwitchWidget(),
+        }
         help_texts = {
             "name": _("Jobs name it. It cannot be changed later."),
             "max_running": _("empty: no limit"),

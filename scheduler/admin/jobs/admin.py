@@ -92,9 +92,9 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
                     "cron_expression",
                     "timezone",
                     "calendar",
+                    "schedule_preview",
                     "upstreams",
                     "upstream_seconds",
-                    "schedule_preview",
                 )
             },
         ),
@@ -116,20 +116,27 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
             },
         ),
         (
-            _("Advanced"),
+            _("Limits"),
             {
                 "fields": (
                     "overlap_policy",
-                    "shards",
-                    "start_at",
-                    "end_at",
-                    "jitter_seconds",
-                    "queue",
-                    "priority",
-                    "approval_seconds",
+                    "max_running",
+                    "concurrency_group",
+                    "concurrency_key",
                 ),
                 "classes": ("tab",),
             },
+        ),
+        (
+            _("Approval and start"),
+            {
+                "fields": ("approval_seconds", "start_at", "end_at", "jitter_seconds"),
+                "classes": ("tab",),
+            },
+        ),
+        (
+            _("Workers"),
+            {"fields": ("queue", "priority", "shards"), "classes": ("tab",)},
         ),
     )
     actions = ("run_many", "enable_many", "disable_many", "pause_many", "delete_many")

@@ -17,7 +17,12 @@ from handlers.registry import handler_names
 from scheduler.admin import formatting
 from scheduler.admin.params_field import ParamsField
 from scheduler.admin.suggesting_input import SuggestingInput
-from scheduler.admin.unfold_compat import AnyModelForm, TextareaWidget, name_date_and_time
+from scheduler.admin.unfold_compat import (
+    AnyModelForm,
+    TextareaWidget,
+    TextInputWidget,
+    name_date_and_time,
+)
 from scheduler.admin.wording import add_problems
 from scheduler.conf import current
 from scheduler.models import EDITABLE, LISTS, CronJob
@@ -40,7 +45,7 @@ class TextListField(forms.CharField):
     """Texts with commas between them."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(required=False, **options)
+        super().__init__(**{"required": False, "widget": TextInputWidget(), **options})
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value
