@@ -248,10 +248,25 @@ def _divided(execution: JobExecution) -> Sentences:
     return sentences
 
 
+def _failed_shards(execution: JobExecution) -> Sentences:
+    facts = execution.reason_facts
+    if execution.reason_code != ReasonCode.SHARDS_FAILED or not isinstance(facts, Mapping):
+        return []
+    counts = {name: facts.get(name, "?") for name in ("failed", "count")}
+    sentences = [say(_("%(failed)s of its %(count)s shards failed."), **counts)]
+    if missing := facts.get("missing"):
+        sentences.append(say(_("%(missing)s of its shards are missing."), missing=missing))
+    if isinstance(first := facts.get("first"), int):
+        link = link_to(first, f"#{first}")
+        sentences.append(say(_("The first that failed is %(execution)s."), execution=link))
+    return sentences
+
+
 def _ended(execution: JobExecution) -> Sentences:
     sentences = []
     if execution.status == RunStatus.CANCELLED and (by := who_cancelled(execution)):
         sentences.append(say(_("%(person)s cancelled it."), person=by))
+    sentences += _failed_shards(execution)
     if execution.attempt and execution.started_at:
         span = formatting.duration_between(execution.started_at, execution.finished_at)
         if execution.attempt > 1:

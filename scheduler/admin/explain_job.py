@@ -26,31 +26,33 @@ from scheduler.states import GOING_ON, JobState, RunStatus
 def explain_job(job: CronJob, now: datetime) -> Sentences:
     """Returns sentences about why a job runs or does not run."""
     sentences = _schedule(job, now) if job.is_enabled else _switched_off(job, now)
+    blocks_next, frozen = _frozen(job, now)
+    sentences = [*frozen, *sentences] if blocks_next else [*sentences, *frozen]
     try:
         get_handler(job.handler_name)
     except HandlerNotFoundError as error:
         sentences.append(say("%(error)s", error=no_handler(error)))
-    sentences += _frozen(job, now)
     sentences += _last_slot(job, now)
     if job.is_enabled:
         sentences += [conditional_escape(text) for text in missing_parts(now)]
     return sentences
 
 
-def _frozen(job: CronJob, now: datetime) -> Sentences:
+def _frozen(job: CronJob, now: datetime) -> tuple[bool, Sentences]:
+    """Returns whether the freezes that hold now block the job's next slot, and a sentence."""
     known = freezes_of(job.pk, now, current())
     freeze = holding(known, now)
     if freeze is None:
-        return []
+        return False, []
     until = end_of(known, now)
-    return [
-        say(
-            _("The freeze “%(name)s” holds its slots back until %(when)s: %(reason)s"),
-            name=freeze.name,
-            when=when(until, now) if until else "?",
-            reason=freeze.reason,
-        )
-    ]
+    sentence = say(
+        _("The freeze “%(name)s” holds its slots back until %(when)s: %(reason)s"),
+        name=freeze.name,
+        when=when(until, now) if until else "?",
+        reason=freeze.reason,
+    )
+    slot = job.next_run_at if job.is_enabled else None
+    return slot is not None and (until is None or slot < until), [sentence]
 
 
 def _switched_off(job: CronJob, now: datetime) -> Sentences:

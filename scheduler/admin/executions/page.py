@@ -86,6 +86,7 @@ def fragment(
         "execution": execution,
         "status": formatting.status(execution.status),
         "explanation": explain_execution(execution, now),
+        "error": _error(execution),
         "progress": _percent(execution),
         "buttons": _buttons(execution, person),
         "facts": [*_facts(execution, now, person), *_alerts(execution, person)],
@@ -231,8 +232,12 @@ def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
     return [
         (
             _("May start from"),
-            _("when it is approved")
-            if execution.available_at >= approvals.NEVER
+            _("when its upstream jobs have succeeded")
+            if execution.reason_code == ReasonCode.UPSTREAM_AWAITED
+            else _("when a place becomes free")
+            if _is_in_line(execution)
+            else _("when it is approved")
+            if execution.available_at >= NEVER
             else formatting.instant(execution.available_at),
         ),
         (_("Lease ends"), formatting.instant(execution.lease_expires_at)),
@@ -243,6 +248,11 @@ def _inner_facts(execution: JobExecution) -> list[tuple[str, object]]:
         (_("Overran"), _("yes") if execution.overran else _("no")),
         (_("Idempotency key"), execution.dedupe_key or formatting.NOTHING),
     ]
+
+
+def _is_in_line(execution: JobExecution) -> bool:
+    """Returns True if it waits for a place: `available_at` is only when it looks by itself."""
+    return execution.in_line is not None and execution.reason_code == ReasonCode.LIMIT_REACHED
 
 
 def _tries(execution: JobExecution) -> str:
@@ -271,6 +281,13 @@ def _task(execution: JobExecution) -> SafeString | str:
     task = task_id(execution.pk, execution.attempt)
     base = str(getattr(settings, "FLOWER_URL", "")).rstrip("/")
     return formatting.link(f"{base}/task/{task}", _("%s in Flower") % task) if base else task
+
+
+def _error(execution: JobExecution) -> str:
+    """Returns the text of an execution that ended. The explanation has the reason of a skip."""
+    if execution.finished_at is None or execution.status == RunStatus.SKIPPED:
+        return ""
+    return execution.error_message or ""
 
 
 def _percent(execution: JobExecution) -> int | None:
@@ -319,7 +336,8 @@ def _timeline(
         happened.append((execution.cancel_requested_at, _("Cancelling asked for"), ""))
     if execution.finished_at:
         happened.append((execution.finished_at, _("Ended"), formatting.status(execution.status)))
-    if execution.status == RunStatus.PENDING and now < execution.available_at < approvals.NEVER:
+    is_ahead = execution.status == RunStatus.PENDING and not _is_in_line(execution)
+    if is_ahead and now < execution.available_at < NEVER:
         happened.append((execution.available_at, _("May be claimed"), ""))
     happened.sort(key=lambda event: event[0])
     events: list[dict[str, object]] = []
