@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from tests.browser.site import PASSWORD
+from tests.browser.site import DIVIDED, PASSWORD
 
 DAY: Final = timedelta(hours=24)
 RUNS: Final = 24
@@ -71,7 +71,7 @@ def shop() -> None:
     from scheduler.models import CronJob
     from scheduler.operations.actor import Actor
     from scheduler.operations.control import Control
-    from tests.browser.seed import a_row_of_each_kind, shadow_of_a_crontab
+    from tests.browser.seed import a_row_of_each_kind, runs_that_do_not_start, shadow_of_a_crontab
 
     dice = random.Random(7)
     minji = get_user_model().objects.create_superuser("minji", password=PASSWORD)
@@ -108,6 +108,17 @@ def shop() -> None:
     control.update_job(orders.pk, description="Orders of the web shop", owner="Warehouse")
     shadow_of_a_crontab(control, "Old crontab", "cache.warm")
     a_row_of_each_kind(control, minji, job=orders)
+    runs_that_do_not_start(
+        control, upstream=CronJob.objects.get(name="Supplier prices"), handler="stock.move"
+    )
+    statements = control.create_job(
+        name=DIVIDED,
+        description="One for each customer with an account",
+        cron_expression="0 5 1 * *",
+        handler_name="report.sales",
+        shards=12,
+    )
+    control.run_now(statements.pk)
 
 
 def _write_runs(job: Any, past: Past, now: datetime, dice: random.Random) -> None:

@@ -70,6 +70,12 @@ PAGES: Final = (
         f"{_JOB}compare/?run={{run}}&run={{other_run}}",
         "Two runs of a job side by side.",
     ),
+    _page("job-frozen", f"{_JOBS}{{frozen_job}}/overview/"),
+    _page(
+        "job-upstreams",
+        f"{_JOBS}{{awaiting_job}}/overview/",
+        "A job that waits for others: the chain of jobs before and after it.",
+    ),
     _page("job-restore", f"{_JOB}restore/{{entry}}/", "An older version, before it is restored."),
     _page("job-run", f"{_JOB}run/", "Run now, with other parameters."),
     _page("job-pause", f"{_JOB}pause/", "A pause, with its reason and its end."),
@@ -98,6 +104,25 @@ PAGES: Final = (
         f"{_RUN}change/",
         "One run: what happened, its parameters and result, its attempts and its log.",
     ),
+    _page(
+        "execution-divided",
+        f"{_RUNS}{{divided}}/change/",
+        "A run that is divided: how far its shards are.",
+    ),
+    _page(
+        "execution-in-line",
+        f"{_RUNS}{{in_line}}/change/",
+        "A run that waits for a place under a limit.",
+    ),
+    _page("execution-awaiting", f"{_RUNS}{{awaiting}}/change/"),
+    _page("execution-frozen", f"{_RUNS}{{frozen}}/change/"),
+    _page(
+        "execution-unapproved",
+        f"{_RUNS}{{unapproved}}/change/",
+        "A run that waits until a person approves it.",
+    ),
+    _page("execution-approve", f"{_RUNS}{{unapproved}}/approve/", "The approval of a run."),
+    _page("execution-reject", f"{_RUNS}{{unapproved}}/reject/"),
     _page("execution-history", f"{_RUN}history/"),
     _page("execution-cancel", f"{_RUN}cancel/"),
     _page("execution-retry", f"{_RUN}retry/"),
@@ -127,6 +152,13 @@ PAGES: Final = (
     _page("backfill-resume", f"{_BACKFILLS}{{backfill}}/resume/"),
     _page("backfill-cancel", f"{_BACKFILLS}{{backfill}}/cancel/"),
     _page("backfill-delete", f"{_BACKFILLS}{{backfill}}/delete/"),
+    # --- freezes and limits
+    _page("freezes", "/admin/freezes/", "Spans of time in which no slot starts, and which hold."),
+    _page("freeze-add", "/admin/freezes/add/", "A new freeze; what it blocks comes first."),
+    _page("freeze", "/admin/freezes/{freeze}/"),
+    _page("limits", "/admin/limits/", "Groups of jobs with limits: what runs and waits in each."),
+    _page("limit-add", "/admin/limits/change/"),
+    _page("limit-change", "/admin/limits/change/?group=warehouse", "The limits of a group."),
     # --- alerts
     _page("alerts", _ALERTS, "What is or was wrong, and who was told."),
     _page("alert", f"{_ALERTS}{{alert}}/change/", "One alert."),
@@ -202,7 +234,8 @@ NO_PAGES: Final = frozenset(
         "activity-csv", "failures-csv", "scheduler_cronjob_csv", "scheduler_jobexecution_csv",
         "scheduler_jobexecution_log",
         # a POST
-        "channel-test", "failure-seen", "logout", "queue-resume", "saved-filter-delete",
+        "channel-test", "failure-seen", "freeze-delete", "freeze-end", "group-delete", "logout",
+        "queue-resume", "saved-filter-delete",
         "saved-filter-save", "scheduler_schedulerprocess_drain",
         "scheduler_schedulerprocess_undrain",
         # redirects

@@ -15,7 +15,7 @@ from typing import Final
 from tests.browser.history import REPORT
 from tests.browser.page_list import PAGES, Page
 from tests.browser.reader import Reader
-from tests.browser.site import LANGUAGES, PASSWORD, Site, running_site
+from tests.browser.site import DIVIDED, LANGUAGES, PASSWORD, Site, running_site
 from tests.harness.chromium import chromium
 from tests.harness.system import ROOT
 
@@ -134,6 +134,25 @@ def show_worker(reader: Reader, site: Site, address: str) -> None:
     reader.open(address)
 
 
+def show_divided(reader: Reader, site: Site, address: str) -> None:
+    """Shows a run some of whose shards have ended."""
+    reader.open(f"/admin/scheduler/cronjob/{site.job(DIVIDED)}/run/")
+    reader.press("main form [type=submit]")
+    reader.open(reader.path)  # without the word of thanks
+    bar = "#execution-shards [role=progressbar]"
+    reader.until(lambda: float(reader.find(bar).get_attribute("aria-valuenow") or 0) > 0, "an end")
+
+
+def show_freeze(reader: Reader, site: Site, address: str) -> None:
+    reader.open(address)
+    reader.type("name", "Weekends of December")
+    reader.type("reason", "nobody is there to look after the warehouse")
+    reader.type("hours", "Fri 18:00 - Mon 06:00")
+    reader.press("[name=preview]")
+    reader.find("#freeze-preview")
+    reader.script("document.querySelector('[name=hours]').scrollIntoView({block: 'start'})")
+
+
 def show_timeline(reader: Reader, site: Site, address: str) -> None:
     reader.open(address)
     reader.until(lambda: reader.find("#tl").get_attribute("aria-busy") == "false", "the timeline")
@@ -149,6 +168,8 @@ SHOWN: Final[dict[str, Callable[[Reader, Site, str], None]]] = {
     "jobs": show_jobs,
     "job-add": show_form,
     "execution": show_execution,
+    "execution-divided": show_divided,
+    "freeze-add": show_freeze,
     "worker": show_worker,
     "timeline": show_timeline,
 }

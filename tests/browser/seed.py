@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from tests.browser.site import LANGUAGES, PASSWORD
+from tests.browser.site import AWAITED, DIVIDED, FROZEN, IN_LINE, LANGUAGES, PASSWORD, UNAPPROVED
+
+_LONG: Final = {"sleep_seconds": 600}
 
 
 def people_and_jobs() -> None:
@@ -45,7 +47,19 @@ def people_and_jobs() -> None:
         )
         shadow_of_a_crontab(control, f"{language} shadow")
         for_errands(control, language)
-    a_row_of_each_kind(control, user, job=CronJob.objects.get(name="en nightly"))
+    nightly = CronJob.objects.get(name="en nightly")
+    a_row_of_each_kind(control, user, job=nightly)
+    runs_that_do_not_start(
+        control, upstream=CronJob.objects.get(name="en failing"), handler="sample"
+    )
+    divided = control.create_job(
+        name=DIVIDED,
+        cron_expression="0 0 1 1 *",
+        handler_name="sample",
+        handler_params=_LONG,
+        shards=2,
+    )
+    control.run_now(divided.pk)
 
 
 def for_errands(control: Any, language: str) -> None:
@@ -106,6 +120,49 @@ def a_row_of_each_kind(control: Any, user: Any, *, job: Any) -> None:
         last_seen_at=now,
         owner="night shift",
         facts={"seconds": 700, "scheduled_time": now.isoformat()},
+    )
+
+
+def runs_that_do_not_start(control: Any, *, upstream: Any, handler: str) -> None:
+    """Creates a freeze, a group, and a run for each reason to wait.
+
+    Beat records the runs of slots: each job has one slot, a moment after this.
+    """
+    from datetime import timedelta
+
+    from scheduler.operations.freezes import FreezeControl
+    from scheduler.operations.groups import GroupControl
+    from scheduler.states import BlockedSlots
+
+    now = control.clock.now()
+    slot = now + timedelta(seconds=5)
+    once = {
+        "cron_expression": f"{slot:%-S %-M %-H %-d %-m} *",
+        "timezone": "UTC",
+        "handler_name": handler,
+    }
+    control.of(GroupControl).set_limits(
+        "warehouse", description="Its database bears no more", max_running=1
+    )
+    limited = control.create_job(
+        name=IN_LINE,
+        cron_expression="0 0 1 1 *",
+        handler_name=handler,
+        handler_params=_LONG if handler == "sample" else {},
+        concurrency_group="warehouse",
+    )
+    for _run in range(2):
+        control.run_now(limited.pk)
+    control.create_job(name=UNAPPROVED, approval_seconds=86_400, owner="Sales", **once)
+    control.create_job(name=AWAITED, upstreams=[upstream.name], **once)
+    control.create_job(name=FROZEN, tags=["stock"], **once)
+    control.of(FreezeControl).create(
+        name="Stocktaking",
+        reason="the shelves are being counted",
+        since=now,
+        until=now + timedelta(days=2),
+        tags=["stock"],
+        blocked_slots=BlockedSlots.LATEST,
     )
 
 

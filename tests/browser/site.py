@@ -13,6 +13,12 @@ from tests.harness.system import System
 
 LANGUAGES: Final = ("en", "ko")
 PASSWORD: Final = "long enough for a browser"
+# Jobs with a run that waits, by what it waits for, and one with a divided run.
+IN_LINE: Final = "Pallet moves"
+UNAPPROVED: Final = "Price release"
+AWAITED: Final = "Morning figures"
+FROZEN: Final = "Shelf labels"
+DIVIDED: Final = "Statements"
 CONFIG: Final[dict[str, dict[str, Any]]] = {
     "scheduler": {"min_cron_interval_seconds": 1},
     # Progress and log lines are on the page soon after they were written.
@@ -56,9 +62,18 @@ class Site:
 
         def first(statement: str, *parameters: object) -> int:
             def number() -> Any:
-                return self.system.sql(statement, *parameters)[0]["id"]
+                rows = self.system.sql(statement, *parameters)
+                return rows[0]["id"] if rows else None
 
             return int(self.system.wait_until(number, 60, statement))
+
+        def waiting(job_name: str, code: str) -> int:
+            return first(
+                "SELECT id FROM job_executions"
+                " WHERE job_name = %s AND status = 'PENDING' AND reason_code = %s",
+                job_name,
+                code,
+            )
 
         def newest(table: str) -> int:
             return first(f"SELECT max(id) AS id FROM {table}")
@@ -81,6 +96,19 @@ class Site:
                 job_id,
             ),
             "failure": newest("jobu_failure_groups"),
+            "limited": self.job(IN_LINE),
+            "in_line": waiting(IN_LINE, "limit_reached"),
+            "unapproved": waiting(UNAPPROVED, "awaits_approval"),
+            "awaiting_job": self.job(AWAITED),
+            "awaiting": waiting(AWAITED, "upstream_awaited"),
+            "frozen": waiting(FROZEN, "frozen_held"),
+            "frozen_job": self.job(FROZEN),
+            "divided": first(
+                "SELECT min(id) AS id FROM job_executions"
+                " WHERE job_name = %s AND shard_count > 0 AND parent_id IS NULL",
+                DIVIDED,
+            ),
+            "freeze": newest("jobu_freezes"),
             "backfill": newest("jobu_backfills"),
             "alert": newest("jobu_alerts"),
             "token": newest("jobu_api_tokens"),
