@@ -17,7 +17,7 @@ class JobWait(models.Model):
     slot = models.DateTimeField()
     # The success must come by then. NULL: there is no limit, the backfill decides.
     until = models.DateTimeField(null=True, blank=True)
-    # The run starts no earlier: its jitter.
+    # The run starts no earlier: its jitter, or the end of the freeze that holds it.
     not_before = models.DateTimeField()
     # Wait for the run that this backfill of the upstream job makes for the slot. NULL: for any.
     backfill_id = models.BigIntegerField(null=True, blank=True)

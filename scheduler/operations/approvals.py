@@ -49,7 +49,8 @@ class ApprovalOperations(Operations):
             if execution.job_id is not None:
                 exception = self._check_freezes([execution.job_id], now)
             known = approvals.of_run(execution_id)
-            starts_at = known.starts_at if known is not None else now
+            # An exception does not wait for the end of the freeze either.
+            starts_at = known.starts_at if known is not None and not exception else now
             approvals.release(execution_id, max(now, starts_at))
             facts = {"reason": note, "digest": digest, **exception}
             self._remember_execution(ActivityVerb.APPROVED, execution, now, **facts)

@@ -184,10 +184,12 @@ class ExecutionOperations(RetryOperations):
         self, execution: JobExecution, now: datetime, *, by_person: bool = True
     ) -> JobExecution:
         """Returns a run that has become PENDING, after an approval has been asked for."""
-        ids = [] if execution.job_id is None else [execution.pk]
+        parent_id = execution.parent_id  # of a shard, which begins when its parent has begun
+        ids = [execution.pk] if execution.job_id is not None else []
+        ids = ids if parent_id is None else [parent_id]
         if ids and self._ask_or_approve(ids, now, by_person=by_person):
             return self._execution(execution.pk)
-        if execution.available_at <= now:
+        if execution.available_at <= now or parent_id is not None:
             became_runnable(execution.queue)
         return execution
 
@@ -287,8 +289,8 @@ class ExecutionOperations(RetryOperations):
 
         def work() -> JobExecution | None:
             now = self.clock.now()
-            exception = self._check_freezes(executions.jobs_of([execution_id]), now)
-            if not executions.retry(execution_id, now=now):
+            exception = self._check_freezes(executions.job_of(execution_id), now)
+            if not shard_changes.retry_all([execution_id], now=now):
                 return None
             execution = self._execution(execution_id)
             self._remember_execution(ActivityVerb.RETRIED, execution, now, **exception)

@@ -1,7 +1,4 @@
-"""Freezes for people: what they are, what they will block, and creating, changing, ending them.
-
-A change decides anew about the runs that freezes hold: each was recorded to run when they end.
-"""
+"""Freezes for people: what they are, what they will block, and creating, changing, ending them."""
 
 from __future__ import annotations
 
@@ -16,13 +13,12 @@ from scheduler.models import CronJob, JobFreeze
 from scheduler.operations import validation
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, NotPossible, Problems
+from scheduler.operations.held_runs import decide_anew
 from scheduler.schedule import ScheduleError, load_zone, schedule_of
-from scheduler.schedule.freezes import Freeze, blocked, holding
+from scheduler.schedule.freezes import Freeze, blocked
 from scheduler.states import ActivityVerb, BlockedSlots, TargetKind
-from scheduler.store import approvals, executions, freezes, planned_slots
-from scheduler.store.slots import held_by, skipped_by
+from scheduler.store import freezes, planned_slots
 from scheduler.transient import in_transaction
-from scheduler.wakeups import became_runnable
 
 #: What a person may set.
 FIELDS: Final = (
@@ -144,7 +140,7 @@ class FreezeControl(Operations):
             self._check(row, now, is_new=True)
             who = self.actor.name[:150]
             made = freezes.create(**_values(row), created_by=who, created_at=now, updated_at=now)
-            self._decide_anew(now, ended=None)
+            decide_anew(now, self.settings, ended=None)
             self._remember_freeze(ActivityVerb.CREATED, made, now, values=_facts(made))
             return made
 
@@ -176,7 +172,7 @@ class FreezeControl(Operations):
             now = self.clock.now()
             before = self._held_span(row, now)
             freezes.delete(freeze_id)
-            self._decide_anew(now, ended=before)
+            decide_anew(now, self.settings, ended=before)
             self._remember_freeze(ActivityVerb.DELETED, row, now, values=_facts(row))
 
         in_transaction(work)
@@ -196,7 +192,7 @@ class FreezeControl(Operations):
             if verb == ActivityVerb.CHANGED:
                 self._check(row, now, is_new=False)
             freezes.update(freeze_id, **_values(row), updated_at=now)
-            self._decide_anew(now, ended=span)
+            decide_anew(now, self.settings, ended=span)
             self._remember_freeze(verb, row, now, old=facts, values=_facts(row))
             return row
 
@@ -208,58 +204,6 @@ class FreezeControl(Operations):
             return None
         span = value.span_at(now)
         return (value, span[0]) if span else None
-
-    def _decide_anew(self, now: datetime, *, ended: tuple[Freeze, datetime] | None) -> None:
-        """Decides about the runs that freezes hold, as the freezes are now.
-
-        `ended`: a freeze as it was, and since when it has held. If it holds no more, the last slot
-        that it has blocked runs now, where it said so.
-        """
-        runs = freezes.held_runs()
-        since = min((run.scheduled_time for run in runs), default=now)
-        jobs = CronJob.objects.in_bulk({run.job_id for run in runs if run.job_id})
-        known = freezes.of_jobs(list(jobs), since, self.settings.default_timezone)
-        for run in runs:
-            job = jobs.get(run.job_id or 0)
-            if job is None:
-                continue
-            try:
-                schedule = schedule_of(job, self.settings)
-            except (ScheduleError, ValueError, OSError):
-                continue  # it runs when it was to run
-            block = blocked(
-                run.scheduled_time,
-                known.of(job.pk),
-                schedule,
-                end_at=job.end_at,
-                caught_up_at=run.created_at,
-            )
-            if block is None:
-                freezes.release([run.pk], now)
-                became_runnable(run.queue)
-            elif block.held_until is not None:
-                freezes.hold([run.pk], held_by(block), max(block.held_until, run.scheduled_time))
-            else:
-                why = skipped_by(block, run.scheduled_time)
-                freezes.skip([run.pk], now=now, reason=why.reason, facts=why.reason_facts)
-        if ended is not None and ended[0].blocked_slots == BlockedSlots.LATEST:
-            self._run_latest(*ended, now)
-
-    def _run_latest(self, was: Freeze, since: datetime, now: datetime) -> None:
-        newest = freezes.skipped_by(was.id, since, now)
-        known = freezes.of_jobs(list(newest), now, self.settings.default_timezone)
-        chosen = [
-            run_id
-            for job_id, (run_id, slot) in newest.items()
-            if holding(known.of(job_id), now) is None
-            and executions.newest_slot(job_id, until=now) == slot
-        ]
-        executions.retry_all(chosen, now=now)
-        # Whoever ends a freeze has not looked at the runs.
-        needed = approvals.need(chosen)
-        approvals.ask(needed, now)
-        for queue in executions.queues_of(set(chosen).difference(needed)):
-            became_runnable(queue)
 
     def _check(self, row: JobFreeze, now: datetime, *, is_new: bool) -> None:
         problems = _problems(row, now, self.settings.default_timezone, is_new=is_new)

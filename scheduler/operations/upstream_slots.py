@@ -34,24 +34,25 @@ class WaitingJob(Protocol):
 
 def waits_of(
     job: WaitingJob, settings: ScheduleSettings, now: datetime
-) -> Callable[[datetime], tuple[Wait, ...]]:
+) -> Callable[[datetime, datetime], tuple[Wait, ...]]:
     """Returns what says for which upstream jobs the run of a slot waits, and how long.
 
-    It waits from the slot on, or from `now` if the slot comes late. Raises ScheduleError if the job
-    depends on itself, or if nobody can say when an upstream job runs.
+    It waits from an instant on, which is the slot unless a freeze holds it, or from `now` if that
+    is later. Raises ScheduleError if the job depends on itself, or if nobody can say when an
+    upstream job runs.
     """
     followed = job.followed
     if not followed:
-        return lambda slot: _NONE
+        return lambda slot, since: _NONE
     check_no_cycle(job)
     span = timedelta(seconds=job.upstream_seconds)
 
-    def waits(slot: datetime) -> tuple[Wait, ...]:
+    def waits(slot: datetime, since: datetime) -> tuple[Wait, ...]:
         return tuple(
             Wait(
                 upstream_id=upstream.pk,
                 slot=slot_at(upstream, slot, settings),
-                until=max(slot, now) + span,
+                until=max(since, now) + span,
             )
             for upstream in followed
         )

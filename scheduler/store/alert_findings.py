@@ -216,7 +216,11 @@ _WAITING: Final = """
 SELECT w.id, w.job_id, w.since, j.jitter_seconds
   FROM (SELECT e.job_id, MIN(e.id) AS id,
                MIN(CASE WHEN e.reason_code IN ('{frozen}', '{unapproved}')
-                        THEN e.available_at ELSE e.scheduled_time END) AS since
+                        THEN e.available_at
+                        WHEN e.reason_code = '{awaited}' AND e.reason_facts IS NOT NULL
+                        THEN COALESCE((SELECT MAX(k.not_before) FROM job_waits k
+                                        WHERE k.execution_id = e.id), e.scheduled_time)
+                        ELSE e.scheduled_time END) AS since
           FROM job_executions e {index}
          WHERE {is_pending} AND e.attempt = 0 AND e.scheduled_time < %s
            AND e.job_id IS NOT NULL AND e.param_source = '{cron}'
@@ -238,6 +242,7 @@ def waiting(now: datetime, jobs: WithRules, limit: int) -> list[tuple[Standing, 
         # What a freeze or a person holds back is not late before its time.
         frozen=ReasonCode.FROZEN_HELD,
         unapproved=ReasonCode.AWAITS_APPROVAL,
+        awaited=ReasonCode.UPSTREAM_AWAITED,  # with facts: those of a freeze that holds it, too
         condition=condition,
         limit=limit,
     )

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from scheduler.models import JobExecution, RunApproval
 from scheduler.schedule import LAST_INSTANT
 from scheduler.states import ApprovalState, ReasonCode, RunStatus
-from scheduler.store.connection import lock_in_order
+from scheduler.store.connection import from_json, lock_in_order, to_json
 
 #: `available_at` of a run that nobody has approved.
 NEVER: Final = LAST_INSTANT
@@ -51,30 +51,33 @@ def ask(ids: Collection[int], now: datetime) -> None:
     if not ids:
         return
     rows = JobExecution.objects.filter(id__in=sorted(ids), status=RunStatus.PENDING)
-    waiting = [
-        RunApproval(
-            execution_id=id_,
-            state=ApprovalState.WAITING,
-            starts_at=available_at,
-            expires_at=max(now, available_at) + timedelta(seconds=seconds),
+    columns = ("id", "available_at", "reason_code", "reason_facts", "job__approval_seconds")
+    waiting: list[RunApproval] = []
+    alike: dict[tuple[datetime, str | None], list[int]] = {}
+    for id_, available_at, code, facts, seconds in rows.order_by("id").values_list(*columns):
+        if not seconds:
+            continue
+        expires_at = max(now, available_at) + timedelta(seconds=seconds)
+        waiting.append(
+            RunApproval(
+                execution_id=id_,
+                state=ApprovalState.WAITING,
+                starts_at=available_at,
+                expires_at=expires_at,
+            )
         )
-        for id_, available_at, seconds in rows.order_by("id").values_list(
-            "id", "available_at", "job__approval_seconds"
-        )
-        if seconds
-    ]
-    by_end: dict[datetime, list[int]] = {}
-    for each in waiting:
-        by_end.setdefault(each.expires_at, []).append(each.pk)
+        # Whoever changes the freeze finds the runs that it holds by these facts.
+        freeze = to_json(facts) if code == ReasonCode.FROZEN_HELD else None
+        alike.setdefault((expires_at, freeze), []).append(id_)
     RunApproval.objects.filter(execution_id__in=[each.pk for each in waiting]).delete()
     RunApproval.objects.bulk_create(waiting)
-    for expires_at, chosen in by_end.items():
+    for (expires_at, freeze), chosen in alike.items():
         until = expires_at.isoformat()
         rows.filter(id__in=chosen).update(
             available_at=NEVER,
             error_message=f"waits for an approval until {until}",
             reason_code=ReasonCode.AWAITS_APPROVAL,
-            reason_facts={"until": until},
+            reason_facts={**(from_json(freeze) or {}), "until": until},
         )
 
 

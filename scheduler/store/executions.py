@@ -219,13 +219,14 @@ def newest_slot(job_id: int, *, until: datetime) -> datetime | None:
     return rows.order_by("-scheduled_time").values_list("scheduled_time", flat=True).first()
 
 
-def jobs_of(ids: Collection[int]) -> set[int]:
-    """The jobs of these executions, without those of executions that have none."""
-    return jobs_of_first(JobExecution.objects.filter(id__in=sorted(ids)), len(ids))
+def job_of(execution_id: int) -> set[int]:
+    """The job of this execution, of a shard that of its parent. Empty: it has none."""
+    rows = JobExecution.objects.filter(id=execution_id).values_list("job_id", "parent__job_id")
+    return {job_id for row in rows for job_id in row if job_id}
 
 
 def jobs_of_first(rows: QuerySet[JobExecution], limit: int) -> set[int]:
-    """The same of the first ones of `rows`."""
+    """The jobs of the first ones of `rows`, without those of executions that have none."""
     return {job_id for job_id in rows.values_list("job_id", flat=True)[:limit] if job_id}
 
 

@@ -17,13 +17,14 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from scheduler.events import emit
-from scheduler.models import JobExecution, JobFreeze, JobTag
+from scheduler.models import JobExecution, JobFreeze, JobTag, JobWait
 from scheduler.schedule import ScheduleError, load_zone
 from scheduler.schedule.freezes import Freeze, Freezes
 from scheduler.schedule.weekly_hours import WeeklyHours, read_hours
 from scheduler.states import BlockedSlots, ReasonCode, RunStatus
 from scheduler.store.connection import fetch_all, from_json, instant, lock_in_order, numbers
 from scheduler.store.slots import DueJob, Held
+from scheduler.store.waits import NEVER, Wait
 
 _COLUMNS: Final = (
     "id", "name", "reason", "since", "until", "hours", "timezone", "tags", "blocked_slots",
@@ -155,12 +156,33 @@ def delete(freeze_id: int) -> None:
     JobFreeze.objects.filter(pk=freeze_id).delete()
 
 
+# A held run may wait for upstream jobs or an approval besides. Then its facts name the freeze.
+_HELD_CODES: Final = (
+    ReasonCode.FROZEN_HELD,
+    ReasonCode.UPSTREAM_AWAITED,
+    ReasonCode.AWAITS_APPROVAL,
+)
+
+
 def held_runs() -> list[JobExecution]:
     """The runs that wait for the end of a freeze, locked."""
     rows = JobExecution.objects.filter(
-        status=RunStatus.PENDING, reason_code=ReasonCode.FROZEN_HELD, job_id__isnull=False
+        status=RunStatus.PENDING, reason_code__in=_HELD_CODES, job_id__isnull=False
     )
-    return list(lock_in_order(rows.select_related(None)))
+    found = [
+        id_
+        for id_, facts in rows.values_list("id", "reason_facts")
+        if isinstance(facts, Mapping) and "freeze_id" in facts
+    ]
+    return list(lock_in_order(rows.filter(id__in=found).select_related(None))) if found else []
+
+
+def lock_skipped(ids: Collection[int]) -> list[int]:
+    """Those of these runs that a freeze has skipped, and nobody has retried, locked."""
+    rows = JobExecution.objects.filter(
+        id__in=sorted(ids), status=RunStatus.SKIPPED, reason_code=ReasonCode.FROZEN
+    )
+    return list(lock_in_order(rows).values_list("id", flat=True))
 
 
 def skipped_by(freeze_id: int, since: datetime, until: datetime) -> dict[int, tuple[int, datetime]]:
@@ -196,6 +218,7 @@ def skip(ids: Collection[int], *, now: datetime, reason: str, facts: Mapping[str
     """These held runs are no longer the last ones that are blocked: PENDING -> SKIPPED."""
     _held(ids).update(
         status=RunStatus.SKIPPED,
+        available_at=now,
         finished_at=now,
         error_message=reason,
         reason_code=ReasonCode.FROZEN,
@@ -203,7 +226,37 @@ def skip(ids: Collection[int], *, now: datetime, reason: str, facts: Mapping[str
     )
 
 
+def begin_waiting(execution_id: int, waits: Collection[Wait], *, not_before: datetime) -> None:
+    """A PENDING run that this transaction has locked waits, like one that has just been made."""
+    JobWait.objects.filter(execution_id=execution_id).delete()
+    JobWait.objects.bulk_create(
+        JobWait(
+            execution_id=execution_id,
+            upstream_id=wait.upstream_id,
+            slot=wait.slot,
+            until=wait.until,
+            not_before=not_before,
+            backfill_id=wait.backfill_id,
+        )
+        for wait in waits
+    )
+    JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING).update(
+        available_at=NEVER,
+        error_message=None,
+        reason_code=ReasonCode.UPSTREAM_AWAITED,
+        reason_facts=None,
+    )
+
+
+def go_on_waiting(execution_id: int, *, not_before: datetime, until: datetime) -> None:
+    """A run that a freeze holds, locked, goes on waiting: the end of the freeze has moved."""
+    JobWait.objects.filter(execution_id=execution_id).update(not_before=not_before, until=until)
+    JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING).update(
+        available_at=NEVER, reason_code=ReasonCode.UPSTREAM_AWAITED
+    )
+
+
 def _held(ids: Collection[int]) -> QuerySet[JobExecution]:
     return JobExecution.objects.filter(
-        id__in=sorted(ids), status=RunStatus.PENDING, reason_code=ReasonCode.FROZEN_HELD
+        id__in=sorted(ids), status=RunStatus.PENDING, reason_code__in=_HELD_CODES
     )

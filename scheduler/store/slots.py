@@ -91,12 +91,14 @@ def records_of(
     *,
     spread_seconds: int,
     is_shadow: bool = False,
+    waits: Callable[[datetime, datetime], tuple[Wait, ...]] = lambda slot, since: (),
     needs_approval: bool = False,
 ) -> list[SlotRecord]:
     """The rows to write for a plan: one per slot, and one for all slots that it skips.
 
-    `is_shadow`: the slots do not run, because another system runs them. `needs_approval`: those
-    that are to run wait for a person.
+    `is_shadow`: the slots do not run, because another system runs them. `waits`: for which upstream
+    jobs the run of a slot waits, from an instant on. `needs_approval`: those that are to run wait
+    for a person.
     """
     blocks = dict(planned.blocked)
     records = [
@@ -108,10 +110,17 @@ def records_of(
         )
         for slot in planned.slots
     ]
-    if needs_approval:
-        records = [
-            record if record.skipped else replace(record, needs_approval=True) for record in records
-        ]
+    records = [
+        record
+        if record.skipped is not None
+        else replace(
+            record,
+            # One that a freeze holds waits from its end on.
+            waits=waits(record.slot, record.available_at if record.held else record.slot),
+            needs_approval=needs_approval,
+        )
+        for record in records
+    ]
     if planned.skipped is not None:
         records.append(
             SlotRecord(

@@ -183,9 +183,11 @@ def _settle_locked(ids: Sequence[int], now: datetime, may_skip: bool) -> Settled
     waiting = JobExecution.objects.filter(
         id__in=ids, status=RunStatus.PENDING, reason_code=ReasonCode.UPSTREAM_AWAITED
     )
-    queues = dict(lock_skipping(waiting).order_by("id").values_list("id", "queue"))
-    if not queues:
+    rows = list(lock_skipping(waiting).order_by("id").values_list("id", "queue", "reason_facts"))
+    if not rows:
         return Settled()
+    queues = {id_: queue for id_, queue, _ in rows}
+    frozen = {id_ for id_, _, facts in rows if facts is not None}
     locked = numbers(queues)
     failpoints.point("waits.locked")
     missing = _rows(f"w.execution_id IN ({locked}) AND NOT {_SUCCEEDED}", [])
@@ -194,7 +196,11 @@ def _settle_locked(ids: Sequence[int], now: datetime, may_skip: bool) -> Settled
     may_start = {id_: starts.get(id_, now) for id_ in queues}
     for row in missing:
         may_start.pop(row.execution_id, None)
-    _release(may_start, now)
+    _release(may_start, frozen, now)
+    # Of a backfill, whoever has started it has approved its runs.
+    recorded = {row.execution_id for row in every if row.backfill_id is None}
+    if recorded & may_start.keys():
+        approvals.ask(approvals.need(recorded & may_start.keys()), now)
     over: list[_Row] = []
     if may_skip and missing:
         where = f"w.execution_id IN ({locked}) AND NOT {_SUCCEEDED} AND {_IS_OVER}"
@@ -251,17 +257,25 @@ def _rows(where: str, values: Sequence[Any]) -> list[_Row]:
 
 _RELEASE: Final = """
 UPDATE job_executions
-   SET available_at = %s, reason_code = NULL, reason_facts = NULL
+   SET available_at = %s, error_message = NULL, reason_code = NULL, reason_facts = NULL
  WHERE id IN ({ids}) AND status = %s
 """
+# The text and the facts are those of the freeze.
+_RELEASE_HELD: Final = f"""
+UPDATE job_executions
+   SET available_at = %s, reason_code = '{ReasonCode.FROZEN_HELD}'
+ WHERE id IN ({{ids}}) AND status = %s
+"""  # noqa: S608 - of constants
 
 
-def _release(starts: Mapping[int, datetime], now: datetime) -> None:
-    groups: dict[datetime, list[int]] = defaultdict(list)
+def _release(starts: Mapping[int, datetime], frozen: Collection[int], now: datetime) -> None:
+    """`frozen`: those that a freeze holds besides, until they may start."""
+    groups: dict[tuple[datetime, bool], list[int]] = defaultdict(list)
     for id_, not_before in starts.items():
-        groups[max(now, not_before)].append(id_)
-    for available_at, ids in groups.items():
-        execute(_RELEASE.format(ids=numbers(ids)), [available_at, RunStatus.PENDING])
+        groups[max(now, not_before), id_ in frozen and not_before > now].append(id_)
+    for (available_at, is_held), ids in groups.items():
+        statement = _RELEASE_HELD if is_held else _RELEASE
+        execute(statement.format(ids=numbers(ids)), [available_at, RunStatus.PENDING])
 
 
 _SKIP: Final = """

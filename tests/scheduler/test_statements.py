@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from scheduler.beat.rescue import rescue_expired
 from scheduler.conf import current
-from scheduler.models import CronJob, JobExecution, JobGuard
+from scheduler.models import CronJob, JobExecution, JobGuard, JobUpstream
 from scheduler.states import RunStatus
 from scheduler.store import last_results, overlap, slots
 from scheduler.transient import in_transaction
@@ -70,7 +70,15 @@ def many_jobs(system: SchedulerHarness) -> SchedulerHarness:
         )
         for number in range(ROWS)
     )
-    analyze("cron_jobs")
+    # Some jobs wait for others. A server reads an empty table as a whole.
+    off = list(CronJob.objects.filter(is_enabled=False).values_list("id", flat=True))
+    JobUpstream.objects.bulk_create(
+        JobUpstream(job_id=job_id, upstream_id=upstream_id)
+        for job_id in off
+        for upstream_id in off[:20]
+        if upstream_id != job_id
+    )
+    analyze("cron_jobs", "job_upstreams")
     return system
 
 
@@ -182,7 +190,7 @@ def test_a_burst_of_jobs_costs_a_few_statements(system: SchedulerHarness):
         system.tick()
     assert JobExecution.objects.count() == 200
     # A first tick also does what is due now and then, whatever the jobs are.
-    assert len(captured) < 48
+    assert len(captured) < 50
 
 
 def ended_jobs(number: int, status: RunStatus = RunStatus.SUCCESS) -> None:
