@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, Value, When
 
 from scheduler.models import CronJob, JobExecution
+from scheduler.schedule import LAST_INSTANT
 from scheduler.states import RETRYABLE, ParamSource, ReasonCode, RunStatus
 from scheduler.store import failures
 from scheduler.store.connection import lock_in_order
@@ -128,6 +129,8 @@ def cancel_all_pending(
     return rows.filter(status=RunStatus.PENDING).update(
         status=RunStatus.CANCELLED,
         in_line=None,
+        # One that has waited for a person or for upstream jobs does not show that it still does.
+        available_at=Case(When(available_at=LAST_INSTANT, then=Value(now)), default="available_at"),
         finished_at=not_before_start(now),
         cancel_requested_at=now,
         error_message=reason,

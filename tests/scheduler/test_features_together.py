@@ -25,6 +25,7 @@ from scheduler.operations.errors import NotPossible
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.frozen import Frozen
 from scheduler.states import Door, ReasonCode, RunStatus
+from scheduler.store import waits
 from tests.harness.scheduler_harness import SchedulerHarness, fresh
 from tests.scheduler.test_places import end
 from tests.scheduler.test_shards import half_bad, shards_of
@@ -325,6 +326,7 @@ def test_a_run_that_waits_is_cancelled_for_good_and_a_retry_of_it_waits_for_no_u
         freezes(system).end(made.pk)
     go_on(system)
     assert fresh(run).status == RunStatus.CANCELLED
+    assert fresh(run).available_at < waits.NEVER
     assert not JobWait.objects.filter(execution_id=run.pk).exists()
 
     JobExecution.objects.filter(status=RunStatus.RUNNING).delete()  # of limits and of overlap
