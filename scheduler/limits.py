@@ -83,6 +83,19 @@ def unlimit_connection() -> None:
 
 
 @contextmanager
+def without_limits() -> Iterator[None]:
+    """For code of a shop in a thread of ours: its own settings, and afterwards what was before."""
+    was_wanted = _state.is_wanted
+    in_constant_use, plans_freely = _state.is_in_constant_use, _state.plans_freely
+    unlimit_connection()
+    try:
+        yield
+    finally:
+        if was_wanted:
+            limit_connection(in_constant_use=in_constant_use, plans_freely=plans_freely)
+
+
+@contextmanager
 def own_transaction() -> Iterator[None]:
     """A transaction with our limits. Inside a transaction of somebody else: his, as it is."""
     is_ours = not connection.in_atomic_block

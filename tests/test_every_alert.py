@@ -165,6 +165,16 @@ def test_each_kind_of_alert_is_told_once_on_both_channels_and_its_end_once(
         " VALUES (%s, 'here', 'off_there', 'written', 'shop', %s, %s)",
         switched, ago(400), ago(400),
     )  # fmt: skip
+    asks = house.job("asks", approval_seconds=600, rules={"approval": True})
+    insert_run(
+        jobu, "sample", job_id=asks, job_name="asks", reason_code="awaits_approval",
+        available_at="9900-01-01 00:00:00+00",
+    )  # fmt: skip
+    jobu.sql(
+        "INSERT INTO jobu_run_approvals (execution_id, state, starts_at, expires_at)"
+        " SELECT id, 'waiting', %s, %s FROM job_executions WHERE job_id = %s",
+        ago(0), ago(-600), asks,
+    )  # fmt: skip
     house.disk.write_text(f"{100 * 2**30} {2**30}", encoding="utf-8")
     # Beats have deleted what is old when they began, and do it again in a minute.
     insert_run(jobu, "sample", status="SUCCESS", finished_at=ago(86_400 * 400))
@@ -188,6 +198,10 @@ def test_each_kind_of_alert_is_told_once_on_both_channels_and_its_end_once(
         "UPDATE cron_jobs SET cron_expression = %s, is_enabled = true WHERE id = %s", NEVER, typo
     )
     jobu.sql("UPDATE jobu_job_switches SET state = 'done'")
+    jobu.sql(
+        "UPDATE job_executions SET status = 'CANCELLED', finished_at = now(), reason_code = NULL"
+        " WHERE job_id = %s", asks,
+    )  # fmt: skip
     house.disk.write_text(f"{100 * 2**30} {50 * 2**30}", encoding="utf-8")
     jobu.start_worker(pool="threads", queues=["nobody"])
     last = {Kind.NO_BEAT, Kind.DATABASE, Kind.RETENTION_BEHIND}

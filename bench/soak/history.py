@@ -207,7 +207,7 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
                 ended_at=instant(row["ended_at"]),
                 outcome=row["outcome"],
             )
-            for row in system.sql("SELECT * FROM job_attempts")
+            for row in system.sql("SELECT * FROM job_attempts ORDER BY execution_id, attempt")
         ],
         "changes": [
             Change(

@@ -14,7 +14,7 @@ from scheduler.django_tasks.compat import (
     task_finished,
     task_started,
 )
-from scheduler.limits import limit_connection, unlimit_connection
+from scheduler.limits import without_limits
 
 
 def enqueued(result: TaskResult[Any]) -> None:
@@ -43,11 +43,8 @@ def finished(result: TaskResult[Any]) -> None:
         task_finished.send_robust(sender, task_result=result)
         return
     # The limits of our own statements are not for the shop's.
-    unlimit_connection()
-    try:
+    with without_limits():
         task_finished.send_robust(sender, task_result=result)
-    finally:
-        limit_connection()
 
 
 def _sender(result: TaskResult[Any]) -> type[Any]:
