@@ -114,7 +114,8 @@ def test_running_and_planned_runs_are_shown_with_the_usual_duration(admin: Clien
     assert row == often
     at = [datetime.fromtimestamp(found["since"] + slot, UTC) for slot in slots]
     assert all(now <= slot and slot.minute % 10 == 0 and slot.second == 0 for slot in at)
-    assert 11 <= len(at) <= 13, "a third of six hours lies ahead"
+    # Windows begin at full steps.
+    assert 10 <= len(at) <= 13, "a third of six hours lies ahead"
     assert found["jobs"][often][3] == pytest.approx(15 + 45 / 2, abs=0.1)
 
 

@@ -168,6 +168,7 @@ def runs_that_do_not_start(control: Any, *, upstream: Any, handler: str) -> None
 
 def shadow_of_a_crontab(control: Any, name: str, handler: str = "sample") -> None:
     """Creates a shadow of a line that runs at another minute: each page has something to show."""
+    import tempfile
     from datetime import timedelta
     from pathlib import Path
 
@@ -177,7 +178,8 @@ def shadow_of_a_crontab(control: Any, name: str, handler: str = "sample") -> Non
     from scheduler.states import ReasonCode, RunStatus
     from scheduler.store.connection import database_now
 
-    path = Path("crontab").absolute()
+    path = Path(tempfile.gettempdir()) / "jobu-example" / "crontab"  # pictures show where
+    path.parent.mkdir(exist_ok=True)
     path.write_text("5 * * * * /usr/bin/true a line of a crontab\n", encoding="utf-8")
     now = database_now()
     (entry,) = read(f"crontab:{path}", Options(now=now, timezone="UTC"))[1]

@@ -40,6 +40,7 @@ def due_job(**values: Any) -> DueJob:
         "is_enabled": True, "next_run_at": None, "missed_from": None,
         "schedule_fingerprint": None, "last_slot_at": None, "last_nominal_at": None,
         "created_at": datetime(2026, 1, 1, tzinfo=UTC), "is_shadow": False,
+        "approval_seconds": 0, "upstream_seconds": 60, "has_upstreams": False,
     }  # fmt: skip
     return DueJob(**{**columns, **values})
 
