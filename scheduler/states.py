@@ -101,6 +101,9 @@ class ReasonCode(StrEnum):
     OVERLAP_HELD = "overlap_held"  # PENDING until another run of the job ends [running]
     REPLACED = "replaced"  # CANCELLED while it ran: a newer run takes its place [newer]
 
+    # PENDING under the limits of a job or a group [group, per_key, key_is]
+    LIMIT_REACHED = "limit_reached"  # until another run ends [limit, running]
+    RATE_REACHED = "rate_reached"  # until `available_at` [limit, seconds]
     # dependencies
     UPSTREAM_AWAITED = "upstream_awaited"  # PENDING until its upstream jobs have succeeded [until]
     # SKIPPED: they have not succeeded in time [seconds, upstreams: job, slot, state, execution]
@@ -241,6 +244,10 @@ class BackfillState(StrEnum):
     DONE = "done"  # each slot has its run; some runs may not have ended yet
 
 
+#: A backfill in one of these makes no further runs.
+ENDED_BACKFILLS = (BackfillState.CANCELLED, BackfillState.DONE)
+
+
 class ApprovalState(StrEnum):
     WAITING = "waiting"
     APPROVED = "approved"
@@ -301,6 +308,9 @@ class ActivityVerb(StrEnum):
     CLOSED = "closed"
     TESTED = "tested"
     SEEN = "seen"  # a kind of failure
+    ENDED = "ended"  # a freeze, before its time
+    APPROVED = "approved"
+    REJECTED = "rejected"
     DRAINED = "drained"  # a worker: it takes no more runs
 
 
@@ -316,6 +326,7 @@ class TargetKind(StrEnum):
     WORKER = "worker"  # by its name
     CHANNEL = "channel"  # of alerts, by its name
     FAILURE = "failure"  # a kind of failures
+    GROUP = "group"  # of jobs with limits, by its name
     FREEZE = "freeze"
 
 

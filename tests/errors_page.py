@@ -89,6 +89,9 @@ REFUSED: Final = {
     "... has acknowledged it before": "nothing to do",
     "it is closed": "nothing to do; a new alert opens if it happens again",
     "it is not snoozed": "nothing to do",
+    "... is drained already": "nothing to do",
+    "no worker ... is alive": "the page of beats and workers shows those that are",
+    "... is not drained": "nothing to do",
     "... runs here already": "nothing to do",
     "... does not run here": "`manage.py jobs show NAME` says where it is on its way",
     "somebody has switched it on there again": "switch it off there, and go on with"

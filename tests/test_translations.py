@@ -473,7 +473,7 @@ NAMES = frozenset(
         # how schedules are written
         *("every", "days", "h", "at", "T", "RRULE", "FREQ", "WEEKLY", "INTERVAL", "BYDAY", "FR"),
         *("params", "tenant"),  # a path in params
-        *("skip", "next", "previous", "daily", "slot", "Y", "m", "d", "p"),
+        *("skip", "next", "previous", "daily", "after", "slot", "Y", "m", "d", "p"),
     }
 )
 

@@ -90,7 +90,11 @@ def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
 
 def _of_free_jobs(history: History) -> dict[int, Execution]:
     """Returns the executions of jobs whose runs never wait for another run, by id."""
-    free = {job.id for job in history.jobs if job.overlap_policy == "allow" and not job.after}
+    free = {
+        job.id
+        for job in history.jobs
+        if job.overlap_policy == "allow" and not job.limits and job.rate is None and not job.after
+    }
     return {row.id: row for row in history.executions if row.job_id in free}
 
 

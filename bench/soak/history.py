@@ -32,6 +32,9 @@ class Job:
     overlap_policy: str = "allow"
     max_retry: int = 3
     longest_seconds: float = 1.0
+    # Names of limits, and how many runs may go on under each; name, starts, seconds.
+    limits: tuple[tuple[str, int], ...] = ()
+    rate: tuple[str, int, int] | None = None
     # The id of the job that it waits for.
     after: int | None = None
     is_frozen: bool = False
@@ -264,6 +267,8 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
             overlap_policy=row["overlap_policy"],
             max_retry=row["max_retry"],
             longest_seconds=by_name[row["name"]].longest_seconds,
+            limits=by_name[row["name"]].limits,
+            rate=by_name[row["name"]].rate,
             after=ids.get(by_name[row["name"]].after),
             is_frozen=by_name[row["name"]].is_frozen,
             watermarks=tuple(moves.get(row["id"], ())),

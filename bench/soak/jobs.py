@@ -47,6 +47,10 @@ class SoakJob:
     timezone: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     longest_seconds: float = 1.0
+    limits: tuple[tuple[str, int], ...] = ()
+    """Names of limits, and how many runs may go on at once under each."""
+    rate: tuple[str, int, int] | None = None
+    """Of a group: its name, starts, seconds."""
     after: str = ""
     """The name of the job whose success for the same slot it waits for."""
     is_frozen: bool = False

@@ -11,6 +11,7 @@ from scheduler.operations.bulk import BulkOperations
 from scheduler.operations.control import Control
 from scheduler.operations.failures import FailureControl
 from scheduler.operations.freezes import FreezeControl
+from scheduler.operations.groups import GroupControl
 from scheduler.operations.keys import TokenControl
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.queues import QueueControl
@@ -53,6 +54,11 @@ def freezes_of(request: HttpRequest) -> FreezeControl:
 def queues_of(request: HttpRequest) -> QueueControl:
     """Returns the operations on queues for the user of this request."""
     return QueueControl(actor=_actor_of(request))
+
+
+def groups_of(request: HttpRequest) -> GroupControl:
+    """Returns the operations on groups of jobs with limits for the user of this request."""
+    return GroupControl(actor=_actor_of(request))
 
 
 def workers_of(request: HttpRequest) -> WorkerControl:

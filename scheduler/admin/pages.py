@@ -22,6 +22,7 @@ from scheduler.admin.dashboard import views
 from scheduler.admin.executions import admin as _executions  # noqa: F401
 from scheduler.admin.failures import views as failures
 from scheduler.admin.freezes import views as freezes
+from scheduler.admin.groups import views as groups
 from scheduler.admin.jobs import admin as _jobs  # noqa: F401
 from scheduler.admin.palette import views as palette
 from scheduler.admin.queues import views as queues
@@ -35,7 +36,7 @@ def furnish(theme_site: Any) -> None:
     """Gives a site of the theme jobu's front page and the pages of users and groups."""
     theme_site.index_template = "scheduler/dashboard/index.html"
     pages = (
-        views, timeline, heat, queues, freezes, channels, failures, activity, saved_filters,
+        views, timeline, heat, queues, groups, freezes, channels, failures, activity, saved_filters,
         palette,
     )  # fmt: skip
     theme_site.extra_urls = lambda: [url for page in pages for url in page.urls(theme_site)]

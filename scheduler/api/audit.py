@@ -13,6 +13,7 @@ from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.operations.freezes import FreezeControl
+from scheduler.operations.groups import GroupControl
 from scheduler.operations.permissions import Action
 from scheduler.operations.queues import QueueControl
 from scheduler.operations.workers import WorkerControl
@@ -51,6 +52,11 @@ def freezes_of(caller: Caller) -> FreezeControl:
 def queues_of(caller: Caller) -> QueueControl:
     """Returns the operations on queues for this caller."""
     return QueueControl(actor=_actor_of(caller))
+
+
+def groups_of(caller: Caller) -> GroupControl:
+    """Returns the operations on groups of jobs with limits for this caller."""
+    return GroupControl(actor=_actor_of(caller))
 
 
 def workers_of(caller: Caller) -> WorkerControl:

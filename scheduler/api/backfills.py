@@ -82,7 +82,7 @@ def _runs(runs: list[PlannedRun], caller: Caller) -> list[dict[str, Any]]:
 
 
 def _asked(given: BackfillIn) -> dict[str, Any]:
-    return given.model_dump(exclude={"params"})
+    return given.model_dump(exclude={"params", "despite_freeze"})
 
 
 @router.post(
@@ -96,14 +96,8 @@ def start_backfill(
     """Start a backfill: one run for each slot from `since` to `until`, `parallelism` at a time."""
     caller = caller_of(request)
     params = _replacement(caller, cron_id, given.params)
-    backfill = backfills_of(caller, despite_freeze=given.despite_freeze).start(
-        cron_id,
-        since=given.since,
-        until=given.until,
-        order=given.order,
-        parallelism=given.parallelism,
-        params=params,
-    )
+    backfills = backfills_of(caller, despite_freeze=given.despite_freeze)
+    backfill = backfills.start(cron_id, params=params, **_asked(given))
     return Status(201, _answered(backfill, caller))
 
 

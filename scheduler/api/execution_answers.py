@@ -12,6 +12,7 @@ from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
 from scheduler.store import approvals
+from scheduler.store.shards import counts_of
 
 ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 LISTED: Final = (
@@ -60,6 +61,7 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "deadline_at": execution.deadline_at,
         "cancel_requested_at": execution.cancel_requested_at,
         "overran": execution.overran,
+        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
         "approval": _approval(execution),
     }
 

@@ -29,6 +29,7 @@ from scheduler.api import (
     execution_actions,
     executions,
     freezes,
+    groups,
     handlers,
     history,
     me,
@@ -56,7 +57,7 @@ Answers show instants in UTC with microseconds. Every instant that you send must
 
 
 _PLAIN = (
-    backfills, freezes, history, handlers, processes, queues, me, alert_channels, alerts,
+    backfills, groups, freezes, history, handlers, processes, queues, me, alert_channels, alerts,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.models import Backfill, CronJob
 from scheduler.operations.frozen import freezes_of
+from scheduler.operations.upstream_slots import slot_at
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT, next_slots, params_for
 from scheduler.schedule.freezes import holding

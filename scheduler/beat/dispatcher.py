@@ -17,6 +17,7 @@ from scheduler import failpoints
 from scheduler.alerts.evaluation import Evaluation
 from scheduler.alerts.outward import Outward
 from scheduler.beat import backfill_steps, counting, pauses, upstreams
+from scheduler.beat.courier import WORKERS_FIRST_SECONDS
 from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.groups import Groups
 from scheduler.beat.recording import Recorder
@@ -113,7 +114,7 @@ class Dispatcher:
         # What is wrong with a row is stored and logged for everybody, so in English.
         with translation.override("en"):
             self._groups.write(self._clock, self._settings())
-            worked = self._recorder.record_all()
+            worked = self._recorder.record_due()
             if self._woken:
                 # Workers begin just now, perhaps on the same two processors. All else can wait.
                 pause(WORKERS_FIRST_SECONDS)
@@ -237,6 +238,7 @@ class Dispatcher:
         now = self._clock.now()
         self._refresh_last_results(now, settings)
         counting.count_ends(self._clock, settings)
+        self._has_news |= bool(self._groups.step(self._clock))
         if approvals.any_over(now):
             skipped = in_transaction(lambda: approvals.expire(now, settings.batch_size))
             if skipped:

@@ -204,6 +204,7 @@ class Recorder:
                     spread_seconds=job.jitter_seconds,
                     is_shadow=job.is_shadow,
                     waits=waits,
+                    needs_approval=job.approval_seconds > 0,
                 )
             except ScheduleError as error:
                 reason = f"{error.field}: {error.reason}"
@@ -214,13 +215,7 @@ class Recorder:
                 reason = f"cannot be planned: {type(error).__name__}: {error}"
                 self._disable(job.id, job.name, reason, missed_since(job), now)
                 continue
-            records += slots.records_of(
-                job.id,
-                planned.plan,
-                spread_seconds=job.jitter_seconds,
-                is_shadow=job.is_shadow,
-                needs_approval=job.approval_seconds > 0,
-            )
+            records += recorded
             if planned.watermark.next_run_at is not None:
                 watermarks[job.id] = planned.watermark
             else:
@@ -240,7 +235,9 @@ class Recorder:
             slots=len(made),
             skipped=len(records) - len(made),
             runnable=frozenset(
-                queues[r.job_id] for r in made if r.available_at <= now and not r.needs_approval
+                queues[r.job_id]
+                for r in made
+                if r.available_at <= now and not r.waits and not r.needs_approval
             ),
         )
 

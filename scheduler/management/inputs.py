@@ -244,8 +244,8 @@ def whole(low: int, high: int, *, or_none: bool = False) -> Any:
     """Returns an argparse type that accepts a whole number from `low` to `high`, or NONE."""
 
     def read(text: str) -> int | str:
-        if or_none and text == NONE:
-            return text
+        if or_none and text.strip().lower() == NONE:
+            return NONE
         if not re.fullmatch(r"-?[0-9]{1,20}", text, re.ASCII) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(
                 _("%(text)s is not a whole number from %(low)s to %(high)s")
@@ -254,16 +254,6 @@ def whole(low: int, high: int, *, or_none: bool = False) -> Any:
         return int(text)
 
     return read
-
-
-#: What `whole_or_none` returns for "none": an option that is not given is None.
-NONE = "none"
-
-
-def whole_or_none(low: int, high: int) -> Any:
-    """Returns an argparse type that accepts a whole number, or `none`."""
-    read = whole(low, high)
-    return lambda text: NONE if text.strip().lower() == NONE else read(text)
 
 
 ID = whole(1, LARGEST_ID)

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from scheduler.management import inputs
 from scheduler.management.cli import add_yes
 from scheduler.management.waiting import add_wait
-from scheduler.models import EDITABLE, LIMITS, LISTS, NO_LIMIT, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
 from scheduler.states import JobState
 
 NO_INSTANT: Final = ("", "none")

@@ -9,29 +9,46 @@ from django.db.models import F, Q
 from scheduler.models.fields import UtcNow
 
 codes = import_module("scheduler.migrations.0017_claim_index").CODES
-NEW = ["shadow", "frozen", "frozen_held", "awaits_approval", "not_approved", "rejected"]
+NEW = [
+    "shadow", "frozen", "frozen_held", "awaits_approval", "not_approved", "rejected",
+    "limit_reached", "rate_reached",
+]  # fmt: skip
 # As in 0006: the first one that the server has.
 COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin", "utf8mb4_bin")
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(9900, 1, 1, tzinfo=UTC)
-_dropped = {}
+ASIDE = "jobu_triggers_set_aside"
 
 
 def drop_triggers(apps, schema_editor):
-    """SQLite changes a constraint by making the table anew, and loses the triggers on it."""
+    """SQLite changes a constraint by making the table anew, and loses the triggers on it.
+
+    They are kept in a table, so that a migration that was broken off can be repeated.
+    """
     connection = schema_editor.connection
     if connection.vendor != "sqlite":
         return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-        _dropped[connection.alias] = cursor.fetchall()
-    for name, _sql in _dropped[connection.alias]:
-        schema_editor.execute(f"DROP TRIGGER {name}")
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS {ASIDE} (name TEXT PRIMARY KEY, statement TEXT)")
+        cursor.execute(
+            f"INSERT OR REPLACE INTO {ASIDE} "  # noqa: S608 - of a constant
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        )
+        cursor.execute(f"SELECT name FROM {ASIDE}")  # noqa: S608
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"')
 
 
 def add_triggers(apps, schema_editor):
-    for _name, statement in _dropped.pop(schema_editor.connection.alias, ()):
-        schema_editor.execute(statement)
+    connection = schema_editor.connection
+    if connection.vendor != "sqlite":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT name, statement FROM {ASIDE}")  # noqa: S608 - of a constant
+        for name, statement in cursor.fetchall():
+            cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"')
+            cursor.execute(statement)
+        cursor.execute(f"DROP TABLE {ASIDE}")
 
 
 def compare_exactly(apps, schema_editor):
@@ -54,7 +71,7 @@ def compare_exactly(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0033_fewer_indexes")]
+    dependencies = [("scheduler", "0034_limits")]
     operations = [
         migrations.CreateModel(
             name="JobFreeze",

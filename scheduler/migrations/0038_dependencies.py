@@ -6,6 +6,7 @@ from django.db import migrations, models
 from django.db.models import Q
 
 shadow = import_module("scheduler.migrations.0024_shadow")
+freezes = import_module("scheduler.migrations.0036_freezes")
 
 # Trigger of SQLite, or constraint -> the column of job_upstreams that it follows.
 CASCADES = {
@@ -15,30 +16,12 @@ CASCADES = {
 WAITS = "waits_go_with_their_execution"
 CODES = [
     *shadow.codes[:2],
-    "shadow",
+    *freezes.NEW,
     *shadow.codes[2:7],
     "upstream_awaited",
     "upstream_missing",
     *shadow.codes[7:],
 ]
-FAILED_RUNS = (
-    "CREATE TRIGGER failed_runs_go_with_their_execution AFTER DELETE ON job_executions "
-    "BEGIN DELETE FROM jobu_failed_runs WHERE execution_id = OLD.id; END"
-)
-
-
-# SQLite changes a constraint by making the table anew, and the triggers on it are lost.
-def drop_triggers(apps, schema_editor):
-    shadow.drop_triggers(apps, schema_editor)
-    if schema_editor.connection.vendor == "sqlite":
-        schema_editor.execute("DROP TRIGGER IF EXISTS failed_runs_go_with_their_execution")
-
-
-def add_triggers(apps, schema_editor):
-    drop_triggers(apps, schema_editor)
-    shadow.add_triggers(apps, schema_editor)
-    if schema_editor.connection.vendor == "sqlite":
-        schema_editor.execute(FAILED_RUNS)
 
 
 def add_cascades(apps, schema_editor):
@@ -73,9 +56,9 @@ def _cascade(schema_editor, name, table, column, parent):
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0033_fewer_indexes")]
+    dependencies = [("scheduler", "0037_approvals")]
     operations = [
-        migrations.RunPython(drop_triggers, add_triggers, atomic=False),
+        migrations.RunPython(freezes.drop_triggers, freezes.add_triggers, atomic=False),
         migrations.AddField(
             model_name="cronjob",
             name="upstream_seconds",
@@ -112,7 +95,7 @@ class Migration(migrations.Migration):
                 condition=Q(reason_code__in=CODES), name="reason_code_is_known"
             ),
         ),
-        migrations.RunPython(add_triggers, drop_triggers, atomic=False),
+        migrations.RunPython(freezes.add_triggers, freezes.drop_triggers, atomic=False),
         migrations.CreateModel(
             name="JobUpstream",
             fields=[

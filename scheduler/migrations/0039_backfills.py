@@ -1,29 +1,19 @@
 """Backfills of missing slots only, at a rate, over a chain of jobs, beside the job's other runs."""
 
+from importlib import import_module
+
 from django.db import migrations, models
 from django.db.models import Q
 
 
-# SQLite changes a constraint by making the table anew, which a trigger that names it forbids.
-def drop_trigger(apps, schema_editor):
-    if schema_editor.connection.vendor == "sqlite":
-        schema_editor.execute("DROP TRIGGER IF EXISTS backfills_go_with_their_job")
-
-
-def add_trigger(apps, schema_editor):
-    drop_trigger(apps, schema_editor)
-    if schema_editor.connection.vendor == "sqlite":
-        schema_editor.execute(
-            "CREATE TRIGGER backfills_go_with_their_job AFTER DELETE ON cron_jobs "
-            "BEGIN DELETE FROM jobu_backfills WHERE job_id = OLD.id; END"
-        )
+freezes = import_module("scheduler.migrations.0036_freezes")
 
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
     dependencies = [("scheduler", "0038_dependencies")]
     operations = [
-        migrations.RunPython(drop_trigger, add_trigger, atomic=False),
+        migrations.RunPython(freezes.drop_triggers, freezes.add_triggers, atomic=False),
         migrations.AddField(
             model_name="backfill",
             name="only_missing",
@@ -70,5 +60,5 @@ class Migration(migrations.Migration):
                 name="backfill_per_minute_in_range",
             ),
         ),
-        migrations.RunPython(add_trigger, drop_trigger, atomic=False),
+        migrations.RunPython(freezes.add_triggers, freezes.drop_triggers, atomic=False),
     ]

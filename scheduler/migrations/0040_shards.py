@@ -10,9 +10,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 from django.db.models import Q
 
-shadow = import_module("scheduler.migrations.0024_shadow")
-failed_runs = import_module("scheduler.migrations.0032_failures")
-codes = import_module("scheduler.migrations.0017_claim_index").CODES
+freezes = import_module("scheduler.migrations.0036_freezes")
 
 CASCADE = "shards_go_with_their_parent"
 UNIQUE = "one_execution_per_shard"
@@ -21,29 +19,15 @@ RUNNING, GOING_ON = "executions_running", "executions_going_on"
 
 FINAL = ["CANCELLED", "FAILED", "SKIPPED", "SUCCESS", "TIMEOUT"]
 STATES = ["PENDING", "RUNNING", "FANNED_OUT", "SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"]
-NEW_CODES = [
-    "parent_ended",
-    "shards_failed",
-    "shards_cancelled",
-    "waits_for_parent",
-    "invalid_shards",
-]
-
-
-# SQLite changes a constraint by making the table anew, and the triggers on it are lost with the old
-# table.
-def drop_triggers(apps, schema_editor):
-    if schema_editor.connection.vendor == "sqlite":
-        shadow.drop_triggers(apps, schema_editor)
-        for name in (failed_runs.NAME, CASCADE):
-            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}")
-
-
-def add_triggers(apps, schema_editor):
-    if schema_editor.connection.vendor == "sqlite":
-        drop_triggers(apps, schema_editor)
-        shadow.add_triggers(apps, schema_editor)
-        failed_runs.add_cascade(apps, schema_editor)
+CODES = [
+    "misfire", "missed", "shadow", "frozen", "frozen_held", "awaits_approval", "not_approved",
+    "rejected", "overlap_running", "overlap_waiting", "overlap_newer", "overlap_held", "replaced",
+    "limit_reached", "rate_reached", "upstream_awaited", "upstream_missing",
+    "cancelled_by_person", "backfill_cancelled", "job_deleted", "parent_ended", "shards_failed",
+    "shards_cancelled", "waits_for_parent", "handler_failed", "handler_not_found",
+    "invalid_params", "database_not_configured", "timeout", "worker_lost", "invalid_shards",
+    "outcome_not_stored", "worker_drained", "process_ended",
+]  # fmt: skip
 
 
 def add_cascade(apps, schema_editor):
@@ -131,9 +115,9 @@ def changed(name, condition):
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY; MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0033_fewer_indexes")]
+    dependencies = [("scheduler", "0039_backfills")]
     operations = [
-        migrations.RunPython(drop_triggers, add_triggers, atomic=False),
+        migrations.RunPython(freezes.drop_triggers, freezes.add_triggers, atomic=False),
         migrations.AddField(
             model_name="cronjob",
             name="shards",
@@ -193,10 +177,7 @@ class Migration(migrations.Migration):
         *changed(
             "reason_code_is_known",
             Q(
-                reason_code__in=[
-                    *codes[:2], "shadow", *codes[2:10], *NEW_CODES[:4],
-                    *codes[10:16], NEW_CODES[4], *codes[16:],
-                ]
+                reason_code__in=CODES
             ),
         ),
         *changed(
@@ -210,7 +191,7 @@ class Migration(migrations.Migration):
                 condition=Q(parent__isnull=False), fields=("parent", "shard"), name=UNIQUE
             ),
         ),
-        migrations.RunPython(add_triggers, drop_triggers, atomic=False),
+        migrations.RunPython(freezes.add_triggers, freezes.drop_triggers, atomic=False),
         migrations.RunPython(add_cascade, drop_cascade, atomic=False),
         migrations.RunPython(add_index, drop_index, atomic=False),
     ]

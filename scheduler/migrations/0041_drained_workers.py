@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0033_fewer_indexes")]
+    dependencies = [("scheduler", "0040_shards")]
     operations = [
         migrations.AddField(
             "schedulerprocess",

@@ -1,11 +1,12 @@
-"""The tables. jobs: what runs when. executions: what became of it. guards: which run of a job
-goes on. backfills: runs for the slots of a range. processes: beats and workers. alerts: what
-people are told, and what they were told. check_ins: what is reported of attempts. access:
-tokens of the API, failed sign-ins, people's preferences and filters. activity: who did what.
-approvals: runs that a person approves before they start. applied: what files of jobs have set.
-counters: how many runs have ended. queue_pauses: queues from which nothing is taken. freezes:
-times in which no slot starts. failures: failed runs by their kind. switches: jobs on their way
-between jobu and the system that they were imported from.
+"""The tables. jobs: what runs when. executions: what became of it. guards: which run of a job goes
+on, places under limits, groups of jobs with limits. backfills: runs for the slots of a range.
+processes: beats and workers. alerts: what people are told, and what they were told. check_ins: what
+is reported of attempts. access: tokens of the API, failed sign-ins, people's preferences and
+filters. activity: who did what. approvals: runs that a person approves before they start. applied:
+what files of jobs have set. counters: how many runs have ended. queue_pauses: queues from which
+nothing is taken. freezes: times in which no slot starts. failures: failed runs by their kind.
+switches: jobs on their way between jobu and the system that they were imported from. waits: for
+which upstream jobs a run waits.
 
 Columns have database defaults, so that a plain INSERT from any SQL client makes a working job.
 docs/architecture.md says what each column means and who writes it. All writes of executions go
@@ -24,7 +25,7 @@ from scheduler.models.executions import JobAttempt, JobExecution, JobLog
 from scheduler.models.failures import NO_JOB, FailedRun, FailureDay, FailureGroup
 from scheduler.models.fields import UtcNow
 from scheduler.models.freezes import JobFreeze
-from scheduler.models.guards import JobGuard
+from scheduler.models.guards import GROUP_LIMITS, ConcurrencyGroup, JobGuard, JobPlace
 from scheduler.models.ids import LARGEST_ID, bounded_id
 from scheduler.models.jobs import (
     EDITABLE,
@@ -58,7 +59,6 @@ __all__ = [
     "LIMITS",
     "LISTS",
     "NO_JOB",
-    "NO_LIMIT",
     "SEARCHED",
     "SLOT_OF_RUN",
     "Activity",

@@ -31,10 +31,11 @@ LIMITS: dict[str, tuple[int, int]] = {
     "timeout_seconds": (1, 86_400),
     "priority": (0, 9),
     "jitter_seconds": (0, 86_400),
+    "max_running": (1, 10_000),
+    "shards": (2, MAX_SHARDS),
+    "upstream_seconds": (1, 2_592_000),
     "approval_seconds": (0, 2_592_000),
 }
-# Those of them that may be NULL: no limit.
-NO_LIMIT = ("max_running",)
 # Instants with a constraint. An SQL client may write `infinity`, the year 1 or, in SQLite, any
 # text: no schedule can be computed from those.
 INSTANTS = (
@@ -123,6 +124,36 @@ class CronJob(models.Model):
     end_at = models.DateTimeField(_("not after"), null=True, blank=True)
     jitter_seconds = models.IntegerField(
         _("jitter"), default=0, db_default=0, help_text=_("spread the start over so many seconds")
+    )
+    max_running = models.IntegerField(
+        _("most runs at once"),
+        null=True,
+        blank=True,
+        help_text=_("empty: the overlap policy alone decides"),
+    )
+    # The name of a ConcurrencyGroup. Compared exactly, on MySQL, too: migration 0034.
+    concurrency_group = ExactText(
+        _("concurrency group"),
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("its limits count the runs of all its jobs"),
+    )
+    concurrency_key = models.CharField(
+        _("concurrency key"),
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("such as params.tenant: each value has limits of its own"),
+    )
+    shards = models.IntegerField(
+        _("shards"),
+        null=True,
+        blank=True,
+        default=None,
+        help_text=_("a run is divided into so many, which run side by side; empty: it is not"),
     )
     approval_seconds = models.IntegerField(
         _("approval within"),

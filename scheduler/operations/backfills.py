@@ -137,35 +137,44 @@ class BackfillControl(Operations):
 
         def work() -> Backfill:
             now = self.clock.now()
-            exception = self._check_freezes([job.pk], now)
-            if job.approval_seconds and not self.may_approve:
+            exception = self._check_freezes([each.job.pk for each in plans], now)
+            if any(each.job.approval_seconds for each in plans) and not self.may_approve:
                 raise NotPossible(
                     _("runs of this job are approved by a person, and who starts a backfill "
                       "approves all its runs: somebody who may do that must start it")
                 )  # fmt: skip
-            backfill = backfills.create(
-                job=job,
-                since=since,
-                until=until,
-                order=order,
-                parallelism=parallelism,
-                params=dict(given),
-                total=len(slots),
-                requested_by=self.actor.name[:150],
-                despite_freeze=self.despite_freeze,
-                created_at=now,
-            )
-            self._remember_backfill(
-                ActivityVerb.STARTED,
-                backfill,
-                now,
-                job_id=job.pk,
-                since=since.isoformat(),
-                until=until.isoformat(),
-                slots=len(slots),
-                **exception,
-            )
-            return backfill
+            made = [
+                backfills.create(
+                    job=each.job,
+                    since=since,
+                    until=until,
+                    order=ask.order,
+                    parallelism=ask.parallelism,
+                    only_missing=ask.only_missing,
+                    ignores_overlap=ask.ignores_overlap,
+                    per_minute=ask.per_minute,
+                    params=dict(each.params),
+                    total=each.total,
+                    requested_by=self.actor.name[:150],
+                    despite_freeze=self.despite_freeze,
+                    created_at=now,
+                )
+                for each in plans
+            ]
+            if len(made) > 1:
+                backfills.make_group([each.pk for each in made])
+            for backfill in made:
+                self._remember_backfill(
+                    ActivityVerb.STARTED,
+                    backfill,
+                    now,
+                    job_id=backfill.job_id,
+                    since=since.isoformat(),
+                    until=until.isoformat(),
+                    slots=backfill.total,
+                    **exception,
+                )
+            return Backfill.objects.get(pk=made[0].pk)
 
         return in_transaction(work)
 

@@ -6,15 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from django.utils.translation import gettext
-
 from handlers.json_safe import storable_result
 from scheduler.models import EDITABLE, CronJob
-from scheduler.operations.errors import InvalidJob
 from scheduler.operations.json_equal import json_equal
 from scheduler.operations.masking import mask
 from scheduler.operations.secret_names import secret_members
-from scheduler.states import OverlapPolicy
 
 PARAMS: Final = "handler_params"
 RULES: Final = "alert_rules"
@@ -100,17 +96,3 @@ def count_from(job: CronJob, now: datetime) -> None:
     """Let a job that is not saved yet count its intervals from `now`, as if it were saved now."""
     if not isinstance(job.created_at, datetime):
         job.created_at = now
-
-
-def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `values` with `allow_overlap` as a policy. Unknown names are refused."""
-    found = dict(values)
-    if "allow_overlap" in found:
-        allowed = found.pop("allow_overlap")
-        found.setdefault(
-            "overlap_policy", (OverlapPolicy.ALLOW if allowed else OverlapPolicy.SKIP).value
-        )
-    unknown = sorted(set(found) - set(EDITABLE))
-    if unknown:
-        raise InvalidJob({name: [gettext("is not a field that can be set")] for name in unknown})
-    return found

@@ -109,6 +109,13 @@ def _describe(entry: Activity, show: ShowInstant) -> str:
             return _("Sent a test")
         case ActivityVerb.SEEN:
             return _("Marked as seen")
+        case ActivityVerb.ENDED:
+            return _("Ended before its time")
+        case ActivityVerb.APPROVED:
+            return _("Approved")
+        case ActivityVerb.REJECTED:
+            note = facts.get("reason")
+            return f"{_('Rejected')}: {note}" if note else _("Rejected")
         case ActivityVerb.DRAINED:
             return _("Drained: it takes no more runs")
         case _:

@@ -22,11 +22,11 @@ from scheduler.operations.definition import (
     count_from,
     definition_of,
     is_changed,
-    known_values,
     values_of,
 )
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.frozen import freezes_of
+from scheduler.operations.job_values import known_values, name_is_taken, with_free_name
 from scheduler.operations.missed import Missed, Settlement
 from scheduler.operations.upstream_rules import refuse_awaited
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
@@ -35,7 +35,7 @@ from scheduler.schedule.full_text import spread_text
 from scheduler.schedule.plan import Decision, first_slot
 from scheduler.schedule.watermark import Watermark, next_owed, watermark_of
 from scheduler.states import ActivityVerb, MisfirePolicy, SkipCause
-from scheduler.store import jobs, slots
+from scheduler.store import jobs, limited_jobs, slots
 from scheduler.store.upstreams import lock_following
 from scheduler.transient import in_transaction
 
@@ -210,6 +210,9 @@ class JobOperations(Operations):
             if changed:
                 expected = job.tick_seq if tick_seq is None else tick_seq
                 jobs.update_job(job.pk, changed, tick_seq=expected, now=now)
+            if limited_jobs.COLUMNS & changed.keys():
+                for queue in limited_jobs.apply(job, now):
+                    wakeups.became_runnable(queue)
             slots.record_slots([*settlement.records, *records], now)
             for each in following:
                 jobs.replan(each.pk, self._replanned(self._job(each.pk), now))

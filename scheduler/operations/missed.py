@@ -135,6 +135,7 @@ def settle(
             planned,
             spread_seconds=job.jitter_seconds,
             is_shadow=bool(job.is_shadow),
+            waits=waits,
             needs_approval=job.approval_seconds > 0,
         )
         if planned.next_run_at is None or planned.next_run_at > until:

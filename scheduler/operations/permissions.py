@@ -24,6 +24,10 @@ class Action(StrEnum):
     VIEW_PARAMS = "see parameters and results"
     VIEW_PROCESSES = "see beats and workers"
     PAUSE_QUEUE = "pause and resume a queue"
+    CHANGE_LIMITS = "change the limits of a group"
+    CHANGE_FREEZE = "create, change, end and delete a freeze"
+    RUN_IN_FREEZE = "let runs start in spite of a freeze"
+    APPROVE_EXECUTION = "approve and reject runs that wait for it"
     DRAIN_WORKER = "drain a worker, and let it take runs again"
     VIEW_ALERTS = "see alerts, and over which channels people are told"
     CHANGE_ALERT = "acknowledge, snooze and close an alert, and try a channel"
@@ -46,6 +50,10 @@ NEEDED: Mapping[Action, tuple[str, ...]] = {
     Action.VIEW_PARAMS: ("scheduler.view_params", "scheduler.change_cronjob"),
     Action.VIEW_PROCESSES: ("scheduler.view_schedulerprocess",),
     Action.PAUSE_QUEUE: ("scheduler.pause_queue",),
+    Action.CHANGE_LIMITS: ("scheduler.change_concurrencygroup",),
+    Action.CHANGE_FREEZE: ("scheduler.change_jobfreeze",),
+    Action.RUN_IN_FREEZE: ("scheduler.run_in_freeze",),
+    Action.APPROVE_EXECUTION: ("scheduler.approve_execution",),
     Action.DRAIN_WORKER: ("scheduler.drain_schedulerprocess",),
     Action.VIEW_ALERTS: ("scheduler.view_alert", "scheduler.change_alert"),
     Action.CHANGE_ALERT: ("scheduler.change_alert",),
@@ -67,6 +75,10 @@ SCOPE: Mapping[Action, str] = {
     Action.VIEW_PARAMS: "read",
     Action.VIEW_PROCESSES: "read",
     Action.PAUSE_QUEUE: "operate",
+    Action.CHANGE_LIMITS: "operate",
+    Action.CHANGE_FREEZE: "operate",
+    Action.RUN_IN_FREEZE: "operate",
+    Action.APPROVE_EXECUTION: "operate",
     Action.DRAIN_WORKER: "operate",
     Action.VIEW_ALERTS: "read",
     Action.CHANGE_ALERT: "operate",
@@ -83,6 +95,7 @@ SEES_HISTORY_OF: Mapping[TargetKind, Action] = {
     TargetKind.CHANNEL: Action.VIEW_ALERTS,
     TargetKind.FREEZE: Action.VIEW_JOBS,
     TargetKind.QUEUE: Action.VIEW_PROCESSES,
+    TargetKind.GROUP: Action.VIEW_JOBS,
     TargetKind.WORKER: Action.VIEW_PROCESSES,
 }
 

@@ -18,9 +18,10 @@ from scheduler.operations.queues import QueueControl
 from scheduler.operations.versions import VersionOperations
 from scheduler.operations.who import Off
 from scheduler.schedule import JobSchedule, ScheduleError, schedule_of
+from scheduler.schedule.after import is_after
 from scheduler.schedule.freezes import Block
-from scheduler.states import JudgedBy, SlotObstacle
-from scheduler.store import slot_rows
+from scheduler.states import JudgedBy, ReasonCode, SlotObstacle
+from scheduler.store import slot_rows, waits
 from scheduler.store.slot_rows import SlotRow
 from scheduler.store.waits import Awaited
 
@@ -60,6 +61,8 @@ class SlotFacts:
     cancelled_by: str
     kept_since: datetime
     obstacles: tuple[SlotObstacle, ...]
+    awaited: Awaited | None = None
+    """The upstream jobs for which the run of the slot waits."""
     block: Block | None = None
     """How a freeze will block it, as the freezes are now."""
 
@@ -93,6 +96,9 @@ def facts_about(
         else "",
         kept_since=kept_since,
         obstacles=() if is_past else _obstacles(job, at),
+        awaited=waits.awaited(row.execution_id)
+        if row is not None and row.reason_code == ReasonCode.UPSTREAM_AWAITED
+        else None,
         block=None
         if is_past or schedule is None
         else blocks_of(job, schedule, [at], now, settings).get(at),

@@ -19,7 +19,8 @@ from handlers import HandlerNotFoundError, InvalidParamsError, get_handler
 from handlers.params import has_lone_surrogate, unknown_params
 from handlers.validation import validate_params
 from scheduler.conf import SchedulerSettings
-from scheduler.models import EDITABLE, LIMITS, CronJob
+from scheduler.models import EDITABLE, LIMITS, LISTS, CronJob
+from scheduler.operations import limit_rules
 from scheduler.operations.celery_app import known_queues, missing_queue
 from scheduler.operations.dividing import shards_problem
 from scheduler.operations.errors import InvalidJob, Problems
@@ -86,7 +87,9 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     for name, longest in _TEXTS.items():
         check(name, lambda name=name, longest=longest: text_problem(getattr(job, name), longest))  # type: ignore[misc]
     for name in LISTS:
-        check(name, lambda name=name: text_list_problem(getattr(job, name)))  # type: ignore[misc]
+        if name != "upstreams":
+            check(name, lambda name=name: text_list_problem(getattr(job, name)))  # type: ignore[misc]
+    check("upstreams", lambda: upstreams_problem(job))
     check("alert_rules", lambda: _alert_rules(job, settings))
     check("queue", lambda: queue_problem(job.queue))
     check("is_enabled", lambda: _truth(job.is_enabled))
@@ -95,7 +98,11 @@ def job_problems(job: CronJob, *, now: datetime, settings: SchedulerSettings) ->
     check("overlap_policy", lambda: _one_of(job.overlap_policy, OverlapPolicy))
     check("misfire_policy", lambda: _one_of(job.misfire_policy, MisfirePolicy))
     for name, (low, high) in LIMITS.items():
+        if name in _MAY_BE_NONE and getattr(job, name) is None:
+            continue
         check(name, lambda name=name, low=low, high=high: between(getattr(job, name), low, high))  # type: ignore[misc]
+    check("shards", lambda: shards_problem(job.shards, job.handler_name))
+    problems = limit_rules.job_problems(job, settings) | problems
     if not problems.keys() & {"retry_backoff_seconds", "retry_backoff_max_seconds"}:
         check("retry_backoff_max_seconds", lambda: _backoff(job))
     problems |= call_problems(job.handler_name, job.handler_params, params_field="handler_params")

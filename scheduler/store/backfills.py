@@ -25,9 +25,9 @@ from scheduler.states import (
     ReasonCode,
     RunStatus,
 )
-from scheduler.store import waits
+from scheduler.store import shard_changes, waits
 from scheduler.store.connection import execute, lock_skipping
-from scheduler.store.executions import cancel_all_pending, request_cancel_of_all
+from scheduler.store.executions import cancel_all_pending
 from scheduler.store.waits import NEVER, Wait
 
 _UNFINISHED = sorted(UNFINISHED)

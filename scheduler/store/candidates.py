@@ -220,7 +220,10 @@ COLUMNS: Final = (
 # What a claim needs of the job, in a subquery and not in a join: its row must not be locked, and
 # MariaDB locks the rows of all joined tables.
 _JOB: Final = "(SELECT {array} FROM cron_jobs j WHERE j.id = e.job_id)"
-_OF_JOB: Final = "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds, j.shards"
+_OF_JOB: Final = (
+    "j.overlap_policy, j.retry_backoff_seconds, j.retry_backoff_max_seconds, j.max_running,"
+    " j.concurrency_group, j.concurrency_key, j.shards"
+)
 _ARRAY: Final = {
     "postgresql": "json_build_array({})::text",
     "mysql": "JSON_ARRAY({})",
@@ -280,7 +283,7 @@ def candidate(row: Sequence[Any]) -> Candidate:
         params, attempt, failures, max_retry, timeout_seconds, available_at, created_at,
         overlap_key, in_line, queue, priority, parent_id, shard, shard_count,
     ) = values  # fmt: skip
-    policy, backoff_seconds, backoff_max_seconds, divide_into = _of_job(job)
+    policy, backoff_seconds, backoff_max_seconds, limits, divide_into = _of_job(job)
     return Candidate(
         id=id_,
         job_id=job_id,
@@ -313,7 +316,9 @@ def candidate(row: Sequence[Any]) -> Candidate:
 
 
 @lru_cache(maxsize=1_000)
-def _of_job(array: str | None) -> tuple[str | None, int | None, int | None, int | None]:
+def _of_job(
+    array: str | None,
+) -> tuple[str | None, int | None, int | None, JobLimits | None, int | None]:
     if array is None:
         return None, None, None, None, None
     policy, backoff_seconds, backoff_max_seconds, *limited, divide_into = json.loads(array)

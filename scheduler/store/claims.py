@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.db import connection
 
 from scheduler import failpoints
+from scheduler.concurrency import Place
 from scheduler.models import JobExecution
 from scheduler.states import ReasonCode, RunStatus
 from scheduler.store import overlap, shard_changes, shards
@@ -239,6 +240,7 @@ class Claim:
             owner=self._owner,
             started_at=now,
             guard=row.guard,
+            places=row.places,
             parent_id=row.parent_id,
             queue=row.queue,
         )

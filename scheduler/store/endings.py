@@ -14,7 +14,7 @@ from handlers.fan_out import FanOut
 from scheduler import failpoints
 from scheduler.models import JobAttempt
 from scheduler.states import AttemptOutcome, ReasonCode, RunStatus
-from scheduler.store import overlap, shards
+from scheduler.store import overlap, places, shards
 from scheduler.store.connection import LOCK, execute, instant, marks, to_json
 from scheduler.store.overlap import Guards
 from scheduler.store.prepared import among, execute_often, fetch_often
@@ -114,7 +114,9 @@ def _lock_parents(written: Sequence[Written]) -> None:
 
 def guards_of(written: Collection[Written]) -> set[int]:
     """The guards that these ends must lock."""
-    keys = {key for one in written if (key := one.ending.lease.guard) is not None}
+    leases = [one.ending.lease for one in written]
+    keys = {lease.guard for lease in leases if lease.guard is not None}
+    keys.update(place.guard for lease in leases for place in lease.places)
     parents = (one.ends_parent for one in written)
     return keys.union(p.guard for p in parents if p is not None and p.guard is not None)
 
@@ -142,8 +144,11 @@ def write(written: Sequence[Written], guards: Guards, now: datetime) -> Ended:
     of_parents = shards.end_parents(parents, now)
     ended |= {parent.id: parent.guard for parent in parents if parent.guard is not None}
     overlap.release(guards, ended, now=now)
-    tokens = Ended(one.ending.lease.token for one in written)
-    tokens.queues_to_wake = frozenset(guards.queues_to_wake | queues)
+    leases = [one.ending.lease for one in written]
+    freed = {place for lease in leases for place in lease.places}
+    woken = places.settle(freed, now) if freed else ()
+    tokens = Ended(lease.token for lease in leases)
+    tokens.queues_to_wake = frozenset(guards.queues_to_wake.union(queues, woken))
     tokens.parents = of_parents
     return tokens
 

@@ -1,9 +1,13 @@
 """Runs that must not overlap: which one goes on, and which ones wait in line for its end.
 
-A job, or a key that calls without a job share, has one row in job_guard, its guard. Whoever holds
-the lock of the guard decides: a claim, or the end of a run. Locks are taken in this order, each
-kind by id: RUNNING executions, the parents of those that are shards (shards.py), guards, PENDING
-executions; the last ones only if nobody holds them. A parent holds its guard until it has ended.
+A job, a group of jobs with limits (places.py), or a key that calls without a job share, has one row
+in job_guard, its guard. Whoever holds the lock of the guard decides: a claim, the end of a run,
+beat, an edit. Locks are taken in this order, each kind by id: jobs (an edit), RUNNING executions,
+the parents of those that are shards (shards.py), guards, PENDING executions, rows of job_places. A
+parent holds its guard until it has ended. PENDING executions are locked only if nobody holds them,
+and a claim has locked its own before the guards. Rows of job_places have one owner: who holds their
+guard. MySQL and MariaDB lock one entry of the index behind what a claim reads. If that is the run
+which is let go on, the server ends one of the two transactions, and it is repeated at once.
 """
 
 from __future__ import annotations

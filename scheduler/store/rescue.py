@@ -89,6 +89,7 @@ def expired_runs(now: datetime, limit: int, *, lease_seconds: float) -> list[Exp
                 started_at=row["started_at"] or now,
                 # Perhaps without a guard: then its end changes none.
                 guard=row["overlap_key"] if row["job_id"] is None else row["job_id"],
+                places=taken.get(row["id"], ()),
                 parent_id=row["parent_id"],
                 queue=row["queue"],
             ),

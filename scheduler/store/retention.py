@@ -19,24 +19,25 @@ def oldest_end() -> datetime | None:
 def prune(before: datetime, limit: int) -> int:
     """Delete up to `limit` executions that ended before `before`, with their attempts and logs.
 
-    Returns how many. Their slots do not run again, because the watermark is past them. Rows that
-    somebody else has locked are left for another time.
+    Returns how many. Their slots do not run again, because the watermark is past them. Shards go
+    with their parents, and count. Rows that somebody else has locked are left for another time.
     """
     old = JobExecution.objects.filter(finished_at__lt=before, status__in=sorted(FINAL))
     old = old.filter(parent_id__isnull=True).order_by("finished_at")
-    ids: list[int] = []
-    rows = 0
+    rows: dict[int, int] = {}
+    taken = 0
     for id_, shards in old.values_list("id", "shard_count")[:limit]:
-        if rows >= limit:
+        if taken >= limit:
             break
-        rows += 1 + (shards or 0)
-        ids.append(id_)
-    if not ids:
+        rows[id_] = 1 + (shards or 0)
+        taken += rows[id_]
+    if not rows:
         return 0
 
     def work() -> int:
-        rows = JobExecution.objects.filter(id__in=ids, status__in=sorted(FINAL))
-        free = lock_skipping(rows.order_by("id")).values_list("id", flat=True)
-        return JobExecution.objects.filter(id__in=list(free)).delete()[0]
+        found = JobExecution.objects.filter(id__in=rows, status__in=sorted(FINAL))
+        free = list(lock_skipping(found.order_by("id")).values_list("id", flat=True))
+        JobExecution.objects.filter(id__in=free).delete()
+        return sum(rows[id_] for id_ in free)
 
     return in_transaction(work)

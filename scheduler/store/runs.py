@@ -31,6 +31,8 @@ class Lease:
     started_at: datetime
     guard: int | None = None
     """Of a run that must not overlap: its row in job_guard."""
+    places: tuple[Place, ...] = ()
+    """What it has under limits (places.py)."""
     parent_id: int | None = None
     """Of a shard: the run that ends with the last one."""
     queue: str = ""

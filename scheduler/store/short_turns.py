@@ -2,8 +2,8 @@
 
 An end and the next claim take eight round trips as statements of their own (turns.py), and the
 server plans each of them anew. As one statement that it has prepared, they take one. It is for the
-common case: it ends a run that has no guard, for good, and begins one that has none. Neither is a
-shard. All else is left to turns.py.
+common case: it ends a run that has no guard and no limit, for good, and begins one that has none.
+Neither is a shard. All else is left to turns.py.
 
 Its locks are those of turns.py: the run that ends, then one that nobody holds. It claims nothing
 if it ends nothing. So a statement that reaches the server late, after this process has given it up
@@ -62,6 +62,7 @@ def is_possible(choice: Choice, ending: Ending) -> TypeGuard[MostUrgent]:
         and ending.status in FINAL
         and ending.status != RunStatus.CANCELLED
         and ending.lease.guard is None
+        and not ending.lease.places
         and ending.lease.parent_id is None
         and not report.maybe_saved
         and len(report.lines) <= _MOST_LINES

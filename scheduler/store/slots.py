@@ -7,7 +7,7 @@ second guard.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,17 +15,19 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import QuerySet
 
-from scheduler.models import INSTANTS, CronJob
+from scheduler.models import INSTANTS, LISTS, CronJob
 from scheduler.schedule.freezes import Block
 from scheduler.schedule.plan import Plan, SkippedSlots, jitter_seconds
 from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
 from scheduler.store import approvals
+from scheduler.store import waits as store_waits
 from scheduler.store.connection import (
     SKIP_LOCKED,
     instant,
     to_json,
 )
+from scheduler.store.prepared import among, execute_often, fetch_often
 from scheduler.store.upstreams import followed_by
 from scheduler.store.waits import NEVER, Wait
 
@@ -61,6 +63,10 @@ class DueJob:
     created_at: datetime
     is_shadow: bool
     approval_seconds: int
+    upstream_seconds: int
+    has_upstreams: bool
+    followed: tuple[CronJob, ...] = ()
+    """Its upstream jobs. Read only for jobs that have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,10 @@ class SlotRecord:
     available_at: datetime
     skipped: SkippedSlots | None = None
     held: Held | None = None
+    waits: tuple[Wait, ...] = ()
+    """The upstream jobs that must succeed first."""
     needs_approval: bool = False
+    """A person must approve it before it starts, and after its upstream jobs have succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +234,7 @@ def _locked(condition: str, values: list[Any], limit: int) -> list[DueJob]:
 
 def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[DueJob]:
     statement = _CLAIM.format(columns=_COLUMNS, condition=condition, lock=lock)
-    return with_followed([_due_job(row) for row in fetch_all(statement, [*values, limit])])
+    return with_followed([_due_job(row) for row in fetch_often(statement, [*values, limit])])
 
 
 def with_followed(jobs: list[DueJob]) -> list[DueJob]:
@@ -287,20 +296,22 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
     share one INSERT ... SELECT: a burst costs a few statements, and the database copies the
     parameters itself.
     """
-    groups: dict[tuple[datetime, datetime, bool, _Reason | None], list[int]] = {}
+    groups: dict[tuple[datetime, datetime, bool, _Reason | None, tuple[Wait, ...]], list[int]] = {}
     for record in records:
         is_skipped = record.skipped is not None
-        key = (record.slot, record.available_at, is_skipped, _reason_of(record))
+        reason = _reason_of(record)
+        key = (record.slot, record.available_at, is_skipped, reason, record.waits)
         groups.setdefault(key, []).append(record.job_id)
     written = 0
-    for (slot, available_at, is_skipped, reason), ids in groups.items():
+    for (slot, available_at, is_skipped, reason, waits), ids in groups.items():
         status = RunStatus.SKIPPED if is_skipped else RunStatus.PENDING
         finished_at = now if is_skipped else None
         text, code, facts = reason or (None, None, None)
         if waits:
             code = ReasonCode.UPSTREAM_AWAITED
-        written += execute(
-            _RECORD[connection.vendor].format(ids=numbers(ids)),
+        condition, listed = among(ids)
+        written += execute_often(
+            _RECORD[connection.vendor].format(among=condition),
             [
                 slot,
                 status,
@@ -315,7 +326,9 @@ def record_slots(records: Sequence[SlotRecord], now: datetime) -> int:
                 *([] if connection.vendor == "postgresql" else [slot]),
             ],
         )
-    asking = [record for record in records if record.needs_approval]
+        for wait in waits:
+            store_waits.record(ids, slot, wait, not_before=available_at)
+    asking = [record for record in records if record.needs_approval and not record.waits]
     if asking:
         jobs, times = ({r.job_id for r in asking}, {r.slot for r in asking})
         approvals.ask(approvals.of_slots(jobs, times, now), now)

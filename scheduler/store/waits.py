@@ -27,6 +27,7 @@ from scheduler.states import (
     RunStatus,
     UpstreamState,
 )
+from scheduler.store import approvals
 from scheduler.store.connection import execute, fetch_all, instant, lock_skipping, numbers, to_json
 from scheduler.transient import in_transaction
 

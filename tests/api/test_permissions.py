@@ -54,6 +54,7 @@ VIEWER = ("view_cronjob", "view_jobexecution", "view_schedulerprocess", "view_al
 OPERATOR = (
     *VIEWER, "run_cronjob", "pause_cronjob", "cancel_jobexecution", "retry_jobexecution",
     "add_jobexecution", "change_alert", "pause_queue", "drain_schedulerprocess",
+    "change_concurrencygroup",
 )  # fmt: skip
 EDITOR = (
     *OPERATOR, "add_cronjob", "change_cronjob", "delete_cronjob", "delete_jobexecution",

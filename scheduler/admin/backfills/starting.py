@@ -23,7 +23,15 @@ from scheduler.admin.actor import backfills_of
 from scheduler.admin.backfills.forms import ORDERS, BackfillForm, JobChoice
 from scheduler.admin.site import job_url
 from scheduler.models import CronJob, bounded_id
-from scheduler.operations.backfills import BackfillControl, InvalidJob, NotPossible, Preview
+from scheduler.operations.backfill_plans import PlannedRun
+from scheduler.operations.backfills import (
+    SLOTS_SHOWN,
+    BackfillControl,
+    InvalidJob,
+    NotPossible,
+    Preview,
+)
+from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action, may
 from scheduler.states import TargetKind
 
@@ -132,6 +140,21 @@ def _asked_for(request: HttpRequest) -> CronJob | None:
 
 
 def _preview(request: HttpRequest, job: CronJob, form: BackfillForm) -> Preview:
-    left_out = ("parallelism", "despite_freeze")
-    asked = {name: value for name, value in form.cleaned_data.items() if name not in left_out}
+    asked = {name: value for name, value in form.cleaned_data.items() if name != "despite_freeze"}
     return backfills_of(request).preview(job.pk, **asked)
+
+
+def _table(runs: list[PlannedRun], zone: ZoneInfo, sees_params: bool) -> dict[str, Any]:
+    headers = [gettext("number"), gettext("in %s") % zone.key, gettext("in UTC")]
+    rows = []
+    for number, run in enumerate(runs, 1):
+        local = run.slot.astimezone(zone)
+        row: list[object] = [
+            number,
+            f"{WEEKDAYS_ABBR[local.weekday()]} {local:%Y-%m-%d %H:%M:%S %Z}",
+            local.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        ]
+        if sees_params:
+            row.append(formatting.code(json.dumps(mask(run.params), ensure_ascii=False)))
+        rows.append(row)
+    return {"headers": [*headers, gettext("parameters")] if sees_params else headers, "rows": rows}

@@ -16,6 +16,7 @@ from scheduler.admin.site import reverse, worker_url
 from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
+from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.liveness import OVERDUE_AFTER
 from scheduler.states import ProcessKind, RunStatus
 from scheduler.store import job_trends, statistics

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting, workers
-from scheduler.admin.executions import log
+from scheduler.admin.executions import log, shards
 from scheduler.admin.explain import explain_execution
 from scheduler.admin.live import mark_of
 from scheduler.admin.site import job_url, reverse
@@ -34,6 +34,8 @@ from scheduler.states import (
     RunStatus,
 )
 from scheduler.store import alerts, approvals
+from scheduler.store.shards import counts_of
+from scheduler.store.waits import NEVER
 
 _MOST_ALERTS: Final = 5
 # Texts such as "3 s ago" are renewed after this time although no row has changed.
@@ -93,6 +95,7 @@ def fragment(
         "inner_facts": _inner_facts(execution),
         "timeline": _timeline(execution, attempts, now, person),
         "attempts": _attempts(execution, attempts, person, sees_params=sees_params),
+        "shards": shards.table(execution, now),
         "sees_params": sees_params,
         "params": formatting.as_json(execution.params) if sees_params else "",
         "has_result": execution.result is not None,

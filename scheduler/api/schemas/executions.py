@@ -86,6 +86,7 @@ class ExecutionDetail(ExecutionOut):
     deadline_at: Instant | None
     cancel_requested_at: Instant | None
     overran: bool
+    shards: dict[RunStatus, int] = Field(description="how many shards it has, by status")
     approval: ApprovalOut | None = Field(description="null: it needs none")
 
 

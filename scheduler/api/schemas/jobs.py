@@ -77,6 +77,25 @@ class CronFields(In):
     queue: StrictStr = Field(default="", max_length=100)
     priority: WholeNumber = _whole("priority", "9 first")
     jitter_seconds: WholeNumber = _whole("jitter_seconds", "spreads the start")
+    max_running: WholeNumber | None = _whole("max_running", "most runs at once; null: no limit")
+    concurrency_group: StrictStr = Field(
+        default="", max_length=100, description="its limits count the runs of all its jobs"
+    )
+    concurrency_key: StrictStr = Field(
+        default="",
+        max_length=200,
+        description="such as params.tenant: each value has limits of its own",
+    )
+    shards: WholeNumber | None = _whole("shards", "divides a run into so many; null: it does not")
+    upstreams: list[Annotated[StrictStr, Field(min_length=1, max_length=255)]] = Field(
+        default_factory=list,
+        max_length=50,
+        description="names of the jobs whose success for the same slot it waits for, in place of"
+        " those that there are",
+    )
+    upstream_seconds: WholeNumber = _whole(
+        "upstream_seconds", "in which they must succeed; then the slot is skipped"
+    )
     approval_seconds: WholeNumber = _whole(
         "approval_seconds", "in which a person approves each run, or it is skipped; 0: no approval"
     )
@@ -141,6 +160,12 @@ class CronOut(Schema):
     queue: str
     priority: int
     jitter_seconds: int
+    max_running: int | None = Field(description="null: the overlap policy alone decides")
+    concurrency_group: str
+    concurrency_key: str
+    shards: int | None
+    upstreams: list[str] = Field(description="names of the jobs that it waits for")
+    upstream_seconds: int
     approval_seconds: int
     pause_reason: str
     paused_until: Instant | None

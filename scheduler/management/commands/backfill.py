@@ -74,6 +74,17 @@ def _start_arguments(parser: CommandParser) -> None:
         metavar="N",
         help=_("how many of its runs may be unfinished at a time (1)"),
     )
+    parser.add_argument(
+        "--per-minute",
+        type=inputs.whole(1, LARGEST_RATE),
+        metavar="N",
+        help=_("the most runs that are made in a minute"),
+    )
+    parser.add_argument(
+        "--ignore-overlap",
+        action="store_true",
+        help=_("the job's overlap policy does not hold for its runs"),
+    )
     inputs.add_despite_freeze(parser)
     _follow(parser)
 

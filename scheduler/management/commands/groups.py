@@ -42,7 +42,7 @@ def _set_arguments(parser: CommandParser) -> None:
         parser.add_argument(
             "--" + name.replace("_", "-"),
             metavar="N",
-            type=inputs.whole_or_none(low, high),
+            type=inputs.whole(low, high, or_none=True),
             help=f"{low} ... {high}, none",
         )
     parser.add_argument(

@@ -24,6 +24,7 @@
   const HEAD = AXIS + COUNTS;
   const LANES = 4;
   const PLANNED = 8;
+  const FROZEN = 9;
   const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400];
   // By the number of the state: colour, part of the row's height, pattern. So a shape says it, too.
   const SHAPES = [
