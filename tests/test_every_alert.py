@@ -224,11 +224,18 @@ def test_each_kind_of_alert_is_told_once_on_both_channels_and_its_end_once(
     house.wait_until_told(CLOSED, *last)
 
     expected = Counter({(e, k): TIMES.get(k, 1) for e in (OPENED, CLOSED) for k in Kind})
-    jobu.wait_until(lambda: len(house.letters) >= expected.total(), 40, "the letters")
-    assert house.told() == expected
-    assert subjects_of(house.letters) == Counter(
-        each.json["subject"] for each in house.hook.requests
-    )
+    told = house.told()
+    # The clock's way back is a jump, too. It is told anew if the first alert has ended by then.
+    assert 1 <= told[OPENED, Kind.CLOCK] == told[CLOSED, Kind.CLOCK] <= 2
+    assert {each: times for each, times in told.items() if each[1] != Kind.CLOCK} == {
+        each: times for each, times in expected.items() if each[1] != Kind.CLOCK
+    }
+
+    def each_has_its_letter() -> bool:
+        subjects = Counter(each.json["subject"] for each in house.hook.requests)
+        return subjects_of(house.letters) == subjects
+
+    jobu.wait_until(each_has_its_letter, 40, "a letter for each message of the receiver")
 
 
 def subjects_of(letters: list[Message]) -> Counter[str]:
