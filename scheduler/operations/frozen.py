@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -33,13 +33,6 @@ class Frozen(NotPossible):
 def freezes_of(job_id: int, since: datetime, settings: SchedulerSettings) -> Freezes:
     """Returns the job's freezes that may hold after `since`."""
     return freezes.of_jobs([job_id], since, settings.default_timezone).of(job_id)
-
-
-def frozen_until(job_id: int | None, now: datetime, settings: SchedulerSettings) -> datetime:
-    """Returns when a run of the job may start: now, or when its freezes end."""
-    if job_id is None:
-        return now
-    return end_of(freezes_of(job_id, now, settings), now) or now + timedelta(days=400)
 
 
 def check_freezes(

@@ -69,11 +69,6 @@ def record(job_ids: Collection[int], slot: datetime, wait: Wait, *, not_before: 
     )
 
 
-def is_any() -> bool:
-    """Does any run wait? One index probe."""
-    return JobWait.objects.order_by("id").values_list("id", flat=True).first() is not None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settled:
     """What one step has done. `after`: where the next one goes on; 0: it has seen all."""
