@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
@@ -20,6 +21,8 @@ from scheduler.events import emit
 
 #: So many wake-ups may wait in a queue. More would wake nobody.
 MOST_WAITING: Final = 4
+#: The instant of a slot that is near, in seconds since 1970. A worker of before ignores it.
+SLOT_HEADER: Final = "slot_at"
 # So long a queue is not asked again how many wait in it. To ask costs as much as to send.
 _KNOWN_SECONDS: Final = 0.2
 # After a failure nothing is sent for a while: to the broker, or to a queue that it refuses.
@@ -36,14 +39,26 @@ _BODY: Final = b"[[], {}, {}]"
 _NOT_FOUND: Final = 404
 
 
+def slot_of(headers: Mapping[str, Any]) -> datetime | None:
+    """The slot that a wake-up announces. Anybody may have sent it."""
+    value = headers.get(SLOT_HEADER)
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 class Sender(Protocol):
     def ready(self) -> bool:
         """False while the broker is known to be away. Then there is no use in sending."""
 
-    def send(self, times: Mapping[str, int]) -> None:
+    def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
         """Wake the workers of some queues; `times` says by how many messages at most.
 
-        Queue "" is the default queue of the Celery app.
+        Queue "" is the default queue of the Celery app. `slot_at`: there is no work yet, and some
+        is expected just after this instant.
         """
 
 
@@ -107,7 +122,7 @@ class CelerySender:
                 self._fail(away.error)
         return self._producer
 
-    def send(self, times: Mapping[str, int]) -> None:
+    def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
         """See Sender. Blocks for two seconds at most where the broker is silent; raises nothing."""
         times = _without_alerts(times)
         # A queue that was refused costs a connection, so it comes after the others.
@@ -115,7 +130,7 @@ class CelerySender:
             if self._clock.monotonic() < self._refused.get(queue, 0.0):
                 continue
             try:
-                self._wake(queue, times[queue])
+                self._wake(queue, times[queue], slot_at)
             except _Away as away:
                 self._fail(away.error)
                 return
@@ -135,16 +150,16 @@ class CelerySender:
             with contextlib.suppress(Exception):
                 connection.release()
 
-    def _wake(self, queue: str, times: int) -> None:
+    def _wake(self, queue: str, times: int, slot_at: datetime | None) -> None:
         """Raises _Away without an answer of the broker, else what is wrong with the queue."""
         if self._producer is not None:
             try:
-                return self._put(queue, times)
+                return self._put(queue, times, slot_at)
             except self._away_errors:
                 self.close()  # a connection that was kept for long may be closed by the other side
         self._connect()
         try:
-            self._put(queue, times)
+            self._put(queue, times, slot_at)
         except self._away_errors as error:
             raise _Away(error) from error
 
@@ -164,13 +179,16 @@ class CelerySender:
         except Exception as error:
             raise _Away(error) from error
 
-    def _put(self, queue_name: str, times: int) -> None:
+    def _put(self, queue_name: str, times: int, slot_at: datetime | None) -> None:
         queue = self._app.amqp.queues[queue_name or self._app.conf.task_default_queue]
         waiting, asked_at = self._known.get(queue.name, (0, -_KNOWN_SECONDS))
         if waiting >= MOST_WAITING or asked_at + _KNOWN_SECONDS <= self._clock.monotonic():
             waiting, asked_at = self._waiting(queue), self._clock.monotonic()
         count = max(0, min(times, MOST_WAITING - waiting))
         self._known[queue.name] = waiting + count, asked_at
+        headers = {"lang": "py", "task": TASK_NAME, "ignore_result": True}
+        if slot_at is not None:
+            headers[SLOT_HEADER] = slot_at.timestamp()
         for _ in range(count):
             id_ = str(uuid4())
             self._producer.publish(
@@ -179,7 +197,7 @@ class CelerySender:
                 # binding in the broker, which a FLUSHALL deletes.
                 exchange="",
                 routing_key=queue.name,
-                headers={"lang": "py", "task": TASK_NAME, "id": id_, "ignore_result": True},
+                headers={**headers, "id": id_},
                 content_type="application/json",
                 content_encoding="utf-8",
                 correlation_id=id_,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from queue import SimpleQueue
 from typing import Final
 
@@ -51,16 +52,16 @@ class Courier:
     def ready(self) -> bool:
         return not self.is_busy and self._sender.ready()
 
-    def send(self, times: Mapping[str, int]) -> None:
-        self.go(lambda: self._send(times))
+    def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
+        self.go(lambda: self._send(times, slot_at))
 
-    def _send(self, times: Mapping[str, int]) -> None:
-        self._sender.send(dict.fromkeys(times, 1))
+    def _send(self, times: Mapping[str, int], slot_at: datetime | None) -> None:
+        self._sender.send(dict.fromkeys(times, 1), slot_at)
         others = {queue: count - 1 for queue, count in times.items() if count > 1}
         if others:
             # The first one may be enough. Others would disturb whoever begins to work for it.
             pause(WORKERS_FIRST_SECONDS)
-            self._sender.send(others)
+            self._sender.send(others, slot_at)
 
     def go(self, errand: Callable[[], None]) -> None:
         """Run `errand` in the courier's thread. Only when it is not busy."""

@@ -138,12 +138,12 @@ class Dispatcher:
     def get_ready(self) -> None:
         """Call it just before a slot (`awaits_slot`). Writes nothing; raises database errors.
 
-        Workers get ready, too: one that is woken finds nothing yet, and is awake at the slot.
+        Workers get ready, too: one that is woken finds nothing yet, and looks again at the slot.
         """
         with translation.override("en"):
-            queues = self._recorder.rehearse()
+            queues, slot_at = self._recorder.rehearse()
         if queues and self.sender.ready():
-            self.sender.send(dict.fromkeys(queues, 1))
+            self.sender.send(dict.fromkeys(queues, 1), slot_at)
 
     def interrupted(self) -> None:
         """The database was away. Rescue waits until it has answered for one whole lease.

@@ -94,11 +94,11 @@ class Recorder:
             return awaited
         return now
 
-    def rehearse(self) -> frozenset[str]:
+    def rehearse(self) -> tuple[frozenset[str], datetime | None]:
         """Read and plan what is due at the expected instant, for nothing. Locks and writes nothing.
 
         After it the real thing finds its code, its rows and its connection warm. Returns the queues
-        that it read of.
+        that it read of, and the instant.
         """
         now = self._clock.now()
         jobs = slots.look_at_due_jobs(now + _SOON, _REHEARSED)
@@ -108,7 +108,7 @@ class Recorder:
             if job.next_run_at is not None and not is_changed(job, self._settings()):
                 with suppress(ScheduleError):
                     planner.plan(job)
-        return frozenset(job.queue for job in jobs)
+        return frozenset(job.queue for job in jobs), self._awaited
 
     def record_due(self) -> bool:
         """Record the slots that are due. Returns whether there was any. Commits."""

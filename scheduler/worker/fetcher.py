@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import Any
 
 from django.db import Error, close_old_connections, connection
@@ -22,6 +23,7 @@ from scheduler.limits import limit_connection
 from scheduler.operations.queues import paused_names
 from scheduler.store.claims import Floors, MostUrgent
 from scheduler.worker.executor import Begun, Executor
+from scheduler.worker.expected import Expected
 from scheduler.worker.lease import HeldRun, LeaseKeeper
 
 #: So many wake-ups go out after a claim that found a process idle and left it full: one was seen
@@ -132,15 +134,18 @@ class Fetcher:
         self._may_be_more = True
         self._was_full = self._must_forget = False
         self._poll_at = 0.0
+        self._expected = Expected(clock)
 
     def start(self) -> None:
         self._claims.start(until=lambda: self._is_ending)
         self._reports.start(until=lambda: self._claims.has_ended and self._is_empty)
         self._watch.start()
 
-    def poke(self) -> None:
-        """Something may have become runnable. From any thread."""
+    def poke(self, slot_at: datetime | None = None) -> None:
+        """Something may have become runnable, or will be just after `slot_at`. From any thread."""
         self._may_be_more = True
+        if slot_at is not None:
+            self._expected.announce(slot_at)
         self._claims.wake()
 
     def became_runnable(self, queues: frozenset[str]) -> None:
@@ -185,11 +190,14 @@ class Fetcher:
             return _IDLE_SECONDS
         if self._may_be_more:
             return 0.0
-        return min(_IDLE_SECONDS, max(0.0, self._poll_at - self._clock.monotonic()))
+        return min(_IDLE_SECONDS, max(0.0, self._next_look() - self._clock.monotonic()))
+
+    def _next_look(self) -> float:
+        return min(self._poll_at, self._expected.next_look())
 
     def _claim(self) -> None:
         free = self.places - self._leases.running_task_count
-        is_due = self._may_be_more or self._clock.monotonic() >= self._poll_at
+        is_due = self._may_be_more or self._clock.monotonic() >= self._next_look()
         if self._is_ending or free <= 0 or not is_due:
             return
         if self._was_full and free < min(_WORTH_A_CLAIM, self.places // 4):
@@ -206,6 +214,7 @@ class Fetcher:
         except BaseException:
             self._may_be_more = True
             raise
+        self._expected.looked(found=bool(begun.runs))
         spread = 1 + _SPREAD * (2 * self._random() - 1)
         seconds = self._settings().poll_interval_seconds
         self._poll_at = self._clock.monotonic() + seconds * spread

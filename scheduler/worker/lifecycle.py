@@ -87,11 +87,11 @@ def fetches_in_thread() -> bool:
     return worker is not None and os.getpid() == _main_pid
 
 
-def poke() -> None:
-    """A wake-up has come to a process that fetches in a thread."""
+def poke(slot_at: datetime | None = None) -> None:
+    """A wake-up has come to a process that fetches in a thread. `slot_at`: see Fetcher.poke."""
     worker = process.existing()
     if worker is not None:
-        worker.fetcher.poke()
+        worker.fetcher.poke(slot_at)
 
 
 def work() -> None:

@@ -1,4 +1,4 @@
-"""The one Celery task of jobu: a wake-up. What it carries is never read."""
+"""The one Celery task of jobu: a wake-up. Of what it carries only the instant of a slot is read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from scheduler.conf import TASK_NAME
+from scheduler.wakeup_messages import slot_of
 from scheduler.worker import lifecycle
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class WakeUp(Task):  # type: ignore[misc]
         def wake(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
             if lifecycle.fetches_in_thread():
                 # First what somebody waits for: to acknowledge takes a turn of the broker.
-                lifecycle.poke()
+                lifecycle.poke(slot_of(message.headers))
                 ack(logger, consumer.connection_errors)
                 return
             message.headers = {

@@ -69,13 +69,15 @@ class RecordingSender:
 
     def __init__(self) -> None:
         self.sent: list[Mapping[str, int]] = []
+        self.announced: datetime | None = None
         self.away = False
 
     def ready(self) -> bool:
         return not self.away
 
-    def send(self, times: Mapping[str, int]) -> None:
+    def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
         self.sent.append(times)
+        self.announced = slot_at
 
     def take(self) -> list[str]:
         """The queues that were woken since the last call, each as often as it was."""

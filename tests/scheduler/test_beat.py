@@ -145,6 +145,7 @@ def test_beat_gets_ready_just_before_a_slot_and_writes_nothing_then(
     assert statuses(job) == []
     # A worker of its queue is awake when the slot comes.
     assert system.wakeups.sent == ([] if is_away else [{job.queue: 1}])
+    assert system.wakeups.announced == (None if is_away else due_at)
     system.clock.advance(0.1)
     beat.tick()
     assert statuses(job) == ["PENDING"]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from scheduler.beat.courier import Courier
 from scheduler.conf import TASK_NAME
-from scheduler.wakeup_messages import MOST_WAITING, CelerySender
+from scheduler.wakeup_messages import MOST_WAITING, CelerySender, slot_of
 from tests.harness.memory_broker import closed_port, messages
 from tests.harness.scheduler_harness import FakeClock
 from tests.harness.servers import RabbitMQ, Redis
@@ -111,7 +112,7 @@ def test_beat_lets_the_first_worker_begin_before_it_wakes_others():
         def ready(self) -> bool:
             return True
 
-        def send(self, times: Mapping[str, int]) -> None:
+        def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
             sent.append(dict(times))
             if times.get("mail") != 1:
                 done.set()
@@ -293,3 +294,12 @@ def test_a_broker_that_dies_freezes_and_returns_holds_nothing_for_long(redis_ser
     assert sends()
     sender.close()
     app.close()
+
+
+def test_a_wake_up_before_a_slot_names_its_instant(sender: CelerySender, app: Celery):
+    slot_at = datetime(2026, 1, 12, 10, 1, tzinfo=UTC)
+    sender.send({"": 1}, slot_at)
+    (message,) = messages(app)
+    assert slot_of(message.headers) == slot_at
+    sender.send({"": 2})
+    assert [slot_of(other.headers) for other in messages(app)] == [None] * 2

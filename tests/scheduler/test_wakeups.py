@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Broker:
     def ready(self) -> bool:
         return not self.away
 
-    def send(self, times: Mapping[str, int]) -> None:
+    def send(self, times: Mapping[str, int], slot_at: datetime | None = None) -> None:
         if self.broken:
             raise RuntimeError("a bug of the client")
         self.sent.append(times)
