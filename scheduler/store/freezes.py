@@ -116,7 +116,7 @@ def _tell(freeze_id: int, name: str, error: str) -> None:
 def of_due_jobs(jobs: Sequence[DueJob], default_timezone: str) -> FreezesOfJobs:
     """The freezes that may block the slots of these locked jobs, locked against changes."""
     due = [job.next_run_at for job in jobs if job.next_run_at is not None]
-    if not due:
+    if not due or not any(job.any_freeze for job in jobs):
         return FreezesOfJobs()
     found = enabled(min(due), default_timezone, is_locked=True)
     return _with_tags(found, [job.id for job in jobs])

@@ -22,11 +22,7 @@ from scheduler.schedule.watermark import Watermark
 from scheduler.states import ParamSource, ReasonCode, RunStatus
 from scheduler.store import approvals
 from scheduler.store import waits as store_waits
-from scheduler.store.connection import (
-    SKIP_LOCKED,
-    instant,
-    to_json,
-)
+from scheduler.store.connection import SKIP_LOCKED, instant, to_json
 from scheduler.store.prepared import among, execute_often, fetch_often
 from scheduler.store.upstreams import followed_by
 from scheduler.store.waits import NEVER, Wait
@@ -65,6 +61,8 @@ class DueJob:
     approval_seconds: int
     upstream_seconds: int
     has_upstreams: bool
+    any_freeze: bool = True
+    """Whether there may be freezes, of whatever job."""
     followed: tuple[CronJob, ...] = ()
     """Its upstream jobs. Read only for jobs that have any."""
 
@@ -186,10 +184,12 @@ def _in_shadow(slot: datetime) -> SkippedSlots:
 
 
 DUE_FIELDS: Final = tuple(name for name in DueJob.__dataclass_fields__ if name != "followed")
-_HAS_UPSTREAMS: Final = "EXISTS (SELECT 1 FROM job_upstreams u WHERE u.job_id = cron_jobs.id)"
-_COLUMNS: Final = ", ".join(
-    _HAS_UPSTREAMS if name == "has_upstreams" else name for name in DUE_FIELDS
-)
+# Asked together with the job, because each question of its own would delay all due slots.
+_ASKED: Final = {
+    "has_upstreams": "EXISTS (SELECT 1 FROM job_upstreams u WHERE u.job_id = cron_jobs.id)",
+    "any_freeze": "EXISTS (SELECT 1 FROM jobu_freezes f WHERE f.is_enabled IN (TRUE))",
+}
+_COLUMNS: Final = ", ".join(_ASKED.get(name, name) for name in DUE_FIELDS)
 
 _INSTANTS: Final = tuple(name for name in (*INSTANTS, "created_at") if name in DUE_FIELDS)
 # `IN (TRUE)`: for a bare boolean column SQLite and MySQL read the whole table instead of the index.
@@ -249,7 +249,7 @@ def with_followed(jobs: list[DueJob]) -> list[DueJob]:
 def _due_job(row: Sequence[Any]) -> DueJob:
     """Raises ValueError or TypeError for what SQLite stores and no instant is."""
     values = dict(zip(DUE_FIELDS, row, strict=True))
-    for name in ("is_enabled", "is_shadow", "has_upstreams"):
+    for name in ("is_enabled", "is_shadow", *_ASKED):
         values[name] = bool(values[name])
     for name in _INSTANTS:
         values[name] = instant(values[name])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.db import Error
 from django.db.models import Exists, F, OuterRef, Q
 
-from scheduler.models import CronJob, JobUpstream
+from scheduler.models import CronJob, JobFreeze, JobUpstream
 from scheduler.schedule.after import is_after
 from scheduler.store.connection import lock_skipping
 from scheduler.store.slots import DUE_FIELDS, DueJob, with_followed
@@ -87,7 +87,8 @@ def claim_jobs(ids: Collection[int]) -> list[DueJob]:
     """Jobs, locked until the transaction ends, without those that another process holds."""
     rows = lock_skipping(CronJob.objects.filter(_HAS_WATERMARK, id__in=ids)).order_by("id")
     has_upstreams = Exists(JobUpstream.objects.filter(job_id=OuterRef("pk")))
-    found = rows.annotate(has_upstreams=has_upstreams).values(*DUE_FIELDS)
+    any_freeze = Exists(JobFreeze.objects.filter(is_enabled=True))
+    found = rows.annotate(has_upstreams=has_upstreams, any_freeze=any_freeze).values(*DUE_FIELDS)
     return with_followed([DueJob(**row) for row in found])
 
 

@@ -1,7 +1,8 @@
 """When a worker looks for the runs of a slot that beat has announced.
 
 Beat writes them some milliseconds after the slot. The message that follows takes as long again to
-come, so the worker does not wait for it: it looks a few times by itself.
+come, so the worker does not wait for it: it looks a few times by itself. A look that finds nothing
+takes a processor from beat, so the first one comes about when the runs of earlier slots were there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Final
 
 from scheduler.clock import Clock
 
-# Beat is not as fast as this: an earlier look would find nothing and take a processor from it.
-_FIRST_SECONDS: Final = 0.003
-_EVERY_SECONDS: Final = 0.002
+# After the slot.
+_EARLIEST_SECONDS: Final = 0.003
 # Then the message has come, or something is in trouble.
-_LONGEST_SECONDS: Final = 0.025
+_LATEST_SECONDS: Final = 0.025
+_EVERY_SECONDS: Final = 0.0015
+# How far the next first look moves when this one has found runs, or has come too early. So one of
+# four comes too early, which costs as much as a little waiting each time.
+_SOONER_SECONDS: Final = 0.0003
+_LATER_SECONDS: Final = 0.001
 # A message that waited in its queue, or that nobody of ours has sent.
 _FURTHEST: Final = timedelta(seconds=1)
 
@@ -27,7 +32,9 @@ class Expected:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._announced: datetime | None = None
-        self._next_at = self._until = math.inf
+        self._slot_at = self._next_at = math.inf
+        self._first_seconds = _EARLIEST_SECONDS
+        self._is_first = False
 
     def announce(self, slot_at: datetime) -> None:
         self._announced = slot_at
@@ -38,14 +45,19 @@ class Expected:
         if announced is not None:
             ahead = announced - self._clock.estimate()
             if abs(ahead) <= _FURTHEST:
-                at = self._clock.monotonic() + ahead.total_seconds()
-                self._next_at, self._until = at + _FIRST_SECONDS, at + _LONGEST_SECONDS
+                self._slot_at = self._clock.monotonic() + ahead.total_seconds()
+                self._next_at = self._slot_at + self._first_seconds
+                self._is_first = True
         return self._next_at
 
-    def looked(self, *, found: bool) -> None:
-        """A look is over, whatever it was for."""
-        now = self._clock.monotonic()
-        if now < self._next_at:
+    def looked(self, begun_at: float, *, found: bool) -> None:
+        """A look is over that began at `begun_at`, whatever it was for."""
+        if self._next_at == math.inf or begun_at < self._slot_at:
             return
-        again_at = now + _EVERY_SECONDS
-        self._next_at = math.inf if found or again_at > self._until else again_at
+        if self._is_first and (found or begun_at >= self._next_at):
+            moved = self._first_seconds + (-_SOONER_SECONDS if found else _LATER_SECONDS)
+            self._first_seconds = min(max(moved, _EARLIEST_SECONDS), _LATEST_SECONDS)
+            self._is_first = False
+        again_at = max(self._next_at, self._clock.monotonic() + _EVERY_SECONDS)
+        is_over = found or again_at - self._slot_at > _LATEST_SECONDS
+        self._next_at = math.inf if is_over else again_at

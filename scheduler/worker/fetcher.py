@@ -209,12 +209,13 @@ class Fetcher:
         if self._must_forget:
             self._must_forget = False
             self._source.forget()
+        began_at = self._clock.monotonic()
         try:
             begun = self._executor.claim(self._source.choice(free))
         except BaseException:
             self._may_be_more = True
             raise
-        self._expected.looked(found=bool(begun.runs))
+        self._expected.looked(began_at, found=bool(begun.runs))
         spread = 1 + _SPREAD * (2 * self._random() - 1)
         seconds = self._settings().poll_interval_seconds
         self._poll_at = self._clock.monotonic() + seconds * spread

@@ -32,13 +32,14 @@ def clock() -> StillClock:
     return StillClock()
 
 
-def looks(expected: Expected, clock: StillClock, *, found_at: float = math.inf) -> list[float]:
-    """The seconds after the slot at which it looks; from `found_at` on a look finds the runs."""
+def looks(expected: Expected, clock: StillClock, *, there_at: float = math.inf) -> list[float]:
+    """The seconds after a slot at which it looks; the runs are there from `there_at` on."""
     slot, seen = clock.seconds + 0.03, []
+    expected.announce(clock.now() + timedelta(seconds=0.03))
     while (at := expected.next_look()) < math.inf:
         clock.seconds = max(clock.seconds, at)
         seen.append(round(clock.seconds - slot, 4))
-        expected.looked(found=seen[-1] >= found_at)
+        expected.looked(clock.seconds, found=seen[-1] >= there_at)
         assert len(seen) < 100
     return seen
 
@@ -46,29 +47,47 @@ def looks(expected: Expected, clock: StillClock, *, found_at: float = math.inf) 
 def test_nothing_announced_is_nothing_to_look_for(clock: StillClock):
     expected = Expected(clock)
     assert expected.next_look() == math.inf
-    expected.looked(found=False)
+    expected.looked(clock.seconds, found=False)
     assert expected.next_look() == math.inf
 
 
 def test_it_looks_until_it_has_found_the_runs(clock: StillClock):
-    expected = Expected(clock)
-    expected.announce(START + timedelta(seconds=0.03))
-    assert looks(expected, clock, found_at=0.006) == [0.003, 0.005, 0.007]
+    assert looks(Expected(clock), clock, there_at=0.005) == [0.003, 0.0045, 0.006]
 
 
 def test_it_does_not_look_for_ever(clock: StillClock):
+    seen = looks(Expected(clock), clock)
+    assert 10 < len(seen) < 20
+    assert seen[-1] <= 0.025
+
+
+def test_the_first_look_comes_when_the_runs_were_there_before(clock: StillClock):
     expected = Expected(clock)
-    expected.announce(START + timedelta(seconds=0.03))
-    seen = looks(expected, clock)
-    assert seen[-1] == pytest.approx(0.024, abs=0.0015)
+    seen = [looks(expected, clock, there_at=0.0103) for _ in range(100)]
+    assert all(0.009 <= first <= 0.0113 for first, *_ in seen[20:])
+    assert sum(len(each) == 1 for each in seen[20:]) > 50
+    # Beat has become faster.
+    assert looks(expected, clock, there_at=0.001)[0] >= 0.009
+    for _ in range(30):
+        (first,) = looks(expected, clock, there_at=0.001)
+    assert first == 0.003
 
 
 def test_a_look_before_the_slot_changes_nothing(clock: StillClock):
     expected = Expected(clock)
     expected.announce(START + timedelta(seconds=0.03))
     assert expected.next_look() == pytest.approx(clock.seconds + 0.033)
-    expected.looked(found=True)
+    expected.looked(clock.seconds, found=True)
     assert expected.next_look() == pytest.approx(clock.seconds + 0.033)
+
+
+def test_a_message_may_be_faster_than_the_first_look(clock: StillClock):
+    expected = Expected(clock)
+    expected.announce(START + timedelta(seconds=0.03))
+    expected.next_look()
+    clock.seconds += 0.032
+    expected.looked(clock.seconds, found=True)
+    assert expected.next_look() == math.inf
 
 
 @pytest.mark.parametrize("seconds", [-60, -1.5, 1.5, 3_600, 10**9])
