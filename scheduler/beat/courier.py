@@ -15,12 +15,15 @@ from datetime import datetime
 from queue import SimpleQueue
 from typing import Final
 
-from scheduler.clock import pause
+from scheduler.clock import pause, since_boot
 from scheduler.events import emit
 from scheduler.wakeup_messages import Sender, format_error
 
 #: So long workers that were woken have the processors for themselves.
 WORKERS_FIRST_SECONDS: Final = 0.015
+#: So long a worker that was told of the slot looks by itself, before a message disturbs it.
+LOOKS_FIRST_SECONDS: Final = 0.0025
+_ANNOUNCED_SECONDS: Final = 0.1
 #: How long the end of beat waits for the errand under way.
 CLOSE_SECONDS: Final = 1.0
 
@@ -35,6 +38,7 @@ class Courier:
         self._lock = threading.Lock()
         self._is_busy = False
         self._is_awaited = False
+        self._announced_at = -_ANNOUNCED_SECONDS
         self._thread = threading.Thread(target=self._run, name="beat-courier", daemon=True)
         self._thread.start()
 
@@ -56,6 +60,11 @@ class Courier:
         self.go(lambda: self._send(times, slot_at))
 
     def _send(self, times: Mapping[str, int], slot_at: datetime | None) -> None:
+        if slot_at is not None:
+            self._announced_at = since_boot()
+        elif since_boot() - self._announced_at < _ANNOUNCED_SECONDS:
+            # A worker looks by itself just now, perhaps on the same two processors.
+            pause(LOOKS_FIRST_SECONDS)
         self._sender.send(dict.fromkeys(times, 1), slot_at)
         others = {queue: count - 1 for queue, count in times.items() if count > 1}
         if others:
