@@ -18,10 +18,11 @@ from scheduler.api.schemas.freezes import (
     FreezeList,
     FreezeOut,
     FreezePreviewOut,
+    FreezeSaved,
     FreezeTimes,
 )
 from scheduler.models import LARGEST_ID, JobFreeze
-from scheduler.operations.freezes import FreezeControl
+from scheduler.operations.freezes import FreezeControl, tags_of
 from scheduler.operations.permissions import Action
 
 router = Router(tags=["freezes"])
@@ -40,22 +41,23 @@ def list_freezes(request: HttpRequest) -> dict[str, Any]:
 
 
 @router.post(
-    "/freezes", response=answers(FreezeOut, 409, status=201), auth=needs(Action.CHANGE_FREEZE)
+    "/freezes", response=answers(FreezeSaved, 409, status=201), auth=needs(Action.CHANGE_FREEZE)
 )
 def create_freeze(request: HttpRequest, given: FreezeIn) -> Status[dict[str, Any]]:
     """Let no slot of the jobs with one of the tags start in a span of time, or in hours of each
     week. Runs that are recorded already go on. The caller must also be allowed to see jobs.
     """
     control = _control(request)
-    row = control.create(**given.dict())
-    return Status(201, _shown(control, row, control.clock.now()))
+    return Status(201, _saved(control, control.create(**given.dict())))
 
 
 @router.post("/freezes/preview", response=answers(FreezePreviewOut), auth=needs(Action.VIEW_JOBS))
 def preview_freeze(request: HttpRequest, given: FreezeTimes) -> dict[str, Any]:
     """Returns the slots of the next seven days that such a freeze would block. Writes nothing."""
-    found = freezes_of(caller_of(request)).preview(**given.dict())
+    control = freezes_of(caller_of(request))
+    found = control.preview(**given.dict())
     return {
+        "warnings": control.warnings(JobFreeze(**given.dict())),
         "is_partial": found.is_partial,
         "items": [
             {
@@ -83,15 +85,15 @@ def get_freeze(request: HttpRequest, freeze_id: FreezeId) -> dict[str, Any]:
 
 @router.patch(
     "/freezes/{int:freeze_id}",
-    response=answers(FreezeOut, 404, 409),
+    response=answers(FreezeSaved, 404, 409),
     auth=needs(Action.CHANGE_FREEZE),
 )
 def change_freeze(request: HttpRequest, freeze_id: FreezeId, given: FreezeChange) -> dict[str, Any]:
     """Change a freeze, also while it holds. The runs that it holds are decided anew."""
     control = _control(request)
-    values = given.dict(exclude_unset=True)
+    values = given.dict(exclude_unset=True, exclude={"updated_at"})
     known = {n: value for n, value in values.items() if value is not None or n in _NULLABLE}
-    return _shown(control, control.update(freeze_id, **known), control.clock.now())
+    return _saved(control, control.update(freeze_id, seen_at=given.updated_at, **known))
 
 
 @router.post(
@@ -123,7 +125,15 @@ def _control(request: HttpRequest) -> FreezeControl:
     return freezes_of(caller)
 
 
+def _saved(control: FreezeControl, row: JobFreeze) -> dict[str, Any]:
+    return {**_shown(control, row, control.clock.now()), "warnings": control.warnings(row)}
+
+
 def _shown(control: FreezeControl, row: JobFreeze, now: datetime) -> dict[str, Any]:
-    shown = {n: getattr(row, n) for n in FreezeOut.model_fields if n != "holds_until"}
-    tags = [tag for tag in row.tags if isinstance(tag, str)] if isinstance(row.tags, list) else []
-    return {**shown, "tags": tags, "holds_until": control.holds_until(row, now)}
+    columns = FreezeOut.model_fields.keys() - {"holds_until", "problem"}
+    return {
+        **{name: getattr(row, name) for name in columns},
+        "tags": tags_of(row),
+        "holds_until": control.holds_until(row, now),
+        "problem": control.problem(row),
+    }

@@ -32,8 +32,9 @@ def list_groups(request: HttpRequest) -> dict[str, Any]:
 )
 def save_group(request: HttpRequest, given: GroupIn) -> Any:
     """Make a group, or change it: what is left out stays. What may go on now is woken."""
-    values = given.model_dump(exclude_unset=True, exclude={"name"})
-    return groups_of(caller_of(request)).set_limits(given.name, **values)
+    values = given.model_dump(exclude_unset=True, exclude={"name", "updated_at"})
+    control = groups_of(caller_of(request))
+    return control.set_limits(given.name, seen_at=given.updated_at, **values)
 
 
 @router.post(

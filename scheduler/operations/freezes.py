@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
-from scheduler.models import CronJob, JobFreeze
+from dbpools.nearest import nearest
+from scheduler.models import CronJob, JobFreeze, JobTag
 from scheduler.operations import validation
 from scheduler.operations.base import Operations
-from scheduler.operations.errors import InvalidJob, NotPossible, Problems
+from scheduler.operations.errors import InvalidJob, NotPossible, Problems, StaleEdit
 from scheduler.operations.held_runs import decide_anew
 from scheduler.schedule import ScheduleError, load_zone, schedule_of
 from scheduler.schedule.freezes import Freeze, blocked
 from scheduler.states import ActivityVerb, BlockedSlots, TargetKind
-from scheduler.store import freezes, planned_slots
+from scheduler.store import freezes, planned_slots, upstreams
 from scheduler.transient import in_transaction
 
 #: What a person may set.
@@ -26,6 +28,8 @@ FIELDS: Final = (
 )  # fmt: skip
 PREVIEW_DAYS: Final = 7
 _JOBS: Final = 500
+# Among so many tags the nearest is looked for.
+_TAGS: Final = 5_000
 _PREVIEW_SECONDS: Final = 1.0
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -61,17 +65,28 @@ class FreezeControl(Operations):
 
     def holds_until(self, row: JobFreeze, now: datetime) -> datetime | None:
         """Returns when the span of the freeze that holds now ends. None: it does not hold."""
-        if not row.is_enabled or (value := self.readable(row)) is None:
-            return None
-        span = value.span_at(now)
-        return span[1] if span else None
+        held = self._held(row, now)
+        return held[2] if held else None
 
-    def readable(self, row: JobFreeze) -> Freeze | None:
-        """Returns what the row says. None: SQL has written what is no freeze."""
+    def problem(self, row: JobFreeze) -> str:
+        """Returns why the row is no freeze, as SQL may have written it. Empty: it is one."""
         try:
-            return self._value(row)
-        except (ScheduleError, ValueError, TypeError):
-            return None
+            self._value(row)
+        except (ScheduleError, ValueError, TypeError) as error:
+            return str(error)
+        return ""
+
+    def warnings(self, row: JobFreeze) -> list[str]:
+        """Returns why the freeze may hold nothing although it can be saved, for a person."""
+        wanted = tags_of(row)
+        used = set(JobTag.objects.filter(tag__in=wanted).values_list("tag", flat=True))
+        missing = [tag for tag in wanted if tag not in used]
+        if not missing:
+            return []
+        known = list(
+            JobTag.objects.order_by("tag").values_list("tag", flat=True).distinct()[:_TAGS]
+        )
+        return [_no_job_has(tag, known) for tag in missing]
 
     def holding_now(self) -> list[tuple[Freeze, datetime]]:
         """Returns the freezes that hold now, with the end of each, the nearest end first."""
@@ -98,6 +113,7 @@ class FreezeControl(Operations):
             jobs = jobs.filter(tag_rows__tag__in=sorted(freeze.tags)).distinct()
         chosen = list(jobs.order_by("name")[: _JOBS + 1])
         is_partial, chosen = len(chosen) > _JOBS, chosen[:_JOBS]
+        upstreams.read_followed(chosen)
         late_at = self.clock.monotonic() + _PREVIEW_SECONDS
         found: dict[int, set[float]] = {}
         for begins, ends in freeze.spans_between(now, until):
@@ -132,7 +148,7 @@ class FreezeControl(Operations):
         )
 
     def create(self, **values: Any) -> JobFreeze:
-        """Creates a freeze, which holds from now on. Raises InvalidJob with every wrong field."""
+        """Creates a freeze. Raises InvalidJob with every wrong field."""
         row = JobFreeze(**_known(values))
 
         def work() -> JobFreeze:
@@ -144,11 +160,17 @@ class FreezeControl(Operations):
             self._remember_freeze(ActivityVerb.CREATED, made, now, values=_facts(made))
             return made
 
-        return in_transaction(work)
+        return _with_free_name(work)
 
-    def update(self, freeze_id: int, **values: Any) -> JobFreeze:
-        """Changes a freeze, also while it holds."""
-        return self._change(freeze_id, ActivityVerb.CHANGED, lambda row, now: _known(values))
+    def update(
+        self, freeze_id: int, *, seen_at: datetime | None = None, **values: Any
+    ) -> JobFreeze:
+        """Changes a freeze, also while it holds.
+
+        With `seen_at`, its `updated_at` as it was read, a change made since then raises StaleEdit.
+        """
+        known = _known(values)
+        return self._change(freeze_id, ActivityVerb.CHANGED, lambda row, now: known, seen_at)
 
     def end(self, freeze_id: int) -> JobFreeze:
         """Ends a freeze before its time. Of a weekly pattern, only the span that holds now ends
@@ -170,9 +192,9 @@ class FreezeControl(Operations):
         def work() -> None:
             row = freezes.lock(freeze_id)
             now = self.clock.now()
-            before = self._held_span(row, now)
+            before = self._held(row, now)
             freezes.delete(freeze_id)
-            decide_anew(now, self.settings, ended=before)
+            decide_anew(now, self.settings, ended=before and before[:2])
             self._remember_freeze(ActivityVerb.DELETED, row, now, values=_facts(row))
 
         in_transaction(work)
@@ -182,34 +204,41 @@ class FreezeControl(Operations):
         freeze_id: int,
         verb: ActivityVerb,
         values_at: Callable[[JobFreeze, datetime], Mapping[str, Any]],
+        seen_at: datetime | None = None,
     ) -> JobFreeze:
         def work() -> JobFreeze:
             row = freezes.lock(freeze_id)
+            if seen_at is not None and row.updated_at != seen_at:
+                raise StaleEdit
             now = self.clock.now()
-            facts, span = _facts(row), self._held_span(row, now)
+            facts, held, until = _facts(row), self._held(row, now), row.until
             for name, value in values_at(row, now).items():
                 setattr(row, name, value)
             if verb == ActivityVerb.CHANGED:
-                self._check(row, now, is_new=False)
+                if _facts(row) == facts:
+                    return row
+                self._check(row, now, is_new=row.until != until)
             freezes.update(freeze_id, **_values(row), updated_at=now)
-            decide_anew(now, self.settings, ended=span)
+            row.updated_at = now
+            decide_anew(now, self.settings, ended=held and held[:2])
             self._remember_freeze(verb, row, now, old=facts, values=_facts(row))
             return row
 
-        return in_transaction(work)
+        return _with_free_name(work)
 
-    def _held_span(self, row: JobFreeze, now: datetime) -> tuple[Freeze, datetime] | None:
-        """Returns the freeze as it was, and since when it holds. None: it does not hold now."""
-        if not row.is_enabled or (value := self.readable(row)) is None:
+    def _held(self, row: JobFreeze, now: datetime) -> tuple[Freeze, datetime, datetime] | None:
+        """Returns the freeze, and the span that holds now. None: it does not hold now."""
+        if not row.is_enabled or self.problem(row):
             return None
+        value = self._value(row)
         span = value.span_at(now)
-        return (value, span[0]) if span else None
+        return (value, *span) if span else None
 
     def _check(self, row: JobFreeze, now: datetime, *, is_new: bool) -> None:
         problems = _problems(row, now, self.settings.default_timezone, is_new=is_new)
         same = JobFreeze.objects.filter(name=row.name).exclude(pk=row.pk)
         if "name" not in problems and same.exists():
-            problems["name"] = [_("a freeze with this name exists already")]
+            raise _name_is_taken(problems)
         if problems:
             raise InvalidJob(problems)
 
@@ -221,6 +250,31 @@ class FreezeControl(Operations):
         self, verb: ActivityVerb, row: JobFreeze, now: datetime, **facts: Any
     ) -> None:
         self._remember(verb, TargetKind.FREEZE, row.pk, row.name, now, facts)
+
+
+def tags_of(row: JobFreeze) -> list[str]:
+    """Returns the tags, without what SQL has written that is none."""
+    tags = row.tags if isinstance(row.tags, list) else []
+    return [tag for tag in tags if isinstance(tag, str)]
+
+
+def _no_job_has(tag: str, known: Sequence[str]) -> str:
+    facts = {"tag": tag, "near": nearest(tag, known)}
+    if facts["near"]:
+        return _("no job has the tag %(tag)s; did you mean %(near)s?") % facts
+    return _("no job has the tag %(tag)s: it blocks nothing until one has it") % facts
+
+
+def _with_free_name(work: Callable[[], JobFreeze]) -> JobFreeze:
+    """Does it in one transaction. InvalidJob if another freeze has taken the name meanwhile."""
+    try:
+        return in_transaction(work)
+    except IntegrityError as error:
+        raise _name_is_taken({}) from error
+
+
+def _name_is_taken(problems: Problems) -> InvalidJob:
+    return InvalidJob({**problems, "name": [_("a freeze with this name exists already")]})
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,4 +345,8 @@ def _problems_of_time(
         found["until"] = _("must be after since")
     elif is_new and row.until is not None and row.until <= now:
         found["until"] = _("must be in the future")
+    elif hours is not None and row.until is not None:
+        since = row.since or now
+        if since < row.until and next(hours.between(since, row.until), None) is None:
+            found["hours"] = _("none of these hours lies before its end: it would never hold")
     return found

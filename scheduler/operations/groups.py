@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -12,7 +13,7 @@ from scheduler import wakeups
 from scheduler.models import ConcurrencyGroup
 from scheduler.operations import limit_rules, validation
 from scheduler.operations.base import Operations
-from scheduler.operations.errors import InvalidJob, NotPossible
+from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
 from scheduler.states import ActivityVerb, TargetKind
 from scheduler.store import limit_figures, limited_jobs
 from scheduler.store.limit_figures import Waiting
@@ -54,26 +55,34 @@ class GroupControl(Operations):
             Group(row=row, jobs=jobs.get(row.name, 0), waiting=figures[row.name]) for row in rows
         ]
 
-    def one(self, name: str) -> Group | None:
-        return next((each for each in self.all() if each.row.name == name), None)
+    def get(self, name: str) -> ConcurrencyGroup | None:
+        return None if _name_problem(name) else limited_jobs.group(name)
 
-    def set_limits(self, name: str, **values: Any) -> ConcurrencyGroup:
+    def set_limits(
+        self, name: str, *, is_new: bool = False, seen_at: datetime | None = None, **values: Any
+    ) -> ConcurrencyGroup:
         """Make a group, or change it: what is left out stays as it is, or is the default.
 
         What may go on under the new limits is woken. Raises InvalidJob, which names every wrong
-        field, and NotPossible for a group of the configuration.
+        field, and NotPossible for a group of the configuration. `is_new`: a group that is there is
+        not changed. With `seen_at`, its `updated_at` as it was read, a change made since then, or
+        its end, raises StaleEdit.
         """
         unknown = sorted(set(values) - set(SETTABLE))
         if unknown:
             text = _("is not a field that can be set")
             raise InvalidJob({field: [text] for field in unknown})
-        now = self.clock.now()
 
         def work() -> set[str]:
-            old = limited_jobs.group(name) if isinstance(name, str) and "\x00" not in name else None
+            old = _locked(name)
+            now = self.clock.now()
+            if seen_at is not None and (old is None or old.updated_at != seen_at):
+                raise StaleEdit
             before = {} if old is None else {field: getattr(old, field) for field in SETTABLE}
             wanted = {"description": "", "rate_per_key": False, **before, **values}
             self._check(name, wanted, is_new=old is None)
+            if is_new and old is not None:
+                raise InvalidJob({"name": [_("is taken by another group")]})
             _refuse_of_settings(old)
             if wanted == before:
                 return set()
@@ -84,18 +93,18 @@ class GroupControl(Operations):
             return queues
 
         _wake(in_transaction(work))
-        saved = limited_jobs.group(name)
+        saved = self.get(name)
         assert saved is not None
         return saved
 
     def delete(self, name: str) -> None:
         """Raises NotPossible while jobs name it, or the configuration has it."""
-        now = self.clock.now()
 
         def work() -> set[str]:
-            row = limited_jobs.group(name)
+            row = _locked(name)
             if row is None:
                 raise NotPossible(_("there is no group %(name)s") % {"name": name})
+            now = self.clock.now()
             _refuse_of_settings(row)
             if jobs := limited_jobs.jobs_of_group(name, _SHOWN):
                 facts = {"name": name, "jobs": ", ".join(jobs)}
@@ -109,8 +118,7 @@ class GroupControl(Operations):
     def _check(self, name: object, values: dict[str, Any], *, is_new: bool) -> None:
         problems = limit_rules.group_problems(values)
         found = {
-            "name": validation.text_problem(name, _LONGEST_NAME, required=True)
-            or (validation.new_name_problem(name) if is_new else None),
+            "name": _name_problem(name) or (validation.new_name_problem(name) if is_new else None),
             "description": validation.text_problem(values["description"], _LONGEST_DESCRIPTION),
         }
         problems |= {field: [text] for field, text in found.items() if text}
@@ -118,6 +126,15 @@ class GroupControl(Operations):
             problems["rate_per_key"] = [_("must be true or false")]
         if problems:
             raise InvalidJob(problems)
+
+
+def _name_problem(name: object) -> str | None:
+    return validation.text_problem(name, _LONGEST_NAME, required=True)
+
+
+def _locked(name: str) -> ConcurrencyGroup | None:
+    """Returns the group, which nobody else changes before the transaction ends, if it exists."""
+    return None if _name_problem(name) else limited_jobs.lock_group(name)
 
 
 def _refuse_of_settings(row: ConcurrencyGroup | None) -> None:

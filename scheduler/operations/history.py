@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.db.models import Model
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from scheduler.labels import label_of
-from scheduler.models import EDITABLE, LISTS, Activity, CronJob, JobFreeze
+from scheduler.models import EDITABLE, LISTS, Activity, ConcurrencyGroup, CronJob, JobFreeze
 from scheduler.operations.definition import (
     PARAMS,
     RULES,
@@ -28,6 +29,12 @@ from scheduler.states import ActivityVerb, Door, TargetKind
 
 # The parts of facts that hold a whole definition.
 _DEFINITIONS: Final = ("before", "after")
+
+# Rows besides jobs that people edit: where an entry has their columns before and after.
+_ROWS: Final[Mapping[str, tuple[type[Model], str, str]]] = {
+    TargetKind.FREEZE: (JobFreeze, "old", "values"),
+    TargetKind.GROUP: (ConcurrencyGroup, "before", "after"),
+}
 
 ShowInstant = Callable[[datetime], str]
 
@@ -54,8 +61,9 @@ def _describe(entry: Activity, show: ShowInstant) -> str:
     match entry.verb:
         case ActivityVerb.CREATED:
             return _("Created")
-        case ActivityVerb.CHANGED if entry.target_kind == TargetKind.FREEZE:
-            return _changed_freeze(facts)
+        case ActivityVerb.CHANGED if entry.target_kind in _ROWS:
+            labels = [label for label, _old, _new in _changed_columns(entry.target_kind, facts)]
+            return _("Changed %(fields)s") % {"fields": ", ".join(labels)}
         case ActivityVerb.CHANGED:
             return _changed(facts, show)
         case ActivityVerb.DELETED:
@@ -122,14 +130,17 @@ def _describe(entry: Activity, show: ShowInstant) -> str:
             return entry.verb  # a verb that a newer release has written
 
 
-def _changed_freeze(facts: Mapping[str, Any]) -> str:
-    old, values = facts.get("old"), facts.get("values")
-    if not (isinstance(old, Mapping) and isinstance(values, Mapping)):
-        return _("Changed")
-    changed = [name for name in values if name in old and old[name] != values[name]]
-    columns = {column.name: column for column in JobFreeze._meta.concrete_fields}
-    fields = ", ".join(str(columns[n].verbose_name) for n in changed if n in columns)
-    return _("Changed %(fields)s") % {"fields": fields}
+def _changed_columns(kind: str, facts: Mapping[str, Any]) -> list[tuple[str, object, object]]:
+    """Returns label, old and new value of what an edit of a row that is no job has changed."""
+    model, *names = _ROWS[kind]
+    old, new = (facts.get(name) for name in names)
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return []
+    return [
+        (str(column.verbose_name), old[name], new[name])
+        for column in model._meta.concrete_fields
+        if (name := column.name) in old and name in new and old[name] != new[name]
+    ]
 
 
 def describe_door(entry: Activity) -> str:
@@ -142,6 +153,9 @@ def describe_door(entry: Activity) -> str:
 def changes_of(entry: Activity, *, sees_params: bool, longest: int | None = None) -> list[Change]:
     """Returns what an edit changed, field by field. `longest`: longer values are cut."""
     facts = facts_in(entry)
+    if entry.target_kind in _ROWS:
+        found = _changed_columns(entry.target_kind, facts)
+        return [_change(label, old, new, longest) for label, old, new in found]
     before, after = definitions_in(facts)
     secrets = facts.get("secrets", [])
     return changes_between(before, after, secrets, sees_params=sees_params, longest=longest)

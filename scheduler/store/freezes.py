@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from django.db import connection
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from scheduler.events import emit
 from scheduler.models import JobExecution, JobFreeze, JobTag, JobWait
@@ -58,7 +59,7 @@ def read(row: Mapping[str, Any], default_timezone: str) -> Freeze:
     """Returns what the columns say. Raises ScheduleError for what is no freeze."""
     tags = row["tags"]
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ScheduleError("must be a list of texts", field="tags")
+        raise ScheduleError(_("must be a list of texts"), field="tags")
     hours = None
     if row["hours"]:
         hours = hours_of(row["hours"], row["timezone"], default_timezone)

@@ -75,24 +75,32 @@ def group(name: str) -> ConcurrencyGroup | None:
     return ConcurrencyGroup.objects.filter(name=name).first()
 
 
+def lock_group(name: str) -> ConcurrencyGroup | None:
+    """The group, locked until the transaction ends. What is None is not made by others either."""
+    overlap.lock_guards((), [guard_of_group(name)])
+    return group(name)
+
+
 def save_group(name: str, values: Mapping[str, Any], *, now: datetime) -> set[str]:
     """Make a group, or change its limits, and let go on what may. Returns the queues to wake.
 
     Call it in a transaction.
     """
-    place = Place(guard=guard_of_group(name), group=name)
-    overlap.lock_guards((), [place.guard])
+    lock_group(name)
     columns = {**values, "updated_at": now}
     if not ConcurrencyGroup.objects.filter(name=name).update(**columns):
         ConcurrencyGroup.objects.create(name=name, **columns)
-    return places.settle([place], now, all_keys=True)
+    return _settled(name, now)
 
 
 def delete_group(name: str, *, now: datetime) -> set[str]:
-    """Delete a group that no job names. What waits for it starts without it."""
-    place = Place(guard=guard_of_group(name), group=name)
-    overlap.lock_guards((), [place.guard])
+    """Delete a group that no job names and that is locked. What waits for it starts without it."""
     ConcurrencyGroup.objects.filter(name=name).delete()
+    return _settled(name, now)
+
+
+def _settled(name: str, now: datetime) -> set[str]:
+    place = Place(guard=guard_of_group(name), group=name)
     return places.settle([place], now, all_keys=True)
 
 

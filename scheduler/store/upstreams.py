@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from scheduler.models import CronJob, JobUpstream
 from scheduler.schedule.after import is_after
@@ -41,6 +41,14 @@ def followed_by(job_ids: Collection[int]) -> Mapping[int, tuple[CronJob, ...]]:
     return {id_: followed for id_ in job_ids if (followed := upstreams_of(id_))}
 
 
+def read_followed(jobs: Iterable[CronJob]) -> None:
+    """Let those of these jobs that take the slots of others know them, without a query for each."""
+    after = [job for job in jobs if is_after(job.cron_expression)]
+    known = followed_by([job.pk for job in after]) if after else {}
+    for job in after:
+        job.followed = known.get(job.pk, ())
+
+
 def followed_ids(job_ids: Collection[int]) -> Mapping[int, list[int]]:
     """The ids of the upstream jobs of each of these."""
     found: dict[int, list[int]] = {}
@@ -68,6 +76,23 @@ def downstreams_of(job_ids: Collection[int]) -> Mapping[int, list[int]]:
     for upstream_id, job_id in rows.values_list("upstream_id", "job_id"):
         found.setdefault(upstream_id, []).append(job_id)
     return found
+
+
+def lock_before(names: Collection[str]) -> None:
+    """Lock the jobs with these names and all that they wait for, until the transaction ends.
+
+    Meanwhile none of them is deleted, and nobody closes a circle: whoever lets one of them wait for
+    others has locked it, too. Of two such edits that meet one waits, or is done again.
+    """
+    rows = CronJob.objects.filter(name__in=sorted(names))
+    seen: set[int] = set()
+    for _step in range(LONGEST_CHAIN):
+        ids = list(lock_in_order(rows).values_list("id", flat=True))
+        seen.update(ids)
+        wanted = {id_ for found in followed_ids(ids).values() for id_ in found} - seen
+        if not wanted:
+            break
+        rows = CronJob.objects.filter(id__in=sorted(wanted))
 
 
 def lock_following(job_id: int) -> list[CronJob]:

@@ -134,7 +134,11 @@ def test_a_freeze_on_its_pages(client: Client) -> None:
     client.post(run, {"params": "{}", "despite_freeze": "on"})
     assert JobExecution.objects.count() == 1
     edit = reverse("admin:freeze", args=[made.pk])
-    assert client.post(edit, {**given, "reason": "new", "save": "1"}).status_code == 302
+    seen = {"seen_at": client.get(edit).context["form"]["seen_at"].value()}
+    assert client.post(edit, {**given, **seen, "reason": "new", "save": "1"}).status_code == 302
+    for stale in (seen, {}, {"seen_at": "x"}):
+        answer = client.post(edit, {**given, **stale, "reason": "of another", "save": "1"})
+        assert "Somebody else has changed it" in answer.content.decode()
     client.post(reverse("admin:freeze-end", args=[made.pk]))
     made.refresh_from_db()
     assert (made.reason, made.is_enabled) == ("new", False)
@@ -142,6 +146,35 @@ def test_a_freeze_on_its_pages(client: Client) -> None:
     client.post(reverse("admin:freeze-delete", args=[made.pk]))
     assert not JobFreeze.objects.exists()
     assert "move" in client.get(reverse("admin:activity")).content.decode()
+
+
+def test_the_api_does_not_overwrite_what_somebody_else_has_changed(api: Program) -> None:
+    hours = {"hours": "daily 12:00 - 13:00", "tags": ["dwh"]}
+    made = ok(api.post("/freezes", {"name": "noon", "reason": "r", **hours}), 201)
+    assert made["warnings"] == ["no job has the tag dwh: it blocks nothing until one has it"]
+    address, seen = f"/freezes/{made['id']}", {"updated_at": made["updated_at"]}
+    ok(api.send("PATCH", address, {**seen, "reason": "lunch"}))
+
+    error = error_of(api.send("PATCH", address, {**seen, "reason": "siesta"}), 409)
+    assert error["code"] == "STALE_EDIT"
+    assert ok(api.get(address))["reason"] == "lunch"
+    assert ok(api.send("PATCH", address, {"reason": "siesta"}))["reason"] == "siesta"
+
+
+@pytest.mark.parametrize("tags", [5, "dwh", [1, None]])
+def test_a_freeze_that_sql_has_written_is_shown_with_what_is_wrong(
+    client: Client, api: Program, tags: object
+) -> None:
+    row = JobFreeze.objects.create(name="w", reason="r", hours="daily 1:00 - 2:00", tags=tags)
+    page = client.get(reverse("admin:freezes")).content.decode()
+    assert "tags: must be a list of texts" in page
+    assert client.get(reverse("admin:freeze", args=[row.pk])).status_code == 200
+    (shown,) = ok(api.get("/freezes"))["items"]
+    assert (shown["tags"], shown["problem"]) == ([], "tags: must be a list of texts")
+    assert command("list")["items"][0]["problem"] == shown["problem"]
+    out = StringIO()
+    call_command("freezes", "list", stdout=out)
+    assert "cannot be read: tags: must be a list of texts" in out.getvalue()
 
 
 def test_who_may_see_jobs_sees_freezes_and_changes_none(django_user_model: type[User]) -> None:

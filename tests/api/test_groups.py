@@ -85,12 +85,31 @@ def test_pages_show_limits_and_say_why_a_run_waits():
     wrong = client.post(form, {"name": "x", "rate_count": "5"})
     assert "is missing: starts in how many seconds?" in wrong.content.decode()
     assert client.post(form, {"name": "x", "max_running": "5"}).status_code == 302
-    assert client.post(form, {"group": "dwh", "max_running": "2"}).status_code == 302
+    again = client.post(form, {"name": "x", "max_running": "6"})
+    assert "is taken by another group" in again.content.decode()
+
+    def seen(name: str) -> dict[str, str]:
+        shown = client.get(form, {"group": name}).context["form"]
+        return {"group": name, "seen_at": shown["seen_at"].value()}
+
+    of_both = seen("dwh")
+    assert client.post(form, {**of_both, "max_running": "2"}).status_code == 302
+    stale = client.post(form, {**of_both, "max_running": "9"})
+    assert "Somebody else has changed it" in stale.content.decode()
     assert JobExecution.objects.get(pk=run.pk).in_line is None
-    refused = client.post(form, {"group": "fixed", "max_running": "2"})
+    refused = client.post(form, {**seen("fixed"), "max_running": "2"})
     assert "is of the configuration" in refused.content.decode()
     client.post(reverse("admin:group-delete"), {"group": "x"})
     assert set(ConcurrencyGroup.objects.values_list("name", flat=True)) == {"dwh", "fixed"}
+
+
+def test_the_api_does_not_overwrite_what_somebody_else_has_changed(api: Program):
+    made = ok(api.put("/concurrency-groups", {"name": "dwh", "max_running": 1}))
+    seen = {"name": "dwh", "updated_at": made["updated_at"]}
+    ok(api.put("/concurrency-groups", {**seen, "max_running": 2}))
+    error = error_of(api.put("/concurrency-groups", {**seen, "max_running": 9}), 409)
+    assert error["code"] == "STALE_EDIT"
+    assert ok(api.get("/concurrency-groups"))["items"][0]["max_running"] == 2
 
 
 def told(*arguments: str) -> dict[str, Any]:

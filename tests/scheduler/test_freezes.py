@@ -278,9 +278,9 @@ def test_a_row_that_is_no_freeze_holds_nothing_and_stops_no_tick(
     system.minutes(2)
 
     assert outcomes(job) == [FROZEN, RAN]
-    rows = {row.name: control(system).readable(row) for row in control(system).all()}
-    assert rows["typed"] is None
-    assert rows[made.name] is not None
+    problems = {row.name: control(system).problem(row) for row in control(system).all()}
+    assert "neither like" in problems["typed"]
+    assert problems[made.name] == ""
 
 
 def test_the_database_refuses_a_freeze_without_an_end(system: SchedulerHarness):

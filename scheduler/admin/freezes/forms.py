@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from scheduler.admin import formatting
+from scheduler.admin.stale_forms import SeenAtField
 from scheduler.admin.unfold_compat import (
     SelectWidget,
     SplitDateTimeWidget,
@@ -21,6 +22,7 @@ from scheduler.admin.unfold_compat import (
 from scheduler.admin.wording import add_problems
 from scheduler.models import JobFreeze
 from scheduler.operations.errors import InvalidJob
+from scheduler.operations.freezes import FIELDS, tags_of
 from scheduler.states import BlockedSlots
 
 _IN_ZONE = format_lazy(_("In {zone}."), zone=formatting.SCREEN_ZONE)
@@ -83,9 +85,15 @@ class FreezeForm(forms.Form):
         label=_("Enabled"), required=False, initial=True, widget=SwitchWidget()
     )
 
+    seen_at = SeenAtField()
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         name_date_and_time(self)
+
+    def values(self) -> dict[str, Any]:
+        """Returns the columns of the freeze."""
+        return {name: value for name, value in self.cleaned_data.items() if name != "seen_at"}
 
     def clean_tags(self) -> list[str]:
         texts = (text.strip() for text in self.cleaned_data["tags"].split(","))
@@ -100,6 +108,5 @@ class FreezeForm(forms.Form):
 
 def initial_of(row: JobFreeze) -> dict[str, Any]:
     """Returns the values of the form for a freeze that exists."""
-    names = ("name", "reason", "since", "until", "hours", "timezone", "blocked_slots", "is_enabled")
-    tags = ", ".join(map(str, row.tags)) if isinstance(row.tags, list) else ""
-    return {**{name: getattr(row, name) for name in names}, "tags": tags}
+    values = {name: getattr(row, name) for name in FIELDS}
+    return {**values, "tags": ", ".join(tags_of(row)), "seen_at": row.updated_at}

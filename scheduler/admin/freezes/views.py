@@ -19,10 +19,11 @@ from scheduler.admin import formatting
 from scheduler.admin.actor import freezes_of
 from scheduler.admin.freezes.forms import FreezeForm, initial_of
 from scheduler.admin.site import job_url, reverse
+from scheduler.admin.stale_forms import STALE
 from scheduler.labels import label_of
 from scheduler.models import JobFreeze
-from scheduler.operations.errors import InvalidJob, NotPossible
-from scheduler.operations.freezes import FreezeControl, Preview
+from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.freezes import FreezeControl, Preview, tags_of
 from scheduler.operations.permissions import Action, may
 from scheduler.states import BlockedSlots
 
@@ -69,24 +70,23 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
 
 
 def _row(control: FreezeControl, row: JobFreeze, now: datetime) -> dict[str, Any]:
-    until = control.holds_until(row, now)
+    until, problem = control.holds_until(row, now), control.problem(row)
     return {
         "freeze": row,
         "url": reverse("admin:freeze", args=[row.pk]),
         "since": formatting.exact(row.since) if row.since else "",
         "until": formatting.exact(row.until) if row.until else "",
-        "tags": ", ".join(map(str, row.tags)) if row.tags else _("all jobs"),
+        "tags": ", ".join(tags_of(row)) or _("all jobs"),
         "blocked": label_of(BlockedSlots, row.blocked_slots),
-        "state": _state(row, until, now, is_readable=control.readable(row) is not None),
+        "state": _state(row, until, now, problem=problem),
+        "problem": problem,
         "end_url": reverse("admin:freeze-end", args=[row.pk]) if until else "",
         "delete_url": reverse("admin:freeze-delete", args=[row.pk]),
     }
 
 
-def _state(
-    row: JobFreeze, until: datetime | None, now: datetime, *, is_readable: bool
-) -> SafeString:
-    if not is_readable:
+def _state(row: JobFreeze, until: datetime | None, now: datetime, *, problem: str) -> SafeString:
+    if problem:
         return formatting.badge(_("cannot be read"), "bad")
     if not row.is_enabled:
         return formatting.badge(_("disabled"))
@@ -104,29 +104,39 @@ def _form(request: HttpRequest, site: Any, freeze_id: int | None) -> HttpRespons
     row = None if freeze_id is None else _found(freeze_id)
     given = request.POST if request.method == "POST" else None
     form = FreezeForm(given, initial=initial_of(row) if row else None)
-    preview = None
+    preview, warnings = None, []
     if given is not None and form.is_valid():
         try:
             if "save" in given:
-                return _saved(request, control, row, form.cleaned_data)
-            preview = control.preview(**form.cleaned_data)
+                return _saved(request, control, row, form)
+            preview = control.preview(**form.values())
+            warnings = control.warnings(JobFreeze(**form.values()))
         except InvalidJob as error:
             form.add_problems(error)
+        except StaleEdit:
+            form.add_error(None, str(STALE))
     context = {
         **site.each_context(request),
         "title": _("Freeze %(name)s") % {"name": row.name} if row else _("New freeze"),
         "form": form,
         "media": form.media,
         "preview": preview and _preview(preview),
+        "warnings": warnings,
         "back_url": reverse("admin:freezes"),
     }
     return TemplateResponse(request, "scheduler/freezes/form.html", context)
 
 
 def _saved(
-    request: HttpRequest, control: FreezeControl, row: JobFreeze | None, values: dict[str, Any]
+    request: HttpRequest, control: FreezeControl, row: JobFreeze | None, form: FreezeForm
 ) -> HttpResponse:
-    saved = control.update(row.pk, **values) if row else control.create(**values)
+    if row is None:
+        saved = control.create(**form.values())
+    else:
+        seen_at = form.cleaned_data["seen_at"]
+        saved = control.update(row.pk, seen_at=seen_at, **form.values())
+    for warning in control.warnings(saved):
+        messages.warning(request, warning)
     messages.success(request, _("The freeze “%(name)s” is saved.") % {"name": saved.name})
     return HttpResponseRedirect(reverse("admin:freezes"))
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from scheduler.admin.stale_forms import SeenAtField
 from scheduler.admin.unfold_compat import (
     AnyModelForm,
     IntegerWidget,
     SwitchWidget,
     TextInputWidget,
 )
+from scheduler.admin.wording import add_problems
 from scheduler.models import ConcurrencyGroup
 from scheduler.operations.errors import InvalidJob
 from scheduler.operations.groups import SETTABLE
@@ -22,6 +23,8 @@ _NUMBERS = ("max_running", "max_running_per_key", "rate_count", "rate_seconds")
 
 class GroupForm(AnyModelForm):
     """The operation checks the values, so that each door says the same."""
+
+    seen_at = SeenAtField()
 
     class Meta:
         model = ConcurrencyGroup
@@ -42,6 +45,7 @@ class GroupForm(AnyModelForm):
         super().__init__(*args, **options)
         if self.instance.pk is not None:
             del self.fields["name"]
+            self.initial["seen_at"] = self.instance.updated_at
 
     def _post_clean(self) -> None:
         """Nothing here: the operation refuses what is wrong."""
@@ -50,6 +54,4 @@ class GroupForm(AnyModelForm):
         return {name: self.cleaned_data[name] for name in SETTABLE if name in self.cleaned_data}
 
     def add_problems(self, error: InvalidJob) -> None:
-        for field, texts in error.problems.items():
-            for text in texts:
-                self.add_error(field if field in self.fields else None, forms.ValidationError(text))
+        add_problems(self, error.problems)

@@ -18,8 +18,9 @@ from scheduler.admin import formatting
 from scheduler.admin.actor import groups_of
 from scheduler.admin.groups.forms import GroupForm
 from scheduler.admin.site import reverse
+from scheduler.admin.stale_forms import STALE
 from scheduler.models import ConcurrencyGroup
-from scheduler.operations.errors import InvalidJob, NotPossible
+from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.groups import Group
 from scheduler.operations.permissions import Action, may
 
@@ -102,29 +103,31 @@ def _form(request: HttpRequest, site: Any) -> HttpResponse:
     _check(request)
     given = request.POST if request.method == "POST" else request.GET
     control = groups_of(request)
-    group = control.one(given.get("group", "")) if given.get("group") else None
-    if group is None and given.get("group"):
+    wanted = given.get("group", "")
+    found = control.get(wanted) if wanted else ConcurrencyGroup()
+    if found is None:
         raise Http404
-    instance = ConcurrencyGroup() if group is None else group.row
-    form = GroupForm(request.POST if request.method == "POST" else None, instance=instance)
+    is_new = found.pk is None
+    form = GroupForm(request.POST if request.method == "POST" else None, instance=found)
     if form.is_valid():
-        name = form.cleaned_data["name"] if group is None else group.row.name
+        name = wanted or form.cleaned_data["name"]
+        seen_at = None if is_new else form.cleaned_data["seen_at"]
         try:
-            if group is None and control.one(name) is not None:
-                raise InvalidJob({"name": [_("is taken by another group")]})
-            control.set_limits(name, **form.values())
+            control.set_limits(name, is_new=is_new, seen_at=seen_at, **form.values())
         except InvalidJob as error:
             form.add_problems(error)
         except NotPossible as error:
             form.add_error(None, str(error))
+        except StaleEdit:
+            form.add_error(None, str(STALE))
         else:
             messages.success(request, _("The limits of group %(name)s are set") % {"name": name})
             return HttpResponseRedirect(reverse("admin:groups"))
     context = {
         **site.each_context(request),
-        "title": _("Limits of %(name)s") % {"name": instance.name} if group else _("New group"),
+        "title": _("Limits of %(name)s") % {"name": wanted} if wanted else _("New group"),
         "form": form,
-        "group": instance.name if group else "",
+        "group": wanted,
         "media": form.media,
         "back_url": reverse("admin:groups"),
     }

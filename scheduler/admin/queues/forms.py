@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting
 from scheduler.admin.unfold_compat import SplitDateTimeWidget, TextInputWidget, name_date_and_time
+from scheduler.admin.wording import add_problems
 from scheduler.operations.errors import InvalidJob
 
 
@@ -35,6 +36,4 @@ class PauseForm(forms.Form):
         name_date_and_time(self)
 
     def add_problems(self, error: InvalidJob) -> None:
-        for field, texts in error.problems.items():
-            for text in texts:
-                self.add_error(field if field in self.fields else None, text)
+        add_problems(self, error.problems)

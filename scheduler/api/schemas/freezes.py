@@ -24,6 +24,11 @@ class FreezeOut(Schema):
     created_at: Instant
     updated_at: Instant
     holds_until: Instant | None = Field(description="null: it does not hold now")
+    problem: str = Field(description="why it holds nothing: SQL has written it; empty: it is right")
+
+
+class FreezeSaved(FreezeOut):
+    warnings: list[str] = Field(description="why it may hold nothing, such as a tag of no job")
 
 
 class FreezeList(Schema):
@@ -59,6 +64,10 @@ class FreezeChange(In):
     tags: list[StrictStr] | None = Field(default=None, max_length=50)
     blocked_slots: BlockedSlots | None = None
     is_enabled: StrictBool | None = None
+    updated_at: InstantIn | None = Field(
+        default=None,
+        description="as you read it: a change made since then is not overwritten (409)",
+    )
 
 
 class WillBlockOut(Schema):
@@ -72,4 +81,5 @@ class WillBlockOut(Schema):
 
 class FreezePreviewOut(Schema):
     items: list[WillBlockOut]
+    warnings: list[str] = Field(description="why it may hold nothing, such as a tag of no job")
     is_partial: bool = Field(description="there are too many jobs or slots to look at all of them")

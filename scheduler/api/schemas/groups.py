@@ -7,7 +7,7 @@ from typing import Any
 from ninja import Schema
 from pydantic import Field, StrictBool, StrictStr
 
-from scheduler.api.schemas.base import In, Instant, WholeNumber
+from scheduler.api.schemas.base import In, Instant, InstantIn, WholeNumber
 from scheduler.models import GROUP_LIMITS
 
 
@@ -29,6 +29,10 @@ class GroupIn(GroupName):
     rate_count: WholeNumber | None = _limit("rate_count", "most starts in any `rate_seconds`")
     rate_seconds: WholeNumber | None = _limit("rate_seconds", "see `rate_count`")
     rate_per_key: StrictBool = Field(default=False, description="the starts of each key count")
+    updated_at: InstantIn | None = Field(
+        default=None,
+        description="as you read it: a change made since then is not overwritten (409)",
+    )
 
 
 class KeyOut(Schema):
@@ -69,3 +73,4 @@ class GroupSaved(Schema):
     rate_count: int | None
     rate_seconds: int | None
     rate_per_key: bool
+    updated_at: Instant

@@ -14,7 +14,7 @@ from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact
 from scheduler.models import JobFreeze
 from scheduler.operations.control import NotPossible
-from scheduler.operations.freezes import FIELDS, FreezeControl, Preview
+from scheduler.operations.freezes import FIELDS, FreezeControl, Preview, tags_of
 from scheduler.states import BlockedSlots
 
 
@@ -103,7 +103,10 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     now = control.clock.now()
     found = [(row, control.holds_until(row, now)) for row in control.all()]
     if command.printer.as_json:
-        items = [_facts(row) | {"holds_until": until} for row, until in found]
+        items = [
+            _facts(row) | {"holds_until": until, "problem": control.problem(row)}
+            for row, until in found
+        ]
         command.printer.document({"items": items})
         return 0
     command.printer.table(
@@ -112,9 +115,9 @@ def _list(command: Command, options: dict[str, Any]) -> int:
             (
                 row.name,
                 _when(row),
-                ", ".join(map(str, row.tags)) if row.tags else _("all jobs"),
+                ", ".join(tags_of(row)) or _("all jobs"),
                 row.blocked_slots,
-                _state(row, until, is_readable=control.readable(row) is not None),
+                _state(row, until, control.problem(row)),
                 row.reason,
             )
             for row, until in found
@@ -134,9 +137,9 @@ def _when(row: JobFreeze) -> str:
     return " ".join([*([f"{hours} {row.timezone}".strip()] if hours else []), " - ".join(span)])
 
 
-def _state(row: JobFreeze, until: datetime | None, *, is_readable: bool) -> str:
-    if not is_readable:
-        return _("cannot be read")
+def _state(row: JobFreeze, until: datetime | None, problem: str) -> str:
+    if problem:
+        return f"{_('cannot be read')}: {problem}"
     if not row.is_enabled:
         return _("disabled")
     return _("until %s") % exact(until) if until else ""
@@ -144,18 +147,22 @@ def _state(row: JobFreeze, until: datetime | None, *, is_readable: bool) -> str:
 
 def _preview(command: Command, options: dict[str, Any]) -> int:
     control = _control(command)
-    _show_preview(command, control.preview(**_values(options, control.clock.now())))
+    values = _values(options, control.clock.now())
+    found = control.preview(**values)
+    _show_preview(command, found, control.warnings(JobFreeze(**values)))
     return 0
 
 
-def _show_preview(command: Command, found: Preview) -> None:
+def _show_preview(command: Command, found: Preview, warnings: Sequence[str]) -> None:
     if command.printer.as_json:
         items = [
             {"job_id": each.job.pk, "job": each.job.name, "count": each.count,
              "first": each.first, "last": each.last, "runs_at": each.runs_at}
             for each in found.jobs
         ]  # fmt: skip
-        command.printer.document({"items": items, "is_partial": found.is_partial})
+        command.printer.document(
+            {"items": items, "is_partial": found.is_partial, "warnings": warnings}
+        )
         return
     command.printer.table(
         (_("job"), _("slots"), _("first"), _("last"), _("runs at")),
@@ -163,12 +170,19 @@ def _show_preview(command: Command, found: Preview) -> None:
     )
     if found.is_partial:
         command.printer.note(_("There are more jobs or slots than were looked at"))
+    _warn(command, warnings)
+
+
+def _warn(command: Command, warnings: Sequence[str]) -> None:
+    for text in warnings:
+        command.printer.note(_("warning: %(text)s") % {"text": text})
 
 
 def _add(command: Command, options: dict[str, Any]) -> int:
     control = _control(command)
     values = _values(options, control.clock.now())
     row = control.create(name=options["name"], reason=options["reason"], **values)
+    _warn(command, control.warnings(row))
     return _told(command, row, _("freeze %(name)s is made"))
 
 
