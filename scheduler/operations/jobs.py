@@ -26,7 +26,7 @@ from scheduler.operations.definition import (
 )
 from scheduler.operations.errors import InvalidJob, Problems
 from scheduler.operations.frozen import freezes_of
-from scheduler.operations.job_values import known_values, name_is_taken, with_free_name
+from scheduler.operations.job_values import known_values, lock_named, name_is_taken, with_free_name
 from scheduler.operations.missed import Missed, Settlement
 from scheduler.operations.upstream_rules import refuse_awaited
 from scheduler.schedule import Schedule, ScheduleError, schedule_of
@@ -70,9 +70,10 @@ class JobOperations(Operations):
     def _create(self, values: Mapping[str, Any], *, source: str = "") -> CronJob:
         """`source`: the import or the file of jobs that has made it."""
         job = CronJob(**known_values(values))
-        self._check(job, exclude_id=None, is_named=True)
 
         def work() -> CronJob:
+            lock_named(CronJob(), values)
+            self._check(job, exclude_id=None, is_named=True)
             now = self.clock.now()
             job.created_at = now
             watermark = self._watermark_after(job, now) if job.is_enabled else None
@@ -187,6 +188,7 @@ class JobOperations(Operations):
         def work() -> CronJob:
             job = jobs.lock_job(job_id)
             old = copy(job)
+            lock_named(job, wanted)
             changed = self._apply(job, wanted)
             now = self.clock.now()
             moved = set(changed) & _SCHEDULE_FIELDS

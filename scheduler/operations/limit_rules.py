@@ -16,6 +16,7 @@ from scheduler.concurrency import path_parts
 from scheduler.conf import SchedulerSettings
 from scheduler.models import GROUP_LIMITS, CronJob
 from scheduler.operations.errors import Problems
+from scheduler.operations.job_values import is_storable
 from scheduler.operations.secret_names import looks_secret
 from scheduler.store import limited_jobs
 
@@ -34,9 +35,10 @@ def job_problems(job: CronJob, settings: SchedulerSettings) -> Problems:
 
 
 def _group(name: str, settings: SchedulerSettings) -> str | None:
-    # The check of texts says what is wrong with a control character. Beat writes those of the
-    # configuration when it starts.
-    if "\x00" in name or name in settings.concurrency_groups or limited_jobs.group(name):
+    if not is_storable(name):
+        return None  # the check of texts says what is wrong with it
+    # Beat writes those of the configuration when it starts.
+    if name in settings.concurrency_groups or limited_jobs.group(name):
         return None
     known = sorted({*settings.concurrency_groups, *(row.name for row in limited_jobs.groups())})
     if not known:

@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _
 from dbpools.nearest import nearest
 from scheduler.models import CronJob
 from scheduler.operations.errors import NotPossible
-from scheduler.operations.upstream_slots import cycle_of
+from scheduler.operations.job_values import is_list_of_texts, is_storable
+from scheduler.operations.upstream_slots import chain_problem
 from scheduler.store import upstreams
 
 MOST_UPSTREAMS: Final = 50
@@ -28,14 +29,15 @@ def upstreams_problem(job: CronJob) -> str | None:
     if len(names) > MOST_UPSTREAMS:
         facts = {"count": len(names), "most": MOST_UPSTREAMS}
         return _("has %(count)s jobs, at most %(most)s are allowed") % facts
+    if strange := [name for name in names if not is_storable(name)]:
+        return _no_such_job(strange[0])
     found = {upstream.name for upstream in job.followed}
     for name in names:
         if name == job.name:
             return _("depends on itself: %(path)s") % {"path": f"{name} → {name}"}
         if name not in found:
             return _no_such_job(name)
-    cycle = cycle_of(job)
-    return _("depends on itself: %(path)s") % {"path": " → ".join(cycle)} if cycle else None
+    return chain_problem(job)
 
 
 def _no_such_job(name: str) -> str:
@@ -65,15 +67,22 @@ def in_one_file(jobs: Mapping[str, CronJob]) -> None:
 def in_order(jobs: Mapping[str, CronJob]) -> dict[str, int]:
     """Returns the place of each job, so that upstream jobs come before those that wait for them."""
     places: dict[str, int] = {}
-
-    def place(name: str, path: tuple[str, ...]) -> None:
-        if name in places or name in path or name not in jobs:
-            return
-        names = jobs[name].upstreams
-        for upstream in names if isinstance(names, list) else ():
-            place(upstream, (*path, name))
-        places[name] = len(places)
-
-    for name in jobs:
-        place(name, ())
+    for first in jobs:
+        # Ordered. A circle is left where it closes, and refused by its path.
+        path: dict[str, None] = {first: None}
+        while path:
+            name = next(reversed(path))
+            before = (each for each in _named(jobs[name]) if each in jobs)
+            wanted = next(
+                (each for each in before if each not in places and each not in path), None
+            )
+            if wanted is not None:
+                path[wanted] = None
+                continue
+            places.setdefault(name, len(places))
+            del path[name]
     return places
+
+
+def _named(job: CronJob) -> list[str]:
+    return job.upstreams if is_list_of_texts(job.upstreams) else []

@@ -44,7 +44,7 @@ def waits_of(
     followed = job.followed
     if not followed:
         return lambda slot, since: _NONE
-    check_no_cycle(job)
+    check_chain(job)
     span = timedelta(seconds=job.upstream_seconds)
 
     def waits(slot: datetime, since: datetime) -> tuple[Wait, ...]:
@@ -75,18 +75,29 @@ def slot_at(upstream: CronJob, slot: datetime, settings: ScheduleSettings) -> da
     return slot if found is None or is_early else found
 
 
-def check_no_cycle(job: WaitingJob) -> None:
+def check_chain(job: WaitingJob) -> None:
     """Raises ScheduleError with the path if a job waits for itself, through others or at once."""
-    cycle = cycle_of(job)
-    if cycle is not None:
-        text = _("depends on itself: %(path)s") % {"path": " → ".join(cycle)}
-        raise ScheduleError(text, field="upstreams")
+    problem = chain_problem(job)
+    if problem is not None:
+        raise ScheduleError(problem, field="upstreams")
 
 
-def cycle_of(job: WaitingJob) -> list[str] | None:
+def chain_problem(job: WaitingJob) -> str | None:
+    """Returns what is wrong with the jobs for which this one waits, also through others."""
+    path = _endless(job)
+    if path is None:
+        return None
+    if path[-1] in path[:-1]:
+        return _("depends on itself: %(path)s") % {"path": " → ".join(path)}
+    facts = {"most": LONGEST_CHAIN, "path": " → ".join([*path[:3], "…", path[-1]])}
+    return _("waits for a chain of more than %(most)s jobs: %(path)s") % facts
+
+
+def _endless(job: WaitingJob) -> list[str] | None:
     """Returns the names from the job back to it, or to another that waits for itself, or None.
 
-    A job is known by its id, too: an edit may give it another name.
+    So it does for a chain that is too long. A job is known by its id, too: an edit may give it
+    another name.
     """
     free: set[str] = set()
     start_id = getattr(job, "id", None)
