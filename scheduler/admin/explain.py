@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from django.db.models import Count, Sum
@@ -21,22 +22,20 @@ from scheduler.admin.explain_words import Sentences, link_to, reason_of, say, wh
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
 from scheduler.models import JobExecution, QueuePause
-from scheduler.operations.history import instant_in
-from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.liveness import alive_processes
 from scheduler.operations.queues import QueueControl, queue_in_words
-from scheduler.operations.skip_words import freeze_in
-from scheduler.operations.upstream_words import facts_of, waits_in_words
+from scheduler.operations.waiting_words import divided, under_limit, why_pending
 from scheduler.operations.who import who_cancelled
 from scheduler.states import (
-    FINAL,
     BackfillState,
     ProcessKind,
     ReasonCode,
     RunStatus,
 )
-from scheduler.store import overlap, shards, waits
+from scheduler.store import overlap
 
+# Others have to do something first.
+_NOT_BY_ITSELF: Final = frozenset({ReasonCode.UPSTREAM_AWAITED, ReasonCode.AWAITS_APPROVAL})
 # A worker with a free place claims a run of its queues within two seconds.
 UNCLAIMED_AFTER: Final = timedelta(seconds=20)
 
@@ -58,9 +57,8 @@ def explain_execution(execution: JobExecution, now: datetime) -> Sentences:
 
 
 def _waiting(execution: JobExecution, now: datetime) -> Sentences:
-    awaited = _awaited(execution)
-    if awaited:
-        return [conditional_escape(awaited), *_surroundings(execution)]
+    if execution.reason_code in _NOT_BY_ITSELF:
+        return [_held(execution, now), *_surroundings(execution)]
     sentences = []
     holder = _holder(execution)
     if holder is not None:
@@ -70,12 +68,11 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
                 execution=link_to(holder, _("execution #%s is running") % holder),
             )
         )
-    if execution.reason_code == ReasonCode.AWAITS_APPROVAL:
-        return [_awaits_approval(execution, now), *_surroundings(execution)]
-    if limit := _limit(execution, now):
-        sentences.append(say("%(limit)s %(link)s", limit=limit, link=_to_limits()))
+    if limit := under_limit(execution, now):
+        link = formatting.link(reverse("admin:groups"), _("All limits"))
+        sentences.append(say("%(limit)s %(link)s", limit=limit, link=link))
     if execution.reason_code == ReasonCode.WAITS_FOR_PARENT:
-        sentences.append(say(_("It waits until the execution of which it is a shard begins.")))
+        sentences.append(_held(execution, now))
     # In line under a limit `available_at` is only when it looks by itself.
     elif execution.available_at > now and not (limit and execution.in_line is not None):
         sentences.append(_not_yet(execution, now))
@@ -96,25 +93,18 @@ def _waiting(execution: JobExecution, now: datetime) -> Sentences:
     return sentences + [conditional_escape(text) for text in missing_parts(now)]
 
 
-def _limit(execution: JobExecution, now: datetime) -> str:
-    """Returns under which limit it waits, if it does."""
-    if execution.in_line is None and execution.available_at <= now:
-        return ""  # it was let go on
-    job = execution.job if execution.parent is None else execution.parent.job
-    key_path = job.concurrency_key if job is not None else ""
-    return why_it_waits(execution.reason_code, execution.reason_facts, key_path=key_path)
-
-
-def _to_limits() -> SafeString:
-    return formatting.link(reverse("admin:groups"), _("All limits"))
+def _held(execution: JobExecution, now: datetime) -> SafeString:
+    # With the distance of each, a sentence about several upstream jobs is too long to be read.
+    is_long = execution.reason_code == ReasonCode.UPSTREAM_AWAITED
+    show = formatting.exact if is_long else partial(when, now=now)
+    return conditional_escape(why_pending(execution, now, show))
 
 
 def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
     at = when(execution.available_at, now)
     if execution.reason_code == ReasonCode.FROZEN_HELD:
-        facts = execution.reason_facts if isinstance(execution.reason_facts, Mapping) else {}
-        text = _("The freeze “%(freeze)s” holds it until %(when)s: %(note)s")
-        return say(text, when=at, **freeze_in(facts))
+        link = formatting.link(reverse("admin:freezes"), _("All freezes"))
+        return say("%(held)s %(link)s", held=_held(execution, now), link=link)
     if not execution.failures:
         return say(_("It may start at %(when)s."), when=at)
     return say(
@@ -123,15 +113,6 @@ def _not_yet(execution: JobExecution, now: datetime) -> SafeString:
         retry=execution.failures,
         retries=execution.max_retry,
         when=at,
-    )
-
-
-def _awaits_approval(execution: JobExecution, now: datetime) -> SafeString:
-    facts = execution.reason_facts if isinstance(execution.reason_facts, Mapping) else {}
-    until = instant_in(facts.get("until"))
-    return say(
-        _("It waits until a person approves it, at the latest %(when)s."),
-        when=when(until, now) if until else "?",
     )
 
 
@@ -233,15 +214,7 @@ def _running(execution: JobExecution, now: datetime) -> Sentences:
 
 
 def _divided(execution: JobExecution) -> Sentences:
-    counts = shards.counts_of(execution.pk)
-    ended = sum(counts.get(status, 0) for status in FINAL)
-    sentences = [
-        say(
-            _("It is divided: %(ended)s of its %(count)s shards have ended. The last one ends it."),
-            ended=ended,
-            count=execution.shard_count or 0,
-        )
-    ]
+    sentences = [conditional_escape(divided(execution))]
     if execution.cancel_requested_at:
         asked = formatting.exact(execution.cancel_requested_at)
         sentences.append(say(_("Its shards were asked to stop at %(when)s."), when=asked))
@@ -284,16 +257,6 @@ def _ended(execution: JobExecution) -> Sentences:
     if execution.overran:
         sentences.append(say(_("It finished, but later than its timeout.")))
     return sentences
-
-
-def _awaited(execution: JobExecution) -> str:
-    """Returns for which upstream jobs the execution waits. Empty: for none."""
-    if execution.reason_code != ReasonCode.UPSTREAM_AWAITED:
-        return ""
-    awaited = waits.awaited(execution.pk)
-    if awaited is None:
-        return _("Its upstream jobs have succeeded; it may start within a second.")
-    return waits_in_words(facts_of(awaited), formatting.exact)
 
 
 def _holder(execution: JobExecution) -> int | None:

@@ -113,6 +113,9 @@ def _last_slot(job: CronJob, now: datetime) -> Sentences:
         first = say(_("Its last execution, %(execution)s of %(slot)s, waits:"), **values)
         why = explain_execution(last, now)[:1]
         return [format_html("{} {}", first, sentence) for sentence in why]
+    if last.status == RunStatus.FANNED_OUT:
+        first = say(_("Its last execution, %(execution)s of %(slot)s, goes on:"), **values)
+        return [format_html("{} {}", first, *explain_execution(last, now)[:1])]
     if last.status in GOING_ON:
         return [say(_("Its last execution, %(execution)s of %(slot)s, is running."), **values)]
     return [

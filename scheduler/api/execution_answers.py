@@ -7,18 +7,21 @@ from typing import Annotated, Any, Final
 from ninja import Path
 
 from scheduler.api.auth import Caller
+from scheduler.api.schemas.base import utc_text
 from scheduler.models import LARGEST_ID, JobExecution
 from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.masking import mask
 from scheduler.operations.permissions import Action
+from scheduler.operations.waiting_words import in_words
 from scheduler.store import approvals
+from scheduler.store.connection import database_now
 from scheduler.store.shards import counts_of
 
 ExecutionId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "backfill_id", "parent_id", "shard", "shard_count",
-    "attempt", "failures", "max_retry",
+    "reason_code", "attempt", "failures", "max_retry",
     "started_at", "finished_at", "progress", "progress_message", "created_at",
 )  # fmt: skip
 
@@ -49,7 +52,6 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "params": mask(execution.params) if may_see else None,
         "result": mask(execution.result) if may_see else None,
         "error_message": execution.error_message,
-        "reason_code": execution.reason_code,
         "reason_facts": execution.reason_facts,
         "idempotency_key": execution.dedupe_key,
         "queue": execution.queue,
@@ -63,6 +65,7 @@ def detail(execution: JobExecution, caller: Caller) -> dict[str, Any]:
         "overran": execution.overran,
         "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
         "approval": _approval(execution),
+        "explanation": in_words(execution, database_now(), utc_text),
     }
 
 

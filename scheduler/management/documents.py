@@ -15,6 +15,10 @@ from scheduler.models.job_state import state_of
 from scheduler.operations.definition import WITH_SECRETS
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
+from scheduler.operations.waiting_words import in_words
+from scheduler.store import approvals
+from scheduler.store.connection import database_now
+from scheduler.store.shards import counts_of
 
 # All columns of a job except those that only beat needs.
 _JOB = [
@@ -27,14 +31,15 @@ _JOB = [
 ]
 _EXECUTION = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time",
-    "slot_at", "status", "param_source", "requested_by", "backfill_id", "parent_id",
+    "slot_at", "status", "reason_code", "param_source", "requested_by", "backfill_id", "parent_id",
     "shard", "shard_count", "attempt", "max_retry", "started_at", "finished_at", "progress",
     "progress_message", "created_at",
 )  # fmt: skip
 _EXECUTION_MORE = (
-    "error_message", "queue", "priority", "timeout_seconds", "available_at",
+    "error_message", "reason_facts", "queue", "priority", "timeout_seconds", "available_at",
     "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
 )  # fmt: skip
+_APPROVAL = ("state", "expires_at", "decided_by", "decided_at", "note")
 _BACKFILL = (
     "id", "job_id", "since", "until", "order", "parallelism", "only_missing", "ignores_overlap",
     "per_minute", "group_id", "state", "cursor", "total", "made", "error", "requested_by",
@@ -78,6 +83,9 @@ def execution_details(execution: JobExecution) -> Facts:
     return {
         **execution_facts(execution),
         **{name: getattr(execution, name) for name in _EXECUTION_MORE},
+        "explanation": in_words(execution, database_now(), exact),
+        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
+        "approval": _approval(execution),
         "worker": execution.lease_owner,
         "idempotency_key": execution.dedupe_key,
         "params": mask(execution.params),
@@ -87,6 +95,11 @@ def execution_details(execution: JobExecution) -> Facts:
             for each in JobAttempt.objects.filter(execution_id=execution.pk).order_by("attempt")
         ],
     }
+
+
+def _approval(execution: JobExecution) -> Facts | None:
+    found = approvals.of_run(execution.pk)
+    return None if found is None else {name: getattr(found, name) for name in _APPROVAL}
 
 
 def duration(execution: JobExecution) -> float | None:

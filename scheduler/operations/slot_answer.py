@@ -204,7 +204,9 @@ def _of_row(facts: SlotFacts, row: SlotRow) -> SlotAnswer:
     )
     if row.status == RunStatus.PENDING:
         found = facts_of(facts.awaited) if facts.awaited is not None else row.reason_facts
-        return replace(known, code=SlotCode.WAITS, reason_facts=found)
+        is_held = row.reason_code == ReasonCode.FROZEN_HELD
+        starts_at = row.available_at if is_held else None
+        return replace(known, code=SlotCode.WAITS, reason_facts=found, starts_at=starts_at)
     if row.status == RunStatus.SKIPPED:
         return _skipped(facts, row, known)
     if not row.attempt:

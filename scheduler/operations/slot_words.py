@@ -14,6 +14,7 @@ from scheduler.operations.limit_words import why_it_waits
 from scheduler.operations.skip_words import why_not_run
 from scheduler.operations.slot_answer import SlotAnswer
 from scheduler.operations.upstream_words import waits_in_words
+from scheduler.operations.waiting_words import of_code
 from scheduler.states import GOING_ON, JudgedBy, ReasonCode, RunStatus, SlotCode, SlotObstacle
 
 #: Only the schedule says so, and no row does.
@@ -160,7 +161,9 @@ def _more(answer: SlotAnswer, show: ShowInstant) -> Iterator[str]:
         if answer.reason_code == ReasonCode.UPSTREAM_AWAITED:
             yield waits_in_words(answer.reason_facts, show)
         else:
-            yield why_it_waits(answer.reason_code, answer.reason_facts)
+            yield of_code(
+                answer.reason_code, answer.reason_facts, show, starts_at=answer.starts_at
+            ) or why_it_waits(answer.reason_code, answer.reason_facts)
     if answer.code == SlotCode.NOT_BEGUN:
         if answer.by:
             yield _("%(person)s cancelled it.") % {"person": answer.by}

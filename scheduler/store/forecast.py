@@ -31,6 +31,7 @@ from scheduler.schedule.full_text import full_text
 from scheduler.schedule.kinds import read_schedule
 from scheduler.schedule.pattern import Pattern
 from scheduler.store.spread_names import SPREAD_NAME
+from scheduler.store.upstreams import read_followed
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
@@ -269,6 +270,7 @@ def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list
     )  # fmt: skip
     if not jobs:
         return []
+    read_followed(jobs)
     # After the last watermark that was read, a job that was not read could be next.
     until = jobs[-1].next_run_at if len(jobs) == limit else None
     runs: list[tuple[datetime, int, CronJob]] = []

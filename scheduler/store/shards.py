@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from handlers.fan_out import FanOut
 from scheduler import failpoints
 from scheduler.models import JobExecution
-from scheduler.states import ParamSource, ReasonCode, RunStatus
+from scheduler.states import FINAL, ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import (
     LOCK,
     execute,
@@ -298,6 +298,12 @@ def _result(parent: Parent, counts: Mapping[str, int]) -> dict[str, Any]:
 def counts_of(parent_id: int) -> dict[str, int]:
     """How many shards of a run there are, by state."""
     return {str(status): int(n) for status, n in sorted(fetch_all(_COUNTS, [parent_id]))}
+
+
+def ended_of(parent_ids: Collection[int]) -> dict[int, int]:
+    """How many shards of each of these runs have ended. A run of which none has is left out."""
+    rows = JobExecution.objects.filter(parent_id__in=sorted(parent_ids), status__in=sorted(FINAL))
+    return dict(rows.order_by().values_list("parent_id").annotate(Count("id")))
 
 
 # --- a shard waits for its parent ---------------------------------------------------------------

@@ -16,7 +16,7 @@ _STAND_INS: Final = 5
 _SPANS: Final = frozenset({ReasonCode.MISFIRE.value, ReasonCode.MISSED.value})
 _COLUMNS: Final = (
     "id", "scheduled_time", "status", "attempt", "param_source", "reason_code", "reason_facts",
-    "error_message", "cancel_requested_at",
+    "error_message", "cancel_requested_at", "available_at",
 )  # fmt: skip
 
 
@@ -30,6 +30,7 @@ class SlotRow:
     reason_facts: Mapping[str, Any] = field(default_factory=dict)
     error_message: str = ""
     cancel_requested_at: datetime | None = None
+    available_at: datetime | None = None
 
     @property
     def first(self) -> datetime | None:
@@ -75,4 +76,5 @@ def _row(values: Mapping[str, Any]) -> SlotRow:
         reason_facts=facts if isinstance(facts, Mapping) else {},
         error_message=values["error_message"] or "",
         cancel_requested_at=values["cancel_requested_at"],
+        available_at=values["available_at"],
     )

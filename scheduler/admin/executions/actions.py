@@ -74,6 +74,8 @@ def _cancel(control: Control, execution: JobExecution, answers: Mapping[str, Any
     status = control.cancel(execution.pk, reason=answers["reason"])
     if status == RunStatus.RUNNING:
         message = _now("The worker of %s was asked to stop it.") % execution
+    elif status == RunStatus.FANNED_OUT:
+        message = _now("The shards of %s are cancelled, or asked to stop.") % execution
     else:
         message = _now("%s is cancelled.") % execution
     return Done(message=message)

@@ -31,16 +31,20 @@ from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
+from scheduler.operations.waiting_words import in_a_line
 from scheduler.states import FINAL, GOING_ON, UNFINISHED, ParamSource, RunStatus
+from scheduler.store.shards import ended_of
 
 # The most rows that the list updates, and the most newer rows that it counts.
 LIVE_ROWS: Final = 200
 NEWER_COUNTED: Final = 100
+# A run may have 10,000 shards. Those of so many runs are counted for one page.
+DIVIDED_ROWS: Final = 10
 
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
-    "parent_id", "shard",
+    "parent_id", "shard", "shard_count", "reason_code", "reason_facts", "available_at", "in_line",
 )  # fmt: skip
 
 
@@ -78,6 +82,14 @@ def offer(request: HttpRequest, rows: Iterable[Any]) -> None:
         ]
 
 
+def count_shards(rows: Iterable[Any]) -> None:
+    """Sets `ended_shards` on each row. None: it is not divided, or too many others are."""
+    divided = [row.pk for row in rows if row.status == RunStatus.FANNED_OUT][:DIVIDED_ROWS]
+    ended = ended_of(divided) if divided else {}
+    for row in rows:
+        row.ended_shards = ended.get(row.pk, 0) if row.pk in divided else None
+
+
 class ExecutionChangeList(TimedChangeList):
     live_url = ""
     missing_parts: list[str] = []
@@ -103,6 +115,7 @@ class ExecutionChangeList(TimedChangeList):
         super().get_results(request)
         self.missing_parts = missing_parts(Control().clock.now())
         offer(request, self.result_list)
+        count_shards(self.result_list)
         unfinished = [row.pk for row in self.result_list if row.status in UNFINISHED]
         asked = {"ids": ",".join(map(str, unfinished[:LIVE_ROWS]))} if unfinished else {}
         # Newer rows belong at the top of the first page of the unfiltered list, and nowhere else.
@@ -142,6 +155,8 @@ class ExecutionColumns(ModelAdmin):
         if execution.status == RunStatus.RUNNING and execution.progress is not None:
             percent = f"{execution.progress:.0f} %"
             badge = format_html('{} <span class="text-xs">{}</span>', badge, percent)
+        if execution.status == RunStatus.FANNED_OUT and execution.shard_count:
+            badge = format_html('{} <span class="text-xs">{}</span>', badge, _shards(execution))
         if error := _error_line(execution):
             badge = format_html(
                 '{}<span class="run-error" title="{}">{}</span>', badge, error, error
@@ -180,10 +195,12 @@ class ExecutionColumns(ModelAdmin):
                 pk__gt=int(newest[0]), parent_id__isnull=True
             ).order_by("pk")
             newer = len(above.values_list("pk")[:NEWER_COUNTED])
+        count_shards(rows)
         state = [
-            (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at)
+            (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at,
+             row.reason_code, row.ended_shards)
             for row in rows
-        ]
+        ]  # fmt: skip
 
         def render() -> str:
             offer(request, rows)
@@ -216,10 +233,19 @@ def _duration(execution: JobExecution) -> SafeString:
     return _cell(execution, "took", page.duration_cell(execution, seen_at))
 
 
+def _shards(execution: JobExecution) -> str:
+    ended: int | None = execution.ended_shards  # type: ignore[attr-defined]
+    counts = {"ended": "?" if ended is None else ended, "count": execution.shard_count}
+    return gettext("%(ended)s of %(count)s shards") % counts
+
+
 def _error_line(execution: JobExecution) -> str:
-    """Returns why a run is not a success. A run that is tried again keeps its last error."""
+    """Returns why a run waits or is not a success. One that is tried again keeps its last error."""
     if execution.status in {RunStatus.SUCCESS, *GOING_ON}:
         return ""
+    seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
+    if known := in_a_line(execution, seen_at, formatting.exact):
+        return known
     return first_line(execution.error_start or "")  # type: ignore[attr-defined]
 
 

@@ -27,6 +27,7 @@ from scheduler.operations.permissions import Action, may
 from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import JobState
 from scheduler.store.recent_runs import recent_runs
+from scheduler.store.upstreams import read_followed
 
 
 class JobChangeList(TimedChangeList):
@@ -40,6 +41,7 @@ class JobChangeList(TimedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
+        read_followed(rows)
         found = recent_runs([row.pk for row in rows], sparkline.STRIP_LENGTH)
         shows_links = may(request.user, Action.VIEW_EXECUTIONS)
         asked = getattr(request, "asked_time", None)

@@ -16,7 +16,7 @@ from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
 from scheduler.schedule.freezes import holding, holds_within
-from scheduler.store import freezes, planned_slots, timeline
+from scheduler.store import freezes, planned_slots, timeline, upstreams
 
 #: Seconds for planned slots. The page appears without the missing ones, and asks again.
 PLAN_SECONDS: Final = 0.06
@@ -103,6 +103,7 @@ def find(window: Window, jobs: Sequence[CronJob], now: datetime, *, sees_runs: b
     clock = Control().clock
     until = clock.monotonic() + PLAN_SECONDS
     ids = [job.pk for job in jobs]
+    upstreams.read_followed(jobs)
     planned = planned_slots.slots_of(
         jobs,
         window.since,

@@ -39,6 +39,7 @@ class ExecutionOut(Schema):
         description="the slot that it stands for; null: a person or an event asked for it"
     )
     status: RunStatus
+    reason_code: str | None = Field(description="why it waits, was skipped, cancelled or failed")
     param_source: ParamSource
     requested_by: str
     backfill_id: int | None
@@ -74,7 +75,6 @@ class ExecutionDetail(ExecutionOut):
     params: Any = Field(description="secrets are masked; null: you may not see them")
     result: Any = Field(description="secrets are masked; null: none, or you may not see it")
     error_message: str | None
-    reason_code: str | None = Field(description="why it waits, was skipped, cancelled or failed")
     reason_facts: Any = Field(description="what the code is about")
     idempotency_key: str | None
     queue: str
@@ -88,6 +88,10 @@ class ExecutionDetail(ExecutionOut):
     overran: bool
     shards: dict[RunStatus, int] = Field(description="how many shards it has, by status")
     approval: ApprovalOut | None = Field(description="null: it needs none")
+    explanation: str = Field(
+        description="for people: what it waits for, how many of its shards have ended, why it was "
+        "not run; empty: nothing holds it back"
+    )
 
 
 class ExecutionBrief(Schema):

@@ -39,7 +39,9 @@ class SlotAnswerOut(Schema):
     after: Instant | None
     calendar: str
     moved_to: Instant | None = Field(description="the slot to which the calendar moves it")
-    starts_at: Instant | None = Field(description="of a planned slot, with the job's jitter")
+    starts_at: Instant | None = Field(
+        description="of a planned slot, with the job's jitter; of one that a freeze holds: its end"
+    )
     obstacles: list[SlotObstacle] = Field(description="what will stand in its way")
     freeze: str = Field(description="which freeze will block the slot")
     gap: GapOut | None = Field(description="the clock skipped this time")
