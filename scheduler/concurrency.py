@@ -54,7 +54,7 @@ class Place:
     group: str = ""
     """The group of the limit. Empty: it is the job's own limit."""
     key_is: str = ""
-    """Why the key is not the value itself: absent, not_scalar or shortened."""
+    """Why the key is not the value itself: absent, not_scalar, no_path or shortened."""
 
 
 def places_of(
@@ -110,11 +110,14 @@ def path_parts(path: str) -> list[str] | None:
 def key_of(params: object, path: str) -> tuple[str, str]:
     """The text of the value at this path, and why it is not the value itself, if so.
 
-    What is absent has the key "", and so has an object or a list: they share one place, and do not
-    run without limit.
+    What is absent has the key "", and so has an object or a list, and each run where SQL has
+    written what is no path: they share one place, and do not run without limit.
     """
+    parts = path_parts(path)
+    if parts is None:
+        return "", "no_path"
     value: Any = params
-    for name in path_parts(path) or ():
+    for name in parts:
         value = value.get(name) if isinstance(value, Mapping) else None
     if value is None:
         return "", "absent"

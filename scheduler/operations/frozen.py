@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from scheduler.conf import SchedulerSettings
@@ -21,7 +22,8 @@ class Frozen(NotPossible):
 
     def __init__(self, freeze: Freeze, until: datetime | None) -> None:
         self.freeze, self.until = freeze, until
-        end = until.isoformat(timespec="seconds") if until else _("no end in sight")
+        # In the reader's zone, and with its offset, because programs read it, too.
+        end = localtime(until).isoformat(" ", "seconds") if until else _("no end in sight")
         facts = {"name": freeze.name, "reason": freeze.reason, "until": end}
         text = _(
             "the freeze “%(name)s” holds until %(until)s: %(reason)s. In an emergency a person "

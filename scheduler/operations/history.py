@@ -132,8 +132,8 @@ def _describe(entry: Activity, show: ShowInstant) -> str:
 
 def _changed_columns(kind: str, facts: Mapping[str, Any]) -> list[tuple[str, object, object]]:
     """Returns label, old and new value of what an edit of a row that is no job has changed."""
-    model, *names = _ROWS[kind]
-    old, new = (facts.get(name) for name in names)
+    model, before, after = _ROWS[kind]
+    old, new = facts.get(before), facts.get(after)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return []
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from django.db import IntegrityError
@@ -30,15 +30,16 @@ def lock_named(job: CronJob, wanted: Mapping[str, Any]) -> None:
     Nor does anybody close a circle of jobs. Call it before the values are checked.
     """
     names = wanted.get("upstreams")
-    if is_list_of_texts(names) and sorted(names) != job.upstreams:
+    is_possible = is_list_of_texts(names) and len(names) <= upstreams.MOST_UPSTREAMS
+    if is_possible and sorted(names) != job.upstreams:
         upstreams.lock_before(names)
     group = wanted.get("concurrency_group")
     if group and group != job.concurrency_group and is_storable(group):
-        limited_jobs.lock_group(group)
+        limited_jobs.lock_group(group, job_id=job.pk)
 
 
-def is_list_of_texts(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(is_storable(each) for each in value)
+def is_list_of_texts(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(is_storable(each) for each in value)
 
 
 def is_storable(value: object) -> TypeGuard[str]:

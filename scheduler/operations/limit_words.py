@@ -54,6 +54,8 @@ def _about_key(facts: Mapping[str, Any], key_path: str) -> str:
             text = _("Its parameters have no value for the key%(path)s: such runs share one place.")
         case "not_scalar":
             text = _("The value of the key%(path)s is no single value: such runs share one place.")
+        case "no_path":
+            text = _("The key%(path)s is no path, such as params.tenant: all runs share one place.")
         case _:
             text = _("The key is %(path)s.") if key_path else ""
             return text % {"path": key_path} if text else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -13,8 +13,8 @@ from scheduler.operations.errors import NotPossible
 from scheduler.operations.job_values import is_list_of_texts, is_storable
 from scheduler.operations.upstream_slots import chain_problem
 from scheduler.store import upstreams
+from scheduler.store.upstreams import MOST_UPSTREAMS
 
-MOST_UPSTREAMS: Final = 50
 # Among so many names the nearest is looked for.
 _NAMES: Final = 5_000
 
@@ -84,5 +84,5 @@ def in_order(jobs: Mapping[str, CronJob]) -> dict[str, int]:
     return places
 
 
-def _named(job: CronJob) -> list[str]:
-    return job.upstreams if is_list_of_texts(job.upstreams) else []
+def _named(job: CronJob) -> Sequence[str]:
+    return job.upstreams if is_list_of_texts(job.upstreams) else ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef
 
-from scheduler.concurrency import JobLimits, Place, guard_of_group, places_of
+from scheduler.concurrency import JobLimits, Place, guard_of_group, guard_of_job, places_of
 from scheduler.models import ConcurrencyGroup, CronJob, JobExecution
 from scheduler.states import OverlapPolicy, RunStatus
 from scheduler.store import overlap, places
@@ -75,9 +75,14 @@ def group(name: str) -> ConcurrencyGroup | None:
     return ConcurrencyGroup.objects.filter(name=name).first()
 
 
-def lock_group(name: str) -> ConcurrencyGroup | None:
-    """The group, locked until the transaction ends. What is None is not made by others either."""
-    overlap.lock_guards((), [guard_of_group(name)])
+def lock_group(name: str, *, job_id: int | None = None) -> ConcurrencyGroup | None:
+    """The group, locked until the transaction ends. What is None is not made by others either.
+
+    `job_id`: the guards of this job will be locked, too, so they are now: guards have an order.
+    """
+    both = (True, False) if job_id is not None else ()
+    of_job = [guard_of_job(job_id or 0, may_overlap=may_overlap) for may_overlap in both]
+    overlap.lock_guards(of_job, [guard_of_group(name)])
     return group(name)
 
 

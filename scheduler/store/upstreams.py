@@ -10,6 +10,8 @@ from scheduler.store.connection import lock_in_order
 
 #: A longer chain is a mistake, and would be followed at each slot.
 LONGEST_CHAIN = 50
+#: So many jobs at most may one wait for.
+MOST_UPSTREAMS = 50
 
 
 def followed_by(job_ids: Collection[int]) -> Mapping[int, tuple[CronJob, ...]]:

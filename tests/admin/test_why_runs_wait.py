@@ -129,6 +129,13 @@ def test_each_place_says_why_a_run_is_not_over(
     assert (in_list or text) in listed
     assert korean in page("scheduler_jobexecution_changelist", language="ko")
     assert text.split(" until")[0] in ok(api.get(f"/jobs/{run.pk}"))["explanation"]
+    table = unescape(
+        clients["en"].get(reverse("admin:timeline"), {"view": "table"}).content.decode()
+    )
+    data = clients["en"].get(reverse("admin:timeline-data")).json()["reasons"]
+    if make is not for_its_shards:
+        assert (in_list or text) in table
+        assert (in_list or text) in data[str(run.pk)]
     korean_answer = ok(api.get(f"/jobs/{run.pk}", **{"Accept-Language": "ko"}))["explanation"]
     assert not any(word in korean_answer for word in ("It waits", "It is", "The freeze"))
     items = ok(api.get("/jobs"))["items"]

@@ -16,7 +16,7 @@ from scheduler.operations.actor import Actor
 from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
-from scheduler.operations.errors import NotPossible
+from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.frozen import Frozen
 from scheduler.states import Door, ReasonCode, RunStatus
@@ -127,6 +127,31 @@ def test_what_cannot_be_approved_is_refused_with_the_reason(system: SchedulerHar
     with pytest.raises(NotPossible, match="does not wait"):
         control(system).approve(free.pk, digest=digest_of_params(free))
     assert outcomes(job) == [RAN]
+
+
+def test_a_run_whose_time_is_over_or_that_was_cancelled_is_not_approved(
+    system: SchedulerHarness, job: CronJob
+):
+    cancelled = slot_of(system, job)
+    control(system).cancel(cancelled.pk)
+    system.clock.advance(HOUR)
+    system.tick()
+    late = JobExecution.objects.filter(job=job).latest("id")
+    assert late.pk != cancelled.pk
+    system.clock.advance(HOUR)  # beat has not looked since
+
+    for act in (control(system).approve, control(system).reject):
+        with pytest.raises(NotPossible, match="does not wait"):
+            act(cancelled.pk, digest=digest_of_params(cancelled))
+        with pytest.raises(NotPossible, match="time in which it could be approved is over"):
+            act(late.pk, digest=digest_of_params(late))
+    with pytest.raises(NotPossible, match="have changed"):
+        control(system).approve(late.pk, digest="")
+    with pytest.raises(InvalidJob):
+        control(system).approve(late.pk, digest=digest_of_params(late), note="x" * 501)
+    assert {row.state for row in RunApproval.objects.all()} <= {"waiting", "expired"}
+    expire(system)
+    assert (RunStatus.SKIPPED, ReasonCode.NOT_APPROVED) in outcomes(job)
 
 
 def test_retries_need_no_further_approval(system: SchedulerHarness, job: CronJob):

@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from scheduler.models import ConcurrencyGroup, CronJob, JobFreeze, JobUpstream
+from scheduler.models import ConcurrencyGroup, CronJob, JobExecution, JobFreeze, JobUpstream
 from scheduler.operations import history
 from scheduler.operations.actor import Actor
+from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.groups import GroupControl
 from scheduler.operations.job_files import Document, JobFiles
+from scheduler.operations.waiting_words import in_words
 from scheduler.states import Door
-from scheduler.store import upstreams
+from scheduler.store import claims, upstreams
+from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import SchedulerHarness
 from tests.scheduler.test_races import together
 
@@ -105,14 +108,15 @@ def test_whatever_is_typed_into_a_job_is_refused_at_its_field(
         if found.mistakes:
             raise InvalidJob({each.field: [each.text] for each in found.mistakes})
 
-    for number, wrong in enumerate(WRONG):
+    many = [f"job {number}" for number in range(300_000)]
+    for number, wrong in enumerate([*WRONG, many]):
         name = f"j {number}"
         if door == "file":
             found = refused_fields(lambda name=name, wrong=wrong: apply(name, wrong))
         else:
             values = {"name": name, **HOURLY, field: wrong}
             found = refused_fields(lambda values=values: system.control.create_job(**values))
-        assert found <= {field}, wrong
+        assert found <= {field}, repr(wrong)[:80]
     system.tick()  # what was accepted can be planned
     assert not CronJob.objects.exclude(schedule_error="").exists()
 
@@ -222,6 +226,51 @@ def test_the_history_says_which_limits_of_a_group_have_changed(system: Scheduler
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("path", ["tenant", "params", "params.", "params.a b", "params..a"])
+def test_a_key_that_sql_has_written_and_that_is_no_path_limits_all_runs_and_says_so(
+    system: SchedulerHarness, path: str
+):
+    job = system.control.create_job(
+        name="a", max_running=1, concurrency_key="params.tenant", cron_expression="* * * * *",
+        handler_name="ok", handler_params={"tenant": "x"},
+    )  # fmt: skip
+    CronJob.objects.filter(pk=job.pk).update(concurrency_key=path)
+    runs = [system.execution(job) for _number in range(2)]
+    claim = claims.Claim(owner="w", lease_seconds=60, decide=decide)
+    taken = claim.take(claims.MostUrgent([""], 5, claims.Floors()), system.clock.now())
+
+    assert len(taken.started) == 1
+    waiting = JobExecution.objects.get(pk=runs[1].pk)
+    why = in_words(waiting, system.clock.now(), str)
+    assert f"The key {path} is no path, such as params.tenant" in why
+    assert refused_fields(lambda: system.control.update_job(job.pk, concurrency_key=path)) <= {
+        "concurrency_key"
+    }
+
+
+# --- backfills ------------------------------------------------------------------------------------
+
+
+FIELDS_OF_A_BACKFILL = (
+    "since", "until", "order", "parallelism", "per_minute", "only_missing", "ignores_overlap",
+    "with_downstream", "params",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS_OF_A_BACKFILL)
+def test_whatever_is_typed_into_a_backfill_is_refused_at_its_field(
+    system: SchedulerHarness, field: str
+):
+    job = system.control.create_job(name="a", **HOURLY)
+    control = BackfillControl(actor=BOB, clock=system.clock)
+    now = system.clock.now()
+    texts = ["{slot:%", "{slot:%Q}", "{slot:\ud800}", "{slot:" + "%Y" * 5000 + "}"]
+    for wrong in [*WRONG, *({"at": text} for text in texts)]:
+        values = {"since": now - timedelta(hours=3), "until": now, field: wrong}
+        found = refused_fields(lambda values=values: control.start(job.pk, **values))
+        assert found <= {field}, wrong
+
+
 # --- dependencies ---------------------------------------------------------------------------------
 
 
@@ -288,6 +337,22 @@ def test_a_group_is_not_deleted_while_somebody_gives_it_to_a_job(system: Schedul
         is_taken, is_deleted = together(take, delete)
         assert is_taken != is_deleted
         system.control.update_job(job.pk, concurrency_group="")
+
+
+def test_an_upstream_job_that_is_renamed_or_disabled_is_still_the_upstream_job(
+    system: SchedulerHarness,
+):
+    load = system.control.create_job(name="load", **HOURLY)
+    report = system.control.create_job(
+        name="report", cron_expression="@after", handler_name="ok", upstreams=["load"]
+    )
+    system.control.update_job(load.pk, name="load, nightly")
+    system.control.disable(load.pk)
+    system.control.update_job(report.pk, description="edited")
+    system.tick()
+
+    row = CronJob.objects.get(pk=report.pk)
+    assert (row.upstreams, row.schedule_error) == (["load, nightly"], "")
 
 
 def test_a_chain_that_is_too_long_is_no_circle(system: SchedulerHarness):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,13 @@ def test_an_empty_plan_succeeds(system: SchedulerHarness):
     assert (parent.status, parent.result) == (RunStatus.SUCCESS, {"shards": {"count": 0}})
 
 
+def _endless() -> list[Any]:
+    """Params that hold themselves."""
+    params: dict[str, Any] = {}
+    params["self"] = params
+    return [params]
+
+
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
@@ -156,6 +164,13 @@ def test_an_empty_plan_succeeds(system: SchedulerHarness):
         ([{}] * (MAX_SHARDS + 1), f"more than {MAX_SHARDS}"),
         ([{}, 5], "shard 1: "),
         ([{"at": float("nan")}], "shard 0: "),
+        ([{"at": b"bytes"}], "shard 0: "),
+        ([{"at": {1, 2}}], "shard 0: "),
+        (({} for _number in range(3)), "plan() returned generator, not a list"),
+        ({"part": 1}, "plan() returned dict, not a list"),
+        ([{"text": "x" * 10_000_000}], "shard 0: "),
+        ([{"text": "x" * 60_000}] * 100, "more than 4 MiB"),
+        (_endless(), "shard 0: "),
     ],
 )
 def test_a_plan_that_cannot_be_run_fails_with_the_reason(
@@ -167,6 +182,36 @@ def test_a_plan_that_cannot_be_run_fails_with_the_reason(
     assert parent.reason_code == ReasonCode.INVALID_SHARDS
     assert said in (parent.error_message or "")
     assert shards_of(parent) == []
+
+
+def test_a_plan_that_names_a_part_twice_has_it_run_twice(system: SchedulerHarness):
+    planner("twice", lambda params: [{"part": 5}] * 2, echo)
+    parent = run(system, handler_name="twice")
+    system.deliver()
+    assert [each["result"] for each in fresh(parent).result["results"]] == [{"part": 5}] * 2
+
+
+def test_a_plan_that_raises_or_never_ends_is_an_attempt_like_any_other(system: SchedulerHarness):
+    async def never(self: BaseHandler, params: Any) -> Any:
+        await asyncio.sleep(600)
+
+    def fail(params: Any) -> Any:
+        raise RuntimeError("no plan")
+
+    planner("raises", fail, echo)
+    members = {"plan": never, "execute": echo, "__module__": __name__}
+    handler("endless")(type("Endless", (BaseHandler,), members))
+
+    raised = run(system, handler_name="raises")
+    job = system.job(max_retry=0, handler_name="endless", timeout_seconds=1)
+    row = system.execution(job, timeout_seconds=1)
+    system.deliver()
+    endless = fresh(row)
+
+    assert (raised.status, raised.reason_code) == (RunStatus.FAILED, ReasonCode.HANDLER_FAILED)
+    assert "no plan" in (raised.error_message or "")
+    assert endless.status == RunStatus.TIMEOUT
+    assert not JobExecution.objects.filter(parent_id__isnull=False).exists()
 
 
 def test_a_run_is_divided_by_its_job_or_by_its_handler(system: SchedulerHarness):

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.backfills.forms import ORDERS
 from scheduler.admin.site import job_url, reverse
+from scheduler.labels import label_of
 from scheduler.models import Backfill
 from scheduler.operations.backfills import Progress
 from scheduler.operations.permissions import Action, may
@@ -24,12 +24,6 @@ _MEANINGS: Final = {
     BackfillState.PAUSED.value: "warn",
     BackfillState.CANCELLED.value: "warn",
     BackfillState.DONE.value: "good",
-}
-_STATES: Final = {
-    BackfillState.ACTIVE.value: _("active"),
-    BackfillState.PAUSED.value: _("paused"),
-    BackfillState.CANCELLED.value: _("cancelled"),
-    BackfillState.DONE.value: _("done"),
 }
 
 
@@ -58,17 +52,17 @@ def fragment(
         ],
         "runs_url": runs_of(),
         "facts": [
-            (gettext("job"), job_link(backfill)),
-            (gettext("first slot"), formatting.instant(backfill.since)),
-            (gettext("last slot"), formatting.instant(backfill.until)),
-            (gettext("order"), ORDERS.get(backfill.order, backfill.order)),
-            (gettext("at once"), backfill.parallelism),
+            (_("job"), job_link(backfill)),
+            (_("first slot"), formatting.instant(backfill.since)),
+            (_("last slot"), formatting.instant(backfill.until)),
+            (_("order"), ORDERS.get(backfill.order, backfill.order)),
+            (_("at once"), backfill.parallelism),
             *_choices(backfill),
-            (gettext("made up to"), formatting.instant(backfill.cursor)),
-            (gettext("requested by"), backfill.requested_by or formatting.NOTHING),
-            (gettext("created"), formatting.instant(backfill.created_at, now)),
-            (gettext("all made, or cancelled"), formatting.instant(backfill.ended_at, now)),
-            (gettext("ends about"), ends),
+            (_("made up to"), formatting.instant(backfill.cursor)),
+            (_("requested by"), backfill.requested_by or formatting.NOTHING),
+            (_("created"), formatting.instant(backfill.created_at, now)),
+            (_("all made, or cancelled"), formatting.instant(backfill.ended_at, now)),
+            (_("ends about"), ends),
         ],
         "params": formatting.block(formatting.as_json(backfill.params))
         if may(person, Action.VIEW_PARAMS)
@@ -81,23 +75,23 @@ def _choices(backfill: Backfill) -> list[tuple[str, object]]:
     """Returns what a person has chosen besides the usual."""
     found: list[tuple[str, object]] = []
     if backfill.per_minute is not None:
-        found.append((gettext("runs per minute"), backfill.per_minute))
+        found.append((_("runs per minute"), backfill.per_minute))
     if backfill.only_missing:
-        found.append((gettext("only missing slots"), gettext("yes")))
+        found.append((_("only missing slots"), _("yes")))
     if backfill.ignores_overlap:
-        found.append((gettext("beside other runs"), gettext("yes")))
+        found.append((_("beside other runs"), _("yes")))
     if backfill.group_id is not None:
         rows = Backfill.objects.filter(group_id=backfill.group_id).select_related("job")
         links = [
             formatting.link(reverse("admin:scheduler_backfill_change", args=[row.pk]), row.job)
             for row in rows.order_by("id")
         ]
-        found.append((gettext("chain"), format_html_join(" → ", "{}", ((each,) for each in links))))
+        found.append((_("chain"), format_html_join(" → ", "{}", ((each,) for each in links))))
     return found
 
 
 def state_badge(backfill: Backfill) -> SafeString:
-    text = _STATES.get(backfill.state, backfill.state)
+    text = label_of(BackfillState, backfill.state)
     if backfill.error:
         return formatting.badge(text, "bad", backfill.error)
     return formatting.badge(text, _MEANINGS.get(backfill.state, "calm"))
@@ -114,7 +108,7 @@ def progress_bar(percent: int) -> SafeString:
         'style="min-width: 8rem" role="progressbar" aria-label="{}" aria-valuenow="{}" '
         'aria-valuemin="0" aria-valuemax="100">'
         '<div class="bg-primary-600 h-2 rounded-default" style="width: {}%"></div></div>',
-        gettext("progress"),
+        _("progress"),
         percent,
         percent,
     )

@@ -22,7 +22,7 @@ from scheduler.admin.site import job_url, reverse
 from scheduler.admin.stale_forms import STALE
 from scheduler.labels import label_of
 from scheduler.models import JobFreeze
-from scheduler.operations.errors import InvalidJob, NotPossible, StaleEdit
+from scheduler.operations.errors import REFUSALS, InvalidJob, StaleEdit, refusal
 from scheduler.operations.freezes import FreezeControl, Preview, tags_of
 from scheduler.operations.permissions import Action, may
 from scheduler.states import BlockedSlots
@@ -115,6 +115,8 @@ def _form(request: HttpRequest, site: Any, freeze_id: int | None) -> HttpRespons
             form.add_problems(error)
         except StaleEdit:
             form.add_error(None, str(STALE))
+        except JobFreeze.DoesNotExist as error:
+            raise Http404 from error
     context = {
         **site.each_context(request),
         "title": _("Freeze %(name)s") % {"name": row.name} if row else _("New freeze"),
@@ -173,8 +175,8 @@ def _act(
     row = _found(freeze_id)
     try:
         act(freezes_of(request), row.pk)
-    except NotPossible as error:
-        messages.warning(request, str(error))
+    except REFUSALS as error:
+        messages.warning(request, refusal(error))
     else:
         messages.success(request, text % {"name": row.name})
     return HttpResponseRedirect(reverse("admin:freezes"))
@@ -188,5 +190,6 @@ def _found(freeze_id: int) -> JobFreeze:
 
 
 def _check(request: HttpRequest) -> None:
-    if not may(request.user, Action.CHANGE_FREEZE):
+    """The form shows freezes, and the names of the jobs that one blocks."""
+    if not (may(request.user, Action.CHANGE_FREEZE) and may(request.user, Action.VIEW_JOBS)):
         raise PermissionDenied

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -11,15 +11,20 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from scheduler.admin import formatting
 from scheduler.admin.timeline.window import Window
 from scheduler.conf import current
-from scheduler.models import CronJob
+from scheduler.models import CronJob, JobExecution
 from scheduler.operations.control import Control
+from scheduler.operations.waiting_words import in_a_line
 from scheduler.schedule.freezes import holding, holds_within
+from scheduler.states import RunStatus
 from scheduler.store import freezes, planned_slots, timeline, upstreams
 
 #: Seconds for planned slots. The page appears without the missing ones, and asks again.
 PLAN_SECONDS: Final = 0.06
+_REASONS: Final = 500
+_WITH_REASON: Final = frozenset({RunStatus.PENDING, RunStatus.SKIPPED})
 
 
 class Bar(NamedTuple):
@@ -145,6 +150,17 @@ def _without_frozen(
                 frozen.setdefault(job_id, {}).setdefault(freeze.name, []).append(slot)
         free[job_id] = left
     return replace(planned, slots=free), frozen
+
+
+def reasons(runs: Iterable[timeline.Run], now: datetime) -> dict[int, str]:
+    """Returns why the newest of these runs wait or were not run, by id. One query, or none."""
+    ids = [run.id for run in runs if run.status in _WITH_REASON][-_REASONS:]
+    if not ids:
+        return {}
+    rows = JobExecution.objects.filter(pk__in=ids)
+    rows = rows.only("status", "reason_code", "reason_facts", "available_at", "in_line")
+    words = ((row.pk, in_a_line(row, now, formatting.exact)) for row in rows)
+    return {id_: text for id_, text in words if text}
 
 
 def busiest(bars: Sequence[Bar]) -> tuple[int, float] | None:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.admin.site import job_url, reverse
 from scheduler.admin.timeline.chosen import JOBS, Chosen, chosen_jobs, filters
-from scheduler.admin.timeline.found import Bar, Found, busiest, find
+from scheduler.admin.timeline.found import Bar, Found, busiest, find, reasons
 from scheduler.admin.timeline.window import ZOOMS, Window, window_of
 from scheduler.labels import label, label_of
 from scheduler.models.job_state import state_of
@@ -152,7 +152,7 @@ def _answer(found: Found) -> dict[str, Any]:
     """Rows are numbers of jobs here, instants are seconds from the window's start; null: not yet.
 
     runs: [row, number of the state, due, started, finished, id]; planned: [row, slots]; frozen:
-    [row, name of the freeze, slots].
+    [row, name of the freeze, slots]; reasons: why runs wait or were not run, by id.
     """
     rows = {job.pk: number for number, job in enumerate(found.jobs)}
     numbers = {status.value: number for number, status in enumerate(_STATUSES)}
@@ -185,6 +185,7 @@ def _answer(found: Found) -> dict[str, Any]:
             for job_id, freezes in found.frozen.items()
             for freeze, slots in freezes.items()
         ],
+        "reasons": reasons(found.runs.runs, found.now),
         "notes": found.notes(),
         "is_partial": found.is_partial,
     }
@@ -235,9 +236,13 @@ def _table(request: HttpRequest, found: Found, query: dict[str, str]) -> dict[st
     bars, urls = found.bars(), _urls_of_rows()
     page = Paginator(bars, _ROWS).get_page(request.GET.get("rows"))
     most = busiest(bars)
+    why = reasons((bar.run for bar in page.object_list if bar.run), found.now)
     return {
         "notes": found.notes(),
-        "rows": [_row(bar, found, urls) for bar in page.object_list],
+        "rows": [
+            {**_row(bar, found, urls), "why": why.get(bar.run.id, "") if bar.run else ""}
+            for bar in page.object_list
+        ],
         "rows_first": page.start_index(),
         "rows_last": page.end_index(),
         "rows_count": len(bars),

@@ -84,13 +84,13 @@
   }
 
   function take(first, part) {
-    const { jobs, runs, planned, frozen, now } = part;
+    const { jobs, runs, planned, frozen, reasons, now } = part;
     const taken = jobs.map(([id, name, state, usual]) => ({ id, name, state, usual, bars: [] }));
     for (const [row, kind, due, started, finished, id] of runs) {
       const start = started ?? due;
       const end = Math.max(finished ?? now, start);
       const isMark = started === null && kind !== 0;
-      taken[row].bars.push({ kind, due, start, end: isMark ? start : end, id, ran: started !== null });
+      taken[row].bars.push({ kind, due, start, end: isMark ? start : end, id, ran: started !== null, why: reasons[id] });
     }
     for (const [row, slots] of planned) {
       const usual = taken[row].usual ?? 0;
@@ -403,6 +403,7 @@
     }
     if (bar.kind === FROZEN) return [name, `${texts.frozen}: ${instant(bar.due)}`, bar.freeze];
     lines.push(`#${bar.id} ${texts.statuses[bar.kind]}`, `${texts.due} ${instant(bar.due)}`);
+    if (bar.why) lines.push(bar.why);
     if (bar.ran) lines.push(`${texts.since} ${instant(bar.start)}`, `${texts.took} ${span(bar.end - bar.start)}`);
     return lines;
   }
