@@ -137,6 +137,18 @@ class ReasonCode(StrEnum):
     PROCESS_ENDED = "process_ended"  # a run that could not be stopped ended the process [culprit]
 
 
+class WaitsFor(StrEnum):
+    """What a PENDING run waits for, for people. The rule that decides it: store/waiting.py."""
+
+    WORKER = "worker"  # its time has come
+    LIMIT = "limit"  # a place under a limit of its job or group
+    OVERLAP = "overlap"  # the end of another run that it must not overlap
+    APPROVAL = "approval"
+    UPSTREAM = "upstream"  # its upstream jobs
+    FREEZE = "freeze"  # the end of a freeze
+    TIME = "time"  # its own time: a retry that backs off, a jitter, a run that was asked for later
+
+
 class SkipCause(StrEnum):
     """What left out the missed slots of a job that was off or was edited."""
 

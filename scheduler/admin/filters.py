@@ -23,7 +23,6 @@ from scheduler.operations.control import Control
 from scheduler.operations.groups import names as group_names
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import JobState, RunStatus
-from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
 from scheduler.store.statistics import FAILING
 
 Choices = list[tuple[str, Any]]
@@ -57,19 +56,6 @@ class HandlerFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(handler_name=self.value()) if self.value() else queryset
-
-
-class RunHandlerFilter(HandlerFilter):
-    """The same for executions. Those that deliver messages about alerts are shown on request."""
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        return [
-            *super().lookups(request, model_admin),
-            (DELIVERY_HANDLER, gettext("messages about alerts")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return of_handler(queryset, self.value() or None)
 
 
 class LinkedFilter(DropdownFilter):

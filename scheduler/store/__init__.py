@@ -13,5 +13,6 @@ shard_changes (cancel, retry, beat's sweep).
 What people change: jobs, executions, backfills, tokens, saved_filters.
 What beat keeps in order: last_results, retention, processes.
 What is known of failures, by their kind: failures.
-What pages show: log_search, statistics, hours, job_trends, forecast, recent_runs.
+What pages show: log_search, statistics, waiting, hours, job_trends, forecast, coming_runs (both by
+schedule_groups), recent_runs.
 """

@@ -15,10 +15,11 @@ from django.db.models import Count, Q
 
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.models.job_state import IN_STATE
-from scheduler.states import GOING_ON, JobState, RunStatus
+from scheduler.states import GOING_ON, JobState, RunStatus, WaitsFor
 from scheduler.store import heads
 from scheduler.store.connection import fetch_all
 from scheduler.store.deliveries import COUNTED, COUNTED_SQL
+from scheduler.store.waiting import count_later, waits_for
 
 COUNT_LIMIT: Final = 10_000
 #: How many ended runs one statement reads, the newest first. It takes some 20 ms.
@@ -39,10 +40,16 @@ class Capped:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """PENDING runs that a worker could claim now, and since when the oldest of them waits."""
+    """PENDING runs by what they wait for. `oldest_at`: since when a worker could claim one."""
 
-    count: Capped
+    by: Mapping[WaitsFor, Capped]
     oldest_at: datetime | None
+
+    @property
+    def all(self) -> Capped:
+        counts = self.by.values()
+        is_capped = any(count.is_capped for count in counts)
+        return Capped(value=sum(count.value for count in counts), is_capped=is_capped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +79,19 @@ def running_count() -> Capped:
 
 
 def waiting(now: datetime) -> Waiting:
-    """The PENDING runs whose time has come. A retry that backs off is not counted."""
-    due = JobExecution.objects.filter(
-        COUNTED, status=RunStatus.PENDING.value, available_at__lte=now
+    """Only what somebody waits for is in `by`."""
+    due = JobExecution.objects.filter(COUNTED, waits_for(WaitsFor.WORKER, now))
+    by = {WaitsFor.WORKER: capped(due)}
+    later = count_later(now, COUNT_LIMIT + 1)
+    is_capped = sum(later.values()) > COUNT_LIMIT
+    by |= {
+        what: Capped(value=min(count, COUNT_LIMIT), is_capped=is_capped)
+        for what, count in later.items()
+    }
+    return Waiting(
+        by={what: by[what] for what in WaitsFor if what in by and by[what].value},
+        oldest_at=oldest_waiting_at(now),
     )
-    return Waiting(count=capped(due), oldest_at=oldest_waiting_at(now))
 
 
 def oldest_waiting_at(now: datetime) -> datetime | None:

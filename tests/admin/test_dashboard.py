@@ -17,8 +17,9 @@ from django.utils.timezone import localtime
 from scheduler.admin.dashboard import limits
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.control import Control
-from scheduler.states import RunStatus
+from scheduler.states import ReasonCode, RunStatus
 from scheduler.store.connection import database_now
+from scheduler.store.deliveries import DELIVERY_HANDLER
 from tests.admin.test_admin import SCRIPT, make_job, make_run
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +163,78 @@ def test_each_card_has_the_same_count_as_its_linked_list(admin: Client):
         for text, url in counted:
             listed = admin.get(url).context["cl"].result_count
             assert str(listed) == text.partition(" ")[0], (card.title, text)
+
+
+def counts_and_lists(client: Client) -> dict[str, tuple[int, int]]:
+    """By the text of a card's part, or its title: the number shown, and how many its list has."""
+    found = {}
+    for card in context_of(client)["cards"]:
+        for text, url in [(f"{card.value} {card.title}", card.url), *card.parts]:
+            number, _space, words = text.partition(" ")
+            if url and number.isdigit():
+                found[words] = (int(number), client.get(url).context["cl"].result_count)
+    return found
+
+
+@on_each_database
+def test_what_runs_wait_for_is_shown_and_each_number_leads_to_its_list(admin: Client):
+    job, later = make_job(), database_now() + timedelta(hours=1)
+    make_run(job, RunStatus.PENDING)
+    parent = make_run(job, RunStatus.FANNED_OUT, shard_count=2)
+    make_run(None, RunStatus.PENDING, parent=parent, shard=0)  # not counted, not listed
+    make_run(None, RunStatus.PENDING, handler_name=DELIVERY_HANDLER)
+    for code in (
+        ReasonCode.LIMIT_REACHED, ReasonCode.RATE_REACHED, ReasonCode.AWAITS_APPROVAL,
+        ReasonCode.UPSTREAM_AWAITED, ReasonCode.OVERLAP_HELD, ReasonCode.FROZEN_HELD, None,
+    ):  # fmt: skip
+        make_run(job, RunStatus.PENDING, available_at=later, reason_code=code)
+
+    found = counts_and_lists(admin)
+
+    assert found["Running"] == (1, 1)
+    assert found["Waiting"] == (8, 8)
+    waits = {words: counts for words, counts in found.items() if words[0].islower()}
+    assert waits == {
+        "for a worker": (1, 1),
+        "under a limit": (2, 2),
+        "for the end of another run": (1, 1),
+        "for an approval": (1, 1),
+        "for upstream jobs": (1, 1),
+        "for the end of a freeze": (1, 1),
+        "for their time": (1, 1),
+        "paused": (0, 0),
+        "disabled": (0, 0),
+        "in error": (0, 0),
+        "failed": (0, 0),
+        "timed out": (0, 0),
+    }
+    panel = context_of(admin)["running"]
+    assert admin.get(panel["url"]).context["cl"].result_count == len(panel["rows"]) == 1
+
+
+@on_each_database
+def test_the_numbers_of_a_queue_lead_to_lists_of_the_same_runs(admin: Client):
+    job, later = make_job(queue="reports"), database_now() + timedelta(hours=1)
+    other = {"queue": "other"}
+    parent = make_run(job, RunStatus.FANNED_OUT, shard_count=2, **other)
+    for queue in ("reports", "", "other"):
+        make_run(job, RunStatus.PENDING, queue=queue)
+        make_run(job, RunStatus.RUNNING, queue=queue)
+    make_run(None, RunStatus.PENDING, parent=parent, shard=0, **other)
+    make_run(None, RunStatus.RUNNING, parent=parent, shard=1, **other)
+    make_run(None, RunStatus.PENDING, handler_name=DELIVERY_HANDLER, **other)
+    make_run(job, RunStatus.PENDING, available_at=later, **other)
+
+    rows = admin.get("/admin/queues/").context["rows"]
+
+    shown = {row["name"]: (int(row["waiting"]), int(row["running"])) for row in rows}
+    listed = {
+        row["name"]: tuple(
+            admin.get(row[url]).context["cl"].result_count for url in ("waiting_url", "running_url")
+        )
+        for row in rows
+    }
+    assert shown == listed == {"": (1, 1), "reports": (1, 1), "other": (3, 2)}
 
 
 @on_each_database

@@ -41,14 +41,27 @@ class OwnerFilter(DropdownFilter):
         return queryset.filter(owner=self.value()) if self.value() else queryset
 
 
+class OpenFilter(DropdownFilter):
+    """Filters by whether an alert is over. Somebody may work on an open one, or have snoozed it."""
+
+    title = _("over")
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("not over"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(alerts.IS_OPEN) if self.value() == "yes" else queryset
+
+
 @register(Alert)
 class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
     target_kind = TargetKind.ALERT
     list_display = ("number", "state_badge", "kind_words", "subject", "times", "since", "owner")
     list_filter = (
-        ("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), OwnerFilter,
+        ("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), OwnerFilter, OpenFilter,
     )  # fmt: skip
-    allowed_lookups = frozenset({"state__exact", "kind__exact", "owner", "job_id__exact"})
+    allowed_lookups = frozenset({"state__exact", "kind__exact", "owner", "open", "job_id__exact"})
     list_filter_submit = True
     list_per_page = 50
     ordering = ("-id",)

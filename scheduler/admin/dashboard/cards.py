@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
 from scheduler.admin.dashboard import limits, links, wording
-from scheduler.states import RunStatus
+from scheduler.admin.wording import WAITS_FOR
+from scheduler.states import RunStatus, WaitsFor
 from scheduler.store import statistics
+
+#: As the list's filter calls what goes on: a run whose shards go on is not RUNNING.
+GOES_ON: Final = "going_on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +38,18 @@ def execution_cards(now: datetime, waiting: statistics.Waiting) -> list[Card]:
     ended = statistics.ended_since(now - limits.DAY)
     plus = "+" if ended.is_capped else ""
     failed, timed_out = ended.of(RunStatus.FAILED), ended.of(RunStatus.TIMEOUT)
-    oldest: Sequence[tuple[str, str]] = ()
-    if waiting.oldest_at:
-        wait = formatting.span(max(0.0, (now - waiting.oldest_at).total_seconds()))
-        oldest = ((_("the oldest for %s") % wait, links.runs(status__exact=RunStatus.PENDING)),)
     return [
         Card(
             title=_("Running"),
             value=wording.count(statistics.running_count()),
             meaning="busy",
-            url=links.runs(status__exact=RunStatus.RUNNING),
+            url=links.runs(now=GOES_ON),
         ),
         Card(
             title=_("Waiting"),
-            value=wording.count(waiting.count),
+            value=wording.count(waiting.all),
             url=links.runs(status__exact=RunStatus.PENDING),
-            parts=oldest,
+            parts=_waiting_parts(now, waiting),
         ),
         Card(
             title=_("Failed in 24 h"),
@@ -72,6 +73,17 @@ def execution_cards(now: datetime, waiting: statistics.Waiting) -> list[Card]:
             url=links.runs(status__exact=RunStatus.SUCCESS, ended="24h"),
         ),
     ]
+
+
+def _waiting_parts(now: datetime, waiting: statistics.Waiting) -> list[tuple[str, str]]:
+    """Returns how many wait for what, and for how long the oldest one waits for a worker."""
+    parts = []
+    for what, count in waiting.by.items():
+        parts.append((f"{wording.count(count)} {WAITS_FOR[what]}", links.runs(now=what.value)))
+        if what == WaitsFor.WORKER and waiting.oldest_at:
+            wait = formatting.span(max(0.0, (now - waiting.oldest_at).total_seconds()))
+            parts.append((_("the oldest for %s") % wait, links.runs(now=what.value)))
+    return parts
 
 
 def job_card(jobs: statistics.JobCounts) -> Card:

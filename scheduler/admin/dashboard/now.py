@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting, workers
 from scheduler.admin.dashboard import cards, limits, links, next_runs, wording
+from scheduler.admin.dashboard.cards import GOES_ON
 from scheduler.admin.dashboard.health import health_of, job_problems
 from scheduler.admin.liveness import encoding_problem, missing_parts
 from scheduler.admin.site import reverse, worker_url
@@ -18,7 +19,7 @@ from scheduler.labels import label_of
 from scheduler.models import SchedulerProcess
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.liveness import OVERDUE_AFTER
-from scheduler.states import ProcessKind, RunStatus
+from scheduler.states import ProcessKind
 from scheduler.store import job_trends, statistics
 from scheduler.store.statistics import Capped
 
@@ -80,7 +81,7 @@ def _running(now: datetime) -> dict[str, Any]:
                 "is_stopping": run.cancel_requested_at is not None,
             }
         )
-    return {"rows": rows, "url": links.runs(status__exact=RunStatus.RUNNING)}
+    return {"rows": rows, "url": links.runs(now=GOES_ON)}
 
 
 def _percent(progress: float | None) -> int | None:

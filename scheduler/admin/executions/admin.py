@@ -68,7 +68,8 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         ("job", AutocompleteSelectFilter),
         ("status", ChoicesDropdownFilter),
         ("param_source", ChoicesDropdownFilter),
-        filters.RunHandlerFilter,
+        own_filters.NowFilter,
+        own_filters.RunHandlerFilter,
         filters.BackfillFilter,
         filters.ShardsFilter,
         filters.FailureFilter,
@@ -79,6 +80,7 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         own_filters.OwnerFilter,
         own_filters.WorkerFilter,
         own_filters.ErrorFilter,
+        own_filters.AlsoFilter,
         own_filters.LevelFilter,  # the last one: it looks at those that the others leave
     )
     allowed_lookups = frozenset(
@@ -86,6 +88,8 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
             "job__id__exact",
             "status__exact",
             "param_source__exact",
+            "now",
+            "also",
             "handler",
             "backfill",
             "shards_of",

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin import formatting, live
 from scheduler.admin.executions import page
+from scheduler.admin.executions.filters import shows_everything
 from scheduler.admin.executions.search import names_one
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
@@ -33,7 +34,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.waiting_words import in_a_line
 from scheduler.states import FINAL, GOING_ON, UNFINISHED, ParamSource, RunStatus
-from scheduler.store.shards import ended_of
+from scheduler.store.deliveries import COUNTED
 
 # The most rows that the list updates, and the most newer rows that it counts.
 LIVE_ROWS: Final = 200
@@ -97,7 +98,7 @@ class ExecutionChangeList(TimedChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows = listed(super().get_queryset(request, exclude_parameters))
         # Shards are parts of other executions. They are shown to those who ask for them.
-        if "shards_of" in request.GET or names_one(self.query):
+        if "shards_of" in request.GET or shows_everything(request) or names_one(self.query):
             return rows
         return rows.filter(parent_id__isnull=True)
 
@@ -191,9 +192,7 @@ class ExecutionColumns(ModelAdmin):
         rows = list(listed(JobExecution.objects.filter(pk__in=ids))) if ids else []
         newer = 0
         if newest:
-            above = JobExecution.objects.filter(
-                pk__gt=int(newest[0]), parent_id__isnull=True
-            ).order_by("pk")
+            above = JobExecution.objects.filter(COUNTED, pk__gt=int(newest[0])).order_by("pk")
             newer = len(above.values_list("pk")[:NEWER_COUNTED])
         count_shards(rows)
         state = [

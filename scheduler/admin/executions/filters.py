@@ -1,10 +1,10 @@
-"""Filters of executions that no index finds. They look at the newest runs only, and say so."""
+"""Filters of executions. Those that no index finds look at the newest runs only, and say so."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.functional import lazy
@@ -12,10 +12,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin.executions.log import LEVELS, levels_from
-from scheduler.admin.filters import Choices, QueueFilter
+from scheduler.admin.filters import Choices, HandlerFilter, QueueFilter
 from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, TextFilter
+from scheduler.admin.wording import WAITS_FOR
 from scheduler.models import CronJob, JobExecution, JobLog, JobTag
+from scheduler.operations.control import Control
+from scheduler.states import GOING_ON, UNFINISHED, WaitsFor
 from scheduler.store import failures
+from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
+from scheduler.store.waiting import waits_for
 
 #: So many of the newest runs are looked at, unless another filter has narrowed the list.
 LOOKED_AT: Final = 30_000
@@ -29,6 +34,7 @@ _NARROWING: Final = frozenset(
         "backfill",
         "shards_of",
         "failure",
+        "now",
         "scheduled_time_from",
         "scheduled_time_to",
     }
@@ -46,10 +52,65 @@ def _facts(title: Any, count: Any) -> dict[str, Any]:
 
 
 def among_newest(request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
-    if _NARROWING & request.GET.keys():
+    if _NARROWING & request.GET.keys() or request.GET.get("status__exact") in UNFINISHED:
         return rows
     newest = JobExecution.objects.order_by("-id").values_list("id", flat=True).first() or 0
     return rows.filter(id__gt=newest - LOOKED_AT)
+
+
+class NowFilter(DropdownFilter):
+    """Filters by what goes on or waits, and for what. The counts of other pages link to it."""
+
+    title = _("goes on or waits")
+    parameter_name = "now"
+    GOES_ON = "going_on"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        waits = [(what.value, gettext("waits %s") % words) for what, words in WAITS_FOR.items()]
+        return [(self.GOES_ON, _("goes on")), *waits]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = self.value() or ""
+        if wanted == self.GOES_ON:
+            return queryset.filter(status__in=sorted(GOING_ON))
+        if wanted in list(WaitsFor):
+            return queryset.filter(waits_for(WaitsFor(wanted), Control().clock.now()))
+        return queryset
+
+
+#: Also the shards of divided runs and what delivers messages about alerts: parts and errands, which
+#: the list leaves out. A queue holds them like other runs.
+EVERYTHING: Final = "everything"
+
+
+class AlsoFilter(DropdownFilter):
+    title = _("also shown")
+    parameter_name = "also"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [(EVERYTHING, _("shards and messages about alerts"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset  # the other filters and the list leave out less
+
+
+def shows_everything(request: HttpRequest) -> bool:
+    return request.GET.get("also") == EVERYTHING
+
+
+class RunHandlerFilter(HandlerFilter):
+    """By handler. Executions that deliver messages about alerts are shown to who asks for them."""
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
+        return [
+            *super().lookups(request, model_admin),
+            (DELIVERY_HANDLER, gettext("messages about alerts")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value() and (shows_everything(request) or "failure" in request.GET):
+            return queryset  # a kind of failure may be one of theirs
+        return of_handler(queryset, self.value() or None)
 
 
 class RunQueueFilter(QueueFilter):
@@ -137,8 +198,12 @@ class LevelFilter(DropdownFilter):
             return queryset
         ids = queryset.order_by("-id").values_list("id", flat=True)
         oldest = next(iter(ids[LOGS_LOOKED_AT : LOGS_LOOKED_AT + 1]), 0)
-        lines = JobLog.objects.filter(execution_id=OuterRef("pk"), level__in=levels_from(level))
-        return queryset.filter(Exists(lines), id__gt=oldest)
+        lines = JobLog.objects.filter(level__in=levels_from(level))
+        # The list shows a divided run instead of its shards.
+        of_shards = Exists(lines.filter(execution__parent_id=OuterRef("pk")))
+        has_lines = Exists(lines.filter(execution_id=OuterRef("pk")))
+        is_found = has_lines | Q(Q(shard_count__isnull=False), of_shards)
+        return queryset.filter(is_found, id__gt=oldest)
 
 
 def _text(value: Any) -> str:

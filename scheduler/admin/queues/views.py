@@ -21,7 +21,7 @@ from scheduler.admin.site import reverse, worker_url
 from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.operations.permissions import Action, may
 from scheduler.operations.queues import Queue, queue_in_words
-from scheduler.states import RunStatus
+from scheduler.states import RunStatus, WaitsFor
 
 
 def urls(site: Any) -> list[URLPattern]:
@@ -57,15 +57,21 @@ def _page(request: HttpRequest, site: Any) -> HttpResponse:
 
 
 def _row(queue: Queue, now: datetime) -> dict[str, Any]:
-    executions = "admin:scheduler_jobexecution_changelist"
+
+    def runs(**query: str) -> str:
+        # Shards and messages about alerts take places of workers, too.
+        of_queue = {"queue": queue.name or "-", "also": "everything"}
+        return reverse("admin:scheduler_jobexecution_changelist", query={**of_queue, **query})
+
     return {
         "name": queue.name,
         "text": queue.name or _("default queue"),
         "url": reverse("admin:scheduler_cronjob_changelist", query={"queue": queue.name or "-"}),
         "waiting": _number(queue.waiting) + ("+" if queue.is_capped else ""),
-        "waiting_url": reverse(executions, query={"status__exact": RunStatus.PENDING.value}),
+        "waiting_url": runs(now=WaitsFor.WORKER.value),
         "oldest": formatting.distance(queue.oldest_at, now) if queue.oldest_at else "",
         "running": _number(queue.running),
+        "running_url": runs(status__exact=RunStatus.RUNNING.value),
         "made": _per_minute(queue.in_per_second),
         "ended": _per_minute(queue.out_per_second),
         "empty_in": _empty_in(queue),
