@@ -39,11 +39,16 @@ def explain_job(job: CronJob, now: datetime) -> Sentences:
 
 
 def _frozen(job: CronJob, now: datetime) -> tuple[bool, Sentences]:
-    """Returns whether the freezes that hold now block the job's next slot, and a sentence."""
+    """Returns whether freezes block the job's next slot, and a sentence about them."""
     known = freezes_of(job.pk, now, current())
+    slot = job.next_run_at if job.is_enabled else None
     freeze = holding(known, now)
     if freeze is None:
-        return False, []
+        coming = holding(known, slot) if slot is not None else None
+        if coming is None:
+            return False, []
+        text = _("The freeze “%(name)s” will block its next slot: %(reason)s")
+        return True, [say(text, name=coming.name, reason=coming.reason)]
     until = end_of(known, now)
     sentence = say(
         _("The freeze “%(name)s” holds its slots back until %(when)s: %(reason)s"),
@@ -51,7 +56,6 @@ def _frozen(job: CronJob, now: datetime) -> tuple[bool, Sentences]:
         when=when(until, now) if until else "?",
         reason=freeze.reason,
     )
-    slot = job.next_run_at if job.is_enabled else None
     return slot is not None and (until is None or slot < until), [sentence]
 
 

@@ -32,9 +32,16 @@ class Frozen(NotPossible):
         super().__init__(text % facts)
 
 
+def freezes_of_jobs(
+    job_ids: Collection[int], since: datetime, settings: SchedulerSettings
+) -> freezes.FreezesOfJobs:
+    """Returns the freezes of these jobs that may hold after `since`."""
+    return freezes.of_jobs(job_ids, since, settings.default_timezone)
+
+
 def freezes_of(job_id: int, since: datetime, settings: SchedulerSettings) -> Freezes:
     """Returns the job's freezes that may hold after `since`."""
-    return freezes.of_jobs([job_id], since, settings.default_timezone).of(job_id)
+    return freezes_of_jobs([job_id], since, settings).of(job_id)
 
 
 def check_freezes(

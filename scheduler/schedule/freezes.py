@@ -127,6 +127,37 @@ def blocked(
     return Block(freeze=freeze, held_until=end if is_held else None)
 
 
+def free_spans(
+    freezes: Freezes, after: datetime, last: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The parts of (after, last] in which no freeze holds, each without its first instant."""
+    if not freezes:
+        if after < last:
+            yield after, last
+        return
+    until = last + _INSTANT
+    for begins, ends in sorted(
+        span for freeze in freezes for span in freeze.spans_between(after, until)
+    ):
+        if after < begins - _INSTANT:
+            yield after, begins - _INSTANT
+        after = max(after, ends - _INSTANT)
+    if after < last:
+        yield after, last
+
+
+def held_spans(
+    freezes: Freezes, after: datetime, last: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The other parts of (after, last], in which one holds, in order. As `free_spans`."""
+    for begins, ends in free_spans(freezes, after, last):
+        if after < begins:
+            yield after, begins
+        after = ends
+    if after < last:
+        yield after, last
+
+
 def holds_within(freezes: Iterable[Freeze], since: datetime, until: datetime) -> Freezes:
     """Returns those that may hold at some time from `since` to `until`. May name too many."""
     return tuple(

@@ -1,59 +1,26 @@
-"""What will run: the planned slots of enabled jobs, by the hour and one by one.
+"""What will run: how many planned slots lie in each hour. One by one: coming_runs.py.
 
-Thousands of jobs share a few schedules, so each distinct one is computed once. What a deadline cuts
-off is counted, so that the page can say so; the next call finds more in the cache.
+What a deadline cuts off is counted, so that the page can say so; the next call finds more in the
+cache.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, Count, Q, When
-
 from scheduler.conf import SchedulerSettings
-from scheduler.models import CronJob
-from scheduler.schedule import (
-    Schedule,
-    ScheduleError,
-    ZonedSchedule,
-    schedule_of,
-    slots_between,
-)
-from scheduler.schedule.after import is_after
-from scheduler.schedule.from_job import ScheduledJob
-from scheduler.schedule.full_text import full_text
-from scheduler.schedule.kinds import read_schedule
+from scheduler.schedule import Schedule, ScheduleError, ZonedSchedule, slots_between
 from scheduler.schedule.pattern import Pattern
-from scheduler.store.spread_names import SPREAD_NAME
-from scheduler.store.upstreams import read_followed
+from scheduler.store.schedule_groups import Groups
 
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
 _SECOND: Final = timedelta(seconds=1)
 _INSTANT: Final = timedelta(microseconds=1)
-#: Jobs with bounds of their own form schedules of their own.
-_GROUP: Final = (
-    *("cron_expression", "timezone", "calendar", "start_at", "end_at"),
-    *("owed_from", "counted_from", "spread_name"),
-)
-#: A calendar that moves slots may have changed: those that are settled lie before the watermark.
-#: Without one, slots after `now` are never settled, so that jobs with one schedule are one group.
-_OWED_FROM: Final = Case(When(calendar__contains=":", then="next_run_at"))
-#: Intervals and rules may be counted from here; other jobs with one schedule are one group.
-_COUNTED_FROM: Final = Case(
-    When(
-        Q(cron_expression__icontains="every") | Q(cron_expression__icontains="rrule"),
-        then="created_at",
-    )
-)
-#: So many slots of one job may stand in the list of the next runs.
-_SLOTS_OF_ONE_JOB: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,70 +39,42 @@ def planned_by_hour(
     settings: SchedulerSettings,
     is_late: Callable[[], bool],
 ) -> Forecast:
-    """How many slots after `now` lie in each of the `hours` from `first_hour` on.
+    """How many slots after `now` that no freeze blocks lie in each hour from `first_hour` on.
 
     Schedules with many jobs are computed first. One that cannot be used has no slots, as in beat.
     """
-    groups = (
-        CronJob.objects.filter(is_enabled__in=[True])
-        .order_by()
-        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME)
-        .values_list(*_GROUP)
-        .annotate(jobs=Count("id"))
-    )
+    window = _Window(first_hour, hours)
+    groups = Groups(now, first_hour, window.until, settings)
     counts = [0] * hours
     uncounted = 0
-    window = _Window(first_hour, hours)
-    for *group, jobs in sorted(groups, key=lambda group: -int(group[-1])):
-        start_at, end_at, owed_from = group[3:6]
+    for group in groups.all():
         if is_late():
-            uncounted += jobs
+            uncounted += group.jobs
             continue
         try:
-            schedule = schedule_for(_columns(group), settings)
+            schedule = group.schedule(settings)
         except (ScheduleError, ValueError, OSError):  # inserted by SQL; beat says what is wrong
             continue
-        after = _after(now, start_at, owed_from)
-        for number, count in _per_hour(schedule, window, after, end_at):
-            counts[number] += count * jobs
+        after = group.after(max(now, first_hour - _INSTANT))
+        for begins, ends in groups.free_spans(group, after, window.until - _INSTANT):
+            for number, count in _per_hour(schedule, window, begins, ends):
+                counts[number] += count * group.jobs
     return Forecast(counts=tuple(counts), uncounted_jobs=uncounted)
 
 
-def _after(now: datetime, *earliest: datetime | None) -> datetime:
-    """Returns the instant after which slots count."""
-    return max([now, *(instant - _INSTANT for instant in earliest if instant is not None)])
+#: So many slots are counted one by one, where the clock's arithmetic does not help.
+COUNTED: Final = 100_000
 
 
-def schedule_for(job: ScheduledJob, settings: SchedulerSettings) -> Schedule:
-    """As a job's columns say it. Raises ScheduleError, ValueError or OSError. Remembers many."""
-    if not job.calendar and not is_after(job.cron_expression):
-        return _parsed(full_text(job), job.timezone or settings.default_timezone)
-    return schedule_of(job, settings)
+def counter_of(since: datetime, until: datetime) -> Callable[[Schedule, datetime, datetime], int]:
+    """Returns a function that counts the slots of a schedule in (after, last], which lies between.
 
-
-class _Columns(NamedTuple):
-    name: str
-    cron_expression: str
-    timezone: str
-    calendar: str
-    start_at: datetime | None
-    created_at: datetime
-
-    @property
-    def followed(self) -> tuple[CronJob, ...]:
-        """The upstream jobs of a job `@after` others, which is a group of its own."""
-        job = CronJob.objects.filter(name=self.name).first()
-        return job.followed if job is not None else ()
-
-
-def _columns(group: Sequence[Any]) -> _Columns:
-    expression, timezone, calendar, start_at, *_others, counted_from, name = group
-    return _Columns(name or "", expression, timezone, calendar, start_at, counted_from)
-
-
-# `read_schedule` keeps fewer, which is enough for a tick: here all schedules pass by, in the same
-# order each time, and a smaller memory would have forgotten every one before it comes again.
-_parsed = lru_cache(maxsize=20_000)(read_schedule)
+    It counts few or very many in the same time; COUNTED: there may be more.
+    """
+    window = _Window(since, (until - since) // HOUR + 1)
+    return lambda schedule, after, last: sum(
+        count for _hour, count in _per_hour(schedule, window, after, last)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +97,7 @@ class _Window:
         self.starts = [first_hour + HOUR * number for number in range(hours)]
         self.until = first_hour + HOUR * hours
         self._offsets: dict[str, timedelta | None] = {}
-        self._stretches: dict[tuple[timedelta, datetime], list[_Stretch]] = {}
+        self._stretches: dict[tuple[timedelta, datetime, datetime], list[_Stretch]] = {}
 
     def constant_offset(self, zone: ZoneInfo) -> timedelta | None:
         """The zone's offset from UTC. None: its clocks change within the hours."""
@@ -168,26 +107,19 @@ class _Window:
             self._offsets[zone.key] = found.pop() if len(found) == 1 else None
         return self._offsets[zone.key]
 
-    def stretches(
-        self, offset: timedelta, after: datetime, end_at: datetime | None
-    ) -> list[_Stretch]:
-        """The stretches in (after, end_at]. Those without `end_at` are computed once."""
-        if end_at is not None:
-            return list(self._cut(offset, after, end_at))
-        key = (offset, after)
+    def stretches(self, offset: timedelta, after: datetime, last: datetime) -> list[_Stretch]:
+        """The stretches in (after, last]. Most schedules ask for the same ones."""
+        key = (offset, after, last)
         if key not in self._stretches:
-            self._stretches[key] = list(self._cut(offset, after, None))
+            self._stretches[key] = list(self._cut(*key))
         return self._stretches[key]
 
-    def _cut(
-        self, offset: timedelta, after: datetime, end_at: datetime | None
-    ) -> Iterator[_Stretch]:
+    def _cut(self, offset: timedelta, after: datetime, last: datetime) -> Iterator[_Stretch]:
         # Slots are whole seconds.
         earliest = after.replace(microsecond=0) + _SECOND
         for number, start in enumerate(self.starts):
-            low, high = max(start, earliest), start + HOUR
-            if end_at is not None:
-                high = min(high, end_at.replace(microsecond=0) + _SECOND)
+            low = max(start, earliest)
+            high = min(start + HOUR, last.replace(microsecond=0) + _SECOND)
             wall, wall_end = ((at + offset).replace(tzinfo=None) for at in (low, high))
             # In a zone like +05:30 this hour is a part of two hours.
             while wall < wall_end:
@@ -204,18 +136,16 @@ class _Window:
 
 
 def _per_hour(
-    schedule: Schedule, window: _Window, after: datetime, end_at: datetime | None
+    schedule: Schedule, window: _Window, after: datetime, last: datetime
 ) -> list[tuple[int, int]]:
     """(number of the hour, slots in a part of it); hours without slots are left out."""
     if isinstance(schedule, ZonedSchedule) and isinstance(schedule.pattern, Pattern):
         offset = window.constant_offset(schedule.zone)
         if offset is not None:
-            return _by_the_clock(schedule.pattern, window.stretches(offset, after, end_at))
+            return _by_the_clock(schedule.pattern, window.stretches(offset, after, last))
     found: dict[int, int] = {}
-    until = window.until - _INSTANT if end_at is None else min(end_at, window.until - _INSTANT)
-    first = window.starts[0]
-    for slot in slots_between(schedule, max(after, first - _INSTANT), until, 100_000):
-        number = (slot - first) // HOUR
+    for slot in slots_between(schedule, after, last, COUNTED):
+        number = (slot - window.starts[0]) // HOUR
         found[number] = found.get(number, 0) + 1
     return list(found.items())
 
@@ -245,123 +175,3 @@ def _by_the_clock(pattern: Pattern, stretches: Sequence[_Stretch]) -> list[tuple
         ):
             found.append((stretch.number, count))
     return found
-
-
-# --- one by one -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRun:
-    at: datetime
-    job_id: int
-    job_name: str
-    handler_name: str
-    cron_expression: str
-    timezone: str
-
-
-def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list[PlannedRun]:
-    """The next `limit` slots of all jobs, soonest first. Reads only `limit` jobs."""
-    jobs = list(
-        CronJob.objects.filter(is_enabled__in=[True], next_run_at__gt=now)
-        .order_by("next_run_at", "id")
-        .only("name", "handler_name", "cron_expression", "timezone", "calendar", "start_at",
-              "end_at", "created_at", "next_run_at")[:limit]
-    )  # fmt: skip
-    if not jobs:
-        return []
-    read_followed(jobs)
-    # After the last watermark that was read, a job that was not read could be next.
-    until = jobs[-1].next_run_at if len(jobs) == limit else None
-    runs: list[tuple[datetime, int, CronJob]] = []
-    for job in jobs:
-        runs += [(slot, job.pk, job) for slot in _slots_of(job, until, limit, settings)]
-    soonest = heapq.nsmallest(limit, runs, key=lambda run: run[:2])
-    return [_planned(at, job, settings) for at, _, job in soonest]
-
-
-def runs_of_hour(
-    now: datetime,
-    start: datetime,
-    limit: int,
-    *,
-    settings: SchedulerSettings,
-    is_late: Callable[[], bool],
-) -> list[PlannedRun]:
-    """The first `limit` slots after `now` in the hour from `start` on, of all jobs.
-
-    Schedules whose turn comes after `is_late` are left out. planned_by_hour counts their jobs.
-    """
-    hour = _Window(start, 1)
-    after = max(now, start - _INSTANT)
-    slots: list[tuple[datetime, int]] = []
-    groups = list(
-        CronJob.objects.filter(is_enabled__in=[True])
-        .annotate(owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME)
-        .order_by(*_GROUP)
-        .values_list(*_GROUP)
-        .distinct()
-    )
-    for number, group in enumerate(groups):
-        start_at, end_at, owed_from = group[3:6]
-        if is_late():
-            break
-        try:
-            schedule = schedule_for(_columns(group), settings)
-        except (ScheduleError, ValueError, OSError):
-            continue
-        first = _after(after, start_at, owed_from)
-        if not _per_hour(schedule, hour, first, end_at):
-            continue
-        last = min(end_at, hour.until - _INSTANT) if end_at else hour.until - _INSTANT
-        slots += [(slot, number) for slot in slots_between(schedule, first, last, limit)]
-    runs: list[PlannedRun] = []
-    jobs: dict[int, list[CronJob]] = {}
-    for at, number in heapq.nsmallest(limit, slots):
-        if len(runs) >= limit:
-            break
-        if number not in jobs:
-            jobs[number] = _jobs_like(groups[number], limit)
-        runs += [_planned(at, job, settings) for job in jobs[number]]
-    return runs[:limit]
-
-
-def _jobs_like(group: tuple[Any, ...], limit: int) -> list[CronJob]:
-    same = {
-        f"{name}__isnull" if value is None else name: True if value is None else value
-        for name, value in zip(_GROUP, group, strict=True)
-    }
-    if same.get("spread_name"):
-        same["name"] = same["spread_name"]  # by its index, not by a look at each job
-    jobs = CronJob.objects.annotate(
-        owed_from=_OWED_FROM, counted_from=_COUNTED_FROM, spread_name=SPREAD_NAME
-    )
-    jobs = jobs.filter(is_enabled__in=[True], **same).order_by("id")
-    return list(jobs.only("name", "handler_name", "cron_expression", "timezone")[:limit])
-
-
-def _planned(at: datetime, job: CronJob, settings: SchedulerSettings) -> PlannedRun:
-    return PlannedRun(
-        at=at,
-        job_id=job.pk,
-        job_name=job.name,
-        handler_name=job.handler_name,
-        cron_expression=job.cron_expression,
-        timezone=job.timezone or settings.default_timezone,
-    )
-
-
-def _slots_of(
-    job: CronJob, until: datetime | None, limit: int, settings: SchedulerSettings
-) -> Sequence[datetime]:
-    """The watermark, which is a slot, and the slots after it."""
-    first: Any = job.next_run_at
-    end = min((bound for bound in (until, job.end_at) if bound is not None), default=None)
-    most = min(limit, _SLOTS_OF_ONE_JOB) - 1
-    if end is not None and first >= end:
-        return [first]
-    try:
-        schedule = schedule_for(job, settings)
-    except (ScheduleError, ValueError, OSError):
-        return [first]
-    return [first, *slots_between(schedule, first, end or first + timedelta(days=1), most)]

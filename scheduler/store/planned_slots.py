@@ -14,7 +14,7 @@ from scheduler.models import CronJob
 from scheduler.schedule import Schedule, ScheduleError, ZonedSchedule, slots_between
 from scheduler.schedule.full_text import full_text
 from scheduler.schedule.pattern import Pattern
-from scheduler.store.forecast import schedule_for
+from scheduler.store.schedule_groups import schedule_for
 
 #: Planned slots: of one job, and of all.
 SLOTS_OF_ONE_JOB: Final = 300
@@ -45,7 +45,7 @@ def slots_of(
 ) -> Planned:
     """The slots of enabled jobs in [since, until), after `now` and from their watermark on.
 
-    A schedule that cannot be used has no slots, as in beat.
+    A schedule that cannot be used has no slots, as in beat; another system runs those of a shadow.
     """
     slots: dict[int, Sequence[float]] = {}
     cut: set[int] = set()
@@ -54,7 +54,8 @@ def slots_of(
     for job in jobs:
         bounds = [at for at in (since, now, job.next_run_at, job.start_at) if at is not None]
         first, last = max(bounds), min(until, job.end_at or until)
-        if not job.is_enabled or job.next_run_at is None or first >= last:
+        is_planned = job.is_enabled and not job.is_shadow and job.next_run_at is not None
+        if not is_planned or first >= last:
             continue
         if is_late() or total >= SLOTS:
             late.add(job.pk)

@@ -13,10 +13,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from scheduler.models import CronJob, JobExecution, JobLog, SlotOfRun, with_slot
+from scheduler.models import (
+    CronJob,
+    JobExecution,
+    JobFreeze,
+    JobLog,
+    JobTag,
+    SlotOfRun,
+    with_slot,
+)
 from scheduler.operations.control import Control
 from scheduler.states import ParamSource, RunStatus
 from tests.api.conftest import Program, ok, program
+from tests.test_commands import run as command
 
 pytestmark = pytest.mark.django_db
 on_each_database = pytest.mark.database
@@ -296,3 +305,33 @@ def test_the_overview_is_kept_up_to_date_by_the_same_script_as_the_form(
     for part in ("job-glance", "job-last-runs"):
         assert f'id="{part}"' in html
         assert f'id="{part}"' in page(admin, f"{JOBS}_live", job.pk)
+
+
+@on_each_database
+def test_every_reader_of_a_job_s_next_slots_says_what_a_freeze_will_block(
+    admin: Client, alice: User, job: CronJob
+):
+    slots = Control().preview(job, 3)
+    CronJob.objects.filter(pk=job.pk).update(next_run_at=slots[0], tags=["books"])
+    JobTag.objects.create(job_id=job.pk, tag="books")
+    JobFreeze.objects.create(
+        name="year end", reason="the books close", tags=["books"], blocked_slots="skip",
+        since=slots[0] - timedelta(hours=1), until=slots[1] + timedelta(hours=1),
+    )  # fmt: skip
+
+    response = admin.get(reverse(f"{JOBS}_overview", args=[job.pk]))
+    listed = page(admin, f"{JOBS}_changelist")
+    answer = ok(program(alice).get(f"/crons/{job.pk}/next?count=3"))
+    shown = command("jobs", "show", "report", "--json").json
+
+    marks = [bool(frozen) for _at, _distance, frozen in response.context["next_slots"]]
+    assert marks == [True, True, False, False, False]
+    assert "frozen by “year end”" in unescape(response.content.decode())
+    assert "will block its next slot: the books close" in unescape(response.content.decode())
+    assert "year end: the books close" in listed
+    assert [slot["frozen_by"] for slot in answer["slots"]] == ["year end", "year end", None]
+    assert len(shown["frozen_slots"]) == 2
+    assert shown["next_slots"][:2] == shown["frozen_slots"]
+    assert "frozen by year end" in command("jobs", "show", "report").out
+    JobFreeze.objects.all().delete()
+    assert "year end" not in page(admin, f"{JOBS}_changelist")

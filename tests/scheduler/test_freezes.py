@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.models import Activity, Backfill, CronJob, JobExecution, JobFreeze
-from scheduler.operations import history
+from scheduler.operations import freezes, history
 from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
@@ -330,6 +330,44 @@ def test_the_preview_says_what_it_will_block(system: SchedulerHarness, job: Cron
     assert [each.job.name for each in only.jobs] == ["a"]
     assert not JobFreeze.objects.exists()
     assert nightly.pk
+
+
+def test_the_preview_of_a_long_freeze_counts_every_slot_of_a_small_shop(
+    system: SchedulerHarness, job: CronJob
+):
+    now = system.clock.now()
+    seconds = system.control.create_job(
+        name="s", cron_expression="* * * * *", handler_name="ok", timezone="Asia/Seoul"
+    )
+    system.control.create_job(name="i", cron_expression="every 90 minutes", handler_name="ok")
+    # As SQL may write it: each ten seconds.
+    CronJob.objects.filter(pk=seconds.pk).update(
+        cron_expression="*/10 * * * * *", end_at=now + timedelta(days=2)
+    )
+
+    found = control(system).preview(since=now, until=now + timedelta(days=30))
+    weekly = control(system).preview(
+        hours="Mon-Sun 00:00 - 13:00\nMon-Sun 12:00 - 23:00", timezone="UTC"
+    )
+
+    counts = {each.job.name: each.count for each in found.jobs}
+    assert counts == {"a": 7 * 24 * 60, "s": 2 * 24 * 360, "i": 7 * 16}
+    assert not found.is_partial
+    assert {each.job.name: each.count for each in weekly.jobs}["a"] == 7 * 23 * 60
+    last = next(each.last for each in found.jobs if each.job.name == "a")
+    assert last == now.replace(second=0) + timedelta(days=7)
+
+
+def test_the_preview_says_when_there_are_more_jobs_than_it_looks_at(
+    system: SchedulerHarness, job: CronJob, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(freezes, "PREVIEW_JOBS", 1)
+    system.control.create_job(name="b", cron_expression="* * * * *", handler_name="ok")
+    now = system.clock.now()
+
+    found = control(system).preview(since=now, until=now + timedelta(minutes=60))
+
+    assert ([each.job.name for each in found.jobs], found.is_partial) == (["a"], True)
 
 
 def test_the_history_says_who_did_what(system: SchedulerHarness):

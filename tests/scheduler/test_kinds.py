@@ -16,7 +16,7 @@ from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.operations.errors import InvalidJob
 from scheduler.states import RunStatus
-from scheduler.store import forecast
+from scheduler.store import coming_runs, forecast
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -190,7 +190,7 @@ def test_the_forecast_knows_each_kind(system: SchedulerHarness):
     found = forecast.planned_by_hour(
         START, hour, 8, settings=system.settings, is_late=lambda: False
     )
-    runs = forecast.next_runs(START, 3, settings=system.settings)
+    runs = coming_runs.next_runs(START, 3, settings=system.settings, is_late=lambda: False)
 
     assert found.counts == (0, 1, 2, 1, 0, 0, 1, 0)
     assert [run.at.hour for run in runs] == [11, 12, 12]

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.errors import InvalidJob
-from scheduler.store import forecast, herds
+from scheduler.store import coming_runs, forecast, herds
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -112,11 +112,13 @@ def test_forecast_and_heat_map_count_each_name_for_itself(system: SchedulerHarne
     )
     assert sum(jobs for _minutes, _hours, jobs in starts) == 41
     assert len({minutes for minutes, _hours, _jobs in starts}) > 20
-    soonest = forecast.next_runs(now, 10, settings=system.control.settings)
+    soonest = coming_runs.next_runs(
+        now, 10, settings=system.control.settings, is_late=lambda: False
+    )
     stored = CronJob.objects.order_by("next_run_at", "pk").values_list("next_run_at", flat=True)
     assert [run.at for run in soonest] == list(stored[:10])
     hour = soonest[0].at.replace(minute=0)
-    within = forecast.runs_of_hour(
+    within = coming_runs.runs_of_hour(
         now, hour, 50, settings=system.control.settings, is_late=lambda: False
     )
     of_hour = CronJob.objects.filter(next_run_at__gte=hour, next_run_at__lt=hour + DAY / 24)

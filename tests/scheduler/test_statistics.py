@@ -11,10 +11,19 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.conf import SchedulerSettings
-from scheduler.models import CronJob, JobExecution, SchedulerProcess
+from scheduler.models import CronJob, JobExecution, JobFreeze, JobTag, SchedulerProcess
 from scheduler.operations.liveness import OVERDUE_AFTER
-from scheduler.states import FINAL, RunStatus
-from scheduler.store import forecast, job_trends, statistics
+from scheduler.states import FINAL, BlockedSlots, ReasonCode, RunStatus, WaitsFor
+from scheduler.store import (
+    coming_runs,
+    deliveries,
+    forecast,
+    job_trends,
+    planned_slots,
+    schedule_groups,
+    statistics,
+    waiting,
+)
 from scheduler.store import hours as by_hour
 from scheduler.store.hours import HOUR
 
@@ -79,9 +88,8 @@ def never() -> bool:
 
 def test_an_empty_database_has_empty_statistics():
     assert statistics.running_count().value == 0
-    assert statistics.waiting(NOW) == statistics.Waiting(
-        count=statistics.Capped(value=0), oldest_at=None
-    )
+    assert statistics.waiting(NOW) == statistics.Waiting(by={}, oldest_at=None)
+    assert statistics.waiting(NOW).all == statistics.Capped(value=0)
     assert statistics.ended_since(NOW - timedelta(days=1)).counts == {}
     assert statistics.longest_running(10) == []
     assert job_trends.failing_jobs(10) == ([], statistics.Capped(value=0))
@@ -90,20 +98,40 @@ def test_an_empty_database_has_empty_statistics():
     assert [hour.counts for hour in hours.hours if hour] == [{}, {}, {}]
     planned = forecast.planned_by_hour(NOW, THIS_HOUR, 3, settings=SETTINGS, is_late=never)
     assert planned == forecast.Forecast(counts=(0, 0, 0), uncounted_jobs=0)
-    assert forecast.next_runs(NOW, 10, settings=SETTINGS) == []
+    assert coming_runs.next_runs(NOW, 10, settings=SETTINGS, is_late=never) == []
 
 
-def test_waiting_runs_are_those_that_a_worker_could_claim():
-    make_run(RunStatus.PENDING, ago=timedelta(minutes=20))
-    make_run(RunStatus.PENDING, ago=timedelta(minutes=3))
-    make_run(RunStatus.PENDING, ago=-timedelta(minutes=3))  # backs off
+def make_waiting(code: ReasonCode | None = None, **values: Any) -> JobExecution:
+    """A run that no worker may claim yet."""
+    return make_run(RunStatus.PENDING, ago=-timedelta(minutes=3), reason_code=code, **values)
+
+
+def test_runs_that_wait_are_counted_by_what_they_wait_for():
+    make_run(RunStatus.PENDING, ago=timedelta(minutes=20), reason_code=ReasonCode.LIMIT_REACHED)
+    make_run(RunStatus.PENDING, ago=timedelta(minutes=3), queue="reports", priority=5)
+    make_waiting(ReasonCode.HANDLER_FAILED)  # backs off
+    make_waiting(queue="reports")  # asked for later
+    for code in (
+        ReasonCode.LIMIT_REACHED, ReasonCode.RATE_REACHED, ReasonCode.OVERLAP_HELD,
+        ReasonCode.AWAITS_APPROVAL, ReasonCode.UPSTREAM_AWAITED, ReasonCode.FROZEN_HELD,
+    ):  # fmt: skip
+        make_waiting(code, queue="" if code == ReasonCode.LIMIT_REACHED else code)
     make_run(RunStatus.RUNNING)
+    parent = make_run(RunStatus.RUNNING)
+    make_waiting(ReasonCode.WAITS_FOR_PARENT, parent=parent, shard=0)  # a part of another run
 
     found = statistics.waiting(NOW)
 
-    assert found.count == statistics.Capped(value=2)
+    assert {what: count.value for what, count in found.by.items()} == {
+        WaitsFor.WORKER: 2, WaitsFor.LIMIT: 2, WaitsFor.OVERLAP: 1, WaitsFor.APPROVAL: 1,
+        WaitsFor.UPSTREAM: 1, WaitsFor.FREEZE: 1, WaitsFor.TIME: 2,
+    }  # fmt: skip
+    assert found.all == statistics.Capped(value=10)
+    listed = JobExecution.objects.filter(deliveries.COUNTED)
+    for what, counted in found.by.items():
+        assert listed.filter(waiting.waits_for(what, NOW)).count() == counted.value, what
     assert found.oldest_at == NOW - timedelta(minutes=20)
-    assert statistics.running_count().value == 1
+    assert statistics.running_count().value == 2
 
 
 def test_counts_stop_at_their_limit_and_say_so(monkeypatch: pytest.MonkeyPatch):
@@ -353,8 +381,8 @@ def test_planned_runs_are_the_slots(expression: str, timezone: str, calendar: st
         start_at=start_at,
         end_at=end_at,
     )
-    columns = forecast._Columns("", expression, timezone, calendar, start_at, now)
-    schedule = forecast.schedule_for(columns, SETTINGS)
+    columns = schedule_groups._Columns("", expression, timezone, calendar, start_at, now)
+    schedule = schedule_groups.schedule_for(columns, SETTINGS)
     this_hour = now.replace(minute=0, second=0)
     by_hour = [0] * 25
     slot = schedule.next_after(start_at - timedelta(microseconds=1))
@@ -411,7 +439,7 @@ def test_a_schedule_that_cannot_be_read_does_not_hide_the_others():
     make_job(cron_expression="0 * * * *", next_run_at=NOW + timedelta(minutes=26))
 
     assert planned(3) == (0, 1, 1)
-    assert len(forecast.next_runs(NOW, 2, settings=SETTINGS)) == 2
+    assert len(coming_runs.next_runs(NOW, 2, settings=SETTINGS, is_late=never)) == 2
 
 
 def test_the_next_runs_of_all_jobs_soonest_first():
@@ -420,7 +448,7 @@ def test_the_next_runs_of_all_jobs_soonest_first():
     make_job(cron_expression="1 * * * *", next_run_at=NOW - HOUR)  # overdue: not a plan
     make_job(cron_expression="1 * * * *", next_run_at=None)
 
-    found = forecast.next_runs(NOW, 5, settings=SETTINGS)
+    found = coming_runs.next_runs(NOW, 5, settings=SETTINGS, is_late=never)
 
     assert [(run.at.strftime("%H:%M"), run.job_id) for run in found] == [
         ("12:40", often.pk),
@@ -439,11 +467,11 @@ def test_the_next_runs_end_with_the_job():
         end_at=THIS_HOUR.replace(minute=41, second=30),
     )
 
-    assert len(forecast.next_runs(NOW, 5, settings=SETTINGS)) == 2
+    assert len(coming_runs.next_runs(NOW, 5, settings=SETTINGS, is_late=never)) == 2
 
 
 def runs_of_hour(start: datetime, limit: int = 30) -> list[tuple[str, int]]:
-    found = forecast.runs_of_hour(NOW, start, limit, settings=SETTINGS, is_late=never)
+    found = coming_runs.runs_of_hour(NOW, start, limit, settings=SETTINGS, is_late=never)
     return [(run.at.strftime("%H:%M"), run.job_id) for run in found]
 
 
@@ -473,9 +501,81 @@ def test_the_runs_of_this_hour_are_those_still_to_come():
     assert runs_of_hour(THIS_HOUR) == [("12:45", job.pk)]
 
 
+# --- without what freezes will block -------------------------------------------------------------
+
+
+def make_freeze(since: datetime, until: datetime, *tags: str, **values: Any) -> JobFreeze:
+    given = {"name": f"freeze {next(_numbers)}", "reason": "the books close", "tags": list(tags)}
+    return JobFreeze.objects.create(
+        **{**given, "since": since, "until": until, "blocked_slots": BlockedSlots.SKIP, **values}
+    )
+
+
+def make_tagged(*tags: str, **values: Any) -> CronJob:
+    job = make_job(tags=list(tags), **values)
+    JobTag.objects.bulk_create(JobTag(job_id=job.pk, tag=tag) for tag in tags)
+    return job
+
+
+def soonest(limit: int) -> list[tuple[str, int]]:
+    found = coming_runs.next_runs(NOW, limit, settings=SETTINGS, is_late=never)
+    return [(run.at.strftime("%H:%M"), run.job_id) for run in found]
+
+
+def at(hour: int, minute: int = 0) -> datetime:
+    return NOW.replace(hour=hour, minute=minute, second=0)
+
+
+def test_slots_that_a_freeze_will_block_are_planned_nowhere():
+    every = {"cron_expression": "*/15 * * * *", "next_run_at": at(12, 45)}
+    plain, books = make_tagged(**every), make_tagged("books", "bi", **every)
+    make_freeze(at(12, 45), at(13, 30), "books")
+    make_freeze(at(13, 15), at(13, 45), "books")  # overlaps
+    make_freeze(at(14, 0), at(14, 15))  # of all jobs; 14:15 is free
+    make_freeze(at(12), at(20), is_enabled=False)
+    make_freeze(at(12), at(20), "other")
+
+    assert planned(4) == (1, 4 + 1, 3 + 3, 4 + 4)
+    assert runs_of_hour(at(13)) == [
+        ("13:00", plain.pk), ("13:15", plain.pk), ("13:30", plain.pk),
+        ("13:45", plain.pk), ("13:45", books.pk),
+    ]  # fmt: skip
+    assert soonest(8) == [
+        ("12:45", plain.pk), ("13:00", plain.pk), ("13:15", plain.pk), ("13:30", plain.pk),
+        ("13:45", plain.pk), ("13:45", books.pk), ("14:15", plain.pk), ("14:15", books.pk),
+    ]  # fmt: skip
+
+
+def test_the_next_runs_are_found_behind_jobs_that_are_all_frozen():
+    for _ in range(5):
+        make_tagged("books", cron_expression="* * * * *", next_run_at=at(12, 35))
+    late = make_job(cron_expression="0 15 * * *", next_run_at=at(15))
+    make_freeze(at(12), at(16), "books")
+
+    assert soonest(3)[0] == ("15:00", late.pk)
+    assert [text for text, _job in soonest(3)[1:]] == ["16:00", "16:00"]
+
+
+def test_a_weekly_freeze_is_subtracted_too_and_a_seconds_schedule_is_cut_exactly():
+    make_job(cron_expression="*/10 * * * * *", next_run_at=at(12, 35))
+    make_freeze(None, None, hours="Mon-Sun 13:00 - 13:59", timezone="UTC")  # type: ignore[arg-type]
+    make_freeze(at(14, 0) + timedelta(seconds=5), at(14, 59) + timedelta(seconds=50))
+
+    assert planned(4) == (150, 6, 2, 360)
+
+
+def test_what_another_system_runs_is_not_planned():
+    shadow = make_job(cron_expression="*/20 * * * *", next_run_at=at(12, 40), is_shadow=True)
+
+    found = planned_slots.slots_of([shadow], NOW, NOW + HOUR, NOW, settings=SETTINGS, is_late=never)
+
+    assert (planned(3), soonest(3), runs_of_hour(THIS_HOUR)) == ((0, 0, 0), [], [])
+    assert found.slots == {}
+
+
 def test_the_runs_of_an_hour_without_time_are_none():
     make_job(cron_expression="* * * * *")
 
-    found = forecast.runs_of_hour(NOW, THIS_HOUR, 30, settings=SETTINGS, is_late=lambda: True)
+    found = coming_runs.runs_of_hour(NOW, THIS_HOUR, 30, settings=SETTINGS, is_late=lambda: True)
 
     assert found == []

@@ -13,7 +13,7 @@ from scheduler.admin import formatting
 from scheduler.admin.dashboard import limits, links, wording
 from scheduler.conf import current
 from scheduler.operations.control import Control
-from scheduler.store import forecast
+from scheduler.store import coming_runs
 from scheduler.store.hours import HOUR
 
 
@@ -28,10 +28,7 @@ def from_query(from_hour: datetime | None) -> dict[str, str]:
 
 
 def rows(now: datetime, from_hour: datetime | None) -> list[dict[str, Any]]:
-    if from_hour is None:
-        found = forecast.next_runs(now, limits.NEXT_RUNS, settings=current())
-    else:
-        found = _runs_of_hour(now, from_hour)
+    found = _next_runs(now) if from_hour is None else _runs_of_hour(now, from_hour)
     return [
         {
             "at": formatting.instant(run.at),
@@ -64,13 +61,21 @@ def _hour_value(start: datetime) -> str:
     return start.strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _runs_of_hour(now: datetime, start: datetime) -> list[forecast.PlannedRun]:
+def _next_runs(now: datetime) -> list[coming_runs.PlannedRun]:
+    clock = Control().clock
+    until = clock.monotonic() + limits.HOUR_OF_RUNS_SECONDS
+    return coming_runs.next_runs(
+        now, limits.NEXT_RUNS, settings=current(), is_late=lambda: clock.monotonic() > until
+    )
+
+
+def _runs_of_hour(now: datetime, start: datetime) -> list[coming_runs.PlannedRun]:
     key = f"jobu.runs.{start.timestamp():.0f}"
-    found: list[forecast.PlannedRun] | None = cache.get(key)
+    found: list[coming_runs.PlannedRun] | None = cache.get(key)
     if found is None:
         clock = Control().clock
         until = clock.monotonic() + limits.HOUR_OF_RUNS_SECONDS
-        found = forecast.runs_of_hour(
+        found = coming_runs.runs_of_hour(
             now,
             start,
             limits.NEXT_RUNS,

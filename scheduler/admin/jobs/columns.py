@@ -19,11 +19,15 @@ from scheduler.admin.jobs import slot, sparkline
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.site import job_url
 from scheduler.admin.unfold_compat import ModelAdmin
+from scheduler.conf import current
 from scheduler.labels import label
 from scheduler.models import CronJob
 from scheduler.models.job_state import state_of
+from scheduler.operations.control import Control
+from scheduler.operations.frozen import freezes_of_jobs
 from scheduler.operations.liveness import is_overdue
 from scheduler.operations.permissions import Action, may
+from scheduler.schedule.freezes import Freezes, holding
 from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import JobState
 from scheduler.store.recent_runs import recent_runs
@@ -31,7 +35,7 @@ from scheduler.store.upstreams import read_followed
 
 
 class JobChangeList(TimedChangeList):
-    """Sets `outcomes`, `shows_links`, `useless_actions` on each row; one query for all rows."""
+    """Sets `outcomes`, `freezes`, `shows_links`, `useless_actions` on each row, for all at once."""
 
     slot_answers: Sequence[slot.Found] = ()
 
@@ -47,9 +51,11 @@ class JobChangeList(TimedChangeList):
         asked = getattr(request, "asked_time", None)
         if asked is not None and rows:
             self.slot_answers = slot.answers_for(rows, asked, rows[0].seen_at)
+        known = freezes_of_jobs([row.pk for row in rows], Control().clock.now(), current())
         for row in rows:
             row.outcomes = found.get(row.pk, [])
             row.shows_links = shows_links
+            row.freezes = known.of(row.pk)
             row.useless_actions = {
                 f"{self.model_admin.admin_site.name}:scheduler_cronjob_{verb}"
                 for verb in useless_verbs(row)
@@ -74,7 +80,7 @@ class JobColumns(ModelAdmin):
 
     @admin.display(description=_("next run"), ordering=F("next_run_at").asc(nulls_last=True))
     def next_run(self, job: CronJob) -> SafeString | str:
-        return next_run(job, job.seen_at)  # type: ignore[attr-defined]
+        return next_run(job, job.seen_at, job.freezes)  # type: ignore[attr-defined]
 
     @admin.display(description=_("last result"), ordering="last_run_at")
     def last_result(self, job: CronJob) -> SafeString | str:
@@ -109,7 +115,8 @@ def state_badge(job: CronJob) -> SafeString:
     return formatting.badge(label(state), meaning, title)
 
 
-def next_run(job: CronJob, now: datetime) -> SafeString | str:
+def next_run(job: CronJob, now: datetime, freezes: Freezes) -> SafeString | str:
+    """Returns when its next slot is, and whether one of its `freezes` will block that."""
     if not job.is_enabled:
         if state_of(job) != JobState.PAUSED or job.paused_until is None:
             return formatting.NOTHING
@@ -128,6 +135,12 @@ def next_run(job: CronJob, now: datetime) -> SafeString | str:
             "{} {}",
             formatting.instant(job.next_run_at, now),
             formatting.badge(gettext("overdue"), "bad"),
+        )
+    if freeze := holding(freezes, job.next_run_at):
+        return format_html(
+            "{} {}",
+            formatting.instant(job.next_run_at, now),
+            formatting.badge(gettext("frozen"), "warn", f"{freeze.name}: {freeze.reason}"),
         )
     return formatting.instant(job.next_run_at, now)
 

@@ -17,11 +17,14 @@ from scheduler.admin import formatting
 from scheduler.admin.jobs import durations, page, sparkline, tabs
 from scheduler.admin.jobs.chain import chain
 from scheduler.admin.jobs.columns import useless_verbs
+from scheduler.admin.jobs.preview import frozen
 from scheduler.admin.site import reverse
+from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
+from scheduler.operations.frozen import blocks_of
 from scheduler.operations.permissions import Action, may
-from scheduler.schedule import ScheduleError
+from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import RunStatus
 from scheduler.store.recent_runs import RecentRun, recent_runs
@@ -81,13 +84,22 @@ def _buttons(admin: Any, request: HttpRequest, job: CronJob) -> list[dict[str, A
 
 
 def _next_slots(job: CronJob, now: datetime) -> list[Any]:
+    """Returns (time, distance, which freeze blocks it) of the next slots."""
     if not job.is_enabled:
         return []
     try:
         slots = Control().preview(job, _NEXT)
+        blocks = blocks_of(job, schedule_of(job, current()), slots, now, current())
     except (ScheduleError, ValueError, OSError):  # written by SQL; the page says what is wrong
         return []
-    return [(formatting.instant(slot), formatting.distance(slot, now)) for slot in slots]
+    return [
+        (
+            formatting.instant(slot),
+            formatting.distance(slot, now),
+            formatting.badge(frozen(blocks[slot]), "warn") if slot in blocks else "",
+        )
+        for slot in slots
+    ]
 
 
 def _runs(job: CronJob) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.drift import drift_of
+from scheduler.operations.frozen import freezes_of
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.states import ParamSource
@@ -108,7 +109,7 @@ def _limits(job: CronJob) -> SafeString | str:
 
 def _next_run(job: CronJob, now: datetime) -> SafeString | str:
     """Returns the next run, and from which day the calendar has moved it."""
-    shown = columns.next_run(job, now)
+    shown = columns.next_run(job, now, freezes_of(job.pk, now, current()))
     if not (job.is_enabled and job.next_run_at and job.calendar):
         return shown
     try:
@@ -124,7 +125,8 @@ def _next_run(job: CronJob, now: datetime) -> SafeString | str:
 def _alerts(job: CronJob) -> SafeString:
     """Returns a link to the alerts of the job, with the number of those that are open."""
     count = alerts.open_count(job.pk)
-    url = reverse("admin:scheduler_alert_changelist", query={"job_id__exact": job.pk})
+    query = {"job_id__exact": job.pk, **({"open": "yes"} if count else {})}
+    url = reverse("admin:scheduler_alert_changelist", query=query)
     text = ngettext("%(count)s open", "%(count)s open", count) % {"count": count}
     return formatting.link(url, text if count else gettext("none open"))
 

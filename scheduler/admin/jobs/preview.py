@@ -64,7 +64,7 @@ def _of_freeze(block: Block) -> str:
     return _("The freeze “%(name)s” blocks some of the next runs: %(reason)s") % facts
 
 
-def _frozen(block: Block) -> str:
+def frozen(block: Block) -> str:
     if block.held_until is None:
         return _("frozen by “%(freeze)s”") % {"freeze": block.freeze.name}
     return _("frozen by “%(freeze)s”, runs at %(until)s") % {
@@ -95,7 +95,7 @@ def _table(
                     formatting.badge(moved_from(day), "calm")
                     if (day := schedule.moved_from(slot))
                     else "",
-                    formatting.badge(_frozen(blocks[slot]), "warn") if slot in blocks else "",
+                    formatting.badge(frozen(blocks[slot]), "warn") if slot in blocks else "",
                 ),
                 formatting.no_wrap(slot.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
                 formatting.distance(slot, now),

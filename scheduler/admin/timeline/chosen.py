@@ -54,7 +54,7 @@ def chosen_jobs(request: HttpRequest, at_once: int = JOBS) -> Chosen:
 _READ: Final = (
     "name", "handler_name", "cron_expression", "timezone", "calendar", "start_at", "end_at",
     "created_at", "is_enabled", "schedule_error", "pause_reason", "paused_until", "next_run_at",
-    "timeout_seconds", "queue",
+    "timeout_seconds", "queue", "is_shadow",
 )  # fmt: skip
 
 

@@ -81,5 +81,6 @@ class WillBlockOut(Schema):
 
 class FreezePreviewOut(Schema):
     items: list[WillBlockOut]
-    warnings: list[str] = Field(description="why it may hold nothing, such as a tag of no job")
-    is_partial: bool = Field(description="there are too many jobs or slots to look at all of them")
+    is_partial: bool = Field(
+        description="there are too many jobs to look at all of them; these are the first by name"
+    )

@@ -169,13 +169,7 @@ def _show_preview(command: Command, found: Preview, warnings: Sequence[str]) -> 
         [(each.job.name, each.count, each.first, each.last, each.runs_at) for each in found.jobs],
     )
     if found.is_partial:
-        command.printer.note(_("There are more jobs or slots than were looked at"))
-    _warn(command, warnings)
-
-
-def _warn(command: Command, warnings: Sequence[str]) -> None:
-    for text in warnings:
-        command.printer.note(_("warning: %(text)s") % {"text": text})
+        command.printer.note(_("There are more jobs than were looked at"))
 
 
 def _add(command: Command, options: dict[str, Any]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -18,9 +19,11 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.models.job_state import IN_STATE, state_of
 from scheduler.operations.control import InvalidJob
 from scheduler.operations.drift import drift_of
+from scheduler.operations.frozen import blocks_of
 from scheduler.operations.masking import mask
 from scheduler.operations.search import search_of
 from scheduler.schedule import ScheduleError, schedule_of
+from scheduler.schedule.freezes import Block
 from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words_of_kinds import words_of
 from scheduler.states import JobState
@@ -111,6 +114,14 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     return 0
 
 
+def _in_words(slots: Sequence[datetime], frozen: Mapping[datetime, Block]) -> str:
+    by = _("frozen by %s")
+    return "\n".join(
+        f"{exact(slot)} {by % frozen[slot].freeze.name if slot in frozen else ''}".rstrip()
+        for slot in slots
+    )
+
+
 def _show(command: Command, options: dict[str, Any]) -> int:
     job = inputs.job_named(options["job"])
     facts = documents.job_facts(job)
@@ -119,8 +130,9 @@ def _show(command: Command, options: dict[str, Any]) -> int:
         in_words = words_of(job)
         schedule, now = schedule_of(job, command.control.settings), command.control.clock.now()
         warnings = warnings_about(job, schedule, slots, now)
+        frozen = blocks_of(job, schedule, slots, now, command.control.settings)
     except ScheduleError as error:
-        slots, in_words, warnings = [], "", [str(error)]
+        slots, in_words, warnings, frozen = [], "", [str(error)], {}
     warnings = [*warnings, *command.control.warnings(job)]
     # The index on (job, scheduled_time) serves this query, so a million runs do not slow it down.
     last = list(JobExecution.objects.filter(job=job).order_by("-scheduled_time")[:RUNS_SHOWN])
@@ -133,6 +145,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
                 "words": in_words,
                 "warnings": warnings,
                 "next_slots": slots if job.is_enabled else [],
+                "frozen_slots": list(frozen) if job.is_enabled else [],
                 "last_executions": [documents.execution_facts(row) for row in last],
             }
         )
@@ -143,8 +156,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
             (_("in words"), in_words),
             *((_("warning"), text) for text in warnings),
             *drift_lines(drift),
-            *((_("next slots"), "\n".join(map(exact, slots))) for _slot in slots[:1]
-              if job.is_enabled),
+            *((_("next slots"), _in_words(slots, frozen)) for _slot in slots[:1] if job.is_enabled),
         ]
     )  # fmt: skip
     if last:
