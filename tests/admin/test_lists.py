@@ -117,6 +117,54 @@ def test_runs_are_found_by_worker_queue_tag_owner_source_error_and_level(admin):
     assert found(admin, worker="\0", error="\0", level="LOUD") != []
 
 
+def test_logs_of_shards_are_found_with_those_of_their_run(admin, monkeypatch):
+    job = make_job(name="report")
+    older = make_run(job, now=database_now() - timedelta(hours=1))
+    parent = make_run(job, shard_count=30)
+    log(older, "ERROR", "order 0 is lost")
+    shards = [make_run(None, parent=parent, shard=number, shard_count=30) for number in range(30)]
+    log(parent, "INFO", "divided the orders")
+    for number in (29, 3):
+        log(shards[number], "ERROR", f"order {number} is lost")
+    url = reverse(f"{RUNS}_search_logs")
+
+    shown = admin.get(url, {"job": "report", "q": "order"}).context
+    monkeypatch.setattr(log_search, "LINES", 2)
+    first = admin.get(url, {"job": "report", "q": "order"}).context
+    second = admin.get(url + first["older"]).context
+
+    lines = [(row["run"], row["shard"], row["message"]) for row in shown["rows"]]
+    expected = [
+        (f"#{parent.pk}", "", "divided the orders"),
+        (f"#{shards[3].pk}", "shard 3", "order 3 is lost"),
+        (f"#{shards[29].pk}", "shard 29", "order 29 is lost"),
+        (f"#{older.pk}", "", "order 0 is lost"),
+    ]
+    assert lines == expected
+    assert shown["runs"] == 2
+    assert [row["message"] for row in first["rows"]] == [line[2] for line in expected[:2]]
+    assert first["runs"] == 1
+    assert [row["message"] for row in second["rows"]] == ["order 0 is lost"]
+    assert found(admin, level="ERROR") == [parent.pk, older.pk]
+    assert found(admin, level="CRITICAL") == []
+
+
+def test_a_search_in_logs_shows_every_line_once(admin, monkeypatch):
+    monkeypatch.setattr(log_search, "LINES", 3)
+    job = make_job(name="report")
+    for _ in range(7):
+        log(make_run(job), "INFO", "line")
+    url, seen, query = reverse(f"{RUNS}_search_logs"), [], "?job=report"
+
+    while query:
+        context = admin.get(url + query).context
+        seen += [row["run"] for row in context["rows"]]
+        query = context["older"]
+
+    newest = JobExecution.objects.order_by("-scheduled_time")
+    assert seen == [f"#{run.pk}" for run in newest]
+
+
 def test_logs_of_a_job_are_searched_by_time_level_and_text(admin, monkeypatch):
     monkeypatch.setattr(log_search, "RUNS", 2)
     monkeypatch.setattr(log_search, "_AT_ONCE", 1)

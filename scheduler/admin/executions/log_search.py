@@ -98,7 +98,7 @@ def _found(request: HttpRequest, asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "searched": True,
         "runs": lines.runs,
-        "rows": [_row(line) for line in lines.lines],
+        "rows": [_row(line, lines.shards.get(line.execution_id)) for line in lines.lines],
         "older": older,
     }
 
@@ -108,10 +108,11 @@ def _typed(at: datetime) -> str:
     return localtime(at).strftime(f"{_AT_FORMAT}:%S.%f")
 
 
-def _row(line: JobLog) -> dict[str, Any]:
+def _row(line: JobLog, shard: int | None) -> dict[str, Any]:
     url = reverse("admin:scheduler_jobexecution_change", args=[line.execution_id])
     return {
         "run": f"#{line.execution_id}",
+        "shard": "" if shard is None else _now("shard %s") % shard,
         "url": f"{url}#log",
         "at": formatting.instant(line.at),
         "level": line.level,
