@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from scheduler.states import ReasonCode
 
@@ -174,8 +174,16 @@ class Refusal:
     facts: Mapping[str, Any]
 
 
-# The starts that count for a rate, newest first: of a key, or (None) of all.
-Starts = Callable[[str | None], Sequence[datetime]]
+class Starts(NamedTuple):
+    """The starts that count for a rate, newest first, without the `skipped` newest ones."""
+
+    skipped: int = 0
+    at: Sequence[datetime] = ()
+
+
+#: Returns those of a key, or (None) of all, of which so many others are newer or not known to it.
+#: It skips so few that the N-th newest of all is among what it returns, or there are fewer than N.
+StartsOf = Callable[[str | None, int], Starts]
 
 
 @dataclass(kw_only=True)
@@ -187,7 +195,7 @@ class Room:
     """The runs that go on, by key."""
     next: dict[int, Next] = field(default_factory=dict)
     """By execution."""
-    starts: Starts = lambda key: ()
+    starts: StartsOf = lambda key, others: Starts()
     _begun: list[tuple[str, datetime]] = field(default_factory=list)
 
     def refusal(self, place: Place, execution_id: int, now: datetime) -> Refusal | None:
@@ -255,12 +263,14 @@ class Room:
         if terms.rate_count is None or terms.rate_seconds is None:
             return now
         scope = key if terms.rate_per_key else None
-        counted = [*self.starts(scope), *(at for of, at in self._begun if scope in (None, of))]
+        others = [at for of, at in self._begun if scope in (None, of)]
         if not without_next:
-            counted += [each.at for each in self.next.values() if scope in (None, each.key)]
-        if len(counted) < terms.rate_count:
+            others += [each.at for each in self.next.values() if scope in (None, each.key)]
+        known = self.starts(scope, len(others))
+        counted, rank = [*known.at, *others], terms.rate_count - known.skipped
+        if len(counted) < rank:
             return now
-        newest = sorted(counted, reverse=True)[terms.rate_count - 1]
+        newest = sorted(counted, reverse=True)[rank - 1]
         return max(now, newest + timedelta(seconds=terms.rate_seconds))
 
     def _early(self, scope: str | None, now: datetime) -> int:

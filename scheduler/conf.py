@@ -85,7 +85,7 @@ class GroupSettings(Section):
         None, ge=1, le=10_000, description="most runs at once of each value of the jobs' key"
     )
     rate_count: int | None = Field(
-        None, ge=1, le=1_000, description="most starts in any `rate_seconds`"
+        None, ge=1, le=10_000, description="most starts in any `rate_seconds`"
     )
     rate_seconds: int | None = Field(None, ge=1, le=86_400, description="see `rate_count`")
     rate_per_key: bool = Field(False, description="the starts of each key are counted")

@@ -13,7 +13,7 @@ from scheduler.states import PlaceState
 GROUP_LIMITS: dict[str, tuple[int, int]] = {
     "max_running": (1, 10_000),
     "max_running_per_key": (1, 10_000),
-    "rate_count": (1, 1_000),
+    "rate_count": (1, 10_000),  # each claim finds the N-th newest start
     "rate_seconds": (1, 86_400),
 }
 

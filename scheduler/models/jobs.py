@@ -62,9 +62,9 @@ class CronJob(models.Model):
         max_length=MAX_LENGTH,
         help_text=_(
             "minute hour day month weekday; six fields with seconds first; or @daily and the like. "
-            "Also `every 36h`, `every 10 days at 09:00`, `at 2026-12-24T18:00`, "
-            "`RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR`; several lines: each of them. "
-            "`@after`: the slots of its upstream jobs"
+            "Also “every 36h”, “every 10 days at 09:00”, “at 2026-12-24T18:00”, "
+            "“RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=FR”; several lines: each of them. "
+            "“@after”: the slots of its upstream jobs"
         ),
     )
     timezone = models.CharField(

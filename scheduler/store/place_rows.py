@@ -101,7 +101,7 @@ _STARTS: Final = f"""
 SELECT at FROM job_places
  WHERE guard_id = {{guard}} AND at > %s {{more}}
    AND state IN ('{PlaceState.STARTED}', '{PlaceState.ENDED}')
- ORDER BY at DESC LIMIT %s
+ ORDER BY at DESC LIMIT %s OFFSET %s
 """  # noqa: S608 - of constants
 
 
@@ -117,11 +117,16 @@ def rows(guards: Collection[int]) -> list[Row]:
     ]  # fmt: skip
 
 
-def starts(guard: int, key: str | None, *, since: datetime, limit: int) -> list[datetime]:
-    """The newest starts under a rate after `since`, newest first. None: of all keys."""
+def starts(
+    guard: int, key: str | None, *, since: datetime, skipped: int, limit: int
+) -> list[datetime]:
+    """The starts under a rate after `since`, newest first, behind the `skipped` newest ones.
+
+    `key` None: of all keys.
+    """
     more, values = ("", []) if key is None else ("AND key_value = %s", [key])
     statement = _STARTS.format(guard=guard, more=more)
-    return [_given(at) for (at,) in fetch_all(statement, [since, *values, limit])]
+    return [_given(at) for (at,) in fetch_all(statement, [since, *values, limit, skipped])]
 
 
 def _given(value: Any) -> datetime:

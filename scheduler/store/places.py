@@ -13,7 +13,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from scheduler.concurrency import KEEPS, Next, Place, Refusal, Room, Starts, Terms, in_turn
+from scheduler.concurrency import (
+    KEEPS,
+    Next,
+    Place,
+    Refusal,
+    Room,
+    Starts,
+    StartsOf,
+    Terms,
+    in_turn,
+)
 from scheduler.models import JobExecution, JobPlace
 from scheduler.states import PlaceState, RunStatus
 from scheduler.store import overlap, place_rows
@@ -24,6 +34,8 @@ __all__ = ["Rooms", "guards_awaited", "of_runs", "release_awaited", "settle", "t
 
 guards_awaited = place_rows.guards_awaited
 
+#: So many of the starts under a rate are read. The newer ones are only counted.
+_STARTS_READ: Final = 1_000
 #: So many more waiting runs at most are looked at in a step, where the first ones wait no more.
 _FURTHEST: Final = 1000
 
@@ -116,16 +128,21 @@ class Rooms:
         # One that waits for another place keeps this one: else runs would go from line to line.
         return row.run_in_line is not None or row.at > self._now - KEEPS
 
-    def _starts_of(self, guard: int, terms: Terms) -> Starts:
-        known: dict[str | None, list[datetime]] = {}
+    def _starts_of(self, guard: int, terms: Terms) -> StartsOf:
+        known: dict[str | None, Starts] = {}
 
-        def starts(key: str | None) -> list[datetime]:
+        def starts(key: str | None, others: int) -> Starts:
             count, seconds = terms.rate_count, terms.rate_seconds
             if count is None or seconds is None:
-                return []
-            if key not in known:
+                return Starts()
+            if key not in known or 0 < known[key].skipped >= count - others:
+                # All are counted, but only those around the N-th one are read and sorted.
+                skipped = max(0, count - max(_STARTS_READ, 2 * others))
                 since = self._now - timedelta(seconds=seconds)
-                known[key] = place_rows.starts(guard, key, since=since, limit=count)
+                found = place_rows.starts(
+                    guard, key, since=since, skipped=skipped, limit=count - skipped
+                )
+                known[key] = Starts(skipped=skipped, at=found)
             return known[key]
 
         return starts

@@ -12,11 +12,12 @@ import pytest
 from django.db import connection
 
 from scheduler import transient
+from scheduler.concurrency import guard_of_group
 from scheduler.models import ConcurrencyGroup, CronJob, JobExecution, JobPlace
 from scheduler.operations.errors import InvalidJob, NotPossible
 from scheduler.operations.groups import GroupControl
 from scheduler.states import AttemptOutcome, PlaceState, RunStatus
-from scheduler.store import claims, endings
+from scheduler.store import claims, endings, place_rows
 from scheduler.store.claims import Claimed, Floors, MostUrgent
 from scheduler.worker.overlap import decide
 from tests.harness.scheduler_harness import START, SchedulerHarness, fresh, reason_of
@@ -147,6 +148,33 @@ def test_a_rate_gives_each_run_the_instant_at_which_it_may_start(system: Schedul
     assert ids(take(system)) == [rows[2].pk, rows[3].pk]
     system.clock.advance(60)
     assert ids(take(system)) == [rows[4].pk, newcomer.pk]
+
+
+def test_a_rate_of_thousands_counts_every_start_and_reads_few(system: SchedulerHarness):
+    many = group(rate_count=3_000, rate_seconds=3_600)
+    guard, seconds = guard_of_group(many.name), timedelta(seconds=1)
+    JobPlace.objects.bulk_create(
+        JobPlace(
+            guard_id=guard, group_name=many.name, execution_id=10**9 + number,
+            state=PlaceState.ENDED, at=START - number * seconds / 2,
+        )
+        for number in range(1, 2_999)
+    )  # fmt: skip
+    job = system.job(concurrency_group="dwh")
+    rows = [system.execution(job) for _ in range(5)]
+    begun = take(system)
+    assert ids(begun) == [rows[0].pk, rows[1].pk]
+    end(system, begun)
+    oldest = START - 2_998 * seconds / 2
+    assert [fresh(row).available_at for row in rows[2:]] == [
+        oldest + 3_600 * seconds, oldest + 3_600.5 * seconds, oldest + 3_601 * seconds,
+    ]  # fmt: skip
+    found = place_rows.starts(
+        guard, None, since=START - 3_600 * seconds, skipped=2_000, limit=1_000
+    )
+    assert (len(found), found[-1]) == (1_000, oldest)
+    with pytest.raises(InvalidJob):
+        GroupControl(clock=system.clock).set_limits("dwh", rate_count=10_001, rate_seconds=60)
 
 
 def test_a_lost_worker_keeps_its_place_until_it_is_rescued(system: SchedulerHarness):
