@@ -536,7 +536,7 @@ def test_an_event_runs_a_handler_now_or_later(world: SchedulerHarness) -> None:
     assert again.code == 1
     assert "another event was sent with this idempotency key" in again.err
     assert (over.code, "at: is in the past" in over.err) == (1, True)
-    assert (both.code, "after_seconds: contradicts `at`" in both.err) == (1, True)
+    assert (both.code, "after_seconds: contradicts “at”" in both.err) == (1, True)
 
 
 def test_executions_are_cancelled_retried_and_replayed(world: SchedulerHarness):

@@ -327,7 +327,7 @@ def test_all_mistakes_are_named_at_once_with_their_lines(world, write):
     ("text", "problem"),
     [
         ("jobs: [", "line 1, column 8"),
-        ("- a list", "must hold `jobs:`"),
+        ("- a list", "must hold “jobs:”"),
         ("jobs: {a: !!python/object/apply:os.system [ls]}", "no YAML"),
         ("jobs: {a: {cron: 0 3 * * *, handler: ok, params: [1]}}", "must be a JSON object"),
         ("jobs: {a: {cron: 5, handler: ok}}", "must be text"),

@@ -79,7 +79,7 @@ _WHAT_TO_DO: Final[Mapping[AlertKind, str]] = {
     AlertKind.DISK: gettext_noop("Make room on the disk: a full one stops all jobs."),
     AlertKind.DATABASE: gettext_noop("Look at the database server, and at the way to it."),
     AlertKind.SWITCH_STANDS: gettext_noop(
-        "Let the switch go on (`jobs switch --resume`, or the page of the job), or switch it back."
+        "Let the switch go on (“jobs switch --resume”, or the page of the job), or switch it back."
     ),
 }
 

@@ -34,7 +34,7 @@ def where_of(job: CronJob) -> str:
         place = ""
     if not place:
         raise UnreadableSource(
-            _("this page cannot open %(kind)s; use `manage.py compare %(kind)s:WHERE`")
+            _("this page cannot open %(kind)s; use “manage.py compare %(kind)s:WHERE”")
             % {"kind": kind}
         )
     return f"{kind}:{place}"

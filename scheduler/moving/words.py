@@ -74,7 +74,7 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
         " again, up to %(new)s times"
     ),
     Reason.ROUTING: lambda: _(
-        "its message goes through %(names)s there; set `queue` to the queue that this leads to"
+        "its message goes through %(names)s there; set “queue” to the queue that this leads to"
     ),
     Reason.RULE: lambda: _(
         "no schedule here has the times of the rule %(rule)s; nearest: a handler that looks at the"

@@ -23,7 +23,7 @@ class StartTime:
     def check(self) -> None:
         """Raises InvalidJob for what no run can have, whatever the present instant is."""
         if self.at is not None and self.after_seconds is not None:
-            raise InvalidJob({"after_seconds": [_("contradicts `at`; send one of the two")]})
+            raise InvalidJob({"after_seconds": [_("contradicts “at”; send one of the two")]})
         problem = instant_problem(self.at)
         if problem:
             raise InvalidJob({"at": [problem]})

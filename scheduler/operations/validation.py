@@ -265,7 +265,7 @@ def instant_problem(value: object) -> str | None:
 def queue_problem(value: object) -> str | None:
     """What is wrong with the name of a queue; "" is the default queue."""
     if isinstance(value, str) and value.startswith(_NO_QUEUES):
-        starts = ", ".join(f"`{start}`" for start in _NO_QUEUES)
+        starts = ", ".join(f"“{start}”" for start in _NO_QUEUES)
         return _("must not begin with %(starts)s: the broker keeps such names for itself") % {
             "starts": starts
         }
@@ -274,7 +274,7 @@ def queue_problem(value: object) -> str | None:
             return None
         facts = {"queue": missing, "known": ", ".join(known_queues())}
         return _("%(queue)s is not among the queues of the Celery app: %(known)s") % facts
-    return _("may contain letters, digits, `_`, `.` and `-`, and at most 100 of them")
+    return _("may contain letters, digits, “_”, “.” and “-”, and at most 100 of them")
 
 
 def _one_of(value: object, known: type[OverlapPolicy] | type[MisfirePolicy]) -> str | None:

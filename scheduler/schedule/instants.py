@@ -112,7 +112,7 @@ def read_at(text: str) -> tuple[Written, ...]:
     for written in found:
         if not written.has_time:
             wanted = written.wall.isoformat("T", "minutes")
-            raise CronParseError(_("`at` needs a time of day; write %(text)s") % {"text": wanted})
+            raise CronParseError(_("“at” needs a time of day; write %(text)s") % {"text": wanted})
     return found
 
 

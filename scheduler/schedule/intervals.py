@@ -68,7 +68,7 @@ def read_every(text: str) -> Interval:
     shape = _TEXT.fullmatch(text.strip().lower())
     if shape is None:
         raise CronParseError(
-            _("%(text)s cannot be read; write `every 36h` or `every 10 days at 09:00`")
+            _("%(text)s cannot be read; write “every 36h” or “every 10 days at 09:00”")
             % {"text": quote(f"every {text.strip()}")}
         )
     unit = _unit(shape["unit"])
@@ -77,8 +77,8 @@ def read_every(text: str) -> Interval:
     if at is not None and unit in ("second", "minute", "hour"):
         raise CronParseError(
             _(
-                "`at` goes with days and weeks only; write `every %(count)s %(unit)ss from "
-                "2026-11-28T%(at)s`"
+                "“at” goes with days and weeks only; write “every %(count)s %(unit)ss from "
+                "2026-11-28T%(at)s”"
             )
             % {"count": count, "unit": unit, "at": at.isoformat("minutes")}
         )
@@ -92,12 +92,12 @@ def _unit(text: str) -> str:
     if text.startswith(("month", "year", "quarter")):
         raise CronParseError(
             _(
-                "months and years have no fixed length; write `0 9 1 * *` or "
-                "`RRULE:FREQ=MONTHLY;BYMONTHDAY=1`"
+                "months and years have no fixed length; write “0 9 1 * *” or "
+                "“RRULE:FREQ=MONTHLY;BYMONTHDAY=1”"
             )
         )
     if text in ("weekday", "weekdays", "workday", "workdays"):
-        raise CronParseError(_("write `0 9 * * MON-FRI` for the days from Monday to Friday"))
+        raise CronParseError(_("write “0 9 * * MON-FRI” for the days from Monday to Friday"))
     facts = {"text": quote(text), "known": ", ".join(f"{unit}s" for unit in _UNITS)}
     raise CronParseError(_("%(text)s is no unit; there are %(known)s") % facts)
 
@@ -109,7 +109,7 @@ def _count(text: str, written_unit: str, unit: str) -> int:
         raise CronParseError(
             _(
                 "%(text)s is no whole number; write one and a smaller unit, "
-                "such as `every 90 minutes`"
+                "such as “every 90 minutes”"
             )
             % {"text": quote(text)}
         )

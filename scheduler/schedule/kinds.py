@@ -91,7 +91,7 @@ def _in_line(error: ScheduleError, number: int, count: int) -> ScheduleError:
 
 def _schedule(line: Line, timezone: str, zone: ZoneInfo) -> JobSchedule:
     if line.needs_start:
-        raise CronParseError(_("says no beginning; write `from 2026-11-28T09:00`, or DTSTART"))
+        raise CronParseError(_("says no beginning; write “from 2026-11-28T09:00”, or DTSTART"))
     match line.means:
         case str():
             return parse(line.means, timezone)
@@ -152,7 +152,7 @@ def _line(text: str, start: str) -> Line:
     lowered = text.lower()
     word = (shape := _FIRST_WORD.match(lowered)) and shape[1]
     if start and word != "rrule":
-        raise CronParseError(_("DTSTART belongs before a line `RRULE:FREQ=...`"))
+        raise CronParseError(_("DTSTART belongs before a line “RRULE:FREQ=...”"))
     whole = f"{start}\n{text}" if start else text
     if word == "every":
         return Line(text=whole, means=read_every(lowered.removeprefix("every")))

@@ -94,7 +94,7 @@ def read_rule(rule: str, start: str) -> WrittenRule:
             raise CronParseError(text % named)
         if _HASHED.search(value):
             text = _(
-                "%(item)s: 'H' stands in cron expressions only; write one such as `H H * * FRI`, "
+                "%(item)s: 'H' stands in cron expressions only; write one such as “H H * * FRI”, "
                 "or a number"
             )
             raise CronParseError(text % {"item": quote(item)})
@@ -122,7 +122,7 @@ def read_rule(rule: str, start: str) -> WrittenRule:
 def _check_frequency(parts: dict[str, str]) -> None:
     wanted = parts.get("FREQ", "")
     if wanted == "SECONDLY":
-        text = _("FREQ=SECONDLY fires each second; write `every 10 seconds`, or FREQ=MINUTELY")
+        text = _("FREQ=SECONDLY fires each second; write “every 10 seconds”, or FREQ=MINUTELY")
         raise CronParseError(text)
     if wanted not in _FREQUENCIES:
         facts = {"value": quote(wanted), "known": ", ".join(_FREQUENCIES)}

@@ -78,7 +78,7 @@ def read_jobs(document: Document) -> tuple[list[WrittenJob], list[Mistake]]:
     mistakes = list(document.mistakes)
     top = document.value
     if not isinstance(top, Mapping) or not isinstance(top.get(JOBS), Mapping | None):
-        text = _("must hold `jobs:`, and below it the jobs by their names")
+        text = _("must hold “jobs:”, and below it the jobs by their names")
         return [], [*mistakes, Mistake(text=text, line=1)]
     for key in top:
         if key != JOBS:
