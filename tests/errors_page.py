@@ -77,6 +77,7 @@ REFUSED: Final = {
     "the time in which it could be approved": "retry it: it then asks for an approval again",
     "runs of this job are approved": "",
     "the freeze “...” does not hold now": "`manage.py freezes list` shows which hold",
+    "there is no kind of failures": "`manage.py failures list --state all` shows the ids",
     "there is no freeze": "`manage.py freezes list` shows the names",
     "execution #... is ...; only": "*replay* makes a new execution from one that succeeded",
     "execution #... is ...; cancel": "",
@@ -181,6 +182,7 @@ API: Final = {
     "SCOPE_MISSING": "make a token with that scope",
     "BACKFILL_NOT_FOUND": "`GET /api/backfills` lists the ids",
     "ALERT_NOT_FOUND": "`GET /api/alerts` lists the ids",
+    "FAILURE_NOT_FOUND": "beat deletes kinds that did not happen for `retention_days`",
     "FREEZE_NOT_FOUND": "`GET /api/freezes` lists the ids",
     "FROZEN": "wait for the end of the freeze; in an emergency send `despite_freeze`, which needs"
     " the permission `run_in_freeze` ([schedules.md](schedules.md#freezes))",

@@ -12,6 +12,7 @@ from scheduler.operations.alert_channels import ChannelOperations
 from scheduler.operations.alerts import AlertOperations
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
+from scheduler.operations.failures import FailureControl
 from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.groups import GroupControl
 from scheduler.operations.permissions import Action
@@ -62,6 +63,12 @@ def groups_of(caller: Caller) -> GroupControl:
 def workers_of(caller: Caller) -> WorkerControl:
     """Returns the operations on workers for this caller."""
     return WorkerControl(actor=_actor_of(caller))
+
+
+def failures_of(caller: Caller) -> FailureControl:
+    """Returns the operations on kinds of failures for this caller."""
+    may_approve = caller.may(Action.APPROVE_EXECUTION)
+    return FailureControl(actor=_actor_of(caller), may_approve=may_approve)
 
 
 def channels_of(caller: Caller) -> ChannelOperations:

@@ -13,7 +13,14 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from handlers import HandlerNotFoundError
-from scheduler.models import Alert, Backfill, CronJob, JobExecution, JobFreeze
+from scheduler.models import (
+    Alert,
+    Backfill,
+    CronJob,
+    FailureGroup,
+    JobExecution,
+    JobFreeze,
+)
 from scheduler.operations.control import InvalidJob, NotPossible, StaleEdit
 from scheduler.operations.errors import KeyInUse, describe
 from scheduler.operations.frozen import Frozen
@@ -113,6 +120,8 @@ def translate(error: Exception) -> ApiError | None:
             return ApiError(404, "BACKFILL_NOT_FOUND", _("there is no such backfill"))
         case Alert.DoesNotExist():
             return ApiError(404, "ALERT_NOT_FOUND", _("there is no such alert"))
+        case FailureGroup.DoesNotExist():
+            return ApiError(404, "FAILURE_NOT_FOUND", _("there is no such kind of failures"))
         case JobFreeze.DoesNotExist():
             return ApiError(404, "FREEZE_NOT_FOUND", _("there is no such freeze"))
         case HandlerNotFoundError():

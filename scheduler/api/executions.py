@@ -33,9 +33,10 @@ from scheduler.api.schemas.executions import (
 from scheduler.models import LARGEST_ID, JobAttempt, JobExecution, JobLog, SlotOfRun, in_slots
 from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
-from scheduler.states import FINAL, ParamSource, RunStatus
+from scheduler.states import FINAL, ParamSource, RunStatus, WaitsFor
 from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
 from scheduler.store.shards import counts_of
+from scheduler.store.waiting import waits_for
 
 router = Router(tags=["jobs"])
 
@@ -53,6 +54,7 @@ class ExecutionFilters(Paging):
         description=f"without it, all but {DELIVERY_HANDLER}, which delivers messages about alerts",
     )
     source: ParamSource | None = None
+    waits_for: WaitsFor | None = Field(default=None, description="only those that wait, for this")
     from_date: Text | None = Field(
         default=None,
         max_length=40,
@@ -79,6 +81,9 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
         rows = rows.filter(status__in=sorted(set(filters.status)))
+    if filters.waits_for is not None:
+        now = control_of(caller_of(request)).clock.now()
+        rows = rows.filter(waits_for(filters.waits_for, now))
     rows = of_handler(rows, filters.handler)
     if filters.source is not None:
         rows = rows.filter(param_source=filters.source)

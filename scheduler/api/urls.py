@@ -28,6 +28,7 @@ from scheduler.api import (
     events,
     execution_actions,
     executions,
+    failures,
     freezes,
     groups,
     handlers,
@@ -57,7 +58,8 @@ Answers show instants in UTC with microseconds. Every instant that you send must
 
 
 _PLAIN = (
-    backfills, groups, freezes, history, handlers, processes, queues, me, alert_channels, alerts,
+    backfills, groups, freezes, failures, history, handlers, processes, queues, me,
+    alert_channels, alerts,
 )  # fmt: skip
 
 

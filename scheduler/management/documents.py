@@ -12,13 +12,11 @@ from handlers.validation import json_schema
 from scheduler.management.output import exact
 from scheduler.models import LISTS, Activity, Backfill, CronJob, JobAttempt, JobExecution, JobLog
 from scheduler.models.job_state import state_of
+from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.definition import WITH_SECRETS
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
-from scheduler.operations.waiting_words import in_words
 from scheduler.store import approvals
-from scheduler.store.connection import database_now
-from scheduler.store.shards import counts_of
 
 # All columns of a job except those that only beat needs.
 _JOB = [
@@ -83,9 +81,7 @@ def execution_details(execution: JobExecution) -> Facts:
     return {
         **execution_facts(execution),
         **{name: getattr(execution, name) for name in _EXECUTION_MORE},
-        "explanation": in_words(execution, database_now(), exact),
-        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
-        "approval": _approval(execution),
+        "approval": approval_facts(execution),
         "worker": execution.lease_owner,
         "idempotency_key": execution.dedupe_key,
         "params": mask(execution.params),
@@ -97,9 +93,13 @@ def execution_details(execution: JobExecution) -> Facts:
     }
 
 
-def _approval(execution: JobExecution) -> Facts | None:
+def approval_facts(execution: JobExecution) -> Facts | None:
     found = approvals.of_run(execution.pk)
-    return None if found is None else {name: getattr(found, name) for name in _APPROVAL}
+    if found is None:
+        return None
+    names = ("state", "expires_at", "decided_by", "decided_at", "note")
+    known = {name: getattr(found, name) for name in names}
+    return {**known, "digest": digest_of_params(execution)}
 
 
 def duration(execution: JobExecution) -> float | None:

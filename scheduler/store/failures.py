@@ -278,6 +278,12 @@ def runs_of(group_id: int) -> QuerySet[JobExecution]:
     return failed.order_by("-failed_run__execution_id")
 
 
+def ids_of(group_id: int, limit: int) -> list[int]:
+    """The newest of these runs. The index answers by itself."""
+    runs = FailedRun.objects.filter(group_id=group_id).order_by("-execution_id")
+    return list(runs.values_list("execution_id", flat=True)[:limit])
+
+
 @dataclass(frozen=True, kw_only=True)
 class FailedGroup:
     """The failed runs of a group, for a retry of all of them (as executions.FailedRange)."""

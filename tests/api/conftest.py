@@ -13,9 +13,18 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from scheduler.alert_states import AlertKind
-from scheduler.models import Alert, ApiToken, CronJob, JobFreeze
+from scheduler.models import (
+    Alert,
+    ApiToken,
+    CronJob,
+    FailedRun,
+    FailureGroup,
+    JobExecution,
+    JobFreeze,
+)
 from scheduler.operations.control import Control
 from scheduler.operations.keys import TokenControl
+from scheduler.states import RunStatus
 from scheduler.store.connection import database_now
 
 _NUMBERS = count()
@@ -109,6 +118,24 @@ def make_freeze() -> JobFreeze:
         until=now + timedelta(days=2),
         tags=["other"],
     )
+
+
+def make_failure(job: CronJob | None = None, **values: Any) -> int:
+    """A kind of failures with one run that was not retried; its id."""
+    now = database_now()
+    run = JobExecution.objects.create(
+        job=job, handler_name="sample", scheduled_time=now + timedelta(seconds=next(_NUMBERS)),
+        status=RunStatus.FAILED, finished_at=now, error_message="no order 7",
+    )  # fmt: skip
+    given: dict[str, Any] = {
+        "text": "no order <n>", "example": "no order 7", "runs": 1, "first_at": now, "last_at": now,
+    }  # fmt: skip
+    group = FailureGroup.objects.create(
+        fingerprint=f"f{next(_NUMBERS)}", handler_name="sample", last_execution_id=run.pk,
+        **{**given, **values},
+    )  # fmt: skip
+    FailedRun.objects.create(execution=run, group=group)
+    return group.pk
 
 
 def error_of(response: Any, status: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from tests.api.conftest import (
     Program,
     error_of,
     make_alert,
+    make_failure,
     make_freeze,
     make_job,
     ok,
@@ -315,6 +316,8 @@ VERBS: dict[str, tuple[Any, set[str]]] = {
     "POST /jobs/{waiting_id}/replay": (None, OF_A_RUN),
     "POST /jobs/{asking_id}/approve": (lambda ids: _seen(ids["asking_id"]), OF_A_RUN),
     "POST /jobs/{unwanted_id}/reject": (lambda ids: _seen(ids["unwanted_id"]), OF_A_RUN),
+    "POST /failures/{failure_id}/seen": (None, {"id", "is_open"}),
+    "POST /failures/{failure_id}/retry": (None, {"retried", "more"}),
     "POST /events": ({"handler": "sample", "idempotency_key": "k"}, OF_A_RUN),
     "POST /crons/bulk/enable": ("cron_id", {"done", "refused", "items"}),
     "POST /crons/bulk/disable": ("cron_id", {"done", "refused", "items"}),
@@ -363,6 +366,7 @@ def test_an_action_tells_those_who_may_not_see_the_row_only_what_they_did():
         "alert_id": make_alert().pk,
         "asking_id": a_run_that_asks().pk,
         "unwanted_id": a_run_that_asks().pk,
+        "failure_id": make_failure(),
     }
     # An event of somebody else, with the same key: the run of it is not shown either.
     ok(seeing.post("/events", {"handler": "sample", "idempotency_key": "k"}), 201)

@@ -9,17 +9,17 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from scheduler.management import documents, follow, inputs
+from scheduler.management import approval_verbs, documents, follow, inputs
 from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog, in_slots
 from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
-from scheduler.operations.masking import mask
-from scheduler.states import GOING_ON, RETRYABLE, ParamSource, RunStatus
+from scheduler.states import GOING_ON, RETRYABLE, ParamSource, RunStatus, WaitsFor
 from scheduler.store.deliveries import of_handler
 from scheduler.store.executions import FailedRange
+from scheduler.store.waiting import waits_for
 
 _UNSUCCESSFUL: Final = (RunStatus.FAILED, RunStatus.TIMEOUT)
 
@@ -46,6 +46,7 @@ class Command(JobuCommand):
                  run=_retry, arguments=_retry_arguments),
             Verb(name="replay", help=_("a new run of each, the original stays"), run=_replay,
                  arguments=_replay_arguments),
+            *approval_verbs.VERBS,
             Verb(name="logs", help=_("the lines of a run"), run=_logs,
                  arguments=_logs_arguments),
             Verb(name="wait", help=_("until they end; exit code 0 if all succeeded"), run=_wait,
@@ -64,6 +65,11 @@ def _list_arguments(parser: CommandParser) -> None:
     parser.add_argument("--job", metavar="JOB", help=_("its name or id"))
     parser.add_argument("--status", action="append", choices=[each.value for each in RunStatus])
     parser.add_argument("--handler", metavar="NAME")
+    parser.add_argument(
+        "--waits-for",
+        choices=[each.value for each in WaitsFor],
+        help=_("only those that wait, and for this"),
+    )
     parser.add_argument("--source", choices=[each.value for each in ParamSource])
     parser.add_argument("--since", metavar="TIME", help=_("planned for then or later"))
     parser.add_argument("--until", metavar="TIME", help=_("planned for then or earlier"))
@@ -150,6 +156,8 @@ def _list(command: Command, options: dict[str, Any]) -> int:
         rows = rows.filter(job_id=inputs.job_named(options["job"]).pk)
     if options["status"]:
         rows = rows.filter(status__in=sorted(set(options["status"])))
+    if options["waits_for"]:
+        rows = rows.filter(waits_for(WaitsFor(options["waits_for"]), now))
     rows = of_handler(rows, options["handler"] or None)
     rows = rows.filter(parent_id=options["shards_of"])  # None: no shards
     if options["source"]:
