@@ -256,3 +256,17 @@ def test_job_can_be_created_and_run_without_scripts(site: Site) -> None:
         assert "no scripts needed" in reader.text("#log-lines")
         assert reader.find("#execution-data").is_displayed()
         reader.screenshot("execution")
+
+
+@IN_ENGLISH
+def test_empty_dates_show_no_warning_where_the_browser_is_in_another_zone(
+    signed_in: Reader,
+) -> None:
+    signed_in.open("/admin/freezes/add/")
+    signed_in.find("input.vDateField")
+
+    # Django's note about "server time". The help of each input names the zone that it is in.
+    notes = signed_in.driver.find_elements(By.CSS_SELECTOR, ".timezonewarning")
+    assert len(notes) == 4
+    assert not any(note.is_displayed() for note in notes)
+    assert "Asia/Seoul" in signed_in.text("#id_since_helptext")
