@@ -15,7 +15,7 @@ from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.models.job_state import state_of
-from scheduler.operations.frozen import freezes_of
+from scheduler.operations.frozen import known_freezes
 from scheduler.operations.liveness import is_overdue
 from scheduler.operations.param_words import no_handler
 from scheduler.operations.who import who_switched_off
@@ -40,7 +40,7 @@ def explain_job(job: CronJob, now: datetime) -> Sentences:
 
 def _frozen(job: CronJob, now: datetime) -> tuple[bool, Sentences]:
     """Returns whether freezes block the job's next slot, and a sentence about them."""
-    known = freezes_of(job.pk, now, current())
+    known = known_freezes(job, now, current())
     slot = job.next_run_at if job.is_enabled else None
     freeze = holding(known, now)
     if freeze is None:

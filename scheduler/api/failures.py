@@ -23,7 +23,7 @@ from scheduler.api.schemas.failures import (
 )
 from scheduler.models import LARGEST_ID, NO_JOB, CronJob, FailureGroup
 from scheduler.operations.permissions import Action
-from scheduler.schedule import FIRST_INSTANT
+from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.store import failures
 
 router = Router(tags=["failures"])
@@ -117,9 +117,9 @@ def _cursor_of(group: FailureGroup) -> str:
 def _after(rows: QuerySet[Any], cursor: str) -> QuerySet[Any]:
     at, _, number = cursor.rpartition("_")
     last_at = datetime.fromisoformat(at)
-    if last_at.tzinfo is None or last_at < FIRST_INSTANT or not number.isascii():
+    if last_at.tzinfo is None or not FIRST_INSTANT <= last_at <= LAST_INSTANT:
         raise ValueError(cursor)
-    if int(number) > LARGEST_ID:
+    if not (number.isascii() and number.isdigit() and int(number) <= LARGEST_ID):
         raise ValueError(cursor)
     return rows.filter(Q(last_at__lt=last_at) | Q(last_at=last_at, id__lt=int(number)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
@@ -15,6 +15,9 @@ from scheduler.operations.errors import NotPossible
 from scheduler.schedule import Schedule
 from scheduler.schedule.freezes import Block, Freeze, Freezes, blocked, end_of, holding
 from scheduler.store import freezes
+
+
+_KNOWN: Final = "_known_freezes"
 
 
 class Frozen(NotPossible):
@@ -42,6 +45,14 @@ def freezes_of_jobs(
 def freezes_of(job_id: int, since: datetime, settings: SchedulerSettings) -> Freezes:
     """Returns the job's freezes that may hold after `since`."""
     return freezes_of_jobs([job_id], since, settings).of(job_id)
+
+
+def known_freezes(job: CronJob, now: datetime, settings: SchedulerSettings) -> Freezes:
+    """Returns those that may hold from now on. A page that shows them thrice asks once."""
+    known: Freezes | None = job.__dict__.get(_KNOWN)
+    if known is None:
+        known = job.__dict__[_KNOWN] = freezes_of(job.pk, now, settings)
+    return known
 
 
 def check_freezes(
@@ -72,7 +83,7 @@ def blocks_of(
 ) -> dict[datetime, Block]:
     """Returns how the freezes, as they are now, will block these slots of the job."""
     if job.pk is not None:
-        known = freezes_of(job.pk, now, settings)
+        known = known_freezes(job, now, settings)
     else:
         tags = frozenset(job.tags) if isinstance(job.tags, list) else frozenset()
         everything = freezes.enabled(now, settings.default_timezone)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from scheduler.conf import SchedulerSettings
 from scheduler.models import CronJob
 from scheduler.schedule import Schedule, ScheduleError, slots_between
-from scheduler.schedule.freezes import end_of, free_spans
+from scheduler.schedule.freezes import Freezes, end_of, free_spans
 from scheduler.store import freezes
 from scheduler.store.forecast import HOUR
 from scheduler.store.schedule_groups import Group, Groups, planned_jobs, schedule_for
@@ -140,7 +140,7 @@ def _slots_of(
     until: datetime | None,
     limit: int,
     settings: SchedulerSettings,
-    known: freezes.Freezes,
+    known: Freezes,
 ) -> Sequence[datetime]:
     """The watermark, which is a slot, and the slots after it, without those that are blocked."""
     first: Any = job.next_run_at

@@ -17,6 +17,7 @@ from scheduler.schedule import Schedule, ScheduleError, ZonedSchedule, slots_bet
 from scheduler.schedule.pattern import Pattern
 from scheduler.store.schedule_groups import Groups
 
+_REMEMBERED: Final = 1_000
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
 _SECOND: Final = timedelta(seconds=1)
@@ -110,9 +111,12 @@ class _Window:
     def stretches(self, offset: timedelta, after: datetime, last: datetime) -> list[_Stretch]:
         """The stretches in (after, last]. Most schedules ask for the same ones."""
         key = (offset, after, last)
-        if key not in self._stretches:
-            self._stretches[key] = list(self._cut(*key))
-        return self._stretches[key]
+        found = self._stretches.get(key)
+        if found is None:
+            found = list(self._cut(*key))
+            if len(self._stretches) < _REMEMBERED:  # jobs with an end have their own
+                self._stretches[key] = found
+        return found
 
     def _cut(self, offset: timedelta, after: datetime, last: datetime) -> Iterator[_Stretch]:
         # Slots are whole seconds.

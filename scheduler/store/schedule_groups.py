@@ -26,6 +26,7 @@ from scheduler.store import freezes
 from scheduler.store.spread_names import SPREAD_NAME
 
 _INSTANT: Final = timedelta(microseconds=1)
+_REMEMBERED: Final = 1_000
 #: Jobs with bounds of their own form schedules of their own.
 _COLUMNS: Final = (
     *("cron_expression", "timezone", "calendar", "start_at", "end_at"),
@@ -65,8 +66,8 @@ class Group:
     def after(self, instant: datetime) -> datetime:
         """Slots after `instant` count only after this one, which may be later."""
         start_at, _end_at, owed_from = self.values[3:6]
-        bounds = [at - _INSTANT for at in (start_at, owed_from) if at is not None]
-        return max([instant, *bounds])
+        bounds: list[datetime] = [at - _INSTANT for at in (start_at, owed_from) if at is not None]
+        return max(instant, *bounds)
 
     def schedule(self, settings: SchedulerSettings) -> Schedule:
         """Raises ScheduleError, ValueError or OSError."""
@@ -92,10 +93,15 @@ class Groups:
     ) -> Sequence[tuple[datetime, datetime]]:
         """The parts of (after, last] in which the group's slots run, without its first instant."""
         last = last if group.end_at is None else min(group.end_at, last)
-        key = (group.freezes, after, last)
-        if key not in self._spans:
-            self._spans[key] = tuple(free_spans(*key))
-        return self._spans[key]
+        if not group.freezes:
+            return [(after, last)] if after < last else []
+        key = (tuple(freeze.id for freeze in group.freezes), after, last)
+        found = self._spans.get(key)
+        if found is None:
+            found = tuple(free_spans(group.freezes, after, last))
+            if len(self._spans) < _REMEMBERED:
+                self._spans[key] = found
+        return found
 
     def all(self) -> list[Group]:
         """Those with many jobs first."""

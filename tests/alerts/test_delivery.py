@@ -390,7 +390,7 @@ def test_deliveries_count_in_no_list_and_no_statistic(
     system.execution(system.job())
     tell(system, alert(system))
     now = system.clock.now()
-    assert statistics.waiting(now).count.value == 1
+    assert statistics.waiting(now).all.value == 1
     system.deliver()
 
     assert statistics.ended_since(now - timedelta(hours=1)).counts == {RunStatus.SUCCESS: 1}

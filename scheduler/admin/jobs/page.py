@@ -21,7 +21,7 @@ from scheduler.conf import current
 from scheduler.labels import label_of
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.drift import drift_of
-from scheduler.operations.frozen import freezes_of
+from scheduler.operations.frozen import known_freezes
 from scheduler.operations.permissions import Action, may
 from scheduler.schedule import ScheduleError, schedule_of
 from scheduler.states import ParamSource
@@ -109,7 +109,7 @@ def _limits(job: CronJob) -> SafeString | str:
 
 def _next_run(job: CronJob, now: datetime) -> SafeString | str:
     """Returns the next run, and from which day the calendar has moved it."""
-    shown = columns.next_run(job, now, freezes_of(job.pk, now, current()))
+    shown = columns.next_run(job, now, known_freezes(job, now, current()))
     if not (job.is_enabled and job.next_run_at and job.calendar):
         return shown
     try:
