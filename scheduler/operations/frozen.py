@@ -16,7 +16,6 @@ from scheduler.schedule import Schedule
 from scheduler.schedule.freezes import Block, Freeze, Freezes, blocked, end_of, holding
 from scheduler.store import freezes
 
-
 _KNOWN: Final = "_known_freezes"
 
 

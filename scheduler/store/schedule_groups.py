@@ -67,7 +67,7 @@ class Group:
         """Slots after `instant` count only after this one, which may be later."""
         start_at, _end_at, owed_from = self.values[3:6]
         bounds: list[datetime] = [at - _INSTANT for at in (start_at, owed_from) if at is not None]
-        return max(instant, *bounds)
+        return max([instant, *bounds])
 
     def schedule(self, settings: SchedulerSettings) -> Schedule:
         """Raises ScheduleError, ValueError or OSError."""
