@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import Exists, F, Max, OuterRef
@@ -15,6 +15,8 @@ from scheduler.states import AttemptOutcome, RunStatus
 
 _MOST_LINES: Final = 200
 _WAITING: Final = MessageState.WAITING.value
+#: When a report is sent whose end nobody knows yet. So `take` never sees it.
+END_UNKNOWN: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Attempt:
     started_at: datetime
     ended_at: datetime | None = None
     outcome: AttemptOutcome | None = None
+    is_divided: bool = False
+    """It has ended by dividing its run into shards. Its run ends with the last one."""
 
 
 # --- which jobs -----------------------------------------------------------------------------------
@@ -109,7 +113,7 @@ def ended(after: int, limit: int) -> list[Attempt]:
     rows = JobAttempt.objects.filter(_reports("execution__job_id"), id__gt=after)
     columns = (
         "id", "execution__job_id", "execution_id", "attempt", "lease_token", "started_at",
-        "ended_at", "outcome",
+        "ended_at", "outcome", "execution__shard_count",
     )  # fmt: skip
     return [
         Attempt(
@@ -121,11 +125,12 @@ def ended(after: int, limit: int) -> list[Attempt]:
             started_at=started_at,
             ended_at=ended_at,
             outcome=AttemptOutcome(outcome),
+            # A shard has no job that reports, so this is no shard.
+            is_divided=shard_count is not None and outcome == AttemptOutcome.SUCCESS,
         )
-        for id_, job_id, execution_id, number, key, started_at, ended_at, outcome in rows.order_by(
-            "id"
-        ).values_list(*columns)[:limit]
-    ]
+        for id_, job_id, execution_id, number, key, started_at, ended_at, outcome, shard_count
+        in rows.order_by("id").values_list(*columns)[:limit]
+    ]  # fmt: skip
 
 
 def log_tail(execution_id: int, attempt: int) -> list[str]:
@@ -133,8 +138,19 @@ def log_tail(execution_id: int, attempt: int) -> list[str]:
     rows = JobLog.objects.filter(execution_id=execution_id, attempt=attempt).order_by("-seq")
     newest = rows.values_list("level", "message")[:_MOST_LINES]
     lines = [f"{level} {text}" for level, text in newest]
-    errors = JobAttempt.objects.filter(execution_id=execution_id, attempt=attempt)
-    return [*reversed(lines), *(each for each in errors.values_list("error", flat=True) if each)]
+    errors = list(
+        JobAttempt.objects.filter(execution_id=execution_id, attempt=attempt).values_list(
+            "error", flat=True
+        )
+    )
+    # What has become of the shards stands in the run alone.
+    divided = JobExecution.objects.filter(
+        id=execution_id, attempt=attempt, shard_count__isnull=False
+    )
+    errors += [
+        text for text in divided.values_list("error_message", flat=True) if text not in errors
+    ]
+    return [*reversed(lines), *(each for each in errors if each)]
 
 
 # --- what is sent ---------------------------------------------------------------------------------
@@ -143,14 +159,59 @@ def log_tail(execution_id: int, attempt: int) -> list[str]:
 def insert(pings: Sequence[CheckInPing]) -> None:
     """Insert those that are not there yet."""
     keys = sorted({ping.attempt_key for ping in pings})
-    there = set(
-        CheckInPing.objects.filter(attempt_key__in=keys).values_list(
-            "attempt_key", "service_key", "phase"
-        )
-    )
-    new = [each for each in pings if (each.attempt_key, each.service_key, each.phase) not in there]
+    known = CheckInPing.objects.filter(attempt_key__in=keys)
+    # The end of a divided run may have become another one since it was inserted.
+    there = {
+        (key, service, phase == CheckInPhase.START)
+        for key, service, phase in known.values_list("attempt_key", "service_key", "phase")
+    }
+    new = [
+        each
+        for each in pings
+        if (each.attempt_key, each.service_key, each.phase == CheckInPhase.START) not in there
+    ]
     if new:
         CheckInPing.objects.bulk_create(new, ignore_conflicts=True, batch_size=200)
+
+
+def end_divided(now: datetime, limit: int) -> None:
+    """Let the ends of divided runs be sent that have become known. One probe if there are none."""
+    waiting = CheckInPing.objects.filter(state=_WAITING, next_at=END_UNKNOWN)
+    going_on = JobExecution.objects.filter(
+        id=OuterRef("execution_id"),
+        attempt=OuterRef("attempt"),
+        status=RunStatus.FANNED_OUT.value,
+    )
+    found = list(waiting.filter(~Exists(going_on)).order_by("id")[:limit])
+    ids = {ping.execution_id for ping in found}
+    runs = JobExecution.objects.filter(id__in=sorted(ids)).values_list(
+        "id", "attempt", "status", "finished_at"
+    )
+    by_id = {id_: (attempt, status, at) for id_, attempt, status, at in runs} if ids else {}
+    for ping in found:
+        values: dict[str, Any] = {"next_at": now}
+        if ping.execution_id not in by_id:
+            values |= {"state": MessageState.DROPPED.value, "error": "its run was deleted"}
+        else:
+            attempt, status, finished_at = by_id[ping.execution_id]
+            # Only a run that has not succeeded gets another attempt.
+            if attempt != ping.attempt or status != RunStatus.SUCCESS:
+                values["phase"] = CheckInPhase.FAIL.value
+            is_its_end = attempt == ping.attempt and finished_at is not None
+            values["ended_at"] = finished_at if is_its_end else now
+        mine = waiting.filter(pk=ping.pk)
+        if "phase" in values and CheckInPing.objects.filter(**_same_end(ping)).exists():
+            mine.delete()  # another beat has inserted it once more, while this one ended it
+        else:
+            mine.update(**values)
+
+
+def _same_end(ping: CheckInPing) -> dict[str, str]:
+    return {
+        "attempt_key": ping.attempt_key,
+        "service_key": ping.service_key,
+        "phase": CheckInPhase.FAIL.value,
+    }
 
 
 def take(now: datetime, *, limit: int, lease: timedelta) -> list[CheckInPing]:
@@ -194,8 +255,10 @@ def give_back(pings: Collection[CheckInPing], next_at: datetime) -> None:
 
 
 def prune(before: datetime, limit: int) -> None:
+    """Delete old reports, but none that is still to be sent: a divided run may go on for days."""
     ids = list(
         CheckInPing.objects.filter(created_at__lt=before)
+        .exclude(state=_WAITING, next_at__gte=before)
         .order_by("created_at")
         .values_list("id", flat=True)[:limit]
     )

@@ -76,6 +76,7 @@ class Reporting:
         found = [*check_ins.running(), *ended]
         jobs = check_ins.reporting_jobs({attempt.job_id for attempt in found})
         check_ins.insert(list(_pings(found, jobs, now)))
+        check_ins.end_divided(now, _MOST_READ)
         _advance(cursor, now, read_to=ended[-1].id if len(ended) == _MOST_READ else None)
         self._send(now)
 
@@ -170,6 +171,8 @@ def _pings(
         job = jobs.get(attempt.job_id)
         for service_key in services_of(job.rules) if job else ():
             for phase in phases:
+                # The attempt has only made the shards: its run may fail yet.
+                is_open = attempt.is_divided and phase != CheckInPhase.START
                 yield CheckInPing(
                     job_id=attempt.job_id,
                     execution_id=attempt.execution_id,
@@ -178,8 +181,8 @@ def _pings(
                     service_key=service_key,
                     phase=phase,
                     started_at=attempt.started_at,
-                    ended_at=attempt.ended_at if phase != CheckInPhase.START else None,
-                    next_at=now,
+                    ended_at=None if phase == CheckInPhase.START else attempt.ended_at,
+                    next_at=check_ins.END_UNKNOWN if is_open else now,
                     created_at=now,
                 )
 
