@@ -109,6 +109,12 @@ class MetricsSettings(Section):
         ge=0,
         description="so many enabled jobs, the oldest first, have series of their own",
     )
+    kept_seconds: float = Field(
+        3,
+        ge=0,
+        le=60,
+        description="a web process keeps an answer so long, however many programs ask",
+    )
 
 
 class BeatSettings(Section):

@@ -36,6 +36,7 @@ MEMORIES: dict[str, Callable[[Any], object]] = {
     "scheduler.admin.liveness": lambda module: module._wrong_encoding.cache_clear(),
     "scheduler.api.auth": lambda module: setattr(module._clock, "_reading", None),
     "scheduler.api.probes": lambda module: setattr(module, "_reported", frozenset()),
+    "scheduler.api.metrics.view": lambda module: module.ANSWER.forget(),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
+from scheduler.api.metrics.kept import Kept
 from scheduler.conf import MetricsSettings
 from scheduler.models import CronJob, JobExecution, SchedulerProcess
 from scheduler.operations.control import Control
@@ -25,6 +28,17 @@ pytestmark = pytest.mark.django_db
 on_each_database = pytest.mark.database
 
 Found = dict[tuple[str, ...], float]
+
+
+@pytest.fixture(autouse=True)
+def _kept_for_no_time(settings: Any) -> None:
+    """Most tests look at what they have just changed."""
+    keep(settings, 0)
+
+
+def keep(settings: Any, seconds: float, max_jobs: int = 1000) -> None:
+    metrics = MetricsSettings(kept_seconds=seconds, max_jobs=max_jobs)
+    settings.JOBU = settings.JOBU.model_copy(update={"metrics": metrics})
 
 
 def scrape(api: Program) -> Found:
@@ -124,7 +138,7 @@ def test_a_success_from_before_runs_were_counted_is_shown(api: Program, job: Cro
 
 @on_each_database
 def test_only_so_many_jobs_have_series_and_always_the_same(api: Program, settings: Any):
-    settings.JOBU = settings.JOBU.model_copy(update={"metrics": MetricsSettings(max_jobs=2)})
+    keep(settings, 0, max_jobs=2)
     for name in ("z", "off", "b", "a"):
         make_job(name=name, is_enabled=name != "off")
 
@@ -233,3 +247,58 @@ def test_metrics_need_login(alice: User):
     assert error_of(program(alice, ["operate"]).get("/metrics"), 403)
     viewer = program(person("vera", "view_jobexecution"))
     assert error_of(viewer.get("/metrics"), 403)
+
+
+def test_an_answer_is_kept_for_some_seconds_and_nobody_without_the_right_gets_it(
+    api: Program, alice: User, settings: Any
+):
+    keep(settings, 60)
+    assert scrape(api)["jobu_jobs", "enabled"] == 0
+    make_job(name="new")
+    with CaptureQueriesContext(connection) as asked:
+        assert scrape(api)["jobu_jobs", "enabled"] == 0
+    assert not any("cron_jobs" in query["sql"] for query in asked)
+    assert error_of(Client().get("/metrics"), 401)
+    assert error_of(program(alice, ["operate"]).get("/metrics"), 403)
+
+    # What is configured now decides, and how old the answer is.
+    keep(settings, 60, max_jobs=0)
+    assert scrape(api)["jobu_jobs", "enabled"] == 1
+    make_job(name="newer")
+    keep(settings, 0, max_jobs=0)
+    assert scrape(api)["jobu_jobs", "enabled"] == 2
+
+
+def test_of_many_requests_at_once_one_makes_the_answer():
+    made = []
+    begun, may_end = threading.Event(), threading.Event()
+
+    def make() -> bytes:
+        made.append(threading.get_ident())
+        begun.set()
+        assert may_end.wait(20)
+        return b"page"
+
+    kept = Kept()
+    with ThreadPoolExecutor(20) as threads:
+        answers = [threads.submit(kept.get, make, seconds=60, of=1) for _ in range(20)]
+        assert begun.wait(20)
+        may_end.set()
+        assert {each.result(20) for each in answers} == {b"page"}
+    assert len(made) == 1
+
+
+def test_an_error_is_not_kept():
+    now = [0.0]
+    kept = Kept(lambda: now[0])
+
+    def fail() -> bytes:
+        raise RuntimeError("away")
+
+    with pytest.raises(RuntimeError):
+        kept.get(fail, seconds=5, of=1)
+    assert kept.get(lambda: b"a", seconds=5, of=1) == b"a"
+    now[0] = 4.9
+    assert kept.get(fail, seconds=5, of=1) == b"a"
+    now[0] = 5.0
+    assert kept.get(lambda: b"b", seconds=5, of=1) == b"b"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -11,9 +9,12 @@ from django.views.decorators.http import require_safe
 from scheduler.api.auth import identify
 from scheduler.api.errors import respond, translate, unauthenticated
 from scheduler.api.metrics import jobs, overall, parts, text
+from scheduler.api.metrics.kept import Kept
 from scheduler.conf import current
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action
+
+ANSWER = Kept()
 
 
 @never_cache
@@ -26,7 +27,9 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
             return respond(unauthenticated())
         caller.require(Action.VIEW_EXECUTIONS)
         caller.require(Action.VIEW_PROCESSES)
-        return HttpResponse(_page(Control().clock.now()), content_type=text.CONTENT_TYPE)
+        settings = current().metrics
+        page = ANSWER.get(_page, seconds=settings.kept_seconds, of=settings.max_jobs)
+        return HttpResponse(page, content_type=text.CONTENT_TYPE)
     except Exception as error:
         known = translate(error)
         if known is None:
@@ -34,11 +37,11 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
         return respond(known)
 
 
-def _page(now: datetime) -> str:
-    return text.page(
-        [
-            *overall.families(now),
-            *parts.families(now),
-            *jobs.families(current().metrics.max_jobs),
-        ]
-    )
+def _page() -> bytes:
+    now = Control().clock.now()
+    families = [
+        *overall.families(now),
+        *parts.families(now),
+        *jobs.families(current().metrics.max_jobs),
+    ]
+    return text.page(families).encode()
