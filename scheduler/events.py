@@ -69,6 +69,8 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "alerts.failed": (_E, "alerts cannot be evaluated, trying again every second: {error}"),
     "alert.opened": (_W, "alert {alert_id}: {kind}, {subject}"),
     "alert.closed": (_I, "alert {alert_id} is over: {kind}, {subject}"),
+    "switch.went_on": (_W, "the switch of job {job_id} was left alone; it went on to {state}"),
+    "switch.stands": (_E, "the switch of job {job_id} cannot go on from {state}: {error}"),
     "history.pruned": (_I, "{executions} executions older than {days} days removed"),
     "dead_man.failed": (_E, "the ping of the dead-man switch does not arrive: {error}"),
     "alert.not_told": (_E, "people could not be told of an alert: {error}"),

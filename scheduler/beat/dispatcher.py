@@ -22,6 +22,7 @@ from scheduler.beat.fingerprints import Comparison
 from scheduler.beat.groups import Groups
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
+from scheduler.beat.switches import Switches
 from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings, current
 from scheduler.events import emit
@@ -100,6 +101,7 @@ class Dispatcher:
         )
         self._alerts = Evaluation(clock, settings)
         self._outward = Outward(clock, settings)
+        self._switches = Switches(clock)
 
     def tick(self) -> float:
         """Do all that is due. Returns the seconds to sleep.
@@ -128,6 +130,7 @@ class Dispatcher:
                 self._compare,
                 self._alerts.step,  # what people are told may come later than what runs
                 self._outward.step,
+                self._switches.step,
             )
             for step in steps:
                 if self._stopping():

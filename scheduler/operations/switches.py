@@ -17,6 +17,8 @@ from scheduler.models import CronJob, JobSwitch
 from scheduler.operations import missed as missed_slots
 from scheduler.operations.control import Control
 from scheduler.operations.errors import NotPossible
+from scheduler.operations.frozen import freezes_of
+from scheduler.operations.recorded_slots import run_recorded
 from scheduler.schedule.plan import Decision
 from scheduler.states import (
     ActivityVerb,
@@ -26,7 +28,7 @@ from scheduler.states import (
     SwitchDirection,
     SwitchState,
 )
-from scheduler.store import approvals, executions, jobs, slots, switches
+from scheduler.store import executions, jobs, slots, switches
 from scheduler.transient import in_transaction
 from scheduler.wakeups import became_runnable
 
@@ -118,7 +120,8 @@ class SwitchControl(Control):
         """The last step to here: the job is no shadow any more and runs.
 
         Slots after `served_until` that were only recorded, or that passed while it was off, run
-        now, at most `max_catchup`: the old system has not run them.
+        now, at most `max_catchup`: the old system has not run them. They wait for what other slots
+        wait for: freezes, upstream jobs, approvals.
         """
 
         def work() -> CronJob:
@@ -126,10 +129,8 @@ class SwitchControl(Control):
             now = self.clock.now()
             if not switches.move(switch, SwitchState.DONE, now=now):
                 return job
-            ids = executions.slots_of_shadow(job.pk, after=served_until, limit=job.max_catchup)
-            executions.retry_all(ids, now=now)
-            approvals.ask(approvals.need(ids), now)
-            caught_up = len(ids)
+            recorded = executions.slots_of_shadow(job.pk, after=served_until, limit=job.max_catchup)
+            caught_up = run_recorded(job, recorded, now, self.settings)
             if not job.is_enabled:
                 caught_up += self._enable_from(job, served_until, now)
             jobs.set_shadow(job.pk, False, now=now)
@@ -154,6 +155,7 @@ class SwitchControl(Control):
             settings=self.settings,
             policy=MisfirePolicy.ALL,
             decided_by=Decision(cause=SkipCause.ENABLING, by=self.actor.name),
+            freezes=freezes_of(job.pk, served_until, self.settings),
         )
         watermark = settlement.watermark or self._watermark_after(job, now)
         changed = {

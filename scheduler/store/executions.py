@@ -195,15 +195,15 @@ def retry_all(ids: Collection[int], *, now: datetime) -> int:
     return retried
 
 
-def slots_of_shadow(job_id: int, *, after: datetime, limit: int) -> list[int]:
-    """Returns the ids of the newest slots that were recorded because a job was a shadow."""
+def slots_of_shadow(job_id: int, *, after: datetime, limit: int) -> dict[int, datetime]:
+    """Returns the newest slots that were recorded because a job was a shadow, by execution."""
     rows = JobExecution.objects.filter(
         job_id=job_id,
         scheduled_time__gt=after,
         status=RunStatus.SKIPPED,
         reason_code=ReasonCode.SHADOW,
     )
-    return list(rows.order_by("-scheduled_time").values_list("id", flat=True)[:limit])
+    return dict(rows.order_by("-scheduled_time").values_list("id", "scheduled_time")[:limit])
 
 
 def slots_of_job(job_id: int, *, after: datetime, until: datetime, limit: int) -> list[datetime]:

@@ -21,6 +21,7 @@ from scheduler.events import emit
 from scheduler.models import JobExecution, JobFreeze, JobTag, JobWait
 from scheduler.schedule import ScheduleError, load_zone
 from scheduler.schedule.freezes import Freeze, Freezes
+from scheduler.schedule.plan import SkippedSlots
 from scheduler.schedule.weekly_hours import WeeklyHours, read_hours
 from scheduler.states import BlockedSlots, ReasonCode, RunStatus
 from scheduler.store.connection import fetch_all, from_json, instant, lock_in_order, numbers
@@ -227,8 +228,38 @@ def skip(ids: Collection[int], *, now: datetime, reason: str, facts: Mapping[str
     )
 
 
-def begin_waiting(execution_id: int, waits: Collection[Wait], *, not_before: datetime) -> None:
-    """A PENDING run that this transaction has locked waits, like one that has just been made."""
+def hold_new(execution_id: int, held: Held, until: datetime) -> None:
+    """A PENDING run that was ended before waits for the end of a freeze."""
+    JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING).update(
+        available_at=until,
+        error_message=held.reason,
+        reason_code=held.code,
+        reason_facts=dict(held.facts),
+    )
+
+
+def skip_shadow(execution_id: int, why: SkippedSlots) -> None:
+    """A slot that was recorded in a shadow stays SKIPPED: a freeze blocks it."""
+    JobExecution.objects.filter(
+        id=execution_id, status=RunStatus.SKIPPED, reason_code=ReasonCode.SHADOW
+    ).update(
+        error_message=why.reason,
+        reason_code=ReasonCode.FROZEN,
+        reason_facts=dict(why.reason_facts),
+    )
+
+
+def begin_waiting(
+    execution_id: int,
+    waits: Collection[Wait],
+    *,
+    not_before: datetime,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """A PENDING run that this transaction has locked waits, like one that has just been made.
+
+    `facts`: of the freeze that holds it until `not_before`.
+    """
     JobWait.objects.filter(execution_id=execution_id).delete()
     JobWait.objects.bulk_create(
         JobWait(
@@ -245,7 +276,7 @@ def begin_waiting(execution_id: int, waits: Collection[Wait], *, not_before: dat
         available_at=NEVER,
         error_message=None,
         reason_code=ReasonCode.UPSTREAM_AWAITED,
-        reason_facts=None,
+        reason_facts=None if facts is None else dict(facts),
     )
 
 

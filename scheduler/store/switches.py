@@ -21,6 +21,17 @@ def unfinished(limit: int) -> list[JobSwitch]:
     return list(JobSwitch.objects.filter(state__in=states).order_by("since", "job_id")[:limit])
 
 
+def left_alone(before: datetime, limit: int) -> list[JobSwitch]:
+    """Returns the switches that jobu writes in the old system, and that have not moved since
+    `before`. Those with an error come last: they must not hold up the others.
+    """
+    states = [state for state in SwitchState if state != SwitchState.DONE]
+    rows = JobSwitch.objects.filter(
+        state__in=states, old_side=OldSide.WRITTEN.value, at__lte=before
+    )
+    return list(rows.order_by("error", "at", "job_id")[:limit])
+
+
 def unfinished_jobs(limit: int) -> list[tuple[int, str, datetime]]:
     """Returns id and name of the jobs whose switches have not ended, and since when."""
     found = {switch.job_id: switch.since for switch in unfinished(limit)}

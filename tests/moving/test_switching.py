@@ -31,15 +31,24 @@ from scheduler.moving.old_sides import old_task
 from scheduler.moving.switching import Switching
 from scheduler.moving.tables import reading as reading_tables
 from scheduler.operations.errors import NotPossible
+from scheduler.operations.freezes import FreezeControl
 from scheduler.operations.history import describe
 from scheduler.operations.switches import SYSTEMS, SwitchControl
-from scheduler.states import OldSide, RunStatus, SwitchDirection, SwitchState
+from scheduler.states import (
+    BlockedSlots,
+    OldSide,
+    ReasonCode,
+    RunStatus,
+    SwitchDirection,
+    SwitchState,
+)
 from scheduler.store.connection import database_now
 from tests.api.conftest import Program, error_of, ok, program
 from tests.harness.scheduler_harness import START, SchedulerHarness
 from tests.harness.scheduler_harness import ok as handler_ok
 from tests.harness.servers import Redis
 from tests.harness.system import ROOT
+from tests.harness.waiting import wait_until
 from tests.moving.conftest import options, own_registry
 from tests.test_commands import run
 
@@ -241,6 +250,145 @@ def test_a_switch_that_dies_anywhere_goes_on_and_ends_the_same(
         RunStatus.SKIPPED, RunStatus.SUCCESS
     ]  # fmt: skip
     assert JobExecution.objects.filter(attempt__gt=1).count() == 0
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_beat_goes_on_with_a_switch_that_nobody_goes_on_with(
+    system: SchedulerHarness, beat: OldBeat, job: CronJob, switching: Switching, point: str
+):
+    direction = BACK if point in ("switch.off_here", "switch.on_there") else HERE
+    system.minutes(2)
+    beat.runs_at(FIRST)
+    if direction == BACK:
+        to_the_end(switching, system, job)
+
+    def dies() -> None:
+        failpoints.arm(point)
+        to_the_end(switching, system, job, direction)
+        os._exit(0)
+
+    connections.close_all()
+    process = multiprocessing.get_context("fork").Process(target=dies)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    began = JobSwitch.objects.get()
+    # Whoever began it may still be there.
+    system.clock.advance(5)
+    system.tick()
+    assert JobSwitch.objects.get().state == began.state
+
+    for _ in range(8):
+        system.clock.advance(11)
+        system.tick()
+        wait_until(is_idle(system), 20, "the step of this tick")
+
+    assert JobSwitch.objects.get().is_done
+    job.refresh_from_db()
+    assert (job.is_shadow, beat.row[0]) == (direction == BACK, direction == BACK)
+    system.deliver()
+    ran = {slot for slot, status in runs(job).items() if status == RunStatus.SUCCESS}
+    assert FIRST not in ran
+    assert FIRST + MINUTE in ran
+
+
+def is_idle(system: SchedulerHarness) -> Any:
+    """Whether the thread of beat's last step has ended."""
+    free = system.dispatcher._switches._errands._free
+
+    def idle() -> bool:
+        if not free.acquire(blocking=False):
+            return False
+        free.release()
+        return True
+
+    return idle
+
+
+@pytest.mark.parametrize("kept", ["by hand", "unknown place", "old system away"])
+def test_beat_leaves_a_switch_alone_that_only_a_person_can_go_on_with(
+    system: SchedulerHarness, beat: OldBeat, job: CronJob, switching: Switching, kept: str
+):
+    side = OldSide.BY_HAND if kept == "by hand" else OldSide.WRITTEN
+    source = f"django-celery-beat:{beat.path}:7"
+    if kept == "unknown place":
+        source = "django-celery-beat:db.example.com/shop:7"
+    CronJob.objects.filter(pk=job.pk).update(source=source)
+    began = switching.control.begin_switch(job.pk, HERE, side)
+    if kept == "old system away":
+        beat.execute("drop table django_celery_beat_periodictasks")
+    for _ in range(3):
+        system.clock.advance(30)
+        system.tick()
+        wait_until(is_idle(system), 20, "the step of this tick")
+
+    switch = JobSwitch.objects.get()
+    assert switch.state == began.state
+    assert ("cannot be read" in switch.error) == (kept == "old system away")
+    job.refresh_from_db()
+    assert job.is_shadow
+
+
+def test_slots_that_a_switch_catches_up_wait_for_their_upstream_jobs_and_an_approval(
+    system: SchedulerHarness, beat: OldBeat, job: CronJob, switching: Switching
+):
+    def fails(self: Any, params: Any) -> None:
+        raise RuntimeError("not today")
+
+    system.handler("fails", fails)
+    up = system.control.create_job(name="up", cron_expression="* * * * *", handler_name="ok")
+    system.control.update_job(job.pk, upstreams=["up"], approval_seconds=600)
+    system.minutes(1)
+    system.control.update_job(up.pk, handler_name="fails", max_retry=0)
+    system.minutes(1)
+    beat.runs_at(FIRST - MINUTE)
+
+    to_the_end(switching, system, job)
+
+    rows = JobExecution.objects.filter(job_id=job.pk).order_by("scheduled_time")
+    assert [row.reason_code for row in rows] == [ReasonCode.UPSTREAM_AWAITED] * 2
+    system.tick()
+    # The first slot of `up` has succeeded, the second one has not.
+    codes = [ReasonCode.AWAITS_APPROVAL, ReasonCode.UPSTREAM_AWAITED]
+    assert [row.reason_code for row in rows.all()] == codes
+    system.deliver()
+    assert {row.status for row in rows.all()} == {RunStatus.PENDING}
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["shadow", "off"])
+@pytest.mark.parametrize("blocked", [BlockedSlots.SKIP, BlockedSlots.LATEST])
+def test_slots_that_a_switch_catches_up_obey_freezes(
+    system: SchedulerHarness, beat: OldBeat, job: CronJob, switching: Switching,
+    blocked: BlockedSlots, is_on: bool,
+):  # fmt: skip
+    """The freeze began after the first slot, and holds when both would run."""
+    if is_on:
+        system.minutes(2)
+    else:
+        system.control.disable(job.pk)
+        system.clock.advance(120)
+    beat.runs_at(FIRST - MINUTE)
+    end = FIRST + timedelta(seconds=118)  # before the next slot
+    FreezeControl(clock=system.clock).create(
+        name="release", reason="a release", since=FIRST + timedelta(seconds=30), until=end,
+        blocked_slots=blocked,
+    )  # fmt: skip
+
+    to_the_end(switching, system, job)
+
+    assert system.deliver() == []
+    rows = {row.scheduled_time: row for row in JobExecution.objects.filter(job_id=job.pk)}
+    first, last = rows[FIRST], rows[FIRST + MINUTE]
+    assert (first.status, first.reason_code) == (RunStatus.SKIPPED, ReasonCode.FROZEN)
+    assert first.reason_facts["freeze"] == "release"
+    if blocked == BlockedSlots.SKIP:
+        assert (last.status, last.reason_code) == (RunStatus.SKIPPED, ReasonCode.FROZEN)
+        return
+    assert (last.status, last.reason_code) == (RunStatus.PENDING, ReasonCode.FROZEN_HELD)
+    system.clock.advance_to(end)
+    system.deliver()
+    last.refresh_from_db()
+    assert last.status == RunStatus.SUCCESS
 
 
 def test_a_job_that_may_be_off_on_both_sides_is_an_alert(

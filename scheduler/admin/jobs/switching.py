@@ -70,7 +70,10 @@ def _act(control: Control, job: CronJob, answers: Mapping[str, Any], on: SwitchD
 def _waiting(state: str, old_side: str) -> str:
     if old_side == OldSide.BY_HAND and state == SwitchState.OFF_HERE:
         return _now("It is off here. Switch it on there, then send this page again.")
-    return _now("The old scheduler notices within ten seconds: send this page again then.")
+    return _now(
+        "The old scheduler notices within ten seconds. Then send this page again, or wait: beat"
+        " goes on by itself."
+    )
 
 
 def _page(job: CronJob, on: SwitchDirection) -> str:
