@@ -23,8 +23,9 @@ ALIASES: Final = {
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
-    "@quarterly": "0 0 1 */3 *",  # Airflow alone
+    "@quarterly": "0 0 1 */3 *",
 }
+_OF_AIRFLOW: Final = "@quarterly"
 _MONTHS: Final = (
     "jan",
     "feb",
@@ -42,6 +43,8 @@ _MONTHS: Final = (
 _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _ITEM: Final = re.compile(r"(\*|\?|[0-9]+|[a-z]{3})(?:-([0-9]+|[a-z]{3}))?(?:/([0-9]+))?", re.ASCII)
 _NTH: Final = re.compile(r"([0-7]|[a-z]{3})#([1-5])|l([0-7]|[a-z]{3})", re.ASCII)
+# What cron refuses, and Kubernetes, Airflow and jobu read: `5/15` without an end, and `?`.
+_NOT_IN_CRON: Final = re.compile(r"\?(?:/[0-9]+)?|(?:[0-9]+|[a-z]{3})/[0-9]+", re.ASCII)
 # H, H/15, H(0-29) and H(0-29)/10; 15W, LW, L-3 and L-3W.
 _READ_HERE_ALONE: Final = re.compile(r"h(?:\(.*\))?(?:/[0-9]+)?|[0-9]+w|l-[0-9]+w?|lw", re.ASCII)
 
@@ -78,26 +81,28 @@ def unreadable(error: UnreadableField, dialect: Dialect) -> Finding:
     item = str(error)
     # Newer releases of croniter read `15W`, so Airflow may.
     may_be_there = dialect is Dialect.AIRFLOW and item[:1].isdigit()
-    if not may_be_there and _READ_HERE_ALONE.fullmatch(item):
+    is_not_in_cron = dialect is Dialect.CRON and _NOT_IN_CRON.fullmatch(item)
+    if is_not_in_cron or (not may_be_there and _READ_HERE_ALONE.fullmatch(item)):
         return impossible(Reason.NOT_THERE, system=dialect.value, item=item.upper())
     return impossible(Reason.EXPRESSION, problem=repr(item))
 
 
 def read_rule(text: str, zone: str, dialect: Dialect) -> Rule:
     """Returns the times of five fields or an alias. UnreadableField names the part at fault."""
-    written = ALIASES.get(text.strip().lower(), text).lower().split()
-    if len(written) != 5:
+    airflow = dialect is Dialect.AIRFLOW
+    alias = text.strip().lower()
+    written = ALIASES.get(alias, text).lower().split()
+    if len(written) != 5 or (alias == _OF_AIRFLOW and not airflow):
         raise UnreadableField(text.strip())
     dom_text, dow_text = written[2], written[4]
-    airflow = dialect is Dialect.AIRFLOW
     dom_items = [each for each in dom_text.split(",") if not (airflow and each == "l")]
     last_dom = len(dom_items) < len(dom_text.split(","))
     dow_items, nths = _split_nths(dow_text) if airflow else (dow_text.split(","), set())
     minutes, hours, _dom, months = (
-        _numbers(kind, text.split(",") if number != 2 else ["*"])
+        _numbers(kind, text.split(",") if number != 2 else ["*"], dialect)
         for number, (kind, text) in enumerate(zip(_FIELDS, written, strict=False))
     )
-    doms = _numbers(_FIELDS[2], dom_items) if dom_items else frozenset()
+    doms = _numbers(_FIELDS[2], dom_items, dialect) if dom_items else frozenset()
     dows = _weekdays(dow_items, dialect) if dow_items else frozenset()
     return Rule(
         zone=zone,
@@ -141,19 +146,21 @@ def _weekdays(items: list[str], dialect: Dialect) -> frozenset[int]:
     for item in items:
         # `*` is 0 to 6 everywhere, and "5/2" ends on Saturday.
         starred = item[:1] in ("*", "?") or ("/" in item and "-" not in item)
-        found.update(value % 7 for value in _item(_DOW if starred else kind, item))
+        found.update(value % 7 for value in _item(_DOW if starred else kind, item, dialect))
     return frozenset(found)
 
 
-def _numbers(kind: _Field, items: list[str]) -> frozenset[int]:
-    return frozenset(value for item in items for value in _item(kind, item))
+def _numbers(kind: _Field, items: list[str], dialect: Dialect) -> frozenset[int]:
+    return frozenset(value for item in items for value in _item(kind, item, dialect))
 
 
-def _item(kind: _Field, item: str) -> range:
+def _item(kind: _Field, item: str, dialect: Dialect) -> range:
     shape = _ITEM.fullmatch(item)
     if shape is None:
         raise UnreadableField(item)
     start, end, step = shape.groups()
+    if dialect is Dialect.CRON and (start == "?" or (step and not end and start != "*")):
+        raise UnreadableField(item)
     if start in ("*", "?"):
         if end:
             raise UnreadableField(item)
@@ -161,6 +168,8 @@ def _item(kind: _Field, item: str) -> range:
     else:
         low = _value(kind, start, item)
         high = _value(kind, end, item) if end else (kind.high if step else low)
+        if dialect is Dialect.CRON and kind.high == 7 and end and high == 0:
+            high = 7  # cronie's `mon-sun` and `5-0`; other crons refuse the file
     if high < low or (step is not None and int(step) < 1):
         raise UnreadableField(item)
     return range(low, high + 1, int(step or 1))

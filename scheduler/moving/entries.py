@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from scheduler.moving.names import source_key
 from scheduler.moving.rules import Rule
 
 
@@ -55,6 +56,7 @@ class Reason(StrEnum):
     PHASE = "phase"
     PICKLE = "pickle"
     PRIORITY = "priority"
+    RANDOM_DELAY = "random_delay"
     REBOOT = "reboot"
     REFUSED = "refused"
     RETRIES = "retries"
@@ -66,6 +68,7 @@ class Reason(StrEnum):
     TASK_RETRIES = "task_retries"
     TIMEOUT = "timeout"
     TOO_LONG = "too_long"
+    TEMPLATE = "template"
     UNKNOWN_KEY = "unknown_key"
     UNREADABLE = "unreadable"
     USER = "user"
@@ -141,9 +144,14 @@ class Options:
 
     `timezone`: the zone of entries that name none. `broker`: redis or amqp, for priorities; "": as
     the Celery app says. `handlers`: name in the source -> handler. `now`: the instant of the look.
+    `sources`: only the entries of jobs with these sources matter; None: all.
     """
 
     now: datetime
     timezone: str = ""
     broker: str = ""
     handlers: Mapping[str, str] = field(default_factory=dict)
+    sources: frozenset[str] | None = None
+
+    def is_wanted(self, kind: str, key: str) -> bool:
+        return self.sources is None or source_key(kind, key) in self.sources

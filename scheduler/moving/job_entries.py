@@ -42,7 +42,7 @@ def where_of(job: CronJob) -> str:
 
 def entry_of(job: CronJob, now: datetime) -> Entry:
     """Returns the entry as the old system has it now. Raises UnreadableSource."""
-    options = Options(now=now, timezone=job.timezone)
+    options = Options(now=now, timezone=job.timezone, sources=frozenset({job.source}))
     kind, entries = read(where_of(job), options)
     for entry in entries:
         if source_key(kind, entry.key) == job.source:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
+from zoneinfo import available_timezones
 
 from scheduler.operations import validation
 
@@ -33,3 +35,13 @@ def source_key(kind: str, key: str) -> str:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{text[: 255 - len(digest) - 1]}~{digest}"
+
+
+def is_zone(name: object) -> bool:
+    """Whether this is the name of a time zone. Each entry of a source asks."""
+    return name in _zones()
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # it reads the whole directory

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrule
 
 from scheduler.moving.entries import Finding, Reason, impossible
+from scheduler.moving.names import is_zone
 from scheduler.moving.other_kinds import at_text, every_text
 from scheduler.moving.walking_kinds import Recurrence
 
@@ -98,7 +99,7 @@ def _zone(start: datetime) -> str | None:
         return "UTC"
     # The sign of these names is turned: Etc/GMT-9 is nine hours before Greenwich.
     name = f"Etc/GMT{-hours:+d}"
-    if rest or name not in available_timezones():
+    if rest or not is_zone(name):
         return None
     return name if start.astimezone(ZoneInfo(name)).utcoffset() == offset else None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -36,28 +37,45 @@ def verdicts(
     jobs: Iterable[CronJob], settings: ScheduleSettings, now: datetime
 ) -> dict[int, Verdict]:
     """Returns the verdict of each job by its id. Raises nothing for what it cannot read."""
-    read_already: dict[tuple[str, str], Mapping[str, Entry] | str] = {}
-    return {job.pk: _verdict(job, settings, now, read_already) for job in jobs}
+    chosen = list(jobs)
+    places = {job.pk: _place_of(job) for job in chosen}
+    sources: defaultdict[_Place, set[str]] = defaultdict(set)
+    for job in chosen:
+        place = places[job.pk]
+        if isinstance(place, tuple):
+            sources[place].add(job.source)
+    found = {place: _entries(place, wanted, now) for place, wanted in sources.items()}
+    return {job.pk: _verdict(job, places[job.pk], found, settings, now) for job in chosen}
+
+
+#: Where the entry of a job is, and the zone of those that name none.
+_Place = tuple[str, str]
+
+
+def _place_of(job: CronJob) -> _Place | str:
+    """Returns why there is none as a text. "": the job was not imported."""
+    if not is_imported(job):
+        return ""
+    try:
+        return where_of(job), job.timezone
+    except UnreadableSource as error:
+        return str(error)
 
 
 def _verdict(
     job: CronJob,
+    place: _Place | str,
+    read_already: Mapping[_Place, Mapping[str, Entry] | str],
     settings: ScheduleSettings,
     now: datetime,
-    read_already: dict[tuple[str, str], Mapping[str, Entry] | str],
 ) -> Verdict:
-    if not is_imported(job):
-        return Verdict(judgement=Judgement.UNKNOWN)
+    found = place if isinstance(place, str) else read_already[place]
+    if isinstance(place, str) or isinstance(found, str):
+        return Verdict(judgement=Judgement.UNKNOWN, problem=str(found))
     try:
-        place = (where_of(job), job.timezone)
-        if place not in read_already:
-            read_already[place] = _entries(*place, now)
         schedule = schedule_of(job, settings)
-    except (UnreadableSource, ScheduleError) as error:
+    except ScheduleError as error:
         return Verdict(judgement=Judgement.UNKNOWN, problem=str(error))
-    found = read_already[place]
-    if isinstance(found, str):
-        return Verdict(judgement=Judgement.UNKNOWN, problem=found)
     entry = found.get(job.source)
     if entry is None or not entry.is_enabled:
         return Verdict(judgement=Judgement.DIFFERS, is_off_there=True)
@@ -66,10 +84,12 @@ def _verdict(
     return Verdict(judgement=judgement, last_run_at=entry.last_run_at)
 
 
-def _entries(where: str, timezone: str, now: datetime) -> Mapping[str, Entry] | str:
+def _entries(place: _Place, wanted: Collection[str], now: datetime) -> Mapping[str, Entry] | str:
     """Returns the entries by the source of their jobs, or why there are none."""
+    where, timezone = place
     try:
-        kind, entries = read(where, Options(now=now, timezone=timezone))
+        options = Options(now=now, timezone=timezone, sources=frozenset(wanted))
+        kind, entries = read(where, options)
     except UnreadableSource as error:
         return str(error)
     return {source_key(kind, entry.key): entry for entry in entries}

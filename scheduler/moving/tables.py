@@ -183,6 +183,8 @@ def _open(parts: dict[str, Any], *, is_read_only: bool = True) -> Any:
         return opened
     import pymysql
 
+    if str(login.get("host", "")).startswith("/"):
+        login["unix_socket"] = login.pop("host")
     return pymysql.connect(
         database=parts["database"],
         connect_timeout=10,

@@ -66,6 +66,10 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
         " code, apscheduler:MODULE:NAME"
     ),
     Reason.PRIORITY: lambda: _("priority %(old)s there becomes %(new)s: 0 to 9 here, 9 first"),
+    Reason.RANDOM_DELAY: lambda: _(
+        "there each run is up to %(minutes)s minutes late by chance (RANDOM_DELAY); nearest: the"
+        " jitter of the job"
+    ),
     Reason.REBOOT: lambda: _("@reboot names no time; nearest: a unit of systemd"),
     Reason.REFUSED: lambda: _("such a job is refused: %(problem)s"),
     Reason.RETRIES: lambda: _("%(old)s retries there, %(new)s here"),
@@ -90,6 +94,9 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
     Reason.TIMEOUT: lambda: _("a run ends after %(new)s s here, after %(old)s s there"),
     Reason.TOO_LONG: lambda: _(
         "the expression has %(length)s characters, at most %(most)s are kept; nearest: two jobs"
+    ),
+    Reason.TEMPLATE: lambda: _(
+        "it is a template that nobody has filled in: %(text)s; give the output of `helm template`"
     ),
     Reason.UNKNOWN_KEY: lambda: _("unknown key %(key)s"),
     Reason.UNREADABLE: lambda: _("the entry cannot be read: %(problem)s"),

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
 from scheduler.moving.importing_code import optional
 
+_MARK: Final = re.compile(r"---(\s|$)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A mapping of a file. `problem`: why it cannot be read; the value is empty then."""
+    """A mapping of a file. `problem`: why it cannot be read; the value is empty then.
+
+    `text`: the line at which reading has failed.
+    """
 
     line: int
     value: Mapping[str, Any]
     problem: str = ""
     node: Any = None
+    text: str = ""
 
     def items(self, key: str) -> Iterator[Document]:
         """Yields the mappings of a list below `key`, with their lines."""
@@ -31,22 +39,62 @@ class Document:
 def documents(text: str) -> Iterator[Document]:
     """Yields the documents. Raises UnreadableSource where PyYAML is missing.
 
-    What cannot be parsed is the last one: nobody knows where the next one would begin.
+    After one that cannot be parsed, the next one begins at the next line with `---`.
     """
     yaml = optional("yaml")
-    loader = yaml.SafeLoader(text)
+    lines = _without_tabs(text).split("\n")
+    first = 0
+    while first < len(lines):
+        # Empty lines in place of what was read already: so each mark has the line of the file.
+        loader = _loader("\n" * first + "\n".join(lines[first:]))
+        if isinstance(loader, Document):
+            yield loader
+            return
+        try:
+            while loader.check_node():
+                node = loader.get_node()
+                if node is not None and node.tag != "tag:yaml.org,2002:null":
+                    yield _document(node)
+            return
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            at = mark.line if mark else first
+            problem = getattr(error, "problem", None) or str(error)
+            yield Document(line=at + 1, value={}, problem=problem, text=_line(lines, at))
+            first = _next_document(lines, max(at, first))
+        finally:
+            loader.dispose()
+
+
+def _loader(text: str) -> Any:
+    """Returns the loader, or a Document that says which character no YAML may have."""
+    yaml = optional("yaml")
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            if node is not None and node.tag != "tag:yaml.org,2002:null":
-                yield _document(node)
+        return yaml.SafeLoader(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or str(error)
-        yield Document(line=line, value={}, problem=problem)
-    finally:
-        loader.dispose()
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        return Document(line=line, value={}, problem=" ".join(str(error).split()))
+
+
+def _without_tabs(text: str) -> str:
+    """JSON may be indented by tabs, and PyYAML reads none. In its texts a tab is written `\\t`."""
+    if not text.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
+        return text
+    try:
+        json.loads(text.lstrip("\ufeff"))
+    except ValueError:
+        return text
+    return text.replace("\t", " ")
+
+
+def _line(lines: Sequence[str], number: int) -> str:
+    return lines[number].strip() if number < len(lines) else ""
+
+
+def _next_document(lines: Sequence[str], failed: int) -> int:
+    """Returns the line of the next document after the one that could not be read."""
+    following = range(failed + 1, len(lines))
+    return next((n for n in following if _MARK.match(lines[n])), len(lines))
 
 
 def _document(node: Any) -> Document:
@@ -60,7 +108,12 @@ def _document(node: Any) -> Document:
     try:
         value = yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
-        return Document(line=line, value={}, problem=getattr(error, "problem", str(error)))
+        mark = getattr(error, "problem_mark", None)
+        at = mark.line if mark else node.start_mark.line
+        # A text has no stream, so its marks keep it.
+        text = _line(node.start_mark.buffer.split("\n"), at)
+        problem = getattr(error, "problem", None) or str(error)
+        return Document(line=line, value={}, problem=problem, text=text)
     return Document(line=line, value=value, node=node)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 from scheduler.models import CronJob
 from scheduler.moving import reading
+from scheduler.moving.sources import crontab as crontab_source
 from scheduler.moving.words import in_words
 from scheduler.operations.imports import ImportControl
-from tests.moving.conftest import mapped, options, reasons
+from scheduler.schedule import parse, slots_between
+from tests.moving.conftest import NOW, mapped, options, reasons
 from tests.test_commands import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -97,7 +100,11 @@ def test_each_line_is_said_and_mapped(control: ImportControl, crontab: Path):
     assert len({each.name for each in found.values()}) == len(found)
 
 
-@pytest.mark.parametrize("fields", ["H H * * *", "H/15 * * * *", "0 9 15W * *", "0 9 L-3 * *"])
+@pytest.mark.parametrize(
+    "fields",
+    ["H H * * *", "H/15 * * * *", "0 9 15W * *", "0 9 L-3 * *", "5/15 * * * *", "0 0 ? * *",
+     "0 0 * * mon/2"],
+)  # fmt: skip
 def test_what_jobu_alone_can_read_is_said_to_be_invalid_in_cron(
     control: ImportControl, tmp_path: Path, fields: str
 ):
@@ -110,6 +117,85 @@ def test_what_jobu_alone_can_read_is_said_to_be_invalid_in_cron(
     assert reasons(found) == {"not_there"}
     assert "cron_expression" not in found.values
     assert "cron knows no" in in_words(found.findings[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["0 22-2 * * *", "0 0 * * fri-tue", "@quarterly", "0 0 * * 8", "0 0 0 * *", "60 * * * *",
+     "*/0 * * * *", "0~59 * * * *", "0 0 * * mon#1", "0 0 * foo *", "0 0 30 2 *"],
+)  # fmt: skip
+def test_what_cron_refuses_or_never_runs_is_impossible(
+    control: ImportControl, tmp_path: Path, fields: str
+):
+    path = tmp_path / "crontab"
+    path.write_text(f"CRON_TZ=UTC\n{fields} /usr/bin/true\n0 1 * * * /usr/bin/true b\n")
+
+    found = by_line(path, control)
+
+    assert str(found["line 2"].verdict) == "impossible"
+    assert str(found["line 3"].verdict) == "same"
+
+
+@pytest.mark.parametrize(
+    ("fields", "same"),
+    [
+        ("0 0 * * 7", "0 0 * * 0"), ("0 0 * * 5-7", "0 0 * * 0,5,6"),
+        ("0 0 * * MON-FRI", "0 0 * * 1-5"), ("0 0 * * mon-sun", "0 0 1-31 * *"),
+        ("0 0 * * sat-sun", "0 0 * * 0,6"), ("0 0 * * */7", "0 0 * * 0"),
+        ("0 0 * JAN,Dec *", "0 0 * 1,12 *"), ("@Hourly", "0 * * * *"), ("*/7 * * * *",) * 2,
+        ("0-59/13,7 * * * *", "0,7,13,26,39,52 * * * *"),
+    ],
+)  # fmt: skip
+def test_odd_ways_of_writing_fields_have_crons_meaning(
+    control: ImportControl, tmp_path: Path, fields: str, same: str
+):
+    path = tmp_path / "crontab"
+    path.write_text(f"CRON_TZ=UTC\n{fields} /usr/bin/true\n")
+
+    (found,) = by_line(path, control).values()
+
+    assert str(found.verdict) == "same", found.findings
+    given = (parse(text, "UTC") for text in (found.values["cron_expression"], same))
+    one, other = (slots_between(each, NOW, NOW + timedelta(days=40), 5000) for each in given)
+    assert one == other
+
+
+def test_a_file_of_windows_with_a_mark_and_settings_in_the_middle(
+    control: ImportControl, tmp_path: Path
+):
+    path = tmp_path / "crontab"
+    lines = [
+        "\ufeff# Größe", "CRON_TZ=Mars/Base", "0 1 * * * /usr/bin/true", "CRON_TZ = 'Asia/Seoul'",
+        "0 2 * * * /usr/bin/true büro", "RANDOM_DELAY=15", "0 3 * * * /usr/bin/true",
+        "RANDOM_DELAY=", 'LANG="de_DE.UTF-8"', "\t0\t4 * * *\t/opt/größe/größe --x=1",
+    ]  # fmt: skip
+    path.write_bytes("\r\n".join(lines).encode() + b"\r\n")
+
+    found = by_line(path, control)
+
+    assert set(found) == {"line 3", "line 5", "line 7", "line 10"}
+    assert reasons(found["line 3"]) == {"expression"}
+    assert "Mars/Base" in in_words(found["line 3"].findings[0])
+    assert str(found["line 5"].verdict) == "same"
+    assert found["line 5"].values["timezone"] == "Asia/Seoul"
+    assert found["line 5"].values["handler_params"]["argv"] == ["/usr/bin/true", "büro"]
+    assert reasons(found["line 7"]) == {"random_delay"}
+    assert found["line 10"].values["handler_params"]["env"] == {"LANG": "de_DE.UTF-8"}
+    assert "refused" in reasons(found["line 10"])  # not in the list of programs
+
+
+@pytest.mark.parametrize(
+    ("written", "command", "stdin"),
+    [
+        ("/usr/bin/cat", "/usr/bin/cat", ""), ("/usr/bin/cat%", "/usr/bin/cat", ""),
+        ("/usr/bin/cat%a", "/usr/bin/cat", "a\n"), ("/usr/bin/cat%a%", "/usr/bin/cat", "a\n"),
+        ("/usr/bin/cat%a%%b", "/usr/bin/cat", "a\n\nb\n"),
+        (r"/usr/bin/date +\%F", "/usr/bin/date +%F", ""),
+        (r"x '\\%a'", r"x '\\", "a'\n"), (r"x 1\2\%%\%\3", r"x 1\2%", "%\\3\n"),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_percent_sign_is_the_input(written: str, command: str, stdin: str):
+    assert crontab_source._split_at_percent(written) == (command, stdin)
 
 
 def test_a_line_without_a_zone_or_with_a_user_says_what_differs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,70 @@ def test_what_cannot_be_read_to_its_end_is_an_entry_with_its_line(
     assert len(broken) == 2
 
 
+def test_after_a_broken_document_the_next_ones_are_read(control: ImportControl, tmp_path: Path):
+    path = tmp_path / "jobs.yaml"
+    helm = cron_job("helm", "schedule: {{ .Values.schedule }}")
+    ranged = "{{- range .Values.jobs }}\n" + cron_job("{{ .name }}", "schedule: '0 1 * * *'")
+    quoted = cron_job("'{{ .Release.Name }}-x'", "schedule: '0 1 * * *'")
+    left = cron_job("left", "schedule: '{{ .Values.schedule }}'")
+    broken = "kind: CronJob\nmetadata: {name: [}\n"
+    documents = [helm, CRON_JOBS[0], ranged, broken, quoted, left, CRON_JOBS[1], "a: [1,\n"]
+    text = "---\n".join(documents)
+    path.write_text(text, encoding="utf-8")
+
+    found = found_in(f"kubernetes:{path}", control)
+
+    said = {name: (str(each.verdict), reasons(each)) for name, each in found.items()}
+    starts = [text[: text.index(each)].count("\n") + 1 for each in documents]
+    assert {said.pop(name)[0] for name in ("utc", "forbid")} == {"differs"}
+    assert {verdict for verdict, _reasons in said.values()} == {"impossible"}
+    assert said.pop("{{ .Release.Name }}-x")[1] == said.pop("left")[1] == {"template"}
+    lines = {int(name.removeprefix("line ")): of for name, (_verdict, of) in said.items()}
+    assert lines == {
+        starts[0]: {"template"},
+        starts[2]: {"template"},
+        starts[3] + 1: {"unreadable"},
+        max(lines): {"unreadable"},
+    }
+    assert max(lines) >= starts[-1]
+
+
+def test_cronjobs_as_the_api_answers_them_and_as_json(control: ImportControl, tmp_path: Path):
+    yaml = importlib.import_module("yaml")
+    items = [yaml.safe_load(text) for text in CRON_JOBS[:3]]
+    for item in items:
+        del item["kind"], item["apiVersion"]
+    whole = {"kind": "CronJobList", "apiVersion": "batch/v1", "items": items}
+    (tmp_path / "tabs.json").write_text(json.dumps(whole, indent="\t"))
+    (tmp_path / "a.yaml").write_text("\ufeff" + yaml.safe_dump(whole))
+    (tmp_path / "none.yaml").write_text("kind: List\nitems: []\n---\n---\n# nothing\n")
+    (tmp_path / "control.yaml").write_text(f"{CRON_JOBS[0]}---\na: \x07\n")
+
+    for name in ("tabs.json", "a.yaml"):
+        found = found_in(f"kubernetes:{tmp_path / name}", control)
+        assert set(found) == {"utc", "forbid", "replace"}
+        assert {str(each.verdict) for each in found.values()} == {"differs"}
+    assert found_in(f"kubernetes:{tmp_path / 'none.yaml'}", control) == {}
+    (odd,) = found_in(f"kubernetes:{tmp_path / 'control.yaml'}", control).values()
+    assert (str(odd.verdict), reasons(odd)) == ("impossible", {"unreadable"})
+
+
+def test_kubernetes_fills_in_variables_without_a_shell(control: ImportControl, tmp_path: Path):
+    path = tmp_path / "jobs.yaml"
+    container = (
+        "command: [/usr/bin/true, $(B), '$$(A)', $(C)]\n            args: [--x=$(A)-$(A)]\n"
+        "            env: [{name: A, value: '1'}, {name: B, value: b$(A)$(C)}, {name: E}]"
+    )
+    path.write_text(cron_job("a", "schedule: '@daily'", SEOUL, container=container))
+
+    (found,) = found_in(f"kubernetes:{path}", control).values()
+
+    assert found.values["handler_params"] == {
+        "argv": ["/usr/bin/true", "b1$(C)", "$(A)", "$(C)", "--x=1-1"],
+        "env": {"A": "1", "B": "b1$(C)"},
+    }
+
+
 # --- Airflow --------------------------------------------------------------------------------------
 
 
@@ -204,6 +269,9 @@ def nightly(shop: int, day: str = "") -> None: ...
 def unknown() -> None: ...
 
 
+def anything(*numbers: int) -> None: ...
+
+
 def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
     control: ImportControl, module: Any, tasks: Any
 ):
@@ -226,12 +294,12 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
     add(delay, "date", id="date", run_date=datetime(2030, 1, 1), args=[7])  # noqa: DTZ001
     add(nightly, "cron", id="function", hour=1, args=[7], misfire_grace_time=None, coalesce=False)
     add(unknown, "cron", id="no handler", hour=1)
+    add(anything, "cron", id="no names", hour=1, args=[7, 8])
     add(delay, "cron", id="twice at once", hour=1, args=[7], max_instances=3, jitter=30)
-    reference = f"{__name__}:nightly"
+    functions = (f"{__name__}:{name}" for name in ("nightly", "anything"))
+    handlers = dict.fromkeys(functions, "celery:shop.report")
 
-    found = found_in(
-        "apscheduler:legacy:scheduler", control, handlers={reference: "celery:shop.report"}
-    )
+    found = found_in("apscheduler:legacy:scheduler", control, handlers=handlers)
     # A handler for one of the two jobs of this function only.
     without = found_in("apscheduler:legacy:scheduler", control)
 
@@ -249,9 +317,10 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
         "weekdays": "same", "sunday": "same", "names": "same", "first monday": "same",
         "last day": "same", "and": "same", "gap": "differs", "week": "impossible",
         "interval": "differs", "date": "same", "function": "differs",
-        "no handler": "impossible", "twice at once": "differs",
+        "no handler": "impossible", "no names": "impossible", "twice at once": "differs",
     }  # fmt: skip
     assert reasons(without["function"]) == {"no_handler"}
+    assert reasons(found["no names"]) == {"arguments"}
     assert reasons(found["week"]) == {"week_or_year"}
     assert found["function"].values["misfire_policy"] == "all"
     assert found["weekdays"].values["overlap_policy"] == "skip"
@@ -262,6 +331,7 @@ def test_apscheduler_weekdays_shift_and_its_own_triggers_agree(
         "interval": {"phase"},
         "function": {"clock_change"},  # 01:00 comes twice there, and once here
         "no handler": {"clock_change"},
+        "no names": {"clock_change"},
         "twice at once": {"clock_change"},
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
@@ -32,6 +32,7 @@ from scheduler.moving.mapping_rules import (
     columns_of_interval,
     columns_of_rule,
 )
+from scheduler.moving.names import is_zone
 from scheduler.moving.rules import Rule
 from scheduler.moving.walking import Walker
 from scheduler.moving.walking_kinds import Distance, Instants
@@ -109,7 +110,7 @@ def _mapped(facts: dict[str, Any], row: Mapping[str, Any], options: Options) -> 
         findings.append(impossible(Reason.RULE, rule=text))
         return Entry(**facts, values=values, findings=findings)
     zone = str(row.get("timezone") or options.timezone or "UTC")
-    if zone not in available_timezones():
+    if not is_zone(zone):
         raise ValueError(f"unknown time zone {zone!r}")
     if text == "@once":
         return _once(facts, values, findings, _instant(row.get("start_date"), zone), options)

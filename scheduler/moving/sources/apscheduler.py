@@ -44,6 +44,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 _LONGEST_TIMEOUT_SECONDS: Final = 86_400
 _BOUNDS: Final = ("start_date", "end_date")
 _INSTANT: Final = timedelta(microseconds=1)
+_NAMED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +205,15 @@ def _call(job: Any, options: Options) -> tuple[dict[str, Any], list[Finding]]:
     handler = options.handlers.get(reference)
     if handler is None:
         return {"max_retry": 0}, [impossible(Reason.NO_HANDLER, name=reference)]
-    names = list(inspect.signature(job.func).parameters)
+    names = [
+        name for name, each in inspect.signature(job.func).parameters.items() if each.kind in _NAMED
+    ]
     params = {**dict(zip(names, job.args, strict=False)), **job.kwargs}
-    return {"handler_name": handler, "handler_params": params, "max_retry": 0}, []
+    values = {"handler_name": handler, "handler_params": params, "max_retry": 0}
+    if len(job.args) > len(names):
+        text = f"takes {len(names)} named arguments, {len(job.args)} are given without a name"
+        return values, [impossible(Reason.ARGUMENTS, problem=text)]
+    return values, []
 
 
 def _policies(job: Any, defaults: Mapping[str, Any], findings: list[Finding]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from django.utils.translation import gettext as _
 
@@ -26,6 +25,7 @@ from scheduler.moving.entries import (
     impossible,
 )
 from scheduler.moving.mapping_rules import columns_of_rule
+from scheduler.moving.names import is_zone
 from scheduler.moving.walking import Walker
 from scheduler.schedule import ScheduleError, parse
 
@@ -63,7 +63,7 @@ def _read(path: Path, options: Options, *, has_user: bool) -> Iterator[Entry]:
     for number, raw in enumerate(lines, start=1):
         where = f"line {number}"
         try:
-            line = raw.decode("utf-8").strip()
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             yield _unreadable(path, where, f"no UTF-8 at byte {error.start + 1}")
             continue
@@ -72,7 +72,9 @@ def _read(path: Path, options: Options, *, has_user: bool) -> Iterator[Entry]:
         if setting := _ENV.fullmatch(line):
             state.env[setting[1] or setting[2] or setting[3]] = _unquoted(setting[4])
             continue
-        yield _entry(path, where, line, state, options, has_user=has_user)
+        entry = _entry(path, where, line, state, options, has_user=has_user)
+        if entry is not None:
+            yield entry
 
 
 def _unquoted(text: str) -> str:
@@ -90,7 +92,8 @@ def _unreadable(path: Path, where: str, problem: str) -> Entry:
 
 def _entry(
     path: Path, where: str, line: str, state: _State, options: Options, *, has_user: bool
-) -> Entry:
+) -> Entry | None:
+    """None: nobody wants it."""
     count = (1 if line.startswith("@") else 5) + has_user
     parts = line.split(None, count)
     if len(parts) <= count:
@@ -104,8 +107,11 @@ def _entry(
     digest = hashlib.sha256(f"{user}\0{parts[count]}".encode()).hexdigest()
     state.seen[digest] += 1
     mark = digest[:8] + (f"-{state.seen[digest]}" if state.seen[digest] > 1 else "")
+    key = f"{path.absolute()}:{mark}"
+    if not options.is_wanted("crontab-system" if has_user else "crontab", key):
+        return None
     facts: dict[str, Any] = {
-        "key": f"{path.absolute()}:{mark}",
+        "key": key,
         "name": f"{short_name(params)} {mark}",
         "where": where,
     }
@@ -121,8 +127,8 @@ def _entry(
     findings = _findings(state, user)
     if schedule.lower() == "@reboot":
         return Entry(**facts, values=values, findings=[impossible(Reason.REBOOT), *findings])
-    zone, of_zone = _zone(state, options)
     try:
+        zone, of_zone = _zone(state, options)
         rule = read_rule(schedule, zone, Dialect.CRON)
     except UnreadableField as error:
         return Entry(**facts, findings=[unreadable(error, Dialect.CRON)])
@@ -143,10 +149,18 @@ def _entry(
 
 
 def _split_at_percent(text: str) -> tuple[str, str]:
-    r"""The command, and what stands behind the first `%`: its input. `\%` is a percent sign."""
-    parts = re.split(r"(?<!\\)%", text)
-    first, *rest = (part.replace("\\%", "%") for part in parts)
-    return first, "".join(f"{part}\n" for part in rest)
+    r"""The command, and what stands behind the first `%`: its input. `\%` is a percent sign.
+
+    A backslash escapes what follows it, another backslash, too, and stays unless that is a `%`.
+    """
+    parts = [""]
+    for piece in re.findall(r"\\.|\\$|%|[^\\%]+", text, re.DOTALL):
+        if piece == "%":
+            parts.append("")
+        else:
+            parts[-1] += "%" if piece == "\\%" else piece
+    stdin = "\n".join(parts[1:])
+    return parts[0], stdin if not stdin or stdin.endswith("\n") else f"{stdin}\n"
 
 
 def _findings(state: _State, user: str) -> list[Finding]:
@@ -155,13 +169,17 @@ def _findings(state: _State, user: str) -> list[Finding]:
         found.append(differs(Reason.MAIL, address=address))
     if user:
         found.append(differs(Reason.USER, user=user))
+    if delay := state.env.get("RANDOM_DELAY"):
+        found.append(differs(Reason.RANDOM_DELAY, minutes=delay))
     return found
 
 
 def _zone(state: _State, options: Options) -> tuple[str, list[Finding]]:
     named = state.env.get("CRON_TZ", "")
-    if named in available_timezones():
+    if is_zone(named):
         return named, []
+    if named:
+        raise UnreadableField(f"CRON_TZ={named}")
     zone = options.timezone or current().default_timezone
     return zone, [] if options.timezone else [differs(Reason.ZONE, zone=zone)]
 

@@ -30,7 +30,10 @@ def read(where: str, options: Options) -> Iterator[Entry]:
         schedules = {kind: _schedules(database, kind, tasks) for kind in _KINDS}
         has_priorities = any(task.get("priority") is not None for task in tasks)
         for task in tasks:
-            yield _entry(task, schedules, database.label, options, has_priorities=has_priorities)
+            if options.is_wanted("django-celery-beat", f"{database.label}:{task['id']}"):
+                yield _entry(
+                    task, schedules, database.label, options, has_priorities=has_priorities
+                )
 
 
 def _schedules(database: Reader, kind: str, tasks: list[Row]) -> Mapping[Any, Row]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from django.utils.translation import gettext as _
 
@@ -22,6 +21,7 @@ from scheduler.moving.entries import (
     impossible,
 )
 from scheduler.moving.mapping_rules import columns_of_interval, columns_of_rule
+from scheduler.moving.names import is_zone
 from scheduler.moving.tables import instant_of
 from scheduler.moving.walking import Walker
 from scheduler.moving.walking_kinds import Distance
@@ -42,6 +42,9 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(h|ms|us|ns|m|s)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _OVERLAP: Final = {"Allow": "allow", "Forbid": "skip", "Replace": "replace"}
 _BACKOFF_LIMIT: Final = 6
+_TEMPLATE: Final = "{{"
+# `$(NAME)` in a command, an argument or a later variable; `$$(NAME)` stands for the text itself.
+_REFERENCE: Final = re.compile(r"(\$\$)|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _MOST_RETRIES: Final = 10
 _LONGEST_TIMEOUT_SECONDS: Final = 86_400
 
@@ -62,20 +65,21 @@ def read(where: str, options: Options) -> Iterator[Entry]:
         yield from _entries(document, path, options)
 
 
-def _entries(document: Document, path: Path, options: Options) -> Iterator[Entry]:
+def _entries(
+    document: Document, path: Path, options: Options, kind_of_list: str = ""
+) -> Iterator[Entry]:
+    """`kind_of_list`: items of a CronJobList, as the API answers it, do not say their kind."""
     where = f"line {document.line}"
     if document.problem:
-        yield Entry(
-            key=f"{path.absolute()}:{where}",
-            name=where,
-            where=where,
-            findings=[impossible(Reason.UNREADABLE, problem=document.problem)],
-        )
+        finding = impossible(Reason.UNREADABLE, problem=document.problem)
+        if _TEMPLATE in document.text:
+            finding = impossible(Reason.TEMPLATE, text=document.text[:100])
+        yield Entry(key=f"{path.absolute()}:{where}", name=where, where=where, findings=[finding])
         return
-    kind = document.value.get("kind")
+    kind = document.value.get("kind") or kind_of_list
     if kind in ("List", "CronJobList"):
         for item in document.items("items"):
-            yield from _entries(item, path, options)
+            yield from _entries(item, path, options, kind.removesuffix("List"))
     elif kind == "CronJob":
         yield _entry(document.value, where, path, options)
 
@@ -95,6 +99,8 @@ def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -
         spec = _known(value.get("spec"), _SPEC, "spec")
         job = _known((spec.get("jobTemplate") or {}).get("spec"), _JOB, "spec.jobTemplate.spec")
         facts["is_enabled"] = not spec.get("suspend", False)
+        if left := [text for text in (full_name, str(spec.get("schedule"))) if _TEMPLATE in text]:
+            return Entry(**facts, findings=[impossible(Reason.TEMPLATE, text=left[0][:100])])
         values, findings = _columns(spec, job, options.handlers.get(full_name, ""))
         distance = _distance(str(spec.get("schedule", "")))
         if distance is not None:
@@ -164,7 +170,7 @@ def _known(found: object, known: set[str], where: str) -> Mapping[str, Any]:
 def _zone(spec: Mapping[str, Any], options: Options) -> tuple[str, list[Finding]]:
     named = spec.get("timeZone")
     if named:
-        if named not in available_timezones():
+        if not is_zone(named):
             raise ValueError(f"unknown time zone {named!r}")
         return str(named), []
     zone = options.timezone or "UTC"
@@ -204,20 +210,28 @@ def _call(job: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
     pod = job["template"]["spec"]
     container, *others = pod["containers"]
     lost = ["image"]
-    env = {}
+    env: dict[str, str] = {}
     for variable in container.get("env") or ():
         if "value" in variable:
-            env[str(variable["name"])] = str(variable["value"])
+            env[str(variable["name"])] = _filled_in(variable["value"], env)
         else:
             lost.append(f"env {variable['name']}")
     lost += [name for name in ("envFrom", "volumeMounts", "resources") if container.get(name)]
     lost += ["initContainers"] if pod.get("initContainers") else []
     lost += [f"container {each.get('name')}" for each in others]
     lost += [name for name in ("parallelism", "completions") if (job.get(name) or 1) != 1]
-    words = [
-        str(word) for word in [*(container.get("command") or ()), *(container.get("args") or ())]
-    ]
+    given = [*(container.get("command") or ()), *(container.get("args") or ())]
+    words = [_filled_in(word, env) for word in given]
     if not container.get("command"):
         words = []  # the image decides what runs
     params = params_of_words(words, env, str(container.get("workingDir") or ""))
     return params, [differs(Reason.CONTAINER, what=", ".join(lost))]
+
+
+def _filled_in(text: object, env: Mapping[str, str]) -> str:
+    """Kubernetes fills in `$(NAME)` itself, without a shell. An unknown name stays as it is."""
+
+    def value(found: re.Match[str]) -> str:
+        return "$" if found[1] else env.get(found[2], found[0])
+
+    return _REFERENCE.sub(value, "" if text is None else str(text))

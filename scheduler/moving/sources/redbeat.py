@@ -28,27 +28,35 @@ from scheduler.moving.redbeat_rules import KeptRule, NoCounterpart, kept_rule
 from scheduler.operations.celery_app import own_app
 
 _PORT: Final = 6379
+_AT_ONCE: Final = 500
 _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 
 
 def read(where: str, options: Options) -> Iterator[Entry]:
     """Yields the entries. `where`: redis://...[?prefix=redbeat:]."""
-    label, found = _definitions(where)
+    label, found = _definitions(where, options)
     definitions = dict(sorted(found.items()))
     has_priorities = any('"priority"' in (each.get("definition") or "") for each in found.values())
     for key, fields in definitions.items():
         yield _entry(label, key, fields, options, has_priorities=has_priorities)
 
 
-def _definitions(where: str) -> tuple[str, dict[str, dict[str, str]]]:
+def _definitions(where: str, options: Options) -> tuple[str, dict[str, dict[str, str]]]:
     """Returns what names the server, and the hash of each entry by its key."""
     with opened(where) as (client, label):
-        found: dict[str, Any] = {
-            key: fields
-            for key in client.scan_iter(match=f"{prefix_of(where)}*", _type="hash")
-            if "definition" in (fields := client.hgetall(key))
-        }
-    return label, found
+        keys = [
+            key
+            for key in client.scan_iter(match=f"{prefix_of(where)}*", count=_AT_ONCE, _type="hash")
+            if options.is_wanted("redbeat", f"{label}:{key}")
+        ]
+        found: dict[str, Any] = {}
+        for first in range(0, len(keys), _AT_ONCE):
+            part = keys[first : first + _AT_ONCE]
+            pipe = client.pipeline(transaction=False)
+            for key in part:
+                pipe.hgetall(key)
+            found.update(zip(part, pipe.execute(), strict=True))
+    return label, {key: fields for key, fields in found.items() if "definition" in fields}
 
 
 def prefix_of(where: str) -> str:
