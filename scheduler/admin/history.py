@@ -165,7 +165,6 @@ class HistoryMixin(ModelAdmin):
             "lines": page,
             "page_range": paginator.get_elided_page_range(page.number),
             "page_var": PAGE_VAR,
-            "pagination_required": paginator.num_pages > 1,
             "module_name": str(capfirst(self.opts.verbose_name_plural)),
             "object": target,
             "opts": self.opts,

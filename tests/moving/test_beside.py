@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from scheduler.models import CronJob
+from scheduler.moving import reading
 from scheduler.moving.shadow_verdicts import verdicts
 from scheduler.moving.side_by_side import Judgement, Match, RunsFrom, paired, side_by_side
+from scheduler.moving.sources import crontab as crontab_source
 from tests.api.conftest import person, program
 from tests.harness.scheduler_harness import SchedulerHarness
-from tests.moving.conftest import own_registry
+from tests.moving.conftest import options, own_registry
 from tests.moving.test_switching import FIRST, MINUTE, OldBeat, beat, job, system
 
 __all__ = ["beat", "job", "own_registry", "system"]  # fixtures
@@ -95,9 +98,6 @@ def test_results_that_celery_has_kept_judge_each_slot(
 def test_all_shadows_have_a_verdict_with_one_look_at_each_system(
     system: SchedulerHarness, beat: OldBeat, job: CronJob, tmp_path: Path, client: Client
 ):
-    from scheduler.moving import reading
-    from tests.moving.conftest import options
-
     path = tmp_path / "crontab"
     path.write_text("*/10 * * * * /usr/bin/true\n")
     (entry,) = reading.read(f"crontab:{path}", options(timezone="UTC"))[1]
@@ -128,6 +128,51 @@ def test_all_shadows_have_a_verdict_with_one_look_at_each_system(
         assert row.name in shown
 
 
+def test_two_thousand_shadows_are_shown_page_by_page_and_only_these_are_read(
+    system: SchedulerHarness, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "crontab"
+    lines = [f"{n % 60} {n // 60 % 24} * * * /usr/bin/true {n}" for n in range(2000)]
+    path.write_text("\n".join(lines) + "\n")
+    entries = reading.read(f"crontab:{path}", options(timezone="UTC"))[1]
+    CronJob.objects.bulk_create(
+        CronJob(
+            name=f"job {number:04}", cron_expression=entry.values["cron_expression"],
+            timezone="UTC", handler_name="ok", source=f"crontab:{entry.key}", is_shadow=True,
+            is_enabled=False,
+        )
+        for number, entry in enumerate(entries)
+    )  # fmt: skip
+    made: list[object] = []
+    of_rule = crontab_source.columns_of_rule
+    monkeypatch.setattr(
+        crontab_source, "columns_of_rule", lambda *a, **k: (made.append(a), of_rule(*a, **k))[1]
+    )
+
+    first = client.get("/admin/scheduler/cronjob/shadows/")
+    seconds = min(_seconds_of(client, page) for page in (2, 20, 40))
+    last = client.get("/admin/scheduler/cronjob/shadows/?p=40").content.decode()
+    beyond = client.get("/admin/scheduler/cronjob/shadows/?p=99").content.decode()
+
+    assert len(made) == 6 * 50
+    text = first.content.decode()
+    assert ("job 0000" in text, "job 0049" in text, "job 0050" in text) == (True, True, False)
+    assert 'href="?p=40"' in text
+    assert text.count("in step") >= 50
+    for shown in (last, beyond):
+        assert ("job 1949" in shown, "job 1950" in shown, "job 1999" in shown) == (
+            False, True, True,
+        )  # fmt: skip
+    # It takes 0.1 s on two cores with nothing else to do.
+    assert seconds < 2
+
+
+def _seconds_of(client: Client, page: int) -> float:
+    begun = time.monotonic()
+    assert client.get(f"/admin/scheduler/cronjob/shadows/?p={page}").status_code == 200
+    return time.monotonic() - begun
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_pages_show_both_sides(
     system: SchedulerHarness, beat: OldBeat, job: CronJob, client: Client, language: str
@@ -146,9 +191,6 @@ def test_the_pages_show_both_sides(
 
 
 def test_the_comparison_is_a_page(system: SchedulerHarness, tmp_path: Path, client: Client):
-    from scheduler.moving import reading
-    from tests.moving.conftest import options
-
     path = tmp_path / "crontab"
     path.write_text("0 9 * * 1-5 /usr/bin/true\n")
     (entry,) = reading.read(f"crontab:{path}", options(timezone="Asia/Seoul"))[1]

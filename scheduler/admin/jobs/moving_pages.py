@@ -7,7 +7,9 @@ from itertools import islice
 from typing import Any, Final
 
 from django import forms
+from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -33,8 +35,8 @@ from scheduler.schedule import ScheduleError
 #: So many rows of a week are shown, and so many that differ. The counts are of all.
 SHOWN: Final = 60
 SHOWN_DIFFERENCES: Final = 40
-#: So many shadows have a row of their own.
-MOST_SHADOWS: Final = 200
+#: So many shadows are on one page.
+SHADOWS: Final = 50
 _LONGEST_DAYS: Final = 400
 _JOB_PAGE: Final = "admin:scheduler_cronjob_change"
 
@@ -84,8 +86,10 @@ def shadows(admin: Any, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     control = control_of(request)
     now = control.clock.now()
-    jobs = list(CronJob.objects.filter(is_shadow=True).order_by("name")[: MOST_SHADOWS + 1])
-    found = verdicts(jobs[:MOST_SHADOWS], control.settings, now)
+    paginator = Paginator(CronJob.objects.filter(is_shadow=True).order_by("name", "id"), SHADOWS)
+    page = paginator.get_page(request.GET.get(PAGE_VAR, 1))
+    jobs = list(page)
+    found = verdicts(jobs, control.settings, now)
     context = {
         "title": _("Shadows"),
         "table": {
@@ -98,9 +102,11 @@ def shadows(admin: Any, request: HttpRequest) -> HttpResponse:
                 _("why"),
                 _("beside the old system"),
             ],
-            "rows": [_row_of(job, found[job.pk]) for job in jobs[:MOST_SHADOWS]],
+            "rows": [_row_of(job, found[job.pk]) for job in jobs],
         },
-        "is_more": len(jobs) > MOST_SHADOWS,
+        "page": page,
+        "page_range": paginator.get_elided_page_range(page.number),
+        "page_var": PAGE_VAR,
     }
     return _page(admin, request, "scheduler/jobs/shadows.html", None, context)
 
