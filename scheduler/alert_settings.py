@@ -324,6 +324,12 @@ class HealthchecksCheckIn(Section):
             raise ValueError("must be the address of the check alone, without ? and #")
         return value.rstrip("/")
 
+    def problem(self, limits: CheckInLimits) -> str | None:
+        """Returns why the settings do not let reports go there, or None."""
+        return url_problem(
+            self.url, allow_private=limits.allow_private, allow_http=limits.allow_http
+        )
+
 
 class SentryCheckIn(Section):
     """A monitor of Sentry Crons. It is made, and kept in step with the job's schedule."""
@@ -337,8 +343,7 @@ class SentryCheckIn(Section):
     @classmethod
     def _is_dsn(cls, value: str) -> str:
         parts = urlsplit(value)
-        bare = value.replace(f"{parts.username}@", "", 1) if parts.username else value
-        _refuse_url(bare, allow_private=True, allow_http=True)
+        _refuse_url(_without_key(value), allow_private=True, allow_http=True)
         if not parts.username or parts.password or not _DSN_PATH.fullmatch(parts.path):
             raise ValueError("must be a DSN such as https://key@o1.ingest.sentry.io/2")
         return value
@@ -356,6 +361,19 @@ class SentryCheckIn(Section):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value) or value == "None":
             raise ValueError("must be letters, digits and . _ -, at most 64")
         return value
+
+    def problem(self, limits: CheckInLimits) -> str | None:
+        """Returns why the settings do not let reports go there, or None."""
+        return url_problem(
+            _without_key(self.dsn),
+            allow_private=limits.allow_private,
+            allow_http=limits.allow_http,
+        )
+
+
+def _without_key(dsn: str) -> str:
+    key = urlsplit(dsn).username
+    return dsn.replace(f"{key}@", "", 1) if key else dsn
 
 
 CheckIn = Annotated[HealthchecksCheckIn | SentryCheckIn, Field(discriminator="kind")]

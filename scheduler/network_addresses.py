@@ -5,6 +5,9 @@ Pure: nothing is resolved here. alerts/outgoing.py asks again for the address th
 
 from __future__ import annotations
 
+import re
+import socket
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +19,16 @@ _OTHER_IPV4: Final = (ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24"))
 # NAT64: a network without IPv4 reaches IPv4 hosts by these; the last 32 bits are the address.
 _NAT64: Final = ip_network("64:ff9b::/96")
 _LONGEST_URL: Final = 2000
+# 2130706433, 127.1, 0x7f.0.0.1, 0177.0.0.1: what the resolver reads as an IPv4 address, too.
+_OLD_NUMBERS: Final = re.compile(r"[0-9a-fx]+(?:\.[0-9a-fx]+){0,3}")
+# Ports of mail, shells, directories and such: a request there is no HTTP for the other side. The
+# ports that browsers refuse, up to 1023 (https://fetch.spec.whatwg.org/#port-blocking).
+_OTHER_PORTS: Final = frozenset(
+    {0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
+     102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
+     465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990,
+     993, 995}
+)  # fmt: skip
 
 
 def is_public(text: str) -> bool:
@@ -43,7 +56,7 @@ def url_problem(url: str, *, allow_private: bool, allow_http: bool) -> str | Non
         return f"must be a URL of at most {_LONGEST_URL} ASCII characters without blanks"
     try:
         parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "is not a URL such as https://hooks.example.com/path"
     if parts.scheme not in ("http", "https") or not host:
@@ -52,6 +65,8 @@ def url_problem(url: str, *, allow_private: bool, allow_http: bool) -> str | Non
         return "must begin with https:// (allow_http: true allows http://)"
     if parts.username is not None or parts.password is not None:
         return "must not hold a user or password"
+    if port in _OTHER_PORTS:
+        return f"names port {port}, which is not for HTTP"
     if not allow_private and _is_known_private(host):
         return "names a private or local address (allow_private: true allows it)"
     return None
@@ -61,7 +76,9 @@ def _is_known_private(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith((".localhost", ".local", ".internal")):
         return True
-    try:
-        return not is_public(host)
-    except ValueError:
-        return False  # a name: its addresses are looked at when it is resolved
+    with suppress(ValueError):
+        return not is_public(name)
+    if _OLD_NUMBERS.fullmatch(name):
+        with suppress(OSError):
+            return not is_public(socket.inet_ntoa(socket.inet_aton(name)))
+    return False  # a name: its addresses are looked at when it is resolved

@@ -30,6 +30,9 @@ def rules_problems(job: CronJob, settings: AlertSettings) -> list[str] | Invalid
         return error
     if problem := unknown_channels(own.channels or (), settings.channels):
         return [problem]
+    for number, check_in in enumerate(own.check_ins or ()):
+        if problem := check_in.problem(settings.check_ins):
+            return [f"check_ins.{number}: {problem}"]
     if own.asks_for_alerts and not _has_channel(job, own, settings):
         return [
             _(

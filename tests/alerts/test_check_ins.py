@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from handlers import BaseHandler
+from handlers import BaseHandler, get_handler, handler
 from scheduler.alerts.check_ins import reporting
 from scheduler.alerts.check_ins.services import crontab_of
 from scheduler.conf import AlertSettings
 from scheduler.models import CheckInPing, CronJob, JobExecution
-from scheduler.operations.control import Control
+from scheduler.operations.control import Control, InvalidJob
+from scheduler.states import RunStatus
+from scheduler.store import check_ins
+from scheduler.store.check_ins import END_UNKNOWN
 from tests.harness.receivers import Receiver, Request, answer, http_server
 from tests.harness.scheduler_harness import SchedulerHarness
 from tests.harness.waiting import wait_until
@@ -65,7 +68,7 @@ def is_settled() -> bool:
     # A report that was taken comes back after five minutes, one that failed much earlier.
     return not any(
         (ping.next_at - ping.created_at).total_seconds() >= 290
-        for ping in CheckInPing.objects.filter(state="waiting")
+        for ping in CheckInPing.objects.filter(state="waiting").exclude(next_at=END_UNKNOWN)
     )
 
 
@@ -159,6 +162,108 @@ def test_a_killed_worker_gives_an_error(system: SchedulerHarness, service: Recei
     assert len({rid for _, rid in pings(service)}) == 1
     assert [each["status"] for each in sentry(service)] == ["in_progress", "error"]
     assert b"worker lost" in last(service, "/fail").body
+
+
+def divide(system: SchedulerHarness, job: CronJob, plan: list[dict[str, Any]]) -> JobExecution:
+    """A run of the job that has divided itself. A shard fails while its params say `bad`."""
+
+    async def planned(self: BaseHandler, params: Any) -> list[dict[str, Any]]:
+        return plan
+
+    async def execute(self: BaseHandler, params: Any) -> None:
+        if params.get("bad") and not mended:
+            raise RuntimeError("a bad part")
+
+    mended: list[bool] = []
+    members = {"plan": planned, "execute": execute, "mended": mended, "__module__": __name__}
+    handler("divided")(type("Divided", (BaseHandler,), members))
+    CronJob.objects.filter(pk=job.pk).update(handler_name="divided", max_retry=0)
+    execution = run(system, job)
+    system.worker.execute(execution.pk)
+    execution.refresh_from_db()
+    assert execution.status == RunStatus.FANNED_OUT
+    return execution
+
+
+def test_a_run_that_divided_itself_is_reported_with_its_own_end(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    parent = divide(system, job, [{}, {"bad": True}, {}])
+    for _ in range(3):
+        look(system, 11)
+    assert [path for path, _ in pings(service)] == ["/start"]
+    assert [each["status"] for each in sentry(service)] == ["in_progress"]
+
+    system.clock.advance(400)
+    while system.deliver():
+        pass
+    for _ in range(3):
+        look(system, 11)
+    # What is read once more in the overlap is not reported once more.
+    reporting.Reporting(system.clock, lambda: system.settings).look(system.clock.now())
+
+    parent.refresh_from_db()
+    assert parent.status == RunStatus.FAILED
+    assert [path for path, _ in pings(service)] == ["/start", "/fail"]
+    assert len({rid for _, rid in pings(service)}) == 1
+    assert b"1 of 3 shards failed" in last(service, "/fail").body
+    begun, ended = sentry(service)
+    assert (begun["status"], ended["status"]) == ("in_progress", "error")
+    assert ended["duration"] >= 400
+    assert not CheckInPing.objects.exclude(state="sent").exists()
+
+    # A retry is another attempt with an end of its own.
+    get_handler("divided").mended.append(True)
+    Control(clock=system.clock).retry(parent.pk)
+    while system.deliver():
+        pass
+    look(system)
+    assert [path for path, _ in pings(service)] == ["/start", "/fail", "/start", ""]
+    assert len({rid for _, rid in pings(service)}) == 2
+
+
+def test_a_retry_before_beat_has_looked_leaves_the_first_end_a_failure(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    parent = divide(system, job, [{"bad": True}])
+    look(system)
+    while system.deliver():
+        pass
+    get_handler("divided").mended.append(True)
+    Control(clock=system.clock).retry(parent.pk)
+    while system.deliver():
+        pass
+    look(system)
+
+    assert sorted(path for path, _ in pings(service)) == ["", "/fail", "/start", "/start"]
+
+
+def test_a_divided_run_that_goes_on_for_days_is_reported_at_its_end(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    divide(system, job, [{}])
+    for _ in range(3):
+        look(system, 11)
+    system.clock.advance(4 * 86_400)
+    check_ins.prune(system.clock.now(), 100)
+    while system.deliver():
+        pass
+    look(system)
+
+    assert [path for path, _ in pings(service)] == ["/start", ""]
+
+
+def test_the_report_of_a_divided_run_that_was_deleted_is_dropped(
+    system: SchedulerHarness, service: Receiver, job: CronJob
+):
+    parent = divide(system, job, [{}])
+    look(system)
+    JobExecution.objects.filter(parent_id=parent.pk).delete()
+    JobExecution.objects.filter(pk=parent.pk).delete()
+    look(system)
+
+    assert [path for path, _ in pings(service)] == ["/start"]
+    assert not CheckInPing.objects.filter(state="waiting").exists()
 
 
 def test_a_service_that_is_away_is_told_later_and_by_any_beat_once(
@@ -260,6 +365,28 @@ def test_the_dead_mans_switch_is_pinged_once_in_each_interval_by_all_beats(
 
     wait_until(lambda: len(service.requests) >= 3, 10, "the pings")
     assert [request.path for request in service.requests] == ["/alive"] * 3
+
+
+@once
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kind": "healthchecks", "url": "https://2130706433/ping/abc"},
+        {"kind": "healthchecks", "url": "https://169.254.169.254/latest"},
+        {"kind": "healthchecks", "url": "http://hc.example.com/ping/abc"},
+        {"kind": "sentry", "dsn": "https://key@127.0.0.1/2", "slug": "a"},
+    ],
+)  # fmt: skip
+def test_a_service_that_the_settings_do_not_allow_is_refused_where_it_is_typed(
+    system: SchedulerHarness, given: dict[str, Any]
+):
+    values: Any = {"cron_expression": "@daily", "handler_name": "ok"}
+    rules = {"check_ins": [given]}
+    with pytest.raises(InvalidJob, match="allow_"):
+        Control(clock=system.clock).create_job(name="a", alert_rules=rules, **values)
+
+    configure(system)
+    Control(clock=system.clock).create_job(name="a", alert_rules=rules, **values)
 
 
 @once

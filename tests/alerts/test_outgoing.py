@@ -56,6 +56,12 @@ def test_addresses_of_the_internet_are_public(address: str):
         "https://localhost/x", "https://127.0.0.1/x", "https://[::1]/x", "https://db.internal/",
         "https://169.254.169.254/latest", "https://user:s3cret@hooks.example.com/",
         "https://hooks.example.com/a b", "https://hooks.example.com:99999/", "https://a\n.example/",
+        "https://2130706433/", "https://127.1/", "https://0x7f.0.0.1/", "https://0177.0.0.1/",
+        "https://0/", "https://127.0.0.1./", "https://LOCALHOST./", "https://[::ffff:7f00:1]/",
+        "https://[::ffff:169.254.169.254]/", "https://[fe80::1%25eth0]/", "https://[::]:443/",
+        "https://169.254.43518/", "https://ⓛocalhost/", "https://bücher.example/",
+        "https://@hooks.example.com/", "https://hooks.example.com\\@127.0.0.1/",
+        "https://hooks.example.com:25/", "https://hooks.example.com:0/", "https://[::1", "https:///x",
     ],
 )  # fmt: skip
 def test_urls_that_lead_nowhere_good_are_refused_where_they_are_typed(url: str):
@@ -63,6 +69,18 @@ def test_urls_that_lead_nowhere_good_are_refused_where_they_are_typed(url: str):
 
     assert problem is not None
     assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example.com:8443/x", "https://xn--bcher-kva.example/", "https://8.8.8.8/",
+        "https://134744072/", "https://[2606:4700::1]/x", "https://face.example/", "https://cafe./",
+        "https://hooks.example.com./x?a=1#b",
+    ],
+)  # fmt: skip
+def test_urls_that_lead_into_the_internet_are_taken(url: str):
+    assert url_problem(url, allow_private=False, allow_http=False) is None
 
 
 def test_a_name_that_leads_to_a_private_address_is_refused_when_it_is_resolved():
