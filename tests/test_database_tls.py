@@ -17,6 +17,8 @@ from django.db.utils import ConnectionHandler
 from dbpools import DatabaseRegistry
 from jobu_project.config import load
 from jobu_project.databases import django_databases, pool_databases
+from scheduler.moving.entries import UnreadableSource
+from scheduler.moving.tables import reading
 from tests.harness.servers import MariaDB, Postgres
 from tests.harness.servers.daemon import credentials
 from tests.harness.waiting import wait_until
@@ -105,9 +107,10 @@ def mariadb(certificates: tuple[Certificate, Certificate]) -> Iterator[MariaDB]:
 
 
 class Reached:
-    """Connects to one configured URL, through Django and through a pool."""
+    """Connects to one URL: through Django, through a pool, and as `import` reads a source."""
 
     def __init__(self, url: str, place: Path, cipher: str) -> None:
+        self._url = url
         place.mkdir(exist_ok=True)
         (place / "database.yaml").write_text(f"databases: {{default: {{dsn: '{url}'}}}}")
         (place / "worker.yaml").write_text("worker: {databases: [default]}")
@@ -122,6 +125,11 @@ class Reached:
                 return cursor.fetchone()[-1]
         finally:
             connection.close()
+
+    def by_an_import(self) -> Any:
+        with reading(self._url) as database:
+            (row,) = database.select(self._cipher, [])
+            return list(row.values())[-1]
 
     def by_a_pool(self, connect_timeout: float = 10) -> Any:
         return asyncio.run(self._by_a_pool(connect_timeout))
@@ -149,12 +157,15 @@ def check(
         good = Reached(f"{url}?{word}{authority}", tmp_path / f"good{number}", cipher)
         assert good.by_django(), word
         assert good.by_a_pool(), word
+        assert good.by_an_import(), word
     for number, (word, authority) in enumerate(other.items()):
         bad = Reached(f"{url}?{word}{authority}", tmp_path / f"bad{number}", cipher)
         with pytest.raises(Exception, match=r"(?i)certificate"):
             bad.by_django()
         with pytest.raises(Exception, match=r"(?i)certificate"):
             bad.by_a_pool(connect_timeout=2)
+        with pytest.raises(UnreadableSource, match=r"(?i)certificate"):
+            bad.by_an_import()
 
 
 def test_postgresql_connection_by_unix_socket(
@@ -191,6 +202,7 @@ def test_mysql_connection_by_unix_socket(
     with django_db_blocker.unblock():
         assert reached.by_django() == "localhost"
     assert reached.by_a_pool(connect_timeout=2) == "localhost"
+    assert reached.by_an_import() == "localhost"
 
 
 PG_CIPHER = "select cipher from pg_stat_ssl where pid = pg_backend_pid()"
@@ -252,3 +264,5 @@ def test_mysql_without_tls_is_refused_if_tls_is_required(
         plain.by_django()
     with pytest.raises(Exception, match="cannot be opened"):
         plain.by_a_pool(connect_timeout=2)
+    with pytest.raises(UnreadableSource, match="SSL is required"):
+        plain.by_an_import()
