@@ -138,19 +138,16 @@ def log_tail(execution_id: int, attempt: int) -> list[str]:
     rows = JobLog.objects.filter(execution_id=execution_id, attempt=attempt).order_by("-seq")
     newest = rows.values_list("level", "message")[:_MOST_LINES]
     lines = [f"{level} {text}" for level, text in newest]
-    errors = list(
-        JobAttempt.objects.filter(execution_id=execution_id, attempt=attempt).values_list(
-            "error", flat=True
-        )
-    )
+    errors = JobAttempt.objects.filter(execution_id=execution_id, attempt=attempt)
     # What has become of the shards stands in the run alone.
     divided = JobExecution.objects.filter(
         id=execution_id, attempt=attempt, shard_count__isnull=False
     )
-    errors += [
-        text for text in divided.values_list("error_message", flat=True) if text not in errors
+    told = [
+        *errors.values_list("error", flat=True),
+        *divided.values_list("error_message", flat=True),
     ]
-    return [*reversed(lines), *(each for each in errors if each)]
+    return [*reversed(lines), *(text for text in dict.fromkeys(told) if text)]
 
 
 # --- what is sent ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handlers import BaseHandler, get_handler, handler
+from handlers import BaseHandler, handler
 from scheduler.alerts.check_ins import reporting
 from scheduler.alerts.check_ins.services import crontab_of
 from scheduler.conf import AlertSettings
@@ -164,18 +164,22 @@ def test_a_killed_worker_gives_an_error(system: SchedulerHarness, service: Recei
     assert b"worker lost" in last(service, "/fail").body
 
 
-def divide(system: SchedulerHarness, job: CronJob, plan: list[dict[str, Any]]) -> JobExecution:
-    """A run of the job that has divided itself. A shard fails while its params say `bad`."""
+def divide(
+    system: SchedulerHarness,
+    job: CronJob,
+    plan: list[dict[str, Any]],
+    mended: threading.Event | None = None,
+) -> JobExecution:
+    """A run of the job that has divided itself. A shard whose params say `bad` fails until then."""
 
     async def planned(self: BaseHandler, params: Any) -> list[dict[str, Any]]:
         return plan
 
     async def execute(self: BaseHandler, params: Any) -> None:
-        if params.get("bad") and not mended:
+        if params.get("bad") and not (mended and mended.is_set()):
             raise RuntimeError("a bad part")
 
-    mended: list[bool] = []
-    members = {"plan": planned, "execute": execute, "mended": mended, "__module__": __name__}
+    members = {"plan": planned, "execute": execute, "__module__": __name__}
     handler("divided")(type("Divided", (BaseHandler,), members))
     CronJob.objects.filter(pk=job.pk).update(handler_name="divided", max_retry=0)
     execution = run(system, job)
@@ -188,7 +192,8 @@ def divide(system: SchedulerHarness, job: CronJob, plan: list[dict[str, Any]]) -
 def test_a_run_that_divided_itself_is_reported_with_its_own_end(
     system: SchedulerHarness, service: Receiver, job: CronJob
 ):
-    parent = divide(system, job, [{}, {"bad": True}, {}])
+    mended = threading.Event()
+    parent = divide(system, job, [{}, {"bad": True}, {}], mended)
     for _ in range(3):
         look(system, 11)
     assert [path for path, _ in pings(service)] == ["/start"]
@@ -213,7 +218,7 @@ def test_a_run_that_divided_itself_is_reported_with_its_own_end(
     assert not CheckInPing.objects.exclude(state="sent").exists()
 
     # A retry is another attempt with an end of its own.
-    get_handler("divided").mended.append(True)
+    mended.set()
     Control(clock=system.clock).retry(parent.pk)
     while system.deliver():
         pass
@@ -225,11 +230,12 @@ def test_a_run_that_divided_itself_is_reported_with_its_own_end(
 def test_a_retry_before_beat_has_looked_leaves_the_first_end_a_failure(
     system: SchedulerHarness, service: Receiver, job: CronJob
 ):
-    parent = divide(system, job, [{"bad": True}])
+    mended = threading.Event()
+    parent = divide(system, job, [{"bad": True}], mended)
     look(system)
     while system.deliver():
         pass
-    get_handler("divided").mended.append(True)
+    mended.set()
     Control(clock=system.clock).retry(parent.pk)
     while system.deliver():
         pass
