@@ -12,6 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -321,10 +322,19 @@ def _sources(*folders: str) -> Iterator[Path]:
 
 
 def _calls(path: Path, names: tuple[str, ...]) -> Iterator[ast.Call]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        match node:
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in names:
-                yield node
+    for name, call in _named_calls(path):
+        if name in names:
+            yield call
+
+
+@cache
+def _named_calls(path: Path) -> list[tuple[str, ast.Call]]:
+    """Read once: most files are asked for several names."""
+    return [
+        (node.func.id if isinstance(node.func, ast.Name) else node.func.attr, node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)
+    ]
 
 
 def _text(node: ast.expr | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +70,7 @@ def _in_dicts(function: Function) -> Iterator[tuple[str, str]]:
     """What is in `InvalidJob({...})`, `invalid({...})`, and in a dict of problems."""
     problems = [call.args[0] for call in _calls(function, "InvalidJob", "invalid") if call.args]
     returns_problems = isinstance(function.returns, ast.Name) and function.returns.id == "Problems"
-    for node in ast.walk(function):
+    for node in _nodes(function):
         match node:
             case ast.Dict(keys=keys, values=values) if node in problems or returns_problems:
                 for key, value in zip(keys, values, strict=True):
@@ -82,20 +83,20 @@ def _in_dicts(function: Function) -> Iterator[tuple[str, str]]:
 
 def _in_checks(function: Function) -> Iterator[tuple[str, str]]:
     """What `job_problems` checks, and its list of pairs for schedules."""
-    loops = [node for node in ast.walk(function) if isinstance(node, ast.For)]
+    loops = [node for node in _nodes(function) if isinstance(node, ast.For)]
     for call in _calls(function, "check"):
         match call.args:
             case [ast.Constant(value=str(field)), ast.Lambda(body=rule)]:
                 fields = [field]
             case [ast.Name(), ast.Lambda(body=rule)]:
-                (loop,) = [each for each in loops if call in ast.walk(each)]
+                (loop,) = [each for each in loops if call in _nodes(each)]
                 fields = _looped(loop.iter)
             case _:
                 continue
         for text in _texts(rule, function):
             yield from ((field, text) for field in fields)
     if function.name == "_schedule":
-        for node in ast.walk(function):
+        for node in _nodes(function):
             match node:
                 case ast.Tuple(elts=[ast.Constant(value=str(field)), message]):
                     yield from ((field, text) for text in _texts(message, function))
@@ -103,7 +104,7 @@ def _in_checks(function: Function) -> Iterator[tuple[str, str]]:
 
 def _of_schedules(path: Path) -> Iterator[tuple[str, str]]:
     for function in _functions(path):
-        for node in ast.walk(function):
+        for node in _nodes(function):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if (
                     name == "wrong" or (name.endswith("Error") and name != "ValueError")
@@ -134,10 +135,11 @@ def _field(key: ast.expr | None) -> str:
     return ""
 
 
-def _texts(node: ast.AST, function: Function, depth: int = 0) -> set[str]:
+@cache
+def _texts(node: ast.AST, function: Function, depth: int = 0) -> frozenset[str]:
     """Returns the texts that an expression can be, without those that are put behind another."""
-    found = set()
-    for part in ast.walk(node):
+    found: set[str] = set()
+    for part in _nodes(node):
         match part:
             case ast.Call(func=ast.Name(id="_" | "gettext"), args=[ast.Constant(value=str(text))]):
                 found.add(text)
@@ -146,22 +148,37 @@ def _texts(node: ast.AST, function: Function, depth: int = 0) -> set[str]:
                     found |= _texts(rule, rule, depth + 1)
             case ast.Name(id=name, ctx=ast.Load()) if node is not function:
                 for value in _assigned(name, function):
-                    if part not in ast.walk(value):
-                        found |= _texts(value, function, depth + 1) if depth < 4 else set()
-    return {text for text in found if text[0].isalnum() or text[0] in "%{'@"} - _PARTS
+                    if part not in _nodes(value):
+                        found |= _texts(value, function, depth + 1) if depth < 4 else frozenset()
+    return frozenset(text for text in found if text[0].isalnum() or text[0] in "%{'@") - _PARTS
 
 
-def _assigned(name: str, function: Function) -> Iterator[ast.expr]:
-    for node in ast.walk(function):
+def _assigned(name: str, function: Function) -> list[ast.expr]:
+    return _assignments(function).get(name, [])
+
+
+@cache
+def _assignments(function: Function) -> dict[str, list[ast.expr]]:
+    found: dict[str, list[ast.expr]] = {}
+    for node in _nodes(function):
         match node:
-            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                yield value
-            case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
-                yield value
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                found.setdefault(name, []).append(value)
+            case ast.NamedExpr(target=ast.Name(id=name), value=value):
+                found.setdefault(name, []).append(value)
+    return found
+
+
+@cache
+def _nodes(node: ast.AST) -> tuple[ast.AST, ...]:
+    """Everything within the node. Remembered, because the same functions are walked for each text
+    that they word.
+    """
+    return tuple(ast.walk(node))
 
 
 def _pairs(function: Function) -> Iterator[tuple[ast.expr | None, ast.expr]]:
-    for node in ast.walk(function):
+    for node in _nodes(function):
         if isinstance(node, ast.Dict):
             yield from zip(node.keys, node.values, strict=True)
 
@@ -172,7 +189,7 @@ def _functions(path: Path) -> list[Function]:
 
 
 def _calls(function: Function, *names: str) -> Iterator[ast.Call]:
-    for node in ast.walk(function):
+    for node in _nodes(function):
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in names:
                 yield node

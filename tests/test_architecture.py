@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
+import pytest
 from django.db.models import CheckConstraint, Model, Q
 
 from scheduler.models import CronJob, JobAttempt, JobExecution
@@ -23,14 +25,38 @@ from scheduler.states import (
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jobu_project", "scheduler", "handlers", "dbpools")
+# The nodes that the rules ask about.
+LOOKED_AT = (ast.Attribute, ast.Call, ast.Constant, ast.Import, ast.ImportFrom)
 
 
-def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
-    """Yields (path from the root, tree) of every module except the migrations."""
+def sources(*packages: str) -> Iterator[tuple[str, tuple[ast.AST, ...]]]:
+    """Yields (path from the root, all nodes) of every module except the migrations."""
     for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if "migrations" not in path.parts:
-                yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+        yield from _nodes_of(package)
+
+
+@cache
+def _nodes_of(package: str) -> tuple[tuple[str, tuple[ast.AST, ...]], ...]:
+    """Read once: to parse the whole project takes seconds."""
+    return tuple(
+        (
+            str(path.relative_to(ROOT)),
+            tuple(
+                node
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, LOOKED_AT)
+            ),
+        )
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "migrations" not in path.parts
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trees_are_forgotten() -> Iterator[None]:
+    """They fill a hundred megabytes, which the tests after these do not need."""
+    yield
+    _nodes_of.cache_clear()
 
 
 def test_only_states_contains_status_literals():
@@ -39,9 +65,9 @@ def test_only_states_contains_status_literals():
     elsewhere = {"handlers/runner.py", "scheduler/states.py"}
     found = [
         f"{path}:{node.lineno}: {node.value}"
-        for path, tree in sources(*PACKAGES)
+        for path, nodes in sources(*PACKAGES)
         if path not in elsewhere
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and node.value in names
     ]
     assert found == []
@@ -51,8 +77,8 @@ def test_no_code_calls_save_on_an_execution():
     """The save() of a stale object would overwrite what another process has written."""
     found = [
         f"{path}:{node.lineno}"
-        for path, tree in sources("scheduler")
-        for node in ast.walk(tree)
+        for path, nodes in sources("scheduler")
+        for node in nodes
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("save", "asave", "bulk_update", "update_or_create", "get_or_create")
@@ -82,9 +108,9 @@ def test_only_the_store_writes_our_tables():
     writers = {"update", "create", "bulk_create", "delete"}
     found = [
         f"{path}:{node.lineno}: {ast.unparse(node.func)}"
-        for path, tree in sources("scheduler")
+        for path, nodes in sources("scheduler")
         if not path.startswith("scheduler/store/")
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in writers
@@ -156,8 +182,8 @@ def test_only_the_configuration_reads_the_environment():
     }
     found = {
         path
-        for path, tree in sources(*PACKAGES)
-        for node in ast.walk(tree)
+        for path, nodes in sources(*PACKAGES)
+        for node in nodes
         if isinstance(node, ast.Attribute)
         and node.attr in ("environ", "getenv")
         and path not in allowed
@@ -197,10 +223,10 @@ def test_scheduler_has_only_modules_of_plain_values_beside_its_folders():
 
 def test_no_modules_import_each_other_in_a_circle():
     """Imports within functions and for type checkers count, too."""
-    modules = {name_of(path): tree for path, tree in sources(*PACKAGES, "bench", "tests")}
+    modules = {name_of(path): nodes for path, nodes in sources(*PACKAGES, "bench", "tests")}
     imports = {
-        name: {each for each in imported_by(tree, modules) if each in modules and each != name}
-        for name, tree in modules.items()
+        name: {each for each in imported_by(nodes, modules) if each in modules and each != name}
+        for name, nodes in modules.items()
     }
     # Take away whoever imports nothing that is left; what remains imports itself by some way.
     left = dict(imports)
@@ -219,8 +245,8 @@ def name_of(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def imported_by(tree: ast.Module, modules: Container[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def imported_by(nodes: Iterable[ast.AST], modules: Container[str]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
