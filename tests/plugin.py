@@ -11,6 +11,7 @@ pytest loads it with `-p tests.plugin`, because it reads conftest.py only after 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ from tests.harness.servers import (
 from tests.harness.servers.guardian import guardian
 from tests.harness.servers.pool import Kind, start_server
 from tests.harness.waiting import wait_patiently_for_processes
-from tests.sharing import ROOT, has_tests_for
+from tests.sharing import ROOT, SITE, has_tests_for
 
 JobServer = Postgres | MariaDB
 JOB_SERVERS: dict[str, type[JobServer]] = {"postgres": Postgres, "mysql": MariaDB}
@@ -155,11 +156,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SERVERS_OF_FILES] = {
-        file: sorted(server.name for server in servers_needed(items))
+        file: sorted([*(server.name for server in servers_needed(items)), *_sites_needed(items)])
         for file, items in _by_file(session.items).items()
     }
     if not session.config.option.collectonly and the_run().missing is None:
         the_run().servers.start(servers_needed(session.items))
+    # What is imported by now stays: the collector of garbage need not look at it again. It looks at
+    # the rest less often, as most of that goes without it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -245,6 +251,11 @@ def servers_needed(items: Iterable[pytest.Item]) -> set[type[Server]]:
     # tests/dbpools: "postgres", "mysql", "postgres behind a rough network".
     engines = {_engine_of(item).partition(" ")[0] for item in items}
     return needed | {JOB_SERVERS[engine] for engine in engines if engine in JOB_SERVERS}
+
+
+def _sites_needed(items: Iterable[pytest.Item]) -> list[str]:
+    names = {name for item in items for name in getattr(item, "fixturenames", ())}
+    return [SITE] if "signed_in" in names else []
 
 
 def _engine_of(item: pytest.Item) -> str:

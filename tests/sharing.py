@@ -17,6 +17,9 @@ RECORD = Path(__file__).with_name("durations.json")
 DEFAULT_SECONDS = 3.0
 # The seconds that the start of a server adds to a part.
 SERVER_SECONDS = {"PostgreSQL": 3.0, "MariaDB or MySQL": 8.0, "Redis": 0.5, "RabbitMQ": 10.0}
+# What all tests in browsers share: web, beat, a worker and a browser of each language. It takes so
+# long to start that all of its files are in one part.
+SITE = "site in browsers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +57,16 @@ def share_out(
     """Returns the files in at most `parts` parts of about the same time, the longest part first.
 
     Takes the longest file first, and puts each file into the part that then ends soonest. A file
-    costs less in a part that already starts its servers. `rooms`: the seconds of the first parts,
-    where these are to be shorter than the others.
+    costs less in a part that already starts its servers. Files that share a SITE count as one.
+    `rooms`: the seconds of the first parts, where these are to be shorter than the others.
     """
-    costs = {file: known.get(file, FileCost()) for file in files}
-    loads = _head_starts(seconds_of(costs, known), parts, rooms)
+    files = sorted(files)
+    loads = _head_starts(seconds_of(files, known), parts, rooms)
     servers: list[set[str]] = [set() for _ in range(parts)]
     shares: list[list[str]] = [[] for _ in range(parts)]
-    for file in sorted(costs, key=lambda file: (-costs[file].seconds, file)):
-        cost = costs[file]
+    units = _units(files, known)
+    for unit in sorted(units, key=lambda unit: (-units[unit].seconds, unit)):
+        cost = units[unit]
         ends = [
             loads[part] + cost.seconds + sum(map(_start_seconds, cost.servers - servers[part]))
             for part in range(parts)
@@ -70,9 +74,20 @@ def share_out(
         chosen = ends.index(min(ends))
         loads[chosen] = ends[chosen]
         servers[chosen] |= cost.servers
-        shares[chosen].append(file)
+        shares[chosen] += unit
     order = sorted(range(parts), key=lambda part: -loads[part])
     return [tuple(shares[part]) for part in order if shares[part]]
+
+
+def _units(files: Sequence[str], known: Mapping[str, FileCost]) -> dict[tuple[str, ...], FileCost]:
+    """Returns what is put into one part as a whole: files, and what it costs."""
+    costs = {file: known.get(file, FileCost()) for file in files}
+    on_site = tuple(file for file in files if SITE in costs[file].servers)
+    units = {(file,): costs[file] for file in files if file not in on_site}
+    if on_site:
+        servers = frozenset[str]().union(*(costs[file].servers for file in on_site))
+        units[on_site] = FileCost(seconds=seconds_of(on_site, known), servers=servers)
+    return units
 
 
 def _head_starts(total: float, parts: int, rooms: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.sharing import DEFAULT_SECONDS, FileCost, read_record, share_out, write_record
+from tests.sharing import DEFAULT_SECONDS, SITE, FileCost, read_record, share_out, write_record
 
 
 def cost(seconds: float, *servers: str) -> FileCost:
@@ -23,6 +23,12 @@ def test_file_is_put_into_a_part_whose_servers_already_run():
     # Without the cost of servers, d would be put into the part of b and c.
     assert share_out(known, 2, known) == [("a", "d"), ("b", "c")]
     assert share_out(known, 2, known | {"d": cost(5)}) == [("b", "c", "d"), ("a",)]
+
+
+def test_files_in_browsers_are_in_one_part_because_the_site_starts_slowly():
+    known = {"a": cost(50, SITE), "b": cost(20, SITE), "c": cost(40), "d": cost(25)}
+
+    assert share_out(known, 2, known) == [("a", "b"), ("c", "d")]
 
 
 def test_a_part_with_little_room_gets_little():
