@@ -31,7 +31,8 @@ from tests.api.conftest import make_job
 
 pytestmark = [pytest.mark.django_db]
 
-EXAMPLES = int(os.environ.get("JOBU_TEST_EXAMPLES", "4"))
+_IS_SLOW = os.environ.get("JOBU_TEST_SLOW") == "1"  # script/test --slow
+EXAMPLES = int(os.environ.get("JOBU_TEST_EXAMPLES") or (6 if _IS_SLOW else 3))
 CHECKS = (
     not_a_server_error,
     status_code_conformance,

@@ -350,7 +350,13 @@ def transient_error() -> OperationalError:
 # --- everything at random -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 7, 20260112])
+# What a lost statement does is a matter of the database; which one is lost is not.
+ON_SQLITE = pytest.mark.database("sqlite")
+
+
+@pytest.mark.parametrize(
+    "seed", [1, pytest.param(7, marks=ON_SQLITE), pytest.param(20260112, marks=ON_SQLITE)]
+)
 def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(
     seed: int, system: SchedulerHarness
 ):
@@ -389,6 +395,8 @@ def test_whatever_fails_no_slot_is_lost_doubled_or_finished_twice(
             CronJob.objects.update(is_enabled=False)
         system.tick()
         system.deliver()
+        if not JobExecution.objects.exclude(status__in=FINAL).exists():
+            break
     for job in jobs:
         rows = JobExecution.objects.filter(job=job)
         slots = sorted(rows.values_list("scheduled_time", flat=True))

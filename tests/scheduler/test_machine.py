@@ -235,7 +235,7 @@ def test_any_order_of_events_keeps_the_promises(system: SchedulerHarness, quick_
         machine,
         settings=settings(
             # The order of events is no matter of the database; how each writes them is.
-            max_examples=(8 if connection.vendor == "sqlite" else 3) * (2 if is_slow else 1),
+            max_examples=(5 if connection.vendor == "sqlite" else 2) * (3 if is_slow else 1),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
