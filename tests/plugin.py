@@ -165,7 +165,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # the rest less often, as most of that goes without it.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(50_000, 10, 50)
 
 
 @pytest.hookimpl(tryfirst=True)

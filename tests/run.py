@@ -37,11 +37,11 @@ OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
 # How many pytests run at a time: more than there are processors, because they wait for more than
 # half of their time: for leases, outages, the next second. Many more would only delay each other.
 SIDE_BY_SIDE = 3 * (os.cpu_count() or 1)
-# How many pytests share the tests of a database. More parts balance the work better, but each part
-# has to start Python, Django and its servers, which takes ten seconds of processor time. A part
-# must not take longer than the gate may. SQLite is the last, because its parts fill what the others
-# leave.
-PARTS = {"postgres": 2, "mysql": 2, "sqlite": 6}
+# How many pytests share the tests of a database. Each has to start Python, Django and its servers,
+# which takes ten seconds of processor time. So there are as many as run at a time, and they take
+# about the same time. SQLite is the last, because its parts fill what the others leave.
+_SETS = max(1, SIDE_BY_SIDE // 6)
+PARTS = {"postgres": _SETS, "mysql": _SETS, "sqlite": 4 * _SETS}
 # More failures than this are not caused by a loaded machine.
 TRIED_AGAIN = 30
 
@@ -126,9 +126,10 @@ def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wa
     total = sum(sharing.seconds_of(files[name], costs[name]) for name in parts)
     found: list[tuple[float, Wanted]] = []
     for database, number in parts.items():
-        # What is left of the time of the whole beside each longer pytest.
+        # Where more parts are wanted than run at a time, some begin when a shorter one has ended.
         rooms = [total / SIDE_BY_SIDE - seconds for seconds, _ in found]
-        rooms = [] if quick else [room for room in rooms if room > 0]
+        later = max(0, len(found) + number - SIDE_BY_SIDE)
+        rooms = sorted(room for room in rooms if room > 0)[:later]
         shares = sharing.share_out(files[database], number, costs[database], rooms)
         found += [
             (
