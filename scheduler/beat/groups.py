@@ -30,6 +30,7 @@ class Groups:
 
     def step(self, clock: Clock) -> set[str]:
         """Returns the queues of runs that may start now."""
+        limited_jobs.count_going_on(clock.now())
         queues = places.release_awaited(clock.now())
         if clock.monotonic() >= self._look_at:
             self._look_at = clock.monotonic() + _LOOK_SECONDS

@@ -25,6 +25,7 @@ from scheduler.operations.backfill_plans import (
 )
 from scheduler.operations.base import Operations
 from scheduler.operations.errors import InvalidJob, NotPossible, Problems
+from scheduler.operations.reserved import give_on
 from scheduler.schedule.backfill_plan import BACKFILL_LIMIT
 from scheduler.states import (
     FINAL,
@@ -213,9 +214,12 @@ class BackfillControl(Operations):
             if is_open:
                 backfills.set_state(backfill_id, BackfillState.CANCELLED, ended_at=now)
             reason = f"backfill #{backfill_id} was cancelled"
-            stopped = backfills.cancel_pending(backfill_id, now=now, reason=reason)
-            if running:
-                stopped += backfills.request_cancel(backfill_id, now=now, reason=reason)
+            steps = [backfills.cancel_pending, *([backfills.request_cancel] if running else [])]
+            stopped = 0
+            for step in steps:
+                cancelled = step(backfill_id, now=now, reason=reason)
+                stopped += cancelled.changed
+                give_on(cancelled, self.clock)
             if not is_open and not stopped:
                 facts = _facts_of(backfill)
                 raise NotPossible(

@@ -14,6 +14,7 @@ from scheduler.models import CronJob, JobExecution
 from scheduler.operations import validation
 from scheduler.operations.errors import InvalidJob, KeyInUse, NotPossible, refusal
 from scheduler.operations.event_digest import digest_of, is_answered_by
+from scheduler.operations.reserved import give_on
 from scheduler.operations.retrying import RetryOperations
 from scheduler.operations.start_time import StartTime
 from scheduler.operations.tracing import current_context
@@ -235,9 +236,7 @@ class ExecutionOperations(RetryOperations):
             }
             unfinished = [row for row in rows if row.status not in FINAL]
             chosen = JobExecution.objects.filter(id__in=[row.pk for row in unfinished])
-            _, queues = shard_changes.cancel(chosen, **reasons)
-            for queue in queues:
-                became_runnable(queue)
+            give_on(shard_changes.cancel(chosen, **reasons), self.clock)
             self._remember_executions(ActivityVerb.CANCELLED, unfinished, now, reason=reason)
             return {row.pk: RunStatus(row.status) for row in rows}
 
@@ -267,16 +266,15 @@ class ExecutionOperations(RetryOperations):
                 return CancelledAttempt(
                     attempt=current, is_new=False, has_ended=execution.status in FINAL
                 )
-            changed, queues = shard_changes.cancel(
+            cancelled = shard_changes.cancel(
                 JobExecution.objects.filter(id=execution_id),
                 now=now,
                 reason=by,
                 code=ReasonCode.CANCELLED_BY_PERSON,
                 facts=facts,
             )
-            is_new = changed == 1
-            for queue in queues:
-                became_runnable(queue)
+            is_new = cancelled.changed == 1
+            give_on(cancelled, self.clock)
             if is_new:
                 self._remember_execution(ActivityVerb.CANCELLED, execution, now, reason="")
             status = self._execution(execution_id).status

@@ -25,9 +25,10 @@ from scheduler.states import (
     ReasonCode,
     RunStatus,
 )
-from scheduler.store import shard_changes, waits
-from scheduler.store.connection import execute, lock_skipping
+from scheduler.store import places, shard_changes, waits
+from scheduler.store.connection import execute, lock_in_order, lock_skipping
 from scheduler.store.executions import cancel_all_pending
+from scheduler.store.shard_changes import Cancelled
 from scheduler.store.waits import NEVER, Wait
 
 _UNFINISHED = sorted(UNFINISHED)
@@ -78,15 +79,19 @@ def set_state(
     )
 
 
-def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> int:
-    """Its executions that wait -> CANCELLED at once. Returns how many."""
-    return cancel_all_pending(_runs_of(backfill_id), now=now, reason=reason, **_why(backfill_id))
+def cancel_pending(backfill_id: int, *, now: datetime, reason: str) -> Cancelled:
+    """Its executions that wait -> CANCELLED at once."""
+    waiting = lock_in_order(_runs_of(backfill_id).filter(status=RunStatus.PENDING))
+    ids = list(waiting.values_list("id", flat=True))
+    rows = JobExecution.objects.filter(id__in=ids)
+    changed = cancel_all_pending(rows, now=now, reason=reason, **_why(backfill_id))
+    return Cancelled(changed=changed, queues=set(), reserved=places.reserved_by(ids))
 
 
-def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> int:
-    """Ask the workers of its executions that run to cancel them. Returns how many were asked."""
+def request_cancel(backfill_id: int, *, now: datetime, reason: str) -> Cancelled:
+    """Ask the workers of its executions that run to cancel them."""
     rows = _runs_of(backfill_id)
-    return shard_changes.cancel(rows, now=now, reason=reason, **_why(backfill_id))[0]
+    return shard_changes.cancel(rows, now=now, reason=reason, **_why(backfill_id))
 
 
 def _runs_of(backfill_id: int) -> QuerySet[JobExecution]:

@@ -292,7 +292,7 @@ def candidate(row: Sequence[Any]) -> Candidate:
         scheduled_time=_given(scheduled_time),
         logical_time=instant(logical_time),
         param_source=param_source,
-        params=_params(params),
+        params=readable_params(params),
         attempt=attempt,
         failures=failures,
         max_retry=max_retry,
@@ -331,7 +331,8 @@ def _given(value: Any) -> datetime:
     return found
 
 
-def _params(value: Any) -> Any:
+def readable_params(value: Any) -> Any:
+    """The params of a row, whatever SQL has written."""
     try:
         return from_json(value)
     # Databases store numbers of thousands of digits and depths that Python refuses to read.

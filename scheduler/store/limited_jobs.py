@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from scheduler.concurrency import JobLimits, Place, guard_of_group, guard_of_job, places_of
 from scheduler.models import ConcurrencyGroup, CronJob, JobExecution
-from scheduler.states import OverlapPolicy, RunStatus
+from scheduler.states import OverlapPolicy, PlaceState, RunStatus
 from scheduler.store import overlap, places
-from scheduler.store.connection import lock_skipping
+from scheduler.store.candidates import readable_params
+from scheduler.store.connection import fetch_all, lock_skipping, numbers
 from scheduler.store.shards import shards_of
 from scheduler.transient import in_transaction
 
@@ -37,22 +40,18 @@ def apply(job: CronJob, now: datetime) -> set[str]:
         # One that a claim holds decides by the columns of before, and beat lets it go on.
         queues |= dict(lock_skipping(waiting.order_by("id")).values_list("id", "queue"))
     _look_anew(sorted(queues), now)
-    limits = JobLimits(
-        max_running=job.max_running, group=job.concurrency_group, key_path=job.concurrency_key
-    )
-    if limits.max_running is None and not limits.group:
+    limits = JobLimits.of(job.max_running, job.concurrency_group, job.concurrency_key)
+    if limits is None:
         return set(queues.values())
-    may_overlap = job.overlap_policy == OverlapPolicy.ALLOW
+    of_job = _OfJob(
+        job_id=job.pk, may_overlap=job.overlap_policy == OverlapPolicy.ALLOW, limits=limits
+    )
     going = {
-        id_: places_of(
-            limits, job_id=job.pk, may_overlap=may_overlap, params=params, is_shard=is_shard
-        )
+        id_: of_job.shard if is_shard else of_job.run
         for is_shard, rows in both
-        for id_, params in rows.filter(status=RunStatus.RUNNING).values_list("id", "params")
+        for id_ in rows.filter(status=RunStatus.RUNNING).values_list("id", flat=True)
     }
-    if guards := {place.guard for each in going.values() for place in each}:
-        overlap.lock_guards((), guards)
-        places.take_over(going, now)
+    _count(going, now)
     return set(queues.values())
 
 
@@ -62,6 +61,87 @@ def _look_anew(ids: list[int], now: datetime) -> None:
             id__in=ids[start : start + _AT_ONCE], status=RunStatus.PENDING
         )
         some.update(in_line=None, available_at=now)
+
+
+# --- runs that go on already ----------------------------------------------------------------------
+
+_PlacesOf = Callable[[object], tuple[Place, ...]]
+"""Of the params of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfJob:
+    """The places that the runs of a job need."""
+
+    job_id: int
+    may_overlap: bool
+    limits: JobLimits
+
+    def run(self, params: object) -> tuple[Place, ...]:
+        return self._of(params, is_shard=False)
+
+    def shard(self, params: object) -> tuple[Place, ...]:
+        return self._of(params, is_shard=True)
+
+    def _of(self, params: object, *, is_shard: bool) -> tuple[Place, ...]:
+        return places_of(
+            self.limits,
+            job_id=self.job_id,
+            may_overlap=self.may_overlap,
+            params=params,
+            is_shard=is_shard,
+        )
+
+
+# Only what a worker runs just now, by the index that finds lost runs.
+_GOING_ON: Final = """
+SELECT e.id, e.attempt, e.parent_id IS NOT NULL, j.id, j.overlap_policy, j.max_running,
+       j.concurrency_group, j.concurrency_key
+  FROM job_executions e {index}
+  LEFT JOIN job_executions p ON p.id = e.parent_id
+  JOIN cron_jobs j ON j.id = COALESCE(e.job_id, p.job_id)
+ WHERE e.status = %s AND (j.max_running IS NOT NULL OR j.concurrency_group > '')
+"""
+_INDEX: Final = {"mysql": "FORCE INDEX (executions_to_rescue)"}
+_COUNTED: Final = """
+SELECT execution_id, guard_id, attempt FROM job_places WHERE state = %s
+"""
+_PARAMS: Final = "SELECT id, params FROM job_executions WHERE id IN ({ids})"
+
+
+def count_going_on(now: datetime) -> int:
+    """Count runs that go on without the places that they need: beat's net. Returns how many.
+
+    So it is when SQL gives a job a limit, and when a worker took a run just as a person did.
+    """
+    statement = _GOING_ON.format(index=_INDEX.get(connection.vendor, ""))
+    found = fetch_all(statement, [RunStatus.RUNNING])
+    if not found:
+        return 0
+    counted = set(fetch_all(_COUNTED, [PlaceState.STARTED]))
+    going: dict[int, _PlacesOf] = {}
+    for id_, attempt, is_shard, job_id, policy, *limited in found:
+        limits = JobLimits.of(*limited)
+        assert limits is not None
+        of_job = _OfJob(job_id=job_id, may_overlap=policy == OverlapPolicy.ALLOW, limits=limits)
+        places_of_run = of_job.shard if is_shard else of_job.run
+        # The params decide about the key alone, and may be long.
+        if any((id_, place.guard, attempt) not in counted for place in places_of_run({})):
+            going[id_] = places_of_run
+    return in_transaction(lambda: _count(going, now)) if going else 0
+
+
+def _count(going: Mapping[int, _PlacesOf], now: datetime) -> int:
+    needed: dict[int, tuple[Place, ...]] = {}
+    if going:
+        for id_, params in fetch_all(_PARAMS.format(ids=numbers(going)), ()):
+            if needs := going[id_](readable_params(params)):
+                needed[id_] = needs
+    if needed:
+        guards = {place.guard for each in needed.values() for place in each}
+        overlap.lock_guards((), guards)
+        places.take_over(needed, now)
+    return len(needed)
 
 
 # --- groups ---------------------------------------------------------------------------------------
@@ -95,17 +175,15 @@ def save_group(name: str, values: Mapping[str, Any], *, now: datetime) -> set[st
     columns = {**values, "updated_at": now}
     if not ConcurrencyGroup.objects.filter(name=name).update(**columns):
         ConcurrencyGroup.objects.create(name=name, **columns)
-    return _settled(name, now)
+    if values.get("rate_count") is None:
+        places.forget_starts(place)
+    return places.settle([place], now, all_keys=True)
 
 
 def delete_group(name: str, *, now: datetime) -> set[str]:
     """Delete a group that no job names and that is locked. What waits for it starts without it."""
     ConcurrencyGroup.objects.filter(name=name).delete()
-    return _settled(name, now)
-
-
-def _settled(name: str, now: datetime) -> set[str]:
-    place = Place(guard=guard_of_group(name), group=name)
+    places.forget_starts(place)
     return places.settle([place], now, all_keys=True)
 
 

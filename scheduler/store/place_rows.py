@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -23,8 +23,10 @@ from scheduler.store.connection import (
     to_json,
 )
 
-# The keys that are looked at for one release. The next one goes on behind them.
-_MOST_KEYS: Final = 200
+#: The keys that are looked at for one release. The next one goes on behind them.
+MOST_KEYS: Final = 200
+# So many rows at most are deleted at once.
+_AT_ONCE: Final = 1000
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -142,8 +144,16 @@ SELECT id FROM job_places
  WHERE execution_id IN ({{executions}})
    AND state IN ('{PlaceState.WAITS}', '{PlaceState.NEXT}')
 """  # noqa: S608 - of constants
+_OF_NEXT: Final = f"""
+SELECT id FROM job_places WHERE execution_id IN ({{executions}}) AND state = '{PlaceState.NEXT}'
+"""  # noqa: S608 - of constants
+_RESERVED: Final = f"""
+SELECT DISTINCT guard_id, group_name FROM job_places
+ WHERE execution_id IN ({{executions}}) AND state = '{PlaceState.NEXT}'
+"""  # noqa: S608 - of constants
 _OF_OLD_STARTS: Final = f"""
 SELECT id FROM job_places WHERE guard_id = {{guard}} AND at <= %s AND state = '{PlaceState.ENDED}'
+ ORDER BY at LIMIT {_AT_ONCE}
 """  # noqa: S608 - of constants
 # By their ids, and MySQL by the primary key: else it locks rows of other guards, which others hold.
 _BY_ID: Final = {"mysql": "FORCE INDEX (PRIMARY)", "postgresql": "", "sqlite": ""}
@@ -167,14 +177,28 @@ def forget_waiting(executions: Collection[int]) -> None:
         delete([id_ for (id_,) in found])
 
 
+def reserved_by(executions: Collection[int]) -> dict[int, str]:
+    """The guards under which these runs were let go on, and the names of their groups."""
+    if not executions:
+        return {}
+    return dict(fetch_all(_RESERVED.format(executions=numbers(executions)), ()))
+
+
 def keep_start(ids: Collection[int]) -> None:
     """These have ended, and a rate counts their starts."""
     if ids:
         _set("state = %s", [PlaceState.ENDED], ids)
 
 
-def prune_starts(guard: int, *, before: datetime) -> None:
-    delete([id_ for (id_,) in fetch_all(_OF_OLD_STARTS.format(guard=guard), [before])])
+def set_key(id_: int, key: str) -> None:
+    _set("key_value = %s", [key], [id_])
+
+
+def prune_starts(guard: int, *, before: datetime) -> bool:
+    """Forget starts that no rate counts any more. Returns whether there may be more of them."""
+    old = [id_ for (id_,) in fetch_all(_OF_OLD_STARTS.format(guard=guard), [before])]
+    delete(old)
+    return len(old) == _AT_ONCE
 
 
 def delete(ids: Collection[int]) -> None:
@@ -182,7 +206,9 @@ def delete(ids: Collection[int]) -> None:
         execute(_DELETE[connection.vendor].format(ids=numbers(ids)), ())
 
 
-def _set(columns: str, values: Sequence[Any], ids: Iterable[int]) -> None:
+def _set(columns: str, values: Sequence[Any], ids: Collection[int]) -> None:
+    if not ids:
+        return
     index = _BY_ID[connection.vendor]
     execute(_SET.format(index=index, columns=columns, ids=numbers(ids)), values)
 
@@ -246,7 +272,7 @@ def in_turn(guard: int, limit: int) -> Iterator[tuple[str, Tickets]]:
     after: str | None = str(row[0]) if row else ""
     seen: set[str] = set()
     is_second_half = False
-    while len(seen) < _MOST_KEYS:
+    while len(seen) < MOST_KEYS:
         more, values = ("", []) if after is None else ("AND key_value > %s", [after])
         key, tickets = _oldest(guard, more, values, limit)
         if tickets and key not in seen:
@@ -298,6 +324,10 @@ def go_on(tickets: Mapping[int, int], *, at: datetime, why_later: Refusal | None
     index = _BY_ID[connection.vendor]
     statement = _GO_ON.format(index=index, early=early, ids=numbers(tickets))
     execute(statement, [at, *values, RunStatus.PENDING])
+    # Also what they have of their jobs' own limits since they wait: it is kept from now on, too.
+    # Whoever has locked those guards waits for these rows, and for no guard any more.
+    others = fetch_all(_OF_NEXT.format(executions=numbers(tickets)), ())
+    _set("at = %s", [at], [id_ for (id_,) in others])
     _set("state = %s, at = %s", [PlaceState.NEXT, at], tickets.values())
 
 

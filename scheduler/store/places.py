@@ -25,12 +25,23 @@ from scheduler.concurrency import (
     in_turn,
 )
 from scheduler.models import JobExecution, JobPlace
+from scheduler.schedule import LAST_INSTANT
 from scheduler.states import PlaceState, RunStatus
 from scheduler.store import overlap, place_rows
 from scheduler.store.place_rows import Row, Tickets
 from scheduler.transient import in_transaction
 
-__all__ = ["Rooms", "guards_awaited", "of_runs", "release_awaited", "settle", "take_over"]
+__all__ = [
+    "Rooms",
+    "forget_starts",
+    "guards_awaited",
+    "of_runs",
+    "release",
+    "release_awaited",
+    "reserved_by",
+    "settle",
+    "take_over",
+]
 
 guards_awaited = place_rows.guards_awaited
 
@@ -57,6 +68,8 @@ class Rooms:
         self._began: set[int] = set()
         # The keys for which something has changed, by guard.
         self._keys: dict[int, set[str]] = defaultdict(set)
+        # Where a look at the keys that wait was cut off, by guard.
+        self._cut_off: dict[int, str] = {}
         self.queues_to_wake: set[str] = set()
         """Of the runs that were let go on and may start now."""
         for row in place_rows.rows(self._groups):
@@ -186,6 +199,8 @@ class Rooms:
                     break
             chosen = in_turn(lines, room, most=most, now=self._now)
             if not chosen:
+                if guard in self._cut_off:  # all of these are full: the next look begins behind
+                    place_rows.remember_turn(guard, self._cut_off[guard])
                 return
             queues = place_rows.lock_in_line(guard, [id_ for id_, _ in chosen])
             self._go_on(guard, [each for each in chosen if each[0] in queues], tickets, queues)
@@ -203,7 +218,10 @@ class Rooms:
     ) -> Iterator[tuple[str, Tickets]]:
         """The keys with room for which runs wait, in turn, and the oldest of these runs."""
         if all_keys or not room.terms.is_of_keys:
-            for key, tickets in place_rows.in_turn(guard, limit):
+            self._cut_off.pop(guard, None)
+            for number, (key, tickets) in enumerate(place_rows.in_turn(guard, limit), start=1):
+                if number == place_rows.MOST_KEYS:
+                    self._cut_off[guard] = key
                 if room.instant_for(key, self._now) is not None:
                     yield key, tickets
             return
@@ -286,6 +304,30 @@ def release_awaited(now: datetime) -> set[str]:
     return woken
 
 
+def release(reserved: Iterable[Place], now: datetime) -> set[str]:
+    """Give on the places that runs were let go on to which are cancelled now (`reserved_by`).
+
+    Call it after the commit of the cancel. Under its locks of waiting runs no guard may be waited
+    for: a second cancel of the same transaction would wait for runs that a claim holds. Returns the
+    queues to wake.
+    """
+
+    def work(place: Place) -> set[str]:
+        overlap.lock_guards((), [place.guard])
+        return settle([place], now)
+
+    woken: set[str] = set()
+    for place in reserved:
+        woken |= in_transaction(lambda place=place: work(place))  # type: ignore[misc]
+    return woken
+
+
+def reserved_by(ids: Collection[int]) -> list[Place]:
+    """The places that these runs were let go on to. Whoever cancels these `release`s them."""
+    reserved = place_rows.reserved_by(ids)
+    return [Place(guard=guard, group=group) for guard, group in sorted(reserved.items())]
+
+
 def of_runs(ids: Collection[int]) -> dict[int, tuple[Place, ...]]:
     """The places that RUNNING executions have."""
     found: dict[int, tuple[Place, ...]] = {}
@@ -296,17 +338,34 @@ def of_runs(ids: Collection[int]) -> dict[int, tuple[Place, ...]]:
     return found
 
 
+def forget_starts(place: Place) -> None:
+    """Its limit has no rate any more. The guard is locked."""
+    while place_rows.prune_starts(place.guard, before=LAST_INSTANT):
+        pass
+
+
 def take_over(places: Mapping[int, Sequence[Place]], now: datetime) -> None:
-    """Count runs that began before a limit held for them. The guards are locked."""
+    """Count runs that go on under the limits that hold now. The guards are locked.
+
+    Those that began before a limit held for them get a place; those that the limit has counted
+    under another key count under theirs.
+    """
     guards = {place.guard for each in places.values() for place in each}
-    known = JobPlace.objects.filter(guard_id__in=sorted(guards), state=PlaceState.STARTED)
-    there = set(known.values_list("guard_id", "execution_id"))
+    taken = JobPlace.objects.filter(guard_id__in=sorted(guards), state=PlaceState.STARTED)
+    columns = ("guard_id", "execution_id", "attempt", "id", "key_value")
+    there = {
+        (guard, execution_id, attempt): (id_, key)
+        for guard, execution_id, attempt, id_, key in taken.values_list(*columns)
+    }
     running = JobExecution.objects.filter(id__in=sorted(places), status=RunStatus.RUNNING)
-    place_rows.add(
-        [
-            _place(place, id_, PlaceState.STARTED, attempt, started_at or now)
-            for id_, attempt, started_at in running.values_list("id", "attempt", "started_at")
-            for place in places[id_]
-            if (place.guard, id_) not in there
-        ]
-    )
+    new: list[JobPlace] = []
+    for id_, attempt, started_at in running.values_list("id", "attempt", "started_at"):
+        for place in places[id_]:
+            # A row of an earlier attempt counts nothing.
+            row = there.get((place.guard, id_, attempt))
+            if row is None:
+                at = started_at or now
+                new.append(_place(place, id_, PlaceState.STARTED, attempt, at))
+            elif row[1] != place.key:
+                place_rows.set_key(row[0], place.key)
+    place_rows.add(new)

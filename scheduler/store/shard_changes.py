@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -10,9 +11,10 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import QuerySet
 
+from scheduler.concurrency import Place
 from scheduler.models import JobExecution
 from scheduler.states import RETRYABLE, UNFINISHED, ReasonCode, RunStatus
-from scheduler.store import executions, overlap
+from scheduler.store import executions, overlap, places
 from scheduler.store.connection import fetch_all, lock_in_order
 from scheduler.store.executions import cancel_all_pending, request_cancel_of_all
 from scheduler.store.shards import (
@@ -45,6 +47,18 @@ def settle(parent_ids: Collection[int], *, now: datetime) -> tuple[list[EndedPar
     return ended, guards.queues_to_wake
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cancelled:
+    """What `cancel` has done."""
+
+    changed: int
+    """How many runs, their shards not counted."""
+    queues: set[str]
+    """To wake."""
+    reserved: list[Place]
+    """What other runs may have when this is committed (places.release)."""
+
+
 def cancel(
     rows: QuerySet[JobExecution],
     *,
@@ -52,11 +66,10 @@ def cancel(
     reason: str,
     code: ReasonCode,
     facts: Mapping[str, Any] | None,
-) -> tuple[int, set[str]]:
+) -> Cancelled:
     """Cancel these: what waits at once, what runs by its worker, a parent by its shards.
 
-    Returns how many changed, their shards not counted, and queues to wake. In a transaction of the
-    caller. Shards are locked before their parents.
+    In a transaction of the caller. Shards are locked before their parents.
     """
     why: Any = {"now": now, "reason": reason, "code": code, "facts": facts}
     chosen = list(
@@ -64,11 +77,12 @@ def cancel(
     )
     ids = [id_ for id_, _, _ in chosen]
     divided = [id_ for id_, parent_id, count in chosen if count is not None and parent_id is None]
+    all_ids = list(ids)
     if divided:
         shards = shards_of(divided).filter(status__in=[RunStatus.PENDING, RunStatus.RUNNING])
-        of_parents = JobExecution.objects.filter(
-            id__in=[row.pk for row in lock_in_order(shards).only("id")]
-        )
+        ids_of_shards = [row.pk for row in lock_in_order(shards).only("id")]
+        all_ids += ids_of_shards
+        of_parents = JobExecution.objects.filter(id__in=ids_of_shards)
         cancel_all_pending(of_parents, **why)
         request_cancel_of_all(of_parents, **why)
     these = JobExecution.objects.filter(id__in=ids)
@@ -78,7 +92,7 @@ def cancel(
     ).update(cancel_requested_at=now, error_message=reason, reason_code=code, reason_facts=facts)
     parents = {parent_id for _, parent_id, _ in chosen if parent_id is not None}
     _, queues = settle(parents.union(divided), now=now)
-    return changed, queues
+    return Cancelled(changed=changed, queues=queues, reserved=places.reserved_by(all_ids))
 
 
 def request_cancel(
@@ -93,7 +107,8 @@ def request_cancel(
     why: Any = {"now": now, "reason": reason, "code": code, "facts": facts}
     if not executions.request_cancel(execution_id, **why):
         fanned_out = JobExecution.objects.filter(id=execution_id, status=RunStatus.FANNED_OUT)
-        in_transaction(lambda: cancel(fanned_out, **why))
+        cancelled = in_transaction(lambda: cancel(fanned_out, **why))
+        places.release(cancelled.reserved, now)
 
 
 def retry_all(ids: Collection[int], *, now: datetime) -> int:

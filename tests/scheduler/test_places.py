@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from handlers.fan_out import FanOut
 from scheduler import transient
 from scheduler.concurrency import guard_of_group
 from scheduler.models import ConcurrencyGroup, CronJob, JobExecution, JobPlace
@@ -283,6 +284,142 @@ def test_groups_are_refused_or_kept_with_a_reason(system: SchedulerHarness):
     assert (after.is_enabled, after.schedule_error) == (
         False, "concurrency_group: there is no group 'dwh'",
     )  # fmt: skip
+
+
+def test_a_cancelled_run_leaves_its_reserved_place_to_the_next_one_at_once(
+    system: SchedulerHarness,
+):
+    group(max_running=1)
+    job = system.job(concurrency_group="dwh", concurrency_key="params.t")
+    rows = [system.execution(job) for _ in range(3)]
+    begun = take(system)
+    take(system)
+    end(system, begun)
+    assert (fresh(rows[1]).in_line, fresh(rows[2]).in_line) == (None, guard_of_group("dwh"))
+    system.control.cancel(rows[1].pk)
+    assert fresh(rows[2]).in_line is None
+    assert ids(take(system)) == [rows[2].pk]
+
+
+def test_shards_that_are_cancelled_with_their_parent_leave_their_reserved_places(
+    system: SchedulerHarness,
+):
+    group(max_running=1)
+    divided = system.job(concurrency_group="dwh", shards=3)
+    parent, other = system.execution(divided), system.execution(system.job(concurrency_group="dwh"))
+    begun = take(system, 1)
+    lease = begun[0].lease
+    plan = endings.Ending(
+        lease=lease, outcome=AttemptOutcome.SUCCESS, status=RunStatus.FANNED_OUT,
+        fan_out=FanOut(count=3),
+    )  # fmt: skip
+    endings.end([plan], now=START)
+    (first,) = take(system)
+    take(system)
+    if first.row.id != other.pk:  # else a shard is let go on when the other one ends
+        assert first.row.parent_id == parent.pk
+    end(system, [first])
+    system.control.cancel(parent.pk)
+    assert fresh(other).status == RunStatus.SUCCESS or ids(take(system)) == [other.pk]
+    assert not JobPlace.objects.filter(state=PlaceState.NEXT).exists()
+
+
+def test_a_limit_that_sql_sets_counts_what_goes_on(system: SchedulerHarness):
+    group(max_running=2)
+    job, divided = system.job(), system.job(shards=2)
+    rows = [system.execution(job, params={"t": number}) for number in range(3)]
+    begun = take(system, 1)
+    parent = system.execution(divided)
+    (divides,) = [each for each in take(system) if each.row.id == parent.pk]
+    plan = endings.Ending(
+        lease=divides.lease, outcome=AttemptOutcome.SUCCESS, status=RunStatus.FANNED_OUT,
+        fan_out=FanOut(count=2),
+    )  # fmt: skip
+    endings.end([plan], now=START)
+    shard = take(system, 1)
+    others = [system.execution(job) for _ in range(2)]
+    CronJob.objects.update(concurrency_group="dwh", concurrency_key="params.t", max_running=3)
+    system.clock.advance(2)
+    system.tick()
+    taken = JobPlace.objects.filter(state=PlaceState.STARTED)
+    per_run = Counter(taken.values_list("execution_id", flat=True))
+    # Each of those that go on has a place of its job and one of the group.
+    assert per_run == {each.pk: 2 for each in rows} | {shard[0].row.id: 2}
+    assert set(taken.filter(group_name="dwh").values_list("key_value", flat=True)) >= {"0", "1"}
+    assert not set(ids(take(system))) & {each.pk for each in others}
+    # Again: they are counted once. And a row of an earlier attempt counts nothing.
+    system.clock.advance(2)
+    system.tick()
+    assert taken.count() == 8
+    taken.filter(execution_id=begun[0].row.id).update(attempt=0)
+    system.clock.advance(2)
+    system.tick()
+    assert taken.filter(execution_id=begun[0].row.id, attempt=1).count() == 2
+
+
+def test_an_edit_of_the_key_counts_what_goes_on_under_the_new_one(system: SchedulerHarness):
+    control = GroupControl(clock=system.clock)
+    control.set_limits("dwh", max_running_per_key=1)
+    job = system.job(handler_name="ok", concurrency_group="dwh")
+    rows = [system.execution(job, params={"t": key}) for key in "xxy"]
+    assert ids(take(system)) == [rows[0].pk]
+    system.control.update_job(job.pk, concurrency_key="params.t")
+    # The one that goes on is of x now, so that y may start and the other x may not.
+    assert ids(take(system)) == [rows[2].pk]
+
+
+def test_more_full_keys_than_are_looked_at_hide_no_key_with_room(
+    system: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(place_rows, "MOST_KEYS", 3)
+    group(max_running=20, max_running_per_key=1)
+    job = system.job(concurrency_group="dwh", concurrency_key="params.t")
+    full = [system.execution(job, params={"t": key}) for key in "abcdef"]
+    assert len(take(system)) == 6
+    for key in "abcdef":
+        system.execution(job, params={"t": key})
+    last = system.execution(job, params={"t": "z"})
+    assert ids(take(system)) == [last.pk]
+    waits = system.execution(job, params={"t": "z"})
+    assert take(system) == []
+    # SQL ends the run of the last key: nobody tells the others.
+    JobExecution.objects.filter(pk=last.pk).update(
+        status="FAILED", finished_at=START, lease_token=None, lease_expires_at=None,
+        deadline_at=None,
+    )  # fmt: skip
+    for _ in range(4):
+        system.clock.advance(2)
+        system.tick()
+    assert ids(take(system)) == [waits.pk]
+    assert len(full) == 6
+
+
+def test_a_run_that_has_waited_for_its_group_keeps_its_turn_in_its_job(system: SchedulerHarness):
+    group(max_running=1)
+    first = system.execution(system.job(concurrency_group="dwh"))
+    job = system.job(concurrency_group="dwh", max_running=1)
+    older = system.execution(job)
+    begun = take(system)
+    assert ids(begun) == [first.pk]
+    system.clock.advance(30)
+    newer = system.execution(job)
+    end(system, begun)  # the older one has waited for longer than a reserved place is kept
+    assert ids(take(system, 1)) == [older.pk]
+    assert fresh(newer).in_line is None
+    take(system)
+    assert fresh(newer).in_line == job.pk
+
+
+def test_starts_of_a_rate_that_is_no_more_are_forgotten(system: SchedulerHarness):
+    control = GroupControl(clock=system.clock)
+    control.set_limits("dwh", rate_count=100, rate_seconds=3600)
+    job = system.job(concurrency_group="dwh")
+    for _ in range(5):
+        system.execution(job)
+    end(system, take(system))
+    assert JobPlace.objects.filter(state=PlaceState.ENDED).count() == 5
+    control.set_limits("dwh", max_running=1, rate_count=None, rate_seconds=None)
+    assert not JobPlace.objects.exists()
 
 
 @pytest.mark.timeout(120)
