@@ -65,6 +65,7 @@ EVENTS: Mapping[str, tuple[int, str]] = {
     "publish.recovered": (_W, "the broker takes messages again after {outage_seconds:.1f} s"),
     "execution.rescued": (_W, "execution {execution_id} of {job!r}: {reason}; now {status}"),
     "approvals.expired": (_W, "{executions} executions were skipped: nobody approved them in time"),
+    "freezes.not_applied": (_E, "held runs do not follow the changed freezes: {error}"),
     "freeze.unreadable": (_E, "freeze {freeze!r} holds nothing, it cannot be read: {error}"),
     "alerts.failed": (_E, "alerts cannot be evaluated, trying again every second: {error}"),
     "alert.opened": (_W, "alert {alert_id}: {kind}, {subject}"),

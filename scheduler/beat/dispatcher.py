@@ -19,6 +19,7 @@ from scheduler.alerts.outward import Outward
 from scheduler.beat import backfill_steps, counting, pauses, upstreams
 from scheduler.beat.courier import WORKERS_FIRST_SECONDS
 from scheduler.beat.fingerprints import Comparison
+from scheduler.beat.freezes import Freezes
 from scheduler.beat.groups import Groups
 from scheduler.beat.recording import Recorder
 from scheduler.beat.rescue import rescue_expired
@@ -92,6 +93,7 @@ class Dispatcher:
         self._waits = upstreams.Waits()
         self._comparison = Comparison()
         self._groups = Groups()
+        self._freezes = Freezes()
         self._recorder = Recorder(
             clock=clock,
             settings=settings,
@@ -242,6 +244,7 @@ class Dispatcher:
         self._refresh_last_results(now, settings)
         counting.count_ends(self._clock, settings)
         self._has_news |= bool(self._groups.step(self._clock))
+        self._freezes.step(self._clock, settings)
         if approvals.any_over(now):
             skipped = in_transaction(lambda: approvals.expire(now, settings.batch_size))
             if skipped:

@@ -163,7 +163,7 @@ class FreezeControl(Operations):
             self._check(row, now, is_new=True)
             who = self.actor.name[:150]
             made = freezes.create(**_values(row), created_by=who, created_at=now, updated_at=now)
-            decide_anew(now, self.settings, ended=None)
+            decide_anew(now, self.settings, ended=())
             self._remember_freeze(ActivityVerb.CREATED, made, now, values=_facts(made))
             return made
 
@@ -233,13 +233,12 @@ class FreezeControl(Operations):
 
         return _with_free_name(work)
 
-    def _held(self, row: JobFreeze, now: datetime) -> tuple[Freeze, datetime, datetime] | None:
-        """Returns the freeze, and the span that holds now. None: it does not hold now."""
-        if not row.is_enabled or self.problem(row):
-            return None
-        value = self._value(row)
+    def _held_span(self, row: JobFreeze, now: datetime) -> list[tuple[Freeze, datetime]]:
+        """Returns the freeze as it was, and since when it holds. Empty: it does not hold now."""
+        if not row.is_enabled or (value := self.readable(row)) is None:
+            return []
         span = value.span_at(now)
-        return (value, *span) if span else None
+        return [(value, span[0])] if span else []
 
     def _check(self, row: JobFreeze, now: datetime, *, is_new: bool) -> None:
         problems = _problems(row, now, self.settings.default_timezone, is_new=is_new)

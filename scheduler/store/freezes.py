@@ -7,10 +7,10 @@ meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from django.db import connection
@@ -18,12 +18,12 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from scheduler.events import emit
-from scheduler.models import JobExecution, JobFreeze, JobTag, JobWait
+from scheduler.models import JobExecution, JobFreeze, JobTag, JobWait, RunApproval
 from scheduler.schedule import ScheduleError, load_zone
 from scheduler.schedule.freezes import Freeze, Freezes
 from scheduler.schedule.plan import SkippedSlots
 from scheduler.schedule.weekly_hours import WeeklyHours, read_hours
-from scheduler.states import BlockedSlots, ReasonCode, RunStatus
+from scheduler.states import BlockedSlots, ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import fetch_all, from_json, instant, lock_in_order, numbers
 from scheduler.store.slots import DueJob, Held
 from scheduler.store.waits import NEVER, Wait
@@ -36,6 +36,11 @@ SELECT id, name, reason, since, until, hours, timezone, tags, blocked_slots
   FROM jobu_freezes
  WHERE is_enabled IN (TRUE) AND (until IS NULL OR until > %s)
  ORDER BY id
+"""
+# All of them, also those that are over or switched off.
+_ALL: Final = """
+SELECT id, name, reason, since, until, hours, timezone, tags, blocked_slots, is_enabled
+  FROM jobu_freezes ORDER BY id
 """
 # Share locks do not wait for each other: any number of beats may tick.
 _SHARED: Final = {"postgresql": "FOR SHARE", "mysql": "LOCK IN SHARE MODE", "sqlite": ""}
@@ -50,10 +55,28 @@ class FreezesOfJobs:
     tags: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def of(self, job_id: int) -> Freezes:
-        if not self.all:
-            return ()
-        tags = self.tags.get(job_id, frozenset())
-        return tuple(freeze for freeze in self.all if freeze.is_for(tags))
+        tags = self.tags.get(job_id)
+        if not tags or not self.all:
+            return self._for_all_jobs
+        of_tags = {freeze.id: freeze for tag in tags for freeze in self._by_tag.get(tag, ())}
+        if not of_tags:
+            return self._for_all_jobs
+        found = (*self._for_all_jobs, *of_tags.values())
+        return tuple(sorted(found, key=lambda freeze: freeze.id))
+
+    # A burst asks for each of its jobs: not by a look at all freezes.
+
+    @cached_property
+    def _for_all_jobs(self) -> Freezes:
+        return tuple(freeze for freeze in self.all if not freeze.tags)
+
+    @cached_property
+    def _by_tag(self) -> Mapping[str, Sequence[Freeze]]:
+        found: dict[str, list[Freeze]] = {}
+        for freeze in self.all:
+            for tag in freeze.tags:
+                found.setdefault(tag, []).append(freeze)
+        return found
 
 
 def read(row: Mapping[str, Any], default_timezone: str) -> Freeze:
@@ -138,6 +161,30 @@ def _with_tags(found: Freezes, job_ids: Collection[int]) -> FreezesOfJobs:
     return FreezesOfJobs(all=found, tags={id_: frozenset(each) for id_, each in tags.items()})
 
 
+# --- beat sees that one has changed ---------------------------------------------------------------
+
+Stored = dict[int, tuple[Any, ...]]
+"""The freezes as they are stored, by id."""
+
+
+def stored() -> Stored:
+    """One small statement."""
+    return {row[0]: row for row in fetch_all(_ALL, [])}
+
+
+def held_then(old: Stored, new: Stored, at: datetime, zone: str) -> list[tuple[Freeze, datetime]]:
+    """Those of `old` that have changed since and held at `at`, and since when each held."""
+    held: list[tuple[Freeze, datetime]] = []
+    for id_, row in old.items():
+        *columns, is_enabled = row
+        if not is_enabled or new.get(id_) == row:
+            continue
+        was = _readable(dict(zip(_COLUMNS, columns, strict=True)), zone)
+        if was is not None and (span := was.span_at(at)) is not None:
+            held.append((was, span[0]))
+    return held
+
+
 # --- a person changes one -------------------------------------------------------------------------
 
 
@@ -158,6 +205,12 @@ def delete(freeze_id: int) -> None:
     JobFreeze.objects.filter(pk=freeze_id).delete()
 
 
+# So many ids are in one statement.
+_AT_ONCE: Final = 10_000
+_OF_HELD: Final = (
+    "job_id", "scheduled_time", "created_at", "available_at", "queue", "reason_code",
+    "reason_facts",
+)  # fmt: skip
 # A held run may wait for upstream jobs or an approval besides. Then its facts name the freeze.
 _HELD_CODES: Final = (
     ReasonCode.FROZEN_HELD,
@@ -167,7 +220,7 @@ _HELD_CODES: Final = (
 
 
 def held_runs() -> list[JobExecution]:
-    """The runs that wait for the end of a freeze, locked."""
+    """The runs that wait for the end of a freeze, locked, without their params."""
     rows = JobExecution.objects.filter(
         status=RunStatus.PENDING, reason_code__in=_HELD_CODES, job_id__isnull=False
     )
@@ -176,56 +229,87 @@ def held_runs() -> list[JobExecution]:
         for id_, facts in rows.values_list("id", "reason_facts")
         if isinstance(facts, Mapping) and "freeze_id" in facts
     ]
-    return list(lock_in_order(rows.filter(id__in=found).select_related(None))) if found else []
+    held: list[JobExecution] = []
+    for some in _parts(found):
+        chosen = rows.filter(id__in=some).select_related(None)
+        held += lock_in_order(chosen.only(*_OF_HELD))
+    return held
+
+
+def begins_of(runs: Collection[JobExecution]) -> dict[int, datetime]:
+    """When the freezes of these held runs end, as it was decided last."""
+    begins = {run.pk: run.available_at for run in runs if run.reason_code == ReasonCode.FROZEN_HELD}
+    ids = [run.pk for run in runs if run.pk not in begins]
+    for some in _parts(ids):
+        asked = RunApproval.objects.filter(execution_id__in=some)
+        begins |= dict(asked.values_list("execution_id", "starts_at"))
+        waits = JobWait.objects.filter(execution_id__in=some)
+        begins |= dict(waits.values_list("execution_id", "not_before"))
+    return begins
 
 
 def lock_skipped(ids: Collection[int]) -> list[int]:
     """Those of these runs that a freeze has skipped, and nobody has retried, locked."""
-    rows = JobExecution.objects.filter(
-        id__in=sorted(ids), status=RunStatus.SKIPPED, reason_code=ReasonCode.FROZEN
-    )
-    return list(lock_in_order(rows).values_list("id", flat=True))
+    locked: list[int] = []
+    for some in _parts(ids):
+        rows = JobExecution.objects.filter(
+            id__in=some, status=RunStatus.SKIPPED, reason_code=ReasonCode.FROZEN
+        )
+        locked += lock_in_order(rows).values_list("id", flat=True)
+    return locked
+
+
+# One probe for each job, however long the freeze was.
+_NEWEST: Final = f"""
+SELECT j.id, e.id, e.scheduled_time, e.reason_facts
+  FROM cron_jobs j
+  JOIN job_executions e ON e.job_id = j.id AND e.scheduled_time = (
+       SELECT n.scheduled_time FROM job_executions n
+        WHERE n.job_id = j.id AND n.scheduled_time <= %s AND n.param_source = '{ParamSource.CRON}'
+        ORDER BY n.scheduled_time DESC LIMIT 1)
+ WHERE e.scheduled_time >= %s AND e.status = '{RunStatus.SKIPPED}'
+   AND e.reason_code = '{ReasonCode.FROZEN}'
+"""  # noqa: S608 - of constants
 
 
 def skipped_by(freeze_id: int, since: datetime, until: datetime) -> dict[int, tuple[int, datetime]]:
-    """Of each job the newest slot of [since, until] that this freeze has skipped: its run."""
-    rows = JobExecution.objects.filter(
-        scheduled_time__gte=since, scheduled_time__lte=until,
-        status=RunStatus.SKIPPED, reason_code=ReasonCode.FROZEN, job_id__isnull=False,
-    )  # fmt: skip
+    """Of each job whose newest slot of [since, until] this freeze has skipped: its run."""
     newest: dict[int, tuple[int, datetime]] = {}
-    columns = ("job_id", "id", "scheduled_time", "reason_facts")
-    for job_id, id_, slot, facts in rows.order_by("scheduled_time").values_list(*columns):
-        if isinstance(facts, Mapping) and facts.get("freeze_id") == freeze_id and job_id:
-            newest[job_id] = (id_, slot)
+    for job_id, id_, slot, stored in fetch_all(_NEWEST, [until, since]):
+        facts, at = from_json(stored), instant(slot)
+        if isinstance(facts, Mapping) and facts.get("freeze_id") == freeze_id and at is not None:
+            newest[job_id] = (id_, at)
     return newest
 
 
 def release(ids: Collection[int], at: datetime) -> None:
     """These held runs may start at `at`."""
-    _held(ids).update(available_at=at, reason_code=None, reason_facts=None, error_message=None)
+    for held in _held(ids):
+        held.update(available_at=at, reason_code=None, reason_facts=None, error_message=None)
 
 
-def hold(ids: Collection[int], held: Held, until: datetime) -> None:
+def hold(ids: Collection[int], why: Held, until: datetime) -> None:
     """These held runs wait until then."""
-    _held(ids).update(
-        available_at=until,
-        error_message=held.reason,
-        reason_code=held.code,
-        reason_facts=dict(held.facts),
-    )
+    for held in _held(ids):
+        held.update(
+            available_at=until,
+            error_message=why.reason,
+            reason_code=why.code,
+            reason_facts=dict(why.facts),
+        )
 
 
 def skip(ids: Collection[int], *, now: datetime, reason: str, facts: Mapping[str, Any]) -> None:
     """These held runs are no longer the last ones that are blocked: PENDING -> SKIPPED."""
-    _held(ids).update(
-        status=RunStatus.SKIPPED,
-        available_at=now,
-        finished_at=now,
-        error_message=reason,
-        reason_code=ReasonCode.FROZEN,
-        reason_facts=dict(facts),
-    )
+    for held in _held(ids):
+        held.update(
+            status=RunStatus.SKIPPED,
+            available_at=now,
+            finished_at=now,
+            error_message=reason,
+            reason_code=ReasonCode.FROZEN,
+            reason_facts=dict(facts),
+        )
 
 
 def hold_new(execution_id: int, held: Held, until: datetime) -> None:
@@ -280,15 +364,24 @@ def begin_waiting(
     )
 
 
-def go_on_waiting(execution_id: int, *, not_before: datetime, until: datetime) -> None:
-    """A run that a freeze holds, locked, goes on waiting: the end of the freeze has moved."""
-    JobWait.objects.filter(execution_id=execution_id).update(not_before=not_before, until=until)
-    JobExecution.objects.filter(id=execution_id, status=RunStatus.PENDING).update(
-        available_at=NEVER, reason_code=ReasonCode.UPSTREAM_AWAITED
-    )
+def go_on_waiting(ids: Collection[int], *, not_before: datetime, until: datetime) -> None:
+    """Runs that a freeze holds, locked, go on waiting: the end of the freeze has moved."""
+    for some in _parts(ids):
+        JobWait.objects.filter(execution_id__in=some).update(not_before=not_before, until=until)
+        JobExecution.objects.filter(id__in=some, status=RunStatus.PENDING).update(
+            available_at=NEVER, reason_code=ReasonCode.UPSTREAM_AWAITED
+        )
 
 
-def _held(ids: Collection[int]) -> QuerySet[JobExecution]:
-    return JobExecution.objects.filter(
-        id__in=sorted(ids), status=RunStatus.PENDING, reason_code__in=_HELD_CODES
-    )
+def _held(ids: Collection[int]) -> Iterator[QuerySet[JobExecution]]:
+    for some in _parts(ids):
+        yield JobExecution.objects.filter(
+            id__in=some, status=RunStatus.PENDING, reason_code__in=_HELD_CODES
+        )
+
+
+def _parts(ids: Collection[int]) -> Iterator[list[int]]:
+    """SQLite takes 32,766 parameters in one statement."""
+    ordered = sorted(ids)
+    for first in range(0, len(ordered), _AT_ONCE):
+        yield ordered[first : first + _AT_ONCE]
