@@ -11,9 +11,12 @@ from scheduler.transient import in_transaction
 
 
 def oldest_end() -> datetime | None:
-    """When the oldest execution ended. One probe."""
-    ended = JobExecution.objects.filter(finished_at__isnull=False).order_by("finished_at")
-    return ended.values_list("finished_at", flat=True).first()
+    """When the oldest execution ended. One probe.
+
+    Without shards: they stay as long as their parent, which may have been tried again much later.
+    """
+    ended = JobExecution.objects.filter(finished_at__isnull=False, parent_id__isnull=True)
+    return ended.order_by("finished_at").values_list("finished_at", flat=True).first()
 
 
 def prune(before: datetime, limit: int) -> int:
