@@ -29,6 +29,9 @@ _POSTGRES: Final = {
 # A statement that a session has prepared is planned once, whatever its values are, by indexes: a
 # plan that was made while the table was small would read all of it later.
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+# Each of our statements probes indexes for a few rows. The planner may expect many, and compile the
+# statement for longer than it runs: a third of a second in each tick in which runs wait for others.
+_QUICK: Final = {"jit": "off"}
 # Locks of rows, and of whole tables.
 _MYSQL: Final = {
     "innodb_lock_wait_timeout": str(LOCK_WAIT_SECONDS),
@@ -76,7 +79,7 @@ def unlimit_connection() -> None:
     if raw is None or raw is not _state.limited:
         return
     if connection.vendor == "postgresql":
-        _run("; ".join(f"RESET {name}" for name in (*_POSTGRES, *_PLANS)))
+        _run("; ".join(f"RESET {name}" for name in (*_POSTGRES, *_QUICK, *_PLANS)))
     else:
         _run(_set_session(_state.before))
     _state.limited = None
@@ -149,7 +152,7 @@ def _limit() -> None:
 def _set_limits() -> None:
     if connection.vendor == "postgresql":
         # Before anything is prepared, and not in a transaction, whose rollback would undo it.
-        values = _POSTGRES if _state.plans_freely else {**_POSTGRES, **_PLANS}
+        values = {**_POSTGRES, **_QUICK, **({} if _state.plans_freely else _PLANS)}
         _run("; ".join(f"SET {name} = {value}" for name, value in values.items()))
         return
     limits = _limits_of_mysql()

@@ -162,6 +162,13 @@ class JobExecution(models.Model):
             models.Index(fields=["param_source"], name="executions_source"),
             models.Index(fields=["created_at"], name="executions_created"),
             models.Index(fields=["scheduled_time"], name="executions_scheduled"),
+            # runs that wait for a slot: those that were asked for later. On MySQL it holds all rows
+            # (migration 0042)
+            models.Index(
+                fields=["logical_time"],
+                name="executions_stand_for",
+                condition=Q(logical_time__isnull=False),
+            ),
             # lists filtered by the slot: a column on MySQL (migration 0031)
             models.Index(SlotOfRun(), "id", name="executions_by_slot"),
             # claims and heads: what waits, by queue and priority, oldest first. On MySQL it holds

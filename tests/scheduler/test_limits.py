@@ -59,6 +59,27 @@ def test_a_connection_of_ours_has_limits_also_after_it_was_replaced():
     assert in_a_thread(work) == [OURS[connection.vendor]] * 2
 
 
+def test_our_statements_are_not_compiled(job_database: str):
+    """They probe indexes, whatever the planner expects, and to compile one takes longer."""
+    if job_database != "postgres":
+        return
+
+    def jit() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW jit")
+            return str(cursor.fetchone()[0])
+
+    def work() -> list[str]:
+        before = jit()
+        limit_connection(in_constant_use=True, plans_freely=True)
+        ours = jit()
+        unlimit_connection()
+        return [before, ours, jit()]
+
+    before, ours, after = in_a_thread(work)
+    assert (ours, after) == ("off", before)
+
+
 def test_a_connection_that_breaks_while_it_gets_its_limits_is_replaced():
     """The server ends just then. Each further message of that thread failed on what was left."""
 
