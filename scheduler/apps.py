@@ -56,6 +56,7 @@ class SchedulerConfig(AppConfig):
         if project_app.is_worker_or_beat():
             _import_task()  # the signal is under way: Celery's receiver has made Django ready
         pre_migrate.connect(checks.refuse_wrong_encoding, sender=self)
+        pre_migrate.connect(checks.refuse_migrating_back, sender=self)
         wakeups.send_through(_sender)
         celery_tasks.install()
         delivery_handler.install()

@@ -13,12 +13,14 @@ from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, router
+from django.db.migrations import Migration
 
 from scheduler.conf import is_own_project
 from scheduler.events import emit
 from scheduler.operations.celery_app import missing_queue, own_app
-from scheduler.store.encodings import WrongEncoding, wrong_encoding
+from scheduler.store.encodings import WrongEncoding, isolation_of, wrong_encoding
 from scheduler.store.jobs import queues_in_use
+from scheduler.store.older_versions import unknown_without
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None, ""}
 
@@ -62,22 +64,34 @@ def check_queues(*, databases: Sequence[str] | None = None, **_: Any) -> list[Ch
 def check_isolation(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """For a project of one's own: jobu_project sets this on each connection."""
     connection = connections[DEFAULT_DB_ALIAS]
-    if DEFAULT_DB_ALIAS not in (databases or ()) or connection.vendor != "postgresql":
+    if DEFAULT_DB_ALIAS not in (databases or ()) or connection.vendor == "sqlite":
         return []
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW default_transaction_isolation")
-        [isolation] = cursor.fetchone()
+    isolation = isolation_of(connection)
     if isolation == "read committed":
         return []
+    what, hint = _OTHER_ISOLATION[connection.vendor]
     return [
         Warning(
             f"Transactions of the database {connection.settings_dict['NAME']!r} are {isolation}:"
-            " claims of executions would fail.",
-            hint="jobu needs READ COMMITTED. ALTER ROLE ... SET default_transaction_isolation ="
-            " 'read committed'; or set it in OPTIONS of the database.",
+            f" {what}.",
+            hint=f"jobu needs READ COMMITTED. {hint}",
             id="jobu.W021",
         )
     ]
+
+
+_OTHER_ISOLATION = {
+    "postgresql": (
+        "claims of executions would fail",
+        "ALTER ROLE ... SET default_transaction_isolation = 'read committed'; or set it in OPTIONS"
+        " of the database.",
+    ),
+    # Whoever waits for the guard of a limit would then read what was there before he waited.
+    "mysql": (
+        "claims of executions would count runs by an old snapshot, and exceed limits",
+        'Leave "isolation_level" out of OPTIONS of the database, or set it to "read committed".',
+    ),
+}
 
 
 def refuse_wrong_encoding(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
@@ -85,6 +99,31 @@ def refuse_wrong_encoding(using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
     found = wrong_encoding(connections[using]) if using == DEFAULT_DB_ALIAS else None
     if found is not None and not found.has_tables:
         raise CommandError(f"{_cannot_store(found)} {_repair(found)}")
+
+
+def refuse_migrating_back(
+    using: str = DEFAULT_DB_ALIAS,
+    plan: Sequence[tuple[Migration, bool]] = (),
+    **_: Any,
+) -> None:
+    """For `pre_migrate`: nothing is taken back where rows cannot be stored without it.
+
+    Else the database would refuse a constraint in the middle, and be of neither version.
+    """
+    taken_back = {
+        migration.name
+        for migration, is_backwards in plan
+        if is_backwards and migration.app_label == "scheduler"
+    }
+    if not taken_back or using != DEFAULT_DB_ALIAS:
+        return
+    found = unknown_without(taken_back, connections[using])
+    if found:
+        lines = [f"{each.count} {each.what}: {each.remedy}." for each in found]
+        raise CommandError(
+            "The older version cannot hold what is in the tables. Nothing was changed.\n"
+            + "\n".join(lines)
+        )
 
 
 @beat_init.connect  # type: ignore[untyped-decorator]

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from scheduler import checks
 from tests import plugin
 
 pytestmark = pytest.mark.database
@@ -45,6 +46,22 @@ def test_servers_use_utc_and_read_committed(job_database: str):
         assert ask("select @@session.time_zone") == "+00:00"
         variable = "tx_isolation" if connection.mysql_is_mariadb else "transaction_isolation"  # type: ignore[attr-defined]
         assert ask(f"select @@session.{variable}") == "READ-COMMITTED"
+
+
+@pytest.mark.django_db
+def test_check_names_an_isolation_under_which_limits_would_not_hold(job_database: str):
+    assert checks.check_isolation(databases=["default"]) == []
+    if job_database != "mysql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("set session transaction isolation level repeatable read")
+    try:
+        (found,) = checks.check_isolation(databases=["default"])
+        assert found.id == "jobu.W021"
+        assert "repeatable read" in found.msg
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("set session transaction isolation level read committed")
 
 
 def test_tests_do_not_use_the_data_directory_of_the_developer():

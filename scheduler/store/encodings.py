@@ -1,9 +1,11 @@
-"""Whether the database can store every text: as what it stores text, and which tables differ."""
+"""Whether the database is set up as jobu needs it: can it store every text, and which tables
+differ; how its transactions are isolated.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -57,3 +59,17 @@ def wrong_encoding(connection: BaseDatabaseWrapper) -> WrongEncoding | None:
         needed=needed,
         has_tables=bool(present),
     )
+
+
+def isolation_of(connection: BaseDatabaseWrapper) -> str:
+    """Returns how this connection's transactions are isolated, as "read committed"."""
+    statement = "SHOW default_transaction_isolation"
+    if connection.vendor == "mysql":
+        # MariaDB has known the other name since 11.1 only.
+        mysql: Any = connection
+        variable = "tx_isolation" if mysql.mysql_is_mariadb else "transaction_isolation"
+        statement = f"SELECT @@{variable}"
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        [isolation] = cursor.fetchone()
+    return str(isolation).lower().replace("-", " ")
