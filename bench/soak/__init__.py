@@ -7,7 +7,10 @@
 - faults: what goes wrong
 - sabotage: crash points and broken protocols, in the processes of the soak only
 - history: everything that is known afterwards
-- checker: what must be true of a history
+- recorders: triggers by which the database writes down what changes
+- approver: the person who approves runs
+- checker: what must be true of a history; slots, attempts, limits, shards, approvals, chains,
+  freezes and counting: each a part of it; findings: what it finds
 - delays: how long things took, and their bounds
 - figures: the numbers that a soak prints
 """

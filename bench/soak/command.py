@@ -7,7 +7,6 @@ lists what it checks. Every wait has a limit.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -25,32 +24,29 @@ from typing import Any
 
 from bench.environment import DATABASES
 from bench.soak import freezes
-from bench.soak.checker import PROMISES, check
+from bench.soak.checker import check
 from bench.soak.counting import counting_seconds, miscounted
-from bench.soak.delays import Bounds, reactions
+from bench.soak.delays import SLACK_SECONDS, START_SECONDS, bounds_of
 from bench.soak.faults import Faults
 from bench.soak.figures import figures
+from bench.soak.findings import PROMISES
 from bench.soak.handlers import LEDGER_VARIABLE
 from bench.soak.history import (
+    DECISIONS,
     History,
-    install_recorders,
     instant,
     read_counted,
     read_executions,
     read_history,
 )
-from bench.soak.jobs import BACKOFF_MAX_SECONDS, make_jobs
-from bench.soak.options import BROKERS, FAULTS, Options, Report
+from bench.soak.jobs import make_jobs
+from bench.soak.options import BROKERS, Options, Report, parsed
+from bench.soak.recorders import install_recorders
 from bench.soak.sabotage import MUTATION_VARIABLE, SETTINGS
-from bench.soak.sabotage.mutations import MUTATIONS
 from tests.harness.servers import RabbitMQ, Redis, Server
 from tests.harness.servers.pool import start_server
-from tests.harness.system import System
+from tests.harness.system import Part, System
 
-# A small machine that the soak itself loads adds this to any wait, ...
-SLACK_SECONDS = 10.0
-# ... and needs this to start a process.
-START_SECONDS = 10.0
 # The time for starting the servers and processes and for reading the history afterwards.
 LIMIT_SECONDS = 180.0
 _FIRST_RUN_SECONDS = 60.0
@@ -64,33 +60,7 @@ class GaveUpError(Exception):
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bench soak", description=__doc__)
-    parser.add_argument("--database", choices=list(DATABASES), default="sqlite")
-    parser.add_argument("--broker", choices=list(BROKERS), default="redis")
-    parser.add_argument("--beats", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2, help="prefork and threads in turn")
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument(
-        "--minutes", type=float, default=5.0, help="of faults; the drain comes on top"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of jobs and faults")
-    parser.add_argument(
-        "--faults", default=",".join(FAULTS), help="comma separated, or none; default: all of them"
-    )
-    parser.add_argument(
-        "--every", type=float, default=6.0, help="seconds between faults, on average"
-    )
-    parser.add_argument(
-        "--mutation", choices=list(MUTATIONS), default="", help="break the protocol on purpose"
-    )
-    given = parser.parse_args(argv)
-    faults = [] if given.faults == "none" else given.faults.split(",")
-    if unknown := sorted(set(faults) - set(FAULTS)):
-        parser.error(f"no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}, or none")
-    for name in ("beats", "workers", "jobs", "minutes", "every"):
-        if getattr(given, name) <= 0:
-            parser.error(f"--{name} must be more than 0")
-    report = soak(Options(**{**vars(given), "faults": faults}))
+    report = soak(parsed(argv))
     for broken in report.broken[:_SHOWN]:
         print(f"BROKEN {broken}")
     if len(report.broken) > _SHOWN:
@@ -126,7 +96,7 @@ class _Soak:
         self._gave_up: list[str] = []
         self._left_out: dict[str, str] = {}
         self._until: datetime | None = None
-        self._last_status: datetime | None = None
+        self._approver: Part | None = None
 
     def run(self) -> Report:
         started = time.monotonic()
@@ -202,6 +172,9 @@ class _Soak:
 
     def _under_fire(self, system: System, faults: Faults) -> None:
         faults.start()
+        if any(job.columns.get("approval_seconds") for job in self._jobs):
+            decisions = self._place / "ledger" / DECISIONS
+            self._approver = system.start_module("bench.soak.approver", str(decisions))
         self._wait(
             faults,
             lambda: bool(self._ask(system, "SELECT id FROM job_attempts LIMIT 1")),
@@ -218,6 +191,8 @@ class _Soak:
                 next_fault = time.monotonic() + self._pause()
             _nap()
         faults.heal()
+        if self._approver is not None and not self._approver.is_alive:
+            self._gave_up.append(f"the approver has ended: {self._approver.log_tail()}")
         self._note("no more faults")
 
     def _pause(self) -> float:
@@ -226,7 +201,7 @@ class _Soak:
 
     def _drain(self, system: System, faults: Faults) -> None:
         """Waits, without faults, until each due slot has its row and each row is final."""
-        bounds = self._bounds()
+        bounds = bounds_of(self._options.config)
         settle = max(bounds.reaction.values()) + START_SECONDS
         self._until = until = datetime.now(UTC)
         self._wait(
@@ -246,7 +221,8 @@ class _Soak:
             "the jobs to be switched off",
         )
         unfinished = (
-            "SELECT count(*) AS n FROM job_executions WHERE status IN ('PENDING', 'RUNNING')"
+            "SELECT count(*) AS n FROM job_executions"
+            " WHERE status IN ('PENDING', 'RUNNING', 'FANNED_OUT')"
         )
         longest = max(job.longest_seconds for job in self._jobs)
         self._wait(
@@ -305,7 +281,7 @@ class _Soak:
             until=self._until,
             gave_up=self._gave_up,
         )
-        bounds = self._bounds()
+        bounds = bounds_of(self._options.config)
         broken = check(history, bounds)
         count = dict.fromkeys(PROMISES, 0)
         for one in broken:
@@ -341,21 +317,8 @@ class _Soak:
             (self._place / "broken.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         return Report(line=line, broken=broken, place=self._place if broken else None)
 
-    def _bounds(self) -> Bounds:
-        """Returns the bounds of these settings. docs/reliability.md explains each part."""
-        scheduler, worker = self._options.config["scheduler"], self._options.config["worker"]
-        # Of beat, and a look of a worker into the table where every wake-up is lost.
-        tick = 1.2 * scheduler["poll_interval_seconds"]
-        rescue = worker["lease_seconds"] + scheduler["sweep_interval_seconds"]
-        return Bounds(
-            row=tick + SLACK_SECONDS,
-            start=2 * tick + SLACK_SECONDS,
-            recovery=rescue + 1.2 * BACKOFF_MAX_SECONDS + 2 * tick + SLACK_SECONDS,
-            reaction=reactions(self._options.config, START_SECONDS),
-        )
-
     def _limit_seconds(self) -> float:
-        bounds = self._bounds()
+        bounds = bounds_of(self._options.config)
         settle = max(bounds.reaction.values()) + START_SECONDS
         longest = max(job.longest_seconds for job in self._jobs)
         waits = bounds.row + bounds.recovery + 3 * settle + longest + _FIRST_RUN_SECONDS

@@ -26,10 +26,13 @@ def miscounted(counted: Mapping[int, Counted], executions: Iterable[Execution]) 
 
 
 def counted_from(executions: Iterable[Execution]) -> dict[int, Counted]:
-    """Returns what the counters must say of these rows. Cancelled runs have no duration."""
+    """Returns what the counters must say of these rows. Cancelled runs have no duration.
+
+    A divided run counts once: its shards are not counted.
+    """
     rows: dict[int, list[Execution]] = defaultdict(list)
     for row in executions:
-        if row.status in FINAL:
+        if row.status in FINAL and row.job_id is not None:
             rows[row.job_id].append(row)
             rows[ALL_JOBS].append(row)
     return {

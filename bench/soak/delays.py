@@ -8,8 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bench.soak.history import CLOCK_SLACK, MISFIRE, Attempt, Execution, Fault, History
+from bench.soak.jobs import BACKOFF_MAX_SECONDS
 from scheduler.limits import IDLE_IN_TRANSACTION_SECONDS
 
+# A small machine that the soak itself loads adds this to any wait, ...
+SLACK_SECONDS = 10.0
+# ... and needs this to start a process.
+START_SECONDS = 10.0
 RECORDED, STARTED, RECOVERED = "recorded", "started", "started again"
 
 
@@ -35,6 +40,20 @@ class Delay:
     detail: str
 
 
+def bounds_of(config: Mapping[str, Mapping[str, Any]]) -> Bounds:
+    """Returns the bounds of these settings. docs/reliability.md explains each part."""
+    scheduler, worker = config["scheduler"], config["worker"]
+    # Of beat, and a look of a worker into the table where every wake-up is lost.
+    tick = 1.2 * scheduler["poll_interval_seconds"]
+    rescue = worker["lease_seconds"] + scheduler["sweep_interval_seconds"]
+    return Bounds(
+        row=tick + SLACK_SECONDS,
+        start=2 * tick + SLACK_SECONDS,
+        recovery=rescue + 1.2 * BACKOFF_MAX_SECONDS + 2 * tick + SLACK_SECONDS,
+        reaction=_reactions(config),
+    )
+
+
 def delays(history: History, bounds: Bounds) -> list[Delay]:
     """Returns every delay for which the settings give a bound."""
     return [
@@ -46,7 +65,7 @@ def delays(history: History, bounds: Bounds) -> list[Delay]:
 
 def _row_delays(history: History, bounds: Bounds) -> Iterator[Delay]:
     for row in history.executions:
-        if row.reason_code != MISFIRE:
+        if row.reason_code != MISFIRE and row.parent_id is None:
             extra = _extra(history.faults, bounds, row.slot, row.created_at)
             yield Delay(
                 what=RECORDED,
@@ -89,13 +108,15 @@ def _recoveries(history: History, bounds: Bounds) -> Iterator[Delay]:
 
 
 def _of_free_jobs(history: History) -> dict[int, Execution]:
-    """Returns the executions of jobs whose runs never wait for another run, by id."""
-    free = {
-        job.id
-        for job in history.jobs
-        if job.overlap_policy == "allow" and not job.limits and job.rate is None and not job.after
-    }
-    return {row.id: row for row in history.executions if row.job_id in free}
+    """Returns the executions that wait for no other run and for nobody, by id. Shards are among
+    them.
+    """
+    free = {}
+    for row in history.executions:
+        job = history.job_of(row)
+        if job is not None and job.is_free and not (job.needs_approval and row.parent_id is None):
+            free[row.id] = row
+    return free
 
 
 def _fault_of(lost: Attempt, faults: Iterable[Fault]) -> Fault | None:
@@ -120,12 +141,12 @@ def _extra(faults: Iterable[Fault], bounds: Bounds, begin: datetime, end: dateti
     return extra
 
 
-def reactions(config: dict[str, dict[str, Any]], start_seconds: float) -> dict[str, float]:
+def _reactions(config: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Returns for how long after its end each kind of fault can still delay something."""
     lease = config["worker"]["lease_seconds"]
     look = 1.2 * config["scheduler"]["poll_interval_seconds"]
-    of_beat = lease + start_seconds  # a new beat rescues only after one lease with the database
-    of_worker = look + start_seconds
+    of_beat = lease + START_SECONDS  # a new beat rescues only after one lease with the database
+    of_worker = look + START_SECONDS
     return {
         "kill-beat": of_beat,
         "crash-beat": of_beat,

@@ -30,8 +30,8 @@ FROZEN_SECONDS = MUTE_SECONDS = 30.0
 FREEZES_WITHIN_SECONDS = 30.0
 # The crash points that each kind of process passes in a soak.
 _OF = {
-    "beat": ("record.", "wakeup.", "rescue."),
-    "worker": ("claim.", "run.", "end.", "overlap."),
+    "beat": ("record.", "wakeup.", "rescue.", "waits."),
+    "worker": ("claim.", "run.", "end.", "overlap.", "shards."),
 }
 
 

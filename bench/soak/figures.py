@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from bench.soak.checker import expected_slots
 from bench.soak.delays import RECORDED, RECOVERED, STARTED, Bounds, Delay, delays
 from bench.soak.history import History
+from bench.soak.slots import expected_slots
 
 
 def figures(history: History, bounds: Bounds) -> dict[str, Any]:
@@ -24,7 +24,11 @@ def figures(history: History, bounds: Bounds) -> dict[str, Any]:
 
     return {
         "slots_expected": sum(len(expected_slots(job, history)) for job in history.jobs),
-        "rows": len(history.executions),
+        "rows": sum(row.parent_id is None for row in history.executions),
+        "divided": sum(row.is_divided for row in history.executions),
+        "shards": sum(row.parent_id is not None for row in history.executions),
+        "approved": sum(each.what == "approved" for each in history.decisions),
+        "not_approved": sum(row.reason_code == "not_approved" for row in history.executions),
         "attempts": len(history.attempts),
         "statuses": dict(sorted(Counter(row.status for row in history.executions).items())),
         "rescued": outcomes["LOST"],

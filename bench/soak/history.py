@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from tests.harness.system import System
 # The row of jobu_job_counters that counts all runs.
 ALL_JOBS = 0
 FINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT", "CANCELLED", "SKIPPED"})
+GOING_ON = frozenset({"RUNNING", "FANNED_OUT"})
 # The reason_code of a row that stands for missed slots: docs/architecture.md.
 MISFIRE = "misfire"
+# The file beside the ledgers with the decisions about approvals.
+DECISIONS = "decisions.jsonl"
 # Processes and the database server read different clocks.
 CLOCK_SLACK = timedelta(seconds=1)
 
@@ -32,20 +36,30 @@ class Job:
     overlap_policy: str = "allow"
     max_retry: int = 3
     longest_seconds: float = 1.0
-    # Names of limits, and how many runs may go on under each; name, starts, seconds.
+    # Names of limits, and how many runs may go on under each; name, starts, seconds. "{key}" in a
+    # name stands for the key of the run.
     limits: tuple[tuple[str, int], ...] = ()
     rate: tuple[str, int, int] | None = None
     # The id of the job that it waits for.
     after: int | None = None
     is_frozen: bool = False
+    # How many shards each run has. 0: its plan() says it. None: it is not divided.
+    shards: int | None = None
+    needs_approval: bool = False
     # Every value that next_run_at has had, in order.
     watermarks: tuple[datetime, ...] = ()
+
+    @property
+    def is_free(self) -> bool:
+        """Its runs never wait for other runs."""
+        waits = self.limits or self.rate is not None or self.after is not None
+        return self.overlap_policy == "allow" and not waits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     id: int
-    job_id: int
+    job_id: int | None  # None: a shard
     slot: datetime
     status: str
     attempt: int
@@ -58,6 +72,15 @@ class Execution:
     final_token: str | None = None
     reason_code: str | None = None
     reason_facts: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: int | None = None
+    shard: int | None = None
+    shard_count: int | None = None
+    key: str = ""  # of its limits
+    is_to_be_cancelled: bool = False  # somebody has asked for it
+
+    @property
+    def is_divided(self) -> bool:
+        return self.parent_id is None and self.shard_count is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +98,35 @@ class Attempt:
 class LedgerLine:
     execution_id: int
     attempt: int
-    job_id: int
+    job_id: int  # of a shard: the job of its parent
     slot: datetime
     token: str
+    # begin, end, plan; "planned 3": plan() returned three shards; out: the handler has gone, how
+    # ever it ended
+    what: str
+    at: datetime
+    job_name: str = ""
+    shard: int | None = None
+
+    @property
+    def is_begin(self) -> bool:
+        return self.what in ("begin", "plan")
+
+    @property
+    def planned(self) -> int | None:
+        """How many shards plan() has returned, in the line that says it."""
+        word, _, count = self.what.partition(" ")
+        return int(count) if word == "planned" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the soak, as a person, has said about a run that waits for an approval.
+
+    `approving` and `rejecting` are written before it says so, `approved` and `rejected` afterwards.
+    """
+
+    execution_id: int
     what: str
     at: datetime
 
@@ -122,6 +171,7 @@ class History:
     counted: Mapping[int, Counted] | None = None
     # From and until when no slot of a frozen job starts.
     freezes: Sequence[tuple[datetime, datetime]] = ()
+    decisions: Sequence[Decision] = ()
     # Processes that ended although no fault had hit them.
     deaths: Sequence[str] = ()
     # The end of the time with faults. Every slot until then must have its row.
@@ -130,66 +180,18 @@ class History:
     # One sentence for each wait that took too long.
     gave_up: Sequence[str] = field(default_factory=tuple)
 
+    @cached_property
+    def _rows(self) -> Mapping[int, Execution]:
+        return {row.id: row for row in self.executions}
 
-# --- what the database itself writes down ---------------------------------------------------------
+    @cached_property
+    def _jobs(self) -> Mapping[int, Job]:
+        return {job.id: job for job in self.jobs}
 
-# Tables and triggers for the three databases. jobu itself does not use them.
-_TABLES = (
-    "CREATE TABLE soak_changes (id {serial}, execution_id BIGINT, before_status VARCHAR(20),"
-    " after_status VARCHAR(20))",
-    "CREATE TABLE soak_watermarks (id {serial}, job_id BIGINT, next_run_at VARCHAR(40))",
-)
-_SERIAL = {
-    "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",
-    "postgresql": "BIGSERIAL PRIMARY KEY",
-    "mysql": "BIGINT AUTO_INCREMENT PRIMARY KEY",
-}
-_CHANGED = "INSERT INTO soak_changes (execution_id, before_status, after_status)"
-_MOVED = "INSERT INTO soak_watermarks (job_id, next_run_at)"
-_TRIGGERS = {
-    "sqlite": (
-        f"CREATE TRIGGER soak_new AFTER INSERT ON job_executions BEGIN {_CHANGED}"
-        " VALUES (NEW.id, NULL, NEW.status); END",
-        "CREATE TRIGGER soak_changed AFTER UPDATE OF status ON job_executions"
-        f" WHEN OLD.status <> NEW.status BEGIN {_CHANGED}"
-        " VALUES (NEW.id, OLD.status, NEW.status); END",
-        "CREATE TRIGGER soak_moved AFTER UPDATE OF next_run_at ON cron_jobs"
-        " WHEN NEW.next_run_at IS NOT NULL AND OLD.next_run_at IS NOT NEW.next_run_at"
-        f" BEGIN {_MOVED} VALUES (NEW.id, NEW.next_run_at); END",
-    ),
-    "postgresql": (
-        "CREATE FUNCTION soak_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f" IF TG_OP = 'INSERT' THEN {_CHANGED} VALUES (NEW.id, NULL, NEW.status);"
-        f" ELSIF OLD.status <> NEW.status THEN {_CHANGED} VALUES (NEW.id, OLD.status, NEW.status);"
-        " END IF; RETURN NULL; END $$",
-        "CREATE TRIGGER soak_changed AFTER INSERT OR UPDATE OF status ON job_executions"
-        " FOR EACH ROW EXECUTE FUNCTION soak_change()",
-        "CREATE FUNCTION soak_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF NEW.next_run_at IS NOT NULL AND OLD.next_run_at IS DISTINCT FROM NEW.next_run_at"
-        f" THEN {_MOVED} VALUES (NEW.id, (NEW.next_run_at AT TIME ZONE 'UTC')::text);"
-        " END IF; RETURN NULL; END $$",
-        "CREATE TRIGGER soak_moved AFTER UPDATE OF next_run_at ON cron_jobs"
-        " FOR EACH ROW EXECUTE FUNCTION soak_move()",
-    ),
-    "mysql": (
-        f"CREATE TRIGGER soak_new AFTER INSERT ON job_executions FOR EACH ROW {_CHANGED}"
-        " VALUES (NEW.id, NULL, NEW.status)",
-        f"CREATE TRIGGER soak_changed AFTER UPDATE ON job_executions FOR EACH ROW {_CHANGED}"
-        " SELECT NEW.id, OLD.status, NEW.status FROM DUAL WHERE OLD.status <> NEW.status",
-        f"CREATE TRIGGER soak_moved AFTER UPDATE ON cron_jobs FOR EACH ROW {_MOVED}"
-        " SELECT NEW.id, NEW.next_run_at FROM DUAL WHERE NEW.next_run_at IS NOT NULL"
-        " AND NOT (OLD.next_run_at <=> NEW.next_run_at)",
-    ),
-}
-
-
-def install_recorders(system: System) -> None:
-    """Creates triggers that record every status change and every move of a watermark."""
-    kind = system.database_url.partition(":")[0]
-    for statement in _TABLES:
-        system.sql(statement.format(serial=_SERIAL[kind]))
-    for statement in _TRIGGERS[kind]:
-        system.sql(statement)
+    def job_of(self, row: Execution) -> Job | None:
+        """Returns the job of a run, and of a shard that of its parent."""
+        run = row if row.parent_id is None else self._rows.get(row.parent_id)
+        return None if run is None or run.job_id is None else self._jobs.get(run.job_id)
 
 
 # --- reading it -----------------------------------------------------------------------------------
@@ -226,6 +228,7 @@ def read_history(system: System, soak_jobs: Sequence[SoakJob], ledger: Path) -> 
             for row in system.sql("SELECT since, until FROM jobu_freezes")
         ],
         "ledger": list(read_ledger(ledger)),
+        "decisions": list(read_decisions(ledger)),
         "events": list(_events(system)),
     }
 
@@ -247,6 +250,11 @@ def read_executions(system: System) -> list[Execution]:
             final_token=row["final_token"],
             reason_code=row["reason_code"],
             reason_facts=_json(row["reason_facts"]),
+            parent_id=row["parent_id"],
+            shard=row["shard"],
+            shard_count=row["shard_count"],
+            key=str(_json(row["params"]).get("tenant", "")),
+            is_to_be_cancelled=row["cancel_requested_at"] is not None,
         )
         for row in system.sql("SELECT * FROM job_executions WHERE param_source = 'cron'")
     ]
@@ -271,6 +279,8 @@ def _jobs(system: System, by_name: dict[str, SoakJob]) -> list[Job]:
             rate=by_name[row["name"]].rate,
             after=ids.get(by_name[row["name"]].after),
             is_frozen=by_name[row["name"]].is_frozen,
+            shards=by_name[row["name"]].shards,
+            needs_approval=row["approval_seconds"] > 0,
             watermarks=tuple(moves.get(row["id"], ())),
         )
         for row in rows
@@ -301,7 +311,9 @@ def read_ledger(directory: Path) -> Iterator[LedgerLine]:
             # A process may die after it creates the file and before it creates the table.
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone():
                 lines += connection.execute("SELECT * FROM ledger").fetchall()
-    for execution_id, attempt, job_id, slot, token, what, at in sorted(lines, key=lambda x: x[6]):
+    for execution_id, attempt, job_id, slot, token, what, at, name, shard in sorted(
+        lines, key=lambda line: line[6]
+    ):
         yield LedgerLine(
             execution_id=execution_id,
             attempt=attempt,
@@ -310,7 +322,22 @@ def read_ledger(directory: Path) -> Iterator[LedgerLine]:
             token=token,
             what=what,
             at=datetime.fromtimestamp(at, UTC),
+            job_name=name,
+            shard=shard,
         )
+
+
+def read_decisions(directory: Path) -> Iterator[Decision]:
+    """Yields what the soak has said about runs that wait for an approval, ordered by time."""
+    path = directory / DECISIONS
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            yield Decision(
+                execution_id=entry["execution_id"],
+                what=entry["what"],
+                at=datetime.fromtimestamp(entry["at"], UTC),
+            )
 
 
 def _events(system: System) -> Iterator[dict[str, Any]]:

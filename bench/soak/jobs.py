@@ -27,10 +27,12 @@ CROWD, RATED = "crowd", "rated"
 #: As the configuration says it.
 GROUPS: Mapping[str, Mapping[str, int]] = {
     CROWD: {"max_running": 2, "max_running_per_key": 1},
-    RATED: {"rate_count": 5, "rate_seconds": 4},
+    RATED: {"rate_count": 7, "rate_seconds": 4},
 }
 BACKOFF_SECONDS = 1
 BACKOFF_MAX_SECONDS = 2
+_PER_KEY = (CROWD + ": {key}", GROUPS[CROWD]["max_running_per_key"])
+_RATE = (RATED, GROUPS[RATED]["rate_count"], GROUPS[RATED]["rate_seconds"])
 _FROZEN = "INSERT INTO job_tags (job_id, tag) SELECT id, 'frozen' FROM cron_jobs WHERE name = %s"
 _WAITS_FOR = (
     "INSERT INTO job_upstreams (job_id, upstream_id) SELECT j.id, u.id"
@@ -48,12 +50,14 @@ class SoakJob:
     columns: Mapping[str, Any] = field(default_factory=dict)
     longest_seconds: float = 1.0
     limits: tuple[tuple[str, int], ...] = ()
-    """Names of limits, and how many runs may go on at once under each."""
+    """Names of limits, and how many runs may go on at once under each. `{key}`: of the run."""
     rate: tuple[str, int, int] | None = None
     """Of a group: its name, starts, seconds."""
     after: str = ""
     """The name of the job whose success for the same slot it waits for."""
     is_frozen: bool = False
+    shards: int | None = None
+    """Of each run. 0: its plan() says how many."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -67,6 +71,8 @@ class SoakJob:
             "retry_backoff_max_seconds": BACKOFF_MAX_SECONDS,
         }
         row = {**defaults, **self.columns}
+        if self.shards:
+            row["shards"] = self.shards
         row["handler_params"] = json.dumps(row["handler_params"])
         return {
             "name": self.name,
@@ -159,6 +165,8 @@ def _special(dice: random.Random, lease_seconds: float) -> Iterator[SoakJob]:
         after="upstream",
         longest_seconds=11 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS) + 2,
     )
+    yield from _divided()
+    yield from _approved()
     yield SoakJob(name="frozen", cron_expression="*/2 * * * * *", is_frozen=True)
     yield SoakJob(
         name="stuck",
@@ -184,7 +192,7 @@ def _limited() -> Iterator[SoakJob]:
             longest_seconds=WAITING_SECONDS,
             limits=(
                 (CROWD, GROUPS[CROWD]["max_running"]),
-                (f"{CROWD}: {key}", GROUPS[CROWD]["max_running_per_key"]),
+                _PER_KEY,
                 *(((f"job {number}", 1),) if number < 2 else ()),
             ),
         )
@@ -194,8 +202,98 @@ def _limited() -> Iterator[SoakJob]:
             cron_expression=f"{number}/5 * * * * *",
             columns={"concurrency_group": RATED},
             longest_seconds=WAITING_SECONDS,
-            rate=(RATED, GROUPS[RATED]["rate_count"], GROUPS[RATED]["rate_seconds"]),
+            rate=_RATE,
         )
+
+
+def _divided() -> Iterator[SoakJob]:
+    """Runs with shards: by the job and by plan(), with failures, policies and each kind of limit.
+
+    A shard with `failures: 1` fails first, and is tried again.
+    """
+    yield SoakJob(
+        name="divided",
+        cron_expression="*/5 * * * * *",
+        shards=4,
+        columns={"handler_params": {"seconds": 0.1, "failures": 1, "fails": 0.1}},
+        longest_seconds=11 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS),
+    )
+    yield SoakJob(
+        name="after divided",
+        cron_expression="*/5 * * * * *",
+        columns={"upstream_seconds": PATIENT_SECONDS},
+        after="divided",
+        longest_seconds=12 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS),
+    )
+    yield SoakJob(
+        name="divided in vain",
+        cron_expression="1/5 * * * * *",
+        shards=3,
+        columns={"handler_params": {"fails": 0.4}, "max_retry": 1},
+        longest_seconds=4 + 1.2 * BACKOFF_MAX_SECONDS,
+    )
+    yield SoakJob(
+        name="planned",
+        cron_expression="2/5 * * * * *",
+        shards=0,
+        columns={
+            "handler_name": "soak_planned",
+            "handler_params": {"most": 4, "plan_fails": 0.2, "seconds": 0.1, "fails": 0.2},
+        },
+        longest_seconds=22 * (0.1 + 1.2 * BACKOFF_MAX_SECONDS),
+    )
+    for policy in ("queue_one", "replace"):
+        yield SoakJob(
+            name=f"divided {policy}",
+            cron_expression="*/4 * * * * *",
+            shards=3,
+            columns={
+                "overlap_policy": policy,
+                "max_running": 2,
+                "handler_params": {"seconds": 1.5, "fails": 0.1},
+            },
+            limits=((f"divided {policy}", 2),),
+            longest_seconds=WAITING_SECONDS,
+        )
+    yield SoakJob(
+        name="divided for tenants",
+        cron_expression="3/8 * * * * *",
+        shards=0,
+        columns={
+            "handler_name": "soak_planned",
+            "handler_params": {"tenants": 3, "seconds": 0.2, "fails": 0.1},
+            "concurrency_group": CROWD,
+            "concurrency_key": "params.tenant",
+        },
+        limits=((CROWD, GROUPS[CROWD]["max_running"]), _PER_KEY),
+        longest_seconds=WAITING_SECONDS,
+    )
+    yield SoakJob(
+        name="divided by rate",
+        cron_expression="4/10 * * * * *",
+        shards=4,
+        columns={"concurrency_group": RATED},
+        rate=_RATE,
+        longest_seconds=WAITING_SECONDS,
+    )
+
+
+def _approved() -> Iterator[SoakJob]:
+    """Runs that the soak, as a person, approves, rejects, or leaves alone."""
+    for number, seconds in enumerate((2, 6)):
+        yield SoakJob(
+            name=f"approved {number}",
+            cron_expression=f"{number}/3 * * * * *",
+            columns={"approval_seconds": seconds, "handler_params": {"fails": 0.2}},
+            longest_seconds=seconds + 11 * 1.2 * BACKOFF_MAX_SECONDS,
+        )
+    yield SoakJob(
+        name="approved and divided",
+        cron_expression="*/6 * * * * *",
+        shards=2,
+        columns={"approval_seconds": 3, "handler_params": {"fails": 0.2}},
+        longest_seconds=3 + 11 * 1.2 * BACKOFF_MAX_SECONDS,
+    )
 
 
 def _plain(number: int, dice: random.Random) -> SoakJob:

@@ -168,6 +168,10 @@ class System:
             command.append(f"--queues={','.join(queues)}")
         return self._start("worker", [*command, *arguments])
 
+    def start_module(self, name: str, *arguments: str) -> Part:
+        """Starts `python -m NAME ARGUMENTS...` beside the beats and workers."""
+        return self._start(name, ["-m", name, *arguments], program=())
+
     def close(self) -> None:
         """Ends every process that this system has started, by pid."""
         for part in self.parts:
@@ -197,11 +201,13 @@ class System:
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def _start(self, kind: str, arguments: Sequence[str]) -> Part:
+    def _start(
+        self, kind: str, arguments: Sequence[str], program: Sequence[str] | None = None
+    ) -> Part:
         name = f"{kind}{len(self.parts)}"
         log = self.place / f"{name}.log"
         process = the_fork_server().start(
-            [*self.program, *arguments],
+            [*(self.program if program is None else program), *arguments],
             environment=self.environment,
             output=log,
         )

@@ -19,7 +19,7 @@ from handlers import BaseHandler, handler
 LEDGER_VARIABLE = "JOBU_SOAK_LEDGER"
 LEDGER_TABLE = (
     "CREATE TABLE IF NOT EXISTS ledger (execution_id INTEGER, attempt INTEGER, job_id INTEGER,"
-    " slot TEXT, token TEXT, what TEXT, at REAL)"
+    " slot TEXT, token TEXT, what TEXT, at REAL, job_name TEXT, shard INTEGER)"
 )
 
 
@@ -43,7 +43,7 @@ class LedgerHandler(BaseHandler):
     def write(self, what: str) -> None:
         context = self.context
         _ledger(os.getpid()).execute(
-            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 context.execution_id,
                 context.attempt,
@@ -52,8 +52,17 @@ class LedgerHandler(BaseHandler):
                 context.lease_token,
                 what,
                 time.time(),
+                context.job_name,
+                None if context.shard is None else context.shard.index,
             ),
         )
+
+    def is_unlucky(self, share: float) -> bool:
+        """The same for each soak with the same seed: it depends on the slot, shard and attempt."""
+        context = self.context
+        part = "" if context.shard is None else f" {context.job_name} {context.shard.index}"
+        slot = context.scheduled_time.isoformat() if part else context.idempotency_key
+        return random.Random(f"{slot}{part} {context.attempt}").random() < share
 
 
 @handler("soak")
@@ -66,20 +75,50 @@ class Soak(LedgerHandler):
 
     async def execute(self, params: dict[str, Any]) -> dict[str, Any]:
         self.write("begin")
+        try:
+            await self.work(params)
+            self.write("end")
+        finally:
+            self.write("out")
+        return {"attempt": self.context.attempt}
+
+    async def work(self, params: dict[str, Any]) -> None:
         await asyncio.sleep(params.get("seconds", 0))
         if params.get("gated"):
             await self.pass_gate()
-        dice = random.Random(f"{self.context.idempotency_key} {self.context.attempt}")
-        unlucky = dice.random() < params.get("fails", 0)
+        unlucky = self.is_unlucky(params.get("fails", 0))
         if unlucky or self.context.attempt <= params.get("failures", 0):
             raise RuntimeError("as arranged")
-        self.write("end")
-        return {"attempt": self.context.attempt}
 
     async def pass_gate(self) -> None:
         mine = gate(Path(os.environ[LEDGER_VARIABLE]), self.context.attempt)
         while not mine.exists():  # noqa: ASYNC110 - made by another process
             await asyncio.sleep(0.05)
+
+
+@handler("soak_planned")
+class Planned(Soak):
+    """Divides each run by plan(): into up to `most` shards, or into one for each of its tenants.
+
+    A share `plan_fails` of the attempts to divide fails.
+    """
+
+    async def plan(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        self.write("plan")
+        try:
+            shards = self.shards(params)
+            self.write(f"planned {len(shards)}")
+        finally:
+            self.write("out")
+        return shards
+
+    def shards(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.is_unlucky(params.get("plan_fails", 0)):
+            raise RuntimeError("as arranged")
+        if most := params.get("most"):
+            dice = random.Random(self.context.idempotency_key)
+            return [{**params, "number": n} for n in range(dice.randint(0, most))]
+        return [{**params, "tenant": f"tenant {n}"} for n in range(params.get("tenants", 0))]
 
 
 @handler("soak_stuck")
