@@ -51,10 +51,11 @@ STEPS = (
     Step("memory", 150),
     Step("pages --database postgres", 240),
     Step("worker --part flight", 120),
+    Step("worker --part limits --runs 2000 --rounds 4", 80),
     Step("costs", 200),
     Step("backlog", 180),
     Step("tick", 60),
-    Step("scale --seconds {left}", 400),
+    Step("scale --seconds {left}", 330),
 )
 #: For a look whether each of them works: a few minutes, and figures that mean nothing.
 SMOKE = (
@@ -62,6 +63,7 @@ SMOKE = (
     Step("worker --part noop --runs 100 --rounds 1", 120),
     Step("worker --part waits --runs 100 --rounds 1", 90),
     Step("worker --part now --runs 100", 90),
+    Step("worker --part limits --runs 100 --rounds 1", 90),
     Step("burst --jobs 200 --cut 8", 180),
     Step("lateness --jobs 500 --seconds 6", 180),
     Step("idle --jobs 2000 --seconds 10", 120),

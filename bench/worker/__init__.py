@@ -1,7 +1,8 @@
 """What a run costs in a worker, and how soon it starts, beside Celery's own tasks.
 
 Parts: `noop` (runs a second and processor time of a handler that does nothing), `waits` (handlers
-of 50 ms), `flight` (waits of a minute at once), `now` (from a commit to the handler's start).
+of 50 ms), `flight` (waits of a minute at once), `now` (from a commit to the handler's start),
+`limits` (what limits of other jobs cost a job that has none).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 
 from bench.environment import DATABASES
 from bench.rows import emit
-from bench.worker import noop, now, waits
+from bench.worker import limits, noop, now, waits
 
-PARTS = ("noop", "waits", "flight", "now")
+PARTS = ("noop", "waits", "flight", "now", "limits")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,4 +33,6 @@ def main(argv: Sequence[str]) -> int:
         emit(waits.in_flight(options.database))
     if "now" in parts:
         emit(now.rows(options.database, max(20, options.runs // 20)))
+    if "limits" in parts:
+        emit(limits.rows(options.database, options.runs, options.rounds))
     return 0
