@@ -6,6 +6,7 @@ What jobu does not run is refused with the reason. docs/schedules.md describes t
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -147,6 +148,9 @@ def _item(kind: Field, item: str) -> list[int]:
     return [fold_sunday(kind, value) for value in range(low, high + 1, step)]
 
 
+# Thousands of expressions have the same days, most of them every day, and to read them costs more
+# than all else.
+@lru_cache(maxsize=1024)
 def _read_days(dom_text: str, month_text: str, dow_text: str) -> CronDays:
     dom_items = dom_text.split(",")
     plain_dom = [item for item in dom_items if not _MONTH_DAY.fullmatch(item)]

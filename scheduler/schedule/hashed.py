@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -75,6 +76,8 @@ def _item(kind: Field, item: str, name: str) -> str:
     return f"{hashed.low + value % hashed.step}-{hashed.high}/{hashed.step}"
 
 
+# Thousands of names have one expression.
+@lru_cache(maxsize=1024)
 def _read(kind: Field, item: str) -> _Hashed:
     shape = _SHAPE.fullmatch(item)
     if shape is None:

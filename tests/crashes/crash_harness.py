@@ -19,12 +19,12 @@ from bench.soak.history import (
     FINAL,
     Fault,
     History,
-    install_recorders,
     instant,
     read_history,
     read_ledger,
 )
 from bench.soak.jobs import SoakJob
+from bench.soak.recorders import install_recorders
 from tests.harness.fork_server import ForkedProcess, ForkServer
 from tests.harness.servers import MariaDB, Postgres, Redis
 from tests.harness.system import System

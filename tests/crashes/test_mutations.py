@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,10 +124,12 @@ def test_a_verdict_that_counts_before_its_commit_is_lost_and_the_run_begins_agai
 HARMLESS = {"wakeup-first"}
 #: Only the answer to one COMMIT, lost at the right moment, shows them: the two tests above.
 SINGLE_INSTANTS = {"claim-assumed", "verdict-first"}
-SOAKED = {
-    # The finding that the soak must name, and the faults that cause it.
-    "no-fence": ("unfenced", "stop-worker"),
-    "watermark-first": ("missing", "kill-beat,crash-beat"),
+SOAKED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    # The finding that the soak must name, the faults that cause it, and what the jobs need for it.
+    "no-fence": ("unfenced", "stop-worker", {}),
+    "watermark-first": ("missing", "kill-beat,crash-beat", {}),
+    "no-limits": ("limit", "none", {"max_running": 1}),
+    "first-shard-ends": ("parent_early", "none", {"shards": 3}),
 }
 
 
@@ -142,19 +145,26 @@ def test_a_soak_of_a_broken_protocol_fails_and_names_the_promise(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    what, faults, values = SOAKED[mutation]
+    most = values.get("max_running")
     # Runs take some seconds, so that a paused worker always has some, and so that their next
     # attempts still run when it resumes.
     jobs = [
         SoakJob(
             name=f"job {number}",
             cron_expression="*/2 * * * * *",
-            columns={"handler_params": {"seconds": 3}, "timeout_seconds": 30},
+            columns={
+                "handler_params": {"seconds": 3},
+                "timeout_seconds": 30,
+                "max_running": most,
+            },
             longest_seconds=4,
+            limits=() if most is None else ((f"job {number}", most),),
+            shards=values.get("shards"),
         )
         for number in range(4)
     ]
     monkeypatch.setattr(command, "make_jobs", lambda *_, **__: jobs)
-    what, faults = SOAKED[mutation]
 
     arguments = f"--mutation {mutation} --minutes 0.6 --faults {faults} --every 4".split()
     code = bench(["soak", "--database", job_database, *arguments])

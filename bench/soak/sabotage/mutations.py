@@ -116,12 +116,28 @@ def claim_assumed() -> None:
     Claim.taken_after_all = Claim.committed  # type: ignore[method-assign]
 
 
+def no_limits() -> None:
+    """A claim asks for no place: no run waits for another one under a limit."""
+    from scheduler.store.places import Rooms
+
+    Rooms.refusal = lambda self, places, execution_id: None  # type: ignore[method-assign]
+
+
+def first_shard_ends() -> None:
+    """The end of a shard does not look for others that go on, and ends the parent."""
+    from scheduler.store import shards
+
+    shards._goes_on = lambda parent_id, ending: False
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "no-fence": no_fence,
     "watermark-first": watermark_first,
     "wakeup-first": wakeup_first,
     "verdict-first": verdict_first,
     "claim-assumed": claim_assumed,
+    "no-limits": no_limits,
+    "first-shard-ends": first_shard_ends,
 }
 
 
