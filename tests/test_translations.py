@@ -77,12 +77,16 @@ def test_every_text_has_its_translation():
     assert missing == [], "run `python -m tests.translations`, then translate them in the .po"
 
 
-def test_no_text_of_a_page_has_raw_markdown():
-    # Pages show it as it is. Around what one types stand “ ”.
-    found = [
-        text for _context, text in translations.source() if re.search(r"`|\]\(|\*\*\w", str(text))
-    ]
-    assert found == []
+def test_codes_that_pages_label_are_in_the_catalogue():
+    """Their msgids stand in no call, so whoever reads the source would not miss them."""
+    labelled = {
+        name
+        for path in (translations.ROOT / "scheduler").rglob("*.py")
+        for name in re.findall(r"\blabel(?:_of)?\(([A-Z]\w+)", path.read_text(encoding="utf-8"))
+    }
+
+    assert labelled > {"RunStatus", "AlertKind", "MessageState"}
+    assert labelled - {context for context, _text in translations.source()} == set()
 
 
 def test_catalogue_has_no_fuzzy_and_no_unused_entries():
@@ -133,6 +137,16 @@ def test_korean_particles_after_a_placeholder_have_both_forms():
         for message in translations.keys_of(translations.catalogue()).values()
         for string in _strings(message)
         if bare.search(string)
+    ]
+    assert wrong == []
+
+
+def test_requests_and_questions_have_one_ending():
+    wrong = [
+        string
+        for message in translations.keys_of(translations.catalogue()).values()
+        for string in _strings(message)
+        if re.search(r"(?:세요|나요)(?![가-힣])", string)
     ]
     assert wrong == []
 

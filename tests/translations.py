@@ -140,13 +140,14 @@ def texts_of(path: Path) -> Iterator[Key]:
 
 def _codes() -> Iterator[tuple[str, str, str]]:
     """Yields the codes that people see: scheduler/labels.py translates them."""
-    from scheduler import states
+    from scheduler import alert_states, states
     from scheduler.schedule import fields
 
-    for name, codes in vars(states).items():
-        if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
-            for code in codes:
-                yield "scheduler/states.py", name, code.value
+    for place, module in (("states", states), ("alert_states", alert_states)):
+        for name, codes in vars(module).items():
+            if isinstance(codes, type) and issubclass(codes, StrEnum) and codes is not StrEnum:
+                for code in codes:
+                    yield f"scheduler/{place}.py", name, code.value
     for kind in fields.FIELDS:
         yield "scheduler/schedule/fields.py", "field", kind.name
 

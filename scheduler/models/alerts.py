@@ -7,6 +7,7 @@ from django.db.models import UniqueConstraint
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.alert_states import AlertEnd, AlertEvent, AlertKind, AlertState, MessageState
+from scheduler.labels import label_of
 from scheduler.models.fields import ExactText, StoredJSON, UtcNow, choices_of, one_of
 
 
@@ -76,7 +77,8 @@ class Alert(models.Model):
         constraints = [one_of("state", AlertState, "alert_state_is_known")]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.kind} {self.job_name or self.subject_key}"
+        kind = label_of(AlertKind, self.kind)
+        return f"#{self.pk} {kind} {self.job_name or self.subject_key}"
 
 
 class AlertMessage(models.Model):

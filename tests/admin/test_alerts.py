@@ -78,6 +78,42 @@ def test_who_may_only_look_has_no_buttons(alert: Alert, client: Client):
     assert alert.state == "open"
 
 
+@once
+@pytest.mark.parametrize(
+    ("state", "useful"),
+    [
+        ("open", {"acknowledge", "snooze", "close"}),
+        ("acknowledged", {"snooze", "close"}),
+        ("snoozed", {"acknowledge", "unsnooze", "close"}),
+        ("closed", set()),
+    ],
+)
+def test_an_alert_offers_what_changes_it(
+    alert: Alert, client: Client, state: str, useful: set[str]
+):
+    client.force_login(User.objects.create_superuser("root"))
+    Alert.objects.update(state=state)
+
+    shown = client.get(f"{_page(alert)}change/").content.decode()
+
+    verbs = {"acknowledge", "snooze", "unsnooze", "close"}
+    assert {verb for verb in verbs if f'href="{_page(alert)}{verb}/' in shown} == useful
+
+
+@once
+def test_a_korean_heading_has_the_words_of_the_kind_and_the_way_back_is_no_closing(
+    alert: Alert, client: Client
+):
+    client.force_login(User.objects.create_superuser("root"))
+
+    shown = client.get(f"{_page(alert)}change/", headers={"Accept-Language": "ko"})
+
+    text = " ".join(shown.content.decode().split())
+    assert f"#{alert.pk} 실행 실패 &lt;b&gt;report" in text
+    assert text.count(">닫기<") + text.count("> 닫기 <") == 1
+    assert "목록으로" in text
+
+
 def test_a_snooze_ends_by_its_button(alert: Alert, client: Client):
     client.force_login(User.objects.create_superuser("root"))
     AlertOperations().snooze(alert.pk, database_now() + timedelta(hours=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 
 import pytest
@@ -77,6 +78,11 @@ def test_the_page_of_a_job_draws_the_chain_as_a_list(admin, load, report):
     drawn = text[text.index('<ol class="job-chain"') :]
     drawn = drawn[: drawn.index("</ol>")]
     names = ("load, nightly", "report", "mail")
+    korean = admin.get(
+        reverse(f"{JOBS}_overview", args=[report.pk]), headers={"Accept-Language": "ko"}
+    ).content.decode()
+    titles = re.findall(r'job-glance-label">(이전|이 작업|이후|변경 전)<', korean)
+    assert titles == ["이전", "이 작업", "이후"]
     assert [drawn.index(f">{name}<") for name in names] == sorted(
         drawn.index(f">{name}<") for name in names
     )

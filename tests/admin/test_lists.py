@@ -67,6 +67,33 @@ def test_file_of_runs_has_the_filtered_runs_masked_params_and_no_formula(admin):
     assert admin.get(url, {"job__id__exact": "9" * 30}).status_code == 302
 
 
+@once
+def test_runs_that_did_not_start_say_why_in_the_language_of_the_reader(admin):
+    job, korean = make_job(), {"Accept-Language": "ko"}
+    frozen = {"freeze": "Stocktaking", "note": "shelves are counted"}
+    make_run(
+        job, RunStatus.SKIPPED, error_message="frozen by 'Stocktaking'", reason_code="frozen",
+        reason_facts=frozen,
+    )  # fmt: skip
+    make_run(
+        job, RunStatus.PENDING, error_message="held until the end", reason_code="frozen_held",
+        reason_facts=frozen,
+    )  # fmt: skip
+    make_run(job, RunStatus.SKIPPED, error_message="as a person typed it", reason_code=None)
+    words = [
+        "동결 “Stocktaking”에 막혔습니다: shelves are counted",
+        "동결이 끝날 때까지 대기",
+        "as a person typed it",
+    ]
+
+    shown = admin.get(reverse(f"{RUNS}_changelist"), headers=korean).content.decode()
+    _head, *rows = rows_of(admin.get(reverse(f"{RUNS}_csv"), headers=korean))
+
+    assert [text for text in words if text not in shown] == []
+    assert "held until" not in shown
+    assert {row[-2] for row in rows} == set(words)
+
+
 def test_file_of_jobs_has_the_columns_and_tags(admin):
     make_job(name="report", tags=["a", "b"], owner="kim", handler_params={"token": "s3cret"})
     make_job(name="other")

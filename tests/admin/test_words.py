@@ -41,6 +41,13 @@ def test_korean_delete_buttons_name_the_thing_first(admin, job):
         assert "삭제 실행" not in " ".join(shown.split())
 
 
+def test_a_korean_count_follows_what_it_counts(admin, job):
+    shown = admin.get(reverse(f"{JOBS}_changelist"), headers=KOREAN).content.decode()
+
+    assert "작업 1개" in " ".join(shown.split())
+    assert "1 작업" not in " ".join(shown.split())
+
+
 def test_one_thing_has_one_korean_name(admin, job):
     make_run(job, RunStatus.FAILED)
     pages = [

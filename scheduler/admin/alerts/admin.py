@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
@@ -27,6 +28,12 @@ from scheduler.store import alerts
 
 _MESSAGES_SHOWN = 200
 _MEANINGS = {AlertState.OPEN: "bad", AlertState.CLOSED: "calm"}
+# The verbs that change something in a state. None does in a closed one.
+_USEFUL = {
+    AlertState.OPEN: {"acknowledge", "snooze", "close"},
+    AlertState.ACKNOWLEDGED: {"snooze", "close"},
+    AlertState.SNOOZED: {"acknowledge", "unsnooze", "close"},
+}
 
 
 class OwnerFilter(DropdownFilter):
@@ -170,6 +177,13 @@ class AlertAdmin(ActionPagesMixin, LimitedLookupsAdmin):
         return format_html("<table class='w-full'>{}</table>", lines)
 
     # --- verbs -----------------------------------------------------------------------------------
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Returns the verbs that are useful in the alert's state."""
+        alert = self.get_object(request, unquote(str(object_id)))
+        useful = _USEFUL.get(AlertState(alert.state), set()) if alert is not None else set()
+        found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        return [action for action in found if action.path in useful]
 
     @page_action(description=_("Acknowledge"), url_path="acknowledge", permissions=["control"])
     def acknowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:

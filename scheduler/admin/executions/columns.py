@@ -23,11 +23,11 @@ from scheduler.admin import formatting, live
 from scheduler.admin.executions import page
 from scheduler.admin.executions.filters import shows_everything
 from scheduler.admin.executions.search import names_one
+from scheduler.admin.explain_words import in_a_line
 from scheduler.admin.listing import TimedChangeList
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import reverse
 from scheduler.admin.unfold_compat import ModelAdmin
-from scheduler.failure_kinds import first_line
 from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
@@ -45,7 +45,7 @@ DIVIDED_ROWS: Final = 10
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
-    "parent_id", "shard", "shard_count", "reason_code", "reason_facts", "available_at", "in_line",
+    "parent_id", "shard", "reason_code", "reason_facts",
 )  # fmt: skip
 
 
@@ -242,10 +242,7 @@ def _error_line(execution: JobExecution) -> str:
     """Returns why a run waits or is not a success. One that is tried again keeps its last error."""
     if execution.status in {RunStatus.SUCCESS, *GOING_ON}:
         return ""
-    seen_at: datetime = execution.seen_at  # type: ignore[attr-defined]
-    if known := in_a_line(execution, seen_at, formatting.exact):
-        return known
-    return first_line(execution.error_start or "")  # type: ignore[attr-defined]
+    return in_a_line(execution, execution.error_start or "")  # type: ignore[attr-defined]
 
 
 def _cell(execution: JobExecution, name: str, content: object) -> SafeString:

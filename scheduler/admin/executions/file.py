@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from scheduler.admin.csv_export import Row, as_json, instant
-from scheduler.failure_kinds import first_line
+from scheduler.admin.explain_words import in_a_line
 from scheduler.labels import label_of
 from scheduler.models import JobExecution
 from scheduler.states import ParamSource, RunStatus
@@ -36,7 +36,7 @@ def cells(run: JobExecution, *, sees_params: bool) -> Row:
         run.failures,
         run.queue,
         run.lease_owner or "",
-        first_line(getattr(run, "error_start", "") or ""),
+        in_a_line(run, getattr(run, "error_start", "") or ""),
     ]
     return [*found, as_json(run.params)] if sees_params else found
 

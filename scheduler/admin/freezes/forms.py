@@ -82,7 +82,7 @@ class FreezeForm(forms.Form):
         help_text=_("With “latest”, the last blocked slot of each job runs when the freeze ends."),
     )
     is_enabled = forms.BooleanField(
-        label=_("Enabled"), required=False, initial=True, widget=SwitchWidget()
+        label=_("enabled"), required=False, initial=True, widget=SwitchWidget()
     )
 
     seen_at = SeenAtField()

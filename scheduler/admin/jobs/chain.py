@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from scheduler.admin import formatting
 from scheduler.admin.jobs import columns
@@ -27,7 +28,7 @@ def chain(job: CronJob) -> dict[str, Any]:
     ids = {id_ for step in (*before, *after) for id_ in step} | {job.pk}
     jobs = {each.pk: each for each in CronJob.objects.filter(pk__in=ids)}
     steps = [
-        *(_step(_("before"), step, jobs) for step in reversed(before)),
+        *(_step(pgettext("chain", "before"), step, jobs) for step in reversed(before)),
         {"title": _("this job"), "jobs": [_shown(job, is_this=True)], "more": 0},
         *(_step(_("afterwards"), step, jobs) for step in after),
     ]

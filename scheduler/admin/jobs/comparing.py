@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
+from scheduler.admin.explain_words import reason_of
 from scheduler.admin.site import job_url, reverse
 from scheduler.labels import label_of
 from scheduler.models import JobExecution, JobLog, bounded_id
@@ -82,8 +83,14 @@ def _facts(one: JobExecution, other: JobExecution) -> list[Pair]:
         both(_("took"), lambda run: formatting.duration_between(run.started_at, run.finished_at)),
         both(_("attempts"), lambda run: run.attempt),
         both(_("queue"), lambda run: run.queue or _("default queue")),
-        both(_("error"), lambda run: run.error_message or formatting.NOTHING),
+        both(_("error"), _error),
     ]
+
+
+def _error(run: JobExecution) -> str:
+    if run.status == RunStatus.SKIPPED:
+        return reason_of(run)
+    return run.error_message or formatting.NOTHING
 
 
 def _when(instant: Any) -> str:

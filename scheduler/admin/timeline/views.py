@@ -207,6 +207,7 @@ def _texts() -> dict[str, Any]:
         "planned": _("planned"),
         "frozen": _("planned, but frozen"),
         "at_once": _("runs at once"),
+        "most": _("most: %s"),
         "now": _("now"),
         "due": _("slot"),
         "took": _("took"),

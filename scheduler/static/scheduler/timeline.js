@@ -335,7 +335,7 @@
     const most = steps.reduce((found, [, count]) => Math.max(found, count), 0);
     within(pen, 0, AXIS, names() - 6, COUNTS, () => {
       pen.fillText(texts.at_once, 4, AXIS + 10);
-      pen.fillText(`max ${most}`, 4, AXIS + 26);
+      pen.fillText(texts.most.replace("%s", most), 4, AXIS + 26);
     });
     const left = names();
     const high = new Uint32Array(Math.max(1, Math.ceil(width() - left) + 1));
