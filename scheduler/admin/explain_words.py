@@ -13,8 +13,8 @@ from django.utils.translation import gettext as _
 from scheduler.admin import formatting
 from scheduler.admin.site import reverse
 from scheduler.failure_kinds import first_line
-from scheduler.labels import label_of
 from scheduler.models import JobExecution
+from scheduler.operations import waiting_words
 from scheduler.operations.skip_words import why_not_run
 from scheduler.states import ReasonCode, RunStatus
 
@@ -44,6 +44,15 @@ def in_a_line(run: JobExecution, error: str) -> str:
 def _known_reason(skipped: JobExecution) -> str:
     facts = skipped.reason_facts if isinstance(skipped.reason_facts, Mapping) else {}
     return why_not_run(skipped.reason_code or "", facts, formatting.exact)
+
+
+def in_a_line(run: JobExecution) -> str:
+    """Returns why a run waits or did not start, in the reader's language; else of its error, which
+    is text of a handler, the first line. `run` has `seen_at` and `error_start`, as in lists.
+    """
+    seen_at: datetime = run.seen_at  # type: ignore[attr-defined]
+    known = waiting_words.in_a_line(run, seen_at, formatting.exact)
+    return known or first_line(run.error_start or "")  # type: ignore[attr-defined]
 
 
 def say(text: str, **facts: Any) -> SafeString:

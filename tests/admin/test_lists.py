@@ -77,12 +77,12 @@ def test_runs_that_did_not_start_say_why_in_the_language_of_the_reader(admin):
     )  # fmt: skip
     make_run(
         job, RunStatus.PENDING, error_message="held until the end", reason_code="frozen_held",
-        reason_facts=frozen,
+        reason_facts=frozen, available_at=database_now() + timedelta(hours=1),
     )  # fmt: skip
     make_run(job, RunStatus.SKIPPED, error_message="as a person typed it", reason_code=None)
     words = [
         "동결 “Stocktaking”에 막혔습니다: shelves are counted",
-        "동결이 끝날 때까지 대기",
+        "동결 “Stocktaking” 때문에",
         "as a person typed it",
     ]
 
@@ -91,7 +91,7 @@ def test_runs_that_did_not_start_say_why_in_the_language_of_the_reader(admin):
 
     assert [text for text in words if text not in shown] == []
     assert "held until" not in shown
-    assert {row[-2] for row in rows} == set(words)
+    assert all(any(row[-2].startswith(text) for text in words) for row in rows)
 
 
 def test_file_of_jobs_has_the_columns_and_tags(admin):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet, Value
 from django.http import (
     Http404,
     HttpRequest,
@@ -168,7 +168,8 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         more = ["finished_at", "queue", "lease_owner"]
         if may(request.user, Action.VIEW_PARAMS):
             more.append("params")
-        return listed(JobExecution.objects.filter(pk__in=ids), *more)
+        now = Value(Control().clock.now(), output_field=DateTimeField())
+        return listed(JobExecution.objects.filter(pk__in=ids), *more).annotate(seen_at=now)
 
     def csv_cells(self, request: HttpRequest, row: JobExecution) -> Row:
         return file.cells(row, sees_params=may(request.user, Action.VIEW_PARAMS))

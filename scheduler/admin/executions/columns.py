@@ -32,7 +32,6 @@ from scheduler.labels import label_of
 from scheduler.models import JobExecution, SlotOfRun
 from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
-from scheduler.operations.waiting_words import in_a_line
 from scheduler.states import FINAL, GOING_ON, UNFINISHED, ParamSource, RunStatus
 from scheduler.store.deliveries import COUNTED
 
@@ -242,7 +241,7 @@ def _error_line(execution: JobExecution) -> str:
     """Returns why a run waits or is not a success. One that is tried again keeps its last error."""
     if execution.status in {RunStatus.SUCCESS, *GOING_ON}:
         return ""
-    return in_a_line(execution, execution.error_start or "")  # type: ignore[attr-defined]
+    return in_a_line(execution)
 
 
 def _cell(execution: JobExecution, name: str, content: object) -> SafeString:

@@ -36,7 +36,7 @@ def cells(run: JobExecution, *, sees_params: bool) -> Row:
         run.failures,
         run.queue,
         run.lease_owner or "",
-        in_a_line(run, getattr(run, "error_start", "") or ""),
+        in_a_line(run),
     ]
     return [*found, as_json(run.params)] if sees_params else found
 

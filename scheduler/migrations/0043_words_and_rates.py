@@ -8,7 +8,7 @@ NAME = "group_rate_count_in_range"
 
 class Migration(migrations.Migration):
     atomic = False  # MySQL has no DDL in transactions
-    dependencies = [("scheduler", "0041_drained_workers")]
+    dependencies = [("scheduler", "0042_stands_for")]
     operations = [
         migrations.RemoveConstraint(model_name="concurrencygroup", name=NAME),
         migrations.AddConstraint(
