@@ -96,7 +96,7 @@ _TEXTS: Final[Mapping[Reason, Callable[[], str]]] = {
         "the expression has %(length)s characters, at most %(most)s are kept; nearest: two jobs"
     ),
     Reason.TEMPLATE: lambda: _(
-        "it is a template that nobody has filled in: %(text)s; give the output of `helm template`"
+        "it is a template that nobody has filled in: %(text)s; give the output of “helm template”"
     ),
     Reason.UNKNOWN_KEY: lambda: _("unknown key %(key)s"),
     Reason.UNREADABLE: lambda: _("the entry cannot be read: %(problem)s"),

@@ -160,14 +160,14 @@ def test_the_command_approves_and_rejects(root: User):
         Control().run_now(make_job(name=name, approval_seconds=3600).pk) for name in ("a", "b")
     )
 
-    assert told("approve", wanted.pk, "--note", "fine")["done"] == 1
-    assert told("reject", unwanted.pk)["items"][0]["status"] == "SKIPPED"
+    assert told("approve", wanted.pk, "--note", "fine", "--yes")["done"] == 1
+    assert told("reject", unwanted.pk, "--yes")["items"][0]["status"] == "SKIPPED"
 
     shown = told("show", wanted.pk)
     assert (shown["approval"]["state"], shown["approval"]["note"]) == ("approved", "fine")
     assert shown["explanation"] == ""
     with pytest.raises(SystemExit):
-        told("approve", unwanted.pk)
+        told("approve", unwanted.pk, "--yes")
     assert told("show", unwanted.pk)["explanation"].endswith("rejected it")
 
 
