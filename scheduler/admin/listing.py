@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 
 from scheduler.admin.unfold_compat import AnyPaginator, ChangeList, ModelAdmin
 from scheduler.operations.control import Control
 
 COUNT_LIMIT: Final = 10_000
+_MOST_WORDS: Final = 20
 _LONGEST_ID: Final = 18  # every number of 18 digits fits a bigint
 
 
@@ -54,6 +58,17 @@ class LimitedLookupsAdmin(ModelAdmin):
             # A number too large for the column is an ordinary mistake, not an error of the driver.
             raise IncorrectLookupParameters
         return lookup in self.allowed_lookups
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Looks for some words only: each is a condition, and SQLite refuses a thousand."""
+        words = search_term.split()
+        if len(words) > _MOST_WORDS:
+            text = _("Only the first %(count)s words were searched for.")
+            messages.warning(request, text % {"count": _MOST_WORDS})
+            search_term = " ".join(words[:_MOST_WORDS])
+        return super().get_search_results(request, queryset, search_term)
 
 
 class TimedChangeList(ChangeList):

@@ -79,6 +79,9 @@ def test_a_long_search_finds_nothing_and_a_short_one_finds_what_is_there(admin: 
         return [row.pk for row in admin.get(reverse(name), query).context["cl"].result_list]
 
     assert found(f"{JOBS}_changelist", q=LONG) == found(f"{RUNS}_changelist", q=LONG) == []
+    many = admin.get(reverse(f"{JOBS}_changelist"), {"q": "report " * 2_000})
+    assert [row.name for row in many.context["cl"].result_list] == ["report"]
+    assert "Only the first 20 words" in many.content.decode()
     assert found(f"{RUNS}_changelist", q="report") == [wanted.pk]
 
 
@@ -100,7 +103,7 @@ def test_a_range_of_many_years_has_what_lies_in_it_and_one_of_no_years_is_refuse
     asked = ok(api.get(f"/jobs?from_date={years[0]}&to_date={years[1]}"))
     assert {item["id"] for item in asked["items"]} == {old.pk, new.pk}
     wrong = error_of(api.get(f"/jobs?from_date={all_time[0]}&to_date={all_time[1]}"), 400)
-    assert set(wrong["fields"]) == {"from_date", "to_date"}
+    assert set(wrong["fields"]) == {"from_date"}
     span = ("executions", "list", "--since", years[0], "--until", years[1], "--json")
     assert len(run(*span).json["items"]) == 2
     assert run("executions", "list", "--since", all_time[0]).code == 1
@@ -132,7 +135,7 @@ def test_a_freeze_of_a_century_is_previewed_for_a_week(api: Program):
     ("at", "code"),
     [
         ("2026-03-29 02:30", "in_gap"),  # the clock leaps from 02:00 to 03:00
-        ("1970-01-02 03:00", None),
+        ("1971-01-02 03:00", None),
         ("2190-01-01 03:00", None),
     ],
 )
