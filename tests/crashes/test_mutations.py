@@ -25,6 +25,8 @@ from tests.harness.servers import MariaDB, Postgres, Redis
 from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.database]
+# The protocol as it is, on each database. That the checker names what is broken in it: once.
+only_sqlite = pytest.mark.database("sqlite")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,10 @@ def found(place: Place, executions: int, *, ends_processes: bool = True) -> set[
     return {broken.what for broken in check(history)}
 
 
-@pytest.mark.parametrize(("mutation", "broken"), [("", set()), ("no-fence", {"unfenced"})])
+@pytest.mark.parametrize(
+    ("mutation", "broken"),
+    [("", set()), pytest.param("no-fence", {"unfenced"}, marks=only_sqlite)],
+)
 def test_without_the_fence_a_worker_that_was_declared_lost_writes_the_outcome(
     place: Place, mutation: str, broken: set[str]
 ) -> None:
@@ -74,7 +79,10 @@ def test_without_the_fence_a_worker_that_was_declared_lost_writes_the_outcome(
     assert found(place, 1) == broken
 
 
-@pytest.mark.parametrize(("mutation", "broken"), [("", set()), ("watermark-first", {"missing"})])
+@pytest.mark.parametrize(
+    ("mutation", "broken"),
+    [("", set()), pytest.param("watermark-first", {"missing"}, marks=only_sqlite)],
+)
 def test_a_watermark_that_moves_before_the_slots_are_there_loses_them(
     place: Place, mutation: str, broken: set[str]
 ) -> None:
@@ -89,6 +97,7 @@ def test_a_watermark_that_moves_before_the_slots_are_there_loses_them(
     assert found(place, 1 if mutation else 3) == broken
 
 
+@only_sqlite
 def test_a_wake_up_that_is_sent_before_the_commit_costs_nothing_but_time(place: Place) -> None:
     place.worker("waiting")
     place.beat(mutation="wakeup-first")
@@ -97,7 +106,7 @@ def test_a_wake_up_that_is_sent_before_the_commit_costs_nothing_but_time(place: 
         assert found(place, len(place.jobs)) == set()
 
 
-@pytest.mark.parametrize("mutation", ["", "claim-assumed"])
+@pytest.mark.parametrize("mutation", ["", pytest.param("claim-assumed", marks=only_sqlite)])
 def test_a_claim_that_is_taken_for_committed_begins_twice(place: Place, mutation: str) -> None:
     place.insert_due_job()
     place.beat()
@@ -108,7 +117,7 @@ def test_a_claim_that_is_taken_for_committed_begins_twice(place: Place, mutation
     assert bool(broken) == bool(mutation)
 
 
-@pytest.mark.parametrize("mutation", ["", "verdict-first"])
+@pytest.mark.parametrize("mutation", ["", pytest.param("verdict-first", marks=only_sqlite)])
 def test_a_verdict_that_counts_before_its_commit_is_lost_and_the_run_begins_again(
     place: Place, mutation: str
 ) -> None:
@@ -133,6 +142,7 @@ SOAKED: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+@only_sqlite
 def test_every_mutation_is_soaked() -> None:
     assert set(SOAKED) == set(MUTATIONS) - HARMLESS - SINGLE_INSTANTS
 
