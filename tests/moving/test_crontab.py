@@ -215,15 +215,17 @@ def test_a_line_without_a_zone_or_with_a_user_says_what_differs(
 def test_imported_twice_a_line_is_one_job_also_after_its_times_were_edited(
     control: ImportControl, crontab: Path
 ):
+    # Each plain line once: what takes long is the look at the slots, which asks no database.
+    crontab.write_text("\n".join(LINES[:4] + LINES[22:]) + "\n", encoding="utf-8")
     lossy = ("--accept-differences", "--skip-impossible")
     first = run("import", f"crontab:{crontab}", *lossy, "--json").json
-    assert first["steps"]["create"] == CronJob.objects.count() == 35
-    assert run("import", f"crontab:{crontab}", *lossy, "--json").json["steps"]["nothing"] == 35
+    assert first["steps"]["create"] == CronJob.objects.count() == 17
+    assert run("import", f"crontab:{crontab}", *lossy, "--json").json["steps"]["nothing"] == 17
 
     crontab.write_text(crontab.read_text().replace("2 2 * * * shopt", "3 3 * * * shopt"))
     again = run("import", f"crontab:{crontab}", *lossy, "--json").json
 
-    assert (again["steps"]["update"], CronJob.objects.count()) == (1, 35)
+    assert (again["steps"]["update"], CronJob.objects.count()) == (1, 17)
 
 
 def test_compare_finds_no_difference_between_cron_and_jobu_in_400_days(

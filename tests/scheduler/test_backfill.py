@@ -225,7 +225,7 @@ def test_the_question_of_an_idle_tick_is_one_index_probe(
     job = hourly(system)
     Backfill.objects.bulk_create(
         Backfill(job=job, since=FIRST, until=FIRST, total=1, state=BackfillState.DONE)
-        for _ in range(3_000)
+        for _ in range(1_000)
     )
     with connection.cursor() as cursor:
         cursor.execute(

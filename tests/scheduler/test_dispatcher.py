@@ -111,13 +111,13 @@ def test_an_execution_carries_what_its_job_said_at_its_slot(system: SchedulerHar
 def test_two_dispatchers_interleaved_make_one_row_per_slot(system: SchedulerHarness):
     jobs = [system.job() for _ in range(5)]
     beats = [system.dispatcher, system.new_dispatcher()]
-    for step in range(40):
+    for step in range(16):
         beats[step % 2].tick()
         beats[(step + 1) % 2].tick()
         system.clock.advance(30)
     beats[0].tick()
     for job in jobs:
-        assert slots(job) == [at("2026-01-12T10:01") + timedelta(minutes=i) for i in range(20)]
+        assert slots(job) == [at("2026-01-12T10:01") + timedelta(minutes=i) for i in range(8)]
 
 
 def test_the_watermark_and_not_the_row_keeps_a_slot_from_running_again(system: SchedulerHarness):
@@ -761,8 +761,9 @@ def test_dst_nights_record_what_cron_would_run(system: SchedulerHarness):
     job = system.job(cron_expression="30 2 * * *", timezone="Europe/Berlin", misfire_policy="all")
     system.clock.advance_to(at("2026-03-27T00:00"))
     CronJob.objects.filter(pk=job.pk).update(next_run_at=None)
-    for _ in range(24 * 4):
-        system.clock.advance(3600)
+    system.tick()
+    for _ in range(3 * 4):
+        system.clock.advance(8 * 3600)
         system.tick()
     assert slots(job)[-4:] == [
         at("2026-03-27T01:30"),

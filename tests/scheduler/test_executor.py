@@ -880,26 +880,26 @@ def test_a_next_try_and_a_jitter_are_not_cut_short_when_another_run_ends(
 
 
 @pytest.mark.parametrize("policy", ["skip", "queue_one"])
-def test_twenty_retried_runs_wait_quietly_and_run_one_after_the_other(
+def test_eight_retried_runs_wait_quietly_and_run_one_after_the_other(
     policy: str, system: SchedulerHarness
 ):
     system.configure(lease_seconds=3600)  # the clock runs faster than leases are renewed
     job = system.job(overlap_policy=policy, handler_name="waits", is_enabled=False)
     overlapping = Overlapping(system, policy, job=job)
     shape = {"status": RunStatus.FAILED, "attempt": 1, "failures": 1, "finished_at": START}
-    failed = [system.execution(job, **shape) for _ in range(20)]
+    failed = [system.execution(job, **shape) for _ in range(8)]
     for row in failed:
         system.control.retry(row.pk)
     system.deliver()
     looks = 0
-    for _ in range(60):
-        system.clock.advance(5)
+    for _ in range(30):
+        system.clock.advance(10)
         looks += len(system.deliver())
     # Five minutes, in which each looks once a minute.
-    assert looks <= 5 * 20
+    assert looks <= 5 * 8
 
     overlapping.end()
-    assert sum(len(system.deliver()) for _ in failed) == 20
+    assert sum(len(system.deliver()) for _ in failed) == 8
     assert set(statuses(job)) == {"SUCCESS"}
     # None of them waited for another one's time; the clock has not moved since the first began.
     ends = {fresh(row).finished_at for row in failed}
