@@ -265,7 +265,7 @@ RUNNING = {
 }
 
 
-@pytest.mark.database("sqlite", "postgres", "mysql")
+# What a revoke writes: tests/scheduler/test_revoking.py, on each database.
 def test_revoke_and_terminate_cancel_runs_and_nothing_else(view: View):
     jobu = view.jobu
     waiting, running, other = (

@@ -1,4 +1,7 @@
-"""A real beat is restarted with another calendar."""
+"""A real beat is restarted with another calendar.
+
+What it writes then: tests/scheduler/test_changed_schedules.py, on each database.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from scheduler.clock import host_now
 from tests.harness.process_helpers import insert_job
 from tests.harness.system import System
 
-pytestmark = [pytest.mark.processes, pytest.mark.database]
+pytestmark = pytest.mark.processes
 
 
 def test_a_beat_that_starts_with_a_new_holiday_moves_the_next_run(jobu: System):

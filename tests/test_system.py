@@ -107,7 +107,7 @@ def test_merge_replaces_lists_and_does_not_change_the_base():
     assert base == {"a": {"b": [1], "c": 2}}
 
 
-@pytest.mark.database
+# What a claim leaves alone: tests/scheduler/test_queue_pauses.py, on each database.
 def test_children_of_a_worker_leave_a_paused_queue_alone_until_it_is_resumed(
     system: SystemFactory,
 ):

@@ -59,6 +59,7 @@ def pages(admin, alice) -> list[Page]:
     return _pages
 
 
+@pytest.mark.thorough
 def test_no_page_shows_text_of_a_row_as_html(pages):
     shown = 0
     for page in pages:
@@ -70,6 +71,7 @@ def test_no_page_shows_text_of_a_row_as_html(pages):
     assert shown >= 30, "the pages do show the rows"
 
 
+@pytest.mark.thorough
 def test_no_secret_is_on_any_page(pages):
     for page in pages:
         assert SECRET not in page.text, page.address
@@ -85,6 +87,7 @@ def test_no_list_shows_text_of_its_address_as_html(admin, alice, words):
         assert scripts_in(text_of(response)) == [], path
 
 
+@pytest.mark.thorough
 def test_pages_show_no_data_to_users_without_permission(alice, django_user_model):
     rows = fill(alice, "row-canary")
     somebody = Client(raise_request_exception=False)
@@ -97,6 +100,7 @@ def test_pages_show_no_data_to_users_without_permission(alice, django_user_model
             assert "row-canary" not in text_of(response), address
 
 
+@pytest.mark.thorough
 def test_no_page_accepts_a_post_without_the_csrf_token(alice):
     rows = fill(alice, "plain")
     client = Client(enforce_csrf_checks=True, raise_request_exception=False)
@@ -136,6 +140,7 @@ PARAMETERS = (
 
 
 @pytest.mark.database
+@pytest.mark.thorough
 def test_text_of_list_addresses_is_never_part_of_an_sql_statement(admin, alice, statements):
     fill(alice, "plain")
     before = counts()
@@ -153,6 +158,7 @@ def test_text_of_list_addresses_is_never_part_of_an_sql_statement(admin, alice, 
     assert counts() == before
 
 
+@pytest.mark.thorough
 def test_no_list_can_be_filtered_by_hidden_columns(admin, alice):
     fill(alice, "plain", SECRETS)
 
