@@ -167,6 +167,7 @@ def main(modules: Sequence[str]) -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a child's first collection then copies no page of the imports
+    gc.set_threshold(10_000, 10, 10)  # a start makes many objects and hardly any garbage
     command = serve()
     if command is not None:
         become(command)
