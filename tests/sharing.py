@@ -83,7 +83,9 @@ def _units(files: Sequence[str], known: Mapping[str, FileCost]) -> dict[tuple[st
     """Returns what is put into one part as a whole: files, and what it costs."""
     costs = {file: known.get(file, FileCost()) for file in files}
     on_site = tuple(file for file in files if SITE in costs[file].servers)
-    units = {(file,): costs[file] for file in files if file not in on_site}
+    units: dict[tuple[str, ...], FileCost] = {
+        (file,): costs[file] for file in files if file not in on_site
+    }
     if on_site:
         servers = frozenset[str]().union(*(costs[file].servers for file in on_site))
         units[on_site] = FileCost(seconds=seconds_of(on_site, known), servers=servers)
