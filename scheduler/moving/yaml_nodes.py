@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from scheduler.moving.importing_code import optional
 
+_NULL: Final = "tag:yaml.org,2002:null"
 _MARK: Final = re.compile(r"---(\s|$)")
 
 
@@ -31,7 +32,7 @@ class Document:
     def items(self, key: str) -> Iterator[Document]:
         """Yields the mappings of a list below `key`, with their lines."""
         for name, listed in self.node.value:
-            if name.value == key:
+            if name.value == key and listed.tag != _NULL:
                 listed = listed.value if isinstance(listed.value, list) else [listed]
                 yield from (_document(each) for each in listed)
 
@@ -53,7 +54,7 @@ def documents(text: str) -> Iterator[Document]:
         try:
             while loader.check_node():
                 node = loader.get_node()
-                if node is not None and node.tag != "tag:yaml.org,2002:null":
+                if node is not None and node.tag != _NULL:
                     yield _document(node)
             return
         except yaml.YAMLError as error:
@@ -102,6 +103,9 @@ def _document(node: Any) -> Document:
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         return Document(line=line, value={}, problem=_("it is no mapping"))
+    if kind := _kind_of_list(node):
+        # Not as a whole: one bad item must not hide the others.
+        return Document(line=line, value={"kind": kind}, node=node)
     if twice := _key_twice(node):
         return Document(line=twice.start_mark.line + 1, value={}, problem=_(
             "the key %(key)s stands twice in one mapping") % {"key": twice.value})  # fmt: skip
@@ -115,6 +119,13 @@ def _document(node: Any) -> Document:
         problem = getattr(error, "problem", None) or str(error)
         return Document(line=line, value={}, problem=problem, text=text)
     return Document(line=line, value=value, node=node)
+
+
+def _kind_of_list(node: Any) -> str:
+    found = {key.value: value.value for key, value in node.value if isinstance(key.value, str)}
+    kind = found.get("kind")
+    is_list = isinstance(kind, str) and kind.endswith("List")
+    return str(kind) if is_list and isinstance(found.get("items"), list) else ""
 
 
 def _key_twice(node: Any) -> Any:

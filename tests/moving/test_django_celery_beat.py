@@ -35,7 +35,7 @@ NOT_THE_SAME: dict[str, tuple[str, set[str]]] = {
     "over": ("impossible", {"over"}),
     "options": ("differs", {"expires", "headers", "priority", "routing"}),
     "x" * 150: ("differs", {"name"}),
-    "broken": ("impossible", {"expression"}),
+    "broken": ("impossible", {"arguments"}),
 }
 KINDS = {
     "every 10 minutes": "every 10m from 20",

@@ -175,6 +175,42 @@ def test_after_a_broken_document_the_next_ones_are_read(control: ImportControl, 
     assert max(lines) >= starts[-1]
 
 
+def test_a_bad_item_of_a_list_hides_no_other(control: ImportControl, tmp_path: Path):
+    path = tmp_path / "jobs.yaml"
+    bad = cron_job("bad", "schedule: {{ .Values.schedule }}")
+    twice = "kind: CronJob\nmetadata: {name: a}\nmetadata: {name: b}\n"
+    items = [CRON_JOBS[0], bad, twice, CRON_JOBS[1]]
+    listed = "".join(f"- {'  '.join(each.splitlines(keepends=True))}" for each in items)
+    path.write_text(f"kind: List\nitems:\n{listed}---\nkind: List\nitems:\n")
+
+    found = found_in(f"kubernetes:{path}", control)
+
+    assert {"utc", "forbid"} <= found.keys()
+    others = [each for name, each in found.items() if name not in ("utc", "forbid")]
+    assert sorted(sorted(reasons(each)) for each in others) == [["template"], ["unreadable"]]
+
+
+def test_a_zone_in_front_of_the_fields(control: ImportControl, tmp_path: Path):
+    path = tmp_path / "jobs.yaml"
+    specs = {
+        "old": ["schedule: 'TZ=Asia/Seoul 0 3 * * *'"],
+        "older": ["schedule: 'CRON_TZ=Asia/Seoul 0 3 * * *'"],
+        "both": ["schedule: 'TZ=Asia/Seoul 0 3 * * *'", "timeZone: Etc/UTC"],
+        "mars": ["schedule: 'TZ=Mars/Base 0 3 * * *'"],
+    }
+    path.write_text("---\n".join(cron_job(name, *spec) for name, spec in specs.items()))
+
+    found = found_in(f"kubernetes:{path}", control)
+
+    for name in ("old", "older"):
+        values = found[name].values
+        assert (values["cron_expression"], values["timezone"]) == ("0 3 * * *", "Asia/Seoul")
+        assert reasons(found[name]) == {"container"}
+    assert {reason for name in ("both", "mars") for reason in reasons(found[name])} == {
+        "unreadable"
+    }
+
+
 def test_cronjobs_as_the_api_answers_them_and_as_json(control: ImportControl, tmp_path: Path):
     yaml = importlib.import_module("yaml")
     items = [yaml.safe_load(text) for text in CRON_JOBS[:3]]

@@ -65,10 +65,7 @@ def _entry(
     }
     try:
         found_schedule, zone = _schedule(task, schedules)
-        args, kwargs = json.loads(task["args"] or "[]"), json.loads(task["kwargs"] or "{}")
-        headers = json.loads(task.get("headers") or "{}")
-        if not (isinstance(args, list) and isinstance(kwargs, dict)):
-            raise ValueError("args must be a JSON list, and kwargs a JSON object")
+        args, kwargs, headers = _message(task)
     except _NotHere as error:
         return Entry(**facts, findings=[error.finding])
     except Exception as error:  # noqa: BLE001 - Celery's own code reads the fields
@@ -96,6 +93,18 @@ def _entry(
     if task.get("one_off") and not isinstance(found_schedule, Once):
         found = _once(given, found, facts, options, has_priorities=has_priorities)
     return found.entry(**facts)
+
+
+def _message(task: Row) -> tuple[list[Any], dict[str, Any], Any]:
+    """Returns args, kwargs and headers. Raises _NotHere for what Celery could not send either."""
+    try:
+        args, kwargs = json.loads(task["args"] or "[]"), json.loads(task["kwargs"] or "{}")
+        headers = json.loads(task.get("headers") or "{}")
+        if not (isinstance(args, list) and isinstance(kwargs, dict)):
+            raise ValueError("args must be a JSON list, and kwargs a JSON object")
+    except ValueError as error:
+        raise _NotHere(impossible(Reason.ARGUMENTS, problem=str(error))) from error
+    return args, kwargs, headers
 
 
 def _changed_at(task: Row) -> datetime | None:

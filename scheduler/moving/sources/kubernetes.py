@@ -42,6 +42,7 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(h|ms|us|ns|m|s)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _OVERLAP: Final = {"Allow": "allow", "Forbid": "skip", "Replace": "replace"}
 _BACKOFF_LIMIT: Final = 6
+_ZONE_IN_FRONT: Final = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.+)", re.DOTALL)
 _TEMPLATE: Final = "{{"
 # `$(NAME)` in a command, an argument or a later variable; `$$(NAME)` stands for the text itself.
 _REFERENCE: Final = re.compile(r"(\$\$)|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
@@ -105,8 +106,8 @@ def _entry(value: Mapping[str, Any], where: str, path: Path, options: Options) -
         distance = _distance(str(spec.get("schedule", "")))
         if distance is not None:
             return _of_distance(facts, value, values, findings, distance, options)
-        zone, of_zone = _zone(spec, options)
-        rule = read_rule(str(spec.get("schedule", "")), zone, Dialect.KUBERNETES)
+        fields, zone, of_zone = _zone(spec, options)
+        rule = read_rule(fields, zone, Dialect.KUBERNETES)
     except _Unknown as error:
         return Entry(**facts, findings=[impossible(Reason.UNKNOWN_KEY, key=str(error))])
     except UnreadableField as error:
@@ -167,14 +168,20 @@ def _known(found: object, known: set[str], where: str) -> Mapping[str, Any]:
     return found
 
 
-def _zone(spec: Mapping[str, Any], options: Options) -> tuple[str, list[Finding]]:
-    named = spec.get("timeZone")
+def _zone(spec: Mapping[str, Any], options: Options) -> tuple[str, str, list[Finding]]:
+    """Returns the five fields, the zone, and what is to be said of it."""
+    fields, named = str(spec.get("schedule", "")), spec.get("timeZone")
+    # Newer clusters refuse this; older ones run it.
+    if found := _ZONE_IN_FRONT.fullmatch(fields.strip()):
+        if named:
+            raise ValueError("the schedule names a time zone, and timeZone another one")
+        named, fields = found[1], found[2]
     if named:
         if not is_zone(named):
             raise ValueError(f"unknown time zone {named!r}")
-        return str(named), []
+        return fields, str(named), []
     zone = options.timezone or "UTC"
-    return zone, [] if options.timezone else [differs(Reason.ZONE, zone=zone)]
+    return fields, zone, [] if options.timezone else [differs(Reason.ZONE, zone=zone)]
 
 
 def _columns(
