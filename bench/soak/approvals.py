@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bench.soak.findings import Broken
 from bench.soak.history import MISFIRE, Execution, History
@@ -21,7 +21,7 @@ def wrong(history: History) -> Iterator[Broken]:
     asking = {job.id for job in history.jobs if job.needs_approval}
     rows = {row.id: row for row in history.executions if row.job_id in asking}
     said: dict[int, set[str]] = defaultdict(set)
-    asked_at = {}
+    asked_at: dict[int, datetime] = {}
     for decision in history.decisions:
         said[decision.execution_id].add(decision.what)
         if decision.what == "approving":

@@ -26,7 +26,7 @@ def expected_slots(job: Job, history: History) -> list[datetime]:
 
 def completeness(history: History) -> Iterator[Broken]:
     rows = grouped(
-        [row for row in history.executions if row.parent_id is None], lambda row: row.job_id
+        [row for row in history.executions if row.parent_id is None], lambda row: row.job_id or 0
     )
     for job in history.jobs:
         yield from _completeness_of(job, rows.get(job.id, []), history)

@@ -20,6 +20,8 @@ COLUMNS: Final = (
     *("cron_expression", "timezone", "calendar", "start_at", "end_at"),
     *("owed_from", "counted_from", "spread_name"),
 )
+#: So many names at most, or as many as are wanted, are in one statement.
+_NAMES: Final = 500
 #: A calendar that moves slots may have changed: those that are settled lie before the watermark.
 #: Without one, slots after `now` are never settled, so that jobs with one schedule are one group.
 _OWED_FROM: Final = Case(When(calendar__contains=":", then="next_run_at"))
@@ -62,22 +64,23 @@ def _joined(spread: Iterable[Group], is_late: Callable[[], bool]) -> list[list[G
 
 
 def first_jobs(alike: Sequence[Group], limit: int) -> list[CronJob]:
-    """The first `limit` jobs of groups with the same slots."""
+    """The first `limit` jobs of groups with the same slots; of very many, of those by name."""
     rows = _enabled().only("name", "handler_name", "cron_expression", "timezone").order_by("id")
     # Those that differ by their names alone are read at once.
     names: dict[tuple[Any, ...], list[str]] = {}
     for *columns, name in alike:
         names.setdefault(tuple(columns), []).append(name)
     found: list[CronJob] = []
-    for columns, of_columns in names.items():
+    for values, of_columns in names.items():
         same = {
             f"{column}__isnull" if value is None else column: True if value is None else value
-            for column, value in zip(COLUMNS, columns, strict=False)
+            for column, value in zip(COLUMNS, values, strict=False)
         }
         if None in of_columns:
             same["spread_name__isnull"] = True
         else:
-            same["name__in"] = of_columns[:limit]  # by its index, not by a look at each job
+            # By its index, not by a look at each job.
+            same["name__in"] = of_columns[: max(limit, _NAMES)]
         found += rows.filter(**same)[:limit]
     return sorted(found, key=lambda job: job.pk)[:limit]
 
