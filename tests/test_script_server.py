@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
+INSTALL_SECONDS = 600.0
 STOP_SECONDS = 30.0
 
 pytestmark = pytest.mark.processes
@@ -65,6 +67,24 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+@cache
+def install() -> None:
+    """Makes this checkout's .venv, if it has none. That takes a minute or more, and is no start.
+
+    tests/test_bootstrap.py tests the installation itself.
+    """
+    ensure = '. "$0/script/bootstrap.sh" && ensure_venv "$0" requirements.txt'
+    done = subprocess.run(
+        ["sh", "-c", ensure, str(ROOT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 class Server:
     """Runs `script/server` with free ports and a separate data directory."""
 
@@ -77,6 +97,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *parts: str, **environment: str) -> None:
+        install()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JOBU_", "DJANGO_"))}
         own = {
             "JOBU_DATA_DIR": str(self.data_dir),

@@ -79,6 +79,7 @@ def test_a_freeze_that_sql_makes_longer_or_shorter_moves_what_it_holds(system: S
     made = freeze(system, 1.25)
     system.minutes(1)
     assert outcomes() == [HELD]
+    assert made.until is not None
     jitter = held().available_at - made.until
 
     sooner = START + timedelta(minutes=1.1)

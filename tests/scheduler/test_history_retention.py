@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_zero_keeps_them_for_ever(system: SchedulerHarness):
 
 def test_shards_are_as_old_as_their_parent(system: SchedulerHarness):
     """A parent that was tried again after a month is not behind with its deletion."""
-    ended = {"status": "SUCCESS", "started_at": START, "shard_count": 2}
+    ended: dict[str, Any] = {"status": "SUCCESS", "started_at": START, "shard_count": 2}
     later = START + timedelta(days=40)
     parent = system.execution(system.job(), **ended, finished_at=later)
     for shard in range(2):
