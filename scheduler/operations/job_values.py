@@ -30,9 +30,8 @@ def lock_named(job: CronJob, wanted: Mapping[str, Any]) -> None:
     Nor does anybody close a circle of jobs. Call it before the values are checked.
     """
     names = wanted.get("upstreams")
-    is_possible = is_list_of_texts(names) and len(names) <= upstreams.MOST_UPSTREAMS
-    if is_possible and sorted(names) != job.upstreams:
-        upstreams.lock_before(names)
+    if is_list_of_texts(names) and sorted(names) != job.upstreams:
+        upstreams.lock_before(names[: upstreams.MOST_UPSTREAMS])  # more are refused
     group = wanted.get("concurrency_group")
     if group and group != job.concurrency_group and is_storable(group):
         limited_jobs.lock_group(group, job_id=job.pk)

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from scheduler.models import ConcurrencyGroup, CronJob, JobExecution, JobFreeze, JobUpstream
+from scheduler.models import (
+    Activity,
+    ConcurrencyGroup,
+    CronJob,
+    JobExecution,
+    JobFreeze,
+    JobUpstream,
+)
 from scheduler.operations import history
 from scheduler.operations.actor import Actor
 from scheduler.operations.backfills import BackfillControl
@@ -63,10 +70,10 @@ def an_hour(system: SchedulerHarness) -> dict[str, Any]:
     return {"reason": "r", "since": now, "until": now + timedelta(hours=1)}
 
 
-def refused_fields(work: Callable[[], object]) -> set[str]:
+def refused_fields(work: Callable[..., object], *arguments: object, **values: Any) -> set[str]:
     """The fields that were refused. Any other error fails the test."""
     try:
-        work()
+        work(*arguments, **values)
     except InvalidJob as error:
         return set(error.problems)
     return set()
@@ -78,7 +85,7 @@ def test_whatever_is_typed_into_a_freeze_is_refused_at_its_field(
 ):
     for number, wrong in enumerate(WRONG):
         values = {"name": f"f {number}", **an_hour(system), field: wrong}
-        assert refused_fields(lambda values=values: freezes(system).create(**values)) <= {field}
+        assert refused_fields(freezes(system).create, **values) <= {field}
     for row in freezes(system).all():
         assert freezes(system).problem(row) == ""
 
@@ -90,7 +97,7 @@ def test_whatever_is_typed_into_a_group_is_refused_at_its_field(
     may_miss = {"rate_count", "rate_seconds"}  # each needs the other one
     for number, wrong in enumerate(WRONG):
         values = {"name": f"g {number}", "max_running": 1, field: wrong}
-        found = refused_fields(lambda values=values: groups(system).set_limits(**values))
+        found = refused_fields(groups(system).set_limits, **values)
         assert found <= {field} | may_miss
         if field == "name":
             with pytest.raises(NotPossible):
@@ -112,10 +119,10 @@ def test_whatever_is_typed_into_a_job_is_refused_at_its_field(
     for number, wrong in enumerate([*WRONG, many]):
         name = f"j {number}"
         if door == "file":
-            found = refused_fields(lambda name=name, wrong=wrong: apply(name, wrong))
+            found = refused_fields(apply, name, wrong)
         else:
             values = {"name": name, **HOURLY, field: wrong}
-            found = refused_fields(lambda values=values: system.control.create_job(**values))
+            found = refused_fields(system.control.create_job, **values)
         assert found <= {field}, repr(wrong)[:80]
     system.tick()  # what was accepted can be planned
     assert not CronJob.objects.exclude(schedule_error="").exists()
@@ -127,7 +134,7 @@ def test_whatever_is_typed_into_a_job_is_refused_at_its_field(
 def test_a_freeze_that_would_never_hold_is_refused(system: SchedulerHarness):
     # It is a Tuesday.
     values = {"name": "weekend", **an_hour(system), "hours": "Sat 00:00 - Sun 24:00"}
-    assert refused_fields(lambda: freezes(system).create(**values)) == {"hours"}
+    assert refused_fields(freezes(system).create, **values) == {"hours"}
     later = system.clock.now() + timedelta(days=7)
     assert freezes(system).create(**{**values, "until": later}).pk
 
@@ -136,7 +143,7 @@ def test_an_edit_cannot_let_a_freeze_end_before_now_by_a_typing_error(system: Sc
     made = freezes(system).create(name="move", **an_hour(system))
     system.clock.advance(600)
     past = system.clock.now() - timedelta(seconds=60)
-    assert refused_fields(lambda: freezes(system).update(made.pk, until=past)) == {"until"}
+    assert refused_fields(freezes(system).update, made.pk, until=past) == {"until"}
 
     system.clock.advance(7200)  # it is over, and what was right stays so
     assert freezes(system).update(made.pk, reason="it was a move").reason == "it was a move"
@@ -192,7 +199,7 @@ def test_two_people_make_a_freeze_of_one_name_at_once(system: SchedulerHarness):
     values = {"name": "move", **an_hour(system)}
 
     def make() -> set[str]:
-        return refused_fields(lambda: freezes(system).create(**values))
+        return refused_fields(freezes(system).create, **values)
 
     assert sorted(together(*[make] * 4), key=len) == [set(), {"name"}, {"name"}, {"name"}]
 
@@ -218,7 +225,7 @@ def test_the_history_says_which_limits_of_a_group_have_changed(system: Scheduler
     groups(system).set_limits("mail", rate_count=100, rate_seconds=60)
     groups(system).set_limits("mail", rate_count=5, rate_per_key=True)
 
-    entry = history.Activity.objects.latest("id")
+    entry = Activity.objects.latest("id")
     assert history.describe(entry, str) == "Changed most starts, starts are counted per key"
     changes = history.changes_of(entry, sees_params=True)
     assert [(each.field, each.old, each.new) for each in changes] == [
@@ -243,7 +250,7 @@ def test_a_key_that_sql_has_written_and_that_is_no_path_limits_all_runs_and_says
     waiting = JobExecution.objects.get(pk=runs[1].pk)
     why = in_words(waiting, system.clock.now(), str)
     assert f"The key {path} is no path, such as params.tenant" in why
-    assert refused_fields(lambda: system.control.update_job(job.pk, concurrency_key=path)) <= {
+    assert refused_fields(system.control.update_job, job.pk, concurrency_key=path) <= {
         "concurrency_key"
     }
 
@@ -267,7 +274,7 @@ def test_whatever_is_typed_into_a_backfill_is_refused_at_its_field(
     texts = ["{slot:%", "{slot:%Q}", "{slot:\ud800}", "{slot:" + "%Y" * 5000 + "}"]
     for wrong in [*WRONG, *({"at": text} for text in texts)]:
         values = {"since": now - timedelta(hours=3), "until": now, field: wrong}
-        found = refused_fields(lambda values=values: control.start(job.pk, **values))
+        found = refused_fields(control.start, job.pk, **values)
         assert found <= {field}, wrong
 
 
@@ -281,11 +288,11 @@ def test_people_who_close_a_circle_at_once_are_not_all_let(system: SchedulerHarn
     def follow(number: int) -> set[str]:
         names = [jobs[(number + 1) % length].name]
         job_id = jobs[number].pk
-        return refused_fields(lambda: system.control.update_job(job_id, upstreams=names))
+        return refused_fields(system.control.update_job, job_id, upstreams=names)
 
     for _round in range(5):
         JobUpstream.objects.all().delete()
-        found = together(*(lambda number=number: follow(number) for number in range(length)))  # type: ignore[misc]
+        found = together(*(lambda number=number: follow(number) for number in range(length)))
         assert sorted(found, key=len) == [*[set()] * (length - 1), {"upstreams"}]
     system.tick()
     assert CronJob.objects.filter(schedule_error="").count() == length
@@ -321,9 +328,7 @@ def test_a_group_is_not_deleted_while_somebody_gives_it_to_a_job(system: Schedul
     job = system.control.create_job(name="a", **HOURLY)
 
     def take() -> bool:
-        return not refused_fields(
-            lambda: system.control.update_job(job.pk, concurrency_group="dwh")
-        )
+        return not refused_fields(system.control.update_job, job.pk, concurrency_group="dwh")
 
     def delete() -> bool:
         try:

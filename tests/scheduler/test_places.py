@@ -262,13 +262,14 @@ def test_groups_are_refused_or_kept_with_a_reason(system: SchedulerHarness):
         with pytest.raises(InvalidJob) as refused:
             system.control.update_job(job.pk, **values)
         assert text in refused.value.problems[field][0]
-    for values, field in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"rate_count": 5}, "rate_seconds"),
         ({"max_running": 0}, "max_running"),
         ({}, "max_running"),
-    ):
+    ]
+    for limits, field in wrong:
         with pytest.raises(InvalidJob) as refused:
-            control.set_limits("other", **values)
+            control.set_limits("other", **limits)
         assert set(refused.value.problems) == {field}
     system.control.update_job(job.pk, concurrency_group="dwh")
     system.tick()

@@ -44,7 +44,9 @@ class Rows:
         self.group = ConcurrencyGroup.objects.create(name="dwh", max_running=1)
         now = database_now()
         self.range = {"since": now - timedelta(days=3), "until": now}
-        self.backfill = BackfillControl(may_approve=True).start(self.job.pk, **self.range)
+        self.backfill = BackfillControl(may_approve=True).start(
+            self.job.pk, since=self.range["since"], until=self.range["until"]
+        )
         self.digest = digest_of_params(self.run)
 
     def state(self) -> list[Any]:

@@ -196,7 +196,7 @@ class ExecutionColumns(ModelAdmin):
         count_shards(rows)
         state = [
             (row.pk, row.status, row.progress, row.attempt, row.failures, row.started_at,
-             row.reason_code, row.ended_shards)
+             row.reason_code, _ended_shards(row))
             for row in rows
         ]  # fmt: skip
 
@@ -231,8 +231,13 @@ def _duration(execution: JobExecution) -> SafeString:
     return _cell(execution, "took", page.duration_cell(execution, seen_at))
 
 
-def _shards(execution: JobExecution) -> str:
+def _ended_shards(execution: JobExecution) -> int | None:
     ended: int | None = execution.ended_shards  # type: ignore[attr-defined]
+    return ended
+
+
+def _shards(execution: JobExecution) -> str:
+    ended = _ended_shards(execution)
     counts = {"ended": "?" if ended is None else ended, "count": execution.shard_count}
     return gettext("%(ended)s of %(count)s shards") % counts
 

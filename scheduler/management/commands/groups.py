@@ -99,7 +99,9 @@ def _facts(group: Group) -> dict[str, Any]:
 
 def _set(command: Command, options: dict[str, Any]) -> int:
     given = {name: options[name] for name in SETTABLE if options[name] is not None}
-    values = {name: None if value == inputs.NONE else value for name, value in given.items()}
+    values: dict[str, Any] = {
+        name: None if value == inputs.NONE else value for name, value in given.items()
+    }
     row = _control(command).set_limits(options["name"], **values)
     if command.printer.as_json:
         command.printer.document({name: getattr(row, name) for name in ("name", *SETTABLE)})
