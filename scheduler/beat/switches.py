@@ -16,8 +16,6 @@ from scheduler.alerts.errands import Errands
 from scheduler.clock import Clock
 from scheduler.events import emit
 from scheduler.models import JobSwitch
-from scheduler.moving.old_sides import place_of
-from scheduler.moving.switching import Switching
 from scheduler.operations.actor import Actor
 from scheduler.operations.errors import NotPossible
 from scheduler.operations.switches import SwitchControl
@@ -61,6 +59,10 @@ class Switches:
             connections.close_all()
 
     def _go_on(self, switch: JobSwitch) -> None:
+        # What reads other systems is large, and most beats never need it.
+        from scheduler.moving.old_sides import place_of
+        from scheduler.moving.switching import Switching
+
         was = (switch.state, switch.error)
         # The history names the person who began it.
         control = SwitchControl(actor=Actor(name=switch.who), clock=self._clock)
