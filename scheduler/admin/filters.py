@@ -28,6 +28,14 @@ from scheduler.store.statistics import FAILING
 Choices = list[tuple[str, Any]]
 
 
+class NamedFilter(DropdownFilter):
+    """Filters by a name that the address may hold as anybody has typed it."""
+
+    def value(self) -> str | None:
+        """PostgreSQL refuses the sign NUL in a text."""
+        return (super().value() or "").replace("\0", "") or None
+
+
 class JobStateFilter(DropdownFilter):
     title = _("state")
     parameter_name = "state"
@@ -45,7 +53,7 @@ class JobStateFilter(DropdownFilter):
         return queryset.filter(IN_STATE[JobState(state)]) if state in list(JobState) else queryset
 
 
-class HandlerFilter(DropdownFilter):
+class HandlerFilter(NamedFilter):
     """Filters by handler. The names come from the jobs and the registry, which are short lists."""
 
     title = _("handler")
@@ -96,7 +104,7 @@ class FailureFilter(LinkedFilter):
     column = "failed_run__group_id"
 
 
-class QueueFilter(DropdownFilter):
+class QueueFilter(NamedFilter):
     title = _("queue")
     parameter_name = "queue"
 
@@ -110,7 +118,7 @@ class QueueFilter(DropdownFilter):
         return queryset.filter(queue="" if self.value() == "-" else self.value())
 
 
-class GroupFilter(DropdownFilter):
+class GroupFilter(NamedFilter):
     title = _("concurrency group")
     parameter_name = "group"
 
@@ -121,7 +129,7 @@ class GroupFilter(DropdownFilter):
         return queryset.filter(concurrency_group=self.value()) if self.value() else queryset
 
 
-class LastStatusFilter(DropdownFilter):
+class LastStatusFilter(NamedFilter):
     title = _("last result")
     parameter_name = "last"
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from scheduler.admin import formatting
 from scheduler.admin.actions import ActionPagesMixin
 from scheduler.admin.alerts.actions import ACKNOWLEDGE, CLOSE, SNOOZE, UNSNOOZE
+from scheduler.admin.filters import NamedFilter
 from scheduler.admin.listing import LimitedLookupsAdmin, TimedChangeList
 from scheduler.admin.site import job_url, register, reverse
 from scheduler.admin.unfold_compat import ChoicesDropdownFilter, DropdownFilter, page_action
@@ -36,7 +37,7 @@ _USEFUL = {
 }
 
 
-class OwnerFilter(DropdownFilter):
+class OwnerFilter(NamedFilter):
     title = _("owner")
     parameter_name = "owner"
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scheduler.admin.executions.log import LEVELS, levels_from
-from scheduler.admin.filters import Choices, HandlerFilter, QueueFilter
+from scheduler.admin.filters import Choices, HandlerFilter, NamedFilter, QueueFilter
 from scheduler.admin.unfold_compat import DropdownFilter, ModelAdmin, TextFilter
 from scheduler.admin.wording import WAITS_FOR
 from scheduler.models import CronJob, JobExecution, JobLog, JobTag
@@ -122,7 +122,7 @@ class RunQueueFilter(QueueFilter):
         return among_newest(request, super().queryset(request, queryset))
 
 
-class _OfJobs(DropdownFilter):
+class _OfJobs(NamedFilter):
     """Filters by something that the job says."""
 
     column = ""
