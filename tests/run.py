@@ -53,7 +53,8 @@ script/test [--quick | --slow] [--database KIND] [--install-servers] [--record] 
     script/test --quick            on SQLite only, without what starts processes or servers
     script/test --slow             with the long fault and soak tests
     script/test --database mysql   one database only: sqlite, postgres or mysql
-    script/test --install-servers  first installs missing servers and browser by Debian's packages
+    script/test --install-servers  first installs missing servers and browser by Debian's packages,
+                                   and fetches axe-core for the browser
     script/test --record           writes the files' times to tests/durations.json
 
 TEST_POSTGRES_URL, TEST_MYSQL_URL, TEST_REDIS_URL, TEST_RABBITMQ_URL name servers to use instead of

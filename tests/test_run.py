@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import chromium
+from tests.harness import axe, chromium
 from tests.harness.servers import ServerUnavailableError, install
 from tests.plugin import DATABASE_KINDS
 from tests.run import (
@@ -168,11 +168,36 @@ def test_selection_that_matches_nothing_is_an_error():
 def test_installer_without_rights_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    monkeypatch.setattr(axe, "is_installed", lambda: True)
     monkeypatch.setattr(install, "missing_packages", lambda: ["redis-server"])
     monkeypatch.setattr(install, "apt_command", lambda: None)
 
     assert not install.install_servers()
     assert "cannot install redis-server" in capsys.readouterr().err
+
+
+def test_installer_says_why_it_cannot_fetch_axe_core(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(axe, "is_installed", lambda: False)
+    monkeypatch.setattr(axe, "install", lambda: "the index does not answer")
+    monkeypatch.setattr(install, "missing_packages", list)
+
+    assert not install.install_servers()
+    assert "cannot fetch axe-core: the index does not answer" in capsys.readouterr().err
+
+
+def test_only_the_pinned_axe_core_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ServerUnavailableError, match="--install-servers"):
+        axe.script()
+
+    axe.kept_at().parent.mkdir(parents=True)
+    axe.kept_at().write_text("axe = another", encoding="utf-8")
+
+    with pytest.raises(ServerUnavailableError, match="--install-servers"):
+        axe.script()
+    assert not axe.is_installed()
 
 
 def test_installer_installs_the_browser_where_there_is_none(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,5 @@
-"""Installs missing servers and the browser from Debian's packages, where that is possible."""
+"""Installs missing servers and the browser from Debian's packages, where that is possible, and
+fetches axe-core, which looks at pages in the browser, from the package index."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.harness import chromium
+from tests.harness import axe, chromium
 from tests.harness.servers.base import Server, ServerUnavailableError
 from tests.harness.servers.mariadb import MariaDB
 from tests.harness.servers.postgres import Postgres
@@ -19,6 +20,21 @@ KINDS: tuple[type[Server], ...] = (Postgres, MariaDB, Redis, RabbitMQ)
 
 def install_servers() -> bool:
     """Returns whether all are installed afterwards. Prints what it does and what it cannot do."""
+    has_axe = _install_axe()  # also where the packages cannot be had
+    return _install_packages() and has_axe
+
+
+def _install_axe() -> bool:
+    if axe.is_installed():
+        return True
+    _say(f"fetching axe-core {axe.VERSION}")
+    problem = axe.install()
+    if problem:
+        _say(f"cannot fetch axe-core: {problem}")
+    return axe.is_installed()
+
+
+def _install_packages() -> bool:
     packages = missing_packages()
     if not packages:
         _say("all servers and the browser are here already")
