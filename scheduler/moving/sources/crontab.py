@@ -100,9 +100,6 @@ def _entry(
         return _unreadable(path, where, f"{len(parts)} fields, at least {count + 1} are needed")
     user = parts[count - 1] if has_user else ""
     schedule = " ".join(parts[: count - has_user])
-    command, stdin = _split_at_percent(parts[count])
-    env = {name: value for name, value in state.env.items() if name not in _CRONS_OWN}
-    params = params_of_line(command, env=env, shell=state.env.get("SHELL", "/bin/sh"), stdin=stdin)
     # Not the schedule: a line whose times are edited stays the same entry.
     digest = hashlib.sha256(f"{user}\0{parts[count]}".encode()).hexdigest()
     state.seen[digest] += 1
@@ -110,6 +107,9 @@ def _entry(
     key = f"{path.absolute()}:{mark}"
     if not options.is_wanted("crontab-system" if has_user else "crontab", key):
         return None
+    command, stdin = _split_at_percent(parts[count])
+    env = {name: value for name, value in state.env.items() if name not in _CRONS_OWN}
+    params = params_of_line(command, env=env, shell=state.env.get("SHELL", "/bin/sh"), stdin=stdin)
     facts: dict[str, Any] = {
         "key": key,
         "name": f"{short_name(params)} {mark}",
