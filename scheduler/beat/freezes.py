@@ -25,6 +25,9 @@ class Freezes:
         if found == self._known:
             return
         known = self._known or {}
+        if not known and not freezes.may_hold_runs():
+            self._known = found
+            return
 
         def work() -> None:
             now = clock.now()

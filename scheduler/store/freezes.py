@@ -219,11 +219,20 @@ _HELD_CODES: Final = (
 )
 
 
-def held_runs() -> list[JobExecution]:
-    """The runs that wait for the end of a freeze, locked, without their params."""
-    rows = JobExecution.objects.filter(
+def may_hold_runs() -> bool:
+    """Whether there may be runs that a freeze holds. One small statement."""
+    return _waiting().exists()
+
+
+def _waiting() -> QuerySet[JobExecution]:
+    return JobExecution.objects.filter(
         status=RunStatus.PENDING, reason_code__in=_HELD_CODES, job_id__isnull=False
     )
+
+
+def held_runs() -> list[JobExecution]:
+    """The runs that wait for the end of a freeze, locked, without their params."""
+    rows = _waiting()
     found = [
         id_
         for id_, facts in rows.values_list("id", "reason_facts")
