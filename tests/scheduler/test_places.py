@@ -403,12 +403,12 @@ def test_a_run_that_has_waited_for_its_group_keeps_its_turn_in_its_job(system: S
     begun = take(system)
     assert ids(begun) == [first.pk]
     system.clock.advance(30)
-    newer = system.execution(job)
+    newer = system.execution(job, queue="nobody")
     end(system, begun)  # the older one has waited for longer than a reserved place is kept
-    assert ids(take(system, 1)) == [older.pk]
-    assert fresh(newer).in_line is None
-    take(system)
-    assert fresh(newer).in_line == job.pk
+    claim = claims.Claim(owner="quicker", lease_seconds=60, decide=decide)
+    assert claim.take(MostUrgent(["nobody"], 5, Floors()), system.clock.now()).started == []
+    assert fresh(newer).in_line == job.pk  # and not behind the group, with the place of its job
+    assert ids(take(system)) == [older.pk]
 
 
 def test_starts_of_a_rate_that_is_no_more_are_forgotten(system: SchedulerHarness):
