@@ -195,13 +195,16 @@ class Room:
     """The runs that go on, by key."""
     next: dict[int, Next] = field(default_factory=dict)
     """By execution."""
+    late: set[int] = field(default_factory=set)
+    """Executions that were let go on so long ago that their places may be taken by others."""
     starts: StartsOf = lambda key, others: Starts()
     _begun: list[tuple[str, datetime]] = field(default_factory=list)
 
     def refusal(self, place: Place, execution_id: int, now: datetime) -> Refusal | None:
         """Why this run may not start. A newcomer counts those that were let go on as running."""
         terms, key = self.terms, place.key
-        is_next = execution_id in self.next
+        # A late one comes before those whose turn was after its own.
+        is_next = execution_id in self.next or execution_id in self.late
         total, of_key = self._taken(key, now, without_next=is_next)
         if terms.max_running is not None and total >= terms.max_running:
             return _full(place, terms.max_running, total, per_key=False)

@@ -199,7 +199,7 @@ def _limited() -> Iterator[SoakJob]:
     for number in range(4):
         yield SoakJob(
             name=f"rated {number}",
-            cron_expression=f"{number}/5 * * * * *",
+            cron_expression=f"{number}/10 * * * * *",
             columns={"concurrency_group": RATED},
             longest_seconds=WAITING_SECONDS,
             rate=_RATE,

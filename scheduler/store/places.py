@@ -45,6 +45,10 @@ __all__ = [
 
 guards_awaited = place_rows.guards_awaited
 
+#: A process whose clock is behind still counts the starts that another one counts no more.
+_CLOCKS_DIFFER: Final = timedelta(seconds=10)
+#: Of queues without a worker more and more runs would be known as late.
+_LATEST: Final = 12 * KEEPS
 #: So many of the starts under a rate are read. The newer ones are only counted.
 _STARTS_READ: Final = 1_000
 #: So many more waiting runs at most are looked at in a step, where the first ones wait no more.
@@ -105,6 +109,7 @@ class Rooms:
         self._moved.add(execution_id)
         for place in places:
             self._rooms[place.guard].next.pop(execution_id, None)
+            self._rooms[place.guard].late.discard(execution_id)
             self._keys[place.guard].add(place.key)
 
     def settle(self, *, all_keys: bool = False) -> None:
@@ -126,6 +131,8 @@ class Rooms:
         room = self._rooms[row.guard]
         if row.state == PlaceState.NEXT and self._keeps(row):
             room.next[row.execution_id] = Next(key=row.key, at=row.at)
+        elif row.state == PlaceState.NEXT and self._is_late(row):
+            room.late.add(row.execution_id)
         elif row.state == PlaceState.STARTED and (
             (row.run_status, row.run_attempt) == (RunStatus.RUNNING, row.attempt)
         ):
@@ -140,6 +147,11 @@ class Rooms:
             return False
         # One that waits for another place keeps this one: else runs would go from line to line.
         return row.run_in_line is not None or row.at > self._now - KEEPS
+
+    def _is_late(self, row: Row) -> bool:
+        """Whether the workers are so busy, or away, that a run has lost its place but no turn."""
+        is_free = row.run_status == RunStatus.PENDING and row.run_in_line is None
+        return is_free and row.at > self._now - _LATEST
 
     def _starts_of(self, guard: int, terms: Terms) -> StartsOf:
         known: dict[str | None, Starts] = {}
@@ -177,7 +189,8 @@ class Rooms:
         place_rows.add(self._new)
         for guard in sorted(self._began):
             if (seconds := self._rooms[guard].terms.rate_seconds) is not None:
-                place_rows.prune_starts(guard, before=self._now - timedelta(seconds=seconds))
+                span = timedelta(seconds=seconds) + _CLOCKS_DIFFER
+                place_rows.prune_starts(guard, before=self._now - span)
 
     # --- who goes on ------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from scheduler.operations import health
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.control import Control
 from scheduler.store.connection import database_now
-from tests.api.conftest import Program, error_of, make_alert, make_freeze, ok
+from tests.api.conftest import Program, error_of, make_alert, make_failure, make_freeze, ok
 
 pytestmark = pytest.mark.django_db
 
@@ -147,6 +147,7 @@ def addresses_to_get(api: Program, job: CronJob) -> list[str]:
         "backfill_id": backfill.pk,
         "alert_id": make_alert().pk,
         "freeze_id": make_freeze().pk,
+        "failure_id": make_failure(job),
         "instant": "2026-11-27T03:00:00Z",
         "name": "sample",
     }

@@ -494,3 +494,46 @@ def test_limits_hold_while_claims_and_ends_race(
     assert most[f"job {jobs[3].pk}"] <= 1
     assert all(number <= 1 for name, number in most.items() if name.startswith("key"))
     assert not JobPlace.objects.exclude(state=PlaceState.ENDED).exists()
+
+
+def test_a_worker_whose_clock_is_behind_starts_no_more_than_the_rate(system: SchedulerHarness):
+    group(rate_count=2, rate_seconds=60)
+    job = system.job(concurrency_group="dwh")
+    rows = [system.execution(job) for _ in range(4)]
+    end(system, take(system))
+    behind, ahead = (START + timedelta(seconds=seconds) for seconds in (59.9, 60.1))
+    assert ids(take(system, places=1, now=ahead)) == [rows[2].pk]  # it counts the first two no more
+    JobExecution.objects.filter(pk=rows[3].pk).update(available_at=START)
+    assert take(system, now=behind) == []
+    assert ids(take(system, now=ahead)) == [rows[3].pk]
+
+
+def test_a_run_whose_workers_were_late_keeps_its_turn(system: SchedulerHarness):
+    group(max_running=1)
+    job = system.job(concurrency_group="dwh")
+    first, older, newer = (system.execution(job) for _ in range(3))
+    begun = take(system)
+    assert ids(begun) == [first.pk]
+    end(system, begun)
+    system.clock.advance(30)  # its worker was away for longer than a place is reserved
+    system.tick()
+    assert fresh(newer).in_line is None
+    begun = take(system)
+    assert ids(begun) == [older.pk]  # and not in line again, behind the reservation of the newer
+    end(system, begun)
+    assert ids(take(system)) == [newer.pk]
+
+
+def test_late_runs_start_no_more_than_the_limit(system: SchedulerHarness):
+    group(max_running=1)
+    job = system.job(concurrency_group="dwh")
+    rows = [system.execution(job) for _ in range(3)]
+    begun = take(system)
+    end(system, begun)
+    system.clock.advance(30)
+    system.tick()
+    system.clock.advance(30)
+    system.tick()
+    assert ids(take(system)) == [rows[1].pk]
+    assert take(system) == []
+    assert fresh(rows[2]).in_line is not None
