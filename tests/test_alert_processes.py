@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.database]
 
 # Nobody listens there: what is told is seen in the rows.
 CHANNEL = {
-    "kind": "webhook", "url": "http://127.0.0.1:9/", "secret": "a" * 32,
+    "kind": "webhook", "url": "http://127.0.0.1:49151/", "secret": "a" * 32,
     "allow_private": True, "allow_http": True,
 }  # fmt: skip
 CONFIG: dict[str, dict[str, Any]] = {

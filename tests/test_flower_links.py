@@ -31,7 +31,7 @@ def page_of_task(link_base: str, **event: Any) -> Iterator[str]:
 
     class Pages(AsyncHTTPTestCase):  # pytest calls none of it
         def get_app(self) -> Flower:
-            flower = Flower(capp=Celery(broker="memory://"), **settings)
+            flower = Flower(capp=Celery(broker="memory://", set_as_current=False), **settings)
             now = host_timestamp()
             known = {"uuid": "u1", "hostname": "w@h", "clock": 1, "timestamp": now,
                      "local_received": now, "utcoffset": 0, "pid": 1}  # fmt: skip

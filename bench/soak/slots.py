@@ -69,7 +69,7 @@ def uniqueness(history: History) -> Iterator[Broken]:
     rows: Counter[str] = Counter()
     for row in history.executions:
         if row.parent_id is None:
-            rows[f"job {row.job_id} has {{}} rows for {row.slot:%H:%M:%S}"] += 1
+            rows[f"job {row.job_id} has {{}} rows for {row.slot:%Y-%m-%d %H:%M:%S}"] += 1
         else:
             rows[f"execution {row.parent_id} has {{}} rows for its shard {row.shard}"] += 1
     for what, count in rows.items():
@@ -81,7 +81,7 @@ def uniqueness(history: History) -> Iterator[Broken]:
         if line.what == "begin":
             run = f"job {line.job_id}" if line.shard is None else f"job {line.job_name!r}"
             part = "" if line.shard is None else f" shard {line.shard} of"
-            ran[f"{run} ran{part} {line.slot:%H:%M:%S}"].add(line.execution_id)
+            ran[f"{run} ran{part} {line.slot:%Y-%m-%d %H:%M:%S}"].add(line.execution_id)
     for what, ids in ran.items():
         if len(ids) > 1:
             yield Broken(what="duplicate", detail=f"{what} as executions {sorted(ids)}")

@@ -212,7 +212,8 @@ class Place:
         if worker:
             self.worker("healthy")
         history = self.finish(executions)
-        assert check(history) == []
+        broken = check(history)
+        assert broken == [], broken
         assert self.watermarks_moved()
         return history
 

@@ -106,7 +106,7 @@ BAD_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"jitter_seconds": -1}, "jitter_seconds", "not between"),
     ({"queue": "a queue"}, "queue", "may contain"),
     ({"queue": "x" * 101}, "queue", "may contain"),
-    ({"queue": "amq.gen-1"}, "queue", "must not begin with `amq.`"),
+    ({"queue": "amq.gen-1"}, "queue", "must not begin with “amq.”"),
     ({"queue": "unacked"}, "queue", "must not begin with"),
     ({"queue": "_kombu.binding.celery"}, "queue", "must not begin with"),
     ({"queue": None}, "queue", "may contain"),

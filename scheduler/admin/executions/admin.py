@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -168,8 +168,11 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         more = ["finished_at", "queue", "lease_owner"]
         if may(request.user, Action.VIEW_PARAMS):
             more.append("params")
-        now = Value(Control().clock.now(), output_field=DateTimeField())
-        return listed(JobExecution.objects.filter(pk__in=ids), *more).annotate(seen_at=now)
+        rows = listed(JobExecution.objects.filter(pk__in=ids), *more)
+        now = Control().clock.now()
+        for row in rows:
+            row.seen_at = now
+        return rows
 
     def csv_cells(self, request: HttpRequest, row: JobExecution) -> Row:
         return file.cells(row, sees_params=may(request.user, Action.VIEW_PARAMS))
