@@ -117,8 +117,6 @@ def test_every_log_line_of_the_launcher_web_and_flower_is_json(tmp_path: Path):
     try:
         server.start("web", "flower", JOBU_LOG_STYLE="json", JOBU_ADMIN_PASSWORD="a long password")
         server.wait_until_running()
-        # That says that web answers. On a busy host Flower has perhaps not begun to write by then.
-        server.wait_for_log('"name": "flower')
         server.stop()
         # Skip the first lines: the shell script prints them before the launcher starts.
         lines = parsed(server.log[server.log.index("{") :])
