@@ -77,6 +77,14 @@ def test_every_text_has_its_translation():
     assert missing == [], "run `python -m tests.translations`, then translate them in the .po"
 
 
+def test_no_text_of_a_page_has_raw_markdown():
+    # Pages show it as it is. Around what one types stand “ ”.
+    found = [
+        text for _context, text in translations.source() if re.search(r"`|\]\(|\*\*\w", str(text))
+    ]
+    assert found == []
+
+
 def test_codes_that_pages_label_are_in_the_catalogue():
     """Their msgids stand in no call, so whoever reads the source would not miss them."""
     labelled = {

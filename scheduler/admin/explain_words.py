@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
@@ -16,34 +16,14 @@ from scheduler.failure_kinds import first_line
 from scheduler.models import JobExecution
 from scheduler.operations import waiting_words
 from scheduler.operations.skip_words import why_not_run
-from scheduler.states import ReasonCode, RunStatus
 
 Sentences = list[SafeString]
 
 
-# What keeps a run from starting and is no error of it.
-_HELD_BY: Final = frozenset(
-    {ReasonCode.FROZEN_HELD, ReasonCode.AWAITS_APPROVAL, ReasonCode.UPSTREAM_AWAITED}
-)
-
-
 def reason_of(skipped: JobExecution) -> str:
-    return _known_reason(skipped) or skipped.error_message or _("no reason is recorded")
-
-
-def in_a_line(run: JobExecution, error: str) -> str:
-    """Returns why a run was skipped or is held, in the reader's language; else of its error, which
-    is text of a handler, the first line."""
-    if run.status == RunStatus.SKIPPED:
-        return _known_reason(run) or first_line(error)
-    if run.status == RunStatus.PENDING and run.reason_code in _HELD_BY:
-        return label_of(ReasonCode, run.reason_code)
-    return first_line(error)
-
-
-def _known_reason(skipped: JobExecution) -> str:
     facts = skipped.reason_facts if isinstance(skipped.reason_facts, Mapping) else {}
-    return why_not_run(skipped.reason_code or "", facts, formatting.exact)
+    known = why_not_run(skipped.reason_code or "", facts, formatting.exact)
+    return known or skipped.error_message or _("no reason is recorded")
 
 
 def in_a_line(run: JobExecution) -> str:

@@ -16,7 +16,10 @@ from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.definition import WITH_SECRETS
 from scheduler.operations.history import describe, facts_of
 from scheduler.operations.masking import mask
+from scheduler.operations.waiting_words import in_words
 from scheduler.store import approvals
+from scheduler.store.connection import database_now
+from scheduler.store.shards import counts_of
 
 # All columns of a job except those that only beat needs.
 _JOB = [
@@ -37,7 +40,6 @@ _EXECUTION_MORE = (
     "error_message", "reason_facts", "queue", "priority", "timeout_seconds", "available_at",
     "lease_expires_at", "deadline_at", "cancel_requested_at", "overran",
 )  # fmt: skip
-_APPROVAL = ("state", "expires_at", "decided_by", "decided_at", "note")
 _BACKFILL = (
     "id", "job_id", "since", "until", "order", "parallelism", "only_missing", "ignores_overlap",
     "per_minute", "group_id", "state", "cursor", "total", "made", "error", "requested_by",
@@ -81,6 +83,8 @@ def execution_details(execution: JobExecution) -> Facts:
     return {
         **execution_facts(execution),
         **{name: getattr(execution, name) for name in _EXECUTION_MORE},
+        "explanation": in_words(execution, database_now(), exact),
+        "shards": counts_of(execution.pk) if execution.shard_count is not None else {},
         "approval": approval_facts(execution),
         "worker": execution.lease_owner,
         "idempotency_key": execution.dedupe_key,

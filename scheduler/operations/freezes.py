@@ -19,7 +19,7 @@ from scheduler.operations.held_runs import decide_anew
 from scheduler.schedule import Schedule, ScheduleError, load_zone
 from scheduler.schedule.freezes import Freeze, blocked, held_spans
 from scheduler.states import ActivityVerb, BlockedSlots, TargetKind
-from scheduler.store import forecast, freezes
+from scheduler.store import forecast, freezes, upstreams
 from scheduler.store.schedule_groups import planned_jobs, schedule_for
 from scheduler.transient import in_transaction
 
@@ -29,6 +29,8 @@ FIELDS: Final = (
 )  # fmt: skip
 PREVIEW_DAYS: Final = 7
 PREVIEW_JOBS: Final = 500
+# Among so many tags the nearest is looked for.
+_TAGS: Final = 5_000
 _PREVIEW_SECONDS: Final = 1.0
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -111,6 +113,7 @@ class FreezeControl(Operations):
         if freeze.tags:
             jobs = jobs.filter(tag_rows__tag__in=sorted(freeze.tags)).distinct()
         chosen = list(jobs.order_by("name")[: PREVIEW_JOBS + 1])
+        upstreams.read_followed(chosen)
         is_partial = len(chosen) > PREVIEW_JOBS
         spans = tuple(held_spans((freeze,), now, until))
         count = forecast.counter_of(now, until)
@@ -201,7 +204,7 @@ class FreezeControl(Operations):
             now = self.clock.now()
             before = self._held(row, now)
             freezes.delete(freeze_id)
-            decide_anew(now, self.settings, ended=before and before[:2])
+            decide_anew(now, self.settings, ended=[before[:2]] if before else ())
             self._remember_freeze(ActivityVerb.DELETED, row, now, values=_facts(row))
 
         in_transaction(work)
@@ -227,18 +230,19 @@ class FreezeControl(Operations):
                 self._check(row, now, is_new=row.until != until)
             freezes.update(freeze_id, **_values(row), updated_at=now)
             row.updated_at = now
-            decide_anew(now, self.settings, ended=held and held[:2])
+            decide_anew(now, self.settings, ended=[held[:2]] if held else ())
             self._remember_freeze(verb, row, now, old=facts, values=_facts(row))
             return row
 
         return _with_free_name(work)
 
-    def _held_span(self, row: JobFreeze, now: datetime) -> list[tuple[Freeze, datetime]]:
-        """Returns the freeze as it was, and since when it holds. Empty: it does not hold now."""
-        if not row.is_enabled or (value := self.readable(row)) is None:
-            return []
+    def _held(self, row: JobFreeze, now: datetime) -> tuple[Freeze, datetime, datetime] | None:
+        """Returns the freeze, and the span that holds now. None: it does not hold now."""
+        if not row.is_enabled or self.problem(row):
+            return None
+        value = self._value(row)
         span = value.span_at(now)
-        return [(value, span[0])] if span else []
+        return (value, *span) if span else None
 
     def _check(self, row: JobFreeze, now: datetime, *, is_new: bool) -> None:
         problems = _problems(row, now, self.settings.default_timezone, is_new=is_new)

@@ -15,6 +15,7 @@ from scheduler.schedule.freezes import Freezes, end_of, free_spans
 from scheduler.store import freezes
 from scheduler.store.forecast import HOUR
 from scheduler.store.schedule_groups import Group, Groups, planned_jobs, schedule_for
+from scheduler.store.upstreams import read_followed
 
 _INSTANT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
@@ -44,6 +45,7 @@ def next_runs(
     )  # fmt: skip
     if not jobs:
         return []
+    read_followed(jobs)
     # After the last watermark that was read, a job that was not read could be next.
     until = jobs[-1].next_run_at if len(jobs) == limit else None
     known = freezes.of_jobs([job.pk for job in jobs], now, settings.default_timezone)

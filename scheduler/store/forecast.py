@@ -15,15 +15,13 @@ from zoneinfo import ZoneInfo
 from scheduler.conf import SchedulerSettings
 from scheduler.schedule import Schedule, ScheduleError, ZonedSchedule, slots_between
 from scheduler.schedule.pattern import Pattern
-from scheduler.store import alike_jobs
+from scheduler.store.schedule_groups import Groups
 
 _REMEMBERED: Final = 1_000
 HOUR: Final = timedelta(hours=1)
 _HOUR_SECONDS: Final = 3600
 _SECOND: Final = timedelta(seconds=1)
 _INSTANT: Final = timedelta(microseconds=1)
-#: So many slots of one job may stand in the list of the next runs.
-_SLOTS_OF_ONE_JOB: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +44,11 @@ def planned_by_hour(
 
     Schedules with many jobs are computed first. One that cannot be used has no slots, as in beat.
     """
+    window = _Window(first_hour, hours)
+    groups = Groups(now, first_hour, window.until, settings)
     counts = [0] * hours
     uncounted = 0
-    window = _Window(first_hour, hours)
-    for (group, *_others), jobs in alike_jobs.groups(is_late):
-        start_at, end_at, owed_from = group[3:6]
+    for group in groups.all():
         if is_late():
             uncounted += group.jobs
             continue
@@ -181,104 +179,3 @@ def _by_the_clock(pattern: Pattern, stretches: Sequence[_Stretch]) -> list[tuple
         ):
             found.append((stretch.number, count))
     return found
-
-
-# --- one by one -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRun:
-    at: datetime
-    job_id: int
-    job_name: str
-    handler_name: str
-    cron_expression: str
-    timezone: str
-
-
-def next_runs(now: datetime, limit: int, *, settings: SchedulerSettings) -> list[PlannedRun]:
-    """The next `limit` slots of all jobs, soonest first. Reads only `limit` jobs."""
-    jobs = list(
-        CronJob.objects.filter(is_enabled__in=[True], next_run_at__gt=now)
-        .order_by("next_run_at", "id")
-        .only("name", "handler_name", "cron_expression", "timezone", "calendar", "start_at",
-              "end_at", "created_at", "next_run_at")[:limit]
-    )  # fmt: skip
-    if not jobs:
-        return []
-    # After the last watermark that was read, a job that was not read could be next.
-    until = jobs[-1].next_run_at if len(jobs) == limit else None
-    runs: list[tuple[datetime, int, CronJob]] = []
-    for job in jobs:
-        runs += [(slot, job.pk, job) for slot in _slots_of(job, until, limit, settings)]
-    soonest = heapq.nsmallest(limit, runs, key=lambda run: run[:2])
-    return [_planned(at, job, settings) for at, _, job in soonest]
-
-
-def runs_of_hour(
-    now: datetime,
-    start: datetime,
-    limit: int,
-    *,
-    settings: SchedulerSettings,
-    is_late: Callable[[], bool],
-) -> list[PlannedRun]:
-    """The first `limit` slots after `now` in the hour from `start` on, of all jobs.
-
-    Schedules whose turn comes after `is_late` are left out. planned_by_hour counts their jobs.
-    """
-    hour = _Window(start, 1)
-    after = max(now, start - _INSTANT)
-    slots: list[tuple[datetime, int]] = []
-    alike: list[list[alike_jobs.Group]] = []
-    for number, (groups, _count) in enumerate(alike_jobs.groups(is_late)):
-        alike.append(groups)
-        group = groups[0]
-        start_at, end_at, owed_from = group[3:6]
-        if is_late():
-            break
-        try:
-            schedule = schedule_for(_columns(group), settings)
-        except (ScheduleError, ValueError, OSError):
-            continue
-        first = _after(after, start_at, owed_from)
-        if not _per_hour(schedule, hour, first, end_at):
-            continue
-        last = min(end_at, hour.until - _INSTANT) if end_at else hour.until - _INSTANT
-        slots += [(slot, number) for slot in slots_between(schedule, first, last, limit)]
-    runs: list[PlannedRun] = []
-    jobs: dict[int, list[CronJob]] = {}
-    for at, number in heapq.nsmallest(limit, slots):
-        if len(runs) >= limit:
-            break
-        if number not in jobs:
-            jobs[number] = alike_jobs.first_jobs(alike[number], limit)
-        runs += [_planned(at, job, settings) for job in jobs[number]]
-    return runs[:limit]
-
-
-def _planned(at: datetime, job: CronJob, settings: SchedulerSettings) -> PlannedRun:
-    return PlannedRun(
-        at=at,
-        job_id=job.pk,
-        job_name=job.name,
-        handler_name=job.handler_name,
-        cron_expression=job.cron_expression,
-        timezone=job.timezone or settings.default_timezone,
-    )
-
-
-def _slots_of(
-    job: CronJob, until: datetime | None, limit: int, settings: SchedulerSettings
-) -> Sequence[datetime]:
-    """The watermark, which is a slot, and the slots after it."""
-    first: Any = job.next_run_at
-    end = min((bound for bound in (until, job.end_at) if bound is not None), default=None)
-    most = min(limit, _SLOTS_OF_ONE_JOB) - 1
-    if end is not None and first >= end:
-        return [first]
-    try:
-        schedule = schedule_for(job, settings)
-    except (ScheduleError, ValueError, OSError):
-        return [first]
-    return [first, *slots_between(schedule, first, end or first + timedelta(days=1), most)]

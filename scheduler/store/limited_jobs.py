@@ -176,15 +176,19 @@ def save_group(name: str, values: Mapping[str, Any], *, now: datetime) -> set[st
     if not ConcurrencyGroup.objects.filter(name=name).update(**columns):
         ConcurrencyGroup.objects.create(name=name, **columns)
     if values.get("rate_count") is None:
-        places.forget_starts(place)
-    return places.settle([place], now, all_keys=True)
+        places.forget_starts(_place(name))
+    return places.settle([_place(name)], now, all_keys=True)
 
 
 def delete_group(name: str, *, now: datetime) -> set[str]:
     """Delete a group that no job names and that is locked. What waits for it starts without it."""
     ConcurrencyGroup.objects.filter(name=name).delete()
-    places.forget_starts(place)
-    return places.settle([place], now, all_keys=True)
+    places.forget_starts(_place(name))
+    return places.settle([_place(name)], now, all_keys=True)
+
+
+def _place(name: str) -> Place:
+    return Place(guard=guard_of_group(name), group=name)
 
 
 def jobs_of_group(name: str, limit: int) -> list[str]:

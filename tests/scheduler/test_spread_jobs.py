@@ -10,7 +10,7 @@ from django.core.management import call_command
 from scheduler.models import CronJob, JobExecution
 from scheduler.operations.backfills import BackfillControl
 from scheduler.operations.errors import InvalidJob
-from scheduler.store import alike_jobs, forecast, herds
+from scheduler.store import coming_runs, forecast, herds
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -123,27 +123,6 @@ def test_forecast_and_heat_map_count_each_name_for_itself(system: SchedulerHarne
     )
     of_hour = CronJob.objects.filter(next_run_at__gte=hour, next_run_at__lt=hour + DAY / 24)
     assert {run.job_name for run in within} == set(of_hour.values_list("name", flat=True))
-
-
-def test_jobs_whose_names_give_the_same_numbers_are_computed_once(system: SchedulerHarness):
-    jobs = [made(system, f"job {number}", "H * * * *") for number in range(150)]
-    made(system, "hourly", "0 * * * *")
-
-    found = list(alike_jobs.groups(lambda: False))
-    late = list(alike_jobs.groups(lambda: True))
-
-    # There are 60 minutes in an hour, and the jobs that share one are computed together.
-    assert len(found) <= 61
-    assert sum(count for _groups, count in found) == 151
-    assert [count for _groups, count in found[1:]] == sorted(
-        (count for _groups, count in found[1:]), reverse=True
-    )
-    assert len(late) == 151
-    most, _count = found[1]
-    alike = [job for job in jobs if job.name in {group[-1] for group in most}]
-    assert len(alike) > 1
-    assert alike_jobs.first_jobs(most, 50) == alike
-    assert alike_jobs.first_jobs(most, 1) == alike[:1]
 
 
 def test_a_name_decides_what_the_command_previews(capsys: pytest.CaptureFixture[str]):

@@ -34,6 +34,7 @@ from scheduler.operations.control import Control
 from scheduler.operations.permissions import Action, may
 from scheduler.states import FINAL, GOING_ON, UNFINISHED, ParamSource, RunStatus
 from scheduler.store.deliveries import COUNTED
+from scheduler.store.shards import ended_of
 
 # The most rows that the list updates, and the most newer rows that it counts.
 LIVE_ROWS: Final = 200
@@ -44,7 +45,7 @@ DIVIDED_ROWS: Final = 10
 LISTED: Final = (
     "id", "job_id", "job_name", "handler_name", "scheduled_time", "logical_time", "status",
     "param_source", "requested_by", "started_at", "finished_at", "attempt", "failures", "progress",
-    "parent_id", "shard", "reason_code", "reason_facts",
+    "parent_id", "shard", "shard_count", "reason_code", "reason_facts", "available_at", "in_line",
 )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ class WillBlockOut(Schema):
 
 class FreezePreviewOut(Schema):
     items: list[WillBlockOut]
+    warnings: list[str] = Field(description="why it may hold nothing, such as a tag of no job")
     is_partial: bool = Field(
         description="there are too many jobs to look at all of them; these are the first by name"
     )

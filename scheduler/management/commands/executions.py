@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -14,7 +13,6 @@ from scheduler.management.cli import JobuCommand, Verb, add_yes
 from scheduler.management.output import exact, span
 from scheduler.management.waiting import add_timeout, add_wait, finish, wait_for
 from scheduler.models import JobExecution, JobLog, in_slots
-from scheduler.operations.approvals import digest_of_params
 from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.states import GOING_ON, RETRYABLE, ParamSource, RunStatus, WaitsFor
 from scheduler.store.deliveries import of_handler
@@ -36,10 +34,6 @@ class Command(JobuCommand):
                  arguments=_one),
             Verb(name="event", help=_("a run because something happened, now or later"), run=_event,
                  arguments=_event_arguments),
-            Verb(name="approve", help=_("let those start that wait for an approval"),
-                 run=_approve, arguments=_approve_arguments),
-            Verb(name="reject", help=_("skip those that wait for an approval"), run=_reject,
-                 arguments=_reject_arguments),
             Verb(name="cancel", help=_("stop executions that wait or run"), run=_cancel,
                  arguments=_cancel_arguments),
             Verb(name="retry", help=_("send unsuccessful ones back, by id or by range"),
@@ -88,17 +82,6 @@ def _event_arguments(parser: CommandParser) -> None:
     parser.add_argument("--at", metavar="TIME", help=_("not before then"))
     parser.add_argument("--after", metavar="SPAN", help=_("not before, such as 30m, 2h or 1d"))
     add_wait(parser)
-
-
-def _reject_arguments(parser: CommandParser) -> None:
-    inputs.add_ids(parser)
-    parser.add_argument("--note", default="", metavar="TEXT")
-    add_yes(parser)
-
-
-def _approve_arguments(parser: CommandParser) -> None:
-    _reject_arguments(parser)
-    inputs.add_despite_freeze(parser)
 
 
 def _cancel_arguments(parser: CommandParser) -> None:
@@ -253,36 +236,6 @@ def _event(command: Command, options: dict[str, Any]) -> int:
         command.printer.line(text % {"id": execution.pk})
     outcome = {**documents.execution_details(execution), "is_new": is_new}
     return finish(command, outcome, 0, [execution.pk], options)
-
-
-# --- approve -------------------------------------------------------------------------------------
-
-
-def _approve(command: Command, options: dict[str, Any]) -> int:
-    question = _("Approve execution %(id)s of %(job)s with the parameters %(params)s?")
-    return _decide(command, options, question, command.control.approve)
-
-
-def _reject(command: Command, options: dict[str, Any]) -> int:
-    question = _("Reject execution %(id)s of %(job)s with the parameters %(params)s?")
-    return _decide(command, options, question, command.control.reject)
-
-
-def _decide(
-    command: Command, options: dict[str, Any], question: str, verb: Callable[..., JobExecution]
-) -> int:
-    """The person decides about the parameters that the question has shown."""
-
-    def work(execution_id: int) -> dict[str, Any]:
-        execution = _execution(execution_id)
-        params = json.dumps(mask(execution.params), ensure_ascii=False)
-        facts = {"id": execution.pk, "job": execution.job_name, "params": params}
-        command.confirm(question % facts, options)
-        digest = digest_of_params(execution)
-        status = verb(execution_id, digest=digest, note=options["note"]).status
-        return {"id": execution_id, "status": status, "text": status}
-
-    return command.each(inputs.without_doubles(options["ids"]), work)
 
 
 # --- stop and repeat -----------------------------------------------------------------------------

@@ -170,6 +170,12 @@ def _show_preview(command: Command, found: Preview, warnings: Sequence[str]) -> 
     )
     if found.is_partial:
         command.printer.note(_("There are more jobs than were looked at"))
+    _warn(command, warnings)
+
+
+def _warn(command: Command, warnings: Sequence[str]) -> None:
+    for text in warnings:
+        command.printer.note(_("warning: %(text)s") % {"text": text})
 
 
 def _add(command: Command, options: dict[str, Any]) -> int:
