@@ -65,8 +65,13 @@ def settle(
     unseen_after = look * _UNSEEN_LOOKS if host else timedelta()
 
     def is_seen_within(span: timedelta, last_seen_at: datetime) -> bool:
-        # A clock that was set back has left times in the future.
-        return timedelta() <= now - last_seen_at < span
+        return now - last_seen_at < span
+
+    def needs_to_be_confirmed(open_key: str | None, last_seen_at: datetime) -> bool:
+        # A clock that was set back has left a time in the future: the looks are counted from now.
+        if last_seen_at > now:
+            return True
+        return open_key in wanted and not is_seen_within(confirmed_after, last_seen_at)
 
     def is_mine(subject_key: str, last_seen_at: datetime) -> bool:
         return not host or subject_key == subject or now - last_seen_at > _FORGOTTEN_AFTER
@@ -76,16 +81,15 @@ def settle(
     wanted = {condition.open_key for condition in seen}
     known = {str(alert.open_key) for alert in there}
     confirmed = [
-        alert.pk
-        for alert in there
-        if alert.open_key in wanted and not is_seen_within(confirmed_after, alert.last_seen_at)
+        alert.pk for alert in there if needs_to_be_confirmed(alert.open_key, alert.last_seen_at)
     ]
     if confirmed:
         alerts.confirm(confirmed, now)
     gone = [
         alert.pk
         for alert in there
-        if alert.open_key not in wanted and not is_seen_within(unseen_after, alert.last_seen_at)
+        if alert.open_key not in wanted
+        and not (host and is_seen_within(unseen_after, alert.last_seen_at))
     ]
     new = [condition for condition in seen if condition.open_key not in known]
     if gone or new:

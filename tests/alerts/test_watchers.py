@@ -201,6 +201,19 @@ class TestRows:
 
         assert [alert.state for alert in Alert.objects.all()] == ["closed"]
 
+    def test_a_clock_that_was_set_back_ends_no_alert_of_a_host(self, system: SchedulerHarness):
+        away = [Condition(kind=AlertKind.PUBLISHING_STANDS, subject_key="host:a")]
+        kinds_of_host = [AlertKind.PUBLISHING_STANDS]
+        now = system.clock.now()
+        settle(away, kinds_of_host, now, host="a")
+        set_back = now - timedelta(seconds=3600)
+
+        settle([], kinds_of_host, set_back, host="a")
+        assert Alert.objects.get().state == "open"
+
+        settle([], kinds_of_host, set_back + timedelta(seconds=40), host="a")
+        assert Alert.objects.get().state == "closed"
+
     def test_an_alert_closed_by_hand_comes_back_after_an_hour_if_its_cause_is_still_there(
         self, system: SchedulerHarness
     ):

@@ -171,7 +171,7 @@ class JobExecutionAdmin(CsvMixin, ExecutionColumns, RunsAdmin):
         rows = listed(JobExecution.objects.filter(pk__in=ids), *more)
         now = Control().clock.now()
         for row in rows:
-            row.seen_at = now
+            row.seen_at = now  # type: ignore[attr-defined]
         return rows
 
     def csv_cells(self, request: HttpRequest, row: JobExecution) -> Row:
