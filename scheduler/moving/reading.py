@@ -18,6 +18,7 @@ from scheduler.moving.sources import (
     kubernetes,
     redbeat,
 )
+from scheduler.moving.twin_lines import numbered
 
 KINDS: Final[Mapping[str, Callable[[str, Options], Iterator[Entry]]]] = {
     "django-celery-beat": django_celery_beat.read,
@@ -29,6 +30,7 @@ KINDS: Final[Mapping[str, Callable[[str, Options], Iterator[Entry]]]] = {
     "kubernetes": kubernetes.read,
     "airflow": airflow.read,
 }
+_CRONTABS: Final = ("crontab", "crontab-system")
 
 
 def read(source: str, options: Options) -> tuple[str, list[Entry]]:
@@ -41,4 +43,5 @@ def read(source: str, options: Options) -> tuple[str, list[Entry]]:
         raise UnreadableSource(
             _("%(source)s is no source%(hint)s: write KIND:WHERE, KIND one of %(known)s") % facts
         )
-    return kind, list(KINDS[kind](where, options))
+    entries = KINDS[kind](where, options)
+    return kind, numbered(kind, entries) if kind in _CRONTABS else list(entries)

@@ -10,6 +10,7 @@ import pytest
 
 from scheduler.models import CronJob
 from scheduler.moving import reading
+from scheduler.moving.job_entries import entry_of
 from scheduler.moving.sources import crontab as crontab_source
 from scheduler.moving.words import in_words
 from scheduler.operations.imports import ImportControl
@@ -226,6 +227,34 @@ def test_imported_twice_a_line_is_one_job_also_after_its_times_were_edited(
     again = run("import", f"crontab:{crontab}", *lossy, "--json").json
 
     assert (again["steps"]["update"], CronJob.objects.count()) == (1, 17)
+
+
+@pytest.mark.database
+def test_a_line_keeps_its_job_when_the_one_before_it_with_its_command_is_deleted(
+    control: ImportControl, tmp_path: Path
+):
+    path = tmp_path / "crontab"
+    first, second, third = (f"{minute} 1 * * * /usr/bin/true twice\n" for minute in (30, 31, 32))
+
+    def imported(*lines: str) -> tuple[dict[str, int], dict[str, str]]:
+        path.write_text("".join(lines), encoding="utf-8")
+        answer = run("import", f"crontab:{path}", "--accept-differences", "--json").json
+        times = {job.cron_expression: job.source[-2:] for job in CronJob.objects.all()}
+        return {step: count for step, count in answer["steps"].items() if count}, times
+
+    imported(first, second)
+    assert imported(second)[0] == {"nothing": 1}
+    assert [entry_of(job, NOW).where for job in CronJob.objects.filter(source__endswith="-2")] == [
+        "line 1"
+    ]
+    steps, times = imported(third, first, second)
+    assert steps == {"create": 1, "nothing": 2}
+    assert times.keys() == {"30 1 * * *", "31 1 * * *", "32 1 * * *"}
+    assert (times["31 1 * * *"], times["32 1 * * *"]) == ("-2", "-3")
+    # The times of the two that are left were edited: in their order.
+    steps, times = imported(first, third.replace("32", "34"), second.replace("31", "33"))
+    assert steps == {"update": 2, "nothing": 1}
+    assert (times["34 1 * * *"], times["33 1 * * *"]) == ("-2", "-3")
 
 
 def test_compare_finds_no_difference_between_cron_and_jobu_in_400_days(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,8 @@ _ENV: Final = re.compile(r"""\s*(?:"([^"]+)"|'([^']+)'|([A-Za-z_]\w*))\s*=\s*(.*
 # What cron reads itself. The rest is the environment of the commands.
 _CRONS_OWN: Final = ("MAILTO", "MAILFROM", "CRON_TZ", "SHELL", "CONTENT_TYPE", "RANDOM_DELAY")
 _LONGEST_TIMEOUT_SECONDS: Final = 86_400
+#: What names a line in `cron_jobs.source`, without the number that twin_lines.py gives.
+_MARK: Final = re.compile(r":([0-9a-f]{8})(?:-\d+)?$")
 
 
 @dataclass
@@ -40,7 +41,7 @@ class _State:
     """What the lines so far have set."""
 
     env: dict[str, str] = field(default_factory=dict)
-    seen: Counter[str] = field(default_factory=Counter)
+    wanted: frozenset[str] | None = None
 
 
 def read(where: str, options: Options) -> Iterator[Entry]:
@@ -59,7 +60,7 @@ def _read(path: Path, options: Options, *, has_user: bool) -> Iterator[Entry]:
     except OSError as error:
         facts = {"path": path, "error": error.strerror}
         raise UnreadableSource(_("%(path)s cannot be read: %(error)s") % facts) from error
-    state = _State()
+    state = _State(wanted=_marks_of(options.sources))
     for number, raw in enumerate(lines, start=1):
         where = f"line {number}"
         try:
@@ -75,6 +76,14 @@ def _read(path: Path, options: Options, *, has_user: bool) -> Iterator[Entry]:
         entry = _entry(path, where, line, state, options, has_user=has_user)
         if entry is not None:
             yield entry
+
+
+def _marks_of(sources: frozenset[str] | None) -> frozenset[str] | None:
+    """Returns the marks of the lines that somebody wants. None: all of them."""
+    found = [_MARK.search(source) for source in sources or ()]
+    if sources is None or None in found:
+        return None  # the source of a long path ends in a digest of it
+    return frozenset(match[1] for match in found if match)
 
 
 def _unquoted(text: str) -> str:
@@ -100,12 +109,11 @@ def _entry(
         return _unreadable(path, where, f"{len(parts)} fields, at least {count + 1} are needed")
     user = parts[count - 1] if has_user else ""
     schedule = " ".join(parts[: count - has_user])
-    # Not the schedule: a line whose times are edited stays the same entry.
-    digest = hashlib.sha256(f"{user}\0{parts[count]}".encode()).hexdigest()
-    state.seen[digest] += 1
-    mark = digest[:8] + (f"-{state.seen[digest]}" if state.seen[digest] > 1 else "")
+    # Not the schedule: a line whose times are edited stays the same entry. twin_lines.py tells
+    # lines with the same command apart.
+    mark = hashlib.sha256(f"{user}\0{parts[count]}".encode()).hexdigest()[:8]
     key = f"{path.absolute()}:{mark}"
-    if not options.is_wanted("crontab-system" if has_user else "crontab", key):
+    if state.wanted is not None and mark not in state.wanted:
         return None
     command, stdin = _split_at_percent(parts[count])
     env = {name: value for name, value in state.env.items() if name not in _CRONS_OWN}
