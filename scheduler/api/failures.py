@@ -32,10 +32,6 @@ FailureId = Annotated[int, Path(..., ge=1, le=LARGEST_ID)]
 _DAYS: Final = 30
 _JOBS: Final = 20
 _RUNS: Final = 100
-_SHOWN: Final = (
-    "id", "handler_name", "exception_class", "text", "example", "runs", "first_at", "last_at",
-    "last_execution_id", "is_open", "seen_at", "seen_by",
-)  # fmt: skip
 
 
 class FailureFilters(Paging):
@@ -59,7 +55,7 @@ def list_failures(request: HttpRequest, filters: Query[FailureFilters]) -> dict[
         jobs=None if filters.cron_id is None else CronJob.objects.filter(pk=filters.cron_id),
     )
     found, counts = page_of(failures.groups(wanted), filters, _NEWEST_FIRST)
-    return {**counts, "items": [_shown(group) for group in found]}
+    return {**counts, "items": [failures.facts_of(group) for group in found]}
 
 
 @router.get(
@@ -75,7 +71,7 @@ def get_failure(request: HttpRequest, failure_id: FailureId) -> dict[str, Any]:
     spread = failures.spreads([group.pk], days[0])[group.pk]
     jobs = failures.jobs_of(group.pk, days[0], _JOBS)
     return {
-        **_shown(group),
+        **failures.facts_of(group),
         "days": [{"day": day, "runs": runs} for day, runs in sorted(spread.by_day.items())],
         "jobs": [
             {"job_id": None if job_id == NO_JOB else job_id, "runs": runs} for job_id, runs in jobs
@@ -104,10 +100,6 @@ def retry_failure(request: HttpRequest, failure_id: FailureId) -> dict[str, Any]
     """Retry the runs that failed so and were not retried, the oldest first, up to 10,000."""
     retried, more = failures_of(caller_of(request)).retry_group(failure_id)
     return {"retried": retried, "more": more}
-
-
-def _shown(group: FailureGroup) -> dict[str, Any]:
-    return {name: getattr(group, name) for name in _SHOWN}
 
 
 def _cursor_of(group: FailureGroup) -> str:

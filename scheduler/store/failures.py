@@ -265,6 +265,17 @@ def spreads(ids: Sequence[int], since: date) -> dict[int, Spread]:
     }
 
 
+_FACTS: Final = (
+    "id", "handler_name", "exception_class", "text", "example", "runs", "first_at", "last_at",
+    "last_execution_id", "is_open", "seen_at", "seen_by",
+)  # fmt: skip
+
+
+def facts_of(group: FailureGroup) -> dict[str, Any]:
+    """Returns what the API and the commands say about a kind of failures."""
+    return {name: getattr(group, name) for name in _FACTS}
+
+
 def jobs_of(group_id: int, since: date, limit: int) -> list[tuple[int, int]]:
     """The jobs that a group happened to most often since then: (id, how often)."""
     days = FailureDay.objects.filter(group_id=group_id, day__gte=since)

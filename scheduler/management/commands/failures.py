@@ -18,10 +18,6 @@ from scheduler.store import failures
 _STATES: Final = {"open": True, "seen": False, "all": None}
 _RUNS: Final = 20
 _DAYS: Final = 30
-_SHOWN: Final = (
-    "id", "handler_name", "exception_class", "text", "example", "runs", "first_at", "last_at",
-    "last_execution_id", "is_open", "seen_at", "seen_by",
-)  # fmt: skip
 
 
 class Command(JobuCommand):
@@ -85,10 +81,6 @@ def _group(group_id: int) -> FailureGroup:
     return found
 
 
-def _facts(group: FailureGroup) -> dict[str, Any]:
-    return {name: getattr(group, name) for name in _SHOWN}
-
-
 def _list(command: Command, options: dict[str, Any]) -> int:
     now, limit = command.control.clock.now(), options["limit"]
     jobs = None
@@ -104,7 +96,9 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     found = list(failures.groups(wanted)[: limit + 1])
     has_more, found = len(found) > limit, found[:limit]
     if command.printer.as_json:
-        command.printer.document({"items": [_facts(group) for group in found], "more": has_more})
+        command.printer.document(
+            {"items": [failures.facts_of(group) for group in found], "more": has_more}
+        )
         return 0
     command.printer.table(
         ("ID", _("failure"), _("handler"), _("runs"), _("first"), _("last"), _("seen by")),
@@ -127,7 +121,7 @@ def _show(command: Command, options: dict[str, Any]) -> int:
     jobs = failures.jobs_of(group.pk, since, _RUNS)
     runs = failures.ids_of(group.pk, _RUNS)
     facts = {
-        **_facts(group),
+        **failures.facts_of(group),
         "jobs": [{"job_id": job_id or None, "runs": count} for job_id, count in jobs],
         "execution_ids": runs,
     }
