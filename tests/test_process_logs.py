@@ -79,6 +79,10 @@ def test_every_log_line_of_beat_and_worker_is_json_and_names_its_run(
     beat, worker = jobu.start_beat(), jobu.start_worker(pool=pool, concurrency=1)
     wait_until_final(jobu, number, 60)
     wait_until_final(jobu, plain, 60)
+    # Until beat has set its own handlers of signals: Celery's begin one more scheduler.
+    jobu.wait_until(
+        lambda: jobu.sql("SELECT id FROM scheduler_process WHERE kind = 'beat'"), 60, "a beat"
+    )
     for part in (beat, worker):
         part.terminate()
         part.wait(40)
