@@ -123,9 +123,12 @@ def test_the_example_shop_runs_its_tasks_and_handlers_in_two_workers(shop: Shop)
         return {row["job_name"] for row in shop.rows(query)}
 
     wait_until(lambda: ended() >= {"ship", "restock", "sales"}, 60, "three runs", details=shop.logs)
+    # A job may have come due once more in the meantime: that run has no worker yet.
     owners = {
         row["job_name"]: row["lease_owner"].partition("@")[0]
-        for row in shop.rows("SELECT job_name, lease_owner FROM job_executions")
+        for row in shop.rows(
+            "SELECT job_name, lease_owner FROM job_executions WHERE status = 'SUCCESS'"
+        )
         if row["job_name"] != "sales"
     }
     assert owners == {"ship": "tasks", "restock": "io"}
