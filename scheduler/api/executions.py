@@ -35,6 +35,7 @@ from scheduler.operations.permissions import Action
 from scheduler.schedule import FIRST_INSTANT, LAST_INSTANT
 from scheduler.states import FINAL, ParamSource, RunStatus, WaitsFor
 from scheduler.store.deliveries import DELIVERY_HANDLER, of_handler
+from scheduler.store.listing import in_status
 from scheduler.store.shards import counts_of
 from scheduler.store.waiting import waits_for
 
@@ -80,7 +81,7 @@ def list_executions(request: HttpRequest, filters: Query[ExecutionFilters]) -> d
     if filters.cron_id is not None:
         rows = rows.filter(job_id=filters.cron_id)
     if filters.status:
-        rows = rows.filter(status__in=sorted(set(filters.status)))
+        rows = in_status(rows, filters.status)
     if filters.waits_for is not None:
         now = control_of(caller_of(request)).clock.now()
         rows = rows.filter(waits_for(filters.waits_for, now))

@@ -18,6 +18,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from scheduler.api.errors import invalid
+from scheduler.store.listing import FEW, count_up_to, part_of
 
 COUNT_LIMIT: Final = 10_000
 M = TypeVar("M", bound=Model)
@@ -59,15 +60,15 @@ def page_of(rows: QuerySet[M], filters: Paging, order: Order) -> tuple[list[M], 
             rows = order.after(rows, filters.cursor)
         except (ValueError, OverflowError):
             raise invalid({"cursor": [_("is not one that this list gave")]}) from None
-        found = list(rows[: size + 1])
+        found = part_of(rows, 0, size + 1, count=count_up_to(rows, FEW + 1))
         counts = {"total": None, "total_is_capped": False, "page": None, "pages": None}
     else:
         start = (filters.page - 1) * size
         if start >= COUNT_LIMIT:
             text = _("pages end at row %(limit)s; go on with cursor") % {"limit": COUNT_LIMIT}
             raise invalid({"page": [text]})
-        found = list(rows[start : start + size + 1])
-        counted = rows.order_by()[: COUNT_LIMIT + 1].count()
+        counted = count_up_to(rows, COUNT_LIMIT + 1)
+        found = part_of(rows, start, start + size + 1, count=counted)
         total = min(counted, COUNT_LIMIT)
         counts = {
             "total": total,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Max
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.beat.rescue import rescue_expired
@@ -15,6 +16,8 @@ from scheduler.conf import current
 from scheduler.models import CronJob, JobExecution, JobGuard, JobUpstream
 from scheduler.states import RunStatus
 from scheduler.store import last_results, overlap, slots
+from scheduler.store.deliveries import COUNTED
+from scheduler.store.listing import FEW, count_up_to, in_status, part_of
 from scheduler.transient import in_transaction
 from tests.harness.scheduler_harness import START, SchedulerHarness
 
@@ -164,6 +167,50 @@ def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions:
     assert asked
     for statement, plan in asked:
         assert "executions_in_line" in plan, f"{statement}\n{plan}"
+
+
+def test_the_lists_of_people_are_index_probes(many_executions: SchedulerHarness):
+    """Of a million runs each of these read or sorted all, on one of the databases."""
+    runs = JobExecution.objects.filter(COUNTED).order_by("-id")
+
+    def ids(statuses: set[RunStatus]) -> object:
+        return list(in_status(runs, statuses).values_list("pk", flat=True)[:50])
+
+    # The newest of one state: in order, without a sort. PostgreSQL has an index of these alone.
+    unwell = "executions_unwell" if connection.vendor == "postgresql" else "executions_to_rescue"
+    JobExecution.objects.filter(id__in=list(runs.values_list("id", flat=True)[:20])).update(
+        status=RunStatus.FAILED
+    )
+    analyze("job_executions")
+    assert_probes(lambda: ids({RunStatus.FAILED}), unwell)
+    # Of several states: by the index of each.
+    for statement, plan in plans(
+        lambda: count_up_to(in_status(runs, {RunStatus.PENDING, RunStatus.RUNNING}), 10_001)
+    ):
+        assert not re.search("Seq Scan|SCAN job_executions", plan), f"{statement}\n{plan}"
+    # On each page: the newest end, against which the database's clock is held.
+    assert_probes(
+        lambda: JobExecution.objects.filter(finished_at__isnull=False).aggregate(
+            Max("finished_at")
+        ),
+        "executions_ended" if connection.vendor != "mysql" else "",
+    )
+
+
+def test_a_page_of_few_rows_does_not_walk_the_index_of_its_order(
+    many_executions: SchedulerHarness,
+):
+    rows = JobExecution.objects.filter(param_source="backfill").order_by("-scheduled_time", "-id")
+    assert count_up_to(rows, FEW + 1) == 0
+    for statement, plan in plans(lambda: part_of(rows, 0, 21, count=0)):
+        assert "executions_scheduled" not in plan, f"{statement}\n{plan}"
+
+    # A page is the same part of the list, few rows or many.
+    all_of_them = JobExecution.objects.order_by("-scheduled_time", "-id")
+    expected = [run.pk for run in all_of_them][30:80]
+    for count in (FEW, ROWS):
+        few = all_of_them.filter(pk__gte=min(expected)) if count == FEW else all_of_them
+        assert [run.pk for run in part_of(few, 30, 80, count=count)] == expected
 
 
 @pytest.mark.database("sqlite")  # the number of statements is the same on each database

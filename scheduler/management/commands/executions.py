@@ -17,6 +17,7 @@ from scheduler.operations.control import RETRY_LIMIT, InvalidJob, NotPossible
 from scheduler.states import GOING_ON, RETRYABLE, ParamSource, RunStatus, WaitsFor
 from scheduler.store.deliveries import of_handler
 from scheduler.store.executions import FailedRange
+from scheduler.store.listing import in_status
 from scheduler.store.waiting import waits_for
 
 _UNSUCCESSFUL: Final = (RunStatus.FAILED, RunStatus.TIMEOUT)
@@ -138,7 +139,7 @@ def _list(command: Command, options: dict[str, Any]) -> int:
     if options["job"]:
         rows = rows.filter(job_id=inputs.job_named(options["job"]).pk)
     if options["status"]:
-        rows = rows.filter(status__in=sorted(set(options["status"])))
+        rows = in_status(rows, options["status"])
     if options["waits_for"]:
         rows = rows.filter(waits_for(WaitsFor(options["waits_for"]), now))
     rows = of_handler(rows, options["handler"] or None)
