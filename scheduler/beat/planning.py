@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.schedule import Schedule, schedule_of
 from scheduler.schedule.fingerprint import fingerprint_of, has_same_columns
 from scheduler.schedule.freezes import Freezes
+from scheduler.schedule.full_text import is_complete
 from scheduler.schedule.plan import DueSchedule, Plan, first_slot, plan
 from scheduler.schedule.watermark import (
     Including,
@@ -28,6 +30,11 @@ from scheduler.states import MisfirePolicy
 from scheduler.store.slots import DueJob
 
 _INSTANT: Final = timedelta(microseconds=1)
+_PLANNED_BY: Final = attrgetter(
+    "cron_expression", "timezone", "calendar", "misfire_policy", "misfire_grace_seconds",
+    "max_catchup", "start_at", "end_at", "next_run_at", "schedule_fingerprint", "last_slot_at",
+    "last_nominal_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +65,28 @@ class Planner:
         self._freezes = freezes
         self._now = now
         self._decides = decides
+        self._of_kind: dict[tuple[Any, ...], Planned] = {}
         self._plans: dict[DueSchedule, Plan] = {}
         self._nominal: dict[tuple[Schedule, datetime], datetime | None] = {}
 
     def plan(self, job: DueJob) -> Planned:
         """Returns the plan of a job that is due or has no watermark. Raises ScheduleError."""
+        kind = self._kind(job)
+        known = self._of_kind.get(kind) if kind else None
+        if known is None:
+            known = self._plan(job)
+            # Of another schedule each job is a case of its own, and people are told.
+            if kind and not is_changed(job, self._settings):
+                self._of_kind[kind] = known
+        return known
+
+    def _kind(self, job: DueJob) -> tuple[Any, ...] | None:
+        """Returns all that the plan of a job depends on; None: on more than these columns."""
+        if job.next_run_at is None or not is_complete(job.cron_expression):
+            return None
+        return (*_PLANNED_BY(job), self._freezes(job.id))
+
+    def _plan(self, job: DueJob) -> Planned:
         schedule = schedule_of(job, self._settings)
         now = self._now
         if job.next_run_at is None:

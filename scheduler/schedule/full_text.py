@@ -90,6 +90,17 @@ def _with_numbers(text: str, name: str) -> str:
         return text
 
 
+@lru_cache(maxsize=8192)
+def is_complete(text: Any) -> bool:
+    """Returns whether a job's `cron_expression` says by itself what it means.
+
+    With the same zone and calendar it then means the same slots for each job.
+    """
+    if not isinstance(text, str):
+        return False
+    return not (is_after(text) or _NEEDS.search(text) or is_spread(text))
+
+
 def start_of_counting(job: Any) -> datetime | None:
     """Returns where an interval that says no beginning is counted from. None: not known yet."""
     # A job that is not saved yet has an expression of the database as `created_at`.

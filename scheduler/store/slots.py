@@ -108,26 +108,17 @@ def records_of(
     for a person.
     """
     blocks = dict(planned.blocked)
-    records = [
-        _record(
-            job_id,
-            slot,
-            timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds)),
-            _in_shadow(slot) if is_shadow else blocks.get(slot),
-        )
-        for slot in planned.slots
-    ]
-    records = [
-        record
-        if record.skipped is not None
-        else replace(
-            record,
+    records = []
+    for slot in planned.slots:
+        jitter = timedelta(seconds=jitter_seconds(job_id, slot, spread_seconds))
+        why = _in_shadow(slot) if is_shadow else blocks.get(slot)
+        record = _record(job_id, slot, jitter, why)
+        if record.skipped is None:
             # One that a freeze holds waits from its end on.
-            waits=waits(record.slot, record.available_at if record.held else record.slot),
-            needs_approval=needs_approval,
-        )
-        for record in records
-    ]
+            awaited = waits(slot, record.available_at if record.held else slot)
+            if awaited or needs_approval:
+                record = replace(record, waits=awaited, needs_approval=needs_approval)
+        records.append(record)
     if planned.skipped is not None:
         records.append(
             SlotRecord(
