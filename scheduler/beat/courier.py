@@ -22,7 +22,7 @@ from scheduler.wakeup_messages import Sender, format_error
 #: So long workers that were woken have the processors for themselves.
 WORKERS_FIRST_SECONDS: Final = 0.015
 #: So long a worker that was told of the slot looks by itself, before a message disturbs it.
-LOOKS_FIRST_SECONDS: Final = 0.0025
+LOOKS_FIRST_SECONDS: Final = 0.006
 _ANNOUNCED_SECONDS: Final = 0.1
 #: How long the end of beat waits for the errand under way.
 CLOSE_SECONDS: Final = 1.0

@@ -48,7 +48,7 @@ from scheduler.worker.reporting import parent_ended
 # How soon a tick asks again when another beat holds the due work.
 _CONTENDED_SECONDS = 0.05
 # A timer may end early. Beat wakes just after the slot, to save a tick that finds nothing.
-_LATE_SECONDS = 0.0002
+_LATE_SECONDS = 0.00002
 _MAINTENANCE_SECONDS = 2
 _PRUNE_BATCH = 1000
 _OLDER_RESULTS = 5000

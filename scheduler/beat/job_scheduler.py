@@ -45,7 +45,7 @@ _COURIER_WAITS_SECONDS = 0.1
 # A reading of the database's clock serves for so long: a slot need not wait for another one.
 _CLOCK_SECONDS = 0.1
 # So long before a slot beat gets ready for it. A process that has slept is slow at first.
-_READY_SECONDS = 0.03
+_READY_SECONDS = 0.022
 # A connection that was there is taken for granted for so long.
 _CONNECTED_SECONDS = 0.5
 
