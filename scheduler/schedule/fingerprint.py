@@ -82,14 +82,16 @@ def zone_rules(zone: ZoneInfo) -> str:
     Not the bytes of its file: hosts with the same rules may have them in different formats.
     """
     first, last = (datetime(year, 1, 1, tzinfo=UTC) for year in _ZONE_YEARS)
-    rules = [f"{_offset(zone, first)}"]
-    before = first
+    before, offset = first, _offset(zone, first)
+    rules = [f"{offset}"]
     while before < last:
         after = before + _WEEK
-        if _offset(zone, before) != _offset(zone, after):
+        # Each week asks for one offset, as its first instant is the last one of the week before.
+        later = _offset(zone, after)
+        if offset != later:
             change = _change_between(zone, before, after)
             rules.append(f"{change:%Y%m%d%H%M%S}{_offset(zone, change)}")
-        before = after
+        before, offset = after, later
     return " ".join(rules)
 
 

@@ -23,6 +23,7 @@ from django.test import Client
 from scheduler import failpoints
 from scheduler.alerts.watchers import HostReadings
 from scheduler.alerts.watching import BeatWatch
+from scheduler.beat import dispatcher
 from scheduler.models import Activity, Alert, CronJob, JobExecution, JobSwitch
 from scheduler.moving import reading
 from scheduler.moving.entries import UnreadableSource
@@ -62,7 +63,14 @@ FIRST = START.replace(second=0) + MINUTE
 
 
 @pytest.fixture
-def system(settings: Any, transactional_db: None, own_registry: None) -> Iterator[SchedulerHarness]:
+def system(
+    settings: Any,
+    transactional_db: None,
+    own_registry: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[SchedulerHarness]:
+    # Beat leaves the processor to the workers that it wakes. Here it wakes none.
+    monkeypatch.setattr(dispatcher, "WORKERS_FIRST_SECONDS", 0)
     made = SchedulerHarness(settings)
     made.configure(default_timezone="UTC", min_cron_interval_seconds=60)
     made.handler("ok", handler_ok)

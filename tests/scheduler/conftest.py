@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 
 from handlers import registry
+from scheduler.beat import dispatcher
 from scheduler.conf import SchedulerSettings
 from tests.harness.memory_broker import memory_app
 from tests.harness.scheduler_harness import SchedulerHarness, fail, ok
@@ -31,9 +32,13 @@ def _steady_settings() -> SchedulerSettings:
 
 
 @pytest.fixture
-def system(settings: Any, own_registry: None) -> Iterator[SchedulerHarness]:
+def system(
+    settings: Any, own_registry: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SchedulerHarness]:
     # Nothing of a run may depend on how fast this host is just now.
     settings.JOBU = _steady_settings()
+    # Beat leaves the processor to the workers that it wakes. Here it wakes none.
+    monkeypatch.setattr(dispatcher, "WORKERS_FIRST_SECONDS", 0)
     harness = SchedulerHarness(settings)
     harness.handler("ok", ok)
     harness.handler("fail", fail)
