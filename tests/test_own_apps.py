@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from jobu_project.config import ConfigError, load
 from jobu_project.own_apps import _mistakes
+from tests.harness.fork_server import the_fork_server
 from tests.harness.system import ROOT, System
 from tests.test_docs import blocks_of
 
@@ -94,14 +94,8 @@ def test_a_worker_yaml_that_does_not_read_the_variable_is_said(tmp_path: Path):
 def test_a_mistake_stops_every_process_without_a_traceback(tmp_path: Path, program: list[str]):
     jobu = System("sqlite:///x", None, tmp_path, environment={"JOBU_APPS": "shop.orderz"})
     arguments = [*program, "beat"] if "celery" in program else program
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=jobu.environment | {"PYTHONPATH": str(EXAMPLE)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = the_fork_server().run(
+        arguments, environment=jobu.environment | {"PYTHONPATH": str(EXAMPLE)}, timeout=60
     )
 
     assert done.returncode == 1

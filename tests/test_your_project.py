@@ -25,6 +25,7 @@ from jobu_project import doctor
 from scheduler.apps import _refuse_another_database
 from scheduler.operations import project_app
 from tests.fresh_project import files_of_the_page
+from tests.harness.fork_server import the_fork_server
 from tests.harness.servers import Postgres, Redis
 from tests.harness.servers.daemon import Daemon
 from tests.harness.system import ROOT
@@ -76,6 +77,7 @@ class Shop:
         return {**kept, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}"}
 
     def python(self, *arguments: str, fails: bool = False) -> str:
+        """Runs Python with nothing imported before: what hides a module must be found."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -88,14 +90,28 @@ class Shop:
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def manage(self, *arguments: str, fails: bool = False) -> str:
-        return self.python("manage.py", *arguments, fails=fails)
+    def script(self, *arguments: str, fails: bool = False) -> str:
+        """Runs a script of the shop. The libraries are imported already: that takes a second."""
+        done = the_fork_server().run(
+            arguments, environment=self.environment(), timeout=120, directory=self.folder
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, *arguments: str) -> Daemon:
+        """Starts a part of `celery -A shop`."""
+        log = self.folder / f"{arguments[0]}.log"
+        command = ["-m", "celery", "-A", "shop", *arguments]
+        process = the_fork_server().start(
+            command, environment=self.environment(), output=log, directory=self.folder
+        )
+        return Daemon.of(process, log)
 
     def call(self, *commands: str) -> None:
         """Runs the commands in one process: each start of Django takes a second."""
         calls = "".join(f"call_command(*{shlex.split(command)!r})\n" for command in commands)
         self.add("commands.py", f"{SETUP}from django.core.management import call_command\n{calls}")
-        self.python("commands.py")
+        self.script("commands.py")
         (self.folder / "commands.py").unlink()
 
 
@@ -188,7 +204,7 @@ print("FOUND" + json.dumps(found))
 
 def visited(shop: Shop) -> dict[str, Any]:
     shop.add("visit.py", SETUP + VISIT)
-    output = shop.python("visit.py")
+    output = shop.script("visit.py")
     found: dict[str, Any] = json.loads(output.partition("FOUND")[2].splitlines()[0])
     return found
 
@@ -255,7 +271,7 @@ def test_the_pages_are_in_the_admin_of_the_project_by_choice(shop: Shop):
     shop.add("shop/settings.py", "ALLOWED_HOSTS = ['*']\nJOBU['admin_site'] = 'project'\n")
     shop.add("visit.py", SETUP + IN_THE_PROJECTS_ADMIN)
 
-    assert "visited, theme: False" in shop.python("visit.py")
+    assert "visited, theme: False" in shop.script("visit.py")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -283,7 +299,7 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
     wrong = urls.replace('include("scheduler.urls")', 'include(("scheduler.urls", "cron"))')
     (shop.folder / "shop" / "urls.py").write_text(wrong, encoding="utf-8")
 
-    said = shop.manage("check", fails=True)
+    said = shop.script("manage.py", "check", fails=True)
 
     found = dict(re.findall(r"\(jobu\.([EW]\d+)\) (.*)", said))
     assert set(found) == {"E004", "E013", "E030", "E031", "E032", "E033", "W006", "W035"}, said
@@ -439,15 +455,7 @@ def running_shop(
         "jobs create slow --cron='30 2 * * *' --handler=slow --max-retry=0",
         "jobs run slow",
     )
-    parts = [
-        Daemon(
-            [sys.executable, "-m", "celery", "-A", "shop", *part],
-            log_path=shop.folder / f"{part[0]}.log",
-            environment=shop.environment(),
-            directory=shop.folder,
-        )
-        for part in (["beat"], ["worker", "-c1"])
-    ]
+    parts = [shop.start("beat"), shop.start("worker", "-c1")]
     yield shop, url
     for part in parts:
         part.kill()

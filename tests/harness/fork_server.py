@@ -87,11 +87,12 @@ class ForkServer:
         output: Path,
         errors: Path | None = None,
         typed: Path | None = None,
+        directory: Path = ROOT,
     ) -> ForkedProcess:
-        """Starts `python ARGUMENTS...` in the root of the project: `-m MODULE ...` or `SCRIPT ...`.
+        """Starts `python ARGUMENTS...` in a directory: `-m MODULE ...` or `SCRIPT ...`.
 
         Its output is appended to `output`, and its errors to `errors` or else to `output` as well.
-        It reads `typed` as its input.
+        It reads `typed` as its input. Modules of the directory hide none that was imported before.
         """
         for path in (output, errors or output):
             path.touch()  # the caller may read it before the child has opened it
@@ -101,6 +102,7 @@ class ForkServer:
             output=str(output),
             errors=str(errors or output),
             typed=str(typed or os.devnull),
+            directory=str(directory),
         )
         return ForkedProcess(self, arguments, int(pid))
 
@@ -111,13 +113,19 @@ class ForkServer:
         environment: Mapping[str, str],
         timeout: float,
         typed: str = "",
+        directory: Path = ROOT,
     ) -> subprocess.CompletedProcess[str]:
         """Runs `python ARGUMENTS...` and captures its output. Raises subprocess.TimeoutExpired."""
         with tempfile.TemporaryDirectory(prefix="jobu-output-") as place:
             given, output, errors = (Path(place) / name for name in ("typed", "output", "errors"))
             given.write_text(typed, "utf-8")
             process = self.start(
-                arguments, environment=environment, output=output, errors=errors, typed=given
+                arguments,
+                environment=environment,
+                output=output,
+                errors=errors,
+                typed=given,
+                directory=directory,
             )
             born = birth(process.pid) or 0.0
             guardian.add_process(process.pid, born)
@@ -204,6 +212,8 @@ def become(command: Mapping[str, Any]) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.chdir(command["directory"])
+    sys.path[0] = command["directory"]
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     arguments: list[str] = command["start"]
     if arguments[0] == "-m":
