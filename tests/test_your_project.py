@@ -91,7 +91,7 @@ class Shop:
         return done.stdout + done.stderr
 
     def script(self, *arguments: str, fails: bool = False) -> str:
-        """Runs a script of the shop. The libraries are imported already: that takes a second."""
+        """Runs a script or module in the shop. The libraries are imported: that takes a second."""
         done = the_fork_server().run(
             arguments, environment=self.environment(), timeout=120, directory=self.folder
         )
@@ -119,7 +119,7 @@ class Shop:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A new Django project with an app, its model, and what the page says."""
     made = Shop(tmp_path_factory.mktemp("shop"))
-    made.python("-m", "django", "startproject", "shop", ".")
+    made.script("-m", "django", "startproject", "shop", ".")
     made.add("orders/__init__.py", "")
     made.add("orders/models.py", MODEL)
     made.add("orders/admin.py", ADMIN)
