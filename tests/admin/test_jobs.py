@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from handlers import BaseHandler, HandlerParams, handler, registry
 from scheduler.admin.jobs.params_form import described, errors_of
+from scheduler.admin.jobs.preview import preview
 from scheduler.admin.jobs.sparkline import durations
 from scheduler.models import Activity, CronJob, JobExecution
 from scheduler.operations.control import Control
@@ -79,6 +80,19 @@ def test_input_is_explained_while_typing_and_not_saved(admin):
     assert "No such day in February, April" in answer["preview"]
     assert answer["preview"].count("02:30:00 CE") == 20
     assert not CronJob.objects.exists()
+
+
+def test_the_next_runs_are_counted_once_for_a_page(admin, job, monkeypatch):
+    counted: list[CronJob] = []
+
+    def count(job: CronJob, now: datetime) -> dict[str, Any]:
+        counted.append(job)
+        return preview(job, now)
+
+    monkeypatch.setattr("scheduler.admin.jobs.preview.preview", count)
+
+    assert "job-preview" in page(admin, f"{JOBS}_change", job.pk)
+    assert counted == [job]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -41,7 +40,7 @@ from scheduler.admin.jobs.actions import (
 from scheduler.admin.jobs.columns import JobChangeList, JobColumns, useless_verbs
 from scheduler.admin.jobs.form import CronJobForm
 from scheduler.admin.jobs.listing import ListsJobs
-from scheduler.admin.jobs.preview import preview
+from scheduler.admin.jobs.preview import preview_block
 from scheduler.admin.jobs.saving import SavesJobs
 from scheduler.admin.liveness import missing_parts
 from scheduler.admin.site import register, render_to_string, reverse
@@ -249,12 +248,7 @@ class CronJobAdmin(ListsJobs, JobColumns, SavesJobs):
     @admin.display(description=_("next runs"))
     def schedule_preview(self, job: CronJob) -> SafeString:
         """Returns the schedule in words, its warnings and next runs. job_form.js refreshes it."""
-        url = reverse("admin:scheduler_cronjob_check")
-        return format_html(
-            '<div id="job-preview" aria-live="polite" data-check="{}">{}</div>',
-            url if job.pk is None else f"{url}?job={job.pk}",
-            render_to_string("scheduler/jobs/preview.html", preview(job, Control().clock.now())),
-        )
+        return preview_block(job, Control().clock.now())
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from scheduler.admin import formatting
+from scheduler.admin.site import render_to_string, reverse
 from scheduler.conf import current
 from scheduler.models import CronJob
 from scheduler.operations.control import Control
@@ -23,6 +25,7 @@ from scheduler.schedule.warnings import warnings_about
 from scheduler.schedule.words_of_kinds import words_of
 
 NEXT_RUNS: Final = 20
+_KEPT: Final = "_preview_block"
 
 
 def preview(job: CronJob, now: datetime) -> dict[str, Any]:
@@ -53,6 +56,22 @@ def preview(job: CronJob, now: datetime) -> dict[str, Any]:
         "next_runs": _table(slots, schedule, zone, now, blocks),
         "zone": zone.key,
     }
+
+
+def preview_block(job: CronJob, now: datetime) -> SafeString:
+    """Returns the preview as a part of the form of a job.
+
+    The theme asks five times for what a page shows once, so the job of a request keeps it.
+    """
+    kept: SafeString | None = job.__dict__.get(_KEPT)
+    if kept is None:
+        url = reverse("admin:scheduler_cronjob_check")
+        kept = job.__dict__[_KEPT] = format_html(
+            '<div id="job-preview" aria-live="polite" data-check="{}">{}</div>',
+            url if job.pk is None else f"{url}?job={job.pk}",
+            render_to_string("scheduler/jobs/preview.html", preview(job, now)),
+        )
+    return kept
 
 
 def moved_from(day: date) -> str:
