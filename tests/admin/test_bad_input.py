@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -20,7 +21,11 @@ from tests.test_commands import run
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 LONG = "x" * 10_000
+STRANGE = "%'\"\\é"
 TEXTS = (LONG, "word " * 2_000, "%" * 10_000, "\0", "9" * 10_000, "'\"\\", "é" * 5_000)
+# On a server: what its driver refuses, what no column of numbers holds, and all else at once, short
+# and long. SQLite has the pages answer each text by itself.
+TEXTS_ON_A_SERVER = ("\0", "9" * 10_000, STRANGE, STRANGE * 2_000 + " word" * 2_000)
 # Of each page the names of what one types there.
 TYPED: dict[str, tuple[str, ...]] = {
     f"{JOBS}_changelist": ("q", "handler", "queue", "group", "last", "state"),
@@ -63,7 +68,7 @@ def test_no_search_however_long_or_strange_is_a_fault(admin: Client, name: str):
     before = state()
 
     for field in TYPED[name]:
-        for text in TEXTS:
+        for text in TEXTS if connection.vendor == "sqlite" else TEXTS_ON_A_SERVER:
             answer = admin.get(reverse(name), {field: text})
             if answer.status_code == 302:  # Django's lists lead away from what is no filter
                 answer = admin.get(answer.headers["Location"])
