@@ -15,7 +15,7 @@ from scheduler.beat.rescue import rescue_expired
 from scheduler.conf import current
 from scheduler.models import CronJob, JobExecution, JobGuard, JobUpstream
 from scheduler.states import RunStatus
-from scheduler.store import last_results, overlap, slots
+from scheduler.store import jobs, last_results, overlap, slots
 from scheduler.store.deliveries import COUNTED
 from scheduler.store.listing import FEW, count_up_to, in_status, part_of
 from scheduler.transient import in_transaction
@@ -122,6 +122,9 @@ def test_the_questions_of_a_tick_to_jobs_are_index_probes(many_jobs: SchedulerHa
         slots.next_due_at,
     ):
         assert_probes(question, "cron_jobs_due")
+    # Of all jobs that are off only those with a pause that ends are looked at.
+    assert_probes(lambda: jobs.any_pause_over(START), "cron_jobs_paused")
+    assert_probes(lambda: jobs.claim_paused(START, 500), "cron_jobs_paused")
 
 
 def test_the_questions_of_a_tick_to_executions_are_index_probes(many_executions: SchedulerHarness):
