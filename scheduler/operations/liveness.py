@@ -117,11 +117,9 @@ def clock_of(
     host's.
     """
     offset = now - (host_now or clock.host_now())
-    ended = JobExecution.objects.filter(finished_at__isnull=False)
     shown = [
         latest,
-        # SQLite uses its index of ended runs only for a question that says so.
-        ended.aggregate(latest=Max("finished_at"))["latest"],
+        statistics.newest_end(),
         *JobExecution.objects.order_by("-id").values_list("created_at", flat=True)[:_NEWEST],
         SchedulerProcess.objects.aggregate(latest=Max("heartbeat_at"))["latest"],
     ]

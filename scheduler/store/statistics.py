@@ -74,6 +74,16 @@ class Ended:
         return sum(self.counts.get(status, 0) for status in statuses)
 
 
+def newest_end() -> datetime | None:
+    """The instant at which the newest run ended. One index probe on each database.
+
+    SQLite uses its index of ended runs only for a question that says so, and MySQL reads all of it
+    for the MAX of such a question.
+    """
+    ended = JobExecution.objects.filter(finished_at__isnull=False).order_by("-finished_at")
+    return ended.values_list("finished_at", flat=True).first()
+
+
 def running_count() -> Capped:
     return capped(JobExecution.objects.filter(COUNTED, status__in=sorted(GOING_ON)))
 
