@@ -18,8 +18,8 @@ from tests.harness.system import System
 class RoomyMariaDB(MariaDB):
     """With the memory that docker/compose.yaml gives it; the tests start it with a quarter.
 
-    Pages that are not in it are read from the disk each time: MariaDB asks the kernel not to keep
-    them, as PostgreSQL and SQLite let it.
+    What is not in it is read from the disk each time: MariaDB does not let the kernel keep it, as
+    PostgreSQL and SQLite do.
     """
 
     more_options = ("--innodb-buffer-pool-size=256M",)

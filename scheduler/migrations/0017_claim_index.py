@@ -7,6 +7,8 @@ the table, `Mail` and `mail` would be one queue to the index.
 from django.db import migrations, models
 from django.db.models import Q
 
+from scheduler.migrations._operations import is_here
+
 LOWEST, HIGHEST = 0, 9
 _IDS_AT_ONCE = 10_000
 
@@ -107,6 +109,8 @@ class AddIndexOfPending(migrations.AddIndex):
     """
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if not is_here(self, app_label, schema_editor, to_state):
+            return
         if schema_editor.connection.vendor == "mysql":
             columns = ", ".join(("status", *self.index.fields))
             schema_editor.execute(f"CREATE INDEX {self.index.name} ON job_executions ({columns})")

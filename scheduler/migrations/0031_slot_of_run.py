@@ -6,6 +6,7 @@ expressions, it is on a column that the server computes when it reads a row.
 
 from django.db import migrations, models
 
+from scheduler.migrations._operations import is_here
 from scheduler.models.slot_of_run import SlotOfRun
 
 NAME = "executions_by_slot"
@@ -13,6 +14,8 @@ NAME = "executions_by_slot"
 
 class AddIndex(migrations.AddIndex):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if not is_here(self, app_label, schema_editor, to_state):
+            return
         vendor = schema_editor.connection.vendor
         if vendor == "mysql":
             schema_editor.execute(
@@ -29,6 +32,8 @@ class AddIndex(migrations.AddIndex):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if not is_here(self, app_label, schema_editor, from_state):
+            return
         vendor = schema_editor.connection.vendor
         if vendor == "mysql":
             schema_editor.execute(

@@ -10,6 +10,8 @@ import django.db.models.deletion
 from django.db import migrations, models
 from django.db.models import Q
 
+from scheduler.migrations._operations import is_here
+
 freezes = import_module("scheduler.migrations.0036_freezes")
 
 CASCADE = "shards_go_with_their_parent"
@@ -81,6 +83,8 @@ def drop_index(apps, schema_editor):
 
 class AddUnique(migrations.AddConstraint):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if not is_here(self, app_label, schema_editor, to_state):
+            return
         vendor = schema_editor.connection.vendor
         if vendor == "postgresql":
             schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {UNIQUE}")
@@ -96,6 +100,8 @@ class AddUnique(migrations.AddConstraint):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if not is_here(self, app_label, schema_editor, from_state):
+            return
         if schema_editor.connection.vendor == "mysql":
             schema_editor.execute(f"ALTER TABLE job_executions DROP INDEX {UNIQUE}")
         else:

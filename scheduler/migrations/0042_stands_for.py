@@ -7,7 +7,7 @@ one after the other at its beginning. On PostgreSQL it is made while others writ
 from django.db import migrations, models
 from django.db.models import Q
 
-from scheduler.migrations._add_index import AddIndex
+from scheduler.migrations._operations import AddIndex
 
 
 class Migration(migrations.Migration):

@@ -7,7 +7,7 @@ PostgreSQL and SQLite only these are in it.
 from django.db import migrations, models
 from django.db.models import Q
 
-from scheduler.migrations._add_index import AddIndex
+from scheduler.migrations._operations import AddIndex
 
 
 class Migration(migrations.Migration):

@@ -1,4 +1,4 @@
-"""What lists of executions ask for, so that the database reads few rows and sorts none."""
+"""Pages of lists, for people and for programs: the database reads few rows for them."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ProjectState
 
 from scheduler.models import CronJob
 from tests.harness.scheduler_harness import SchedulerHarness
@@ -87,3 +89,32 @@ def test_an_edit_moves_updated_at_and_leaves_created_at(system: SchedulerHarness
 
     edited = CronJob.objects.get(pk=job.pk)
     assert (edited.created_at, edited.updated_at) == (before, system.clock.now())
+
+
+class Elsewhere:
+    """A router of a project with several databases, asked about one that is not jobu's."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return app_label != "scheduler"
+
+
+def test_no_migration_touches_a_database_that_the_router_keeps_free(settings: Any):
+    settings.DATABASE_ROUTERS = [f"{__name__}.Elsewhere"]
+    loader = MigrationLoader(connection)
+    ours = [key for key in loader.graph.leaf_nodes() if key[0] == "scheduler"]
+    written: dict[str, list[str]] = {}
+    state = ProjectState()
+
+    for app, name in loader.graph.forwards_plan(ours[0]):
+        migration = loader.graph.nodes[app, name]
+        if app != "scheduler":
+            state = migration.mutate_state(state)
+            continue
+        before = state.clone()
+        with connection.schema_editor(collect_sql=True, atomic=False) as editor:
+            state = migration.apply(state, editor, collect_sql=True)
+            migration.unapply(before, editor, collect_sql=True)
+        sql = [line for line in editor.collected_sql if not line.startswith("--")]
+        written |= {name: sql} if sql else {}
+
+    assert not written
