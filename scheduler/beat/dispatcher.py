@@ -140,15 +140,17 @@ class Dispatcher:
                 worked |= step()
         return self._seconds_to_sleep(worked)
 
-    def get_ready(self) -> None:
+    def get_ready(self) -> float:
         """Call it just before a slot (`awaits_slot`). Writes nothing; raises database errors.
 
         Workers get ready, too: one that is woken finds nothing yet, and looks again at the slot.
+        Returns how many seconds before the slot the next tick is to begin.
         """
         with translation.override("en"):
-            queues, slot_at = self._recorder.rehearse()
-        if queues and self.sender.ready():
-            self.sender.send(dict.fromkeys(queues, 1), slot_at)
+            awaited = self._recorder.rehearse()
+        if awaited.queues and self.sender.ready():
+            self.sender.send(dict.fromkeys(awaited.queues, 1), awaited.slot_at)
+        return awaited.early_seconds
 
     def interrupted(self) -> None:
         """The database was away. Rescue waits until it has answered for one whole lease.

@@ -113,18 +113,23 @@ class JobScheduler(beat.Scheduler):  # type: ignore[misc]
         if seconds > _READY_SECONDS and self._dispatcher.awaits_slot:
             if self._wake.wait(seconds - _READY_SECONDS):
                 return
-            self._get_ready()
+            until -= self._get_ready()
         self._wake.wait(max(0.0, until - self._clock.monotonic()))
 
-    def _get_ready(self) -> None:
-        """Look whether the connection is there, and do without a write what the tick will do."""
+    def _get_ready(self) -> float:
+        """Look whether the connection is there, and do without a write what the tick will do.
+
+        Returns how many seconds before the slot the tick is to begin.
+        """
         try:
             close_old_connections()
-            self._dispatcher.get_ready()
+            early_seconds = self._dispatcher.get_ready()
             self._is_connected_until = self._clock.monotonic() + _CONNECTED_SECONDS
         # The tick that follows meets the same trouble, and reports it.
         except Exception:  # noqa: BLE001
             connection.close()
+            return 0.0
+        return early_seconds
 
     def _tick(self, *args: Any, **kwargs: Any) -> float:
         # While the database is away beat works on, and must not be ended for it.

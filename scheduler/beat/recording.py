@@ -2,6 +2,9 @@
 
 Any number of beats may record at once. A row that cannot be read or planned is switched off with
 the reason, and stops no other one.
+
+The transaction of a slot that is awaited begins a little before it and commits just after it, so
+that the run need not wait while beat reads, plans and writes. Nobody sees the rows before.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db import connection
+
 from scheduler import failpoints
 from scheduler.beat import planning
-from scheduler.clock import Clock
+from scheduler.clock import Clock, pause
 from scheduler.conf import SchedulerSettings
 from scheduler.events import emit
 from scheduler.operations import validation
@@ -46,13 +51,32 @@ class Recorded:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What is awaited."""
+
+    slot_at: datetime | None
+    queues: frozenset[str]
+    early_seconds: float
+    """So long before the slot beat begins to record it."""
+
+
 # A rehearsal is for the jobs that are due within so long, and for so many of them.
 _SOON: Final = timedelta(seconds=0.2)
 _REHEARSED: Final = 20
+# So long before an awaited slot its transaction begins, if few jobs are due. Edits of these jobs
+# wait until it ends.
+_EARLY_SECONDS: Final = 0.008
 # A clock that shows an awaited instant as further away has been set back, and decides.
 _READING_LATE: Final = timedelta(seconds=0.1)
 # The jobs to record, locked: by now, so many at most.
 _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
+
+
+class _FreezeCame(Exception):
+    """A freeze has come after the slots of the transaction were planned, but before they were due.
+
+    Rolls the transaction back."""
 
 
 class Recorder:
@@ -75,10 +99,12 @@ class Recorder:
         self._stopping = stopping
         self._due_at = math.inf
         self._awaited: datetime | None = None
+        # Of the slot that is awaited.
+        self._early_seconds = 0.0
 
     def expect(self, due_at: datetime | None, now: datetime) -> None:
         """The next job is due at `due_at`: from then on the question for due jobs is left out."""
-        self._due_at, self._awaited = math.inf, due_at
+        self._due_at, self._awaited, self._early_seconds = math.inf, due_at, 0.0
         if due_at is not None:
             self._due_at = self._clock.monotonic() + (due_at - now).total_seconds()
 
@@ -89,16 +115,18 @@ class Recorder:
         may be a little before the instant that the one before it has announced.
         """
         now, awaited = self._clock.now(), self._awaited
-        has_come = awaited is not None and self._clock.monotonic() >= self._due_at
-        if awaited is not None and has_come and now < awaited <= now + _READING_LATE:
+        if awaited is not None and self._has_come() and now < awaited <= now + _READING_LATE:
             return awaited
         return now
 
-    def rehearse(self) -> tuple[frozenset[str], datetime | None]:
+    def _has_come(self) -> bool:
+        """Whether the awaited slot may be recorded."""
+        return self._clock.monotonic() >= self._due_at - self._early_seconds
+
+    def rehearse(self) -> Rehearsal:
         """Read and plan what is due at the expected instant, for nothing. Locks and writes nothing.
 
-        After it the real thing finds its code, its rows and its connection warm. Returns the queues
-        that it read of, and the instant.
+        After it the real thing finds its code, its rows and its connection warm.
         """
         now = self._clock.now()
         jobs = slots.look_at_due_jobs(now + _SOON, _REHEARSED)
@@ -108,15 +136,26 @@ class Recorder:
             if job.next_run_at is not None and not is_changed(job, self._settings()):
                 with suppress(ScheduleError):
                     planner.plan(job)
-        return frozenset(job.queue for job in jobs), self._awaited
+        # SQLite would lock all tables, and not some rows.
+        locks_rows = connection.features.has_select_for_update_skip_locked
+        if locks_rows and 0 < len(jobs) < _REHEARSED:
+            self._early_seconds = _EARLY_SECONDS
+        return Rehearsal(
+            slot_at=self._awaited,
+            queues=frozenset(job.queue for job in jobs),
+            early_seconds=self._early_seconds,
+        )
 
     def record_due(self) -> bool:
         """Record the slots that are due. Returns whether there was any. Commits."""
-        # The last tick knew what this one is for. Another question would delay each slot.
-        is_awaited = self._clock.monotonic() >= self._due_at
-        if not is_awaited and not slots.has_due(self._now()):
-            return False
-        return self._record_batches(slots.claim_due_jobs)
+        try:
+            # The last tick knew what this one is for. Another question would delay each slot.
+            if self._has_come():
+                return self._record_batches(slots.claim_due_jobs)
+            self._early_seconds = 0.0
+            return slots.has_due(self._now()) and self._record_batches(slots.claim_due_jobs)
+        finally:
+            self._early_seconds = 0.0
 
     def plan_new(self) -> bool:
         """Plan the jobs that have no watermark yet. Returns whether there was any. Commits."""
@@ -140,24 +179,47 @@ class Recorder:
         claimed: list[int] = []
 
         def work() -> Recorded:
-            now = self._now()
+            is_early, now = self._is_early(), self._now()
             jobs = claim(now, limit)
             claimed[:] = [job.id for job in jobs]
             failpoints.point("record.locked")
-            return self._plan_and_record(jobs, now)
+            if is_early and any(job.any_freeze or job.has_upstreams for job in jobs):
+                # What other rows say counts until the slot.
+                self._wait_for_slot()
+                is_early = False
+            recorded = self._plan_and_record(jobs, now)
+            if is_early and jobs:
+                self._wait_for_slot()
+                if freezes.is_any_enabled():
+                    raise _FreezeCame
+            return recorded
 
         try:
-            recorded = in_transaction(work)
+            try:
+                recorded = in_transaction(work)
+            except _FreezeCame:
+                recorded = in_transaction(work)
             failpoints.point("record.committed")
         except ROW_ERRORS as error:
             if is_outage(error):
                 raise
+            self._wait_for_slot()
             # One row that cannot be read or written must not stop the others: one by one.
             claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
             if not claimed:
                 raise
             recorded = self._record_singly(claimed)
         return len(claimed), recorded
+
+    def _is_early(self) -> bool:
+        """Whether the transaction that begins now is for a slot that is not due yet."""
+        return self._has_come() and self._clock.monotonic() < self._due_at
+
+    def _wait_for_slot(self) -> None:
+        """Until the awaited slot, if it is to come."""
+        if self._is_early():
+            pause(self._due_at - self._clock.monotonic())
+        self._early_seconds = 0.0
 
     def _record_singly(self, job_ids: Sequence[int]) -> Recorded:
         recorded = Recorded()
@@ -166,7 +228,7 @@ class Recorder:
 
             def work(job_id: int = job_id, read: list[slots.DueJob] = read) -> Recorded:
                 read[:] = slots.claim_job(job_id)
-                return self._plan_and_record(read, self._clock.now())
+                return self._plan_and_record(read, self._now())
 
             try:
                 one = in_transaction(work)

@@ -14,7 +14,7 @@ from typing import Final
 from scheduler.clock import Clock
 
 # After the slot.
-_EARLIEST_SECONDS: Final = 0.003
+_EARLIEST_SECONDS: Final = 0.001
 # Then the message has come, or something is in trouble.
 _LATEST_SECONDS: Final = 0.025
 _EVERY_SECONDS: Final = 0.0015

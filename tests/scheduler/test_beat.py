@@ -124,7 +124,7 @@ def test_beat_gets_ready_just_before_a_slot_and_writes_nothing_then(
     statements: list[str] = []
     get_ready = beat._dispatcher.get_ready
 
-    def watched() -> None:
+    def watched() -> float:
         def look(execute: Any, sql: str, *rest: Any) -> Any:
             statements.append(sql)
             if is_away:
@@ -132,7 +132,7 @@ def test_beat_gets_ready_just_before_a_slot_and_writes_nothing_then(
             return execute(sql, *rest)
 
         with connection.execute_wrapper(look):
-            get_ready()
+            return get_ready()
 
     monkeypatch.setattr(beat._dispatcher, "get_ready", watched)
     assert beat.tick() == 0.0

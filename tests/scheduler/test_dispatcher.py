@@ -526,6 +526,14 @@ def accept_inserts(cursor: object) -> None:
         execute("ALTER TABLE job_executions DROP CONSTRAINT poison")
 
 
+def test_sqlite_does_not_lock_its_file_before_a_slot(system: SchedulerHarness):
+    """On servers beat does: test_early_slots.py."""
+    system.job()
+    system.tick()
+    system.clock.advance(29.98)
+    assert (system.dispatcher.get_ready() == 0) == (connection.vendor == "sqlite")
+
+
 # --- lost runs ------------------------------------------------------------------------------------
 
 
