@@ -190,7 +190,7 @@ class Recorder:
             recorded = self._plan_and_record(jobs, now)
             if is_early and jobs:
                 self._wait_for_slot()
-                if freezes.is_any_enabled():
+                if slots.is_any_freeze():
                     raise _FreezeCame
             return recorded
 

@@ -25,7 +25,6 @@ from scheduler.schedule.plan import SkippedSlots
 from scheduler.schedule.weekly_hours import WeeklyHours, read_hours
 from scheduler.states import BlockedSlots, ParamSource, ReasonCode, RunStatus
 from scheduler.store.connection import fetch_all, from_json, instant, lock_in_order, numbers
-from scheduler.store.prepared import fetch_often
 from scheduler.store.slots import DueJob, Held
 from scheduler.store.waits import NEVER, Wait
 
@@ -146,11 +145,6 @@ def of_due_jobs(jobs: Sequence[DueJob], default_timezone: str) -> FreezesOfJobs:
         return FreezesOfJobs()
     found = enabled(min(due), default_timezone, is_locked=True)
     return _with_tags(found, [job.id for job in jobs])
-
-
-def is_any_enabled() -> bool:
-    """One small statement."""
-    return bool(fetch_often("SELECT 1 FROM jobu_freezes WHERE is_enabled IN (TRUE) LIMIT 1", []))
 
 
 def of_jobs(job_ids: Collection[int], since: datetime, default_timezone: str) -> FreezesOfJobs:

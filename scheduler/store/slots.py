@@ -228,6 +228,11 @@ def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[D
     return with_followed([_due_job(row) for row in fetch_often(statement, [*values, limit])])
 
 
+def is_any_freeze() -> bool:
+    """Whether there may be freezes now. One small statement."""
+    return bool(fetch_often(f"SELECT {_ASKED['any_freeze']}", [])[0][0])
+
+
 def with_followed(jobs: list[DueJob]) -> list[DueJob]:
     """The same, those that have upstream jobs with them."""
     ids = [job.id for job in jobs if job.has_upstreams]
