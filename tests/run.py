@@ -36,12 +36,12 @@ ROOT = Path(__file__).resolve().parent.parent
 OK, TESTS_FAILED, INTERRUPTED, NONE_COLLECTED = 0, 1, 2, 5
 # How many pytests run at a time: more than there are processors, because they wait for more than
 # half of their time: for leases, outages, the next second. Many more would only delay each other.
-SIDE_BY_SIDE = 3 * (os.cpu_count() or 1)
+SIDE_BY_SIDE = 4 * (os.cpu_count() or 1)
 # How many pytests share the tests of a database. Each has to start Python, Django and its servers,
 # which takes ten seconds of processor time. So there are as many as run at a time, and they take
-# about the same time. SQLite is the last, because its parts fill what the others leave.
-_SETS = max(1, SIDE_BY_SIDE // 6)
-PARTS = {"postgres": _SETS, "mysql": _SETS, "sqlite": 4 * _SETS}
+# about the same time.
+_SETS = max(1, SIDE_BY_SIDE // 8)
+PARTS = {"postgres": 2 * _SETS, "mysql": 2 * _SETS, "sqlite": 4 * _SETS}
 # More failures than this are not caused by a loaded machine.
 TRIED_AGAIN = 30
 
@@ -124,14 +124,9 @@ def wanted_runs(databases: Sequence[str], *, quick: bool, slow: bool) -> list[Wa
     # A database without a measurement takes about as long as SQLite.
     costs = {name: known.get("sqlite", {}) | known.get(name, {}) for name in parts}
     files = {name: sharing.test_files(name) for name in parts}
-    total = sum(sharing.seconds_of(files[name], costs[name]) for name in parts)
     found: list[tuple[float, Wanted]] = []
     for database, number in parts.items():
-        # Where more parts are wanted than run at a time, some begin when a shorter one has ended.
-        rooms = [total / SIDE_BY_SIDE - seconds for seconds, _ in found]
-        later = max(0, len(found) + number - SIDE_BY_SIDE)
-        rooms = sorted(room for room in rooms if room > 0)[:later]
-        shares = sharing.share_out(files[database], number, costs[database], rooms)
+        shares = sharing.share_out(files[database], number, costs[database])
         found += [
             (
                 sharing.seconds_of(share, costs[database]),

@@ -49,19 +49,15 @@ def has_tests_for(path: Path, database: str) -> bool:
 
 
 def share_out(
-    files: Iterable[str],
-    parts: int,
-    known: Mapping[str, FileCost],
-    rooms: Sequence[float] = (),
+    files: Iterable[str], parts: int, known: Mapping[str, FileCost]
 ) -> list[tuple[str, ...]]:
     """Returns the files in at most `parts` parts of about the same time, the longest part first.
 
     Takes the longest file first, and puts each file into the part that then ends soonest. A file
     costs less in a part that already starts its servers. Files that share a SITE count as one.
-    `rooms`: the seconds of the first parts, where these are to be shorter than the others.
     """
     files = sorted(files)
-    loads = _head_starts(seconds_of(files, known), parts, rooms)
+    loads = [0.0] * parts
     servers: list[set[str]] = [set() for _ in range(parts)]
     shares: list[list[str]] = [[] for _ in range(parts)]
     units = _units(files, known)
@@ -90,13 +86,6 @@ def _units(files: Sequence[str], known: Mapping[str, FileCost]) -> dict[tuple[st
         servers = frozenset[str]().union(*(costs[file].servers for file in on_site))
         units[on_site] = FileCost(seconds=seconds_of(on_site, known), servers=servers)
     return units
-
-
-def _head_starts(total: float, parts: int, rooms: Sequence[float]) -> list[float]:
-    """Returns the loads with which the parts begin, so that a part with little room gets little."""
-    rooms = list(rooms)[: parts - 1]
-    full = (total - sum(rooms)) / (parts - len(rooms))
-    return [max(0.0, full - room) for room in rooms] + [0.0] * (parts - len(rooms))
 
 
 def seconds_of(files: Iterable[str], known: Mapping[str, FileCost]) -> float:

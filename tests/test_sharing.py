@@ -31,12 +31,6 @@ def test_files_in_browsers_are_in_one_part_because_the_site_starts_slowly():
     assert share_out(known, 2, known) == [("a", "b"), ("c", "d")]
 
 
-def test_a_part_with_little_room_gets_little():
-    known = {name: cost(10) for name in "abcdefg"}
-
-    assert [len(part) for part in share_out(known, 3, known, [11, 20])] == [4, 2, 1]
-
-
 def test_unknown_file_counts_as_a_small_one():
     known = {"a": cost(DEFAULT_SECONDS * 2)}
 

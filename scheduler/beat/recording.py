@@ -76,7 +76,8 @@ _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
 class _FreezeCame(Exception):
     """A freeze has come after the slots of the transaction were planned, but before they were due.
 
-    Rolls the transaction back."""
+    It rolls the transaction back.
+    """
 
 
 class Recorder:

@@ -1,4 +1,7 @@
-"""Beat begins the transaction of a slot a little before the slot, and commits it just after it."""
+"""Beat begins the transaction of a slot a little before the slot, and commits it just after it.
+
+A real beat: tests/test_commits_of_slots.py.
+"""
 
 from __future__ import annotations
 

@@ -31,6 +31,12 @@ SEASONS = {
 }
 
 
+# The arithmetic is the same on each database. What the rows keep of it shows one season.
+IN_SEASONS = pytest.mark.parametrize(
+    "season", [pytest.param("spring", marks=pytest.mark.database("sqlite")), "autumn"]
+)
+
+
 @dataclass(frozen=True)
 class Case:
     expression: str
@@ -143,7 +149,7 @@ def restart_everything(system: SchedulerHarness, hour: int) -> None:
         system.new_worker().execute(system.runnable()[0])
 
 
-@pytest.mark.parametrize("season", SEASONS)
+@IN_SEASONS
 def test_hourly_restarts_of_everything_move_no_slot_of_an_anchored_interval(
     system: SchedulerHarness, season: str
 ):
@@ -169,7 +175,7 @@ def test_hourly_restarts_of_everything_move_no_slot_of_an_anchored_interval(
     }
 
 
-@pytest.mark.parametrize("season", SEASONS)
+@IN_SEASONS
 def test_one_beat_without_a_restart_makes_the_same_slots(system: SchedulerHarness, season: str):
     made = SEASONS[season]
     until = made + SPAN
