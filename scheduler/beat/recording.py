@@ -73,8 +73,9 @@ _READING_LATE: Final = timedelta(seconds=0.1)
 _ClaimJobs = Callable[[datetime, int], list[slots.DueJob]]
 
 
-class _FreezeCame(Exception):
-    """A freeze has come after the slots of the transaction were planned, but before they were due.
+class _OthersCame(Exception):
+    """A freeze or an upstream job has come after the slots of the transaction were planned, but
+    before they were due.
 
     It rolls the transaction back.
     """
@@ -185,20 +186,22 @@ class Recorder:
             claimed[:] = [job.id for job in jobs]
             failpoints.point("record.locked")
             if is_early and any(job.any_freeze or job.has_upstreams for job in jobs):
-                # What other rows say counts until the slot.
+                # What other rows say counts until the slot: it is read again, with the jobs.
                 self._wait_for_slot()
                 is_early = False
+                jobs = claim(now, limit)
+                claimed[:] = [job.id for job in jobs]
             recorded = self._plan_and_record(jobs, now)
             if is_early and jobs:
                 self._wait_for_slot()
-                if slots.is_any_freeze():
-                    raise _FreezeCame
+                if slots.depend_on_others(claimed):
+                    raise _OthersCame
             return recorded
 
         try:
             try:
                 recorded = in_transaction(work)
-            except _FreezeCame:
+            except _OthersCame:
                 recorded = in_transaction(work)
             failpoints.point("record.committed")
         except ROW_ERRORS as error:
@@ -206,7 +209,7 @@ class Recorder:
                 raise
             self._wait_for_slot()
             # One row that cannot be read or written must not stop the others: one by one.
-            claimed[:] = claimed or slots.due_or_new_ids(self._clock.now(), limit)
+            claimed[:] = claimed or slots.due_or_new_ids(self._now(), limit)
             if not claimed:
                 raise
             recorded = self._record_singly(claimed)

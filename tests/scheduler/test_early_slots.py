@@ -15,7 +15,7 @@ from django.db import connection
 
 from scheduler.beat import recording
 from scheduler.beat.dispatcher import Dispatcher
-from scheduler.models import CronJob, JobExecution, JobFreeze
+from scheduler.models import CronJob, JobExecution, JobFreeze, JobUpstream, JobWait
 from scheduler.states import ReasonCode
 from scheduler.store import slots
 from tests.harness.scheduler_harness import FakeClock, SchedulerHarness, statuses
@@ -114,6 +114,54 @@ def test_a_freeze_that_comes_in_the_last_moment_holds(system: SchedulerHarness, 
 
     (row,) = JobExecution.objects.filter(job=job)
     assert (row.status, row.reason_code) == ("SKIPPED", ReasonCode.FROZEN)
+
+
+def test_a_freeze_that_comes_in_the_last_moment_holds_for_a_job_with_upstreams_too(
+    system: SchedulerHarness, waits: Waits
+):
+    above = system.job(name="above")
+    below = system.job(name="below")
+    JobUpstream.objects.create(job=below, upstream=above)
+    slot = before_its_slot(system)
+    waits.meanwhile = lambda: new_freeze(slot)
+
+    system.tick()
+
+    assert len(waits.results) == 1
+    assert statuses(above) == statuses(below) == ["SKIPPED"]
+
+
+def test_an_upstream_job_that_is_changed_in_the_last_moment_is_read_as_it_is_then(
+    system: SchedulerHarness, waits: Waits
+):
+    above = system.job(name="above", cron_expression="30 9 * * *")
+    below = system.job(name="below")
+    JobUpstream.objects.create(job=below, upstream=above)
+    system.job(cron_expression="0 12 * * *")  # MariaDB locks the next one in the index, too
+    slot = before_its_slot(system)
+    waits.meanwhile = lambda: system.control.update_job(above.pk, cron_expression="15 8 * * *")
+
+    system.tick()
+
+    assert len(waits.results) == 1
+    (wait,) = JobWait.objects.all()
+    assert wait.slot == slot.replace(hour=8, minute=15)
+
+
+# MariaDB locks the job for it, so there it comes after the slot.
+@pytest.mark.database("postgres")
+def test_an_upstream_job_that_sql_adds_in_the_last_moment_counts(
+    system: SchedulerHarness, waits: Waits
+):
+    above = system.job(name="above", cron_expression="30 9 * * *")
+    below = system.job(name="below")
+    before_its_slot(system)
+    waits.meanwhile = lambda: JobUpstream.objects.create(job=below, upstream=above)
+
+    system.tick()
+
+    assert len(waits.results) == 1
+    assert JobWait.objects.count() == 1
 
 
 def new_freeze(since: datetime) -> JobFreeze:
@@ -215,6 +263,64 @@ def test_when_the_batch_fails_each_job_is_recorded_alone_after_the_slot(
     assert len(waits.results) == 1
     assert [JobExecution.objects.get(job=job).scheduled_time for job in jobs] == [slot, slot]
     assert times == [3]
+
+
+def test_when_the_batch_fails_another_beat_may_record_it_meanwhile(
+    system: SchedulerHarness, waits: Waits, monkeypatch: pytest.MonkeyPatch
+):
+    job, other = system.job(), system.new_dispatcher()
+    slot = before_its_slot(system, other)
+    record, times = slots.record_slots, [0]
+
+    def fails_at_first(records: list[slots.SlotRecord], now: datetime) -> int:
+        times[0] += 1
+        if times[0] == 1:
+            raise ValueError("a value that cannot be written")
+        return record(records, now)
+
+    def other_tick() -> None:
+        waits.meanwhile = lambda: None
+        other.tick()
+
+    monkeypatch.setattr(slots, "record_slots", fails_at_first)
+    waits.meanwhile = other_tick
+
+    system.tick()
+
+    assert len(waits.results) == 2
+    assert list(JobExecution.objects.values_list("job", "scheduled_time")) == [(job.pk, slot)]
+    job.refresh_from_db()
+    assert job.next_run_at == slot + timedelta(minutes=1)
+
+
+def test_more_due_jobs_than_a_batch_holds_are_all_recorded(system: SchedulerHarness, waits: Waits):
+    system.configure(batch_size=2)
+    jobs = [system.job() for _ in range(5)]
+    slot = before_its_slot(system)
+    waits.meanwhile = lambda: statuses()
+
+    system.tick()
+
+    assert waits.results == [[]]
+    assert [JobExecution.objects.get(job=job).scheduled_time for job in jobs] == [slot] * 5
+
+
+def test_when_the_jobs_cannot_be_read_together_a_clock_that_is_late_overlooks_none(
+    system: SchedulerHarness, waits: Waits, monkeypatch: pytest.MonkeyPatch
+):
+    job = system.job()
+    slot = before_its_slot(system)
+    # The newest reading took a millisecond longer than the one that announced the slot.
+    monkeypatch.setattr(system.clock, "_now", system.clock.now() - timedelta(milliseconds=1))
+
+    def fails(now: datetime, limit: int) -> list[slots.DueJob]:
+        raise ValueError("a value that cannot be read")
+
+    monkeypatch.setattr(slots, "claim_due_jobs", fails)
+
+    system.tick()
+
+    assert JobExecution.objects.get(job=job).scheduled_time == slot
 
 
 def test_many_due_jobs_are_not_locked_early(system: SchedulerHarness):
