@@ -1,8 +1,9 @@
 """When a worker looks for the runs of a slot that beat has announced.
 
-Beat writes them some milliseconds after the slot. The message that follows takes as long again to
-come, so the worker does not wait for it: it looks a few times by itself. A look that finds nothing
-takes a processor from beat, so the first one comes about when the runs of earlier slots were there.
+Beat commits them a millisecond after the slot, or some where it could not begin early. The message
+that follows takes longer to come, so the worker does not wait for it: it looks a few times by
+itself. A look that finds nothing takes a processor from beat, so the first one comes about when the
+runs of earlier slots were there.
 """
 
 from __future__ import annotations
