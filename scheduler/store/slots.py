@@ -228,15 +228,14 @@ def _read(condition: str, values: list[Any], limit: int, *, lock: str) -> list[D
     return with_followed([_due_job(row) for row in fetch_often(statement, [*values, limit])])
 
 
-_OTHERS: Final = f"""
-SELECT {_ASKED["any_freeze"]} OR EXISTS (SELECT 1 FROM job_upstreams u WHERE u.job_id {{among}})
-"""  # noqa: S608 - of constants
+_OTHERS: Final = "SELECT {freeze} OR EXISTS (SELECT 1 FROM job_upstreams u WHERE u.job_id {among})"
 
 
 def depend_on_others(job_ids: Collection[int]) -> bool:
     """Whether there may be freezes now, or upstream jobs of these. One small statement."""
     condition, listed = among(job_ids)
-    return bool(fetch_often(_OTHERS.format(among=condition), listed)[0][0])
+    statement = _OTHERS.format(freeze=_ASKED["any_freeze"], among=condition)
+    return bool(fetch_often(statement, listed)[0][0])
 
 
 def with_followed(jobs: list[DueJob]) -> list[DueJob]:
