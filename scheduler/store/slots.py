@@ -260,8 +260,7 @@ def _due_job(row: Sequence[Any]) -> DueJob:
 def full_jobs(ids: Collection[int]) -> dict[int, CronJob]:
     """Whole jobs by id, to validate rows that came in by SQL."""
     lists = (kept.prefetch for kept in LISTS.values())
-    rows = CronJob.objects.filter(id__in=ids).prefetch_related(*lists)
-    return {job.pk: job for job in rows}
+    return CronJob.objects.prefetch_related(*lists).in_bulk(ids)
 
 
 _SLOTS: Final = """
