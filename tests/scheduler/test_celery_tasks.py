@@ -36,7 +36,8 @@ def task() -> Iterator[Any]:
 
     def make(function: Any, **options: Any) -> str:
         name = f"shop.{function.__name__}"
-        current_app.task(name=name, **options)(function)
+        # Not shared: other apps of this process, which tests make later, would get it as well.
+        current_app.task(name=name, shared=False, **options)(function)
         made.append(name)
         assert name in current_app.tasks
         return f"celery:{name}"
