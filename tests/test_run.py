@@ -125,6 +125,7 @@ def test_perhaps_broken():
 """
 
 
+@pytest.mark.processes
 def test_failed_tests_run_once_more_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     wanted = []
     for label, holds in (("unsteady", True), ("broken", False)):
@@ -150,6 +151,7 @@ def test_many_failed_tests_do_not_run_again():
     assert not may_be_the_load(result(exit_code=3))
 
 
+@pytest.mark.processes
 def test_counts_and_arguments_pass_through_a_real_run():
     this = f"{__file__}::{test_table_has_a_line_per_database.__name__}"
     done = run_script("--database", "sqlite", this)
@@ -158,6 +160,7 @@ def test_counts_and_arguments_pass_through_a_real_run():
     assert done.stdout.splitlines()[-1].split()[:4] == ["sqlite", "1", "0", "0"]
 
 
+@pytest.mark.processes
 def test_selection_that_matches_nothing_is_an_error():
     done = run_script("--database", "sqlite", "-k", "no_test_has_this_name", __file__)
 

@@ -341,6 +341,7 @@ DATABASE_ROUTERS = ["shop.routers.Away"]
     ],
     ids=["keys", "two schedulers", "hidden", "another database"],
 )
+@pytest.mark.processes
 def test_a_mistake_stops_every_process_at_its_start(
     shop: Shop, settings: str, files: dict[str, str], said: list[str]
 ):

@@ -62,6 +62,7 @@ def state() -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", TYPED)
+@pytest.mark.thorough
 def test_no_search_however_long_or_strange_is_a_fault(admin: Client, name: str):
     make_run(make_job(), RunStatus.FAILED, error_message="no order 7")
     make_failure()

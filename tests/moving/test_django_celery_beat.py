@@ -143,6 +143,7 @@ def test_a_second_run_updates_what_changed_there_and_keeps_what_was_edited_here(
     assert CronJob.objects.count() == 2
 
 
+@pytest.mark.thorough
 def test_compare_over_400_days_finds_what_was_said_and_what_was_edited_and_nothing_else(
     control: ImportControl, tasks: Any, sqlite_source: str
 ):

@@ -125,6 +125,7 @@ def _in_the_wheel(names: set[str]) -> set[str]:
 # --- an unpacked sdist ----------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_the_tests_run_from_the_sdist(distributions: Distributions, tmp_path: Path) -> None:
     with tarfile.open(distributions.sdist) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -187,6 +187,7 @@ def check(seed: int, count: int) -> int:
     return compared
 
 
+@pytest.mark.thorough
 def test_random_schedules_of_all_kinds_are_those_of_slow_oracles():
     assert check(15, 200) == 200
 

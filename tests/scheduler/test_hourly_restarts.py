@@ -20,7 +20,7 @@ from scheduler.schedule.fingerprint import zone_rules
 from tests.harness.oracles import wakeups
 from tests.harness.scheduler_harness import SchedulerHarness
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.thorough]
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SPAN = timedelta(days=10)

@@ -225,6 +225,7 @@ def quick_database() -> Iterator[None]:
     connection.close()
 
 
+@pytest.mark.thorough
 def test_any_order_of_events_keeps_the_promises(system: SchedulerHarness, quick_database: None):
     from hypothesis.stateful import run_state_machine_as_test
 

@@ -317,6 +317,7 @@ def needed_places(running: Collection[JobExecution]) -> dict[int, dict[int, Plac
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_any_order_of_events_keeps_the_limits(
     system: SchedulerHarness,
     quick_database: None,  # noqa: F811
