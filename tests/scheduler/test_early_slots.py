@@ -243,26 +243,32 @@ def test_a_row_that_cannot_be_planned_is_switched_off_and_the_others_are_on_time
     assert JobExecution.objects.get(job=job).scheduled_time == slot
 
 
+def fail_at_first(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first rows cannot be written. Returns the number of rows of each try, as they come."""
+    record, written = slots.record_slots, list[int]()
+
+    def fails_at_first(records: list[slots.SlotRecord], now: datetime) -> int:
+        written.append(len(records))
+        if len(written) == 1:
+            raise ValueError("a value that cannot be written")
+        return record(records, now)
+
+    monkeypatch.setattr(slots, "record_slots", fails_at_first)
+    return written
+
+
 def test_when_the_batch_fails_each_job_is_recorded_alone_after_the_slot(
     system: SchedulerHarness, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ):
     jobs = [system.job(), system.job()]
     slot = before_its_slot(system)
-    record, times = slots.record_slots, [0]
-
-    def fails_at_first(records: list[slots.SlotRecord], now: datetime) -> int:
-        times[0] += 1
-        if times[0] == 1:
-            raise ValueError("a value that cannot be written")
-        return record(records, now)
-
-    monkeypatch.setattr(slots, "record_slots", fails_at_first)
+    written = fail_at_first(monkeypatch)
 
     system.tick()
 
     assert len(waits.results) == 1
     assert [JobExecution.objects.get(job=job).scheduled_time for job in jobs] == [slot, slot]
-    assert times == [3]
+    assert written == [2, 1, 1]  # both at once, then each alone
 
 
 def test_when_the_batch_fails_another_beat_may_record_it_meanwhile(
@@ -270,19 +276,12 @@ def test_when_the_batch_fails_another_beat_may_record_it_meanwhile(
 ):
     job, other = system.job(), system.new_dispatcher()
     slot = before_its_slot(system, other)
-    record, times = slots.record_slots, [0]
-
-    def fails_at_first(records: list[slots.SlotRecord], now: datetime) -> int:
-        times[0] += 1
-        if times[0] == 1:
-            raise ValueError("a value that cannot be written")
-        return record(records, now)
 
     def other_tick() -> None:
         waits.meanwhile = lambda: None
         other.tick()
 
-    monkeypatch.setattr(slots, "record_slots", fails_at_first)
+    fail_at_first(monkeypatch)
     waits.meanwhile = other_tick
 
     system.tick()
